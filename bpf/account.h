@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef PARAXIAL_ACCOUNT_H
+#define PARAXIAL_ACCOUNT_H
+
+#include "maps.h"
+#include "parse.h"
+
+/* One packet as far as it has been parsed. Offsets and lengths in bytes from the frame's start. */
+struct packet {
+	struct cursor c;
+	__u32 l3_offset;
+	__u64 length;
+};
+
+static __always_inline bool reason_drops(enum reason reason)
+{
+	return reason == REASON_BLOCKED;
+}
+
+static __always_inline void count_packet(enum reason reason, __u64 length)
+{
+	__u32 key = slot << REASON_BITS | reason;
+	struct counter *counter = bpf_map_lookup_elem(&counters, &key);
+
+	/* Never NULL: the daemon hands out slots below MAX_SLOTS. */
+	if (!counter)
+		return;
+	counter->packets++;
+	counter->bytes += length;
+}
+
+static __always_inline bool take_event_credit(void)
+{
+	__u32 zero = 0;
+	__s64 *credit = bpf_map_lookup_elem(&event_credit, &zero);
+
+	/* Volatile: the daemon and other CPUs write it. CPUs that race overdraw by one each. */
+	if (!credit || *(volatile __s64 *)credit <= 0)
+		return false;
+	__sync_fetch_and_add(credit, -1);
+	return true;
+}
+
+/* No map has these types, so nothing else would keep them in the BTF that the Go mirror is made from. */
+const struct drop_event *drop_event_btf __attribute__((unused));
+const enum reason *reason_btf __attribute__((unused));
+
+static __always_inline void describe_transport(struct drop_event *event, struct cursor *c, struct transport *t)
+{
+	struct ports *ports = parse_ports(c, t);
+
+	event->proto = t->proto;
+	if (t->fragment)
+		event->flags |= EVENT_FRAGMENT;
+	if (ports) {
+		event->flags |= EVENT_PORTS;
+		event->sport = ports->source;
+		event->dport = ports->dest;
+	}
+}
+
+static __always_inline void describe_ipv4(struct drop_event *event, struct cursor *c)
+{
+	struct iphdr *ip = parse_ipv4(c);
+	struct transport t;
+
+	if (!ip)
+		return;
+	event->version = 4;
+	__builtin_memcpy(event->src, &ip->saddr, sizeof(ip->saddr));
+	t = transport_ipv4(c, ip);
+	describe_transport(event, c, &t);
+}
+
+static __always_inline void describe_ipv6(struct drop_event *event, struct cursor *c)
+{
+	struct ipv6hdr *ip = parse_ipv6(c);
+	struct transport t;
+
+	if (!ip)
+		return;
+	event->version = 6;
+	__builtin_memcpy(event->src, &ip->saddr, sizeof(event->src));
+	t = transport_ipv6(c, ip);
+	describe_transport(event, c, &t);
+}
+
+/*
+ * Reports a packet, if credit is left. A global function, so that the verifier
+ * looks at it once and not once for every way that leads here; therefore it
+ * takes scalars and finds the IP header again. The event is built on the stack
+ * and copied, so that no old ring memory shows in what is left unset.
+ */
+__attribute__((noinline)) int sample(struct xdp_md *ctx, __u32 l3_offset, __u32 reason)
+{
+	struct drop_event event = { .slot = slot, .reason = reason };
+	struct cursor c = cursor_of(ctx);
+	struct cursor l3;
+
+	if (!take_event_credit())
+		return 0;
+	event.time = bpf_ktime_get_boot_ns();
+	event.length = frame_length(ctx);
+	l3 = (struct cursor){ .pos = c.pos + (l3_offset & 0x3f), .end = c.end };
+	if (l3.pos + 1 > l3.end)
+		return 0;
+	if (*(__u8 *)l3.pos >> 4 == 4)
+		describe_ipv4(&event, &l3);
+	else
+		describe_ipv6(&event, &l3);
+	bpf_ringbuf_output(&events, &event, sizeof(event), 0);
+	return 0;
+}
+
+/* The one exit: every packet is counted here, once, under the reason for its verdict. */
+static __always_inline enum xdp_action finish(struct xdp_md *ctx, struct packet *p, enum reason reason)
+{
+	count_packet(reason, p->length);
+	if (reason == REASON_BLOCKED || reason == REASON_SHADOW)
+		sample(ctx, p->l3_offset, reason);
+	return reason_drops(reason) ? XDP_DROP : XDP_PASS;
+}
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef PARAXIAL_MAPS_H
+#define PARAXIAL_MAPS_H
+
+#include "types.h"
+#include <bpf/bpf_helpers.h>
+
+/*
+ * Which interface this instance serves. Every interface runs its own copy of
+ * the program over shared maps. Written by the daemon before load, constant
+ * for the verifier afterwards.
+ */
+volatile const __u32 slot = 0;
+
+/* The daemon sets the real capacity of the tries and of hits before load. */
+#define DEFAULT_ENTRIES 1024
+
+/* Blocked prefixes, IPv4. The daemon writes, the program reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, DEFAULT_ENTRIES);
+	__type(key, struct lpm_v4);
+	__type(value, struct verdict);
+} block_v4 SEC(".maps");
+
+/* Blocked prefixes, IPv6. The daemon writes, the program reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, DEFAULT_ENTRIES);
+	__type(key, struct lpm_v6);
+	__type(value, struct verdict);
+} block_v6 SEC(".maps");
+
+/* Allowed prefixes, IPv4: they win over any block. Daemon writes, program reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, DEFAULT_ENTRIES);
+	__type(key, struct lpm_v4);
+	__type(value, struct allow);
+} allow_v4 SEC(".maps");
+
+/* Allowed prefixes, IPv6: they win over any block. Daemon writes, program reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, DEFAULT_ENTRIES);
+	__type(key, struct lpm_v6);
+	__type(value, struct allow);
+} allow_v6 SEC(".maps");
+
+/*
+ * Packets and bytes by interface slot and reason. The program adds, each CPU
+ * to its own copy; the daemon reads and clears a slot it hands out again.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, MAX_SLOTS << REASON_BITS);
+	__type(key, __u32);
+	__type(value, struct counter);
+} counters SEC(".maps");
+
+/*
+ * Packets dropped (or, for shadow, that would have been) by verdict.hit_id.
+ * Not in the trie value, because a trie update replaces the node and would
+ * lose the count. The program adds; the daemon reads through mapped memory
+ * and clears an id before it hands it out. Id 0 is nobody's.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, DEFAULT_ENTRIES);
+	__type(key, __u32);
+	__type(value, __u64);
+} hits SEC(".maps");
+
+/* Sampled drops, as struct drop_event. The program writes, the daemon reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} events SEC(".maps");
+
+/*
+ * How many more events may be written. The daemon sets it to the configured
+ * rate every second and the program counts it down, so a flood of drops is
+ * never a flood of events, the cap costs no clock, and with the daemon dead
+ * nothing is written for nobody.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __s64);
+} event_credit SEC(".maps");
+
+#endif

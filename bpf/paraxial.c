@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Paraxial's packet filter. The source address is decided before anything
+ * above the IP base header is looked at, so no transport, extension header
+ * or fragment is a way around a block.
+ *
+ * Built twice: plain, and with -DFRAGS for frames in several buffers (needs
+ * Linux 5.18).
+ */
+#include "vmlinux.h"
+#include "account.h"
+#include "maps.h"
+#include "parse.h"
+#include "verdict.h"
+
+static __always_inline enum reason filter_ipv4(struct packet *p)
+{
+	struct iphdr *ip = parse_ipv4(&p->c);
+	enum reason reason;
+
+	if (!ip)
+		return REASON_MALFORMED;
+	reason = source_ipv4(ip);
+	if (reason == REASON_NOT_LISTED && ipv4_malformed(ip, p->length - p->l3_offset))
+		reason = REASON_MALFORMED;
+	return reason;
+}
+
+static __always_inline enum reason filter_ipv6(struct packet *p)
+{
+	struct ipv6hdr *ip = parse_ipv6(&p->c);
+	enum reason reason;
+
+	if (!ip)
+		return REASON_MALFORMED;
+	reason = source_ipv6(ip);
+	if (reason == REASON_NOT_LISTED && ipv6_malformed(ip, p->length - p->l3_offset))
+		reason = REASON_MALFORMED;
+	return reason;
+}
+
+static __always_inline enum reason filter(struct packet *p)
+{
+	struct ethhdr *eth = parse_eth(&p->c);
+	struct vlan_tag *tag;
+	__be16 proto;
+	int i;
+
+	if (!eth)
+		return REASON_MALFORMED;
+	proto = eth->h_proto;
+	p->l3_offset = sizeof(*eth);
+#pragma unroll
+	for (i = 0; i < MAX_VLAN_TAGS && is_vlan(proto); i++) {
+		tag = parse_vlan(&p->c);
+		if (!tag)
+			return REASON_MALFORMED;
+		proto = tag->proto;
+		p->l3_offset += sizeof(*tag);
+	}
+	if (proto == bpf_htons(ETH_P_IP))
+		return filter_ipv4(p);
+	if (proto == bpf_htons(ETH_P_IPV6))
+		return filter_ipv6(p);
+	return is_vlan(proto) ? REASON_VLAN_DEPTH : REASON_NOT_IP;
+}
+
+#ifdef FRAGS
+SEC("xdp.frags")
+#else
+SEC("xdp")
+#endif
+int paraxial(struct xdp_md *ctx)
+{
+	struct packet p = {
+		.c = cursor_of(ctx),
+		.length = frame_length(ctx),
+	};
+
+	return finish(ctx, &p, filter(&p));
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

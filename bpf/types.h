@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the program and the daemon share: enums and the layout of map keys
+ * and values. The Go mirror is generated from here by bpf2go; a test keeps
+ * the reasons in step.
+ */
+#ifndef PARAXIAL_TYPES_H
+#define PARAXIAL_TYPES_H
+
+#include "vmlinux.h"
+
+/*
+ * Why a packet got its verdict. One verdict per reason: only the reasons
+ * named in reason_drops() drop. Append only; the numbers live in pinned maps.
+ */
+enum reason {
+	REASON_NOT_LISTED = 0,	/* source on no list */
+	REASON_ALLOWED = 1,	/* source on an allow list */
+	REASON_BLOCKED = 2,	/* source on a block list: the packet is dropped */
+	REASON_SHADOW = 3,	/* would be dropped, were the entry armed */
+	REASON_NOT_IP = 4,	/* neither IPv4 nor IPv6: ARP, LLDP, ... */
+	REASON_VLAN_DEPTH = 5,	/* more than two VLAN tags: not looked into */
+	REASON_MALFORMED = 6,	/* a header that is cut short or contradicts itself */
+	REASON_COUNT,
+};
+
+/* Counters are keyed slot << REASON_BITS | reason. */
+#define REASON_BITS 6
+#define MAX_SLOTS 64
+_Static_assert(REASON_COUNT <= 1 << REASON_BITS, "a reason must fit its key");
+
+/*
+ * Deadlines are CLOCK_BOOTTIME nanoseconds >> TICK_SHIFT (134 ms a tick),
+ * rounded up when they are written. An entry is live while now < deadline.
+ */
+#define TICK_SHIFT 27
+#define TICK_NEVER 0u
+#define TICK_FOREVER 0xffffffffu
+
+/*
+ * Network byte order throughout. The tries are one per family: with one trie
+ * and no family bit 42.0.0.0/8 would match 2a00::/8.
+ */
+struct lpm_v4 {
+	__u32 prefixlen;
+	__be32 addr;
+};
+
+struct lpm_v6 {
+	__u32 prefixlen;
+	__u8 addr[16];
+};
+
+/*
+ * Effective verdict of a block node: each deadline is the latest among the
+ * entry's own and all its covering entries', so that the longest match alone
+ * decides. 20 bytes: a trie node with up to 24 stays in the 64-byte slab.
+ */
+struct verdict {
+	__u32 drop_until;
+	__u32 limit_until;	/* always 0 until limits exist */
+	__u32 shadow_until;
+	__u32 limit_id;		/* always 0 until limits exist */
+	__u32 hit_id;		/* index into hits[]; 0 = not counted */
+};
+_Static_assert(sizeof(struct verdict) <= 24, "64-byte trie nodes");
+
+struct allow {
+	__u32 allow_until;
+};
+
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+#define EVENT_PORTS 1		/* sport and dport are valid */
+#define EVENT_FRAGMENT 2	/* the packet is an IP fragment */
+
+/* A sampled drop or would-be drop. Addresses and ports in network order. */
+struct drop_event {
+	__u64 time;		/* CLOCK_BOOTTIME, ns */
+	__u32 slot;
+	__u32 length;		/* whole frame, bytes */
+	__u8 src[16];		/* IPv4 in the first four bytes */
+	__be16 sport;
+	__be16 dport;
+	__u8 version;		/* 4 or 6 */
+	__u8 proto;		/* of the transport, past IPv6 extension headers */
+	__u8 reason;
+	__u8 flags;
+};
+
+#endif

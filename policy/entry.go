@@ -1,0 +1,161 @@
+// Package policy decides who is blocked and who is allowed. It holds the book
+// of entries, compiles it to what the kernel's tries hold, and contains Decide,
+// the slow and obvious model that the packet filter is tested against.
+//
+// It knows no kernel, no disk and no clock: time comes in as an argument.
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Kind tells whether an entry blocks or allows.
+type Kind uint8
+
+// The kinds. The numbers are stored on disk.
+const (
+	Block Kind = 1
+	Allow Kind = 2
+)
+
+func (k Kind) String() string {
+	switch k {
+	case Block:
+		return "block"
+	case Allow:
+		return "allow"
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// Action is what a block does with a packet. An allow entry has NoAction.
+type Action uint8
+
+// The actions. The numbers are stored on disk.
+const (
+	NoAction Action = 0
+	Drop     Action = 1
+	Shadow   Action = 2 // count what would be dropped, and let it pass
+)
+
+func (a Action) String() string {
+	switch a {
+	case NoAction:
+		return ""
+	case Drop:
+		return "drop"
+	case Shadow:
+		return "shadow"
+	}
+	return fmt.Sprintf("action(%d)", uint8(a))
+}
+
+// Entry is one line of the book: a prefix that one origin blocks or allows.
+type Entry struct {
+	Prefix   netip.Prefix // masked and unmapped
+	Kind     Kind
+	Action   Action
+	Origin   string    // who wants it; see ValidOrigin
+	Reason   string    // free text, may be empty
+	Author   string    // who asked for it: "uid:1000"
+	Created  time.Time // wall clock, whole seconds, for people to read
+	Deadline Deadline
+	Forced   bool     // the operator overrode the guard
+	Pending  *Pending // nil once confirmed, or if it never had to be
+}
+
+// Pending marks an entry that has to be confirmed before its Deadline. It
+// stands beside an older entry with the same key, so that letting it lapse is
+// the whole revert, for the kernel alone too.
+type Pending struct {
+	ID       string   // of the request; one request may hold several entries
+	Deadline Deadline // the deadline the entry gets when it is confirmed
+}
+
+// Key identifies an entry in the book.
+type Key struct {
+	Kind    Kind
+	Prefix  netip.Prefix
+	Origin  string
+	Pending string // Pending.ID; empty for an entry in force for good
+}
+
+// Key returns the identity of e: putting an entry with the same key replaces it.
+func (e Entry) Key() Key {
+	k := Key{Kind: e.Kind, Prefix: e.Prefix, Origin: e.Origin}
+	if e.Pending != nil {
+		k.Pending = e.Pending.ID
+	}
+	return k
+}
+
+// Live tells whether e is in force at boot time now, to the kernel's tick.
+func (e Entry) Live(now Deadline) bool {
+	return TickAt(now) < e.Deadline.Tick()
+}
+
+// Op is one change of the book: Put an entry, or Remove the one with a key.
+// The zero Put.Prefix means Remove.
+type Op struct {
+	Put    Entry
+	Remove Key
+}
+
+// PutOp returns the change that puts e, replacing what has its key.
+func PutOp(e Entry) Op { return Op{Put: e} }
+
+// RemoveOp returns the change that removes the entry with key k, if there is one.
+func RemoveOp(k Key) Op { return Op{Remove: k} }
+
+// IsPut tells whether the change puts an entry.
+func (o Op) IsPut() bool { return o.Put.Prefix.IsValid() }
+
+// MaxReason is the longest reason accepted, in bytes.
+const MaxReason = 1024
+
+// OriginCLI is the origin of what paraxialctl block and allow put.
+const OriginCLI = "cli"
+
+// Reserved prefixes of origins: only the daemon itself makes these.
+const (
+	OriginDetector = "detector:"
+	OriginFeed     = "feed:"
+	OriginAPI      = "api:"
+)
+
+var originName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+// ValidOrigin returns an error unless s is "cli", a name as given to import
+// (letters, digits, and . _ - inside, at most 63 bytes), or such a name behind
+// "detector:", "feed:" or "api:".
+func ValidOrigin(s string) error {
+	name := s
+	for _, p := range []string{OriginDetector, OriginFeed, OriginAPI} {
+		if rest, ok := strings.CutPrefix(s, p); ok {
+			name = rest
+			break
+		}
+	}
+	if !originName.MatchString(name) {
+		return fmt.Errorf("origin %q: want a name of letters, digits, '.', '_' and '-', at most 63 long", s)
+	}
+	return nil
+}
+
+// ValidReason returns an error if s is too long or has control characters,
+// which would let an entry forge lines of a terminal or a log.
+func ValidReason(s string) error {
+	if len(s) > MaxReason {
+		return fmt.Errorf("reason: %d bytes long; at most %d", len(s), MaxReason)
+	}
+	for _, r := range s {
+		if r < ' ' || r == 0x7f || r == '\uFFFD' {
+			return fmt.Errorf("reason: contains the control or invalid character %q", r)
+		}
+	}
+	return nil
+}
