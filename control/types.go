@@ -1,0 +1,303 @@
+package control
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Limits of one request. They are part of the contract and stand in docs/api.md.
+const (
+	// MaxBody is the longest JSON body accepted, in bytes.
+	MaxBody = 1 << 20
+	// MaxList is the longest list that Import accepts, in bytes.
+	MaxList = 256 << 20
+	// MaxPrefixes is how many prefixes one request may name; Import takes more.
+	MaxPrefixes = 10_000
+)
+
+// Where the daemon listens unless told otherwise.
+const (
+	DefaultSocket = "/run/paraxial/paraxiald.sock"
+	DefaultGroup  = "paraxial"
+)
+
+// Entry is one line of the book as the API shows it.
+type Entry struct {
+	Prefix         string     `json:"prefix"`
+	Kind           string     `json:"kind"`   // block or allow
+	Action         string     `json:"action"` // drop or shadow; empty for allow
+	Origin         string     `json:"origin"`
+	Reason         string     `json:"reason"`
+	Author         string     `json:"author"` // "uid:1000"
+	Created        time.Time  `json:"created"`
+	Expires        *time.Time `json:"expires"` // null: never
+	Drops          uint64     `json:"drops"`   // packets
+	DropsEstimated bool       `json:"drops_estimated"`
+	Pending        *Pending   `json:"pending"` // null unless it waits for confirm
+	Forced         bool       `json:"forced,omitempty"`
+}
+
+// Pending says that an entry ends at ConfirmBy unless it is confirmed, and
+// when it expires if it is.
+type Pending struct {
+	ID        string     `json:"id"`
+	ConfirmBy time.Time  `json:"confirm_by"`
+	Expires   *time.Time `json:"expires"` // null: never
+}
+
+// Status is the state of the daemon.
+type Status struct {
+	Version    string            `json:"version"`
+	PID        int               `json:"pid"`
+	Started    time.Time         `json:"started"`
+	Interfaces []InterfaceStatus `json:"interfaces"`
+	Blocks     int               `json:"blocks"`
+	Allows     int               `json:"allows"`
+	Warnings   []string          `json:"warnings"`
+}
+
+// InterfaceStatus tells whether packets of one interface are filtered.
+type InterfaceStatus struct {
+	Name      string `json:"name"`
+	Mode      string `json:"mode"` // native or generic; empty while off
+	Protected bool   `json:"protected"`
+	ProgramID uint32 `json:"program_id"`
+	Note      string `json:"note,omitempty"` // why it is not protected, or what to know
+}
+
+// Stats holds the packet counters.
+type Stats struct {
+	Interfaces []InterfaceStats `json:"interfaces"`
+}
+
+// InterfaceStats counts what one interface received since it was attached.
+type InterfaceStats struct {
+	Name    string             `json:"name"`
+	Packets uint64             `json:"packets"`
+	Bytes   uint64             `json:"bytes"`
+	Reasons map[string]Counter `json:"reasons"`
+}
+
+// Counter counts packets and their bytes.
+type Counter struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// BlockRequest asks to block prefixes. The server hands a Backend only requests
+// whose fields are well formed, with Action and Origin filled in.
+type BlockRequest struct {
+	Prefixes []string `json:"prefixes"`
+	Action   string   `json:"action,omitempty"` // drop (default) or shadow
+	For      string   `json:"for,omitempty"`    // as policy.ParseTTL; empty: forever
+	Reason   string   `json:"reason,omitempty"`
+	Origin   string   `json:"origin,omitempty"`  // default api:UID
+	Confirm  string   `json:"confirm,omitempty"` // revert after this unless confirmed
+	Force    bool     `json:"force,omitempty"`   // override the guard
+}
+
+// AllowRequest asks to let prefixes pass whatever blocks them.
+type AllowRequest struct {
+	Prefixes []string `json:"prefixes"`
+	For      string   `json:"for,omitempty"` // as policy.ParseTTL; empty: forever
+	Reason   string   `json:"reason,omitempty"`
+	Origin   string   `json:"origin,omitempty"` // default api:UID
+}
+
+// UnblockRequest asks to remove the blocks that have exactly these prefixes,
+// of one origin or of all.
+type UnblockRequest struct {
+	Prefixes []string `json:"prefixes"`
+	Origin   string   `json:"origin,omitempty"` // default api:UID; not with All
+	All      bool     `json:"all,omitempty"`
+}
+
+// UnallowRequest asks to remove the allows that have exactly these prefixes,
+// of one origin or of all.
+type UnallowRequest struct {
+	Prefixes []string `json:"prefixes"`
+	Origin   string   `json:"origin,omitempty"` // default api:UID; not with All
+	All      bool     `json:"all,omitempty"`
+}
+
+// ConfirmRequest keeps what a request with Confirm put. An empty ID means the
+// only one that waits.
+type ConfirmRequest struct {
+	ID string `json:"id,omitempty"`
+}
+
+// ChangeResult is what block, allow and confirm did.
+type ChangeResult struct {
+	Entries   []Entry    `json:"entries"`
+	Notes     []string   `json:"notes"` // such as: host bits were cleared
+	ConfirmID string     `json:"confirm_id,omitempty"`
+	ConfirmBy *time.Time `json:"confirm_by,omitempty"`
+}
+
+// RemoveResult is what unblock and unallow did.
+type RemoveResult struct {
+	Removed      []Entry  `json:"removed"`
+	StillBlocked []Entry  `json:"still_blocked"` // blocks that still match the prefixes
+	Notes        []string `json:"notes"`
+}
+
+// ImportRequest asks to make a list the whole set of blocks of Origin.
+type ImportRequest struct {
+	Origin      string
+	For         string // as policy.ParseTTL; empty: forever
+	Reason      string
+	SkipInvalid bool
+	Force       bool // override the guard
+}
+
+// ImportProgress tells how far an import is.
+type ImportProgress struct {
+	Read    int `json:"read"`    // lines read
+	Applied int `json:"applied"` // entries in force
+	Total   int `json:"total"`   // entries to apply; 0 while not known
+}
+
+// ImportResult is what an import did. If Invalid is not empty and the request
+// did not say SkipInvalid, nothing was applied.
+type ImportResult struct {
+	Added     int           `json:"added"`
+	Removed   int           `json:"removed"`
+	Unchanged int           `json:"unchanged"`
+	Refused   []RefusedLine `json:"refused"`
+	Invalid   []InvalidLine `json:"invalid"`
+	Notes     []string      `json:"notes"`
+}
+
+// RefusedLine is a line of a list that the guard left out.
+type RefusedLine struct {
+	Prefix  string `json:"prefix"`
+	Line    int    `json:"line"` // from 1
+	Message string `json:"message"`
+}
+
+// InvalidLine is a line of a list that is no prefix.
+type InvalidLine struct {
+	Line    int    `json:"line"` // from 1
+	Message string `json:"message"`
+}
+
+// WhyResult tells what happens to packets from one address, and by which entries.
+type WhyResult struct {
+	Address      string  `json:"address"`
+	Verdict      string  `json:"verdict"` // pass, drop, limit or shadow
+	Reason       string  `json:"reason"`  // name of the packet counter
+	Matched      []Entry `json:"matched"`
+	CheckedBy    string  `json:"checked_by"`             // kernel or model
+	Disagreement string  `json:"disagreement,omitempty"` // kernel and model differ: a defect
+}
+
+// The types of events.
+const (
+	EventAdded     = "added"
+	EventRemoved   = "removed"
+	EventExpired   = "expired"
+	EventImported  = "imported"
+	EventDrop      = "drop"
+	EventShadow    = "shadow"
+	EventInterface = "interface"
+	EventLost      = "lost"
+)
+
+// Event is one line of watch. Type tells which of the other fields are set.
+type Event struct {
+	Time      time.Time        `json:"time"`
+	Type      string           `json:"type"`
+	Entry     *Entry           `json:"entry,omitempty"`     // added, removed, expired
+	Import    *ImportSummary   `json:"import,omitempty"`    // imported
+	Packet    *Packet          `json:"packet,omitempty"`    // drop, shadow
+	Interface *InterfaceStatus `json:"interface,omitempty"` // interface
+	Count     uint64           `json:"count,omitempty"`     // lost: events not sent
+}
+
+// ImportSummary counts what an import changed.
+type ImportSummary struct {
+	Origin    string `json:"origin"`
+	Added     int    `json:"added"`
+	Removed   int    `json:"removed"`
+	Unchanged int    `json:"unchanged"`
+	Refused   int    `json:"refused"`
+}
+
+// Packet is a sample of the packets that a block matched. The ports are 0 where
+// the packet shows none.
+type Packet struct {
+	Interface       string `json:"interface"`
+	Source          string `json:"source"`
+	Protocol        string `json:"protocol"`
+	SourcePort      uint16 `json:"source_port"`
+	DestinationPort uint16 `json:"destination_port"`
+	Length          uint32 `json:"length"` // bytes
+	Reason          string `json:"reason"`
+}
+
+// The results marshal their slices and maps as [] and {}, never as null, so
+// that scripts can iterate without a check.
+
+// MarshalJSON implements json.Marshaler.
+func (s Status) MarshalJSON() ([]byte, error) {
+	type plain Status
+	s.Interfaces = orEmpty(s.Interfaces)
+	s.Warnings = orEmpty(s.Warnings)
+	return json.Marshal(plain(s))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s Stats) MarshalJSON() ([]byte, error) {
+	type plain Stats
+	s.Interfaces = orEmpty(s.Interfaces)
+	return json.Marshal(plain(s))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s InterfaceStats) MarshalJSON() ([]byte, error) {
+	type plain InterfaceStats
+	if s.Reasons == nil {
+		s.Reasons = map[string]Counter{}
+	}
+	return json.Marshal(plain(s))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ChangeResult) MarshalJSON() ([]byte, error) {
+	type plain ChangeResult
+	r.Entries = orEmpty(r.Entries)
+	r.Notes = orEmpty(r.Notes)
+	return json.Marshal(plain(r))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r RemoveResult) MarshalJSON() ([]byte, error) {
+	type plain RemoveResult
+	r.Removed = orEmpty(r.Removed)
+	r.StillBlocked = orEmpty(r.StillBlocked)
+	r.Notes = orEmpty(r.Notes)
+	return json.Marshal(plain(r))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r ImportResult) MarshalJSON() ([]byte, error) {
+	type plain ImportResult
+	r.Refused = orEmpty(r.Refused)
+	r.Invalid = orEmpty(r.Invalid)
+	r.Notes = orEmpty(r.Notes)
+	return json.Marshal(plain(r))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r WhyResult) MarshalJSON() ([]byte, error) {
+	type plain WhyResult
+	r.Matched = orEmpty(r.Matched)
+	return json.Marshal(plain(r))
+}
+
+func orEmpty[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
