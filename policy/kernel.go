@@ -27,6 +27,9 @@ type Node struct {
 type Delta struct {
 	Put    []Node
 	Delete []Node // Verdict unset
+	// FreshHits are the drop counters handed out anew, to be cleared before
+	// the puts.
+	FreshHits []uint32
 }
 
 // Empty tells whether there is nothing to do.

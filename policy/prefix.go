@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -26,11 +27,11 @@ func ParsePrefix(s string) (p netip.Prefix, masked bool, err error) {
 	}
 	bits, ok := parseBits(length)
 	if !ok || bits > limit {
-		return netip.Prefix{}, false, fmt.Errorf("prefix %q: the length must be a number from 0 to %d", s, limit)
+		return netip.Prefix{}, false, fmt.Errorf("prefix %s: the length must be a number from 0 to %d", quote(s), limit)
 	}
 	if mapped {
 		if bits < 96 {
-			return netip.Prefix{}, false, fmt.Errorf("prefix %q: covers more than the IPv4-mapped addresses; write the IPv4 prefix", s)
+			return netip.Prefix{}, false, fmt.Errorf("prefix %s: covers more than the IPv4-mapped addresses; write the IPv4 prefix", quote(s))
 		}
 		bits -= 96
 	}
@@ -43,12 +44,21 @@ func ParsePrefix(s string) (p netip.Prefix, masked bool, err error) {
 func ParseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("%q is not an IPv4 or IPv6 address", s)
+		return netip.Addr{}, fmt.Errorf("%s is not an IPv4 or IPv6 address", quote(s))
 	}
 	if a.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("address %q: has a zone; leave out %q", s, "%"+a.Zone())
+		return netip.Addr{}, fmt.Errorf("address %s: has a zone; leave out %s", quote(s), quote("%"+a.Zone()))
 	}
 	return a.Unmap(), nil
+}
+
+// quote shows bad input in an error: escaped, and cut where no address is as long.
+func quote(s string) string {
+	const longest = 50
+	if len(s) > longest {
+		return strconv.Quote(s[:longest]) + "..."
+	}
+	return strconv.Quote(s)
 }
 
 // parseBits is strict where strconv.Atoi is not: no sign, no leading zero.

@@ -1,0 +1,268 @@
+package policy
+
+import (
+	"cmp"
+	"iter"
+	"net/netip"
+	"slices"
+
+	"github.com/gaissmai/bart"
+)
+
+// Book holds all entries and, for every prefix, what the kernel is to hold
+// there. It is not safe for concurrent use.
+type Book struct {
+	slab   slab
+	expiry expiry
+	blocks bart.Table[node]
+	allows bart.Table[node]
+	counts map[Group]int
+	hits   hitIDs
+}
+
+// node is what stands at one prefix of one kind.
+type node struct {
+	head    ref     // its first entry
+	hit     uint32  // its own drop counter; block nodes only
+	verdict Verdict // as compiled last, which is as the kernel was told
+}
+
+// Group is what entries are counted by.
+type Group struct {
+	Kind   Kind
+	IPv6   bool
+	Origin string
+}
+
+// NewBook returns an empty book for a kernel with hitCapacity drop counters,
+// the first of which is nobody's.
+func NewBook(hitCapacity uint32) *Book {
+	b := &Book{counts: make(map[Group]int), hits: newHitIDs(hitCapacity)}
+	b.expiry.slab = &b.slab
+	return b
+}
+
+func (b *Book) table(k Kind) *bart.Table[node] {
+	if k == Allow {
+		return &b.allows
+	}
+	return &b.blocks
+}
+
+// site is a place in the book.
+type site struct {
+	kind   Kind
+	prefix netip.Prefix
+}
+
+func siteOf(e Entry) site { return site{e.Kind, e.Prefix} }
+
+// Apply makes the changes, in order, and returns what they change in the
+// kernel, and the changes that take them back. Prefixes must be masked and
+// unmapped, as ParsePrefix returns them. Removing what is not there is no
+// change.
+func (b *Book) Apply(ops []Op) (delta Delta, undo []Op) {
+	change := change{book: b, gone: make(map[site]node)}
+	for _, op := range ops {
+		if op.IsPut() {
+			change.put(op.Put)
+		} else {
+			change.remove(op.Remove)
+		}
+	}
+	slices.Reverse(change.undo)
+	return change.compile(), change.undo
+}
+
+// change is an Apply under way.
+type change struct {
+	book    *Book
+	undo    []Op
+	touched []site
+	gone    map[site]node // nodes that lost their last entry
+	fresh   []uint32
+}
+
+func (c *change) put(e Entry) {
+	b := c.book
+	if r, ok := b.find(e.Key()); ok {
+		old := b.slab.at(r)
+		c.undo = append(c.undo, PutOp(old.entry()))
+		b.expiry.remove(r)
+		next := old.next
+		*old = newRecord(e)
+		old.next = next
+		b.expiry.add(r)
+	} else {
+		c.undo = append(c.undo, RemoveOp(e.Key()))
+		r := b.slab.add(newRecord(e))
+		b.link(c, siteOf(e), r)
+		b.expiry.add(r)
+		b.count(e, 1)
+	}
+	c.touched = append(c.touched, siteOf(e))
+}
+
+func (c *change) remove(k Key) {
+	b := c.book
+	r, ok := b.find(k)
+	if !ok {
+		return
+	}
+	e := b.slab.at(r).entry()
+	c.undo = append(c.undo, PutOp(e))
+	b.expiry.remove(r)
+	b.unlink(c, siteOf(e), r)
+	b.slab.remove(r)
+	b.count(e, -1)
+	c.touched = append(c.touched, siteOf(e))
+}
+
+// link puts r first at its site, making the node if there is none. A node that
+// went in the same change comes back with its counter and verdict.
+func (b *Book) link(c *change, s site, r ref) {
+	b.table(s.kind).Modify(s.prefix, func(n node, exists bool) (node, bool) {
+		if !exists {
+			var revived bool
+			if n, revived = c.gone[s]; revived {
+				delete(c.gone, s)
+			} else if s.kind == Block {
+				n.hit = b.hits.take()
+				c.fresh = append(c.fresh, n.hit)
+			}
+		}
+		b.slab.at(r).next = n.head
+		n.head = r
+		return n, false
+	})
+}
+
+// unlink takes r out of its site, and the node away with its last entry.
+func (b *Book) unlink(c *change, s site, r ref) {
+	b.table(s.kind).Modify(s.prefix, func(n node, _ bool) (node, bool) {
+		at := &n.head
+		for *at != r {
+			at = &b.slab.at(*at).next
+		}
+		*at = b.slab.at(r).next
+		if n.head == 0 {
+			c.gone[s] = n
+			return n, true
+		}
+		return n, false
+	})
+}
+
+func (b *Book) find(k Key) (ref, bool) {
+	n, ok := b.table(k.Kind).Get(k.Prefix)
+	if !ok {
+		return 0, false
+	}
+	for r := n.head; r != 0; r = b.slab.at(r).next {
+		rec := b.slab.at(r)
+		if rec.origin.Value() == k.Origin && rec.pendingID() == k.Pending {
+			return r, true
+		}
+	}
+	return 0, false
+}
+
+func (b *Book) count(e Entry, by int) {
+	g := Group{e.Kind, e.Prefix.Addr().Is6(), e.Origin}
+	if b.counts[g] += by; b.counts[g] == 0 {
+		delete(b.counts, g)
+	}
+}
+
+// Get returns the entry with key k.
+func (b *Book) Get(k Key) (Entry, bool) {
+	r, ok := b.find(k)
+	if !ok {
+		return Entry{}, false
+	}
+	return b.slab.at(r).entry(), true
+}
+
+// entriesOf yields the entries of a node, newest first.
+func (b *Book) entriesOf(n node, yield func(Entry) bool) bool {
+	for r := n.head; r != 0; r = b.slab.at(r).next {
+		if !yield(b.slab.at(r).entry()) {
+			return false
+		}
+	}
+	return true
+}
+
+// Entries yields all entries of a kind by ascending prefix. The book must not
+// change meanwhile.
+func (b *Book) Entries(k Kind) iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		for _, n := range b.table(k).AllSorted() {
+			if !b.entriesOf(n, yield) {
+				return
+			}
+		}
+	}
+}
+
+// Covering yields the entries of a kind whose prefix is p or covers it, longest
+// prefix first.
+func (b *Book) Covering(k Kind, p netip.Prefix) iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		for _, n := range b.table(k).Supernets(p) {
+			if !b.entriesOf(n, yield) {
+				return
+			}
+		}
+	}
+}
+
+// Origin returns the entries of one kind and origin that need no confirmation,
+// in no order.
+func (b *Book) Origin(k Kind, origin string) iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		for r := ref(1); r <= b.slab.used; r++ {
+			rec := b.slab.at(r)
+			// A free record has no kind.
+			if rec.kind == k && rec.pending == nil && rec.origin.Value() == origin && !yield(rec.entry()) {
+				return
+			}
+		}
+	}
+}
+
+// Pending returns the entries that wait for the confirmation with this ID, or
+// for any if id is empty.
+func (b *Book) Pending(id string) []Entry {
+	var found []Entry
+	// What waits is finite, and so in the expiry queue.
+	for _, r := range b.expiry.refs {
+		if rec := b.slab.at(r); rec.pending != nil && (id == "" || rec.pending.ID == id) {
+			found = append(found, rec.entry())
+		}
+	}
+	slices.SortFunc(found, func(x, y Entry) int {
+		return cmp.Or(cmp.Compare(x.Pending.ID, y.Pending.ID), x.Prefix.Addr().Compare(y.Prefix.Addr()), cmp.Compare(x.Prefix.Bits(), y.Prefix.Bits()))
+	})
+	return found
+}
+
+// Counts yields how many entries each group has.
+func (b *Book) Counts() iter.Seq2[Group, int] {
+	return func(yield func(Group, int) bool) {
+		for g, n := range b.counts {
+			if !yield(g, n) {
+				return
+			}
+		}
+	}
+}
+
+// Size returns the number of nodes that the kernel's trie for a kind and
+// family holds.
+func (b *Book) Size(k Kind, ipv6 bool) int {
+	if ipv6 {
+		return b.table(k).Size6()
+	}
+	return b.table(k).Size4()
+}

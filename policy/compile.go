@@ -1,0 +1,108 @@
+package policy
+
+import (
+	"cmp"
+	"iter"
+	"net/netip"
+	"slices"
+)
+
+// compile brings the verdicts of all touched sites, and of the sites they
+// cover, up to date and returns what that changes in the kernel.
+func (c *change) compile() Delta {
+	delta := Delta{FreshHits: c.fresh}
+	slices.SortFunc(c.touched, func(x, y site) int {
+		return cmp.Or(cmp.Compare(x.kind, y.kind), x.prefix.Addr().Compare(y.prefix.Addr()), cmp.Compare(x.prefix.Bits(), y.prefix.Bits()))
+	})
+	var done site // the last site whose subtree is up to date; sorted, so it precedes what it covers
+	for _, s := range c.touched {
+		if done.kind == s.kind && covers(done.prefix, s.prefix) {
+			continue
+		}
+		delta.Put = c.book.recompile(s, delta.Put)
+		done = s
+	}
+	for s, n := range c.gone {
+		// A node that came and went in one change was never in the kernel.
+		if n.verdict != (Verdict{}) {
+			delta.Delete = append(delta.Delete, Node{Kind: s.kind, Prefix: s.prefix})
+		}
+		c.book.hits.give(n.hit)
+	}
+	return delta
+}
+
+func covers(outer, inner netip.Prefix) bool {
+	return outer.IsValid() && outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}
+
+// recompile appends to puts the nodes at s and below it whose verdict changes.
+func (b *Book) recompile(s site, puts []Node) []Node {
+	table := b.table(s.kind)
+	first := len(puts)
+	for p, n := range table.Subnets(s.prefix) {
+		if v := b.verdict(site{s.kind, p}); v != n.verdict {
+			puts = append(puts, Node{Kind: s.kind, Prefix: p, Verdict: v})
+		}
+	}
+	// The table must not change under the iteration above.
+	for _, put := range puts[first:] {
+		table.Modify(put.Prefix, func(n node, _ bool) (node, bool) {
+			n.verdict = put.Verdict
+			return n, false
+		})
+	}
+	return puts
+}
+
+// verdict compiles one node. Deadlines are the latest of the node's entries and
+// of all covering ones, expired or not: the kernel tells those apart by itself.
+// Drops count for the longest covering prefix that drops, or else for the
+// longest that would (shadow).
+func (b *Book) verdict(s site) Verdict {
+	var v Verdict
+	var dropHit, shadowHit uint32
+	for _, n := range b.table(s.kind).Supernets(s.prefix) {
+		for r := n.head; r != 0; r = b.slab.at(r).next {
+			rec := b.slab.at(r)
+			tick := rec.deadline.Tick()
+			switch {
+			case rec.kind == Allow:
+				v.Allow = max(v.Allow, tick)
+			case rec.action == Drop:
+				v.Drop = max(v.Drop, tick)
+				dropHit = cmp.Or(dropHit, n.hit)
+			case rec.action == Shadow:
+				v.Shadow = max(v.Shadow, tick)
+				shadowHit = cmp.Or(shadowHit, n.hit)
+			}
+		}
+	}
+	v.HitID = cmp.Or(dropHit, shadowHit)
+	return v
+}
+
+// Nodes yields what the kernel's tries of a kind are to hold. The book must not
+// change meanwhile.
+func (b *Book) Nodes(k Kind) iter.Seq[Node] {
+	return func(yield func(Node) bool) {
+		for p, n := range b.table(k).All() {
+			if !yield(Node{Kind: k, Prefix: p, Verdict: n.verdict}) {
+				return
+			}
+		}
+	}
+}
+
+// Node returns what the kernel's trie is to hold at p.
+func (b *Book) Node(k Kind, p netip.Prefix) (Node, bool) {
+	n, ok := b.table(k).Get(p)
+	return Node{Kind: k, Prefix: p, Verdict: n.verdict}, ok
+}
+
+// HitID returns the drop counter of the block node at p itself; 0 if it has
+// none.
+func (b *Book) HitID(p netip.Prefix) uint32 {
+	n, _ := b.blocks.Get(p)
+	return n.hit
+}

@@ -1,0 +1,111 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+)
+
+// The widest blocks that the guard lets pass: a slip of the keyboard such as
+// 1.2.3.4/3 must not cut off a continent.
+const (
+	WidestIPv4 = 8
+	WidestIPv6 = 16
+)
+
+// Guard refuses blocks that would cut the operator off. It is immutable, and
+// safe for concurrent use.
+type Guard struct {
+	protected bart.Table[string]
+}
+
+// Protected is a prefix that must not be blocked, and what it is, in words
+// that continue "covers ADDRESS, ": "the gateway of eth0".
+type Protected struct {
+	Prefix netip.Prefix
+	What   string
+}
+
+// alwaysProtected is what no host can do without.
+func alwaysProtected() []Protected {
+	return []Protected{
+		{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+		{netip.MustParsePrefix("::1/128"), "loopback"},
+		{netip.MustParsePrefix("fe80::/10"), "link-local, which IPv6 neighbour discovery needs"},
+		{netip.MustParsePrefix("169.254.169.254/32"), "the cloud metadata service"},
+	}
+}
+
+// NewGuard returns a guard for loopback, link-local, the cloud metadata service
+// and what is given. Where prefixes are equal the first stands.
+func NewGuard(protected []Protected) *Guard {
+	g := new(Guard)
+	for _, p := range append(alwaysProtected(), protected...) {
+		prefix, err := normalise(p.Prefix)
+		if err != nil {
+			continue
+		}
+		g.protected.Modify(prefix, func(what string, exists bool) (string, bool) {
+			if exists {
+				return what, false
+			}
+			return p.What, false
+		})
+	}
+	return g
+}
+
+// Refusal is the guard's no to one block.
+type Refusal struct {
+	Prefix netip.Prefix
+	Cause  string // "covers 192.0.2.1, the gateway of eth0"
+}
+
+func (r *Refusal) Error() string {
+	return fmt.Sprintf("%s %s", r.Prefix, r.Cause)
+}
+
+// Check returns the refusal of a block of p, or nil. p must be masked and
+// unmapped.
+func (g *Guard) Check(p netip.Prefix) *Refusal {
+	if widest := widestFor(p); p.Bits() < widest {
+		return &Refusal{p, fmt.Sprintf("is wider than /%d", widest)}
+	}
+	var first netip.Prefix
+	covered := 0
+	for inside := range g.protected.Subnets(p) {
+		if covered == 0 {
+			first = inside
+		}
+		covered++
+	}
+	switch covered {
+	case 0:
+		if outside, what, ok := g.protected.LookupPrefixLPM(p); ok {
+			return &Refusal{p, fmt.Sprintf("is part of %s, %s", short(outside), what)}
+		}
+		return nil
+	case 1:
+		what, _ := g.protected.Get(first)
+		return &Refusal{p, fmt.Sprintf("covers %s, %s", short(first), what)}
+	default:
+		what, _ := g.protected.Get(first)
+		return &Refusal{p, fmt.Sprintf("covers %s, %s, and %d more that must not be blocked", short(first), what, covered-1)}
+	}
+}
+
+func widestFor(p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return WidestIPv4
+	}
+	return WidestIPv6
+}
+
+// short writes a host prefix as an address.
+func short(p netip.Prefix) string {
+	if p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return p.String()
+}
