@@ -1,0 +1,108 @@
+// Package lab is a sandbox for tests and demonstrations: namespaces of their
+// own, a wire to send any frame over, and the real daemon and command line.
+// All of it vanishes with the process, however that ends.
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// marker tells the re-executed process that it is inside.
+const marker = "PARAXIAL_LAB"
+
+// Main is TestMain for tests that need the sandbox: m is the *testing.M. A plain
+// user's tests run outside, where testenv.Root skips those that need root.
+func Main(m interface{ Run() int }) {
+	if os.Geteuid() != 0 {
+		os.Exit(m.Run())
+	}
+	status, err := Enter(m.Run)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(status)
+}
+
+// Enter runs body in new network, mount and process namespaces, and returns
+// the status that body returned. It executes the current program once more:
+// there Enter calls body and exits, so only the outer process returns from
+// Enter. Whatever main does before Enter is done twice.
+//
+// Inside, lo is up, /sys/fs/bpf is a bpffs without pins, /run an empty tmpfs, and no
+// mount is seen outside. When the process dies, even by kill -9 of the outer
+// one, the kernel ends every process inside, and the namespaces with them.
+func Enter(body func() int) (status int, err error) {
+	// Process 1: a marker that leaked into a shell outside means nothing.
+	if os.Getpid() == 1 && os.Getenv(marker) != "" {
+		if err := furnish(); err != nil {
+			return 1, fmt.Errorf("set up the sandbox: %w", err)
+		}
+		os.Exit(body())
+	}
+	return reexec()
+}
+
+func reexec() (status int, err error) {
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Args[0] = os.Args[0]
+	cmd.Env = append(os.Environ(), marker+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	// The parent of Pdeathsig is this thread, not this process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	if err := cmd.Start(); err != nil {
+		return 1, fmt.Errorf("enter new namespaces: %w", err)
+	}
+	go func() {
+		for s := range signals {
+			cmd.Process.Signal(s) // fails only if it has ended
+		}
+	}()
+	err = cmd.Wait()
+	close(signals)
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		// -1, killed by a signal, becomes 255.
+		return exit.ExitCode() & 0xff, nil
+	}
+	if err != nil {
+		return 1, fmt.Errorf("wait for the sandbox: %w", err)
+	}
+	return 0, nil
+}
+
+// furnish makes the new namespaces look like a machine.
+func furnish() error {
+	if err := os.Unsetenv(marker); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	for _, m := range []struct{ fstype, target, data string }{
+		{"proc", "/proc", ""},
+		{"sysfs", "/sys", ""},
+		{"bpf", "/sys/fs/bpf", "mode=0700"},
+		{"tmpfs", "/run", "mode=0755"},
+	} {
+		if err := unix.Mount(m.fstype, m.target, m.fstype, 0, m.data); err != nil {
+			return fmt.Errorf("mount %s on %s: %w", m.fstype, m.target, err)
+		}
+	}
+	return loopbackUp()
+}
