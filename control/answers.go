@@ -1,0 +1,47 @@
+package control
+
+import (
+	"context"
+	"os"
+
+	"github.com/paraxial/paraxial/policy"
+)
+
+func (c *call) why() error {
+	if err := knownParameters(c.query, "address"); err != nil {
+		return err
+	}
+	address := c.query.Get("address")
+	if err := checkWord("address", address); err != nil {
+		return err
+	}
+	addr, err := policy.ParseAddr(address)
+	if err != nil {
+		return invalid("address: %v", err)
+	}
+	if err := c.begin(); err != nil {
+		return err
+	}
+	ctx, cancel := c.timeout()
+	defer cancel()
+	out, err := c.backend.Why(ctx, addr.String())
+	if err != nil {
+		return err
+	}
+	return c.send(out)
+}
+
+// empty is the body or the answer that says nothing.
+type empty struct{}
+
+func (*empty) check(Caller) error { return nil }
+
+// detach takes protection away, so being able to open the socket is not enough.
+func detach(b Backend) func(context.Context, Caller, empty) (empty, error) {
+	return func(ctx context.Context, c Caller, _ empty) (empty, error) {
+		if c.UID != 0 && int(c.UID) != os.Geteuid() {
+			return empty{}, Errorf(CodeForbidden, "detach: only root may take the filter off, not uid %d", c.UID)
+		}
+		return empty{}, b.Detach(ctx, c)
+	}
+}

@@ -1,0 +1,195 @@
+package control
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// conn is one accepted connection and who is at its other end.
+type conn struct {
+	net.Conn
+	caller Caller
+	table  *connTable
+
+	// Under table.mu.
+	busy  bool   // a request was read and is being worked on
+	since uint64 // order of the last change of busy
+}
+
+// Close implements net.Conn.
+func (c *conn) Close() error {
+	c.table.remove(c)
+	return c.Conn.Close()
+}
+
+// connTable bounds how many connections there are, in all and per uid. A new
+// one over the limit takes the place of the one that has been without a request
+// for the longest time, so that idle connections never keep a caller out.
+type connTable struct {
+	max, maxPerUID int
+
+	mu     sync.Mutex
+	clock  uint64
+	conns  map[*conn]struct{}
+	perUID map[uint32]int
+}
+
+func newConnTable(total, perUID int) *connTable {
+	return &connTable{max: total, maxPerUID: perUID, conns: map[*conn]struct{}{}, perUID: map[uint32]int{}}
+}
+
+// add enters c, closing another connection for it if needed. It returns false
+// if all that could make room are at work.
+func (t *connTable) add(c *conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var mayGo func(*conn) bool
+	switch {
+	case t.perUID[c.caller.UID] >= t.maxPerUID:
+		mayGo = func(o *conn) bool { return !o.busy && o.caller.UID == c.caller.UID }
+	case len(t.conns) >= t.max:
+		mayGo = func(o *conn) bool { return !o.busy }
+	}
+	if mayGo != nil {
+		oldest := t.oldest(mayGo)
+		if oldest == nil {
+			return false
+		}
+		t.removeLocked(oldest)
+		oldest.Conn.Close()
+	}
+	t.clock++
+	c.since = t.clock
+	t.conns[c] = struct{}{}
+	t.perUID[c.caller.UID]++
+	return true
+}
+
+func (t *connTable) oldest(mayGo func(*conn) bool) *conn {
+	var oldest *conn
+	for c := range t.conns {
+		if mayGo(c) && (oldest == nil || c.since < oldest.since) {
+			oldest = c
+		}
+	}
+	return oldest
+}
+
+// setBusy says whether c has a request at work, which keeps it from being
+// closed to make room. It returns false if that has happened already.
+func (t *connTable) setBusy(c *conn, busy bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, ok := t.conns[c]; !ok {
+		return false
+	}
+	t.clock++
+	c.busy, c.since = busy, t.clock
+	return true
+}
+
+// state is http.Server.ConnState: a connection is idle once the whole answer is
+// written, which is after the handler has returned.
+func (t *connTable) state(nc net.Conn, state http.ConnState) {
+	if state == http.StateIdle {
+		t.setBusy(nc.(*conn), false)
+	}
+}
+
+// closeIdle closes the connections without a request. http.Server.Shutdown
+// waits seconds for those that never had one.
+func (t *connTable) closeIdle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.conns {
+		if !c.busy {
+			t.removeLocked(c)
+			c.Conn.Close()
+		}
+	}
+}
+
+func (t *connTable) remove(c *conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.removeLocked(c)
+}
+
+func (t *connTable) removeLocked(c *conn) {
+	if _, ok := t.conns[c]; !ok {
+		return
+	}
+	delete(t.conns, c)
+	if t.perUID[c.caller.UID]--; t.perUID[c.caller.UID] == 0 {
+		delete(t.perUID, c.caller.UID)
+	}
+}
+
+// peerListener accepts connections, learns their callers and keeps the table.
+type peerListener struct {
+	net.Listener
+	table *connTable
+	log   *slog.Logger
+}
+
+// Accept implements net.Listener.
+func (l *peerListener) Accept() (net.Conn, error) {
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		caller, err := peerOf(nc)
+		if err != nil {
+			l.log.Warn("control: connection closed", "error", err)
+			nc.Close()
+			continue
+		}
+		c := &conn{Conn: nc, caller: caller, table: l.table}
+		if l.table.add(c) {
+			return c, nil
+		}
+		l.log.Warn("control: connection closed: too many at work", "uid", caller.UID)
+		nc.Close()
+	}
+}
+
+// peerOf asks the kernel who connected. The other end cannot lie about it.
+func peerOf(nc net.Conn) (Caller, error) {
+	uc, ok := nc.(*net.UnixConn)
+	if !ok {
+		return Caller{}, fmt.Errorf("identify peer: %T is not a Unix socket connection", nc)
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return Caller{}, fmt.Errorf("identify peer: %w", err)
+	}
+	var cred *unix.Ucred
+	var credErr error
+	err = raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err == nil {
+		err = credErr
+	}
+	if err != nil {
+		return Caller{}, fmt.Errorf("identify peer: %w", err)
+	}
+	return Caller{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid}, nil
+}
+
+type connKey struct{}
+
+func withConn(ctx context.Context, nc net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, nc)
+}
+
+func connOf(ctx context.Context) *conn {
+	return ctx.Value(connKey{}).(*conn)
+}

@@ -1,0 +1,252 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"time"
+)
+
+// A route answers one path. An error it returns is sent to the client, unless
+// the answer has begun.
+type route struct {
+	method string
+	serve  func(*call) error
+}
+
+// call is one request at work.
+type call struct {
+	*handler
+	w      *reply
+	r      *http.Request
+	rc     *http.ResponseController
+	conn   *conn
+	caller Caller
+	query  url.Values
+}
+
+// reply notes whether the answer has begun.
+type reply struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (w *reply) WriteHeader(status int) {
+	w.begun = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *reply) Write(b []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is how http.ResponseController finds the connection.
+func (w *reply) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+type handler struct {
+	*Server
+	table    *connTable
+	stopping <-chan struct{}
+	streams  *streamSlots
+	routes   map[string]route
+}
+
+func newHandler(s *Server, table *connTable, stopping <-chan struct{}) *handler {
+	b := s.backend
+	return &handler{
+		Server:   s,
+		table:    table,
+		stopping: stopping,
+		streams:  newStreamSlots(s.opts.MaxStreams, s.opts.MaxUIDStreams),
+		routes: map[string]route{
+			"/v1/status":  {http.MethodGet, get(b.Status)},
+			"/v1/stats":   {http.MethodGet, get(b.Stats)},
+			"/v1/why":     {http.MethodGet, (*call).why},
+			"/v1/block":   {http.MethodPost, post(b.Block)},
+			"/v1/allow":   {http.MethodPost, post(b.Allow)},
+			"/v1/unblock": {http.MethodPost, post(b.Unblock)},
+			"/v1/unallow": {http.MethodPost, post(b.Unallow)},
+			"/v1/confirm": {http.MethodPost, post(b.Confirm)},
+			"/v1/detach":  {http.MethodPost, post(detach(b))},
+			"/v1/entries": {http.MethodGet, (*call).entries},
+			"/v1/watch":   {http.MethodGet, (*call).watch},
+			"/v1/import":  {http.MethodPost, (*call).importList},
+		},
+	}
+}
+
+// ServeHTTP implements http.Handler. Paths are compared exactly, so that no
+// answer is a redirect or anything else that is not JSON.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	conn := connOf(r.Context())
+	c := &call{
+		handler: h, w: &reply{ResponseWriter: w}, r: r, rc: http.NewResponseController(w),
+		conn: conn, caller: conn.caller,
+	}
+	defer c.recover()
+	// The deadline of an earlier answer on this connection must not end this one.
+	c.rc.SetWriteDeadline(time.Now().Add(h.opts.RequestTimeout + h.opts.StallTimeout))
+	// An answer may begin while the client is still sending.
+	if err := c.rc.EnableFullDuplex(); err != nil {
+		c.fail(err)
+		return
+	}
+	if err := c.route(); err != nil && r.Context().Err() == nil && !errors.Is(err, errClientGone) {
+		c.fail(err)
+	}
+}
+
+func (c *call) route() error {
+	route, ok := c.routes[c.r.URL.Path]
+	if !ok {
+		return Errorf(CodeNotFound, "no such path: %.128q", c.r.URL.Path)
+	}
+	if c.r.Method != route.method {
+		c.w.Header().Set("Allow", route.method)
+		return Errorf(CodeMethodNotAllowed, "%s takes %s, not %.32q", c.r.URL.Path, route.method, c.r.Method)
+	}
+	query, err := url.ParseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return invalid("query: %v", err)
+	}
+	c.query = query
+	return route.serve(c)
+}
+
+// fail sends err. It is the last line where a stream has begun.
+func (c *call) fail(err error) {
+	e := wireError(err)
+	if e.Code == CodeInternal {
+		c.opts.Log.Error("control: request failed", "path", c.r.URL.Path, "author", c.caller.Author(), "error", err)
+	}
+	c.rc.SetWriteDeadline(time.Now().Add(c.opts.StallTimeout))
+	if !c.w.begun {
+		c.w.Header().Set("Content-Type", "application/json")
+		c.w.WriteHeader(e.Status)
+	}
+	json.NewEncoder(c.w).Encode(errorLine{e})
+	c.rc.Flush()
+	// A client that is still sending when the connection is closed would lose
+	// the error.
+	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
+	io.Copy(io.Discard, io.LimitReader(c.r.Body, MaxList))
+}
+
+// errorLine is how an error looks on the wire.
+type errorLine struct {
+	Error *Error `json:"error"`
+}
+
+// recover turns a panic into an answer, or cuts the answer off if it has begun,
+// so that the client does not take it for whole.
+func (c *call) recover() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	c.opts.Log.Error("control: panic", "path", c.r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	if c.w.begun {
+		panic(http.ErrAbortHandler)
+	}
+	c.fail(Errorf(CodeInternal, "the daemon failed on this request: %v; its log says more", p))
+}
+
+// begin marks the connection as at work. The client of one that was closed
+// to make room will not hear the answer, so nothing may be done for it.
+func (c *call) begin() error {
+	if !c.table.setBusy(c.conn, true) {
+		return Errorf(CodeBusy, "connection closed: too many of uid %d", c.caller.UID)
+	}
+	return nil
+}
+
+func (c *call) timeout() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(c.r.Context(), c.opts.RequestTimeout)
+}
+
+func (c *call) send(v any) error {
+	c.rc.SetWriteDeadline(time.Now().Add(c.opts.StallTimeout))
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.Write(append(data, '\n'))
+	return nil
+}
+
+// body reads the whole body, of at most MaxBody bytes.
+func (c *call) body() ([]byte, error) {
+	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
+	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))
+	if err != nil {
+		if e := wireError(err); e.Code == CodeTooLarge {
+			return nil, e
+		}
+		return nil, invalid("read body: %v", err)
+	}
+	// A deadline that passes later would end the context of the request.
+	c.rc.SetReadDeadline(time.Time{})
+	return data, nil
+}
+
+// get answers with what f returns.
+func get[Out any](f func(context.Context) (Out, error)) func(*call) error {
+	return func(c *call) error {
+		if err := knownParameters(c.query); err != nil {
+			return err
+		}
+		if err := c.begin(); err != nil {
+			return err
+		}
+		ctx, cancel := c.timeout()
+		defer cancel()
+		out, err := f(ctx)
+		if err != nil {
+			return err
+		}
+		return c.send(out)
+	}
+}
+
+// checker is a request that can check itself and fill in what it left out.
+type checker[In any] interface {
+	*In
+	check(Caller) error
+}
+
+// post answers a body with what f returns for it.
+func post[In, Out any, P checker[In]](f func(context.Context, Caller, In) (Out, error)) func(*call) error {
+	return func(c *call) error {
+		if err := knownParameters(c.query); err != nil {
+			return err
+		}
+		data, err := c.body()
+		if err != nil {
+			return err
+		}
+		var in In
+		if err := decode(data, &in); err != nil {
+			return err
+		}
+		if err := P(&in).check(c.caller); err != nil {
+			return err
+		}
+		if err := c.begin(); err != nil {
+			return err
+		}
+		ctx, cancel := c.timeout()
+		defer cancel()
+		out, err := f(ctx, c.caller, in)
+		if err != nil {
+			return err
+		}
+		return c.send(out)
+	}
+}

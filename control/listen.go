@@ -1,0 +1,110 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxSocketPath is the longest path that fits sockaddr_un, in bytes.
+const maxSocketPath = 107
+
+// Listen listens on a Unix socket at path that root and the group may use
+// (0660). If there is no such group, only root may, and a warning is logged. A
+// socket that nobody answers on is replaced; one with a daemon behind it, and
+// whatever is not a socket, is an error.
+func Listen(path, group string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("listen on %s: the path is %d bytes long, at most %d fit a socket; choose a shorter one", path, len(path), maxSocketPath)
+	}
+	if err := makeDirectory(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := removeStale(path); err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	// A socket file takes its mode from its descriptor. Setting it before bind
+	// leaves no moment in which the umask decides who may connect.
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var chmodErr error
+		if err := c.Control(func(fd uintptr) { chmodErr = unix.Fchmod(int(fd), 0o600) }); err != nil {
+			return err
+		}
+		return chmodErr
+	}}
+	l, err := lc.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := share(path, group); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return l, nil
+}
+
+// makeDirectory makes the last directory of the path, as a service manager
+// would have done.
+func makeDirectory(dir string) error {
+	err := os.Mkdir(dir, 0o755)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("make its directory: %w", err)
+	}
+	return os.Chmod(dir, 0o755) // whatever the umask
+}
+
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != fs.ModeSocket {
+		return errors.New("something that is not a socket is there; remove it or choose another path")
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		c.Close()
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) {
+		return errors.New("another daemon answers there; stop it first or choose another path")
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the socket of a daemon that is gone: %w", err)
+	}
+	return nil
+}
+
+// share lets the group use the socket. The owner comes first: the other way
+// round, the daemon's own group could use it for a moment.
+func share(path, group string) error {
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		slog.Warn("control: only root can use the socket: its group does not exist", "group", group, "socket", path)
+		return nil
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return fmt.Errorf("group %s: gid %q is not a number", group, g.Gid)
+	}
+	if err := os.Chown(path, -1, gid); err != nil {
+		return fmt.Errorf("give it to group %s: %w", group, err)
+	}
+	return os.Chmod(path, 0o660)
+}

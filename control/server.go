@@ -1,0 +1,83 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Options bound what callers can take from the daemon. Zero means the default.
+type Options struct {
+	Log            *slog.Logger  // default: slog.Default()
+	MaxConns       int           // connections in all, 512
+	MaxConnsPerUID int           // connections of one uid, 128
+	MaxStreams     int           // lists, watches and imports at once, 64
+	MaxUIDStreams  int           // of one uid, 16
+	RequestTimeout time.Duration // for an answer that is not a stream, 30 s
+	StallTimeout   time.Duration // without progress of a body or a stream, 30 s
+}
+
+const (
+	headerTimeout   = 10 * time.Second
+	idleTimeout     = time.Minute
+	shutdownTimeout = 5 * time.Second
+	maxHeader       = 16 << 10
+)
+
+// Server serves a Backend over HTTP.
+type Server struct {
+	backend Backend
+	opts    Options
+}
+
+// NewServer returns a server for b.
+func NewServer(b Backend, opts Options) *Server {
+	opts.Log = cmp.Or(opts.Log, slog.Default())
+	opts.MaxConns = cmp.Or(opts.MaxConns, 512)
+	opts.MaxConnsPerUID = cmp.Or(opts.MaxConnsPerUID, 128)
+	opts.MaxStreams = cmp.Or(opts.MaxStreams, 64)
+	opts.MaxUIDStreams = cmp.Or(opts.MaxUIDStreams, 16)
+	opts.RequestTimeout = cmp.Or(opts.RequestTimeout, 30*time.Second)
+	opts.StallTimeout = cmp.Or(opts.StallTimeout, 30*time.Second)
+	return &Server{backend: b, opts: opts}
+}
+
+// Serve answers on l, a listener of Unix sockets, until ctx is done. It then
+// ends the streams, gives requests at work five seconds, and returns nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	table := newConnTable(s.opts.MaxConns, s.opts.MaxConnsPerUID)
+	srv := &http.Server{
+		Handler:           newHandler(s, table, ctx.Done()),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ConnContext:       withConn,
+		ConnState:         table.state,
+		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
+		// OPTIONS gets the same answer as any other wrong method.
+		DisableGeneralOptionsHandler: true,
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(&peerListener{Listener: l, table: table, log: s.opts.Log}) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve the control socket: %w", err)
+	case <-ctx.Done():
+	}
+	table.closeIdle()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	if err := srv.Shutdown(grace); err != nil {
+		s.opts.Log.Warn("control: requests still at work were cut off", "error", err)
+		srv.Close()
+	}
+	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve the control socket: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,233 @@
+package control
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+)
+
+// streamSlots bounds the streams, which hold a connection for as long as the
+// client likes.
+type streamSlots struct {
+	max, maxPerUID int
+
+	mu     sync.Mutex
+	total  int
+	perUID map[uint32]int
+}
+
+func newStreamSlots(total, perUID int) *streamSlots {
+	return &streamSlots{max: total, maxPerUID: perUID, perUID: map[uint32]int{}}
+}
+
+func (s *streamSlots) acquire(uid uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.perUID[uid] >= s.maxPerUID || s.total >= s.max {
+		return Errorf(CodeBusy, "too many lists, watches and imports at once: uid %d has %d (at most %d), all together %d (at most %d); end one and try again",
+			uid, s.perUID[uid], s.maxPerUID, s.total, s.max)
+	}
+	s.total++
+	s.perUID[uid]++
+	return nil
+}
+
+func (s *streamSlots) release(uid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.total--
+	if s.perUID[uid]--; s.perUID[uid] == 0 {
+		delete(s.perUID, uid)
+	}
+}
+
+// stream runs f with a writer of NDJSON lines. What f returns is the last line
+// if it is an error.
+func (c *call) stream(f func(context.Context, *lineWriter) error) error {
+	if err := c.streams.acquire(c.caller.UID); err != nil {
+		return err
+	}
+	defer c.streams.release(c.caller.UID)
+	if err := c.begin(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(c.r.Context())
+	defer cancel()
+	go func() {
+		select {
+		case <-c.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	lines := newLineWriter(c)
+	err := f(ctx, lines)
+	if err != nil && errors.Is(err, context.Canceled) && c.r.Context().Err() == nil {
+		err = Errorf(CodeBusy, "the daemon is stopping")
+	}
+	// Lines written before an error belong before it.
+	if err == nil || lines.begun {
+		if flushErr := lines.flush(); err == nil {
+			err = flushErr
+		}
+	}
+	return err
+}
+
+// errClientGone is that a stream cannot be written: nobody hears of the error.
+var errClientGone = errors.New("write to the client")
+
+// lineWriter writes NDJSON. A client that stops reading is given up after the
+// stall timeout.
+type lineWriter struct {
+	c     *call
+	buf   *bufio.Writer
+	enc   *json.Encoder
+	begun bool // a line was written, or the header sent
+}
+
+func newLineWriter(c *call) *lineWriter {
+	c.w.Header().Set("Content-Type", "application/x-ndjson")
+	l := &lineWriter{c: c}
+	l.buf = bufio.NewWriterSize(stallWriter{c}, 64<<10)
+	l.enc = json.NewEncoder(l.buf)
+	return l
+}
+
+func (l *lineWriter) line(v any) error {
+	l.begun = true
+	if err := l.enc.Encode(v); err != nil {
+		return fmt.Errorf("%w: %v", errClientGone, err)
+	}
+	return nil
+}
+
+// flush sends what was written, and the header if that was nothing.
+func (l *lineWriter) flush() error {
+	l.begun = true
+	if err := l.buf.Flush(); err != nil {
+		return fmt.Errorf("%w: %v", errClientGone, err)
+	}
+	if !l.c.w.begun {
+		l.c.w.WriteHeader(http.StatusOK)
+	}
+	l.c.rc.SetWriteDeadline(time.Now().Add(l.c.opts.StallTimeout))
+	if err := l.c.rc.Flush(); err != nil {
+		return fmt.Errorf("%w: %v", errClientGone, err)
+	}
+	return nil
+}
+
+type stallWriter struct{ c *call }
+
+func (w stallWriter) Write(b []byte) (int, error) {
+	w.c.rc.SetWriteDeadline(time.Now().Add(w.c.opts.StallTimeout))
+	return w.c.w.Write(b)
+}
+
+// stallReader reads the body of an import. The deadline is for each part of it.
+type stallReader struct {
+	c   *call
+	ctx context.Context
+}
+
+func (r stallReader) Read(b []byte) (int, error) {
+	r.c.rc.SetReadDeadline(time.Now().Add(r.c.opts.StallTimeout))
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := r.c.r.Body.Read(b)
+	if errors.Is(err, io.EOF) {
+		// A deadline that passes later would end the context of the request.
+		r.c.rc.SetReadDeadline(time.Time{})
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) && r.ctx.Err() == nil {
+		err = invalid("read the list: nothing came for %v", r.c.opts.StallTimeout)
+	}
+	return n, err
+}
+
+func (c *call) entries() error {
+	if err := knownParameters(c.query, "kind", "origin"); err != nil {
+		return err
+	}
+	kind, origin := c.query.Get("kind"), c.query.Get("origin")
+	if kind != "" && kind != "block" && kind != "allow" {
+		return invalid(`kind: want "block" or "allow"`)
+	}
+	if origin != "" {
+		if err := checkOrigin(origin); err != nil {
+			return err
+		}
+	}
+	return c.stream(func(ctx context.Context, lines *lineWriter) error {
+		return c.backend.Entries(ctx, kind, origin, func(e Entry) error { return lines.line(e) })
+	})
+}
+
+func (c *call) watch() error {
+	if err := knownParameters(c.query); err != nil {
+		return err
+	}
+	return c.stream(func(ctx context.Context, lines *lineWriter) error {
+		// The header tells the client that it is watching now.
+		if err := lines.flush(); err != nil {
+			return err
+		}
+		err := c.backend.Watch(ctx, func(e Event) error {
+			if err := lines.line(e); err != nil {
+				return err
+			}
+			return lines.flush()
+		})
+		if errors.Is(err, context.Canceled) {
+			return nil
+		}
+		return err
+	})
+}
+
+func (c *call) importList() error {
+	req, err := importRequest(c.query)
+	if err != nil {
+		return err
+	}
+	if c.r.ContentLength > MaxList {
+		return errTooLong(MaxList)
+	}
+	return c.stream(func(ctx context.Context, lines *lineWriter) error {
+		// A read that waits for the client does not see ctx end by itself.
+		stop := context.AfterFunc(ctx, func() { c.rc.SetReadDeadline(time.Now()) })
+		defer stop()
+		body := io.NopCloser(stallReader{c: c, ctx: ctx})
+		list := http.MaxBytesReader(c.w, body, MaxList)
+		result, err := c.backend.Import(ctx, c.caller, req, list, func(p ImportProgress) {
+			// A client that is gone ends ctx too.
+			if lines.line(progressLine{p}) == nil {
+				lines.flush()
+			}
+		})
+		if err != nil {
+			return cmp.Or(ctx.Err(), err)
+		}
+		return lines.line(resultLine{result})
+	})
+}
+
+// The lines of the answer to an import, besides errorLine.
+type (
+	progressLine struct {
+		Progress ImportProgress `json:"progress"`
+	}
+	resultLine struct {
+		Result ImportResult `json:"result"`
+	}
+)
