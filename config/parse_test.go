@@ -1,0 +1,237 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// comparePrefixes lets cmp look at netip.Prefix, which has no exported fields.
+var comparePrefixes = cmpopts.EquateComparable(netip.Prefix{})
+
+func TestParse(t *testing.T) {
+	with := func(change func(*Config)) Config {
+		c := Default()
+		c.File = "f"
+		change(&c)
+		return c
+	}
+	prefixes := func(s ...string) []netip.Prefix {
+		var list []netip.Prefix
+		for _, p := range s {
+			list = append(list, netip.MustParsePrefix(p))
+		}
+		return list
+	}
+	eth0 := []Interface{{Name: "eth0"}}
+	tests := []struct {
+		name, in string
+		want     Config
+	}{
+		{"empty", "", with(func(*Config) {})},
+		{"comments only", "# nothing\n\n", with(func(*Config) {})},
+		{"document markers", "---\n# c\ninterfaces: [eth0]\n...\n", with(func(c *Config) { c.Interfaces = eth0 })},
+		{"sections without keys", "log:\nguard:\n# x: y\nevents: {}\n", with(func(*Config) {})},
+		{"lists without items", "interfaces:\nguard:\n  never_block:\n  ssh_ports:\n", with(func(*Config) {})},
+		{"empty lists", "interfaces: []\nguard: {ssh_ports: []}\n", with(func(c *Config) { c.Guard.SSHPorts = nil })},
+		{"byte order mark and Windows line ends", "\ufeffinterfaces: [eth0]\r\nlog:\r\n  level: warn\r\n", with(func(c *Config) {
+			c.Interfaces, c.Log.Level = eth0, slog.LevelWarn
+		})},
+		{"interfaces of both forms", "xdp_mode: native\ninterfaces:\n- eth0\n- {name: eth1.100, mode: generic}\n- name: \"1\"\n", with(func(c *Config) {
+			c.XDPMode = ModeNative
+			c.Interfaces = []Interface{{Name: "eth0"}, {Name: "eth1.100", Mode: ModeGeneric}, {Name: "1"}}
+		})},
+		{"everything", `
+socket: /tmp//a.sock
+socket_group: ""
+state_dir: /tmp/state/
+bpffs: /sys/fs/bpf/other
+metrics: "[::1]:9000"
+log: {level: debug, format: json}
+max_entries: 16777216
+guard:
+  never_block: [192.0.2.7, 192.0.2.77/24, ::1, "2001:db8::/32", "::ffff:198.51.100.0/120"]
+  ssh_ports: [22, 65535]
+events:
+  drops_per_second: 0
+`, with(func(c *Config) {
+			c.Socket, c.SocketGroup, c.StateDir, c.BPFFS = "/tmp/a.sock", "", "/tmp/state", "/sys/fs/bpf/other"
+			c.Metrics = "[::1]:9000"
+			c.Log = Log{Level: slog.LevelDebug, Format: FormatJSON}
+			c.MaxEntries = 1 << 24
+			c.Guard.NeverBlock = prefixes("192.0.2.7/32", "192.0.2.0/24", "::1/128", "2001:db8::/32", "198.51.100.0/24")
+			c.Guard.SSHPorts = []uint16{22, 65535}
+			c.Events.DropsPerSecond = 0
+		})},
+		{"metrics off", "metrics: off\n", with(func(c *Config) { c.Metrics = "" })},
+		{"metrics empty", "metrics: ''\n", with(func(c *Config) { c.Metrics = "" })},
+		{"metrics on all addresses", "metrics: :9798\n", with(func(c *Config) { c.Metrics = ":9798" })},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := Parse("f", []byte(tt.in))
+			if err != nil {
+				t.Fatalf("Parse: %v", err)
+			}
+			if diff := cmp.Diff(tt.want, got, comparePrefixes); diff != "" {
+				t.Errorf("Parse (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestParseErrors compares the whole text of errors with testdata/errors.txt:
+// cases divided by lines of ===, the input and its errors by a line of -----.
+// <TAB> stands for a tab. UPDATE_GOLDEN=1 writes the file anew.
+func TestParseErrors(t *testing.T) {
+	golden, err := os.ReadFile(filepath.Join("testdata", "errors.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for n, c := range strings.Split(strings.TrimSuffix(string(golden), "\n===\n"), "\n===\n") {
+		in, want, ok := strings.Cut(c, "\n-----\n")
+		if !ok {
+			t.Fatalf("case %d of the golden file has no line -----:\n%s", n+1, c)
+		}
+		_, err := Parse("f.yaml", []byte(strings.ReplaceAll(in, "<TAB>", "\t")))
+		got := fmt.Sprint(err)
+		if got != want {
+			t.Errorf("%s\ngot:\n%s\n\nwant:\n%s", in, got, want)
+		}
+		fmt.Fprintf(&out, "%s\n-----\n%s\n===\n", in, got)
+	}
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.WriteFile(filepath.Join("testdata", "errors.txt"), []byte(out.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestParseBinary(t *testing.T) {
+	tests := []struct{ name, in, want string }{
+		{"not UTF-8", "socket: /x\nlog: \xe9t\xe9\n", "f:2:6: not UTF-8 (byte 0xe9); save the file as UTF-8 text\n    log: \ufffdt\ufffd\n         ^"},
+		{"UTF-16", "\xff\xfes\x00o\x00", "f:1:1: not UTF-8 (byte 0xff); save the file as UTF-8 text\n    \ufffd\ufffds\ufffdo\ufffd\n    ^"},
+		{"escape sequence", "socket: /\x1b[2J\n", "f:1:10: the control character U+001B; want plain UTF-8 text\n    socket: /\ufffd[2J\n             ^"},
+		{"zero", "a\x00", "f:1:2: the control character U+0000; want plain UTF-8 text\n    a\ufffd\n     ^"},
+		{"too large", strings.Repeat("#", MaxFileSize+1), "f:1:1: larger than 1048576 bytes: not a configuration of paraxiald"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse("f", []byte(tt.in))
+			if diff := cmp.Diff(tt.want, fmt.Sprint(err)); diff != "" {
+				t.Errorf("error (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestErrorsAreAllReported(t *testing.T) {
+	_, err := Parse("f", []byte("sokcet: /x\nmax_entries: 0\nguard:\n  ssh_ports: [0, 22, 70000]\n"))
+	var errs Errors
+	if !errors.As(err, &errs) {
+		t.Fatalf("error is a %T, want Errors", err)
+	}
+	var got []string
+	for _, e := range errs {
+		got = append(got, fmt.Sprintf("%s:%d:%d", e.File, e.Line, e.Column))
+	}
+	want := []string{"f:1:1", "f:2:14", "f:4:15", "f:4:22"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("positions (-want +got):\n%s", diff)
+	}
+	var one *Error
+	if !errors.As(err, &one) || one.Line != 1 {
+		t.Errorf("errors.As finds %v, want the first mistake", one)
+	}
+}
+
+func TestErrorsOfAnotherFileAreCut(t *testing.T) {
+	var in strings.Builder
+	for n := range 300 {
+		fmt.Fprintf(&in, "key%d: %s\n", n, strings.Repeat("x", 1000))
+	}
+	_, err := Parse("f", []byte(in.String()))
+	text := fmt.Sprint(err)
+	if !strings.HasSuffix(text, "\nand 280 more errors") {
+		t.Errorf("the errors do not end with a count: …%q", text[max(0, len(text)-80):])
+	}
+	if len(text) > 20*(maxMessage+2*maxShown+100) {
+		t.Errorf("the errors take %d bytes", len(text))
+	}
+}
+
+// TestHostileFilesEndSoon has what YAML parsers are attacked with, and what
+// takes this one time that grows with the square of its length.
+func TestHostileFilesEndSoon(t *testing.T) {
+	fill := func(s string) string { return strings.Repeat(s, (MaxFileSize-100)/len(s)) }
+	bomb := "a: &a [x, x, x, x, x, x, x, x, x]\n"
+	for c := 'b'; c < 'z'; c++ {
+		bomb += fmt.Sprintf("%c: &%c [*%c, *%c, *%c, *%c]\n", c, c, c-1, c-1, c-1, c-1)
+	}
+	tests := []struct{ name, in, want string }{
+		{"aliases", bomb, `f:1:4: anchors, aliases, tags and the like are not accepted; put a text that starts with "&" in quotes`},
+		{"brackets", fill("["), "f:1:9: nested deeper than 8"},
+		{"braces", fill("{a: "), "f:1:33: nested deeper than 8"},
+		{"closing brackets", fill("]"), "f:1:1: not YAML"},
+		{"dashes", fill("- "), "f:1:3: a list in a list"},
+		{"dashes in lines", fill("-\n "), "f:2:2: a list in a list"},
+		{"keys", fill("a: 1\n"), "f:1001:2: more than 1000 keys"},
+		{"question marks", fill("? "), "f:1:1: anchors"},
+		{"tags", fill("!a "), "f:1:1: anchors"},
+		{"items in flow", "interfaces: [" + fill("1,"), "f:1:13: not YAML"},
+		{"lists in flow", "interfaces: [" + fill("[[[[[[1]]]]]],"), "f:1:13: not YAML"},
+		{"mistakes in one line", "interfaces: [" + fill("1,") + "]", `f:1:14: interfaces: got 1; want text, so put it in quotes: "1"`},
+		{"mistakes one a line", "guard: {never_block: [" + fill("x,\n") + "]}", `f:1:23: guard.never_block: "x" is not an IPv4 or IPv6 address`},
+		{"lists one a line", "interfaces: [" + fill("[[[[[[1]]]]]],\n") + "]", "f:1:14: interfaces: got a list"},
+		{"a large list", "guard: {never_block: [" + fill("192.0.2.7, ") + "]}\nx: 1", `f:2:1: unknown key "x"`},
+		{"documents", fill("---\n"), "f:2:1: a second document"},
+		{"long key", fill("k")[10:] + ": 1\n", "f:1:1: unknown key"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			start := time.Now()
+			_, err := Parse("f", []byte(tt.in))
+			if got := fmt.Sprint(err); !strings.HasPrefix(got, tt.want) {
+				t.Errorf("error %.200q, want %q first", got, tt.want)
+			}
+			if d := time.Since(start); d > 10*time.Second {
+				t.Errorf("took %s", d)
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "c.yaml")
+	if err := os.WriteFile(path, []byte("interfaces: [eth7]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.File != path || len(c.Interfaces) != 1 || c.Interfaces[0].Name != "eth7" {
+		t.Errorf("Load = %+v", c)
+	}
+	_, err = Load(filepath.Join(dir, "none.yaml"))
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "--config") {
+		t.Errorf("a missing file gives %v", err)
+	}
+	if _, err = Load(dir); err == nil {
+		t.Error("a directory was read")
+	}
+	if _, err = Load("/dev/zero"); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("an endless file gives %v", err)
+	}
+}
