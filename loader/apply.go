@@ -1,0 +1,81 @@
+package loader
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/paraxial/paraxial/policy"
+)
+
+// Nodes yields what the kernel's tries of a kind hold, in no useful order. An
+// error ends it. No Apply may run meanwhile.
+func (l *Loader) Nodes(kind policy.Kind) iter.Seq2[policy.Node, error] {
+	return func(yield func(policy.Node, error) bool) {
+		for _, t := range l.tries {
+			if t.kindOf() != kind {
+				continue
+			}
+			for n, err := range t.nodes() {
+				if !yield(n, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Apply writes a delta to the kernel's tries: allows, then blocks; and then
+// the deletes, blocks first. So no moment has a block without the allow that
+// is to beat it. Deleting what is not there is no error.
+//
+// An error is an *ApplyError, which tells how many changes were made. Applying
+// the same delta again is safe.
+func (l *Loader) Apply(ctx context.Context, d policy.Delta) error {
+	total := len(d.Put) + len(d.Delete)
+	done := 0
+	fail := func(err error) error { return &ApplyError{Applied: done, Total: total, Err: err} }
+	for _, nodes := range [][]policy.Node{d.Put, d.Delete} {
+		if err := checkNodes(nodes); err != nil {
+			return fail(err)
+		}
+	}
+	for _, t := range l.tries {
+		n, err := t.put(ctx, held(t, d.Put))
+		if done += n; err != nil {
+			return fail(err)
+		}
+	}
+	for _, t := range slices.Backward(l.tries) {
+		n, err := t.delete(ctx, held(t, d.Delete))
+		if done += n; err != nil {
+			return fail(err)
+		}
+	}
+	return nil
+}
+
+// held yields those of nodes that t holds.
+func held(t table, nodes []policy.Node) iter.Seq[policy.Node] {
+	return func(yield func(policy.Node) bool) {
+		for _, n := range nodes {
+			if t.holds(n) && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// checkNodes refuses what would end up in the wrong trie, or in none.
+func checkNodes(nodes []policy.Node) error {
+	for _, n := range nodes {
+		if n.Kind != policy.Block && n.Kind != policy.Allow {
+			return fmt.Errorf("%s: neither block nor allow", n.Prefix)
+		}
+		if !n.Prefix.IsValid() || n.Prefix.Addr().Is4In6() {
+			return fmt.Errorf("prefix %s: not a plain IPv4 or IPv6 prefix", n.Prefix)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package loader
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/cilium/ebpf"
+)
+
+// Answer is what the program does with a packet.
+type Answer struct {
+	Drop   bool
+	Reason Reason
+}
+
+// twin is a second instance of the program in force on an interface. It reads
+// the same tries and writes to counters of its own.
+type twin struct {
+	of      uint32 // id of the program in force
+	coll    *ebpf.Collection
+	program *ebpf.Program
+}
+
+func (t *twin) close() { t.coll.Close() }
+
+// Ask runs the program in force on iface with a packet from a, as
+// BPF_PROG_TEST_RUN of a second instance over the same tries. It moves no live
+// counter and writes no event. The error is ErrDifferentProgram if what is in
+// force is not what this Loader attached.
+func (l *Loader) Ask(iface string, a netip.Addr) (Answer, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ans, err := l.ask(iface, a.Unmap())
+	if err != nil {
+		return Answer{}, fmt.Errorf("ask the program on %s about %s: %w", iface, a, err)
+	}
+	return ans, nil
+}
+
+func (l *Loader) ask(iface string, a netip.Addr) (Answer, error) {
+	live, err := l.attest(iface)
+	if errors.Is(err, ErrNotAttached) {
+		return Answer{}, err
+	}
+	if err != nil {
+		return Answer{}, fmt.Errorf("%w: %w", ErrDifferentProgram, err)
+	}
+	t, err := l.twinOf(live)
+	if err != nil {
+		return Answer{}, err
+	}
+	counters := t.coll.Maps[plainMapCounters]
+	before, err := readSlot(counters, live.slot)
+	if err != nil {
+		return Answer{}, err
+	}
+	action, err := t.program.Run(&ebpf.RunOptions{Data: frameFrom(a)})
+	if err != nil {
+		return Answer{}, err
+	}
+	after, err := readSlot(counters, live.slot)
+	if err != nil {
+		return Answer{}, err
+	}
+	for r := range Reasons() {
+		if after[r].Packets != before[r].Packets {
+			return Answer{Drop: action == xdpDrop, Reason: r}, nil
+		}
+	}
+	return Answer{}, fmt.Errorf("the program returned %d and counted nothing", action)
+}
+
+// xdpDrop is XDP_DROP of enum xdp_action.
+const xdpDrop = 1
+
+// twinOf returns the twin of the program in force, made on first use.
+func (l *Loader) twinOf(live *attached) (*twin, error) {
+	if t := l.twins[live.Interface]; t != nil && t.of == live.ProgramID {
+		return t, nil
+	}
+	l.forgetTwin(live.Interface)
+	spec := l.specs[live.build].Copy()
+	spec.Maps[plainMapHits].MaxEntries = 1
+	tries := mapSet{}
+	for _, name := range trieNames() {
+		tries[name] = l.maps[name]
+	}
+	coll, err := loadProgram(spec, live.slot, tries)
+	if err != nil {
+		return nil, err
+	}
+	t := &twin{of: live.ProgramID, coll: coll, program: coll.Programs[plainProgParaxial]}
+	if err := l.sameProgram(live.program, t.program); err != nil {
+		t.close()
+		return nil, err
+	}
+	l.twins[live.Interface] = t
+	return t, nil
+}
+
+func (l *Loader) forgetTwin(iface string) {
+	if t := l.twins[iface]; t != nil {
+		t.close()
+		delete(l.twins, iface)
+	}
+}
+
+// sameProgram checks that both have the same instructions, which the kernel's
+// tag is a digest of, and decide by our tries.
+func (l *Loader) sameProgram(live, other *ebpf.Program) error {
+	a, err := live.Info()
+	if err != nil {
+		return err
+	}
+	b, err := other.Info()
+	if err != nil {
+		return err
+	}
+	if a.Tag != b.Tag {
+		return fmt.Errorf("%w: its tag is %s, not %s", ErrDifferentProgram, a.Tag, b.Tag)
+	}
+	if err := l.usesOurTries(other); err != nil {
+		return fmt.Errorf("%w: %w", ErrDifferentProgram, err)
+	}
+	return nil
+}
+
+// frameFrom returns the smallest valid frame from an address: Ethernet and
+// the base header, with no payload.
+func frameFrom(a netip.Addr) []byte {
+	const (
+		etherLen, ipv4Len, ipv6Len   = 14, 20, 40
+		etherTypeIPv4, etherTypeIPv6 = 0x0800, 0x86dd
+		ttl, noNextHeader            = 64, 59
+	)
+	frame := make([]byte, etherLen, etherLen+ipv6Len)
+	if a.Is4() {
+		binary.BigEndian.PutUint16(frame[12:], etherTypeIPv4)
+		ip := [ipv4Len]byte{0: 4<<4 | ipv4Len/4, 3: ipv4Len, 8: ttl, 9: noNextHeader}
+		src := a.As4()
+		copy(ip[12:], src[:])
+		return append(frame, ip[:]...)
+	}
+	binary.BigEndian.PutUint16(frame[12:], etherTypeIPv6)
+	ip := [ipv6Len]byte{0: 6 << 4, 6: noNextHeader, 7: ttl}
+	src := a.As16()
+	copy(ip[8:], src[:])
+	return append(frame, ip[:]...)
+}

@@ -1,0 +1,290 @@
+package loader
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// Attachment is the program in force on an interface, as read back from the
+// kernel.
+type Attachment struct {
+	Interface string
+	Mode      Mode // native or generic
+	ProgramID uint32
+	LinkID    uint32
+	Frags     bool   // the build for frames in several buffers
+	Note      string // what the operator should know; may be empty
+}
+
+// attached is what this Loader has put on an interface.
+type attached struct {
+	Attachment
+	ifindex int
+	slot    uint32
+	build   build
+	program *ebpf.Program
+}
+
+// candidate is one way to attach.
+type candidate struct {
+	build build
+	mode  Mode
+}
+
+// largestPlainMTU is about what one page holds beside headroom and shared
+// info. Above it drivers refuse the plain build, so frags is tried first.
+const largestPlainMTU = 3498
+
+// candidates returns the ways to attach, to be tried in order. A refusal by
+// the driver leads from one build to the other, because drivers say no to the
+// MTU with whatever errno, and some look at the MTU of the peer. In generic
+// mode the plain build does for all: the kernel puts frames into one buffer.
+func candidates(mtu int, mode Mode, withFrags bool) []candidate {
+	if mode == ModeGeneric {
+		return []candidate{{plain, ModeGeneric}}
+	}
+	c := []candidate{{plain, ModeNative}}
+	if withFrags && mtu > largestPlainMTU {
+		c = []candidate{{frags, ModeNative}, {plain, ModeNative}}
+	} else if withFrags {
+		c = append(c, candidate{frags, ModeNative})
+	}
+	return c
+}
+
+// Attach puts the program onto an interface, counting into slot, or replaces
+// the one of ours that is there, without a gap. A program of somebody else is
+// a *ForeignError. ModeAuto takes native, and generic only if the driver has no
+// native XDP; what runs already keeps its mode under ModeAuto.
+//
+// Success is what was read back from the kernel. Called again, it repairs.
+func (l *Loader) Attach(ctx context.Context, iface string, mode Mode, slot uint32) (Attachment, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return Attachment{}, err
+	}
+	if slot >= maxSlots {
+		return Attachment{}, fmt.Errorf("attach XDP to %s: slot %d: there are %d", iface, slot, maxSlots)
+	}
+	a, err := l.attach(iface, mode, slot)
+	if err != nil {
+		return Attachment{}, fmt.Errorf("attach XDP to %s: %w", iface, explain(err))
+	}
+	if old := l.attached[iface]; old != nil {
+		_ = old.program.Close()
+	}
+	l.attached[iface] = a
+	return a.Attachment, nil
+}
+
+func (l *Loader) attach(iface string, mode Mode, slot uint32) (*attached, error) {
+	if err := l.ensurePins(); err != nil {
+		return nil, err
+	}
+	dev, err := findDevice(iface)
+	if err != nil {
+		return nil, err
+	}
+	lk, err := l.pins.takeLink(dev)
+	if err != nil {
+		return nil, err
+	}
+	defer closeLink(lk)
+	var notes []string
+	if lk != nil && mode == ModeAuto {
+		mode = dev.mode
+	}
+	if lk != nil && mode != dev.mode {
+		if err := l.pins.dropLink(lk, iface); err != nil {
+			return nil, err
+		}
+		notes = append(notes, fmt.Sprintf("changed from %s to %s mode: packets passed unfiltered for a moment", dev.mode, mode))
+		lk = nil
+	}
+	a, err := l.tryAll(dev, lk, mode, slot)
+	if err != nil {
+		return nil, err
+	}
+	if a.Mode == ModeGeneric {
+		if mode == ModeAuto {
+			notes = append(notes, "the driver has no native XDP")
+		}
+		notes = append(notes, "generic mode sees packets after GRO, so packet counts are low")
+	}
+	a.Note = strings.Join(notes, "; ")
+	return a, nil
+}
+
+// ensurePins makes what somebody may have removed from the pin directory.
+func (l *Loader) ensurePins() error {
+	if err := l.pins.ensure(); err != nil {
+		return err
+	}
+	return l.gen.ensure(l.maps)
+}
+
+// tryAll goes through the candidates until one is accepted.
+func (l *Loader) tryAll(dev device, lk link.Link, mode Mode, slot uint32) (*attached, error) {
+	var first error
+	noNative := true
+	for _, c := range candidates(dev.mtu, mode, haveFrags()) {
+		a, err := l.install(dev, lk, c, slot)
+		if err == nil {
+			return a, nil
+		}
+		if !refusedByDriver(err) {
+			return nil, l.occupied(dev, err)
+		}
+		if first == nil || c.build == plain {
+			first = err
+		}
+		noNative = noNative && errors.Is(err, unix.EOPNOTSUPP)
+	}
+	if mode == ModeAuto && noNative {
+		a, err := l.install(dev, lk, candidate{plain, ModeGeneric}, slot)
+		return a, l.occupied(dev, err)
+	}
+	return nil, refusal(dev, lk, first, noNative)
+}
+
+// refusedByDriver tells whether another build might do.
+func refusedByDriver(err error) bool {
+	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE)
+}
+
+// refusal says what to do about a device that takes no candidate.
+func refusal(dev device, lk link.Link, err error, noNative bool) error {
+	switch {
+	case noNative:
+		return fmt.Errorf("%w (the driver has no native XDP, or not with the offloads that are on: use --xdp-mode generic)", err)
+	case lk != nil:
+		return fmt.Errorf("%w (the pinned link takes no new program: run `paraxiald detach` and start again)", err)
+	}
+	return fmt.Errorf("%w (the driver refuses native XDP, mostly because of the MTU, which is %d: lower it, also on the peer of a veth, or use --xdp-mode generic)", err, dev.mtu)
+}
+
+// occupied turns the errnos of an interface that is in use into an error that
+// says by what. EBUSY: a program in this mode. EEXIST: one in the other mode,
+// or one on an upper device.
+func (l *Loader) occupied(dev device, err error) error {
+	if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	if now, e := findDevice(dev.name); e == nil && now.program != 0 {
+		return now.foreign()
+	}
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("%w (a bond or other device above it may run an XDP program: attach to that one only)", err)
+	}
+	return err
+}
+
+// install loads a candidate and switches the link to it, or makes the link. At
+// every step the program that the link points at is pinned in a generation.
+func (l *Loader) install(dev device, lk link.Link, c candidate, slot uint32) (*attached, error) {
+	p, err := l.instance(c.build, slot)
+	if err != nil {
+		return nil, err
+	}
+	a, err := l.switchTo(dev, lk, c, p)
+	if err != nil {
+		_ = p.Close()
+		return nil, err
+	}
+	a.slot = slot
+	return a, nil
+}
+
+func (l *Loader) switchTo(dev device, lk link.Link, c candidate, p *ebpf.Program) (*attached, error) {
+	next := l.gen.next(dev.name)
+	if err := removePin(next); err != nil {
+		return nil, err
+	}
+	if err := p.Pin(next); err != nil {
+		return nil, fmt.Errorf("pin program: %w", err)
+	}
+	isNew := lk == nil
+	lk, err := l.pins.point(dev, lk, c.mode, p)
+	if err != nil {
+		return nil, errors.Join(err, removePin(next))
+	}
+	if isNew {
+		defer closeLink(lk)
+	}
+	a, err := readBack(dev.name, lk, p)
+	if err == nil && (a.ifindex != dev.index || a.Mode != c.mode) {
+		err = fmt.Errorf("the kernel reports it on interface %d in %s mode, not on %d in %s mode", a.ifindex, a.Mode, dev.index, c.mode)
+	}
+	if err != nil {
+		if isNew {
+			err = errors.Join(err, l.pins.dropLink(lk, dev.name), removePin(next))
+		}
+		return nil, fmt.Errorf("read back: %w", err)
+	}
+	if err := os.Rename(next, l.gen.program(dev.name)); err != nil {
+		return nil, fmt.Errorf("pin program: %w", err)
+	}
+	a.build, a.Frags, a.program = c.build, c.build == frags, p
+	return a, nil
+}
+
+// point makes the link run p: the given one, or a new one that it pins.
+func (p pinDir) point(dev device, lk link.Link, mode Mode, prog *ebpf.Program) (link.Link, error) {
+	if lk != nil {
+		return lk, lk.Update(prog)
+	}
+	lk, err := link.AttachXDP(link.XDPOptions{Program: prog, Interface: dev.index, Flags: mode.flags()})
+	if err != nil {
+		return nil, err
+	}
+	if err := lk.Pin(p.link(dev.name)); err != nil {
+		return nil, errors.Join(fmt.Errorf("pin link: %w", err), lk.Close())
+	}
+	return lk, nil
+}
+
+// readBack returns the attachment as the kernel has it, if link and interface
+// both run p.
+func readBack(iface string, lk link.Link, p *ebpf.Program) (*attached, error) {
+	id, err := programID(p)
+	if err != nil {
+		return nil, err
+	}
+	dev, err := findDevice(iface)
+	if err != nil {
+		return nil, err
+	}
+	info, err := lk.Info()
+	if err != nil {
+		return nil, err
+	}
+	if info.Program != id || dev.program != id {
+		return nil, fmt.Errorf("program %d was attached, but the link runs %d and the interface %d", id, info.Program, dev.program)
+	}
+	return &attached{
+		Attachment: Attachment{Interface: iface, Mode: dev.mode, ProgramID: uint32(id), LinkID: uint32(info.ID)},
+		ifindex:    dev.index,
+	}, nil
+}
+
+func closeLink(lk link.Link) {
+	if lk != nil {
+		_ = lk.Close()
+	}
+}
+
+func removePin(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove pin: %w", err)
+	}
+	return nil
+}

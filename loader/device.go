@@ -1,0 +1,94 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+)
+
+// Mode is where in the receive path the program runs.
+type Mode string
+
+// The modes.
+const (
+	ModeAuto    Mode = "auto"    // native, or generic if the driver has none
+	ModeNative  Mode = "native"  // in the driver, before a socket buffer exists
+	ModeGeneric Mode = "generic" // behind the driver, and behind GRO
+)
+
+// Modes as IFLA_XDP_ATTACHED reports them. They are not the flags with which a
+// mode is asked for.
+const (
+	attachedNative  = 1
+	attachedGeneric = 2
+)
+
+func (m Mode) flags() link.XDPAttachFlags {
+	if m == ModeGeneric {
+		return link.XDPGenericMode
+	}
+	return link.XDPDriverMode
+}
+
+// device is what the kernel says of an interface.
+type device struct {
+	name    string
+	index   int
+	mtu     int
+	mode    Mode           // empty if no program runs, or one we never attach
+	program ebpf.ProgramID // 0 if none
+}
+
+// findDevice reads the interface from the kernel.
+func findDevice(name string) (device, error) {
+	lk, err := netlink.LinkByName(name)
+	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
+		return device{}, fmt.Errorf("no such interface (`ip link` lists them): %w", err)
+	}
+	if err != nil {
+		return device{}, fmt.Errorf("read interface: %w", err)
+	}
+	attrs := lk.Attrs()
+	d := device{name: attrs.Name, index: attrs.Index, mtu: attrs.MTU}
+	if attrs.Xdp == nil {
+		return d, nil
+	}
+	d.program = ebpf.ProgramID(attrs.Xdp.ProgId)
+	switch attrs.Xdp.AttachMode {
+	case attachedNative:
+		d.mode = ModeNative
+	case attachedGeneric:
+		d.mode = ModeGeneric
+	}
+	return d, nil
+}
+
+// foreign describes the program on d, which is not ours.
+func (d device) foreign() *ForeignError {
+	e := &ForeignError{Interface: d.name, ProgramID: uint32(d.program), Mode: d.mode}
+	// Looking up by id needs CAP_SYS_ADMIN; the id alone has to do without.
+	p, err := ebpf.NewProgramFromID(d.program)
+	if err != nil {
+		return e
+	}
+	defer p.Close()
+	if info, err := p.Info(); err == nil {
+		e.Name = info.Name
+	}
+	return e
+}
+
+func programID(p *ebpf.Program) (ebpf.ProgramID, error) {
+	info, err := p.Info()
+	if err != nil {
+		return 0, err
+	}
+	id, ok := info.ID()
+	if !ok {
+		return 0, errors.New("the kernel gives the program no id")
+	}
+	return id, nil
+}

@@ -1,0 +1,75 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// ErrDifferentProgram says that the program in force on an interface is not
+// the one this daemon loaded, so that it cannot be asked.
+var ErrDifferentProgram = errors.New("a different program is in force")
+
+// ErrNotAttached says that this daemon has not attached to the interface.
+var ErrNotAttached = errors.New("not attached")
+
+// FullError says that a map has no room.
+type FullError struct {
+	Map      string
+	Capacity uint32
+}
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("map %s is full at %d entries: raise max_entries in the configuration and restart the daemon", e.Map, e.Capacity)
+}
+
+// ApplyError tells how far a delta was applied.
+type ApplyError struct {
+	Applied int // changes in the kernel
+	Total   int // changes asked for
+	Err     error
+}
+
+func (e *ApplyError) Error() string {
+	return fmt.Sprintf("apply to the kernel: %v (%d of %d changes made)", e.Err, e.Applied, e.Total)
+}
+
+func (e *ApplyError) Unwrap() error { return e.Err }
+
+// ForeignError says that an interface runs somebody else's XDP program, which
+// is never replaced.
+type ForeignError struct {
+	Interface string
+	ProgramID uint32
+	Name      string // empty if we may not look it up
+	Mode      Mode
+}
+
+func (e *ForeignError) Error() string {
+	program := fmt.Sprintf("XDP program %d", e.ProgramID)
+	if e.Name != "" {
+		program += " (" + e.Name + ")"
+	}
+	off := "xdp"
+	switch e.Mode {
+	case ModeNative:
+		off = "xdpdrv"
+	case ModeGeneric:
+		off = "xdpgeneric"
+	}
+	return fmt.Sprintf("%s already runs %s, which is not Paraxial's: stop what loaded it, or remove it with `ip link set dev %s %s off`",
+		e.Interface, program, e.Interface, off)
+}
+
+// explain adds what to do to errors that come from the host, not from us.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w (needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)", err)
+	case errors.Is(err, ebpf.ErrNotSupported):
+		return fmt.Errorf("%w (needs Linux 5.10 or newer)", err)
+	}
+	return err
+}

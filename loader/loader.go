@@ -1,0 +1,170 @@
+// Package loader puts Paraxial's packet filter into the kernel and keeps it
+// there: it loads and pins programs and maps, attaches them to interfaces,
+// replaces them without a gap, attests that they are in force, applies changes
+// to the tries, and reads counters and events.
+//
+// Everything that has to outlive the daemon is pinned on a BPF file system:
+//
+//	DIR/links/IFACE        the bpf_link, at a path that never changes
+//	DIR/gen-N/MAP          the maps of generation N
+//	DIR/gen-N/prog_IFACE   the programs of generation N
+//
+// A generation is never changed once a link points into it, except that
+// programs are added. The truth is the link: its program is in exactly one
+// generation, and that one is in force. So a start after a crash at any point
+// finds what filters, and everything else is rubbish to be removed.
+//
+// One process at a time may hold a Loader over a directory; the caller sees to
+// that.
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+// DefaultBPFFS is where pins are kept unless Options say otherwise.
+const DefaultBPFFS = "/sys/fs/bpf/paraxial"
+
+// Options of Open.
+type Options struct {
+	// BPFFS is the directory of the pins, DefaultBPFFS if empty. It must lie
+	// on a mounted BPF file system and is made if only its last element is
+	// missing.
+	BPFFS string
+	// MaxEntries is the capacity of each trie and of the drop counters.
+	MaxEntries uint32
+	// Log is told what happens to pins. Nil discards.
+	Log *slog.Logger
+}
+
+// A Loader holds the filter of one pin directory. Its methods may be called
+// from several goroutines, but none after Close.
+type Loader struct {
+	log    *slog.Logger
+	pins   pinDir
+	gen    generation // made by this Loader
+	reused bool
+	specs  map[build]*ebpf.CollectionSpec
+	maps   mapSet
+	tries  []table
+	hits   words
+	credit words
+
+	mu       sync.Mutex // held to attach, attest, ask
+	attached map[string]*attached
+	twins    map[string]*twin
+}
+
+// Open prepares a new generation: over the maps of the running filter if they
+// have the right shape and capacity, else over new and empty ones. What
+// filters now goes on filtering; nothing changes on any interface until
+// Attach. Leftovers of crashes are removed.
+//
+// It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root.
+func Open(o Options) (*Loader, error) {
+	if o.MaxEntries == 0 {
+		return nil, errors.New("open filter: max_entries must be at least 1")
+	}
+	if o.BPFFS == "" {
+		o.BPFFS = DefaultBPFFS
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("open filter: lift the limit on locked memory: %w (set LimitMEMLOCK=infinity for the service)", err)
+	}
+	pins, err := openPinDir(o.BPFFS)
+	if err != nil {
+		return nil, fmt.Errorf("open filter: %w", explain(err))
+	}
+	specs, err := loadSpecs(o.MaxEntries)
+	if err != nil {
+		return nil, fmt.Errorf("open filter: %w", err)
+	}
+	l := &Loader{log: o.Log, pins: pins, specs: specs, attached: map[string]*attached{}, twins: map[string]*twin{}}
+	if err := l.open(); err != nil {
+		l.maps.close()
+		return nil, fmt.Errorf("open filter: %w", explain(err))
+	}
+	return l, nil
+}
+
+func (l *Loader) open() error {
+	last, err := l.pins.tidy(l.log)
+	if err != nil {
+		return err
+	}
+	if l.maps, l.reused, err = l.takeMaps(last.inForce); err != nil {
+		return err
+	}
+	l.tries = l.maps.tables()
+	if l.hits, err = mapWords(l.maps[plainMapHits]); err != nil {
+		return err
+	}
+	if l.credit, err = mapWords(l.maps[plainMapEventCredit]); err != nil {
+		return err
+	}
+	l.gen = l.pins.generation(last.highest + 1)
+	return l.gen.ensure(l.maps)
+}
+
+// takeMaps returns the maps of the generation in force, or new ones if there
+// is none or its maps do not fit.
+func (l *Loader) takeMaps(inForce *generation) (maps mapSet, reused bool, err error) {
+	if inForce != nil {
+		maps, err := loadMaps(*inForce, l.specs[plain])
+		if err == nil {
+			return maps, true, nil
+		}
+		l.log.Info("the maps of the running filter do not fit; making new ones", "generation", inForce.String(), "reason", err)
+	}
+	maps, err = newMaps(l.specs[plain])
+	return maps, false, err
+}
+
+// Reused tells whether the maps were taken over from a running filter. If
+// not, they are empty, and must be filled before Attach to leave no gap.
+func (l *Loader) Reused() bool { return l.reused }
+
+// Capacity returns the number of elements each map can hold, by map name.
+func (l *Loader) Capacity() map[string]int {
+	c := make(map[string]int, len(l.maps))
+	for name, m := range l.maps {
+		c[name] = int(m.MaxEntries())
+	}
+	return c
+}
+
+// Commit removes the generations that no link points into any more. Call it
+// once every interface is attached.
+func (l *Loader) Commit() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.pins.removeOldGenerations(l.gen); err != nil {
+		return fmt.Errorf("remove old generations: %w", err)
+	}
+	return nil
+}
+
+// Close gives up the file descriptors. The filter stays in force.
+func (l *Loader) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for _, a := range l.attached {
+		errs = append(errs, a.program.Close())
+	}
+	for _, t := range l.twins {
+		t.close()
+	}
+	clear(l.attached)
+	clear(l.twins)
+	return errors.Join(append(errs, l.maps.close())...)
+}

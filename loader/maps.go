@@ -1,0 +1,143 @@
+package loader
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"net/netip"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// mapSet holds the pinned maps by their name in the program.
+type mapSet map[string]*ebpf.Map
+
+// shared are the maps that are pinned: all but data sections.
+func shared(spec *ebpf.CollectionSpec) iter.Seq2[string, *ebpf.MapSpec] {
+	return func(yield func(string, *ebpf.MapSpec) bool) {
+		for name, m := range spec.Maps {
+			if name[0] != '.' && !yield(name, m) {
+				return
+			}
+		}
+	}
+}
+
+func newMaps(spec *ebpf.CollectionSpec) (mapSet, error) {
+	maps := mapSet{}
+	for name, ms := range shared(spec) {
+		m, err := ebpf.NewMap(ms)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("make map %s: %w", name, err), maps.close())
+		}
+		maps[name] = m
+	}
+	return maps, nil
+}
+
+// loadMaps opens the pinned maps of g. It fails if one is missing or differs
+// from the spec in type, sizes, flags or capacity.
+func loadMaps(g generation, spec *ebpf.CollectionSpec) (mapSet, error) {
+	maps := mapSet{}
+	for name, ms := range shared(spec) {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(g.path, name), nil)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("map %s: %w", name, err), maps.close())
+		}
+		maps[name] = m
+		if err := ms.Compatible(m); err != nil {
+			return nil, errors.Join(fmt.Errorf("map %s: %w", name, err), maps.close())
+		}
+	}
+	return maps, nil
+}
+
+func (s mapSet) close() error {
+	var errs []error
+	for _, m := range s {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// ids returns the kernel's ids of the named maps.
+func (s mapSet) ids(names ...string) ([]ebpf.MapID, error) {
+	ids := make([]ebpf.MapID, 0, len(names))
+	for _, name := range names {
+		info, err := s[name].Info()
+		if err != nil {
+			return nil, fmt.Errorf("map %s: %w", name, err)
+		}
+		id, ok := info.ID()
+		if !ok {
+			return nil, fmt.Errorf("map %s: the kernel gives it no id", name)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
+// trieNames are the maps that decide.
+func trieNames() []string {
+	return []string{plainMapBlockV4, plainMapBlockV6, plainMapAllowV4, plainMapAllowV6}
+}
+
+// tables returns the tries with the Go types of their keys and values.
+func (s mapSet) tables() []table {
+	return []table{
+		newTrie(s, plainMapAllowV4, policy.Allow, keyV4, prefixV4, allowOf, verdictOfAllow),
+		newTrie(s, plainMapAllowV6, policy.Allow, keyV6, prefixV6, allowOf, verdictOfAllow),
+		newTrie(s, plainMapBlockV4, policy.Block, keyV4, prefixV4, blockOf, verdictOfBlock),
+		newTrie(s, plainMapBlockV6, policy.Block, keyV6, prefixV6, blockOf, verdictOfBlock),
+	}
+}
+
+func keyV4(p netip.Prefix) plainLpmV4 {
+	a := p.Addr().As4()
+	return plainLpmV4{Prefixlen: uint32(p.Bits()), Addr: binary.NativeEndian.Uint32(a[:])}
+}
+
+func prefixV4(k plainLpmV4) netip.Prefix {
+	var a [4]byte
+	binary.NativeEndian.PutUint32(a[:], k.Addr)
+	return netip.PrefixFrom(netip.AddrFrom4(a), int(k.Prefixlen))
+}
+
+func keyV6(p netip.Prefix) plainLpmV6 {
+	return plainLpmV6{Prefixlen: uint32(p.Bits()), Addr: p.Addr().As16()}
+}
+
+func prefixV6(k plainLpmV6) netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom16(k.Addr), int(k.Prefixlen))
+}
+
+func blockOf(v policy.Verdict) plainVerdict {
+	return plainVerdict{
+		DropUntil:   uint32(v.Drop),
+		LimitUntil:  uint32(v.Limit),
+		ShadowUntil: uint32(v.Shadow),
+		LimitId:     v.LimitID,
+		HitId:       v.HitID,
+	}
+}
+
+func verdictOfBlock(v plainVerdict) policy.Verdict {
+	return policy.Verdict{
+		Drop:    policy.Tick(v.DropUntil),
+		Limit:   policy.Tick(v.LimitUntil),
+		Shadow:  policy.Tick(v.ShadowUntil),
+		LimitID: v.LimitId,
+		HitID:   v.HitId,
+	}
+}
+
+func allowOf(v policy.Verdict) plainAllow {
+	return plainAllow{AllowUntil: uint32(v.Allow)}
+}
+
+func verdictOfAllow(v plainAllow) policy.Verdict {
+	return policy.Verdict{Allow: policy.Tick(v.AllowUntil)}
+}

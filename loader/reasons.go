@@ -1,0 +1,61 @@
+package loader
+
+import (
+	"fmt"
+	"iter"
+)
+
+// Reason is why a packet got its verdict: enum reason of bpf/types.h.
+type Reason uint32
+
+// The reasons.
+const (
+	NotListed = Reason(plainReasonREASON_NOT_LISTED)
+	Allowed   = Reason(plainReasonREASON_ALLOWED)
+	Blocked   = Reason(plainReasonREASON_BLOCKED)
+	Shadow    = Reason(plainReasonREASON_SHADOW)
+	NotIP     = Reason(plainReasonREASON_NOT_IP)
+	VLANDepth = Reason(plainReasonREASON_VLAN_DEPTH)
+	Malformed = Reason(plainReasonREASON_MALFORMED)
+
+	reasonCount = Reason(plainReasonREASON_COUNT)
+)
+
+func (r Reason) String() string {
+	switch r {
+	case NotListed:
+		return "not_listed"
+	case Allowed:
+		return "allowed"
+	case Blocked:
+		return "blocked"
+	case Shadow:
+		return "shadow"
+	case NotIP:
+		return "not_ip"
+	case VLANDepth:
+		return "vlan_depth"
+	case Malformed:
+		return "malformed"
+	}
+	return fmt.Sprintf("reason_%d", uint32(r))
+}
+
+// Verdict returns "pass" or "drop": each reason has one.
+func (r Reason) Verdict() string {
+	if r == Blocked {
+		return "drop"
+	}
+	return "pass"
+}
+
+// Reasons yields all reasons, in the order of their numbers.
+func Reasons() iter.Seq[Reason] {
+	return func(yield func(Reason) bool) {
+		for r := range reasonCount {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}

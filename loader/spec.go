@@ -1,0 +1,83 @@
+package loader
+
+import (
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+)
+
+// build is one of the two compilations of the program.
+type build string
+
+const (
+	plain build = "plain" // frames in one buffer, Linux 5.10
+	frags build = "frags" // frames in several buffers, Linux 5.18
+)
+
+// loadSpecs reads the embedded objects and sets the capacity of their maps.
+func loadSpecs(maxEntries uint32) (map[build]*ebpf.CollectionSpec, error) {
+	specs := map[build]*ebpf.CollectionSpec{}
+	for b, load := range map[build]func() (*ebpf.CollectionSpec, error){plain: loadPlain, frags: loadFrags} {
+		spec, err := load()
+		if err != nil {
+			return nil, fmt.Errorf("read the embedded %s program: %w", b, err)
+		}
+		for _, name := range []string{plainMapBlockV4, plainMapBlockV6, plainMapAllowV4, plainMapAllowV6} {
+			spec.Maps[name].MaxEntries = maxEntries
+		}
+		// One more, because id 0 counts for nobody.
+		spec.Maps[plainMapHits].MaxEntries = maxEntries + 1
+		dropUnused(spec)
+		specs[b] = spec
+	}
+	return specs, nil
+}
+
+// dropUnused takes out data sections that no instruction refers to. The
+// pointers that keep types in the BTF would otherwise cost a map.
+func dropUnused(spec *ebpf.CollectionSpec) {
+	used := map[string]bool{}
+	for _, p := range spec.Programs {
+		for _, ins := range p.Instructions {
+			used[ins.Reference()] = true
+		}
+	}
+	for name, v := range spec.Variables {
+		if !used[v.SectionName] {
+			delete(spec.Maps, v.SectionName)
+			delete(spec.Variables, name)
+		}
+	}
+}
+
+// loadProgram loads a copy of the program that serves slot over the given
+// maps. Those not given are made anew and live as long as the program.
+func loadProgram(spec *ebpf.CollectionSpec, slot uint32, over mapSet) (*ebpf.Collection, error) {
+	spec = spec.Copy()
+	if err := spec.Variables[plainVarSlot].Set(slot); err != nil {
+		return nil, fmt.Errorf("set slot: %w", err)
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: over})
+	if err != nil {
+		return nil, fmt.Errorf("load program: %w", err)
+	}
+	return coll, nil
+}
+
+// haveFrags tells whether the kernel knows frames in several buffers. The
+// helper came in the same release as the program flag.
+func haveFrags() bool {
+	return features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil
+}
+
+// instance loads a build for slot over the shared maps.
+func (l *Loader) instance(b build, slot uint32) (*ebpf.Program, error) {
+	coll, err := loadProgram(l.specs[b], slot, l.maps)
+	if err != nil {
+		return nil, err
+	}
+	defer coll.Close()
+	return coll.DetachProgram(plainProgParaxial), nil
+}
