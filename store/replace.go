@@ -1,0 +1,181 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/paraxial/paraxial/policy"
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+const (
+	// maxBatch bounds the entries of one transaction. One of a million takes
+	// seconds, during which nobody else can write, and 300 MB.
+	maxBatch = 50_000
+
+	// bulkFill leaves room for a few later changes in pages that are filled in
+	// order.
+	bulkFill = 0.95
+)
+
+var errFinished = errors.New("replacement was committed or aborted before")
+
+// Replacement is a new set of the confirmed blocks of one origin. It is filled
+// beside the set in force and takes its place with Commit. Allows and pending
+// entries of the origin are not part of it. If it is not committed nothing
+// happened.
+type Replacement struct {
+	store  *Store
+	origin string
+	set    uint64
+
+	mu       sync.Mutex
+	finished bool
+}
+
+// Begin stages an empty replacement. Of two for the same origin, the one that
+// is committed last stays.
+func (s *Store) Begin(origin string) (*Replacement, error) {
+	r := &Replacement{store: s, origin: origin}
+	if err := policy.ValidOrigin(origin); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.updateLocked(s.clock, nil, func(tx *bbolt.Tx) (err error) {
+		r.set, _, err = s.createSet(tx)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("stage entries of %s: %w", origin, err)
+	}
+	s.staged[r.set] = true
+	return r, nil
+}
+
+// Add stages entries, which must be confirmed blocks of the origin. It is
+// fastest if all entries come in the order of family, address and length. Of
+// two with the same prefix the later one stays. After an error some may be
+// staged; Abort is then the way on.
+func (r *Replacement) Add(entries []policy.Entry) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.finished {
+		return errFinished
+	}
+	for batch := range slices.Chunk(entries, maxBatch) {
+		if err := r.add(batch); err != nil {
+			return fmt.Errorf("stage entries of %s: %w", r.origin, err)
+		}
+	}
+	return nil
+}
+
+type row struct{ key, value []byte }
+
+func (r *Replacement) add(entries []policy.Entry) error {
+	for _, e := range entries {
+		if e.Origin != r.origin || !inSet(e.Key()) {
+			return fmt.Errorf("%s of %s is not a confirmed block of it", e.Prefix, e.Origin)
+		}
+		if err := checkEntry(e); err != nil {
+			return err
+		}
+	}
+	return r.store.update(nil, func(tx *bbolt.Tx) error {
+		set := tx.Bucket([]byte(bucketSets)).Bucket(setKey(r.set))
+		set.FillPercent = bulkFill
+		for _, row := range sortedRows(entries, r.store.clock.current) {
+			if err := set.Put(row.key, row.value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sortedRows encodes entries in the order of their keys, which spares bbolt
+// moving elements about within a page.
+func sortedRows(entries []policy.Entry, epoch uint32) []row {
+	rows := make([]row, len(entries))
+	var buf []byte
+	for i, e := range entries {
+		start := len(buf)
+		buf = appendKey(buf, e.Key())
+		key := buf[start:len(buf):len(buf)]
+		start = len(buf)
+		buf = appendEntry(buf, key, e, epoch)
+		rows[i] = row{key: key, value: buf[start:len(buf):len(buf)]}
+	}
+	slices.SortStableFunc(rows, func(a, b row) int { return bytes.Compare(a.key, b.key) })
+	return rows
+}
+
+// Commit puts the replacement in force, in one small transaction, and then
+// removes the set before it. If that removal fails or is cut short, Commit has
+// succeeded nevertheless, and the next Load removes the rest.
+func (r *Replacement) Commit(now Reading) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.finished {
+		return errFinished
+	}
+	old, err := r.flip(now)
+	if err != nil {
+		return fmt.Errorf("put the new entries of %s in force: %w", r.origin, err)
+	}
+	r.finish()
+	if old != 0 {
+		_ = r.store.dropSet(old) // not in force any more; Load tries again
+	}
+	return nil
+}
+
+// flip points the origin to the new set and returns the number of the old one.
+func (r *Replacement) flip(now Reading) (old uint64, err error) {
+	err = r.store.update(&now, func(tx *bbolt.Tx) error {
+		if old, err = originSet(tx, r.origin); err != nil {
+			return err
+		}
+		return pointOrigin(tx, r.origin, r.set)
+	})
+	return old, err
+}
+
+// Abort removes what was staged. After Commit it does nothing, so that it can
+// be deferred.
+func (r *Replacement) Abort() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.finished {
+		return nil
+	}
+	r.finish()
+	if err := r.store.dropSet(r.set); err != nil {
+		return fmt.Errorf("remove staged entries of %s: %w; the next start does it", r.origin, err)
+	}
+	return nil
+}
+
+func (r *Replacement) finish() {
+	r.finished = true
+	r.store.mu.Lock()
+	defer r.store.mu.Unlock()
+	delete(r.store.staged, r.set)
+}
+
+// dropSet removes a set that no origin points to. bbolt frees its pages without
+// rewriting them, so this is short for a large set too.
+func (s *Store) dropSet(id uint64) error {
+	err := s.update(nil, func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte(bucketSets)).DeleteBucket(setKey(id))
+	})
+	if errors.Is(err, bolterrors.ErrBucketNotFound) {
+		return nil // Load was faster
+	}
+	return err
+}
