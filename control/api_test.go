@@ -1,0 +1,265 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func self() string { return fmt.Sprintf("uid:%d", os.Getuid()) }
+
+func selfOrigin() string { return fmt.Sprintf("api:%d", os.Getuid()) }
+
+// TestAnswers shows the wire form of every endpoint: no slice is null.
+func TestAnswers(t *testing.T) {
+	const entryJSON = `{"prefix":"192.0.2.0/24","kind":"block","action":"drop","origin":"cli","reason":"","author":"uid:0",` +
+		`"created":"2026-11-23T12:00:00Z","expires":null,"drops":0,"drops_estimated":false,"pending":null}`
+	const one = "application/json"
+	const lines = "application/x-ndjson"
+	tests := []struct {
+		method, target, body string
+		want                 answer
+	}{
+		{"GET", "/v1/status", "", answer{200, one, `{"version":"1.2.3","pid":7,"started":"2026-11-23T12:00:00Z","interfaces":[],"blocks":0,"allows":0,"warnings":[]}`}},
+		{"GET", "/v1/stats", "", answer{200, one, `{"interfaces":[{"name":"eth0","packets":3,"bytes":180,"reasons":{}}]}`}},
+		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
+		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":["host bits cleared"]}`}},
+		{"POST", "/v1/unblock", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[` + entryJSON + `],"still_blocked":[],"notes":[]}`}},
+		{"POST", "/v1/unallow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[],"still_blocked":[],"notes":[]}`}},
+		{"POST", "/v1/confirm", `{"id":"x"}`, answer{404, one, `{"error":{"code":"not_found","message":"nothing waits to be confirmed"}}`}},
+		{"GET", "/v1/why?address=::ffff:192.0.2.1", "", answer{200, one, `{"address":"192.0.2.1","verdict":"pass","reason":"","matched":[],"checked_by":"kernel"}`}},
+		{"GET", "/v1/entries?kind=block&origin=cli", "", answer{200, lines, entryJSON}},
+		{"GET", "/v1/watch", "", answer{200, lines, `{"time":"2026-11-23T12:00:00Z","type":"lost","count":9}`}},
+		{"POST", "/v1/import?origin=ipsum&for=7d&skip_invalid=true", "192.0.2.1\n", answer{200, lines, `{"progress":{"read":1,"applied":0,"total":0}}` + "\n" +
+			`{"result":{"added":1,"removed":0,"unchanged":0,"refused":[],"invalid":[],"notes":[]}}`}},
+		{"POST", "/v1/detach", "", answer{200, one, `{}`}},
+	}
+	socket := serve(t, &fake{}, Options{})
+	for _, tt := range tests {
+		t.Run(tt.method+" "+tt.target, func(t *testing.T) {
+			tt.want.Body += "\n"
+			if diff := cmp.Diff(tt.want, request(t, socket, tt.method, tt.target, tt.body)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestRequests shows what the backend is handed: defaults filled in, and the
+// author that the kernel named.
+func TestRequests(t *testing.T) {
+	f := &fake{}
+	c := NewClient(serve(t, f, Options{}))
+	block := BlockRequest{Prefixes: []string{"192.0.2.1"}, Action: "shadow", For: "1h", Reason: "why not", Origin: "cli", Confirm: "60s", Force: true}
+	load := ImportRequest{Origin: "ipsum", For: "7d", Reason: "a & b", SkipInvalid: true, Force: true}
+	filled := BlockRequest{Prefixes: []string{"192.0.2.1"}, Action: "drop", Origin: selfOrigin()}
+	tests := []struct {
+		name string
+		do   func(context.Context) error
+		want any
+	}{
+		{"block", func(ctx context.Context) error { _, err := c.Block(ctx, block); return err }, block},
+		{"block defaults", func(ctx context.Context) error {
+			_, err := c.Block(ctx, BlockRequest{Prefixes: filled.Prefixes})
+			return err
+		}, filled},
+		{"allow", func(ctx context.Context) error {
+			_, err := c.Allow(ctx, AllowRequest{Prefixes: []string{"::1"}})
+			return err
+		}, AllowRequest{Prefixes: []string{"::1"}, Origin: selfOrigin()}},
+		{"unblock all", func(ctx context.Context) error {
+			_, err := c.Unblock(ctx, UnblockRequest{Prefixes: []string{"::1"}, All: true})
+			return err
+		}, UnblockRequest{Prefixes: []string{"::1"}, All: true}},
+		{"unblock what a detector put", func(ctx context.Context) error {
+			_, err := c.Unblock(ctx, UnblockRequest{Prefixes: []string{"::1"}, Origin: "detector:syn"})
+			return err
+		}, UnblockRequest{Prefixes: []string{"::1"}, Origin: "detector:syn"}},
+		{"unallow", func(ctx context.Context) error {
+			_, err := c.Unallow(ctx, UnallowRequest{Prefixes: []string{"::1"}})
+			return err
+		}, UnallowRequest{Prefixes: []string{"::1"}, Origin: selfOrigin()}},
+		{"import", func(ctx context.Context) error {
+			_, err := c.Import(ctx, load, strings.NewReader("192.0.2.1\n"), nil)
+			return err
+		}, load},
+		{"detach", c.Detach, "detach"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if err := tt.do(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]any{recorded{self(), tt.want}}, f.taken()); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestBadRequests shows that bad input is an error of the client, in JSON, that
+// names what is wrong, and never reaches the backend.
+func TestBadRequests(t *testing.T) {
+	good := `{"prefixes":["192.0.2.1"]`
+	tests := []struct {
+		name, method, target, body string
+		status                     int
+		code, says                 string
+	}{
+		{"garbage", "POST", "/v1/block", "\x7fELF\x02\x01", 400, CodeInvalidRequest, "not JSON at byte 1"},
+		{"NUL bytes", "POST", "/v1/block", good + "\x00}", 400, CodeInvalidRequest, "not JSON at byte 26"},
+		{"truncated", "POST", "/v1/block", good, 400, CodeInvalidRequest, "cut off at byte 25"},
+		{"empty", "POST", "/v1/block", "", 400, CodeInvalidRequest, "prefixes: name at least one"},
+		{"null", "POST", "/v1/block", "null", 400, CodeInvalidRequest, "prefixes: name at least one"},
+		{"array", "POST", "/v1/block", "[]", 400, CodeInvalidRequest, "body: want an object, got array"},
+		{"two values", "POST", "/v1/block", good + "}{}", 400, CodeInvalidRequest, "more data after the JSON object"},
+		{"trailing garbage", "POST", "/v1/block", good + "} x", 400, CodeInvalidRequest, "more data after the JSON object"},
+		{"unknown field", "POST", "/v1/block", good + `,"prefix":"x"}`, 400, CodeInvalidRequest, `unknown field "prefix"`},
+		{"wrong type", "POST", "/v1/block", good + `,"force":"yes"}`, 400, CodeInvalidRequest, "field force: want true or false, got string"},
+		{"wrong type in array", "POST", "/v1/block", `{"prefixes":[1]}`, 400, CodeInvalidRequest, "field prefixes: want a string, got number"},
+		{"huge number", "POST", "/v1/block", good + `,"for":1e999999}`, 400, CodeInvalidRequest, "field for: want a string, got number"},
+		{"deep nesting", "POST", "/v1/block", strings.Repeat(`{"prefixes":[`, 20000), 400, CodeInvalidRequest, ""},
+		{"oversize", "POST", "/v1/block", good + strings.Repeat(" ", 4<<20) + "}", 413, CodeTooLarge, "longer than 1 MiB; use import"},
+		{"too many prefixes", "POST", "/v1/block", `{"prefixes":["::1"` + strings.Repeat(`,"::1"`, MaxPrefixes) + `]}`, 413, CodeTooLarge, "10001 given, at most 10000; use import"},
+		{"no address", "POST", "/v1/block", `{"prefixes":["::1","hello"]}`, 400, CodeInvalidRequest, `prefixes[1]: "hello" is not an IPv4 or IPv6 address`},
+		{"NUL in prefix", "POST", "/v1/block", `{"prefixes":["192.0.2.1\u0000"]}`, 400, CodeInvalidRequest, `prefixes[0]: "192.0.2.1\x00" is not`},
+		{"length 33", "POST", "/v1/block", `{"prefixes":["192.0.2.1/33"]}`, 400, CodeInvalidRequest, "from 0 to 32"},
+		{"zone", "POST", "/v1/allow", `{"prefixes":["fe80::1%eth0"]}`, 400, CodeInvalidRequest, "has a zone"},
+		{"long prefix", "POST", "/v1/unblock", `{"prefixes":["` + strings.Repeat("1", 1000) + `"]}`, 400, CodeInvalidRequest, "prefixes[0]: 1000 bytes long"},
+		{"negative duration", "POST", "/v1/block", good + `,"for":"-1h"}`, 400, CodeInvalidRequest, "for: duration \"-1h\": must be positive"},
+		{"absurd duration", "POST", "/v1/allow", good + `,"for":"99999999999999999999w"}`, 400, CodeInvalidRequest, "use forever"},
+		{"confirm forever", "POST", "/v1/block", good + `,"confirm":"forever"}`, 400, CodeInvalidRequest, "nothing to confirm"},
+		{"action", "POST", "/v1/block", good + `,"action":"explode"}`, 400, CodeInvalidRequest, `action: want "drop" or "shadow"`},
+		{"control in reason", "POST", "/v1/block", good + `,"reason":"a\u001b[2Jb"}`, 400, CodeInvalidRequest, "control or invalid character"},
+		{"origin form", "POST", "/v1/block", good + `,"origin":"a b"}`, 400, CodeInvalidRequest, "origin"},
+		{"origin of a detector", "POST", "/v1/block", good + `,"origin":"detector:syn"}`, 400, CodeInvalidRequest, "reserved for the daemon"},
+		{"origin of another caller", "POST", "/v1/allow", good + `,"origin":"api:4242"}`, 400, CodeInvalidRequest, "reserved for the daemon"},
+		{"origin and all", "POST", "/v1/unblock", good + `,"origin":"cli","all":true}`, 400, CodeInvalidRequest, "not together with all"},
+		{"long id", "POST", "/v1/confirm", `{"id":"` + strings.Repeat("x", 200) + `"}`, 400, CodeInvalidRequest, "id: 200 bytes long"},
+		{"detach with body", "POST", "/v1/detach", `{"now":true}`, 400, CodeInvalidRequest, "unknown field"},
+		{"unknown path", "GET", "/v2/status", "", 404, CodeNotFound, "no such path"},
+		{"path to be cleaned", "GET", "//v1/../status", "", 404, CodeNotFound, "no such path"},
+		{"wrong method", "DELETE", "/v1/block", "", 405, CodeMethodNotAllowed, "takes POST"},
+		{"POST to GET", "POST", "/v1/status", "", 405, CodeMethodNotAllowed, "takes GET"},
+		{"OPTIONS", "OPTIONS", "/v1/status", "", 405, CodeMethodNotAllowed, "takes GET"},
+		{"unknown parameter", "GET", "/v1/entries?kinds=block", "", 400, CodeInvalidRequest, `unknown parameter "kinds"`},
+		{"parameter twice", "GET", "/v1/entries?kind=block&kind=allow", "", 400, CodeInvalidRequest, "given 2 times"},
+		{"bad query", "GET", "/v1/entries?kind=%zz", "", 400, CodeInvalidRequest, "query"},
+		{"bad kind", "GET", "/v1/entries?kind=drops", "", 400, CodeInvalidRequest, `want "block" or "allow"`},
+		{"why nothing", "GET", "/v1/why", "", 400, CodeInvalidRequest, "address"},
+		{"why a prefix", "GET", "/v1/why?address=192.0.2.0/24", "", 400, CodeInvalidRequest, "address"},
+		{"import without origin", "POST", "/v1/import", "192.0.2.1\n", 400, CodeInvalidRequest, "origin: name the set"},
+		{"import into cli", "POST", "/v1/import?origin=cli", "192.0.2.1\n", 400, CodeInvalidRequest, "choose another name"},
+		{"import into a feed", "POST", "/v1/import?origin=feed:x", "192.0.2.1\n", 400, CodeInvalidRequest, "reserved"},
+		{"import flag", "POST", "/v1/import?origin=x&force=maybe", strings.Repeat("192.0.2.1\n", 1<<20), 400, CodeInvalidRequest, "force: want true or false"},
+	}
+	f := &fake{}
+	socket := serve(t, f, Options{})
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := request(t, socket, tt.method, tt.target, tt.body)
+			var body struct{ Error Error }
+			if err := json.Unmarshal([]byte(got.Body), &body); err != nil {
+				t.Fatalf("answer %q: %v", got.Body, err)
+			}
+			if got.Status != tt.status || got.Type != "application/json" || body.Error.Code != tt.code || !strings.Contains(body.Error.Message, tt.says) {
+				t.Errorf("got %+v\nwant %d %s … %s …", got, tt.status, tt.code, tt.says)
+			}
+			if len(got.Body) > 1000 {
+				t.Errorf("the error is %d bytes long", len(got.Body))
+			}
+			if calls := f.taken(); len(calls) != 0 {
+				t.Errorf("reached the backend: %v", calls)
+			}
+		})
+	}
+}
+
+func TestBackendErrors(t *testing.T) {
+	f := &fake{}
+	c := NewClient(serve(t, f, Options{}))
+	tests := []struct {
+		name string
+		err  error
+		want Error
+	}{
+		{"guard", Errorf(CodeRefused, "192.0.2.0/24 covers this host"), Error{CodeRefused, "192.0.2.0/24 covers this host", 409}},
+		{"wrapped", fmt.Errorf("block 192.0.2.1: %w", Errorf(CodeStoreFailed, "disk full")), Error{CodeStoreFailed, "block 192.0.2.1: disk full", 500}},
+		{"without a status", &Error{Code: CodeBusy, Message: "later"}, Error{CodeBusy, "later", 503}},
+		{"code of a newer daemon", &Error{Code: "moon_phase", Message: "wait"}, Error{"moon_phase", "wait", 500}},
+		{"unexpected", errBroken, Error{CodeInternal, errBroken.Error(), 500}},
+		{"too slow", context.DeadlineExceeded, Error{CodeBusy, "the daemon could not answer in time: context deadline exceeded; try again", 503}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f.block = func(context.Context, BlockRequest) (ChangeResult, error) { return ChangeResult{}, tt.err }
+			_, err := c.Block(t.Context(), BlockRequest{Prefixes: []string{"192.0.2.1"}})
+			got, ok := errors.AsType[*Error](err)
+			if !ok {
+				t.Fatalf("got %T %v", err, err)
+			}
+			if diff := cmp.Diff(tt.want, *got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPanicIsAnAnswer(t *testing.T) {
+	f := &fake{
+		block: func(context.Context, BlockRequest) (ChangeResult, error) { panic("off by one") },
+		list: func(_ context.Context, yield func(Entry) error) error {
+			for range 1000 {
+				if err := yield(entry); err != nil {
+					return err
+				}
+			}
+			panic("off by one")
+		},
+	}
+	c := NewClient(serve(t, f, Options{}))
+	_, err := c.Block(t.Context(), BlockRequest{Prefixes: []string{"192.0.2.1"}})
+	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeInternal || !strings.Contains(e.Message, "off by one") {
+		t.Errorf("got %v", err)
+	}
+	// A stream that has begun must not look whole.
+	if err := c.Entries(t.Context(), "", "", func(Entry) error { return nil }); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("list: got %v", err)
+	}
+	if _, err := c.Status(t.Context()); err != nil {
+		t.Errorf("the server is gone: %v", err)
+	}
+}
+
+func FuzzBlockBody(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `null`, `{"prefixes":["192.0.2.1"]}`, `{"prefixes":["::/0","fe80::1%x"],"for":"1h","confirm":"60s"}`,
+		`{"prefixes":["1.2.3.4/33"],"action":"shadow","force":true,"reason":"x\u0000"}`, `{"prefixes":[`, `[[[[`, `{"for":1e999}`, "\x00\xff",
+	} {
+		f.Add([]byte(seed))
+	}
+	caller := Caller{UID: 1000}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var r BlockRequest
+		err := decode(body, &r)
+		if err == nil {
+			err = r.check(caller)
+		}
+		if err != nil {
+			if e := wireError(err); e.Status >= 500 {
+				t.Fatalf("%q: %d %s", body, e.Status, e.Message)
+			}
+			return
+		}
+		if len(r.Prefixes) == 0 || r.Origin == "" || r.Action == "" {
+			t.Fatalf("%q: accepted as %+v", body, r)
+		}
+	})
+}

@@ -1,0 +1,291 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Client drives a daemon over its socket. It may be used by several goroutines
+// at once. Errors of the daemon are an *Error; see ErrUnreachable and
+// ErrPermission for those of getting there.
+type Client struct {
+	socket string
+	http   *http.Client
+}
+
+// NewClient returns a client for the daemon that listens on socket. It does
+// not connect yet.
+func NewClient(socket string) *Client {
+	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
+		// A kept connection may be closed by the daemon at any time to make
+		// room; connecting anew is cheap.
+		DisableKeepAlives:  true,
+		DisableCompression: true,
+	}}}
+}
+
+// dial connects. A full queue of the listener, which is no error but a crowd,
+// is waited for.
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	const (
+		pause = 10 * time.Millisecond
+		limit = 5 * time.Second
+	)
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		c, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if !errors.Is(err, unix.EAGAIN) {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Status returns the state of the daemon.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return exchange[Status](ctx, c, http.MethodGet, "/v1/status", nil, nil)
+}
+
+// Stats returns the packet counters.
+func (c *Client) Stats(ctx context.Context) (Stats, error) {
+	return exchange[Stats](ctx, c, http.MethodGet, "/v1/stats", nil, nil)
+}
+
+// Block blocks prefixes.
+func (c *Client) Block(ctx context.Context, r BlockRequest) (ChangeResult, error) {
+	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/block", nil, r)
+}
+
+// Allow lets prefixes pass whatever blocks them.
+func (c *Client) Allow(ctx context.Context, r AllowRequest) (ChangeResult, error) {
+	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/allow", nil, r)
+}
+
+// Unblock removes blocks.
+func (c *Client) Unblock(ctx context.Context, r UnblockRequest) (RemoveResult, error) {
+	return exchange[RemoveResult](ctx, c, http.MethodPost, "/v1/unblock", nil, r)
+}
+
+// Unallow removes allows.
+func (c *Client) Unallow(ctx context.Context, r UnallowRequest) (RemoveResult, error) {
+	return exchange[RemoveResult](ctx, c, http.MethodPost, "/v1/unallow", nil, r)
+}
+
+// Confirm keeps what a Block with Confirm put.
+func (c *Client) Confirm(ctx context.Context, r ConfirmRequest) (ChangeResult, error) {
+	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/confirm", nil, r)
+}
+
+// Why tells what happens to packets from address.
+func (c *Client) Why(ctx context.Context, address string) (WhyResult, error) {
+	return exchange[WhyResult](ctx, c, http.MethodGet, "/v1/why", url.Values{"address": {address}}, nil)
+}
+
+// Detach takes the filter off all interfaces.
+func (c *Client) Detach(ctx context.Context) error {
+	_, err := exchange[empty](ctx, c, http.MethodPost, "/v1/detach", nil, empty{})
+	return err
+}
+
+// Entries yields the entries of one kind ("block" or "allow") and origin, or
+// of all where these are empty. It ends with the error that yield returns.
+func (c *Client) Entries(ctx context.Context, kind, origin string, yield func(Entry) error) error {
+	query := url.Values{}
+	if kind != "" {
+		query.Set("kind", kind)
+	}
+	if origin != "" {
+		query.Set("origin", origin)
+	}
+	return c.stream(ctx, http.MethodGet, "/v1/entries", query, nil, yieldLines(yield))
+}
+
+// Watch yields events until ctx is done or the daemon stops, which is no error.
+func (c *Client) Watch(ctx context.Context, yield func(Event) error) error {
+	return c.stream(ctx, http.MethodGet, "/v1/watch", nil, nil, yieldLines(yield))
+}
+
+func yieldLines[T any](yield func(T) error) func([]byte) error {
+	return func(line []byte) error {
+		var v T
+		if err := json.Unmarshal(line, &v); err != nil {
+			return fmt.Errorf("read the daemon's answer: %w", err)
+		}
+		return yield(v)
+	}
+}
+
+// Import makes list the whole set of blocks of r.Origin. progress is called
+// from Import's goroutine.
+func (c *Client) Import(ctx context.Context, r ImportRequest, list io.Reader, progress func(ImportProgress)) (ImportResult, error) {
+	query := url.Values{"origin": {r.Origin}}
+	for name, value := range map[string]string{"for": r.For, "reason": r.Reason} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	for name, value := range map[string]bool{"skip_invalid": r.SkipInvalid, "force": r.Force} {
+		if value {
+			query.Set(name, strconv.FormatBool(value))
+		}
+	}
+	src := &source{Reader: list}
+	var result *ImportResult
+	err := c.stream(ctx, http.MethodPost, "/v1/import", query, src, func(data []byte) error {
+		var line struct {
+			Progress *ImportProgress
+			Result   *ImportResult
+		}
+		if err := json.Unmarshal(data, &line); err != nil {
+			return fmt.Errorf("read the daemon's answer: %w", err)
+		}
+		if line.Progress != nil && progress != nil {
+			progress(*line.Progress)
+		}
+		if line.Result != nil {
+			result = line.Result
+		}
+		return nil
+	})
+	if readErr := src.err(); readErr != nil {
+		return ImportResult{}, fmt.Errorf("read the list: %w", readErr)
+	}
+	if err == nil && result == nil {
+		err = errors.New("import: the daemon ended its answer without a result; see its log")
+	}
+	if err != nil {
+		return ImportResult{}, err
+	}
+	return *result, nil
+}
+
+// source remembers why a list could not be read, which the transport reports
+// as if the connection had failed.
+type source struct {
+	io.Reader
+	failed atomic.Pointer[error]
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.Reader.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.failed.Store(&err)
+	}
+	return n, err
+}
+
+func (s *source) err() error {
+	if p := s.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// exchange sends a request and reads the one value that answers it.
+func exchange[Out any](ctx context.Context, c *Client, method, path string, query url.Values, in any) (Out, error) {
+	var out Out
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return out, fmt.Errorf("encode the request: %w", err)
+		}
+		body = bytes.NewReader(data)
+	}
+	resp, err := c.do(ctx, method, path, query, body)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return out, fmt.Errorf("read the daemon's answer: %w", err)
+	}
+	return out, nil
+}
+
+// stream sends a request and gives yield every line of the answer but one that
+// is an error, which it returns.
+func (c *Client) stream(ctx context.Context, method, path string, query url.Values, body io.Reader, yield func([]byte) error) error {
+	resp, err := c.do(ctx, method, path, query, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	br := bufio.NewReaderSize(resp.Body, 64<<10)
+	for {
+		line, err := br.ReadBytes('\n')
+		if len(line) > 0 && err == nil {
+			if e := errorOf(line); e != nil {
+				return e
+			}
+			if err := yield(line); err != nil {
+				return err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			return fmt.Errorf("the daemon broke off its answer: %w", err)
+		}
+	}
+}
+
+// errorOf returns the error that data holds, if that is what it holds.
+func errorOf(data []byte) *Error {
+	if !bytes.HasPrefix(data, []byte(`{"error":`)) {
+		return nil
+	}
+	var line errorLine
+	if err := json.Unmarshal(data, &line); err != nil {
+		return nil
+	}
+	return line.Error
+}
+
+// do sends a request. An answer that is an error becomes one.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
+	u := url.URL{Scheme: "http", Host: "paraxiald", Path: path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, c.explain(ctx, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, MaxBody))
+	if e := errorOf(data); e != nil {
+		e.Status = resp.StatusCode
+		return nil, e
+	}
+	return nil, errors.Join(fmt.Errorf("unexpected answer from %s: HTTP %s; is it paraxiald's socket?", c.socket, resp.Status), err)
+}
