@@ -1,0 +1,147 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func valid() Config {
+	c := Default()
+	c.Interfaces = []Interface{{Name: "eth0"}}
+	return c
+}
+
+func TestValidate(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Config)
+		want   string
+	}{
+		{"as it is", func(*Config) {}, "<nil>"},
+		{"metrics off", func(c *Config) { c.Metrics = "" }, "<nil>"},
+		{"no interface", func(c *Config) { c.Interfaces = nil },
+			"no interface: give interfaces: [eth0] in the configuration file or --interface eth0"},
+		{"no interface in a file", func(c *Config) { c.Interfaces, c.File = nil, "/etc/p.yaml" },
+			"no interface: give interfaces: [eth0] in /etc/p.yaml or --interface eth0"},
+		{"twice", func(c *Config) { c.Interfaces = append(c.Interfaces, Interface{Name: "eth0", Mode: ModeNative}) },
+			`interfaces: "eth0" is listed twice; leave one of them out`},
+		{"bad name", func(c *Config) { c.Interfaces[0].Name = "a/b" },
+			`interfaces: "a/b" cannot be an interface; want a name such as eth0, of at most 15 bytes, without '/', ':' and blanks`},
+		{"bad interface mode", func(c *Config) { c.Interfaces[0].Mode = "fast" },
+			`interfaces.mode: "fast" is not accepted; want auto, native or generic`},
+		{"no mode", func(c *Config) { c.XDPMode = "" }, `xdp_mode: "" is not accepted; want auto, native or generic`},
+		{"relative paths", func(c *Config) { c.Socket, c.StateDir, c.BPFFS = "a", "b", "" },
+			"socket: \"a\" is not an absolute path; want one that starts with /\n" +
+				"state_dir: \"b\" is not an absolute path; want one that starts with /\n" +
+				"bpffs: \"\" is not an absolute path; want one that starts with /"},
+		{"level between", func(c *Config) { c.Log.Level = slog.LevelInfo + 1 }, `log.level: "info+1" is not accepted; want debug, info, warn or error`},
+		{"format", func(c *Config) { c.Log.Format = "xml" }, `log.format: "xml" is not accepted; want text or json`},
+		{"entries", func(c *Config) { c.MaxEntries = 0 }, "max_entries: got 0; want a whole number from 1 to 16777216"},
+		{"port", func(c *Config) { c.Guard.SSHPorts = []uint16{22, 0} }, "guard.ssh_ports: got 0; want a whole number from 1 to 65535"},
+		{"prefix", func(c *Config) { c.Guard.NeverBlock = []netip.Prefix{{}} },
+			`guard.never_block: "invalid Prefix" is not an IPv4 or IPv6 address; want an address or a prefix, as in 192.0.2.7 or 2001:db8::/32`},
+		{"drops", func(c *Config) { c.Events.DropsPerSecond = -1 }, "events.drops_per_second: got -1; want a whole number from 0 to 10000"},
+		{"metrics", func(c *Config) { c.Metrics = "9798" },
+			`metrics: "9798" is not an address to listen on; want host:port, as in 127.0.0.1:9798 or [::1]:9798, or off`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := valid()
+			tt.change(&c)
+			if diff := cmp.Diff(tt.want, fmt.Sprint(c.Validate())); diff != "" {
+				t.Errorf("Validate (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTooManyInterfaces(t *testing.T) {
+	c := valid()
+	var file strings.Builder
+	file.WriteString("interfaces:\n- eth0\n")
+	for n := 1; n <= MaxInterfaces; n++ {
+		c.Interfaces = append(c.Interfaces, Interface{Name: fmt.Sprintf("eth%d", n)})
+		fmt.Fprintf(&file, "- eth%d\n", n)
+	}
+	const want = `interfaces: more than 64; "eth64" is one too many`
+	if got := fmt.Sprint(c.Validate()); got != want {
+		t.Errorf("Validate = %q, want %q", got, want)
+	}
+	_, err := Parse("f", []byte(file.String()))
+	if got := fmt.Sprint(err); !strings.HasPrefix(got, "f:66:3: "+want+"\n") {
+		t.Errorf("Parse = %q", got)
+	}
+	c.Interfaces = c.Interfaces[:MaxInterfaces]
+	if err := c.Validate(); err != nil {
+		t.Errorf("with %d interfaces: %v", MaxInterfaces, err)
+	}
+}
+
+func TestNoInterfaceIsTold(t *testing.T) {
+	if err := Default().Validate(); !errors.Is(err, ErrNoInterface) {
+		t.Errorf("Validate = %v, want ErrNoInterface", err)
+	}
+}
+
+func TestDiff(t *testing.T) {
+	tests := []struct {
+		name          string
+		change        func(*Config)
+		live, restart []string
+	}{
+		{"nothing", func(*Config) {}, nil, nil},
+		{"file", func(c *Config) { c.File = "other" }, nil, nil},
+		{"everything", func(c *Config) {
+			*c = Config{
+				Interfaces: []Interface{{Name: "eth1"}}, XDPMode: ModeNative, Socket: "/s", SocketGroup: "g", StateDir: "/d",
+				BPFFS: "/b", Metrics: "", Log: Log{Level: slog.LevelDebug, Format: FormatJSON}, MaxEntries: 1,
+				Guard:  Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, SSHPorts: []uint16{2222}},
+				Events: Events{DropsPerSecond: 1},
+			}
+		},
+			[]string{"interfaces", "log.level", "guard.never_block", "guard.ssh_ports", "events.drops_per_second"},
+			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries"}},
+		{"an interface joins", func(c *Config) { c.Interfaces = append(c.Interfaces, Interface{Name: "eth1", Mode: ModeGeneric}) }, []string{"interfaces"}, nil},
+		{"an interface leaves", func(c *Config) { c.Interfaces = nil }, []string{"interfaces"}, nil},
+		{"an interface switches", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeGeneric}} }, nil, []string{"interfaces.mode"}},
+		{"an interface says what held anyway", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeAuto}} }, nil, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			after := valid()
+			tt.change(&after)
+			live, restart := Diff(valid(), after)
+			if diff := cmp.Diff(tt.live, live); diff != "" {
+				t.Errorf("live (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(tt.restart, restart); diff != "" {
+				t.Errorf("restart (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDiffIgnoresOrderOfInterfaces(t *testing.T) {
+	a, b := valid(), valid()
+	a.Interfaces = []Interface{{Name: "eth0"}, {Name: "eth1"}}
+	b.Interfaces = []Interface{{Name: "eth1"}, {Name: "eth0"}}
+	if live, restart := Diff(a, b); live != nil || restart != nil {
+		t.Errorf("Diff = %v, %v", live, restart)
+	}
+}
+
+func TestModeOf(t *testing.T) {
+	c := Config{XDPMode: ModeNative}
+	if m := c.ModeOf(Interface{Name: "a"}); m != ModeNative {
+		t.Errorf("mode %q", m)
+	}
+	if m := c.ModeOf(Interface{Name: "a", Mode: ModeGeneric}); m != ModeGeneric {
+		t.Errorf("mode %q", m)
+	}
+}
