@@ -1,0 +1,294 @@
+// Package program_test runs the packet program on packets made by hand, in the
+// kernel but on no interface, and compares all that it leaves behind.
+package program_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/tests/testenv"
+)
+
+// Actions and reasons as bpf/types.h numbers them, written down once more so
+// that a renumbering is seen.
+const (
+	drop uint32 = 1
+	pass uint32 = 2
+)
+
+type reason uint32
+
+const (
+	notListed reason = iota
+	allowed
+	blocked
+	shadowed
+	notIP
+	vlanDepth
+	malformed
+)
+
+func (r reason) String() string {
+	names := []string{"not_listed", "allowed", "blocked", "shadow", "not_ip", "vlan_depth", "malformed"}
+	if int(r) < len(names) {
+		return names[r]
+	}
+	return fmt.Sprintf("reason(%d)", uint32(r))
+}
+
+func (r reason) action() uint32 {
+	if r == blocked {
+		return drop
+	}
+	return pass
+}
+
+// testSlot is the interface that the program runs for.
+const testSlot = 5
+
+// The counters' layout: slot << reasonBits | reason.
+const (
+	reasonBits  = 6
+	counterKeys = 64 << reasonBits
+)
+
+type counter struct{ Packets, Bytes uint64 }
+
+// verdict is the value of a block node, as struct verdict.
+type verdict struct{ Drop, Limit, Shadow, LimitID, Hit uint32 }
+
+// outcome is everything that one packet changes.
+type outcome struct {
+	Action   uint32
+	Counters map[reason]counter // of testSlot; see checkOtherSlots
+	Hits     map[uint32]uint64
+	Events   []event
+}
+
+// filter is the program, loaded, with maps of its own.
+type filter struct {
+	tb      testing.TB
+	program *ebpf.Program
+	maps    map[string]*ebpf.Map
+	events  *ringbuf.Reader
+	hits    *ebpf.Memory
+	perCPU  []counter // of the last lookup
+}
+
+// eachBuild runs test with the program as plain XDP and as xdp.frags.
+func eachBuild(t *testing.T, test func(t *testing.T, f *filter)) {
+	for _, build := range []string{"plain", "frags"} {
+		t.Run(build, func(t *testing.T) { test(t, load(t, build)) })
+	}
+}
+
+// before tells whether the kernel is older, which is the only good reason for
+// leaving a test out.
+func before(tb testing.TB, major, minor uint32) bool {
+	tb.Helper()
+	version, err := features.LinuxVersionCode()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return version < major<<16|minor<<8
+}
+
+func load(tb testing.TB, build string) *filter {
+	tb.Helper()
+	testenv.Root(tb)
+	if build == "frags" && before(tb, 5, 18) {
+		tb.Skip("needs Linux 5.18 for xdp.frags")
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		tb.Fatal(err)
+	}
+	arch := map[string]string{"amd64": "x86", "arm64": "arm64"}[runtime.GOARCH]
+	spec, err := ebpf.LoadCollectionSpec(fmt.Sprintf("../../loader/%s_%s_bpfel.o", build, arch))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := spec.Variables["slot"].Set(uint32(testSlot)); err != nil {
+		tb.Fatal(err)
+	}
+	collection, err := ebpf.NewCollection(spec)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(collection.Close)
+	events, err := ringbuf.NewReader(collection.Maps["events"])
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { events.Close() })
+	events.SetDeadline(time.Unix(1, 0)) // what is there is there: never wait
+	hits, err := collection.Maps["hits"].Memory()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	f := &filter{tb: tb, program: collection.Programs["paraxial"], maps: collection.Maps, events: events, hits: hits}
+	tb.Cleanup(f.checkOtherSlots)
+	return f
+}
+
+// key is the key of a trie node, as struct lpm_v4 or lpm_v6.
+func key(prefix netip.Prefix) []byte {
+	b := binary.NativeEndian.AppendUint32(nil, uint32(prefix.Bits()))
+	return append(b, prefix.Masked().Addr().AsSlice()...)
+}
+
+func family(prefix netip.Prefix) string {
+	if prefix.Addr().Is4() {
+		return "v4"
+	}
+	return "v6"
+}
+
+func (f *filter) put(table string, prefix netip.Prefix, value any) {
+	f.tb.Helper()
+	if err := f.maps[table+"_"+family(prefix)].Put(key(prefix), value); err != nil {
+		f.tb.Fatalf("put %s into %s: %v", prefix, table, err)
+	}
+}
+
+func (f *filter) block(prefix string, v verdict) {
+	f.tb.Helper()
+	f.put("block", netip.MustParsePrefix(prefix), v)
+}
+
+func (f *filter) allow(prefix string, until policy.Tick) {
+	f.tb.Helper()
+	f.put("allow", netip.MustParsePrefix(prefix), uint32(until))
+}
+
+func (f *filter) setCredit(n int64) {
+	f.tb.Helper()
+	if err := f.maps["event_credit"].Put(uint32(0), n); err != nil {
+		f.tb.Fatal(err)
+	}
+}
+
+func (f *filter) credit() int64 {
+	f.tb.Helper()
+	var n int64
+	if err := f.maps["event_credit"].Lookup(uint32(0), &n); err != nil {
+		f.tb.Fatal(err)
+	}
+	return n
+}
+
+// now is the kernel's boot clock.
+func now(tb testing.TB) policy.Deadline {
+	tb.Helper()
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		tb.Fatal(err)
+	}
+	return policy.Deadline(ts.Nano())
+}
+
+// run gives the program one packet and returns the action alone.
+func (f *filter) run(packet []byte) uint32 {
+	f.tb.Helper()
+	action, err := f.program.Run(&ebpf.RunOptions{Data: packet})
+	if err != nil {
+		f.tb.Fatalf("run the program on %d bytes: %v", len(packet), err)
+	}
+	return action
+}
+
+// observe gives the program one packet and returns all that it changed.
+func (f *filter) observe(packet []byte) outcome {
+	f.tb.Helper()
+	return f.change(func() uint32 { return f.run(packet) })
+}
+
+func (f *filter) change(run func() uint32) outcome {
+	f.tb.Helper()
+	counters, hits := f.slotCounters(), f.readHits()
+	o := outcome{Action: run(), Counters: map[reason]counter{}, Hits: map[uint32]uint64{}}
+	for i, after := range f.slotCounters() {
+		if d := (counter{after.Packets - counters[i].Packets, after.Bytes - counters[i].Bytes}); d != (counter{}) {
+			o.Counters[reason(i)] = d
+		}
+	}
+	for i, after := range f.readHits() {
+		if d := after - hits[i]; d != 0 {
+			o.Hits[uint32(i)] = d
+		}
+	}
+	o.Events = f.takeEvents()
+	return o
+}
+
+// slotCounters returns the counters of all reasons that testSlot has room for.
+func (f *filter) slotCounters() (counters [1 << reasonBits]counter) {
+	f.tb.Helper()
+	for r := range counters {
+		counters[r] = f.readCounter(testSlot<<reasonBits | uint32(r))
+	}
+	return counters
+}
+
+func (f *filter) readCounter(key uint32) (sum counter) {
+	f.tb.Helper()
+	if err := f.maps["counters"].Lookup(key, &f.perCPU); err != nil {
+		f.tb.Fatalf("read counter %d: %v", key, err)
+	}
+	for _, v := range f.perCPU {
+		sum.Packets += v.Packets
+		sum.Bytes += v.Bytes
+	}
+	return sum
+}
+
+// checkOtherSlots fails the test if the program ever counted for another
+// interface. Reading all 4096 counters is too slow for every packet.
+func (f *filter) checkOtherSlots() {
+	for key := range uint32(counterKeys) {
+		if c := f.readCounter(key); key>>reasonBits != testSlot && c != (counter{}) {
+			f.tb.Errorf("counter of slot %d, %s: %+v; only slot %d was running", key>>reasonBits, reason(key&(1<<reasonBits-1)), c, testSlot)
+		}
+	}
+}
+
+func (f *filter) readHits() []uint64 {
+	f.tb.Helper()
+	b := make([]byte, f.hits.Size())
+	if _, err := f.hits.ReadAt(b, 0); err != nil {
+		f.tb.Fatalf("read hits: %v", err)
+	}
+	counts := make([]uint64, f.maps["hits"].MaxEntries())
+	for i := range counts {
+		counts[i] = binary.NativeEndian.Uint64(b[8*i:])
+	}
+	return counts
+}
+
+func (f *filter) takeEvents() []event {
+	f.tb.Helper()
+	var taken []event
+	for f.events.AvailableBytes() > 0 {
+		record, err := f.events.Read()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			continue // said once for each time that nothing had to be waited for
+		}
+		if err != nil {
+			f.tb.Fatalf("read event: %v", err)
+		}
+		taken = append(taken, decodeEvent(f.tb, record.RawSample))
+	}
+	return taken
+}

@@ -1,0 +1,153 @@
+package program_test
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/tests/lab/frame"
+)
+
+// randomCases is how many frames each build gets.
+const randomCases = 110_000
+
+// seedVariable is the environment variable that repeats a run.
+const seedVariable = "PARAXIAL_SEED"
+
+// mutator makes frames: noise, and frames of the corpus with damage.
+type mutator struct {
+	*rand.Rand
+	corpus [][]byte
+}
+
+func newMutator(seed uint64) *mutator {
+	m := &mutator{Rand: rand.New(rand.NewPCG(seed, 0))}
+	for _, corpus := range corpora {
+		for _, p := range corpus.packets {
+			// In a fixed order, so that the seed alone says what follows.
+			for _, source := range []reason{notListed, allowed, blocked, shadowed} {
+				m.corpus = append(m.corpus, p.build(start(corpus.sources[source])))
+			}
+		}
+	}
+	return m
+}
+
+func (m *mutator) noise(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(m.Uint32())
+	}
+	return b
+}
+
+// frame returns the next frame, of at least the 14 bytes that the kernel tests.
+func (m *mutator) frame() []byte {
+	if m.IntN(10) == 0 {
+		b := m.noise(14 + m.IntN(120))
+		types := []uint16{frame.IPv4, frame.IPv6, frame.Dot1Q, frame.Dot1AD, frame.ARP}
+		binary.BigEndian.PutUint16(b[12:], types[m.IntN(len(types))])
+		return b
+	}
+	b := slices.Clone(m.corpus[m.IntN(len(m.corpus))])
+	for range m.IntN(4) {
+		b = m.damage(b)
+	}
+	return b
+}
+
+func (m *mutator) damage(b []byte) []byte {
+	headers := min(len(b), 110)
+	switch m.IntN(6) {
+	case 0: // one bit
+		b[m.IntN(headers)] ^= 1 << m.IntN(8)
+	case 1: // one byte, often an edge or a protocol that means something
+		values := []byte{0, 1, 4, 6, 17, 33, 43, 44, 45, 51, 59, 60, 64, 127, 128, 132, 136, 255, byte(m.Uint32())}
+		b[m.IntN(headers)] = values[m.IntN(len(values))]
+	case 2: // cut
+		b = b[:14+m.IntN(len(b)-13)]
+	case 3: // lengthen
+		b = append(b, m.noise(m.IntN(64))...)
+	case 4: // repeat or drop a part
+		i, j := 12+m.IntN(headers-12), 12+m.IntN(headers-12)
+		b = append(slices.Clone(b[:i]), b[j:]...)
+	case 5: // the source of another list
+		if len(b) >= 14+40 {
+			sources := []string{sourcesV4[blocked], sourcesV4[shadowed], sourcesV6[blocked], sourcesV6[shadowed]}
+			a := netip.MustParseAddr(sources[m.IntN(len(sources))])
+			copy(b[14+map[bool]int{true: 12, false: 8}[a.Is4()]:], a.AsSlice())
+		}
+	}
+	for len(b) < 14 {
+		b = append(b, 0)
+	}
+	return b
+}
+
+// listed is what listSources says of a source.
+func listed(a netip.Addr) reason {
+	for r, sources := range map[reason][2]netip.Prefix{
+		allowed:  {netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:a::/48")},
+		blocked:  {netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:b::/48")},
+		shadowed: {netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:5::/48")},
+	} {
+		if sources[0].Contains(a) || sources[1].Contains(a) {
+			return r
+		}
+	}
+	return notListed
+}
+
+// Whatever comes in, the program and the reference agree: on the action, the
+// one counter that moves, and the event.
+func TestAgreesWithReference(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv(seedVariable); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("%s: %v", seedVariable, err)
+		}
+	}
+	t.Logf("%s=%d", seedVariable, seed)
+	eachBuild(t, func(t *testing.T, f *filter) {
+		f.listSources()
+		f.setCredit(1 << 40)
+		m := newMutator(seed)
+		var totals [1 << reasonBits]counter
+		for i := range randomCases {
+			b := m.frame()
+			want := judge(b, listed)
+			totals[want].Packets++
+			totals[want].Bytes += uint64(len(b))
+			if got := f.run(b); got != want.action() {
+				t.Fatalf("seed %d, case %d: action %d, want %d (%s) for %x", seed, i, got, want.action(), want, b)
+			}
+			if got := f.readCounter(testSlot<<reasonBits | uint32(want)); got != totals[want] {
+				t.Fatalf("seed %d, case %d: counter of %s is %+v, want %+v, after %x", seed, i, want, got, totals[want], b)
+			}
+			var events []event
+			if want == blocked || want == shadowed {
+				events = []event{describe(b, want)}
+			}
+			if got := f.takeEvents(); !slices.Equal(got, events) {
+				t.Fatalf("seed %d, case %d: events (-want +got):\n%sfor %x", seed, i, cmp.Diff(events, got, equateAddr), b)
+			}
+		}
+		if got := f.slotCounters(); got != totals {
+			t.Errorf("seed %d: counters at the end (-want +got):\n%s", seed, cmp.Diff(totals, got))
+		}
+		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, vlanDepth, malformed} {
+			t.Logf("%s: %d", r, totals[r].Packets)
+			if totals[r].Packets < randomCases/1000 {
+				t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets, randomCases, r)
+			}
+		}
+	})
+}
