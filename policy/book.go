@@ -205,6 +205,46 @@ func (b *Book) Entries(k Kind) iter.Seq[Entry] {
 	}
 }
 
+// EntryRef names an entry cheaply, for as long as it is in the book.
+type EntryRef = ref
+
+// Refs names all entries of a kind by ascending prefix. With Resolve a long
+// list can be read in parts while the book changes in between.
+func (b *Book) Refs(k Kind) []EntryRef {
+	var refs []EntryRef
+	for _, n := range b.table(k).AllSorted() {
+		for r := n.head; r != 0; r = b.slab.at(r).next {
+			refs = append(refs, r)
+		}
+	}
+	return refs
+}
+
+// Resolve returns the entry that has the name now. If the entry it was given
+// for has gone that may be none, or a newer one of either kind.
+func (b *Book) Resolve(r EntryRef) (Entry, bool) {
+	rec := b.slab.at(r)
+	if rec.kind == 0 {
+		return Entry{}, false
+	}
+	return rec.entry(), true
+}
+
+// comparePrefix orders prefixes as bart does: IPv4 first, by address, the
+// covering before the covered.
+func comparePrefix(x, y netip.Prefix) int {
+	return cmp.Or(x.Addr().Compare(y.Addr()), cmp.Compare(x.Bits(), y.Bits()))
+}
+
+// At yields the entries of a kind whose prefix is p.
+func (b *Book) At(k Kind, p netip.Prefix) iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		if n, ok := b.table(k).Get(p); ok {
+			b.entriesOf(n, yield)
+		}
+	}
+}
+
 // Covering yields the entries of a kind whose prefix is p or covers it, longest
 // prefix first.
 func (b *Book) Covering(k Kind, p netip.Prefix) iter.Seq[Entry] {
@@ -242,7 +282,7 @@ func (b *Book) Pending(id string) []Entry {
 		}
 	}
 	slices.SortFunc(found, func(x, y Entry) int {
-		return cmp.Or(cmp.Compare(x.Pending.ID, y.Pending.ID), x.Prefix.Addr().Compare(y.Prefix.Addr()), cmp.Compare(x.Prefix.Bits(), y.Prefix.Bits()))
+		return cmp.Or(cmp.Compare(x.Pending.ID, y.Pending.ID), comparePrefix(x.Prefix, y.Prefix))
 	})
 	return found
 }

@@ -249,7 +249,13 @@ func TestStartEqualsApply(t *testing.T) {
 		for _, e := range everything(grown) {
 			loaded.Load(e)
 		}
-		loaded.Start(grown.Nodes(policy.Block))
+		fresh := loaded.Start(grown.Nodes(policy.Block))
+		for n := range loaded.Nodes(policy.Block) {
+			running, _ := grown.Node(policy.Block, n.Prefix)
+			if slices.Contains(fresh, n.Verdict.HitID) && running.Verdict.HitID == n.Verdict.HitID {
+				t.Fatalf("%s goes on with counter %d, which is said to be new", n.Prefix, n.Verdict.HitID)
+			}
+		}
 		entries := everything(grown)
 		for n := range loaded.Nodes(policy.Block) {
 			want, ok := grown.Node(policy.Block, n.Prefix)

@@ -12,7 +12,7 @@ import (
 func (c *change) compile() Delta {
 	delta := Delta{FreshHits: c.fresh}
 	slices.SortFunc(c.touched, func(x, y site) int {
-		return cmp.Or(cmp.Compare(x.kind, y.kind), x.prefix.Addr().Compare(y.prefix.Addr()), cmp.Compare(x.prefix.Bits(), y.prefix.Bits()))
+		return cmp.Or(cmp.Compare(x.kind, y.kind), comparePrefix(x.prefix, y.prefix))
 	})
 	var done site // the last site whose subtree is up to date; sorted, so it precedes what it covers
 	for _, s := range c.touched {
@@ -105,4 +105,20 @@ func (b *Book) Node(k Kind, p netip.Prefix) (Node, bool) {
 func (b *Book) HitID(p netip.Prefix) uint32 {
 	n, _ := b.blocks.Get(p)
 	return n.hit
+}
+
+// Overlapping yields the entries of a kind that cover p or lie inside it.
+func (b *Book) Overlapping(k Kind, p netip.Prefix) iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		for at, n := range b.table(k).Supernets(p) {
+			if at != p && !b.entriesOf(n, yield) {
+				return
+			}
+		}
+		for _, n := range b.table(k).Subnets(p) {
+			if !b.entriesOf(n, yield) {
+				return
+			}
+		}
+	}
 }

@@ -68,9 +68,9 @@ func (b *Book) Load(e Entry) {
 
 // Start compiles what was loaded. Block nodes keep the drop counters that they
 // have in the running kernel, so that counts outlive the daemon; the others get
-// new ones. running yields the block nodes of the kernel, and nothing if its
-// tries are new.
-func (b *Book) Start(running iter.Seq[Node]) {
+// new ones, which are returned to be cleared. running yields the block nodes of
+// the kernel, and nothing if its tries are new.
+func (b *Book) Start(running iter.Seq[Node]) (fresh []uint32) {
 	for n := range running {
 		at, ok := b.blocks.Get(n.Prefix)
 		if ok && at.hit == 0 && b.countsItself(n.Prefix, at) && b.hits.adopt(n.Verdict.HitID) {
@@ -83,6 +83,7 @@ func (b *Book) Start(running iter.Seq[Node]) {
 			b.blocks.Modify(rec.prefix(), func(n node, _ bool) (node, bool) {
 				if n.hit == 0 {
 					n.hit = b.hits.take()
+					fresh = append(fresh, n.hit)
 				}
 				return n, false
 			})
@@ -97,6 +98,7 @@ func (b *Book) Start(running iter.Seq[Node]) {
 			return n, false
 		})
 	}
+	return fresh
 }
 
 // countsItself tells whether drops at p count for p and not for a prefix that

@@ -1,0 +1,280 @@
+// Package differential compares the packet program with the golden model:
+// random books, sources and times, through the deltas that the daemon applies.
+package differential
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/tests/testenv"
+)
+
+const (
+	defaultCases    = 1_000_000
+	sourcesPerBook  = 500
+	entriesPerBook  = 60
+	timesPerBook    = 4
+	capacity        = 4096
+	reasonsPerSlot  = 64
+	xdpDrop         = 1
+	xdpPass         = 2
+	margin          = 3 * time.Second // no deadline ends while a book is checked
+	farthest        = 200             // seconds
+	seedVariable    = "PARAXIAL_SEED"
+	casesVariable   = "PARAXIAL_CASES"
+	frameLength     = 64
+	etherTypeOffset = 12
+)
+
+// TestProgramAgainstModel runs a million cases, or PARAXIAL_CASES. A failure is
+// repeated with PARAXIAL_SEED set to the seed it printed.
+func TestProgramAgainstModel(t *testing.T) {
+	testenv.Root(t)
+	seed := fromEnvironment(t, seedVariable, rand.Uint64())
+	cases := fromEnvironment(t, casesVariable, defaultCases)
+	t.Logf("%s=%d %s=%d", seedVariable, seed, casesVariable, cases)
+
+	for n, build := range []string{"plain", "frags"} {
+		t.Run(build, func(t *testing.T) {
+			k := loadKernel(t, build)
+			w := &world{rand.New(rand.NewPCG(seed, uint64(n)))}
+			var tally tally
+			for done := uint64(0); done < cases/2; {
+				done += k.checkBook(t, w, &tally)
+			}
+			t.Logf("%d cases: %+v", tally.total(), tally)
+			// A run that never saw one of the outcomes has shown nothing of it.
+			if tally.NotListed == 0 || tally.Allowed == 0 || tally.Blocked == 0 || tally.Shadowed == 0 {
+				t.Errorf("not every outcome occurred: %+v", tally)
+			}
+		})
+	}
+}
+
+func fromEnvironment(t *testing.T, name string, otherwise uint64) uint64 {
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+type tally struct{ NotListed, Allowed, Blocked, Shadowed uint64 }
+
+func (t tally) total() uint64 { return t.NotListed + t.Allowed + t.Blocked + t.Shadowed }
+
+func (t *tally) count(o policy.Outcome) {
+	switch o {
+	case policy.NotListed:
+		t.NotListed++
+	case policy.Allowed:
+		t.Allowed++
+	case policy.Blocked:
+		t.Blocked++
+	case policy.Shadowed:
+		t.Shadowed++
+	}
+}
+
+// kernel is the shipped object, loaded, with maps of its own.
+type kernel struct {
+	*ebpf.Collection
+	program *ebpf.Program
+}
+
+func loadKernel(t *testing.T, build string) *kernel {
+	t.Helper()
+	if err := rlimit.RemoveMemlock(); err != nil {
+		t.Fatal(err)
+	}
+	arch := map[string]string{"amd64": "x86", "arm64": "arm64"}[runtime.GOARCH]
+	spec, err := ebpf.LoadCollectionSpec(filepath.Join("..", "..", "loader", build+"_"+arch+"_bpfel.o"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"block_v4", "block_v6", "allow_v4", "allow_v6", "hits"} {
+		spec.Maps[name].MaxEntries = capacity
+	}
+	c, err := ebpf.NewCollection(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return &kernel{c, c.Programs["paraxial"]}
+}
+
+func (k *kernel) trie(kind policy.Kind, p netip.Prefix) *ebpf.Map {
+	family := "_v6"
+	if p.Addr().Is4() {
+		family = "_v4"
+	}
+	return k.Maps[kind.String()+family]
+}
+
+func trieKey(p netip.Prefix) []byte {
+	return append(binary.NativeEndian.AppendUint32(nil, uint32(p.Bits())), p.Addr().AsSlice()...)
+}
+
+func trieValue(n policy.Node) []byte {
+	v := n.Verdict
+	fields := []uint32{uint32(v.Drop), uint32(v.Limit), uint32(v.Shadow), v.LimitID, v.HitID}
+	if n.Kind == policy.Allow {
+		fields = []uint32{uint32(v.Allow)}
+	}
+	var b []byte
+	for _, f := range fields {
+		b = binary.NativeEndian.AppendUint32(b, f)
+	}
+	return b
+}
+
+func (k *kernel) apply(t *testing.T, d policy.Delta) {
+	t.Helper()
+	for _, n := range d.Put {
+		if err := k.trie(n.Kind, n.Prefix).Put(trieKey(n.Prefix), trieValue(n)); err != nil {
+			t.Fatalf("put %s %s: %v", n.Kind, n.Prefix, err)
+		}
+	}
+	for _, n := range d.Delete {
+		if err := k.trie(n.Kind, n.Prefix).Delete(trieKey(n.Prefix)); err != nil {
+			t.Fatalf("delete %s %s: %v", n.Kind, n.Prefix, err)
+		}
+	}
+}
+
+// reasons returns the packet counters of slot 0 by reason.
+func (k *kernel) reasons(t *testing.T) []uint64 {
+	t.Helper()
+	sums := make([]uint64, reasonsPerSlot)
+	for reason := range uint32(reasonsPerSlot) {
+		var perCPU []struct{ Packets, Bytes uint64 }
+		if err := k.Maps["counters"].Lookup(reason, &perCPU); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range perCPU {
+			sums[reason] += c.Packets
+		}
+	}
+	return sums
+}
+
+// checkBook makes a book, looks at it from several points in time, and takes it
+// down again, all through deltas. It returns the number of cases.
+func (k *kernel) checkBook(t *testing.T, w *world, seen *tally) (cases uint64) {
+	t.Helper()
+	book := policy.NewBook(capacity)
+	nest := w.nest()
+	var entries []policy.Entry
+	for range 1 + w.IntN(entriesPerBook) {
+		entries = append(entries, w.entry(nest))
+	}
+	for range timesPerBook {
+		now := bootTime(t)
+		var ops []policy.Op
+		for i := range entries {
+			entries[i].Deadline = w.deadline(now)
+			ops = append(ops, policy.PutOp(entries[i]))
+		}
+		// Some leave, so that deletions are tested among what stays.
+		for _, e := range entries {
+			if w.IntN(5) == 0 {
+				ops = append(ops, policy.RemoveOp(e.Key()))
+			}
+		}
+		delta, _ := book.Apply(ops)
+		k.apply(t, delta)
+		cases += k.checkSources(t, w, book, nest, seen)
+	}
+	var clear []policy.Op
+	for _, e := range all(book) {
+		clear = append(clear, policy.RemoveOp(e.Key()))
+	}
+	delta, _ := book.Apply(clear)
+	k.apply(t, delta)
+	return cases
+}
+
+func all(b *policy.Book) []policy.Entry {
+	return slices.Concat(slices.Collect(b.Entries(policy.Block)), slices.Collect(b.Entries(policy.Allow)))
+}
+
+func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []netip.Prefix, seen *tally) uint64 {
+	t.Helper()
+	entries := all(book)
+	before := k.reasons(t)
+	var want tally
+	for range sourcesPerBook {
+		src := w.source(nest)
+		outcome := policy.Decide(entries, src, bootTime(t))
+		want.count(outcome)
+		seen.count(outcome)
+		action, err := k.program.Run(&ebpf.RunOptions{Data: frame(src)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantAction := uint32(xdpPass)
+		if outcome == policy.Blocked {
+			wantAction = xdpDrop
+		}
+		if action != wantAction {
+			t.Fatalf("source %s: XDP action %d, the model says %s\nbook:\n%s", src, action, outcome, describe(entries, src))
+		}
+	}
+	after := k.reasons(t)
+	got := tally{after[0] - before[0], after[1] - before[1], after[2] - before[2], after[3] - before[3]}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("reasons counted (-model +program):\n%s\nbook:\n%s", diff, describe(entries, netip.Addr{}))
+	}
+	return sourcesPerBook
+}
+
+func describe(entries []policy.Entry, src netip.Addr) string {
+	var s string
+	for _, e := range entries {
+		if !src.IsValid() || e.Prefix.Contains(src) {
+			s += fmt.Sprintf("  %s %s %s by %s until %d\n", e.Kind, e.Action, e.Prefix, e.Origin, e.Deadline)
+		}
+	}
+	return s
+}
+
+func bootTime(t *testing.T) policy.Deadline {
+	t.Helper()
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		t.Fatal(err)
+	}
+	return policy.Deadline(ts.Nano())
+}
+
+// frame is the shortest packet that shows its source.
+func frame(src netip.Addr) []byte {
+	f := make([]byte, frameLength)
+	if src.Is4() {
+		copy(f[etherTypeOffset:], []byte{0x08, 0x00, 0x45, 0, 0, 20})
+		copy(f[14+12:], src.AsSlice())
+		return f
+	}
+	copy(f[etherTypeOffset:], []byte{0x86, 0xdd, 0x60})
+	copy(f[14+8:], src.AsSlice())
+	return f
+}

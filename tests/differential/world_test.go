@@ -1,0 +1,99 @@
+package differential
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/paraxial/paraxial/policy"
+)
+
+// world makes books that are hard on a trie: prefixes nested many deep, every
+// length, several origins on one prefix, allow inside block inside allow.
+type world struct{ *rand.Rand }
+
+func (w *world) addr() netip.Addr {
+	if w.IntN(2) == 0 {
+		var a [4]byte
+		for i := range a {
+			a[i] = byte(w.Uint32())
+		}
+		return netip.AddrFrom4(a)
+	}
+	var a [16]byte
+	for i := range a {
+		a[i] = byte(w.Uint32())
+	}
+	// Not an IPv4-mapped one, which the book holds as IPv4.
+	a[0] |= 0x20
+	return netip.AddrFrom16(a)
+}
+
+// nest returns prefixes around a few addresses, so that they contain each other.
+func (w *world) nest() []netip.Prefix {
+	var nest []netip.Prefix
+	for range 1 + w.IntN(4) {
+		a := w.addr()
+		for range 2 + w.IntN(10) {
+			p, err := a.Prefix(w.IntN(a.BitLen() + 1))
+			if err != nil {
+				panic(err)
+			}
+			nest = append(nest, p)
+		}
+		nest = append(nest, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return nest
+}
+
+func (w *world) entry(nest []netip.Prefix) policy.Entry {
+	e := policy.Entry{
+		Prefix: nest[w.IntN(len(nest))],
+		Kind:   policy.Block,
+		Action: policy.Drop,
+		Origin: []string{"cli", "feed:a", "feed:b", "detector:c"}[w.IntN(4)],
+	}
+	switch w.IntN(10) {
+	case 0, 1, 2:
+		e.Kind, e.Action = policy.Allow, policy.NoAction
+	case 3, 4, 5:
+		e.Action = policy.Shadow
+	}
+	return e
+}
+
+// deadline returns forever, or a point well before or after now.
+func (w *world) deadline(now policy.Deadline) policy.Deadline {
+	away := policy.Deadline(margin) + policy.Deadline(w.IntN(farthest))*policy.Deadline(time.Second)
+	switch w.IntN(3) {
+	case 0:
+		return policy.Forever
+	case 1:
+		return now + away
+	}
+	return now - away
+}
+
+// source returns an address in or next to one of the prefixes, or anywhere.
+func (w *world) source(nest []netip.Prefix) netip.Addr {
+	if w.IntN(10) == 0 {
+		return w.addr()
+	}
+	p := nest[w.IntN(len(nest))]
+	a := p.Addr().As16()
+	shift := 128 - p.Addr().BitLen()
+	for bit := p.Bits() + shift; bit < 128; bit++ {
+		if w.IntN(2) == 0 {
+			a[bit/8] ^= 0x80 >> (bit % 8)
+		}
+	}
+	// One bit inside the prefix the other way: a neighbour.
+	if p.Bits() > 0 && w.IntN(4) == 0 {
+		bit := shift + w.IntN(p.Bits())
+		a[bit/8] ^= 0x80 >> (bit % 8)
+	}
+	if p.Addr().Is4() {
+		return netip.AddrFrom16(a).Unmap()
+	}
+	return netip.AddrFrom16(a)
+}
