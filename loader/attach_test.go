@@ -117,8 +117,8 @@ func TestReopenOtherCapacity(t *testing.T) {
 
 func TestAttachGeneric(t *testing.T) {
 	dir := bpffs(t)
-	addLink(t, &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}})
-	addLink(t, &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "eth0.100"}})
+	addLink(t, &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}})
+	addLink(t, &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "eth0.100"}})
 	l := open(t, dir, 100)
 	a := attach(t, l, "eth0.100", ModeAuto, 0)
 	if a.Mode != ModeGeneric || !strings.Contains(a.Note, "no native XDP") || !strings.Contains(a.Note, "GRO") {

@@ -81,12 +81,14 @@ func apply(tb testing.TB, l *Loader, nodes ...policy.Node) {
 	check(tb, l.Apply(tb.Context(), policy.Delta{Put: nodes}))
 }
 
-// veth makes a pair of interfaces that are up, name and name + "p".
+// veth makes a pair of interfaces that are up, name and name + "p", on which
+// the kernel sends nothing by itself.
 func veth(tb testing.TB, name string) {
 	tb.Helper()
 	testenv.Root(tb)
 	addLink(tb, &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name + "p"})
 	for _, n := range []string{name, name + "p"} {
+		check(tb, os.WriteFile("/proc/sys/net/ipv6/conf/"+n+"/disable_ipv6", []byte("1"), 0))
 		check(tb, netlink.LinkSetUp(linkByName(tb, n)))
 	}
 }

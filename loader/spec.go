@@ -16,10 +16,14 @@ const (
 	frags build = "frags" // frames in several buffers, Linux 5.18
 )
 
+func specLoaders() map[build]func() (*ebpf.CollectionSpec, error) {
+	return map[build]func() (*ebpf.CollectionSpec, error){plain: loadPlain, frags: loadFrags}
+}
+
 // loadSpecs reads the embedded objects and sets the capacity of their maps.
 func loadSpecs(maxEntries uint32) (map[build]*ebpf.CollectionSpec, error) {
 	specs := map[build]*ebpf.CollectionSpec{}
-	for b, load := range map[build]func() (*ebpf.CollectionSpec, error){plain: loadPlain, frags: loadFrags} {
+	for b, load := range specLoaders() {
 		spec, err := load()
 		if err != nil {
 			return nil, fmt.Errorf("read the embedded %s program: %w", b, err)

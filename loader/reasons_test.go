@@ -1,0 +1,54 @@
+package loader
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf/btf"
+	"github.com/google/go-cmp/cmp"
+)
+
+// The program's enum, its numbers and names, is what String knows.
+func TestReasonsInStep(t *testing.T) {
+	for name, load := range specLoaders() {
+		spec, err := load()
+		check(t, err)
+		var enum *btf.Enum
+		check(t, spec.Types.TypeByName("reason", &enum))
+		want := map[Reason]string{}
+		for _, v := range enum.Values {
+			if v.Name != "REASON_COUNT" {
+				want[Reason(v.Value)] = strings.ToLower(strings.TrimPrefix(v.Name, "REASON_"))
+			}
+		}
+		got := map[Reason]string{}
+		for r := range Reasons() {
+			got[r] = r.String()
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: reasons (-C +Go):\n%s", name, diff)
+		}
+	}
+}
+
+func TestReasonVerdict(t *testing.T) {
+	for r := range Reasons() {
+		if want := map[bool]string{true: "drop", false: "pass"}[r == Blocked]; r.Verdict() != want {
+			t.Errorf("verdict of %s is %s, want %s", r, r.Verdict(), want)
+		}
+	}
+}
+
+// Data sections that nothing refers to are not loaded.
+func TestSpecs(t *testing.T) {
+	specs, err := loadSpecs(10)
+	check(t, err)
+	for b, spec := range specs {
+		if spec.Maps[".bss"] != nil || spec.Maps[".rodata"] == nil {
+			t.Errorf("%s: maps %v", b, spec.Maps)
+		}
+		if got := spec.Maps[plainMapCounters].MaxEntries; got != maxSlots<<reasonBits {
+			t.Errorf("%s: %d counters, want %d", b, got, maxSlots<<reasonBits)
+		}
+	}
+}
