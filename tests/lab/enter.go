@@ -36,8 +36,8 @@ func Main(m interface{ Run() int }) {
 // there Enter calls body and exits, so only the outer process returns from
 // Enter. Whatever main does before Enter is done twice.
 //
-// Inside, lo is up, /sys/fs/bpf is a bpffs without pins, /run an empty tmpfs, and no
-// mount is seen outside. When the process dies, even by kill -9 of the outer
+// Inside, lo is up, /sys/fs/bpf is a bpffs without pins, /run an empty tmpfs, an
+// installed Paraxial is out of sight, and no mount is seen outside. When the process dies, even by kill -9 of the outer
 // one, the kernel ends every process inside, and the namespaces with them.
 func Enter(body func() int) (status int, err error) {
 	// Process 1: a marker that leaked into a shell outside means nothing.
@@ -104,5 +104,20 @@ func furnish() error {
 			return fmt.Errorf("mount %s on %s: %w", m.fstype, m.target, err)
 		}
 	}
+	if err := hideInstallation(); err != nil {
+		return err
+	}
 	return loopbackUp()
+}
+
+// hideInstallation covers what an installed Paraxial has, so that none of it
+// is read or changed by the one inside.
+func hideInstallation() error {
+	for _, dir := range []string{"/etc/paraxial", "/var/lib/paraxial"} {
+		err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755")
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("cover %s: %w", dir, err)
+		}
+	}
+	return nil
 }

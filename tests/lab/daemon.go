@@ -1,0 +1,211 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	daemonPackage = "github.com/paraxial/paraxial/cmd/paraxiald"
+	ctlPackage    = "github.com/paraxial/paraxial/cmd/paraxialctl"
+)
+
+// Binaries are the paths of the two programs.
+type Binaries struct{ Daemon, Ctl string }
+
+// Build builds both programs, once in the life of the sandbox: later calls
+// find them. It has to be called in the module's folders and inside Enter.
+func Build(ctx context.Context) (Binaries, error) {
+	const dir = "/run/lab/bin"
+	b := InDir(dir)
+	if _, err := os.Stat(dir); err == nil {
+		return b, nil
+	}
+	// Built beside and renamed, so that what is there is complete.
+	fresh := fmt.Sprintf("%s.%d", dir, time.Now().UnixNano())
+	if err := os.MkdirAll(fresh, 0o755); err != nil {
+		return Binaries{}, fmt.Errorf("build: %w", err)
+	}
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", fresh, daemonPackage, ctlPackage).CombinedOutput()
+	if err != nil {
+		return Binaries{}, fmt.Errorf("build paraxiald and paraxialctl: %w\n%s", err, out)
+	}
+	if err := os.Rename(fresh, dir); err != nil && !errors.Is(err, os.ErrExist) {
+		return Binaries{}, fmt.Errorf("build: %w", err)
+	}
+	return b, nil
+}
+
+// InDir returns the binaries that are in a folder.
+func InDir(dir string) Binaries {
+	return Binaries{Daemon: filepath.Join(dir, "paraxiald"), Ctl: filepath.Join(dir, "paraxialctl")}
+}
+
+// A Daemon tells how paraxiald is run, and can be started any number of times.
+type Daemon struct {
+	Binaries
+	Interfaces []string
+	Socket     string // at most 107 bytes
+	StateDir   string
+	BPFFS      string   // below a mounted bpffs
+	Flags      []string // more flags
+}
+
+// NewDaemon returns a daemon that keeps its state in stateDir and uses the
+// standard paths of socket and pins, which in the sandbox are nobody else's.
+func NewDaemon(b Binaries, stateDir string, interfaces ...string) Daemon {
+	return Daemon{
+		Binaries: b, Interfaces: interfaces, StateDir: stateDir,
+		Socket: "/run/paraxial/paraxiald.sock", BPFFS: "/sys/fs/bpf/paraxial",
+	}
+}
+
+// Args returns the daemon's command line without the program.
+func (d Daemon) Args() []string {
+	var args []string
+	for _, name := range d.Interfaces {
+		args = append(args, "--interface", name)
+	}
+	args = append(args, "--socket", d.Socket, "--state-dir", d.StateDir, "--bpffs", d.BPFFS, "--metrics", "")
+	return append(args, d.Flags...)
+}
+
+// Start starts the daemon and waits until paraxialctl status succeeds. If the
+// daemon ends before, the error has its log.
+func (d Daemon) Start(ctx context.Context) (*Process, error) {
+	p := &Process{done: make(chan struct{})}
+	p.cmd = exec.Command(d.Daemon, d.Args()...)
+	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	if err := p.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", d.Daemon, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	if err := d.waitReady(ctx, p); err != nil {
+		return nil, errors.Join(err, p.Kill())
+	}
+	return p, nil
+}
+
+func (d Daemon) waitReady(ctx context.Context, p *Process) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		r, err := d.Run(ctx, "status")
+		if err == nil && r.Code == 0 {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return fmt.Errorf("paraxiald ended before it was ready: %w\n%s", p.err, p.Log())
+		case <-ctx.Done():
+			return fmt.Errorf("wait for paraxiald: %w; status says: %s\n%s", ctx.Err(), r.Stderr, p.Log())
+		case <-tick.C:
+		}
+	}
+}
+
+// A Result is what paraxialctl printed and its exit code.
+type Result struct {
+	Stdout, Stderr string
+	Code           int
+}
+
+// Run runs paraxialctl with the daemon's socket. An exit code other than 0 is
+// no error.
+func (d Daemon) Run(ctx context.Context, args ...string) (Result, error) {
+	return d.RunInput(ctx, "", args...)
+}
+
+// RunInput runs paraxialctl with a standard input.
+func (d Daemon) RunInput(ctx context.Context, stdin string, args ...string) (Result, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, d.Ctl, args...)
+	cmd.Env = append(os.Environ(), "PARAXIAL_SOCKET="+d.Socket)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
+	err := cmd.Run()
+	r := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.Exited() {
+		return r, nil
+	}
+	if err != nil {
+		return r, fmt.Errorf("run paraxialctl %s: %w", strings.Join(args, " "), err)
+	}
+	return r, nil
+}
+
+// A Process is a running daemon.
+type Process struct {
+	cmd  *exec.Cmd
+	log  logBuffer
+	done chan struct{}
+	err  error // once done
+}
+
+// PID is the daemon's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Log returns what the daemon printed.
+func (p *Process) Log() string { return p.log.String() }
+
+// Signal sends a signal.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Wait waits until the daemon ends, and returns an error unless it ends well.
+func (p *Process) Wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return fmt.Errorf("wait for paraxiald to end: %w\n%s", ctx.Err(), p.Log())
+	}
+	if p.err != nil {
+		return fmt.Errorf("paraxiald: %w\n%s", p.err, p.Log())
+	}
+	return nil
+}
+
+// Stop asks the daemon to end, as systemctl stop does, and waits.
+func (p *Process) Stop(ctx context.Context) error {
+	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("stop paraxiald: %w", err)
+	}
+	return p.Wait(ctx)
+}
+
+// Kill ends the daemon with kill -9, and waits.
+func (p *Process) Kill() error {
+	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("kill paraxiald: %w", err)
+	}
+	<-p.done
+	return nil
+}
+
+// logBuffer is written by one goroutine and read by others.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
