@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -144,6 +145,9 @@ func serve(tb testing.TB, b Backend, opts Options) string {
 
 func serveOn(tb testing.TB, l net.Listener, b Backend, opts Options) {
 	tb.Helper()
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- NewServer(b, opts).Serve(ctx, l) }()

@@ -97,7 +97,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fail(err)
 		return
 	}
-	if err := c.route(); err != nil && r.Context().Err() == nil && !errors.Is(err, errClientGone) {
+	// A request whose context ended may still have a reader: the context ends
+	// with the deadline of a body, too.
+	if err := c.route(); err != nil && !errors.Is(err, errClientGone) {
 		c.fail(err)
 	}
 }
@@ -122,7 +124,7 @@ func (c *call) route() error {
 // fail sends err. It is the last line where a stream has begun.
 func (c *call) fail(err error) {
 	e := wireError(err)
-	if e.Code == CodeInternal {
+	if e.Code == CodeInternal && !errors.Is(err, context.Canceled) {
 		c.opts.Log.Error("control: request failed", "path", c.r.URL.Path, "author", c.caller.Author(), "error", err)
 	}
 	c.rc.SetWriteDeadline(time.Now().Add(c.opts.StallTimeout))

@@ -21,9 +21,9 @@ import (
 const maxSocketPath = 107
 
 // Listen listens on a Unix socket at path that root and the group may use
-// (0660). If there is no such group, only root may, and a warning is logged. A
-// socket that nobody answers on is replaced; one with a daemon behind it, and
-// whatever is not a socket, is an error.
+// (0660). If there is no such group, only root may, and a warning is logged; an
+// empty group asks for just that. A socket that nobody answers on is replaced;
+// one with a daemon behind it, and whatever is not a socket, is an error.
 func Listen(path, group string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("listen on %s: the path is %d bytes long, at most %d fit a socket; choose a shorter one", path, len(path), maxSocketPath)
@@ -94,6 +94,9 @@ func removeStale(path string) error {
 // share lets the group use the socket. The owner comes first: the other way
 // round, the daemon's own group could use it for a moment.
 func share(path, group string) error {
+	if group == "" {
+		return nil
+	}
 	g, err := user.LookupGroup(group)
 	if err != nil {
 		slog.Warn("control: only root can use the socket: its group does not exist", "group", group, "socket", path)

@@ -2,7 +2,6 @@ package control
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -70,7 +69,7 @@ func (c *call) stream(f func(context.Context, *lineWriter) error) error {
 	}()
 	lines := newLineWriter(c)
 	err := f(ctx, lines)
-	if err != nil && errors.Is(err, context.Canceled) && c.r.Context().Err() == nil {
+	if errors.Is(err, context.Canceled) && c.isStopping() {
 		err = Errorf(CodeBusy, "the daemon is stopping")
 	}
 	// Lines written before an error belong before it.
@@ -80,6 +79,15 @@ func (c *call) stream(f func(context.Context, *lineWriter) error) error {
 		}
 	}
 	return err
+}
+
+func (c *call) isStopping() bool {
+	select {
+	case <-c.stopping:
+		return true
+	default:
+		return false
+	}
 }
 
 // errClientGone is that a stream cannot be written: nobody hears of the error.
@@ -149,8 +157,11 @@ func (r stallReader) Read(b []byte) (int, error) {
 		// A deadline that passes later would end the context of the request.
 		r.c.rc.SetReadDeadline(time.Time{})
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && r.ctx.Err() == nil {
-		err = invalid("read the list: nothing came for %v", r.c.opts.StallTimeout)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if r.c.isStopping() {
+			return n, context.Canceled
+		}
+		return n, invalid("read the list: nothing came for %v", r.c.opts.StallTimeout)
 	}
 	return n, err
 }
@@ -216,7 +227,7 @@ func (c *call) importList() error {
 			}
 		})
 		if err != nil {
-			return cmp.Or(ctx.Err(), err)
+			return err
 		}
 		return lines.line(resultLine{result})
 	})

@@ -1,0 +1,137 @@
+package control
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/tests/testenv"
+)
+
+func TestListenMode(t *testing.T) {
+	testenv.Root(t)
+	// A permissive umask must not show.
+	old := unix.Umask(0)
+	defer unix.Umask(old)
+	for _, tt := range []struct {
+		group string
+		mode  fs.FileMode
+		gid   uint32
+	}{
+		{"daemon", 0o660, 1},
+		{"no-such-group", 0o600, 0},
+	} {
+		path := filepath.Join(t.TempDir(), "run", "s")
+		l, err := Listen(path, tt.group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(path, &st); err != nil {
+			t.Fatal(err)
+		}
+		if got := fs.FileMode(st.Mode & 0o777); got != tt.mode || st.Gid != tt.gid || st.Uid != 0 {
+			t.Errorf("group %s: mode %o gid %d uid %d", tt.group, got, st.Gid, st.Uid)
+		}
+		l.Close()
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("group %s: the socket outlives its listener: %v", tt.group, err)
+		}
+	}
+}
+
+func TestListenReplaces(t *testing.T) {
+	stale := func(t *testing.T, path string) {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.(*net.UnixListener).SetUnlinkOnClose(false)
+		l.Close()
+	}
+	live := func(t *testing.T, path string) {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+	}
+	file := func(t *testing.T, path string) {
+		if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(t *testing.T, path string) {
+		stale(t, path+".target")
+		if err := os.Symlink(path+".target", path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		make func(*testing.T, string)
+		says string // empty: replaced
+	}{
+		{"stale socket", stale, ""},
+		{"live socket", live, "another daemon answers"},
+		{"file", file, "not a socket"},
+		{"symbolic link", link, "not a socket"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "s")
+			tt.make(t, path)
+			l, err := Listen(path, "")
+			if err == nil {
+				l.Close()
+			}
+			if (tt.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %v, want %q", err, tt.says)
+			}
+			if _, statErr := os.Lstat(path); err != nil && statErr != nil {
+				t.Errorf("what was there is gone: %v", statErr)
+			}
+		})
+	}
+}
+
+func TestListenLongPath(t *testing.T) {
+	_, err := Listen("/tmp/"+strings.Repeat("x", 120), "")
+	if err == nil || !strings.Contains(err.Error(), "at most 107") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gone := filepath.Join(dir, "gone")
+	l, err := net.Listen("unix", gone)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	l.Close()
+	for _, tt := range []struct{ name, path, says string }{
+		{"missing", filepath.Join(dir, "none"), "there is no socket"},
+		{"below a file", filepath.Join(file, "s"), "there is no socket"},
+		{"nobody listens", gone, "nobody answers"},
+		{"no socket", file, "is not a socket"},
+		{"too long", "/tmp/" + strings.Repeat("x", 120), "longer than 107 bytes"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := NewClient(tt.path).Status(t.Context())
+			if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

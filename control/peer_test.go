@@ -1,0 +1,206 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/tests/testenv"
+)
+
+const (
+	childSocket = "PARAXIAL_TEST_SOCKET"
+	nobody      = 65534
+)
+
+// TestMain lets the test binary run again as another user, as a client.
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(childSocket); socket != "" {
+		os.Exit(child(socket))
+	}
+	os.Exit(m.Run())
+}
+
+func child(socket string) int {
+	c := NewClient(socket)
+	_, err := c.Block(context.Background(), BlockRequest{Prefixes: []string{"192.0.2.1"}})
+	fmt.Println("block:", err)
+	fmt.Println("detach:", c.Detach(context.Background()))
+	fmt.Println("permission:", errors.Is(err, ErrPermission))
+	return 0
+}
+
+func runAsNobody(t *testing.T, socket string, groups ...uint32) string {
+	t.Helper()
+	exe, err := os.Open("/proc/self/exe") // the build directory may be closed to others
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer exe.Close()
+	cmd := exec.Command("/proc/self/fd/3")
+	cmd.ExtraFiles = []*os.File{exe}
+	cmd.Dir = "/"
+	cmd.Env = []string{childSocket + "=" + socket}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: groups}}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// openDir returns a directory that other users can enter.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "control")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func TestAnotherUser(t *testing.T) {
+	testenv.Root(t)
+	socket := filepath.Join(openDir(t), "s")
+	l, err := Listen(socket, "daemon")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fake{}
+	serveOn(t, l, f, Options{})
+
+	t.Run("in the group", func(t *testing.T) {
+		out := runAsNobody(t, socket, 1)
+		want := []any{recorded{"uid:65534", BlockRequest{Prefixes: []string{"192.0.2.1"}, Action: "drop", Origin: "api:65534"}}}
+		if diff := cmp.Diff(want, f.taken()); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+		if !strings.Contains(out, "block: <nil>\ndetach: detach: only root may") {
+			t.Errorf("got %s", out)
+		}
+	})
+	t.Run("outside", func(t *testing.T) {
+		out := runAsNobody(t, socket)
+		if !strings.Contains(out, "permission: true") ||
+			!strings.Contains(out, "run this as root, or join the group daemon that owns the socket (`usermod -aG daemon USER`") {
+			t.Errorf("got %s", out)
+		}
+		if calls := f.taken(); len(calls) != 0 {
+			t.Errorf("reached the backend: %v", calls)
+		}
+	})
+}
+
+// TestFlood opens 10,000 connections and never says a word on them. The server
+// must keep no more than its share, and a client of the same uid get through
+// all the while.
+func TestFlood(t *testing.T) {
+	const flood = 10_000
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Cur < flood+1000 {
+		testenv.Missing(t, fmt.Sprintf("needs %d open files, the limit is %d: ulimit -n", flood+1000, limit.Cur))
+	}
+	opts := Options{MaxConns: 50, MaxConnsPerUID: 20}
+	socket := serve(t, &fake{}, opts)
+	c := NewClient(socket)
+	before := openFiles(t)
+	conns := make([]net.Conn, 0, flood)
+	defer func() {
+		for _, nc := range conns {
+			nc.Close()
+		}
+	}()
+	for len(conns) < flood {
+		nc, err := dial(t.Context(), socket)
+		if err != nil {
+			t.Fatalf("connection %d: %v", len(conns), err)
+		}
+		conns = append(conns, nc)
+		if len(conns)%1000 > 0 {
+			continue
+		}
+		begun := time.Now()
+		if _, err := c.Status(t.Context()); err != nil {
+			t.Fatalf("with %d connections: %v", len(conns), err)
+		}
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("with %d connections a call took %v", len(conns), took)
+		}
+		held := openFiles(t) - before - len(conns)
+		// The accept queue is drained by now: the call came last. A few closed
+		// connections may not have left yet.
+		if held > opts.MaxConnsPerUID+10 {
+			t.Errorf("with %d connections the server holds %d", len(conns), held)
+		}
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(fds)
+}
+
+// TestFullTable shows who has to go: the one that has been without a request
+// for longest, of the uid that is over its share, and nobody at work.
+func TestFullTable(t *testing.T) {
+	dead := func(uid uint32) *conn {
+		nc, other := net.Pipe()
+		t.Cleanup(func() { other.Close() })
+		return &conn{Conn: nc, caller: Caller{UID: uid}}
+	}
+	table := newConnTable(4, 2)
+	alice1, alice2, bob1, bob2 := dead(1), dead(1), dead(2), dead(2)
+	for _, c := range []*conn{bob1, alice1, alice2, bob2} {
+		if !table.add(c) {
+			t.Fatal("refused with room to spare")
+		}
+	}
+	table.setBusy(alice1, true)
+	if !table.add(dead(1)) || table.setBusy(alice2, true) {
+		t.Error("a third of one uid: want its idle one closed")
+	}
+	table.setBusy(bob1, true)
+	table.setBusy(bob1, false) // idle for less long than bob2
+	if !table.add(dead(3)) {
+		t.Error("refused with idle ones to close")
+	}
+	for c, stays := range map[*conn]bool{alice1: true, bob1: true} {
+		if table.setBusy(c, true) != stays {
+			t.Errorf("uid %d: want stays=%v", c.caller.UID, stays)
+		}
+	}
+	table.setBusy(bob2, true)
+	for c := range table.conns {
+		table.setBusy(c, true)
+	}
+	if table.add(dead(4)) {
+		t.Error("accepted with all at work")
+	}
+	alice1.table = table
+	alice1.Close()
+	if !table.add(dead(4)) {
+		t.Error("refused after one has left")
+	}
+}
