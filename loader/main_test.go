@@ -1,47 +1,23 @@
 package loader
 
 import (
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/paraxial/paraxial/loader/internal/isolated"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/tests/testenv"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// isolated marks the process that runs in namespaces of its own.
-const isolated = "PARAXIAL_TEST_ISOLATED"
-
-// TestMain runs the tests of root in a mount and a network namespace of their
-// own, so that whatever they do to interfaces and mounts ends with them.
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 || os.Getenv(isolated) != "" {
-		os.Exit(m.Run())
-	}
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
-	cmd.Env = append(os.Environ(), isolated+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
-	err := cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		os.Exit(exit.ExitCode())
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "run the tests in namespaces of their own:", err)
-		os.Exit(1)
-	}
-}
+func TestMain(m *testing.M) { isolated.Main(m) }
 
 // bpffs mounts a BPF file system for the test and returns a directory on it.
 func bpffs(tb testing.TB) string {

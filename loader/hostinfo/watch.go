@@ -1,0 +1,119 @@
+package hostinfo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// settle is how long to wait for the rest of a burst of changes.
+	settle = 200 * time.Millisecond
+	// settleLinks is short, because an interface may be unprotected.
+	settleLinks = 20 * time.Millisecond
+	// resubscribe is the pause after a failed subscription.
+	resubscribe = time.Second
+)
+
+// Watch calls f once it is watching, and then whenever addresses, routes or
+// interfaces have changed, once for a burst of changes, until ctx is done; then
+// it returns its error. Changes that were lost count as one.
+func Watch(ctx context.Context, f func()) error {
+	return watch(ctx, settle, f, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
+}
+
+// WatchLinks is Watch for interfaces only, and quicker.
+func WatchLinks(ctx context.Context, f func()) error {
+	return watch(ctx, settleLinks, f, unix.RTNLGRP_LINK)
+}
+
+// watch fails only if the first subscription does. Later ones are tried until
+// they work, and f is called then, for what was missed.
+func watch(ctx context.Context, settle time.Duration, f func(), groups ...uint) error {
+	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
+	if err != nil {
+		return fmt.Errorf("watch the network: %w", err)
+	}
+	changes := make(chan struct{}, 1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			if sock != nil {
+				poke(changes)
+				receive(ctx, sock, changes)
+			}
+			if !pause(ctx, resubscribe) {
+				return
+			}
+			if sock, err = nl.Subscribe(unix.NETLINK_ROUTE, groups...); err != nil {
+				sock = nil
+			}
+		}
+	}()
+	call(ctx, settle, changes, f)
+	<-done
+	return ctx.Err()
+}
+
+// call calls f when a burst of changes has settled.
+func call(ctx context.Context, settle time.Duration, changes <-chan struct{}, f func()) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changes:
+		}
+		if !pause(ctx, settle) {
+			return
+		}
+		select {
+		case <-changes:
+		default:
+		}
+		f()
+	}
+}
+
+// receive reads from sock until ctx is done or it fails, and closes it. What
+// changed is not looked at: whoever is called reads everything anew.
+func receive(ctx context.Context, sock *nl.NetlinkSocket, changes chan<- struct{}) {
+	stop := context.AfterFunc(ctx, sock.Close)
+	defer func() {
+		if stop() {
+			sock.Close()
+		}
+	}()
+	for {
+		_, _, err := sock.Receive()
+		// The socket overran. It is still good; some changes are lost.
+		if err != nil && !errors.Is(err, unix.ENOBUFS) {
+			return
+		}
+		poke(changes)
+	}
+}
+
+func poke(changes chan<- struct{}) {
+	select {
+	case changes <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits for d and returns false if ctx was done before.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
