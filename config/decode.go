@@ -24,7 +24,7 @@ func (d *decoder) errorf(n ast.Node, format string, args ...any) {
 		d.add(d.source.errorAt(at, format, args...))
 		return
 	}
-	d.add(&Error{File: d.source.name, Line: at.line, Column: at.column, Message: shorten(fmt.Sprintf(format, args...), maxMessage)})
+	d.add(&Error{File: d.source.name, Line: at.line, Column: at.column, Message: message(format, args...)})
 }
 
 // nodePosition returns where the text of n begins. The token of a block mapping

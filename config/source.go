@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -31,7 +32,7 @@ type position struct{ line, column int }
 // errorAt returns the error at pos. A position on the blanks before a value, or
 // outside the text, is moved to the next character there is.
 func (s source) errorAt(pos position, format string, args ...any) *Error {
-	e := &Error{File: s.name, Message: shorten(fmt.Sprintf(format, args...), maxMessage)}
+	e := &Error{File: s.name, Message: message(format, args...)}
 	e.Line = min(max(pos.line, 1), max(len(s.lines), 1))
 	e.Column = max(pos.column, 1)
 	if len(s.lines) == 0 {
@@ -49,6 +50,18 @@ func (s source) errorAt(pos position, format string, args ...any) *Error {
 // maxMessage bounds a message, in characters: values are quoted in it, and a
 // value may be as long as the file.
 const maxMessage = 300
+
+// message formats a message on one line and without control characters, which
+// values and the parser's own words may hold.
+func message(format string, args ...any) string {
+	m := strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, fmt.Sprintf(format, args...))
+	return shorten(m, maxMessage)
+}
 
 // shorten cuts s to n characters.
 func shorten(s string, n int) string {

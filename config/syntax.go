@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -50,7 +51,8 @@ func (d *decoder) syntaxError(err error) *Error {
 	if !errors.As(err, &y) || y.GetToken() == nil {
 		return d.source.errorAt(position{1, 1}, "not YAML: %v", err)
 	}
-	return d.source.errorAt(tokenPosition(y.GetToken()), "not YAML: %s", y.GetMessage())
+	said := strings.ReplaceAll(y.GetMessage(), "\t", `\t`)
+	return d.source.errorAt(tokenPosition(y.GetToken()), "not YAML: %s", said)
 }
 
 func tokenPosition(t *token.Token) position {

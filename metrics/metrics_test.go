@@ -1,0 +1,338 @@
+package metrics
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+type fixed Snapshot
+
+func (f fixed) Snapshot() Snapshot { return Snapshot(f) }
+
+var testBuild = Build{Version: "1.2.3", Revision: "abcdef", GoVersion: "go1.26"}
+
+func sample() fixed {
+	return fixed{
+		Interfaces: []Interface{
+			{Name: "eth0", Mode: "native", Protected: true, Counters: []Counter{
+				{Verdict: "pass", Reason: "not_listed", Packets: 10, Bytes: 1000},
+				{Verdict: "drop", Reason: "blocked", Packets: 3, Bytes: 180},
+			}},
+			{Name: "eth1"},
+		},
+		Entries: []Entries{
+			{Kind: "block", Family: "ipv4", Origin: "cli", Count: 2},
+			{Kind: "block", Family: "ipv6", Origin: "cli", Count: 1},
+			{Kind: "allow", Family: "ipv4", Origin: "office", Count: 0},
+		},
+		Maps: []Map{{Name: "block_v4", Entries: 2, Capacity: 1048576}},
+	}
+}
+
+func TestExposition(t *testing.T) {
+	c := New(sample(), testBuild)
+	c.ObserveApply(300 * time.Microsecond)
+	c.ObserveApply(20 * time.Second)
+	want, err := os.Open("testdata/exposition.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer want.Close()
+	if err := testutil.CollectAndCompare(c, want); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLint(t *testing.T) {
+	problems, err := testutil.CollectAndLint(New(sample(), testBuild))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// entriesOf returns what the collector shows of s as origin → count.
+func entriesOf(t *testing.T, s fixed) map[string]float64 {
+	t.Helper()
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(New(s, testBuild))
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() != "paraxial_entries" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "origin" {
+					got[l.GetValue()] += m.GetGauge().GetValue()
+				}
+			}
+		}
+	}
+	return got
+}
+
+func TestOriginsAreCapped(t *testing.T) {
+	var s fixed
+	want := map[string]float64{"other": 9}
+	for n := range maxOrigins - 1 {
+		name := fmt.Sprintf("feed:%02d", n)
+		s.Entries = append(s.Entries, Entries{Kind: "block", Family: "ipv4", Origin: name, Count: 10 + n})
+		want[name] = float64(10 + n)
+	}
+	// One place is left: of three that are equal in sum the first by name has it.
+	for _, name := range []string{"zb", "za", "zc"} {
+		s.Entries = append(s.Entries,
+			Entries{Kind: "block", Family: "ipv4", Origin: name, Count: 3},
+			Entries{Kind: "allow", Family: "ipv6", Origin: name, Count: 1})
+	}
+	s.Entries = append(s.Entries, Entries{Kind: "block", Family: "ipv4", Origin: "other", Count: 1})
+	want["za"] = 4
+	for range 10 {
+		if diff := cmp.Diff(want, entriesOf(t, s)); diff != "" {
+			t.Fatalf("origins (-want +got):\n%s", diff)
+		}
+		slices.Reverse(s.Entries)
+	}
+}
+
+func TestOriginsThatFitStay(t *testing.T) {
+	var s fixed
+	want := map[string]float64{}
+	for n := range maxOrigins {
+		name := fmt.Sprintf("o%02d", n)
+		s.Entries = append(s.Entries, Entries{Kind: "block", Family: "ipv4", Origin: name, Count: 1})
+		want[name] = 1
+	}
+	if diff := cmp.Diff(want, entriesOf(t, s)); diff != "" {
+		t.Errorf("origins (-want +got):\n%s", diff)
+	}
+}
+
+func TestLabel(t *testing.T) {
+	tests := map[string]string{
+		"":             "",
+		"eth0":         "eth0",
+		"é\n\"":        "é\n\"",
+		"a\xffb":       `a\xffb`,
+		"\xc3":         `\xc3`,
+		"\ufffd\xfe":   "\ufffd" + `\xfe`,
+		"\xed\xa0\x80": `\xed\xa0\x80`,
+	}
+	for in, want := range tests {
+		if got := label(in); got != want {
+			t.Errorf("label(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestBytesThatAreNoUTF8(t *testing.T) {
+	bad := "\xff"
+	c := New(fixed{
+		Interfaces: []Interface{
+			{Name: bad, Mode: bad, Counters: []Counter{{Verdict: bad, Reason: bad}}},
+			{Name: "\xfe"},
+		},
+		Entries: []Entries{{Kind: bad, Family: bad, Origin: bad}, {Kind: `\xff`, Family: bad, Origin: bad}},
+		Maps:    []Map{{Name: bad}},
+	}, Build{bad, bad, bad})
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c)
+	if _, err := reg.Gather(); err != nil {
+		t.Error(err)
+	}
+}
+
+// newServer serves c, and takes errors of a scrape as errors of the test.
+func newServer(t *testing.T, c *Collector) *httptest.Server {
+	t.Helper()
+	h, err := Handler(c, failer{t})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}
+
+type failer struct{ t *testing.T }
+
+func (f failer) Println(v ...any) { f.t.Error(v...) }
+
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		t.Error(err)
+		return 0, ""
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func TestHandler(t *testing.T) {
+	s := newServer(t, New(sample(), testBuild))
+	tests := []struct {
+		path   string
+		status int
+		body   string
+	}{
+		{"/metrics", http.StatusOK, `paraxial_packets_total{interface="eth0",reason="blocked",verdict="drop"} 3`},
+		{"/metrics", http.StatusOK, "\ngo_goroutines "},
+		{"/metrics", http.StatusOK, "\nprocess_resident_memory_bytes "},
+		{"/", http.StatusOK, "/metrics"},
+		{"/other", http.StatusNotFound, ""},
+	}
+	for _, tt := range tests {
+		status, body := get(t, s.URL+tt.path)
+		if status != tt.status || !strings.Contains(body, tt.body) {
+			t.Errorf("GET %s: %d, and %q is not in\n%s", tt.path, status, tt.body, body)
+		}
+	}
+	resp, err := http.Post(s.URL+"/metrics", "text/plain", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST /metrics: %d", resp.StatusCode)
+	}
+}
+
+// stuck is a source that answers only when it is let go.
+type stuck struct{ entered, release chan struct{} }
+
+func (s stuck) Snapshot() Snapshot {
+	s.entered <- struct{}{}
+	<-s.release
+	return Snapshot{}
+}
+
+func TestScrapesAreBounded(t *testing.T) {
+	src := stuck{make(chan struct{}), make(chan struct{})}
+	s := newServer(t, New(src, testBuild))
+	var wg sync.WaitGroup
+	for range maxScrapes {
+		wg.Go(func() {
+			if status, _ := get(t, s.URL+"/metrics"); status != http.StatusOK {
+				t.Errorf("a scrape within the bound: %d", status)
+			}
+		})
+		<-src.entered
+	}
+	if status, _ := get(t, s.URL+"/metrics"); status != http.StatusServiceUnavailable {
+		t.Errorf("a scrape beyond the bound: %d", status)
+	}
+	close(src.release)
+	wg.Wait()
+}
+
+func TestConcurrentScrapes(t *testing.T) {
+	c := New(sample(), testBuild)
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(c)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				c.ObserveApply(time.Millisecond)
+				if _, err := reg.Gather(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var want strings.Builder
+	for _, le := range []string{"0.0001", "0.00025", "0.0005"} {
+		fmt.Fprintf(&want, "paraxial_apply_seconds_bucket{le=%q} 0\n", le)
+	}
+	status, body := get(t, newServer(t, c).URL+"/metrics")
+	if status != http.StatusOK || !strings.Contains(body, want.String()) || !strings.Contains(body, "paraxial_apply_seconds_count 400\n") {
+		t.Errorf("%d\n%s", status, body)
+	}
+}
+
+func TestDocsNameEveryMetric(t *testing.T) {
+	doc, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg := prometheus.NewPedanticRegistry()
+	reg.MustRegister(New(sample(), testBuild))
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{}
+	for _, f := range families {
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, l.GetName())
+		}
+		slices.Sort(labels)
+		want[f.GetName()] = strings.ToLower(f.GetType().String()) + " " + strings.Join(labels, " ")
+	}
+	row := regexp.MustCompile("(?m)^\\| `(paraxial_[a-z_]+)` \\| ([a-z]+) \\|([^|]*)\\| .+ \\|$")
+	got := map[string]string{}
+	for _, m := range row.FindAllStringSubmatch(string(doc), -1) {
+		labels := regexp.MustCompile("[a-z_]+").FindAllString(m[3], -1)
+		slices.Sort(labels)
+		got[m[1]] = m[2] + " " + strings.Join(labels, " ")
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the table of docs/metrics.md (-gathered +documented):\n%s", diff)
+	}
+	for _, name := range regexp.MustCompile(`paraxial_[a-z_]+`).FindAllString(string(doc), -1) {
+		base := strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count")
+		if _, ok := want[base]; !ok {
+			t.Errorf("docs/metrics.md names %s, which does not exist", name)
+		}
+	}
+}
+
+// BenchmarkScrape has as much to show as there can be: every interface, every
+// reason, and more origins than are shown.
+func BenchmarkScrape(b *testing.B) {
+	var s fixed
+	for i := range 64 {
+		iface := Interface{Name: fmt.Sprintf("eth%d", i), Mode: "native", Protected: true}
+		for r := range 7 {
+			iface.Counters = append(iface.Counters, Counter{Verdict: "pass", Reason: fmt.Sprintf("reason_%d", r), Packets: 1e9, Bytes: 1e12})
+		}
+		s.Interfaces = append(s.Interfaces, iface)
+	}
+	for o := range 200 {
+		s.Entries = append(s.Entries, Entries{Kind: "block", Family: "ipv4", Origin: fmt.Sprintf("feed:%d", o), Count: o})
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(New(s, testBuild))
+	for b.Loop() {
+		if _, err := reg.Gather(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
