@@ -1,0 +1,59 @@
+# Build, run and test Paraxial. `make` or `make help` lists the targets.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+CLANG   ?= clang-14
+BIN     := bin
+
+# Loading BPF programs needs root. Everything is compiled as you; only what has
+# to run as root does, through sudo where you are not root.
+comma    := ,
+SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+TESTEXEC := $(if $(SUDO),-exec "$(SUDO) --preserve-env=PATH,HOME$(comma)PARAXIAL_REQUIRE_ALL$(comma)PARAXIAL_SEED$(comma)PARAXIAL_CASES",)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build paraxiald and paraxialctl into bin/
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/ ./cmd/paraxiald ./cmd/paraxialctl
+
+.PHONY: demo
+demo: build ## see the main job in a sandbox of its own: real packets, a real block list
+	CGO_ENABLED=0 go build -o $(BIN)/demo ./examples/demo
+	$(SUDO) $(BIN)/demo
+
+.PHONY: run
+run: build ## filter on a real interface: make run IFACE=eth0
+	@test -n "$(IFACE)" || { echo "name the interface: make run IFACE=eth0   (ip -br link lists them)"; exit 2; }
+	$(SUDO) $(BIN)/paraxiald run --interface $(IFACE)
+
+.PHONY: test
+test: ## run all tests; needs root, or sudo for the parts that do
+	PARAXIAL_REQUIRE_ALL=1 go test -timeout 20m $(TESTEXEC) ./...
+
+.PHONY: test-race
+test-race: ## run the tests that need no namespaces under the race detector
+	go test -race ./config/... ./control/... ./daemon/... ./metrics/... ./policy/... ./cmd/...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	./tests/fuzz.sh $(or $(FUZZTIME),10s)
+
+.PHONY: generate
+generate: ## compile bpf/ and generate its Go side (needs clang-14, llvm-14, libbpf-dev)
+	cd loader && BPF2GO_CC=$(CLANG) go generate ./...
+
+.PHONY: check-generate
+check-generate: generate ## fail if the committed objects are not what bpf/ compiles to
+	git diff --exit-code -- loader
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-clean:"; echo "$$out"; exit 1; }
+	go vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf $(BIN) dist

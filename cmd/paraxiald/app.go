@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/config"
+)
+
+// The exit codes.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// usageError is a command line that makes no sense.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+// run runs the command line and returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	app := newApp(stdout, stderr)
+	err := app.RunContext(ctx, args)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "paraxiald: %v\n", err)
+	if _, ok := errors.AsType[*usageError](err); ok {
+		fmt.Fprintln(stderr, "Try paraxiald --help.")
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newApp(stdout, stderr io.Writer) *cli.App {
+	usage := func(_ *cli.Context, err error, _ bool) error { return &usageError{err} }
+	app := &cli.App{
+		Name:                      "paraxiald",
+		Usage:                     "stop abusive sources at the network card",
+		UsageText:                 "paraxiald [run] [flags]\nparaxiald check|detach [flags]\nparaxiald version",
+		Description:               "Without a command, paraxiald runs the daemon. SIGHUP reloads the configuration;\nSIGTERM stops the daemon and leaves the filter in place: detach takes it off.",
+		Writer:                    stdout,
+		ErrWriter:                 stderr,
+		HideVersion:               true,
+		DisableSliceFlagSeparator: true,
+		OnUsageError:              usage,
+		ExitErrHandler:            func(*cli.Context, error) {},
+		Flags:                     flags(),
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return &usageError{fmt.Errorf("unknown command %q", c.Args().First())}
+			}
+			return runDaemon(c, stderr)
+		},
+		Commands: []*cli.Command{
+			{Name: "run", Usage: "run the daemon (the default)", Flags: flags(), OnUsageError: usage, Action: noArgs(func(c *cli.Context) error { return runDaemon(c, stderr) })},
+			{Name: "check", Usage: "validate the configuration and exit", Flags: flags(), OnUsageError: usage, Action: noArgs(check)},
+			{Name: "detach", Usage: "take the filter off all interfaces and remove its pins", Flags: flags(), OnUsageError: usage, Action: noArgs(detach)},
+			{Name: "version", Usage: "print the version", OnUsageError: usage, Action: noArgs(func(c *cli.Context) error {
+				_, err := fmt.Fprintln(c.App.Writer, "paraxiald", version)
+				return err
+			})},
+		},
+	}
+	return app
+}
+
+func noArgs(f cli.ActionFunc) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		if c.Args().Present() {
+			return &usageError{fmt.Errorf("%s takes no argument, but there is %q", c.Command.Name, c.Args().First())}
+		}
+		return f(c)
+	}
+}
+
+func check(c *cli.Context) error {
+	cfg, err := configure(c)
+	if err != nil {
+		return err
+	}
+	from := cfg.File
+	if from == "" {
+		from = "the command line"
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "%s: ok, %d interfaces\n", from, len(cfg.Interfaces))
+	return err
+}
+
+// defaultConfig is read if no --config is given and it is there.
+const defaultConfig = "/etc/paraxial/paraxiald.yaml"
+
+func flags() []cli.Flag {
+	d := config.Default()
+	return []cli.Flag{
+		&cli.StringFlag{Name: "config", Usage: "read the configuration from `FILE`", DefaultText: defaultConfig + " if it exists"},
+		&cli.StringSliceFlag{Name: "interface", Usage: "filter on `IFACE`; may be repeated"},
+		&cli.StringFlag{Name: "xdp-mode", Usage: "auto, native or generic", DefaultText: string(d.XDPMode)},
+		&cli.StringFlag{Name: "socket", Usage: "listen for paraxialctl on `PATH`", DefaultText: d.Socket},
+		&cli.StringFlag{Name: "state-dir", Usage: "keep what must survive a restart in `DIR`", DefaultText: d.StateDir},
+		&cli.StringFlag{Name: "bpffs", Usage: "pin the filter in `DIR`, on a BPF file system", DefaultText: d.BPFFS},
+		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus on `ADDR`; empty is off", DefaultText: d.Metrics},
+		&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", DefaultText: "info"},
+		&cli.StringFlag{Name: "log-format", Usage: "text or json", DefaultText: string(d.Log.Format)},
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/daemon"
+)
+
+// gcPercent trades a little CPU for memory: with a million entries the heap is
+// large and changes little, and the default would let it double.
+const gcPercent = 30
+
+func runDaemon(c *cli.Context, stderr io.Writer) error {
+	cfg, err := configure(c)
+	if err != nil {
+		return err
+	}
+	debug.SetGCPercent(gcPercent)
+	level := new(slog.LevelVar)
+	level.Set(cfg.Log.Level)
+	log := newLogger(stderr, cfg.Log.Format, level)
+	log.Info("paraxiald starts", "version", version, "config", cfg.File, "interfaces", len(cfg.Interfaces))
+	ctx, cancel := context.WithCancel(c.Context)
+	defer cancel()
+	err = daemon.Run(ctx, cfg, daemon.Options{
+		Version: version,
+		Log:     log,
+		Level:   level,
+		Load:    func() (config.Config, error) { return configure(c) },
+		Reload:  hangups(ctx),
+		Notify:  func(state string) { notify(log, state) },
+	})
+	if err == nil {
+		log.Info("paraxiald stops")
+	}
+	return err
+}
+
+func newLogger(w io.Writer, format config.Format, level slog.Leveler) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
+	if format == config.FormatJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// hangups returns a channel with a value for every SIGHUP, until ctx is done.
+func hangups(ctx context.Context) <-chan struct{} {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	reload := make(chan struct{})
+	go func() {
+		defer signal.Stop(signals)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case reload <- struct{}{}:
+			}
+		}
+	}()
+	return reload
+}
+
+// notify tells systemd, if it runs the daemon.
+func notify(log *slog.Logger, state string) {
+	if _, err := sd.SdNotify(false, state); err != nil {
+		log.Warn("the service manager could not be told", "state", state, "error", err)
+	}
+}

@@ -1,0 +1,300 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// Block implements control.Backend.
+func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.BlockRequest) (control.ChangeResult, error) {
+	prefixes, notes, err := parsePrefixes(r.Prefixes)
+	if err != nil {
+		return control.ChangeResult{}, err
+	}
+	action := policy.Drop
+	if r.Action == policy.Shadow.String() {
+		action = policy.Shadow
+	}
+	forced, err := d.guardPrefixes(ctx, prefixes, action, r.Force)
+	if err != nil {
+		return control.ChangeResult{}, err
+	}
+	now := d.engine.clock.now()
+	deadline, err := deadlineFor(now, r.For)
+	if err != nil {
+		return control.ChangeResult{}, err
+	}
+	pending, until, err := pendingFor(now, r.Confirm, deadline)
+	if err != nil {
+		return control.ChangeResult{}, err
+	}
+	entries := make([]policy.Entry, len(prefixes))
+	for i, p := range prefixes {
+		entries[i] = policy.Entry{
+			Prefix: p, Kind: policy.Block, Action: action, Origin: r.Origin, Reason: r.Reason,
+			Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: until,
+			Forced: slices.Contains(forced, p), Pending: pending,
+		}
+	}
+	result, err := d.put(ctx, entries)
+	result.Notes = notes
+	if pending != nil {
+		by := d.engine.clock.wall(until)
+		result.ConfirmID, result.ConfirmBy = pending.ID, &by
+	}
+	return result, err
+}
+
+// Allow implements control.Backend.
+func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.AllowRequest) (control.ChangeResult, error) {
+	prefixes, notes, err := parsePrefixes(r.Prefixes)
+	if err != nil {
+		return control.ChangeResult{}, err
+	}
+	deadline, err := deadlineFor(d.engine.clock.now(), r.For)
+	if err != nil {
+		return control.ChangeResult{}, err
+	}
+	entries := make([]policy.Entry, len(prefixes))
+	for i, p := range prefixes {
+		entries[i] = policy.Entry{
+			Prefix: p, Kind: policy.Allow, Origin: r.Origin, Reason: r.Reason,
+			Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: deadline,
+		}
+	}
+	result, err := d.put(ctx, entries)
+	result.Notes = notes
+	return result, err
+}
+
+// put acknowledges entries and tells who watches.
+func (d *Daemon) put(ctx context.Context, entries []policy.Entry) (control.ChangeResult, error) {
+	ops := make([]policy.Op, len(entries))
+	for i, e := range entries {
+		ops[i] = policy.PutOp(e)
+	}
+	if err := d.engine.apply(ctx, ops); err != nil {
+		return control.ChangeResult{}, changeError(err)
+	}
+	result := control.ChangeResult{Entries: d.wireEntries(entries)}
+	d.announce(control.EventAdded, result.Entries)
+	return result, nil
+}
+
+// Unblock implements control.Backend.
+func (d *Daemon) Unblock(ctx context.Context, _ control.Caller, r control.UnblockRequest) (control.RemoveResult, error) {
+	prefixes, notes, err := parsePrefixes(r.Prefixes)
+	if err != nil {
+		return control.RemoveResult{}, err
+	}
+	removed, err := d.remove(ctx, policy.Block, prefixes, r.Origin, r.All)
+	if err != nil {
+		return control.RemoveResult{}, err
+	}
+	return control.RemoveResult{Removed: removed, StillBlocked: d.stillBlocked(prefixes), Notes: notes}, nil
+}
+
+// Unallow implements control.Backend.
+func (d *Daemon) Unallow(ctx context.Context, _ control.Caller, r control.UnallowRequest) (control.RemoveResult, error) {
+	prefixes, notes, err := parsePrefixes(r.Prefixes)
+	if err != nil {
+		return control.RemoveResult{}, err
+	}
+	removed, err := d.remove(ctx, policy.Allow, prefixes, r.Origin, r.All)
+	if err != nil {
+		return control.RemoveResult{}, err
+	}
+	return control.RemoveResult{Removed: removed, Notes: notes}, nil
+}
+
+// remove takes out the entries that stand at exactly these prefixes, of one
+// origin or of all. What is found and what is removed cannot differ, because no
+// other change comes between.
+func (d *Daemon) remove(ctx context.Context, kind policy.Kind, prefixes []netip.Prefix, origin string, all bool) ([]control.Entry, error) {
+	d.engine.change.Lock()
+	defer d.engine.change.Unlock()
+	var entries []policy.Entry
+	d.engine.read(func(b *policy.Book) {
+		for _, p := range prefixes {
+			for e := range b.At(kind, p) {
+				if all || e.Origin == origin {
+					entries = append(entries, e)
+				}
+			}
+		}
+	})
+	removed := d.wireEntries(entries)
+	ops := make([]policy.Op, len(entries))
+	for i, e := range entries {
+		ops[i] = policy.RemoveOp(e.Key())
+	}
+	if err := d.engine.applyLocked(ctx, ops); err != nil {
+		return nil, changeError(err)
+	}
+	d.announce(control.EventRemoved, removed)
+	return removed, nil
+}
+
+// stillBlocked returns the blocks in force that cover any of the prefixes.
+func (d *Daemon) stillBlocked(prefixes []netip.Prefix) []control.Entry {
+	var entries []policy.Entry
+	now := d.engine.clock.now()
+	d.engine.read(func(b *policy.Book) {
+		for _, p := range prefixes {
+			for e := range b.Covering(policy.Block, p) {
+				if e.Live(now) {
+					entries = append(entries, e)
+				}
+			}
+		}
+	})
+	return d.wireEntries(entries)
+}
+
+// Confirm implements control.Backend.
+func (d *Daemon) Confirm(ctx context.Context, _ control.Caller, r control.ConfirmRequest) (control.ChangeResult, error) {
+	d.engine.change.Lock()
+	defer d.engine.change.Unlock()
+	var waiting []policy.Entry
+	d.engine.read(func(b *policy.Book) { waiting = b.Pending(r.ID) })
+	now := d.engine.clock.now()
+	waiting = slices.DeleteFunc(waiting, func(e policy.Entry) bool { return !e.Live(now) })
+	if len(waiting) == 0 {
+		if r.ID == "" {
+			return control.ChangeResult{}, control.Errorf(control.CodeNotFound, "nothing waits for confirmation")
+		}
+		return control.ChangeResult{}, control.Errorf(control.CodeNotFound, "nothing waits for confirmation under %q: it was confirmed, or it has been reverted", r.ID)
+	}
+	if ids := pendingIDs(waiting); len(ids) > 1 {
+		return control.ChangeResult{}, control.Errorf(control.CodeInvalidRequest, "several changes wait for confirmation: name one of %s", strings.Join(ids, ", "))
+	}
+	var ops []policy.Op
+	var confirmed []policy.Entry
+	for _, e := range waiting {
+		ops = append(ops, policy.RemoveOp(e.Key()))
+		e.Deadline, e.Pending = e.Pending.Deadline, nil
+		ops = append(ops, policy.PutOp(e))
+		confirmed = append(confirmed, e)
+	}
+	if err := d.engine.applyLocked(ctx, ops); err != nil {
+		return control.ChangeResult{}, changeError(err)
+	}
+	result := control.ChangeResult{Entries: d.wireEntries(confirmed)}
+	d.announce(control.EventAdded, result.Entries)
+	return result, nil
+}
+
+func pendingIDs(entries []policy.Entry) []string {
+	var ids []string
+	for _, e := range entries {
+		if !slices.Contains(ids, e.Pending.ID) {
+			ids = append(ids, e.Pending.ID)
+		}
+	}
+	return ids
+}
+
+// guardPrefixes returns the prefixes that only force lets pass. A shadow entry
+// drops nothing and needs no guard.
+func (d *Daemon) guardPrefixes(ctx context.Context, prefixes []netip.Prefix, action policy.Action, force bool) (forced []netip.Prefix, err error) {
+	if action == policy.Shadow {
+		return nil, nil
+	}
+	guard, err := d.guard(ctx)
+	if err != nil && !force {
+		return nil, control.Errorf(control.CodeRefused, "%v; --force blocks without knowing", err)
+	}
+	var refusals []string
+	for _, p := range prefixes {
+		if refusal := guard.Check(p); refusal != nil {
+			forced = append(forced, p)
+			refusals = append(refusals, refusal.Error())
+		}
+	}
+	if len(refusals) > 0 && !force {
+		return nil, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; if that is what you want, add --force, and --confirm 60s to have it reverted unless you confirm", strings.Join(refusals, "; "))
+	}
+	return forced, nil
+}
+
+// guard returns the guard for the host as it is now.
+func (d *Daemon) guard(ctx context.Context) (*policy.Guard, error) {
+	list, err := protected(ctx, d.settings().Guard)
+	return policy.NewGuard(list), err
+}
+
+// parsePrefixes returns the prefixes, each once, and a note for each that is
+// not quite what was written.
+func parsePrefixes(list []string) (prefixes []netip.Prefix, notes []string, err error) {
+	for _, s := range list {
+		p, masked, err := policy.ParsePrefix(s)
+		if err != nil {
+			return nil, nil, control.Errorf(control.CodeInvalidRequest, "%v", err)
+		}
+		if masked {
+			notes = append(notes, fmt.Sprintf("%s has host bits set: taken as %s", s, p))
+		}
+		if !slices.Contains(prefixes, p) {
+			prefixes = append(prefixes, p)
+		}
+	}
+	return prefixes, notes, nil
+}
+
+func deadlineFor(now policy.Deadline, ttl string) (policy.Deadline, error) {
+	if ttl == "" {
+		return policy.Forever, nil
+	}
+	d, err := policy.ParseTTL(ttl)
+	if err != nil {
+		return 0, control.Errorf(control.CodeInvalidRequest, "for: %v", err)
+	}
+	return policy.After(now, d), nil
+}
+
+// pendingFor returns how an entry waits for confirmation, and until when it is
+// in force meanwhile. Without confirm that is its deadline.
+func pendingFor(now policy.Deadline, confirm string, deadline policy.Deadline) (*policy.Pending, policy.Deadline, error) {
+	if confirm == "" {
+		return nil, deadline, nil
+	}
+	window, err := policy.ParseTTL(confirm)
+	if err != nil {
+		return nil, 0, control.Errorf(control.CodeInvalidRequest, "confirm: %v", err)
+	}
+	if window == policy.TTLForever {
+		return nil, 0, control.Errorf(control.CodeInvalidRequest, "confirm: forever is no time to revert after")
+	}
+	id := strings.ToLower(rand.Text()[:6])
+	return &policy.Pending{ID: id, Deadline: deadline}, min(policy.After(now, window), deadline), nil
+}
+
+// changeError gives an error of the engine the code that the client sees.
+func changeError(err error) error {
+	if _, ok := errors.AsType[*saveError](err); ok {
+		return control.Errorf(control.CodeStoreFailed, "%v", err)
+	}
+	if errors.Is(err, errFull) {
+		return control.Errorf(control.CodeTooLarge, "nothing was changed: %v", err)
+	}
+	return err
+}
+
+// announce tells who watches. Long lists are counted by the caller instead.
+func (d *Daemon) announce(event string, entries []control.Entry) {
+	if !d.broadcast.watched() {
+		return
+	}
+	for i := range entries {
+		d.broadcast.send(control.Event{Type: event, Entry: &entries[i]})
+	}
+}

@@ -1,0 +1,141 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/store"
+)
+
+// kernel is what the engine needs of the loader.
+type kernel interface {
+	Apply(context.Context, policy.Delta) error
+	ClearHits(id uint32)
+	Hits(id uint32) uint64
+}
+
+// engine keeps the three copies of the truth in step: the store, which is what
+// was promised; the book, which is what is known; the kernel, which is what is
+// done. It is the only one to write any of them.
+type engine struct {
+	log     *slog.Logger
+	clock   clock
+	store   *store.Store
+	kernel  kernel
+	applied func(time.Duration) // observes how long a change took
+	limit   int                 // nodes per trie
+
+	// change serialises changes from the first look at the book to the
+	// acknowledgement. mu guards the book itself, and is held briefly.
+	change sync.Mutex
+	mu     sync.RWMutex
+	book   *policy.Book
+}
+
+// errFull is a change that the kernel's tries have no room for.
+var errFull = errors.New("no room left in the kernel maps: raise max_entries in the configuration and restart paraxiald")
+
+// saveError is a change that could not be made durable, and so was not made.
+type saveError struct{ err error }
+
+func (e *saveError) Error() string {
+	return fmt.Sprintf("nothing was changed, because it could not be saved: %v", e.err)
+}
+
+func (e *saveError) Unwrap() error { return e.err }
+
+// apply makes the changes durable and then enforces them, all or none. When it
+// returns nil they are acknowledged: on disk and in the kernel.
+func (e *engine) apply(ctx context.Context, ops []policy.Op) error {
+	e.change.Lock()
+	defer e.change.Unlock()
+	return e.applyLocked(ctx, ops)
+}
+
+// applyLocked is apply for a caller that holds change.
+func (e *engine) applyLocked(ctx context.Context, ops []policy.Op) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	start := time.Now()
+	delta, undo := e.edit(ops)
+	if e.overfull() {
+		e.edit(undo)
+		return errFull
+	}
+	if err := e.store.Apply(ops, e.clock.reading()); err != nil {
+		e.edit(undo)
+		return &saveError{err}
+	}
+	if err := e.enforce(ctx, delta); err != nil {
+		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.revert(ctx, undo))
+	}
+	e.applied(time.Since(start))
+	return nil
+}
+
+// edit changes the book alone.
+func (e *engine) edit(ops []policy.Op) (policy.Delta, []policy.Op) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.book.Apply(ops)
+}
+
+// enforce brings a delta into the kernel. A change that was written to disk is
+// carried through even if its caller has gone.
+func (e *engine) enforce(ctx context.Context, delta policy.Delta) error {
+	for _, id := range delta.FreshHits {
+		e.kernel.ClearHits(id)
+	}
+	return e.kernel.Apply(context.WithoutCancel(ctx), delta)
+}
+
+// revert takes back what is in the book, on disk and, as far as it got, in the
+// kernel.
+func (e *engine) revert(ctx context.Context, undo []policy.Op) error {
+	delta, _ := e.edit(undo)
+	return errors.Join(e.store.Apply(undo, e.clock.reading()), e.enforce(ctx, delta))
+}
+
+func (e *engine) overfull() bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+		for _, ipv6 := range []bool{false, true} {
+			if e.book.Size(kind, ipv6) > e.limit {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// read calls f with the book, which must not be kept.
+func (e *engine) read(f func(*policy.Book)) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	f(e.book)
+}
+
+// expireBatch bounds how much one sweep removes at once, so that a mass expiry
+// does not hold up an operator's change.
+const expireBatch = 10_000
+
+// expire removes what is past its deadline and returns it. The kernel has
+// stopped enforcing it by itself; this is housekeeping.
+func (e *engine) expire(ctx context.Context) ([]policy.Entry, error) {
+	e.change.Lock()
+	defer e.change.Unlock()
+	var due []policy.Entry
+	e.read(func(b *policy.Book) { due = b.Expired(e.clock.now(), expireBatch) })
+	ops := make([]policy.Op, len(due))
+	for i, entry := range due {
+		ops[i] = policy.RemoveOp(entry.Key())
+	}
+	return due, e.applyLocked(ctx, ops)
+}

@@ -1,0 +1,375 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+const (
+	// importChunk is how many entries are put into the book, the kernel and
+	// the store at a time.
+	importChunk = 20_000
+	// smallImport is how many changes are made in one transaction, without
+	// staging a whole new set.
+	smallImport = 20_000
+	// mostListed bounds how many bad or refused lines a result names.
+	mostListed = 1000
+)
+
+// Import implements control.Backend.
+func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.ImportRequest, list io.Reader, progress func(control.ImportProgress)) (control.ImportResult, error) {
+	if err := importableOrigin(r.Origin); err != nil {
+		return control.ImportResult{}, err
+	}
+	now := d.engine.clock.now()
+	deadline, err := deadlineFor(now, r.For)
+	if err != nil {
+		return control.ImportResult{}, err
+	}
+	wanted, err := readWanted(list, progress)
+	if err != nil {
+		return control.ImportResult{}, err
+	}
+	if len(wanted.invalid) > 0 && !r.SkipInvalid {
+		return control.ImportResult{Invalid: wanted.invalid}, nil
+	}
+	refused, err := d.guardList(ctx, wanted, r.Force)
+	if err != nil {
+		return control.ImportResult{}, err
+	}
+	job := importJob{
+		engine: d.engine, wanted: wanted.lines, forced: wanted.forced, progress: progress,
+		template: policy.Entry{
+			Kind: policy.Block, Action: policy.Drop, Origin: r.Origin, Reason: r.Reason,
+			Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: deadline,
+		},
+	}
+	if err := job.run(ctx); err != nil {
+		return control.ImportResult{}, changeError(fmt.Errorf("import %s: %w", r.Origin, err))
+	}
+	result := control.ImportResult{
+		Added: job.added, Removed: job.removed, Unchanged: job.unchanged,
+		Refused: refused, Invalid: wanted.invalid, Notes: wanted.notes(),
+	}
+	d.broadcast.send(control.Event{Type: control.EventImported, Import: &control.ImportSummary{
+		Origin: r.Origin, Added: result.Added, Removed: result.Removed, Unchanged: result.Unchanged, Refused: len(refused),
+	}})
+	return result, nil
+}
+
+// importableOrigin refuses the origins that are not a list's: what was put by
+// hand is not replaced by a file.
+func importableOrigin(origin string) error {
+	if origin == policy.OriginCLI || strings.HasPrefix(origin, policy.OriginAPI) {
+		return control.Errorf(control.CodeInvalidRequest, "origin %s holds blocks made by hand, and an import would replace them all: give the list a name of its own", origin)
+	}
+	return nil
+}
+
+// wanted is what a list asks for.
+type wanted struct {
+	lines   []wantedLine // by ascending prefix, each prefix once
+	forced  map[netip.Prefix]bool
+	invalid []control.InvalidLine
+	bad     int // invalid lines, named or not
+	masked  int
+	double  int
+}
+
+type wantedLine struct {
+	prefix netip.Prefix
+	line   int32
+}
+
+func readWanted(list io.Reader, progress func(control.ImportProgress)) (*wanted, error) {
+	w := &wanted{forced: make(map[netip.Prefix]bool)}
+	err := policy.ReadList(list, func(l policy.ListLine) bool {
+		if l.Number%importChunk == 0 {
+			progress(control.ImportProgress{Read: l.Number})
+		}
+		if l.Err != nil {
+			if w.bad++; w.bad <= mostListed {
+				w.invalid = append(w.invalid, control.InvalidLine{Line: l.Number, Message: l.Err.Error()})
+			}
+			return true
+		}
+		if l.Masked {
+			w.masked++
+		}
+		w.lines = append(w.lines, wantedLine{l.Prefix, int32(l.Number)})
+		return true
+	})
+	if err != nil {
+		return nil, fmt.Errorf("nothing was changed: %w", err)
+	}
+	slices.SortFunc(w.lines, func(x, y wantedLine) int {
+		return cmp.Or(x.prefix.Addr().Compare(y.prefix.Addr()), cmp.Compare(x.prefix.Bits(), y.prefix.Bits()), cmp.Compare(x.line, y.line))
+	})
+	all := len(w.lines)
+	w.lines = slices.CompactFunc(w.lines, func(x, y wantedLine) bool { return x.prefix == y.prefix })
+	w.double = all - len(w.lines)
+	return w, nil
+}
+
+func (w *wanted) notes() []string {
+	var notes []string
+	if w.masked > 0 {
+		notes = append(notes, fmt.Sprintf("%d prefixes had host bits set, which were cleared", w.masked))
+	}
+	if w.double > 0 {
+		notes = append(notes, fmt.Sprintf("%d lines repeat a prefix of another", w.double))
+	}
+	if w.bad > len(w.invalid) {
+		notes = append(notes, fmt.Sprintf("%d lines are invalid, the first %d are listed", w.bad, len(w.invalid)))
+	}
+	return notes
+}
+
+// guardList takes what the guard refuses out of the list, unless force keeps it.
+func (d *Daemon) guardList(ctx context.Context, w *wanted, force bool) ([]control.RefusedLine, error) {
+	guard, err := d.guard(ctx)
+	if err != nil && !force {
+		return nil, control.Errorf(control.CodeRefused, "%v; --force imports without knowing", err)
+	}
+	var refused []control.RefusedLine
+	w.lines = slices.DeleteFunc(w.lines, func(l wantedLine) bool {
+		refusal := guard.Check(l.prefix)
+		if refusal == nil {
+			return false
+		}
+		if force {
+			w.forced[l.prefix] = true
+			return false
+		}
+		refused = append(refused, control.RefusedLine{Prefix: l.prefix.String(), Line: int(l.line), Message: refusal.Error()})
+		return true
+	})
+	slices.SortFunc(refused, func(x, y control.RefusedLine) int { return cmp.Compare(x.Line, y.Line) })
+	return refused, nil
+}
+
+// importJob replaces the set of one origin.
+type importJob struct {
+	engine   *engine
+	wanted   []wantedLine
+	forced   map[netip.Prefix]bool
+	template policy.Entry
+	progress func(control.ImportProgress)
+
+	added, removed, unchanged int
+	changed                   int // of unchanged: those whose expiry, reason or author changes
+}
+
+func (j *importJob) run(ctx context.Context) error {
+	j.engine.change.Lock()
+	defer j.engine.change.Unlock()
+	start := time.Now()
+	stale, err := j.compare()
+	if err != nil {
+		return err
+	}
+	switch changes := j.added + j.changed + j.removed; {
+	case changes == 0:
+		return nil
+	case changes <= smallImport:
+		err = j.engine.applyLocked(ctx, append(j.puts(), stale...))
+	default:
+		err = j.replace(ctx, stale)
+		j.engine.applied(time.Since(start))
+	}
+	return err
+}
+
+// entry returns what is to stand for a line, given what stands there now.
+func (j *importJob) entry(l wantedLine, old policy.Entry, exists bool) (e policy.Entry, same bool) {
+	e = j.template
+	e.Prefix = l.prefix
+	e.Forced = j.forced[l.prefix]
+	if !exists {
+		return e, false
+	}
+	if old.Deadline == e.Deadline && old.Reason == e.Reason && old.Action == e.Action && old.Forced == e.Forced {
+		return old, true
+	}
+	e.Created = old.Created
+	return e, false
+}
+
+// each calls f with what is to stand for every line.
+func (j *importJob) each(f func(e policy.Entry, exists, same bool)) {
+	key := j.template.Key()
+	j.engine.read(func(b *policy.Book) {
+		for _, l := range j.wanted {
+			key.Prefix = l.prefix
+			old, exists := b.Get(key)
+			e, same := j.entry(l, old, exists)
+			f(e, exists, same)
+		}
+	})
+}
+
+// compare counts what the import changes, and returns the removal of what is
+// not in the list. It fails if the kernel has no room.
+func (j *importJob) compare() (stale []policy.Op, err error) {
+	nodes := map[bool]int{}
+	j.each(func(e policy.Entry, exists, same bool) {
+		switch {
+		case !exists:
+			j.added++
+			if _, ok := j.engine.book.Node(e.Kind, e.Prefix); !ok {
+				nodes[e.Prefix.Addr().Is6()]++
+			}
+		case same:
+			j.unchanged++
+		default:
+			j.unchanged++
+			j.changed++
+		}
+	})
+	j.engine.read(func(b *policy.Book) {
+		for e := range b.Origin(policy.Block, j.template.Origin) {
+			if !j.wants(e.Prefix) {
+				stale = append(stale, policy.RemoveOp(e.Key()))
+			}
+		}
+		for ipv6, n := range nodes {
+			if b.Size(policy.Block, ipv6)+n > j.engine.limit {
+				err = errFull
+			}
+		}
+	})
+	j.removed = len(stale)
+	return stale, err
+}
+
+func (j *importJob) wants(p netip.Prefix) bool {
+	_, ok := slices.BinarySearchFunc(j.wanted, p, func(l wantedLine, p netip.Prefix) int {
+		return cmp.Or(l.prefix.Addr().Compare(p.Addr()), cmp.Compare(l.prefix.Bits(), p.Bits()))
+	})
+	return ok
+}
+
+func (j *importJob) puts() []policy.Op {
+	var ops []policy.Op
+	j.each(func(e policy.Entry, _, same bool) {
+		if !same {
+			ops = append(ops, policy.PutOp(e))
+		}
+	})
+	return ops
+}
+
+// replace brings in a large set: it is staged on disk while the kernel takes it
+// in, one small transaction makes it the origin's set, and only then is what is
+// stale removed. Until that transaction it is as if nothing had happened, and
+// afterwards it has happened.
+func (j *importJob) replace(ctx context.Context, stale []policy.Op) error {
+	staged, err := j.engine.store.Begin(j.template.Origin)
+	if err != nil {
+		return &saveError{err}
+	}
+	if err := j.stage(ctx, staged); err != nil {
+		return errors.Join(err, staged.Abort(), j.rollBack(ctx))
+	}
+	if err := staged.Commit(j.engine.clock.reading()); err != nil {
+		return errors.Join(&saveError{err}, staged.Abort(), j.rollBack(ctx))
+	}
+	for chunk := range slices.Chunk(stale, importChunk) {
+		delta, _ := j.engine.edit(chunk)
+		if err := j.engine.enforce(ctx, delta); err != nil {
+			return fmt.Errorf("the list is saved, but old entries are still in the kernel: %w; restart paraxiald", err)
+		}
+	}
+	return nil
+}
+
+// staging is the part of store.Replacement that stage needs.
+type staging interface {
+	Add([]policy.Entry) error
+}
+
+// stage puts the list into the book and the kernel, and at the same time on
+// disk, chunk by chunk.
+func (j *importJob) stage(ctx context.Context, staged staging) error {
+	chunks := make(chan []policy.Entry)
+	saved := make(chan error, 1)
+	go func() {
+		var err error
+		for chunk := range chunks {
+			if err == nil {
+				err = staged.Add(chunk)
+			}
+		}
+		saved <- err
+	}()
+	err := j.enforceChunks(ctx, chunks)
+	close(chunks)
+	if saveErr := <-saved; saveErr != nil {
+		return &saveError{saveErr}
+	}
+	return err
+}
+
+func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entry) error {
+	done := 0
+	for lines := range slices.Chunk(j.wanted, importChunk) {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("given up: %w", err)
+		}
+		entries, ops := j.chunk(lines)
+		save <- entries
+		delta, _ := j.engine.edit(ops)
+		if err := j.engine.enforce(ctx, delta); err != nil {
+			return err
+		}
+		done += len(lines)
+		j.progress(control.ImportProgress{Read: len(j.wanted), Applied: done, Total: len(j.wanted)})
+	}
+	return nil
+}
+
+func (j *importJob) chunk(lines []wantedLine) (entries []policy.Entry, ops []policy.Op) {
+	part := importJob{engine: j.engine, wanted: lines, forced: j.forced, template: j.template}
+	part.each(func(e policy.Entry, _, same bool) {
+		entries = append(entries, e)
+		if !same {
+			ops = append(ops, policy.PutOp(e))
+		}
+	})
+	return entries, ops
+}
+
+// rollBack puts the book and the kernel back to what the store has: nothing of
+// this import was committed there.
+func (j *importJob) rollBack(ctx context.Context) error {
+	origin := j.template.Origin
+	var ops []policy.Op
+	j.engine.read(func(b *policy.Book) {
+		for e := range b.Origin(policy.Block, origin) {
+			ops = append(ops, policy.RemoveOp(e.Key()))
+		}
+	})
+	_, err := j.engine.store.Load(func(e policy.Entry) error {
+		if e.Kind == policy.Block && e.Origin == origin && e.Pending == nil {
+			ops = append(ops, policy.PutOp(e))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read back what is saved: %w; restart paraxiald", err)
+	}
+	// In one change, so that the kernel sees only the differences and no entry
+	// is away for a moment.
+	delta, _ := j.engine.edit(ops)
+	return j.engine.enforce(ctx, delta)
+}

@@ -1,0 +1,184 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/loader"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// Status implements control.Backend.
+func (d *Daemon) Status(context.Context) (control.Status, error) {
+	s := control.Status{
+		Version:    d.version,
+		PID:        os.Getpid(),
+		Started:    d.started,
+		Interfaces: d.nics.status(),
+		Warnings:   d.warnings.list(),
+	}
+	d.engine.read(func(b *policy.Book) {
+		for g, n := range b.Counts() {
+			if g.Kind == policy.Block {
+				s.Blocks += n
+			} else {
+				s.Allows += n
+			}
+		}
+	})
+	return s, nil
+}
+
+// Stats implements control.Backend.
+func (d *Daemon) Stats(context.Context) (control.Stats, error) {
+	counters, err := d.loader.Counters()
+	if err != nil {
+		return control.Stats{}, err
+	}
+	var stats control.Stats
+	for _, nic := range d.nics.list() {
+		s := control.InterfaceStats{Name: nic.name, Reasons: make(map[string]control.Counter)}
+		for reason, c := range counters[nic.slot] {
+			s.Packets += c.Packets
+			s.Bytes += c.Bytes
+			s.Reasons[reason.String()] = control.Counter{Packets: c.Packets, Bytes: c.Bytes}
+		}
+		stats.Interfaces = append(stats.Interfaces, s)
+	}
+	return stats, nil
+}
+
+// entriesBatch is how many entries are copied out of the book at a time, so
+// that a slow reader never holds up a change.
+const entriesBatch = 4096
+
+// Entries implements control.Backend. Of what changes meanwhile, either state
+// may be seen; nothing is seen twice.
+func (d *Daemon) Entries(ctx context.Context, kind, origin string, yield func(control.Entry) error) error {
+	for _, k := range []policy.Kind{policy.Block, policy.Allow} {
+		if kind != "" && kind != k.String() {
+			continue
+		}
+		var refs []policy.EntryRef
+		d.engine.read(func(b *policy.Book) { refs = b.Refs(k) })
+		for batch := range slices.Chunk(refs, entriesBatch) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			for _, e := range d.wireEntries(d.resolve(batch, k, origin)) {
+				if err := yield(e); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (d *Daemon) resolve(refs []policy.EntryRef, k policy.Kind, origin string) []policy.Entry {
+	var entries []policy.Entry
+	now := d.engine.clock.now()
+	d.engine.read(func(b *policy.Book) {
+		for _, r := range refs {
+			e, ok := b.Resolve(r)
+			if ok && e.Kind == k && e.Live(now) && (origin == "" || e.Origin == origin) {
+				entries = append(entries, e)
+			}
+		}
+	})
+	return entries
+}
+
+// Why implements control.Backend. It asks the program in force, and the model,
+// and says so if they disagree.
+func (d *Daemon) Why(_ context.Context, address string) (control.WhyResult, error) {
+	src, err := policy.ParseAddr(address)
+	if err != nil {
+		return control.WhyResult{}, control.Errorf(control.CodeInvalidRequest, "%v", err)
+	}
+	d.engine.change.Lock()
+	defer d.engine.change.Unlock()
+	entries, before := d.model(src)
+	answer, asked, err := d.nics.ask(d.loader, src)
+	if err != nil {
+		return control.WhyResult{}, fmt.Errorf("ask the program in force: %w", err)
+	}
+	_, after := d.model(src)
+	result := control.WhyResult{Address: src.String(), Verdict: before.Verdict(), Reason: before.String(), Matched: d.wireEntries(entries), CheckedBy: "model"}
+	if !asked {
+		return result, nil
+	}
+	result.CheckedBy = "kernel"
+	result.Reason = answer.Reason.String()
+	result.Verdict = verdictOf(answer)
+	// A deadline may pass between the three looks; the kernel must agree with
+	// one of the two of the model.
+	if result.Reason != before.String() && result.Reason != after.String() {
+		result.Disagreement = fmt.Sprintf("the program in force says %s, the book says %s: please report this", result.Reason, after)
+		d.log.Error("kernel and book disagree", "source", src, "kernel", result.Reason, "book", after.String())
+	}
+	return result, nil
+}
+
+func verdictOf(a loader.Answer) string {
+	switch {
+	case a.Drop:
+		return "drop"
+	case a.Reason.String() == policy.Shadowed.String():
+		return policy.Shadowed.Verdict()
+	}
+	return "pass"
+}
+
+func (d *Daemon) model(src netip.Addr) ([]policy.Entry, policy.Outcome) {
+	var entries []policy.Entry
+	now := d.engine.clock.now()
+	d.engine.read(func(b *policy.Book) { entries = b.Matching(src, now) })
+	return entries, policy.Decide(entries, src, now)
+}
+
+// Watch implements control.Backend.
+func (d *Daemon) Watch(ctx context.Context, yield func(control.Event) error) error {
+	err := d.broadcast.watch(ctx, yield)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// wireEntries returns entries as the API shows them. Drops are those of the
+// prefix: its origins share one counter.
+func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
+	out := make([]control.Entry, len(entries))
+	d.engine.read(func(b *policy.Book) {
+		for i, e := range entries {
+			out[i] = control.Entry{
+				Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
+				Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
+				Expires: d.expires(e.Deadline),
+			}
+			if e.Kind == policy.Block {
+				out[i].Drops = d.engine.kernel.Hits(b.HitID(e.Prefix))
+			}
+			if e.Pending != nil {
+				out[i].Pending = &control.Pending{ID: e.Pending.ID, ConfirmBy: *d.expires(e.Deadline), Expires: d.expires(e.Pending.Deadline)}
+			}
+		}
+	})
+	return out
+}
+
+// expires returns the wall clock time of a deadline, nil for never.
+func (d *Daemon) expires(deadline policy.Deadline) *time.Time {
+	if deadline == policy.Forever {
+		return nil
+	}
+	t := d.engine.clock.wall(deadline)
+	return &t
+}

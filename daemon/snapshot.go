@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"github.com/paraxial/paraxial/metrics"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// Snapshot implements metrics.Source. Nothing is walked: the book keeps totals.
+func (d *Daemon) Snapshot() metrics.Snapshot {
+	var s metrics.Snapshot
+	counters, err := d.loader.Counters()
+	if err != nil {
+		d.log.Error("packet counters cannot be read", "error", err)
+	}
+	for _, n := range d.nics.list() {
+		status := n.status()
+		i := metrics.Interface{Name: n.name, Mode: status.Mode, Protected: status.Protected}
+		for reason, c := range counters[n.slot] {
+			i.Counters = append(i.Counters, metrics.Counter{Verdict: reason.Verdict(), Reason: reason.String(), Packets: c.Packets, Bytes: c.Bytes})
+		}
+		s.Interfaces = append(s.Interfaces, i)
+	}
+	capacity := d.loader.Capacity()
+	d.engine.read(func(b *policy.Book) {
+		for g, n := range b.Counts() {
+			s.Entries = append(s.Entries, metrics.Entries{Kind: g.Kind.String(), Family: familyName(g.IPv6), Origin: g.Origin, Count: n})
+		}
+		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+			for name, ipv6 := range map[string]bool{"v4": false, "v6": true} {
+				trie := kind.String() + "_" + name
+				s.Maps = append(s.Maps, metrics.Map{Name: trie, Entries: b.Size(kind, ipv6), Capacity: capacity[trie]})
+			}
+		}
+	})
+	return s
+}
+
+func familyName(ipv6 bool) string {
+	if ipv6 {
+		return "ipv6"
+	}
+	return "ipv4"
+}

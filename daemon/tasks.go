@@ -1,0 +1,185 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/loader"
+	"github.com/paraxial/paraxial/loader/hostinfo"
+	"github.com/paraxial/paraxial/metrics"
+	"github.com/paraxial/paraxial/policy"
+)
+
+const (
+	sweepInterval      = time.Second      // expiry and the credit for drop events
+	attestInterval     = 2 * time.Second  // is the filter where it should be
+	checkpointInterval = 30 * time.Second // what is lost of a TTL by a power cut
+)
+
+// housekeep does what is due from time to time, until ctx is done.
+func (d *Daemon) housekeep(ctx context.Context) {
+	sweep := time.NewTicker(sweepInterval)
+	attest := time.NewTicker(attestInterval)
+	checkpoint := time.NewTicker(checkpointInterval)
+	defer sweep.Stop()
+	defer attest.Stop()
+	defer checkpoint.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-sweep.C:
+			d.grantEvents()
+			d.sweep(ctx)
+		case <-attest.C:
+			d.nics.attest(ctx)
+		case <-checkpoint.C:
+			d.checkpoint(ctx)
+		}
+	}
+}
+
+// grantEvents lets the program report drops for the next second, if anyone
+// looks.
+func (d *Daemon) grantEvents() {
+	var credit int64
+	if d.broadcast.watched() {
+		credit = int64(d.settings().Events.DropsPerSecond)
+	}
+	d.loader.SetEventCredit(credit)
+}
+
+func (d *Daemon) sweep(ctx context.Context) {
+	expired, err := d.engine.expire(ctx)
+	if err != nil {
+		d.log.Error("expired entries could not be removed; the kernel does not enforce them, and they are tried again", "error", err)
+		return
+	}
+	if len(expired) > 0 {
+		d.log.Debug("entries expired", "count", len(expired))
+		d.announce(control.EventExpired, d.wireEntries(expired))
+	}
+}
+
+// checkpoint keeps on disk how much time has passed, and corrects deadlines of
+// an earlier boot once the wall clock is known to be right.
+func (d *Daemon) checkpoint(ctx context.Context) {
+	reading := d.engine.clock.reading()
+	if err := d.store.Checkpoint(reading); err != nil {
+		d.log.Error("checkpoint failed: after a crash, bans would last longer by the time since the last one", "error", err)
+		return
+	}
+	changed, err := d.store.Resync(reading)
+	if err != nil {
+		d.log.Error("deadlines could not be corrected for the time the machine was off", "error", err)
+		return
+	}
+	if changed {
+		if err := d.engine.reloadDeadlines(ctx); err != nil {
+			d.log.Error("deadlines could not be corrected for the time the machine was off", "error", err)
+			return
+		}
+		d.log.Info("wall clock is synchronised: deadlines corrected for the time the machine was off")
+	}
+}
+
+// watchHost looks again at what must not be blocked, and at the interfaces,
+// whenever the host's network configuration changes.
+func (d *Daemon) watchHost(ctx context.Context) {
+	look := func() {
+		d.nics.attest(ctx)
+		d.recheckGuard(ctx)
+	}
+	look()
+	if err := hostinfo.Watch(ctx, look); err != nil && ctx.Err() == nil {
+		d.log.Error("network changes are not noticed at once, only every few seconds", "error", err)
+	}
+}
+
+// recheckGuard warns of blocks that cover what must not be blocked.
+func (d *Daemon) recheckGuard(ctx context.Context) {
+	list, err := protected(ctx, d.settings().Guard)
+	if err != nil {
+		d.log.Warn("guard is incomplete", "error", err)
+	}
+	var found []string
+	d.engine.read(func(b *policy.Book) { found = violations(b, list, d.engine.clock.now()) })
+	for _, w := range d.warnings.set(found) {
+		d.log.Warn("guard: " + w)
+	}
+}
+
+// warnings is what the operator should know, as status shows it.
+type warnings struct {
+	mu  sync.Mutex
+	all []string
+}
+
+// set replaces the warnings and returns those that are new.
+func (w *warnings) set(all []string) (fresh []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range all {
+		if !slices.Contains(w.all, s) {
+			fresh = append(fresh, s)
+		}
+	}
+	w.all = all
+	return fresh
+}
+
+func (w *warnings) list() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.all)
+}
+
+// relayDrops passes sampled drops to those who watch.
+func (d *Daemon) relayDrops(ctx context.Context) error {
+	return d.loader.Events(ctx, func(e loader.DropEvent) {
+		kind := control.EventDrop
+		if e.Reason.Verdict() != "drop" {
+			kind = control.EventShadow
+		}
+		d.broadcast.send(control.Event{
+			Time: d.engine.clock.moment(e.Time), Type: kind,
+			Packet: &control.Packet{
+				Interface: d.nics.nameOf(e.Slot), Source: e.Source.String(), Protocol: protocolName(e.Protocol),
+				SourcePort: e.SourcePort, DestinationPort: e.DestPort, Length: e.Length, Reason: e.Reason.String(),
+			},
+		})
+	})
+}
+
+// protocolName returns the name of an IP protocol, or its number.
+func protocolName(p uint8) string {
+	names := map[uint8]string{1: "icmp", 4: "ipip", 6: "tcp", 17: "udp", 33: "dccp", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah", 58: "icmpv6", 132: "sctp", 136: "udplite"}
+	if name, ok := names[p]; ok {
+		return name
+	}
+	return strconv.Itoa(int(p))
+}
+
+// serveMetrics serves Prometheus until ctx is done.
+func serveMetrics(ctx context.Context, l net.Listener, c *metrics.Collector) error {
+	server := &http.Server{
+		Handler:           metrics.Handler(c),
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		WriteTimeout:      30 * time.Second,
+	}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("%s: %w", l.Addr(), err)
+	}
+	return nil
+}
