@@ -27,7 +27,7 @@ func (s *Store) Load(yield func(policy.Entry) error) (LoadStats, error) {
 	if err != nil {
 		return LoadStats{}, err
 	}
-	l := loader{clock: c, now: now, yield: yield}
+	l := loader{path: s.path, clock: c, now: now, yield: yield}
 	if err := s.view(&l.yielding, l.all); err != nil {
 		return LoadStats{}, fmt.Errorf("load entries: %w", err)
 	}
@@ -43,11 +43,18 @@ func (s *Store) view(foreign *bool, fn func(tx *bbolt.Tx) error) error {
 	if broken != nil {
 		return broken
 	}
-	return guard(s.path, foreign, func() error { return s.db.View(fn) })
+	err := guard(s.path, foreign, func() error { return s.db.View(fn) })
+	if errors.Is(err, ErrDamaged) {
+		s.mu.Lock()
+		s.broken = err
+		s.mu.Unlock()
+	}
+	return err
 }
 
 // loader reads all entries in force.
 type loader struct {
+	path     string
 	clock    clock
 	now      policy.Deadline
 	yield    func(policy.Entry) error
@@ -83,7 +90,7 @@ func (l *loader) all(tx *bbolt.Tx) error {
 func (l *loader) entry(origin string, key, entryKey, value []byte) error {
 	e, err := l.read(key, entryKey, value)
 	if err != nil {
-		return fmt.Errorf("entry %x of %s: %w", entryKey, origin, err)
+		return err
 	}
 	if !e.Live(l.now) {
 		l.stats.Expired++
@@ -98,18 +105,19 @@ func (l *loader) entry(origin string, key, entryKey, value []byte) error {
 }
 
 // read decodes an entry and moves its deadlines to the present boot's time.
+// Open has checked all entries, so one that cannot be read decayed since.
 func (l *loader) read(key, entryKey, value []byte) (policy.Entry, error) {
 	e, err := l.decoder.entry(key, entryKey, value)
-	if err != nil {
-		return policy.Entry{}, err
+	if err == nil {
+		e.Deadline, err = l.clock.deadline(e.Deadline, e.epoch)
 	}
-	if e.Deadline, err = l.clock.deadline(e.Deadline, e.epoch); err != nil {
-		return policy.Entry{}, err
-	}
-	if e.Pending != nil {
+	if err == nil && e.Pending != nil {
 		e.Pending.Deadline, err = l.clock.deadline(e.Pending.Deadline, e.epoch)
 	}
-	return e.Entry, err
+	if err != nil {
+		return policy.Entry{}, &damagedError{path: l.path, cause: fmt.Errorf("entry %x: %w", key, err)}
+	}
+	return e.Entry, nil
 }
 
 // sweep deletes the sets that no origin points to and, if expired is true,
@@ -198,7 +206,7 @@ func (s *Store) sweepBucket(bucket func(*bbolt.Tx) *bbolt.Bucket, entryKey func(
 				done = true
 				return errNothing
 			}
-			l := loader{clock: s.clock, now: s.clock.last.boot}
+			l := loader{path: s.path, clock: s.clock, now: s.clock.last.boot}
 			expired, next, err := l.expired(b, from, entryKey)
 			if err != nil {
 				return err

@@ -133,8 +133,11 @@ func create(path string, now Reading) error {
 	if err := fill(f, now); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+	if err := os.Link(f.Name(), path); err != nil {
+		// Whoever was faster also removes f as a leftover.
+		if _, statErr := os.Lstat(path); statErr != nil {
+			return err
+		}
 	}
 	return syncDir(dir)
 }

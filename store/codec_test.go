@@ -1,0 +1,106 @@
+package store
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/paraxial/paraxial/policy"
+)
+
+func sampleEntry(origin string) policy.Entry {
+	return policy.Entry{
+		Prefix:   netip.MustParsePrefix("192.0.2.0/24"),
+		Kind:     policy.Block,
+		Action:   policy.Drop,
+		Origin:   origin,
+		Created:  time.Unix(1793000000, 0).UTC(),
+		Deadline: policy.Forever,
+	}
+}
+
+// decode reads an entry as Load does.
+func decode(key, value []byte) (stored, error) {
+	origin, entryKey, err := splitOther(key)
+	if err != nil {
+		return stored{}, err
+	}
+	var d entryDecoder
+	e, err := d.entry(key, entryKey, value)
+	e.Origin = string(origin)
+	return e, err
+}
+
+func TestUnknownFieldsAreSkipped(t *testing.T) {
+	want := sampleEntry("cli")
+	want.Reason, want.Author = "reason", "uid:0"
+	key := otherKey(nil, want.Key())
+	value, err := checkSum(key, appendEntry(nil, key, want, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decode(key, seal(key, appendField(value, 99, "from later")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got.Entry, cmpopts.EquateComparable(netip.Prefix{})); d != "" || got.epoch != 3 {
+		t.Errorf("epoch %d (-want +got):\n%s", got.epoch, d)
+	}
+	if _, err := decode(key, seal(key, append(slices.Clone(value), 99, 200))); err == nil {
+		t.Error("a field longer than the value was taken")
+	}
+}
+
+func TestEveryBitOfAnEntryCounts(t *testing.T) {
+	e := sampleEntry("cli")
+	e.Pending = &policy.Pending{ID: "1", Deadline: 7}
+	key := otherKey(nil, e.Key())
+	value := appendEntry(nil, key, e, 1)
+	for bit := range 8 * (len(key) + len(value)) {
+		k, v := slices.Clone(key), slices.Clone(value)
+		if at := bit / 8; at < len(k) {
+			k[at] ^= 1 << (bit % 8)
+		} else {
+			v[at-len(k)] ^= 1 << (bit % 8)
+		}
+		if _, err := decode(k, v); err == nil {
+			t.Errorf("bit %d can be flipped", bit)
+		}
+	}
+}
+
+func FuzzEntry(f *testing.F) {
+	e := sampleEntry("cli")
+	key := otherKey(nil, e.Key())
+	body, _ := checkSum(key, appendEntry(nil, key, e, 1))
+	f.Add(key, body)
+	e.Reason, e.Pending = "r", &policy.Pending{ID: "id", Deadline: 1}
+	e.Prefix = netip.MustParsePrefix("2001:db8::/32")
+	key = otherKey(nil, e.Key())
+	body, _ = checkSum(key, appendEntry(nil, key, e, 1))
+	f.Add(key, body)
+	f.Fuzz(func(t *testing.T, key, body []byte) {
+		got, err := decode(key, seal(key, body))
+		if err != nil {
+			return
+		}
+		if checkEntry(got.Entry) != nil {
+			t.Skip("longer than what is written")
+		}
+		// What was read can be written, and is then read the same.
+		again := appendEntry(nil, key, got.Entry, got.epoch)
+		if k := otherKey(nil, got.Key()); !slices.Equal(k, key) {
+			t.Fatalf("key %x became %x", key, k)
+		}
+		back, err := decode(key, again)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(got, back, cmp.AllowUnexported(stored{}), cmpopts.EquateComparable(netip.Prefix{})); d != "" {
+			t.Errorf("-first +second:\n%s", d)
+		}
+	})
+}

@@ -1,0 +1,387 @@
+package store_test
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/store"
+)
+
+const hour = policy.Deadline(time.Hour)
+
+// at is a reading of boot "b1", some hours after boot.
+func at(hours int) store.Reading {
+	return store.Reading{
+		BootID:       "b1",
+		Boot:         hour * policy.Deadline(hours),
+		Wall:         time.Date(2026, 11, 1, hours, 0, 0, 0, time.UTC),
+		Synchronised: true,
+	}
+}
+
+func block(prefix, origin string, d policy.Deadline) policy.Entry {
+	return policy.Entry{
+		Prefix:   netip.MustParsePrefix(prefix),
+		Kind:     policy.Block,
+		Action:   policy.Drop,
+		Origin:   origin,
+		Reason:   "a reason",
+		Author:   "uid:1000",
+		Created:  time.Unix(1793000000, 0).UTC(),
+		Deadline: d,
+	}
+}
+
+func puts(entries ...policy.Entry) (ops []policy.Op) {
+	for _, e := range entries {
+		ops = append(ops, policy.PutOp(e))
+	}
+	return ops
+}
+
+// numbered returns n blocks of an origin, 10.0.0.0/32 and on, in order.
+func numbered(origin string, n int, d policy.Deadline) []policy.Entry {
+	return numberedFrom(0, origin, n, d)
+}
+
+// numberedFrom does the same from the i-th address of 10.0.0.0 on.
+func numberedFrom(i int, origin string, n int, d policy.Deadline) []policy.Entry {
+	entries := slices.Repeat([]policy.Entry{block("10.0.0.0/32", origin, d)}, n)
+	for j := range entries {
+		addr := binary.BigEndian.AppendUint32(nil, uint32(10<<24+i+j))
+		entries[j].Prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte(addr)), 32)
+	}
+	return entries
+}
+
+func open(t testing.TB, path string, now store.Reading) *store.Store {
+	t.Helper()
+	s, err := store.Open(path, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func apply(t testing.TB, s *store.Store, now store.Reading, ops ...policy.Op) {
+	t.Helper()
+	if err := s.Apply(ops, now); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func loadAll(t testing.TB, s *store.Store) ([]policy.Entry, store.LoadStats) {
+	t.Helper()
+	var entries []policy.Entry
+	stats, err := s.Load(func(e policy.Entry) error {
+		entries = append(entries, e)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stats.Sweep != nil {
+		t.Error("sweep:", stats.Sweep)
+	}
+	return entries, stats
+}
+
+func byKey(a, b policy.Entry) int {
+	return cmp.Or(
+		strings.Compare(a.Origin, b.Origin),
+		cmp.Compare(a.Kind, b.Kind),
+		a.Prefix.Compare(b.Prefix),
+		strings.Compare(a.Key().Pending, b.Key().Pending),
+	)
+}
+
+func diffEntries(want, got []policy.Entry) string {
+	want, got = slices.SortedFunc(slices.Values(want), byKey), slices.SortedFunc(slices.Values(got), byKey)
+	return gocmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty())
+}
+
+func wantEntries(t testing.TB, s *store.Store, want ...policy.Entry) {
+	t.Helper()
+	got, stats := loadAll(t, s)
+	if d := diffEntries(want, got); d != "" {
+		t.Errorf("entries differ (-want +got):\n%s", d)
+	}
+	if stats.Live != len(got) {
+		t.Errorf("Load says %d live entries and gave %d", stats.Live, len(got))
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "dir", "state.db")
+	s := open(t, path, at(1))
+	v6 := block("2001:db8::/32", "cli", policy.Forever)
+	shadow := block("192.0.2.0/24", "detector:syn-flood", 5*hour)
+	shadow.Action = policy.Shadow
+	allow := block("192.0.2.7/32", "cli", policy.Forever)
+	allow.Kind, allow.Action, allow.Forced = policy.Allow, policy.NoAction, true
+	bare := policy.Entry{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Kind: policy.Block, Action: policy.Drop, Origin: "cli", Created: time.Time{}, Deadline: 2*hour + 1}
+	pending := block("192.0.2.0/24", "cli", 2*hour)
+	pending.Pending = &policy.Pending{ID: "1f", Deadline: policy.Forever}
+	other := pending
+	other.Pending = &policy.Pending{ID: "2f", Deadline: 7 * hour}
+	confirmed := block("192.0.2.0/24", "cli", 3*hour)
+	entries := []policy.Entry{v6, shadow, allow, bare, pending, other, confirmed}
+	apply(t, s, at(1), puts(entries...)...)
+	wantEntries(t, s, entries...)
+
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path, at(1))
+	wantEntries(t, s, entries...)
+	for file, mode := range map[string]os.FileMode{path: 0o600, filepath.Dir(path): 0o700 | os.ModeDir} {
+		if info, err := os.Stat(file); err != nil || info.Mode() != mode {
+			t.Errorf("%s: mode %v, %v; want %v", file, info.Mode(), err, mode)
+		}
+	}
+
+	shadow.Reason = "changed in place"
+	apply(t, s, at(1), policy.PutOp(shadow), policy.RemoveOp(pending.Key()), policy.RemoveOp(v6.Key()),
+		policy.RemoveOp(policy.Key{Kind: policy.Block, Prefix: v6.Prefix, Origin: "nobody"}))
+	wantEntries(t, s, shadow, allow, bare, other, confirmed)
+}
+
+func TestApplyRefusesWhole(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "state.db"), at(1))
+	good := block("192.0.2.0/24", "cli", policy.Forever)
+	bad := map[string]func(*policy.Entry){
+		"origin":    func(e *policy.Entry) { e.Origin = "a\x00b" },
+		"kind":      func(e *policy.Entry) { e.Kind = 7 },
+		"host bits": func(e *policy.Entry) { e.Prefix = netip.MustParsePrefix("192.0.2.1/24") },
+		"mapped":    func(e *policy.Entry) { e.Prefix = netip.MustParsePrefix("::ffff:192.0.2.0/120") },
+		"reason":    func(e *policy.Entry) { e.Reason = strings.Repeat("x", 5000) },
+		"pending":   func(e *policy.Entry) { e.Pending = &policy.Pending{} },
+	}
+	for name, spoil := range bad {
+		t.Run(name, func(t *testing.T) {
+			e := good
+			spoil(&e)
+			if err := s.Apply(puts(good, e), at(1)); err == nil {
+				t.Error("Apply took the entry")
+			}
+			wantEntries(t, s)
+		})
+	}
+	if err := s.Apply([]policy.Op{{}}, at(1)); err == nil {
+		t.Error("Apply took the zero change")
+	}
+}
+
+func TestExpired(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path, at(1))
+	short, long := numbered("feed:a", 30_000, 2*hour), block("192.0.2.0/24", "feed:a", 9*hour)
+	lapsed := block("192.0.2.0/24", "cli", 2*hour)
+	lapsed.Pending = &policy.Pending{ID: "x", Deadline: policy.Forever}
+	apply(t, s, at(1), puts(append(short, long, lapsed)...)...)
+
+	if _, stats := loadAll(t, s); stats.Live != 30_002 {
+		t.Errorf("at 1 h: %+v", stats)
+	}
+	if err := s.Checkpoint(at(3)); err != nil {
+		t.Fatal(err)
+	}
+	got, stats := loadAll(t, s)
+	if d := diffEntries([]policy.Entry{long}, got); d != "" || stats.Expired != 30_001 {
+		t.Errorf("at 3 h: %+v (-want +got):\n%s", stats, d)
+	}
+	if _, stats = loadAll(t, s); stats != (store.LoadStats{Live: 1}) {
+		t.Errorf("after they were deleted: %+v", stats)
+	}
+	s.Close()
+	wantEntries(t, open(t, path, at(3)), long)
+}
+
+func TestLoadStopsAtYieldError(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "state.db"), at(1))
+	apply(t, s, at(1), puts(numbered("cli", 10, policy.Forever)...)...)
+	stop, calls := errors.New("stop"), 0
+	_, err := s.Load(func(policy.Entry) error { calls++; return stop })
+	if !errors.Is(err, stop) || errors.Is(err, store.ErrDamaged) || calls != 1 {
+		t.Errorf("error %v after %d calls", err, calls)
+	}
+
+	defer func() {
+		if r := recover(); r != "mine" {
+			t.Errorf("a panic of yield became %v", r)
+		}
+	}()
+	s.Load(func(policy.Entry) error { panic("mine") })
+}
+
+func TestSecondOpener(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path, at(1))
+	apply(t, s, at(1), puts(block("192.0.2.0/24", "cli", policy.Forever))...)
+	_, err := store.Open(path, at(1))
+	if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), "another paraxiald") {
+		t.Errorf("second Open: %v", err)
+	}
+	s.Close()
+	open(t, path, at(1))
+}
+
+func TestCreatedByManyAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state.db")
+	if err := os.WriteFile(path+".new-1234", []byte("half made"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var opened []*store.Store
+	for range 8 {
+		wg.Go(func() {
+			s, err := store.Open(path, at(1))
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				opened = append(opened, s)
+			} else if !errors.Is(err, store.ErrLocked) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if len(opened) != 1 {
+		t.Fatalf("%d have it open, want 1", len(opened))
+	}
+	opened[0].Close()
+	open(t, path, at(1)).Close()
+	names, _ := filepath.Glob(path + "*")
+	if d := gocmp.Diff([]string{path}, names); d != "" {
+		t.Errorf("files (-want +got):\n%s", d)
+	}
+}
+
+func TestSlots(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path, at(1))
+	for name, slot := range map[string]uint32{"eth0": 1, "eth0.100": 2, "gone": 3} {
+		if err := s.PutSlot(name, slot); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(s.PutSlot("eth0", 5), s.DeleteSlot("gone"), s.DeleteSlot("never"), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := open(t, path, at(1)).Slots()
+	if d := gocmp.Diff(map[string]uint32{"eth0": 5, "eth0.100": 2}, got); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	if err := s.PutSlot("", 1); err == nil {
+		t.Error("a closed store took a slot")
+	}
+}
+
+func TestReplacement(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s := open(t, path, at(1))
+	list := func(i ...int) (entries []policy.Entry) {
+		for _, n := range i {
+			entries = append(entries, block(fmt.Sprintf("198.51.100.%d/32", n), "blocklist", policy.Forever))
+		}
+		return entries
+	}
+	allow := list(1)[0]
+	allow.Kind, allow.Action = policy.Allow, policy.NoAction
+	pending := list(2)[0]
+	pending.Pending = &policy.Pending{ID: "p", Deadline: policy.Forever}
+	other := block("198.51.100.1/32", "cli", policy.Forever)
+	kept := []policy.Entry{allow, pending, other}
+	apply(t, s, at(1), puts(append(list(1, 2, 3), kept...)...)...)
+
+	r, err := s.Begin("blocklist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := list(9)[0]
+	changed.Reason = "the later one stays"
+	for _, batch := range [][]policy.Entry{list(9, 3), nil, {changed}, list(4)} {
+		if err := r.Add(batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range []policy.Entry{allow, pending, other} {
+		if err := r.Add([]policy.Entry{e}); err == nil {
+			t.Errorf("Add took %+v", e)
+		}
+	}
+	wantEntries(t, s, append(list(1, 2, 3), kept...)...)
+	// A change of the same origin meanwhile holds until Commit.
+	apply(t, s, at(1), append(puts(list(7)...), policy.RemoveOp(list(3)[0].Key()))...)
+	wantEntries(t, s, append(list(1, 2, 7), kept...)...)
+
+	if err := r.Commit(at(1)); err != nil {
+		t.Fatal(err)
+	}
+	wantEntries(t, s, append(append(list(3, 4), changed), kept...)...)
+	apply(t, s, at(1), policy.RemoveOp(changed.Key()))
+	if r.Commit(at(1)) == nil || r.Add(nil) == nil || r.Abort() != nil {
+		t.Error("a committed replacement can still be used")
+	}
+
+	r, err = s.Begin("blocklist")
+	if err := errors.Join(err, r.Add(list(50)), r.Abort(), r.Abort()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = s.Begin("blocklist"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.Add(list(60)), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, path, at(1))
+	wantEntries(t, s, append(list(3, 4), kept...)...)
+}
+
+// Writers of all kinds at once: what each of them was promised must be there.
+func TestConcurrentWriters(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "state.db"), at(1))
+	var wg sync.WaitGroup
+	for w := range 4 {
+		origin := fmt.Sprintf("writer%d", w)
+		wg.Go(func() {
+			for _, e := range numbered(origin, 40, policy.Forever) {
+				if err := s.Apply(puts(e), at(1)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 5 {
+				r, err := s.Begin("list" + origin)
+				if err = errors.Join(err, r.Add(numbered("list"+origin, 500, policy.Forever)), r.Commit(at(2))); err != nil {
+					t.Error(err)
+				}
+				if _, err := s.Load(func(policy.Entry) error { return nil }); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if _, stats := loadAll(t, s); stats.Live != 4*40+4*500 {
+		t.Errorf("%+v", stats)
+	}
+}
