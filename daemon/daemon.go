@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/loader"
+	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
@@ -87,7 +90,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		store: st, loader: l, broadcast: newBroadcast(), detached: make(chan struct{}),
 	}
 	d.cfg.Store(&cfg)
-	d.metrics = metrics.New(d, metrics.Build{Version: o.Version})
+	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = &engine{
 		log: o.Log, clock: clock, store: st, kernel: l, limit: cfg.MaxEntries,
 		applied: d.metrics.ObserveApply, book: policy.NewBook(l.HitCapacity()),
@@ -153,7 +156,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	cfg := d.settings()
-	socket, err := control.Listen(cfg.Socket, cfg.SocketGroup, d.log)
+	socket, err := control.Listen(cfg.Socket, cfg.SocketGroup)
 	if err != nil {
 		return err
 	}
@@ -175,11 +178,16 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 		return control.NewServer(d, control.Options{Log: d.log}).Serve(ctx, socket)
 	})
 	if web != nil {
-		run("serve metrics", func(ctx context.Context) error { return serveMetrics(ctx, web, d.metrics) })
+		run("serve metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, web) })
 	}
 	run("read drop events", d.relayDrops)
 	running.Go(func() { d.housekeep(ctx) })
-	running.Go(func() { d.watchHost(ctx) })
+	run("watch interfaces", func(ctx context.Context) error {
+		return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })
+	})
+	run("watch addresses and routes", func(ctx context.Context) error {
+		return hostinfo.Watch(ctx, func() { d.recheckGuard(ctx) })
+	})
 	running.Go(func() { d.followReloads(ctx, o) })
 
 	o.Notify("READY=1")
@@ -212,4 +220,18 @@ func (d *Daemon) Detach(_ context.Context, c control.Caller) error {
 
 func (d *Daemon) interfaceChanged(s control.InterfaceStatus) {
 	d.broadcast.send(control.Event{Type: control.EventInterface, Interface: &s})
+}
+
+// revision returns the commit that the binary was built from, if it is known.
+func revision() string {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return ""
 }

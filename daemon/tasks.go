@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/loader"
-	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 )
@@ -91,19 +91,6 @@ func (d *Daemon) checkpoint(ctx context.Context) {
 	}
 }
 
-// watchHost looks again at what must not be blocked, and at the interfaces,
-// whenever the host's network configuration changes.
-func (d *Daemon) watchHost(ctx context.Context) {
-	look := func() {
-		d.nics.attest(ctx)
-		d.recheckGuard(ctx)
-	}
-	look()
-	if err := hostinfo.Watch(ctx, look); err != nil && ctx.Err() == nil {
-		d.log.Error("network changes are not noticed at once, only every few seconds", "error", err)
-	}
-}
-
 // recheckGuard warns of blocks that cover what must not be blocked.
 func (d *Daemon) recheckGuard(ctx context.Context) {
 	list, err := protected(ctx, d.settings().Guard)
@@ -150,7 +137,7 @@ func (d *Daemon) relayDrops(ctx context.Context) error {
 			kind = control.EventShadow
 		}
 		d.broadcast.send(control.Event{
-			Time: d.engine.clock.moment(e.Time), Type: kind,
+			Time: d.engine.clock.moment(e.Boot), Type: kind,
 			Packet: &control.Packet{
 				Interface: d.nics.nameOf(e.Slot), Source: e.Source.String(), Protocol: protocolName(e.Protocol),
 				SourcePort: e.SourcePort, DestinationPort: e.DestPort, Length: e.Length, Reason: e.Reason.String(),
@@ -169,9 +156,13 @@ func protocolName(p uint8) string {
 }
 
 // serveMetrics serves Prometheus until ctx is done.
-func serveMetrics(ctx context.Context, l net.Listener, c *metrics.Collector) error {
+func (d *Daemon) serveMetrics(ctx context.Context, l net.Listener) error {
+	handler, err := metrics.Handler(d.metrics, slog.NewLogLogger(d.log.Handler(), slog.LevelError))
+	if err != nil {
+		return err
+	}
 	server := &http.Server{
-		Handler:           metrics.Handler(c),
+		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		WriteTimeout:      30 * time.Second,

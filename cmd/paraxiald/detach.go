@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -11,7 +10,6 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/daemon"
-	"github.com/paraxial/paraxial/loader"
 )
 
 // detach takes the filter off: through the daemon if one runs, which then ends,
@@ -35,14 +33,9 @@ func detach(c *cli.Context) error {
 	return detachAlone(c, cfg)
 }
 
-// detachAlone holds the daemon's lock meanwhile, so that none starts.
 func detachAlone(c *cli.Context, cfg config.Config) error {
-	release, err := daemon.Lock(filepath.Join(cfg.StateDir, daemon.StoreFile))
+	names, err := daemon.DetachOffline(cfg)
 	if err != nil {
-		return err
-	}
-	names, err := loader.DetachAll(cfg.BPFFS)
-	if err := errors.Join(err, release()); err != nil {
 		return err
 	}
 	if len(names) == 0 {

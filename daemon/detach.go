@@ -1,0 +1,21 @@
+package daemon
+
+import (
+	"errors"
+	"path/filepath"
+
+	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/loader"
+	"github.com/paraxial/paraxial/store"
+)
+
+// DetachOffline takes the filter off all interfaces while no daemon runs, and
+// returns their names. It holds the daemon's lock meanwhile, so that none starts.
+func DetachOffline(cfg config.Config) ([]string, error) {
+	release, err := store.Hold(filepath.Join(cfg.StateDir, StoreFile))
+	if err != nil {
+		return nil, err
+	}
+	names, err := loader.DetachAll(cfg.BPFFS)
+	return names, errors.Join(err, release())
+}
