@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -79,10 +78,6 @@ func (l *Loader) Attach(ctx context.Context, iface string, mode Mode, slot uint3
 	if err != nil {
 		return Attachment{}, fmt.Errorf("attach XDP to %s: %w", iface, explain(err))
 	}
-	if old := l.attached[iface]; old != nil {
-		_ = old.program.Close()
-	}
-	l.attached[iface] = a
 	return a.Attachment, nil
 }
 
@@ -99,29 +94,59 @@ func (l *Loader) attach(iface string, mode Mode, slot uint32) (*attached, error)
 		return nil, err
 	}
 	defer closeLink(lk)
-	var notes []string
-	if lk != nil && mode == ModeAuto {
-		mode = dev.mode
+	if lk != nil && mode != ModeAuto && mode != dev.mode {
+		return l.changeMode(dev, lk, mode, slot)
 	}
-	if lk != nil && mode != dev.mode {
-		if err := l.pins.dropLink(lk, iface); err != nil {
-			return nil, err
-		}
-		notes = append(notes, fmt.Sprintf("changed from %s to %s mode: packets passed unfiltered for a moment", dev.mode, mode))
-		lk = nil
+	auto := mode == ModeAuto
+	if lk != nil {
+		mode = dev.mode
 	}
 	a, err := l.tryAll(dev, lk, mode, slot)
 	if err != nil {
 		return nil, err
 	}
-	if a.Mode == ModeGeneric {
-		if mode == ModeAuto {
-			notes = append(notes, "the driver has no native XDP")
-		}
-		notes = append(notes, "generic mode sees packets after GRO, so packet counts are low")
+	if auto && a.Mode == ModeGeneric {
+		a.addNote("the driver has no native XDP")
 	}
-	a.Note = strings.Join(notes, "; ")
-	return a, nil
+	return l.keep(a), nil
+}
+
+// changeMode attaches anew, for a link cannot change its mode. If the new mode
+// is refused, it goes back to the old one.
+func (l *Loader) changeMode(dev device, lk link.Link, mode Mode, slot uint32) (*attached, error) {
+	if err := l.pins.dropLink(lk, dev.name); err != nil {
+		return nil, err
+	}
+	a, err := l.tryAll(dev, nil, mode, slot)
+	if err != nil {
+		back, backErr := l.tryAll(dev, nil, dev.mode, slot)
+		if backErr != nil {
+			return nil, errors.Join(err, fmt.Errorf("go back to %s mode: %w", dev.mode, backErr))
+		}
+		l.keep(back)
+		return nil, fmt.Errorf("%w; it runs in %s mode, as before", err, dev.mode)
+	}
+	a.addNote(fmt.Sprintf("changed from %s to %s mode: packets passed unfiltered for a moment", dev.mode, mode))
+	return l.keep(a), nil
+}
+
+// keep records what is attached now.
+func (l *Loader) keep(a *attached) *attached {
+	if a.Mode == ModeGeneric {
+		a.addNote("generic mode sees packets after GRO, so packet counts are low")
+	}
+	if old := l.attached[a.Interface]; old != nil {
+		_ = old.program.Close()
+	}
+	l.attached[a.Interface] = a
+	return a
+}
+
+func (a *attached) addNote(s string) {
+	if a.Note != "" {
+		a.Note += "; "
+	}
+	a.Note += s
 }
 
 // ensurePins makes what somebody may have removed from the pin directory.
@@ -188,8 +213,7 @@ func (l *Loader) occupied(dev device, err error) error {
 	return err
 }
 
-// install loads a candidate and switches the link to it, or makes the link. At
-// every step the program that the link points at is pinned in a generation.
+// install loads a candidate and switches the link to it, or makes the link.
 func (l *Loader) install(dev device, lk link.Link, c candidate, slot uint32) (*attached, error) {
 	p, err := l.instance(c.build, slot)
 	if err != nil {
@@ -204,6 +228,8 @@ func (l *Loader) install(dev device, lk link.Link, c candidate, slot uint32) (*a
 	return a, nil
 }
 
+// switchTo pins p beside the program in force, switches, and gives the pin its
+// name, so that one of the two is what the link runs whenever we crash.
 func (l *Loader) switchTo(dev device, lk link.Link, c candidate, p *ebpf.Program) (*attached, error) {
 	next := l.gen.next(dev.name)
 	if err := removePin(next); err != nil {
@@ -220,18 +246,16 @@ func (l *Loader) switchTo(dev device, lk link.Link, c candidate, p *ebpf.Program
 	if isNew {
 		defer closeLink(lk)
 	}
-	a, err := readBack(dev.name, lk, p)
-	if err == nil && (a.ifindex != dev.index || a.Mode != c.mode) {
-		err = fmt.Errorf("the kernel reports it on interface %d in %s mode, not on %d in %s mode", a.ifindex, a.Mode, dev.index, c.mode)
-	}
-	if err != nil {
-		if isNew {
-			err = errors.Join(err, l.pins.dropLink(lk, dev.name), removePin(next))
-		}
-		return nil, fmt.Errorf("read back: %w", err)
-	}
 	if err := os.Rename(next, l.gen.program(dev.name)); err != nil {
 		return nil, fmt.Errorf("pin program: %w", err)
+	}
+	a, err := readBack(dev, lk, c.mode, p)
+	if err != nil {
+		err = fmt.Errorf("read back: %w", err)
+		if isNew {
+			err = errors.Join(err, l.pins.dropLink(lk, dev.name), removePin(l.gen.program(dev.name)))
+		}
+		return nil, err
 	}
 	a.build, a.Frags, a.program = c.build, c.build == frags, p
 	return a, nil
@@ -253,13 +277,13 @@ func (p pinDir) point(dev device, lk link.Link, mode Mode, prog *ebpf.Program) (
 }
 
 // readBack returns the attachment as the kernel has it, if link and interface
-// both run p.
-func readBack(iface string, lk link.Link, p *ebpf.Program) (*attached, error) {
+// both run p, in the mode asked for.
+func readBack(asked device, lk link.Link, mode Mode, p *ebpf.Program) (*attached, error) {
 	id, err := programID(p)
 	if err != nil {
 		return nil, err
 	}
-	dev, err := findDevice(iface)
+	dev, err := findDevice(asked.name)
 	if err != nil {
 		return nil, err
 	}
@@ -270,8 +294,11 @@ func readBack(iface string, lk link.Link, p *ebpf.Program) (*attached, error) {
 	if info.Program != id || dev.program != id {
 		return nil, fmt.Errorf("program %d was attached, but the link runs %d and the interface %d", id, info.Program, dev.program)
 	}
+	if dev.index != asked.index || dev.mode != mode {
+		return nil, fmt.Errorf("it runs on interface %d in %s mode, not on %d in %s mode", dev.index, dev.mode, asked.index, mode)
+	}
 	return &attached{
-		Attachment: Attachment{Interface: iface, Mode: dev.mode, ProgramID: uint32(id), LinkID: uint32(info.ID)},
+		Attachment: Attachment{Interface: dev.name, Mode: mode, ProgramID: uint32(id), LinkID: uint32(info.ID)},
 		ifindex:    dev.index,
 	}, nil
 }

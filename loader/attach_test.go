@@ -151,6 +151,21 @@ func TestModeChange(t *testing.T) {
 	}
 }
 
+// A mode that the device refuses must not leave it without a filter.
+func TestModeChangeRefused(t *testing.T) {
+	dir := bpffs(t)
+	addLink(t, &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "ref0"}})
+	l := open(t, dir, 100)
+	attach(t, l, "ref0", ModeGeneric, 0)
+	_, err := l.Attach(t.Context(), "ref0", ModeNative, 0)
+	if !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(err.Error(), "generic mode, as before") {
+		t.Errorf("error %v, want a refusal that tells what runs", err)
+	}
+	if at := l.Attest("ref0"); !at.Protected || at.Mode != ModeGeneric {
+		t.Errorf("attestation: %+v", at)
+	}
+}
+
 // A veth refuses the plain build if the MTU of its peer is too large.
 func TestAttachJumbo(t *testing.T) {
 	dir := bpffs(t)
@@ -243,7 +258,7 @@ func TestAttachRefusals(t *testing.T) {
 func TestAttestNotices(t *testing.T) {
 	tests := []struct {
 		name    string
-		break_  func(t *testing.T, l *Loader, dir string)
+		harm    func(t *testing.T, l *Loader, dir string)
 		problem string
 	}{
 		{"link detached", func(t *testing.T, l *Loader, dir string) { detachLink(t, dir) }, "detached"},
@@ -279,7 +294,7 @@ func TestAttestNotices(t *testing.T) {
 			if at := l.Attest("att0"); !at.Protected {
 				t.Fatalf("attestation before: %+v", at)
 			}
-			tt.break_(t, l, dir)
+			tt.harm(t, l, dir)
 			at := l.Attest("att0")
 			if at.Protected || at.Mode != "" || !strings.Contains(at.Problem, tt.problem) {
 				t.Errorf("attestation: %+v, want a problem with %q", at, tt.problem)

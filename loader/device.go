@@ -52,6 +52,9 @@ func findDevice(name string) (device, error) {
 		return device{}, fmt.Errorf("read interface: %w", err)
 	}
 	attrs := lk.Attrs()
+	if attrs.Name != name {
+		return device{}, fmt.Errorf("%s is another name of interface %s: use that", name, attrs.Name)
+	}
 	d := device{name: attrs.Name, index: attrs.Index, mtu: attrs.MTU}
 	if attrs.Xdp == nil {
 		return d, nil

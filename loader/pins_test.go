@@ -73,6 +73,9 @@ func TestCrashLeftovers(t *testing.T) {
 	check(t, first.Commit())
 	apply(t, first, block("192.0.2.1/32", policy.TickForever, 0, 0))
 
+	// The link was switched, and the program not yet given its name.
+	check(t, os.Rename(first.gen.program("cra0"), first.gen.next("cra0")))
+	check(t, os.Remove(first.gen.program("gone0")))
 	// Generation 2 was complete, with a program pinned and no link switched.
 	orphan := first.pins.generation(2)
 	maps, err := newMaps(first.specs[plain])

@@ -166,7 +166,7 @@ func (t *trie[K, V]) deleteBatch(ctx context.Context, keys []K) (int, error) {
 }
 
 func (t *trie[K, V]) noteBatch(err error) {
-	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EINVAL) {
+	if errors.Is(err, ebpf.ErrNotSupported) {
 		t.noBatch.Store(true)
 	}
 }
