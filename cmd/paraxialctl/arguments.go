@@ -1,0 +1,85 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// What is wrong in the arguments is found before anything is sent, so that it
+// is a usage error whether or not a daemon runs.
+
+func forFlag() cli.Flag {
+	return &cli.StringFlag{Name: "for", Usage: "let it expire after `DUR`: 90s, 10m, 1h30m, 7d, 2w or forever (default: forever)"}
+}
+
+func reasonFlag() cli.Flag {
+	return &cli.StringFlag{Name: "reason", Usage: "keep `TEXT` with the entry, for people to read"}
+}
+
+// prefixes returns the arguments, which must be prefixes.
+func (p *program) prefixes(c *cli.Context) ([]string, error) {
+	args := c.Args().Slice()
+	if len(args) == 0 {
+		return nil, p.misuse(c, "%s needs an address or prefix, such as 192.0.2.1 or 2001:db8::/32", c.Command.Name)
+	}
+	if len(args) > control.MaxPrefixes {
+		return nil, p.misuse(c, "%d prefixes are too many for one command; put them in a file and import it", len(args))
+	}
+	for _, a := range args {
+		if _, _, err := policy.ParsePrefix(a); err != nil {
+			return nil, p.misuse(c, "%v", err)
+		}
+	}
+	return args, nil
+}
+
+// duration returns the value of a flag that holds a duration; empty if unset.
+func (p *program) duration(c *cli.Context, flag string) (string, error) {
+	if !c.IsSet(flag) {
+		return "", nil
+	}
+	s := c.String(flag)
+	if _, err := policy.ParseTTL(s); err != nil {
+		return "", p.misuse(c, "--%s: %v", flag, err)
+	}
+	return s, nil
+}
+
+// reason returns the value of --reason.
+func (p *program) reason(c *cli.Context) (string, error) {
+	s := c.String("reason")
+	if err := policy.ValidReason(s); err != nil {
+		return "", p.misuse(c, "--%v", err)
+	}
+	return s, nil
+}
+
+// origin returns the value of --origin; empty if unset.
+func (p *program) origin(c *cli.Context) (string, error) {
+	if !c.IsSet("origin") {
+		return "", nil
+	}
+	s := c.String("origin")
+	if err := policy.ValidOrigin(s); err != nil {
+		return "", p.misuse(c, "--%v", err)
+	}
+	return s, nil
+}
+
+// kind returns the kind of entries that the only argument names, or otherwise.
+func (p *program) kind(c *cli.Context, otherwise string) (string, error) {
+	if c.NArg() > 1 {
+		return "", p.misuse(c, "%s takes one argument, got %d", c.Command.Name, c.NArg())
+	}
+	switch c.Args().First() {
+	case "":
+		return otherwise, nil
+	case "blocks":
+		return policy.Block.String(), nil
+	case "allows":
+		return policy.Allow.String(), nil
+	}
+	return "", p.misuse(c, "%q: want blocks or allows", c.Args().First())
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+func (p *program) blockCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "block",
+		Usage:     "drop packets from addresses",
+		ArgsUsage: "PREFIX...",
+		Flags: []cli.Flag{
+			forFlag(),
+			reasonFlag(),
+			&cli.BoolFlag{Name: "shadow", Usage: "only count what would be dropped", DisableDefaultText: true},
+			&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
+			&cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true},
+		},
+		Action: p.block,
+	}
+}
+
+func (p *program) block(c *cli.Context) error {
+	req, err := p.blockRequest(c)
+	if err != nil {
+		return err
+	}
+	result, err := p.client.Block(c.Context, req)
+	if err != nil {
+		return err
+	}
+	if p.json() {
+		return p.printJSON(result)
+	}
+	p.notes(result.Notes)
+	for _, e := range result.Entries {
+		p.printf("%s %s, %s\n", blockVerb(e), printable(e.Prefix), p.ending(e))
+	}
+	if result.ConfirmID != "" && result.ConfirmBy != nil {
+		p.printf("\nThis reverts at %s (%s). To keep it:\n  paraxialctl confirm %s\n",
+			p.clock(*result.ConfirmBy), p.expiry(result.ConfirmBy), printable(result.ConfirmID))
+	}
+	return nil
+}
+
+func (p *program) blockRequest(c *cli.Context) (control.BlockRequest, error) {
+	req := control.BlockRequest{Action: policy.Drop.String(), Origin: policy.OriginCLI, Force: c.Bool("force")}
+	if c.Bool("shadow") {
+		req.Action = policy.Shadow.String()
+	}
+	var err error
+	if req.Prefixes, err = p.prefixes(c); err != nil {
+		return req, err
+	}
+	if req.For, err = p.duration(c, "for"); err != nil {
+		return req, err
+	}
+	if req.Reason, err = p.reason(c); err != nil {
+		return req, err
+	}
+	if req.Confirm, err = p.duration(c, "confirm"); err != nil {
+		return req, err
+	}
+	if req.Confirm == "forever" {
+		return req, p.misuse(c, "--confirm: forever leaves nothing to confirm; give a time such as 60s")
+	}
+	return req, nil
+}
+
+func blockVerb(e control.Entry) string {
+	if e.Action == policy.Shadow.String() {
+		return "shadowing"
+	}
+	return "blocked"
+}

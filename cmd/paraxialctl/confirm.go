@@ -1,0 +1,34 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+func (p *program) confirmCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "confirm",
+		Usage:     "keep what block --confirm put",
+		ArgsUsage: "[ID]",
+		Action:    p.confirm,
+	}
+}
+
+func (p *program) confirm(c *cli.Context) error {
+	if c.NArg() > 1 {
+		return p.misuse(c, "confirm takes one ID, got %d", c.NArg())
+	}
+	result, err := p.client.Confirm(c.Context, control.ConfirmRequest{ID: c.Args().First()})
+	if err != nil {
+		return err
+	}
+	if p.json() {
+		return p.printJSON(result)
+	}
+	p.notes(result.Notes)
+	for _, e := range result.Entries {
+		p.printf("confirmed %s, %s\n", printable(e.Prefix), p.ending(e))
+	}
+	return nil
+}

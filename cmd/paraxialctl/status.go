@@ -1,0 +1,60 @@
+package main
+
+import (
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+func (p *program) statusCommand() *cli.Command {
+	return &cli.Command{
+		Name:   "status",
+		Usage:  "show whether the interfaces are protected",
+		Action: p.status,
+	}
+}
+
+func (p *program) status(c *cli.Context) error {
+	if err := p.noArguments(c); err != nil {
+		return err
+	}
+	s, err := p.client.Status(c.Context)
+	if err != nil {
+		return err
+	}
+	if p.json() {
+		return p.printJSON(s)
+	}
+	p.printf("paraxiald %s, pid %d, up %s\n", printable(s.Version), s.PID, p.since(s.Started))
+	p.printf("%s blocks, %s allows\n\n", count(s.Blocks), count(s.Allows))
+	if len(s.Interfaces) == 0 {
+		p.printf("No interface is protected: paraxiald was started without one.\n")
+	} else if err := p.interfaces(s.Interfaces); err != nil {
+		return err
+	}
+	for _, w := range s.Warnings {
+		p.printf("warning: %s\n", printable(w))
+	}
+	return nil
+}
+
+func (p *program) interfaces(all []control.InterfaceStatus) error {
+	w := newTable(p.out)
+	row(w, "INTERFACE", "PROTECTED", "MODE", "PROGRAM", "NOTE")
+	for _, i := range all {
+		protected, mode, program := "NO", "-", "-"
+		if i.Protected {
+			protected = "yes"
+		}
+		if i.Mode != "" {
+			mode = i.Mode
+		}
+		if i.ProgramID != 0 {
+			program = strconv.FormatUint(uint64(i.ProgramID), 10)
+		}
+		row(w, printable(i.Name), protected, mode, program, printable(i.Note))
+	}
+	return w.Flush()
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+func (p *program) unallowCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "unallow",
+		Usage:     "remove allows",
+		ArgsUsage: "PREFIX...",
+		Flags:     removeFlags(),
+		Action:    p.unallow,
+	}
+}
+
+func (p *program) unallow(c *cli.Context) error {
+	prefixes, origin, err := p.removal(c)
+	if err != nil {
+		return err
+	}
+	result, err := p.client.Unallow(c.Context, control.UnallowRequest{Prefixes: prefixes, Origin: origin, All: c.Bool("all")})
+	if err != nil {
+		return err
+	}
+	if err := p.removed(result, "no longer allowed:", "no allow", prefixes, origin); err != nil {
+		return err
+	}
+	if !p.json() && len(result.StillBlocked) > 0 {
+		p.printf("Blocks that match:\n")
+		p.blockers(result.StillBlocked)
+	}
+	return removedNone(result)
+}
