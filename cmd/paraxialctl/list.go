@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"io"
 
 	"github.com/urfave/cli/v2"
 
@@ -38,10 +39,16 @@ func (p *program) list(c *cli.Context) error {
 	if p.json() {
 		return p.entryArray(c, kind, origin)
 	}
+	return p.entryTable(c, kind, origin)
+}
+
+func (p *program) entryTable(c *cli.Context, kind, origin string) error {
 	w := newTable(p.out)
-	row(w, "PREFIX", "KIND", "ACTION", "ORIGIN", "EXPIRES", "DROPS", "AUTHOR", "REASON")
 	n := 0
-	err = p.client.Entries(c.Context, kind, origin, func(e control.Entry) error {
+	err := p.client.Entries(c.Context, kind, origin, func(e control.Entry) error {
+		if n == 0 {
+			listHead(w)
+		}
 		action := e.Action
 		if action == "" {
 			action = "pass"
@@ -52,10 +59,17 @@ func (p *program) list(c *cli.Context) error {
 		}
 		return nil
 	})
+	if err == nil && n == 0 {
+		listHead(w)
+	}
 	if flushErr := w.Flush(); err == nil {
 		err = flushErr
 	}
 	return err
+}
+
+func listHead(w io.Writer) {
+	row(w, "PREFIX", "KIND", "ACTION", "ORIGIN", "EXPIRES", "DROPS", "AUTHOR", "REASON")
 }
 
 // entryArray prints entries as one JSON array, each as it comes.

@@ -62,6 +62,9 @@ func arrange(cmd *cli.Command, flags, words []string) []string {
 	if cmd == nil {
 		return append(flags, words...)
 	}
+	if slices.Contains(flags, "--help") {
+		return []string{words[0], "--help"} // the library would look for help on the arguments
+	}
 	args := append([]string{words[0]}, flags...)
 	return append(append(args, "--"), words[1:]...)
 }

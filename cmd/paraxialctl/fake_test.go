@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+
+func at(d time.Duration) *time.Time {
+	t := noon.Add(d)
+	return &t
+}
+
+var (
+	byHand = control.Entry{Prefix: "192.0.2.1/32", Kind: "block", Action: "drop", Origin: "cli", Reason: "ssh \x1b[2Jbrute force",
+		Author: "uid:1000", Created: noon.Add(-time.Minute), Expires: at(59*time.Minute + 30*time.Second), Drops: 1234567}
+	byList   = control.Entry{Prefix: "192.0.2.0/24", Kind: "block", Action: "drop", Origin: "ipsum", Author: "uid:0", Created: noon.Add(-25 * time.Hour), Drops: 12, DropsEstimated: true}
+	inShadow = control.Entry{Prefix: "2001:db8::/32", Kind: "block", Action: "shadow", Origin: "cli", Author: "uid:0", Created: noon}
+	onTrial  = control.Entry{Prefix: "198.51.100.0/24", Kind: "block", Action: "drop", Origin: "cli", Author: "uid:0", Created: noon,
+		Pending: &control.Pending{ID: "k7", ConfirmBy: noon.Add(time.Minute), Expires: at(time.Hour)}, Forced: true}
+	letPass = control.Entry{Prefix: "203.0.113.7/32", Kind: "allow", Origin: "cli", Reason: "office", Author: "uid:0", Created: noon}
+)
+
+// fake is a daemon that remembers what it was asked.
+type fake struct {
+	control.Backend // what a test does not expect fails it by a panic
+	mu              sync.Mutex
+	asked           []any
+	removed         control.RemoveResult
+	imported        control.ImportResult
+	why             control.WhyResult
+	err             error
+	events          []control.Event
+}
+
+func (f *fake) ask(r any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, r)
+}
+
+func (f *fake) Status(context.Context) (control.Status, error) {
+	return control.Status{
+		Version: "1.0.0", PID: 42, Started: noon.Add(-3 * time.Hour), Blocks: 120430, Allows: 1, Warnings: []string{"clock is not synchronised"},
+		Interfaces: []control.InterfaceStatus{
+			{Name: "eth0", Mode: "native", Protected: true, ProgramID: 7},
+			{Name: "eth1", Note: "occupied by program 9 (cilium)"},
+		},
+	}, f.err
+}
+
+func (f *fake) Stats(context.Context) (control.Stats, error) {
+	return control.Stats{Interfaces: []control.InterfaceStats{{Name: "eth0", Packets: 1300, Bytes: 91000, Reasons: map[string]control.Counter{
+		"not_listed": {Packets: 300, Bytes: 21000}, "block": {Packets: 1000, Bytes: 70000},
+	}}}}, f.err
+}
+
+func (f *fake) Block(_ context.Context, _ control.Caller, r control.BlockRequest) (control.ChangeResult, error) {
+	f.ask(r)
+	switch {
+	case f.err != nil:
+		return control.ChangeResult{}, f.err
+	case r.Confirm != "":
+		return control.ChangeResult{Entries: []control.Entry{onTrial}, ConfirmID: "k7", ConfirmBy: at(time.Minute)}, nil
+	case r.Action == "shadow":
+		return control.ChangeResult{Entries: []control.Entry{inShadow}}, nil
+	}
+	return control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}}, nil
+}
+
+func (f *fake) Allow(_ context.Context, _ control.Caller, r control.AllowRequest) (control.ChangeResult, error) {
+	f.ask(r)
+	return control.ChangeResult{Entries: []control.Entry{letPass}}, f.err
+}
+
+func (f *fake) Unblock(_ context.Context, _ control.Caller, r control.UnblockRequest) (control.RemoveResult, error) {
+	f.ask(r)
+	return f.removed, f.err
+}
+
+func (f *fake) Unallow(_ context.Context, _ control.Caller, r control.UnallowRequest) (control.RemoveResult, error) {
+	f.ask(r)
+	return f.removed, f.err
+}
+
+func (f *fake) Confirm(_ context.Context, _ control.Caller, r control.ConfirmRequest) (control.ChangeResult, error) {
+	f.ask(r)
+	return control.ChangeResult{Entries: []control.Entry{byHand}}, f.err
+}
+
+func (f *fake) Entries(_ context.Context, kind, origin string, yield func(control.Entry) error) error {
+	for _, e := range []control.Entry{byHand, byList, inShadow, onTrial, letPass} {
+		if kind != "" && e.Kind != kind || origin != "" && e.Origin != origin {
+			continue
+		}
+		if err := yield(e); err != nil {
+			return err
+		}
+	}
+	return f.err
+}
+
+func (f *fake) Import(_ context.Context, _ control.Caller, r control.ImportRequest, list io.Reader, progress func(control.ImportProgress)) (control.ImportResult, error) {
+	f.ask(r)
+	err := policy.ReadList(list, func(l policy.ListLine) bool {
+		f.ask(l.Prefix.String())
+		return true
+	})
+	progress(control.ImportProgress{Read: 1})
+	if err == nil {
+		err = f.err
+	}
+	return f.imported, err
+}
+
+func (f *fake) Why(_ context.Context, address string) (control.WhyResult, error) {
+	f.why.Address = address
+	return f.why, f.err
+}
+
+func (f *fake) Watch(_ context.Context, yield func(control.Event) error) error {
+	for _, e := range f.events {
+		if err := yield(e); err != nil {
+			return err
+		}
+	}
+	return f.err
+}
+
+// outcome is what a run leaves behind.
+type outcome struct {
+	Code           int
+	Stdout, Stderr string
+}
+
+// serve starts a daemon and returns its socket.
+func serve(tb testing.TB, b control.Backend) string {
+	tb.Helper()
+	socket := filepath.Join(tb.TempDir(), "s")
+	l, err := control.Listen(socket, "")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- control.NewServer(b, control.Options{Log: slog.New(slog.DiscardHandler)}).Serve(ctx, l)
+	}()
+	tb.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			tb.Error(err)
+		}
+	})
+	return socket
+}
+
+// invoke runs the program in this process.
+func invoke(ctx context.Context, socket, stdin string, args ...string) outcome {
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, args, environment{
+		stdin: strings.NewReader(stdin), stdout: &stdout, stderr: &stderr,
+		now: func() time.Time { return noon },
+		getenv: func(name string) string {
+			if name == "PARAXIAL_SOCKET" {
+				return socket
+			}
+			return ""
+		},
+	})
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+func split(line string) []string { return strings.Fields(line) }
+
+func lines(s ...string) string { return strings.Join(s, "\n") + "\n" }
+
+var errFull = &control.Error{Code: control.CodeStoreFailed, Message: fmt.Sprintf("save: %s", "no space left on device")}

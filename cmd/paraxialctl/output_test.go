@@ -1,0 +1,398 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+// TestTables shows what people see.
+func TestTables(t *testing.T) {
+	tests := []struct {
+		args string
+		fake *fake
+		want outcome
+	}{
+		{"status", &fake{}, outcome{0, lines(
+			"paraxiald 1.0.0, pid 42, up 3h",
+			"120,430 blocks, 1 allows",
+			"",
+			"INTERFACE  PROTECTED  MODE    PROGRAM  NOTE",
+			"eth0       yes        native  7        -",
+			"eth1       NO         -       -        occupied by program 9 (cilium)",
+			"warning: clock is not synchronised",
+		), ""}},
+		{"stats", &fake{}, outcome{0, lines(
+			"INTERFACE  REASON      PACKETS  BYTES",
+			"eth0       (all)       1,300    91,000",
+			"eth0       block       1,000    70,000",
+			"eth0       not_listed  300      21,000",
+		), ""}},
+		{"list", &fake{}, outcome{0, lines(
+			"PREFIX           KIND   ACTION  ORIGIN  EXPIRES                 DROPS      AUTHOR    REASON",
+			`192.0.2.1/32     block  drop    cli     in 59m30s               1,234,567  uid:1000  ssh \x1b[2Jbrute force`,
+			"192.0.2.0/24     block  drop    ipsum   never                   ~12        uid:0     -",
+			"2001:db8::/32    block  shadow  cli     never                   0          uid:0     -",
+			"198.51.100.0/24  block  drop    cli     in 1m unless confirmed  0          uid:0     -",
+			"203.0.113.7/32   allow  pass    cli     never                   0          uid:0     office",
+		), ""}},
+		{"list allows --origin nobody", &fake{}, outcome{0, "PREFIX  KIND  ACTION  ORIGIN  EXPIRES  DROPS  AUTHOR  REASON\n", ""}},
+		{"export", &fake{}, outcome{0, lines(
+			"192.0.2.1/32\tcli", "192.0.2.0/24\tipsum", "# shadow: 2001:db8::/32\tcli", "# unconfirmed: 198.51.100.0/24\tcli",
+		), ""}},
+		{"export allows", &fake{}, outcome{0, "203.0.113.7/32\tcli\n", ""}},
+		{"export --origin ipsum", &fake{}, outcome{0, "192.0.2.0/24\tipsum\n", ""}},
+		{"block 192.0.2.1/24", &fake{}, outcome{0, "blocked 192.0.2.1/32, expires in 59m30s\n", "note: 192.0.2.1/24: host bits cleared\n"}},
+		{"block 2001:db8::/32 --shadow", &fake{}, outcome{0, "shadowing 2001:db8::/32, never expires\n", ""}},
+		{"block 198.51.100.0/24 --confirm 60s", &fake{}, outcome{0, lines(
+			"blocked 198.51.100.0/24, expires in 1m unless confirmed",
+			"",
+			"This reverts at 2026-11-23 12:01:00 UTC (in 1m). To keep it:",
+			"  paraxialctl confirm k7",
+		), ""}},
+		{"confirm k7", &fake{}, outcome{0, "confirmed 192.0.2.1/32, expires in 59m30s\n", ""}},
+		{"allow 203.0.113.7", &fake{}, outcome{0, "allowed 203.0.113.7/32, never expires\n", ""}},
+		{"unblock 192.0.2.1", &fake{removed: control.RemoveResult{Removed: []control.Entry{byHand}}}, outcome{0, "unblocked 192.0.2.1/32 (origin cli)\n", ""}},
+		{"unblock 192.0.2.1", &fake{removed: control.RemoveResult{StillBlocked: []control.Entry{byList}}}, outcome{1, lines(
+			"nothing removed: there is no block of origin cli for 192.0.2.1",
+			"Still blocked:",
+			"  by 192.0.2.0/24  origin ipsum  never expires  -",
+			"To lift it:",
+			"  paraxialctl unblock 192.0.2.0/24 --origin ipsum",
+			"  paraxialctl allow 192.0.2.1    # whatever blocks it",
+		), ""}},
+		{"unblock --all 192.0.2.1", &fake{}, outcome{1, "nothing removed: there is no block for 192.0.2.1\n", ""}},
+		{"unallow 203.0.113.7", &fake{removed: control.RemoveResult{Removed: []control.Entry{letPass}, StillBlocked: []control.Entry{byList}}}, outcome{0, lines(
+			"no longer allowed: 203.0.113.7/32 (origin cli)",
+			"Blocks that match:",
+			"  by 192.0.2.0/24  origin ipsum  never expires  -",
+		), ""}},
+		{"why 192.0.2.1", &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel", Matched: []control.Entry{byHand, byList}}}, outcome{0, lines(
+			"192.0.2.1 is DROPPED.",
+			"The packet filter itself was asked; it counts such packets as block.",
+			"",
+			"2 entries match it:",
+			"",
+			"  block 192.0.2.1/32",
+			"    origin   cli",
+			`    reason   ssh \x1b[2Jbrute force`,
+			"    author   uid:1000",
+			"    created  2026-11-23 11:59:00 UTC, 1m ago",
+			"    expires  in 59m30s, at 2026-11-23 12:59:30 UTC",
+			"    drops    1,234,567 packets",
+			"",
+			"  block 192.0.2.0/24",
+			"    origin   ipsum",
+			"    author   uid:0",
+			"    created  2026-11-22 11:00:00 UTC, 1d1h ago",
+			"    expires  never",
+			"    drops    ~12 packets",
+			"",
+			"What you can do:",
+			"  paraxialctl unblock 192.0.2.1/32 --origin cli",
+			"  paraxialctl unblock 192.0.2.0/24 --origin ipsum",
+			"  paraxialctl unblock PREFIX --all    # what anybody put on that prefix",
+			"  paraxialctl allow 192.0.2.1    # whatever blocks it",
+		), ""}},
+		{"why 203.0.113.7", &fake{why: control.WhyResult{Verdict: "pass", CheckedBy: "model", Disagreement: "the kernel drops it", Matched: []control.Entry{letPass, onTrial}}}, outcome{0, lines(
+			"203.0.113.7 PASSES: it is allowed, which wins over every block.",
+			"This is worked out from the entries; the packet filter itself could not be asked.",
+			"",
+			"WARNING: packet filter and entries disagree: the kernel drops it",
+			"This is a defect of Paraxial; please report it.",
+			"",
+			"2 entries match it:",
+			"",
+			"  allow 203.0.113.7/32",
+			"    origin   cli",
+			"    reason   office",
+			"    author   uid:0",
+			"    created  2026-11-23 12:00:00 UTC, 0s ago",
+			"    expires  never",
+			"",
+			"  block 198.51.100.0/24",
+			"    origin   cli",
+			"    author   uid:0, who overrode the guard",
+			"    created  2026-11-23 12:00:00 UTC, 0s ago",
+			"    expires  in 1m unless confirmed (paraxialctl confirm k7)",
+			"    drops    0 packets",
+			"",
+			"What you can do:",
+			"  paraxialctl unallow 203.0.113.7/32 --origin cli",
+		), ""}},
+		{"why 8.8.8.8", &fake{why: control.WhyResult{Verdict: "pass", Reason: "not_listed", CheckedBy: "kernel"}}, outcome{0, lines(
+			"8.8.8.8 PASSES.",
+			"The packet filter itself was asked; it counts such packets as not_listed.",
+			"",
+			"No entry matches it.",
+			"",
+			"What you can do:",
+			"  paraxialctl block 8.8.8.8",
+		), ""}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			got := invoke(t.Context(), serve(t, tt.fake), "", split(tt.args)...)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestJSON: with -o json standard output holds JSON and nothing else, equal to
+// what the daemon answered.
+func TestJSON(t *testing.T) {
+	f := &fake{
+		removed:  control.RemoveResult{Removed: []control.Entry{byHand}},
+		imported: control.ImportResult{Added: 2, Refused: []control.RefusedLine{{Prefix: "127.0.0.0/8", Line: 3, Message: "loopback"}}},
+		why:      control.WhyResult{Verdict: "drop"},
+	}
+	all := []control.Entry{byHand, byList, inShadow, onTrial, letPass}
+	status, _ := f.Status(t.Context())
+	stats, _ := f.Stats(t.Context())
+	socket := serve(t, f)
+	for args, want := range map[string]any{
+		"status -o json":                 status,
+		"stats -o json":                  stats,
+		"-o json list":                   all,
+		"list -o json --origin x":        []control.Entry{},
+		"export -o json":                 all[:4],
+		"block ::1 -o json":              control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}},
+		"allow ::1 -o json":              control.ChangeResult{Entries: []control.Entry{letPass}},
+		"unblock ::1 -o json":            f.removed,
+		"unallow ::1 -o json":            f.removed,
+		"confirm -o json":                control.ChangeResult{Entries: []control.Entry{byHand}},
+		"why 192.0.2.1 -o json":          control.WhyResult{Address: "192.0.2.1", Verdict: "drop"},
+		"import - --origin list -o json": f.imported,
+	} {
+		got := invoke(t.Context(), socket, "192.0.2.1\n", split(args)...)
+		wantJSON, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, []byte(got.Stdout)); err != nil {
+			t.Errorf("%s: %v in %q", args, err, got.Stdout)
+		}
+		if got.Code != exitDone || got.Stderr != "" || compact.String() != string(wantJSON) {
+			t.Errorf("%s: got %+v\nwant %s", args, got, wantJSON)
+		}
+	}
+}
+
+// TestSent shows what the arguments ask of the daemon.
+func TestSent(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "my list (1).txt")
+	if err := os.WriteFile(file, []byte("# a list\n192.0.2.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one := []string{"192.0.2.1"}
+	for _, tt := range []struct {
+		args []string
+		want any
+	}{
+		{split("block 192.0.2.1 --for 1h --shadow --force --confirm 60s"), control.BlockRequest{Prefixes: one, Action: "shadow", For: "1h", Origin: "cli", Confirm: "60s", Force: true}},
+		{[]string{"block", "--reason", "a, b", "192.0.2.1"}, control.BlockRequest{Prefixes: one, Action: "drop", Reason: "a, b", Origin: "cli"}},
+		{split("allow 192.0.2.1 --for 2w --reason x"), control.AllowRequest{Prefixes: one, For: "2w", Reason: "x", Origin: "cli"}},
+		{split("unblock 192.0.2.1"), control.UnblockRequest{Prefixes: one, Origin: "cli"}},
+		{split("unblock 192.0.2.1 --origin detector:syn"), control.UnblockRequest{Prefixes: one, Origin: "detector:syn"}},
+		{split("unblock --all 192.0.2.1"), control.UnblockRequest{Prefixes: one, All: true}},
+		{split("unallow 192.0.2.1"), control.UnallowRequest{Prefixes: one, Origin: "cli"}},
+		{split("confirm k7"), control.ConfirmRequest{ID: "k7"}},
+		{split("confirm"), control.ConfirmRequest{}},
+		{split("import - --for 7d --skip-invalid --force"), control.ImportRequest{Origin: "stdin", For: "7d", SkipInvalid: true, Force: true}},
+		{[]string{"import", file}, control.ImportRequest{Origin: "my-list-1"}},
+		{[]string{"import", file, "--origin", "mine"}, control.ImportRequest{Origin: "mine"}},
+	} {
+		f := &fake{removed: control.RemoveResult{Removed: []control.Entry{byHand}}}
+		got := invoke(t.Context(), serve(t, f), "", tt.args...)
+		if got.Code != exitDone {
+			t.Errorf("%q: %+v", tt.args, got)
+		}
+		if diff := cmp.Diff(tt.want, f.asked[0]); diff != "" {
+			t.Errorf("%q: -want +got:\n%s", tt.args, diff)
+		}
+	}
+}
+
+func TestImport(t *testing.T) {
+	refused := make([]control.RefusedLine, 12)
+	for i := range refused {
+		refused[i] = control.RefusedLine{Prefix: fmt.Sprintf("10.%d.0.0/16", i), Line: i + 1, Message: "covers this host"}
+	}
+	invalid := []control.InvalidLine{{Line: 3, Message: `"hello" is not an IPv4 or IPv6 address`}}
+	first10 := "Refused:\n"
+	for _, r := range refused[:10] {
+		first10 += fmt.Sprintf("  %s (line %d): covers this host\n", r.Prefix, r.Line)
+	}
+	for _, tt := range []struct {
+		name, args string
+		result     control.ImportResult
+		want       outcome
+	}{
+		{"clean", "import - --origin ipsum", control.ImportResult{Added: 14210, Unchanged: 1000000}, outcome{0, "ipsum: 14,210 added, 0 removed, 1,000,000 unchanged, 0 refused\n", ""}},
+		{"refused", "import -", control.ImportResult{Added: 1, Refused: refused}, outcome{0, "stdin: 1 added, 0 removed, 0 unchanged, 12 refused\n" + first10 + "  and 2 more\n", ""}},
+		{"invalid", "import -", control.ImportResult{Invalid: invalid}, outcome{1, "", lines(
+			`stdin:3: "hello" is not an IPv4 or IPv6 address`,
+			"paraxialctl: stdin: nothing was applied; correct the list or leave such lines out with --skip-invalid")}},
+		{"skipped", "import - --skip-invalid", control.ImportResult{Added: 2, Invalid: invalid}, outcome{0,
+			"stdin: 2 added, 0 removed, 0 unchanged, 0 refused, 1 invalid\n", `stdin:3: "hello" is not an IPv4 or IPv6 address` + "\n"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := invoke(t.Context(), serve(t, &fake{imported: tt.result}), "192.0.2.1\n", split(tt.args)...)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestExportImport: what export prints, import reads, and nothing in it blocks
+// more than it did.
+func TestExportImport(t *testing.T) {
+	f := &fake{}
+	socket := serve(t, f)
+	exported := invoke(t.Context(), socket, "", "export")
+	invoke(t.Context(), socket, exported.Stdout, "import", "-")
+	want := []any{control.ImportRequest{Origin: "stdin"}, "192.0.2.1/32", "192.0.2.0/24"}
+	if diff := cmp.Diff(want, f.asked); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+var events = []control.Event{
+	{Time: noon, Type: control.EventAdded, Entry: &byHand},
+	{Time: noon, Type: control.EventImported, Import: &control.ImportSummary{Origin: "ipsum", Added: 14210}},
+	{Time: noon, Type: control.EventDrop, Packet: &control.Packet{Interface: "eth0", Source: "2001:db8::1", Protocol: "tcp", SourcePort: 4242, DestinationPort: 22, Length: 74, Reason: "block"}},
+	{Time: noon, Type: control.EventShadow, Packet: &control.Packet{Interface: "eth0", Source: "192.0.2.1", Protocol: "gre", Length: 1500, Reason: "shadow"}},
+	{Time: noon, Type: control.EventInterface, Interface: &control.InterfaceStatus{Name: "eth0", Note: "device gone"}},
+	{Time: noon, Type: control.EventLost, Count: 1000},
+}
+
+func TestWatch(t *testing.T) {
+	want := outcome{1, lines(
+		`12:00:00.000  added      block 192.0.2.1/32 origin cli by uid:1000 expires in 59m30s "ssh \x1b[2Jbrute force"`,
+		"12:00:00.000  imported   ipsum: 14,210 added, 0 removed, 0 unchanged, 0 refused",
+		"12:00:00.000  drop       eth0: tcp from [2001:db8::1]:4242 to port 22, 74 bytes (block)",
+		"12:00:00.000  shadow     eth0: gre from 192.0.2.1, 1,500 bytes (shadow)",
+		"12:00:00.000  interface  eth0: NOT protected: device gone",
+		"12:00:00.000  lost       1,000 events were not shown: too many at once",
+	), "paraxialctl: paraxiald has stopped\n"}
+	if diff := cmp.Diff(want, invoke(t.Context(), serve(t, &fake{events: events}), "", "watch")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	got := invoke(t.Context(), serve(t, &fake{events: events}), "", "watch", "-o", "json")
+	var types []string
+	for line := range strings.Lines(got.Stdout) {
+		var e control.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+		types = append(types, e.Type)
+	}
+	if diff := cmp.Diff([]string{"added", "imported", "drop", "shadow", "interface", "lost"}, types); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// endless is a daemon where something always happens.
+type endless struct{ control.Backend }
+
+func (endless) Watch(ctx context.Context, yield func(control.Event) error) error {
+	for {
+		if err := yield(events[0]); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+func TestWatchInterrupted(t *testing.T) {
+	ctx, interrupt := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer interrupt()
+	if got := invoke(ctx, serve(t, endless{}), "", "watch"); got.Code != exitDone || got.Stderr != "" || got.Stdout == "" {
+		t.Errorf("code %d, stderr %q, %d bytes", got.Code, got.Stderr, len(got.Stdout))
+	}
+}
+
+type closedPipe struct{}
+
+func (closedPipe) Write([]byte) (int, error) {
+	return 0, fmt.Errorf("write /dev/stdout: %w", syscall.EPIPE)
+}
+
+// TestReaderGone: `paraxialctl watch | head` ends without a word.
+func TestReaderGone(t *testing.T) {
+	var stderr bytes.Buffer
+	socket := serve(t, endless{})
+	code := run(t.Context(), []string{"watch", "--socket", socket}, environment{
+		stdout: closedPipe{}, stderr: &stderr, getenv: os.Getenv, now: time.Now,
+	})
+	if code != exitFailed || stderr.Len() > 0 {
+		t.Errorf("code %d, stderr %q", code, stderr.String())
+	}
+}
+
+func TestProgress(t *testing.T) {
+	for want, p := range map[string]control.ImportProgress{
+		"reading: 1,000 lines": {Read: 1000},
+		"applying: [###############...............] 60,215 of 120,430": {Read: 120430, Applied: 60215, Total: 120430},
+		"applying: [##############################] 3 of 2":            {Applied: 3, Total: 2},
+	} {
+		if got := progressText(p); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if bar := newProgress(new(bytes.Buffer), time.Now); bar.w != nil {
+		t.Error("draws on what is no terminal")
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain 'text' é": "plain 'text' é", "a\nb\tc": `a\nb\tc`, "\x1b[2J": `\x1b[2J`, "a\u202eb": `a\u202eb`,
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+// TestCompletion: every script is accepted by its shell, where there is one,
+// and offers every command.
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		got := invoke(t.Context(), "", "", "completion", shell)
+		for _, c := range []string{"status", "unblock", "import", "completion"} {
+			if got.Code != exitDone || !strings.Contains(got.Stdout, c) {
+				t.Errorf("%s: code %d, no %s", shell, got.Code, c)
+			}
+		}
+		path, err := exec.LookPath(shell)
+		if errors.Is(err, exec.ErrNotFound) {
+			t.Logf("%s is not installed: its script is not parsed", shell)
+			continue
+		}
+		cmd := exec.Command(path, "-n")
+		cmd.Stdin = strings.NewReader(got.Stdout)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", shell, err, out)
+		}
+	}
+}

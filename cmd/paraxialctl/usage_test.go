@@ -1,0 +1,143 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestUsage: a mistake in the arguments exits with 2 and a hint on standard
+// error, prints nothing else, and sends nothing.
+func TestUsage(t *testing.T) {
+	tests := []struct{ args, says, hint string }{
+		{"", "no command given", "See `paraxialctl --help`."},
+		{"blokc 192.0.2.1", `unknown command "blokc"; did you mean "block"?`, "See `paraxialctl --help`."},
+		{"frobnicate", `unknown command "frobnicate"` + "\n", "See `paraxialctl --help`."},
+		{"help blokc", `unknown command "blokc"; did you mean "block"?`, "See"},
+		{"block", "block needs an address or prefix", "Usage: paraxialctl block PREFIX... [FLAGS]\nSee `paraxialctl block --help`."},
+		{"block help", `"help" is not an IPv4 or IPv6 address`, "Usage"},
+		{"block 192.0.2.1/33", "from 0 to 32", "Usage"},
+		{"block fe80::1%eth0", "has a zone", "Usage"},
+		{"block -1.2.3.4", "unknown flag -1.2.3.4", "Usage"},
+		{"block -- -1", `"-1" is not an IPv4 or IPv6 address`, "Usage"},
+		{"block 192.0.2.1 --for -1h", "--for: duration \"-1h\": must be positive", "Usage"},
+		{"block 192.0.2.1 --for 10000w", "use forever", "Usage"},
+		{"block 192.0.2.1 --for", "--for needs a value", "Usage"},
+		{"block 192.0.2.1 --for=", "--for: duration", "Usage"},
+		{"block 192.0.2.1 --fro 1h", "unknown flag --fro; did you mean --for?", "Usage"},
+		{"block 192.0.2.1 --limit 1/s", "unknown flag --limit", "Usage"},
+		{"block 192.0.2.1 --confirm forever", "nothing to confirm", "Usage"},
+		{"block 192.0.2.1 --shadow=maybe", `invalid boolean value "maybe"`, "Usage"},
+		{"block 192.0.2.1 --reason \x1b[2J", "control or invalid character", "Usage"},
+		{"unblock 192.0.2.1 --all --origin x", "exclude each other", "Usage"},
+		{"unblock 192.0.2.1 --origin a/b", "want a name of letters", "Usage"},
+		{"list drops", `"drops": want blocks or allows`, "Usage: paraxialctl list [blocks|allows] [FLAGS]"},
+		{"list blocks allows", "takes one argument", "Usage"},
+		{"status now", `status takes no argument, got "now"`, "Usage: paraxialctl status\n"},
+		{"status -o yaml", "-o yaml: want table or json", "See"},
+		{"status -o", "-o needs a value", "Usage"},
+		{"why", "takes one address", "Usage: paraxialctl why IP\n"},
+		{"why 192.0.2.0/24", "want one address, not a prefix", "Usage"},
+		{"why 192.0.2.1 192.0.2.2", "takes one address, got 2", "Usage"},
+		{"confirm a b", "takes one ID", "Usage"},
+		{"import", "takes one file", "Usage"},
+		{"import cli.txt", `"cli" holds what paraxialctl block put`, "Usage"},
+		{"import - --origin cli", `"cli" holds what paraxialctl block put`, "Usage"},
+		{"import - --origin feed:x", "reserved", "Usage"},
+		{"import /dev/fd/63", "name it with --origin", "Usage"},
+		{"import .txt", "name it with --origin", "Usage"},
+		{"completion tcsh", "one of bash, zsh and fish", "Usage"},
+		{"top", `unknown command "top"`, "See"},
+	}
+	f := &fake{}
+	socket := serve(t, f)
+	for _, tt := range tests {
+		t.Run(tt.args, func(t *testing.T) {
+			got := invoke(t.Context(), socket, "", split(tt.args)...)
+			if got.Code != exitUsage || got.Stdout != "" || !strings.Contains(got.Stderr, tt.says) || !strings.Contains(got.Stderr, tt.hint) {
+				t.Errorf("got %+v\nwant %q and %q", got, tt.says, tt.hint)
+			}
+			if len(f.asked) > 0 {
+				t.Errorf("sent %v", f.asked)
+			}
+		})
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "none")
+	for _, args := range []string{"status", "stats", "block 192.0.2.1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "why ::1", "watch", "confirm", "import -", "list -o json"} {
+		got := invoke(t.Context(), missing, "192.0.2.1\n", split(args)...)
+		if got.Code != exitUnreachable || got.Stdout != "" || !strings.Contains(got.Stderr, "systemctl start paraxiald") {
+			t.Errorf("%s: got %+v", args, got)
+		}
+	}
+}
+
+// TestRefused: what the daemon refuses exits with 1, the reason on standard error.
+func TestRefused(t *testing.T) {
+	socket := serve(t, &fake{err: errFull})
+	for _, args := range []string{"status", "stats", "block 192.0.2.1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "list -o json", "why ::1", "watch", "confirm", "import -"} {
+		got := invoke(t.Context(), socket, "192.0.2.1\n", split(args)...)
+		if got.Code != exitFailed || got.Stderr != "paraxialctl: save: no space left on device\n" {
+			t.Errorf("%s: got %+v", args, got)
+		}
+	}
+}
+
+// TestSocketFlag: the flag beats the environment.
+func TestSocketFlag(t *testing.T) {
+	socket := serve(t, &fake{})
+	if got := invoke(t.Context(), "/nonexistent", "", "status", "--socket", socket); got.Code != exitDone {
+		t.Errorf("got %+v", got)
+	}
+	if got := invoke(t.Context(), socket, "", "status"); got.Code != exitDone {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for args, says := range map[string]string{
+		"--help": "COMMANDS:", "help": "COMMANDS:", "help block": "--confirm DUR", "block --help": "--confirm DUR",
+		"block 192.0.2.1 --help": "--confirm DUR", "--version": "paraxialctl version ",
+	} {
+		got := invoke(t.Context(), "/nonexistent", "", split(args)...)
+		if got.Code != exitDone || got.Stderr != "" || !strings.Contains(got.Stdout, says) {
+			t.Errorf("%s: got %+v", args, got)
+		}
+	}
+}
+
+// TestBadFiles: what cannot be a list is an error before anything is sent.
+func TestBadFiles(t *testing.T) {
+	dir := t.TempDir()
+	packed := filepath.Join(dir, "list.txt.gz")
+	if err := os.WriteFile(packed, []byte("\x1f\x8b\x08rest"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	huge := filepath.Join(dir, "huge.txt")
+	if err := os.WriteFile(huge, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(huge, 1<<30); err != nil {
+		t.Fatal(err)
+	}
+	f := &fake{}
+	socket := serve(t, f)
+	for _, tt := range []struct{ name, stdin, says string }{
+		{filepath.Join(dir, "none.txt"), "", "no such file or directory"},
+		{dir, "", "is a directory"},
+		{packed, "", "use `gunzip -c " + packed + " | paraxialctl import - --origin list`"},
+		{"-", "\x1f\x8b\x08", "put `gunzip |` before paraxialctl"},
+		{huge, "", "1,073,741,824 bytes long, at most 268,435,456"},
+	} {
+		got := invoke(t.Context(), socket, tt.stdin, "import", tt.name, "--origin", "x")
+		if got.Code != exitFailed || !strings.Contains(got.Stderr, tt.says) {
+			t.Errorf("%s: got %+v, want %q", tt.name, got, tt.says)
+		}
+	}
+	if len(f.asked) > 0 {
+		t.Errorf("sent %v", f.asked)
+	}
+}
