@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"syscall"
 
 	"github.com/paraxial/paraxial/policy"
 	"go.etcd.io/bbolt"
@@ -36,16 +37,21 @@ func (s *Store) Close() error {
 	if errors.Is(s.broken, ErrClosed) {
 		return nil
 	}
-	// After a fault bbolt holds locks of its own for ever.
 	closeFile := s.db.Close
 	if s.broken != nil {
-		closeFile = s.file.Close
+		closeFile = s.abandon
 	}
 	s.broken = ErrClosed
 	if err := closeFile(); err != nil {
 		return fmt.Errorf("close %s: %w", s.path, err)
 	}
 	return nil
+}
+
+// abandon closes the file without bbolt, which after a fault may hold locks of
+// its own for ever. Its mapping stays, and would keep the lock of the file.
+func (s *Store) abandon() error {
+	return errors.Join(syscall.Flock(int(s.file.Fd()), syscall.LOCK_UN), s.file.Close())
 }
 
 // update runs fn in one durable transaction together with the clock's rows. If

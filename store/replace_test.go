@@ -1,0 +1,124 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/paraxial/paraxial/policy"
+	"go.etcd.io/bbolt"
+)
+
+// What a process that is killed leaves is the file as it is at that moment, so
+// a copy after every step of a replacement is what the next one finds.
+func TestReplacementKilledBetweenSteps(t *testing.T) {
+	dir, now := t.TempDir(), reading("A", 1, 1, true)
+	path := filepath.Join(dir, "state.db")
+	s, err := Open(path, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	entry := func(reason string) policy.Entry {
+		e := sampleEntry("list")
+		e.Reason = reason
+		return e
+	}
+	var r *Replacement
+	steps := []struct {
+		name string
+		do   func() error
+		want string
+		sets int // after the next Load: leftovers are gone
+	}{
+		{"put", func() error { return s.Apply([]policy.Op{policy.PutOp(entry("old"))}, now) }, "old", 1},
+		{"begin", func() (err error) { r, err = s.Begin("list"); return err }, "old", 1},
+		{"add", func() error { return r.Add([]policy.Entry{entry("new")}) }, "old", 1},
+		{"flip", func() error { _, err := r.flip(now); return err }, "new", 1},
+		{"drop", func() error { r.finish(); return s.dropSet(1) }, "new", 1},
+		{"begin another", func() (err error) { r, err = s.Begin("list"); return err }, "new", 1},
+		{"add to it", func() error { return r.Add([]policy.Entry{entry("never")}) }, "new", 1},
+		{"abort", func() error { return r.Abort() }, "new", 1},
+	}
+	for _, step := range steps {
+		if err := step.do(); err != nil {
+			t.Fatal(step.name, err)
+		}
+		crashed := filepath.Join(dir, "crashed.db")
+		data, err := os.ReadFile(path)
+		if err := errors.Join(err, os.WriteFile(crashed, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		reasons, sets := reopen(t, crashed, now)
+		if len(reasons) != 1 || reasons[0] != step.want || sets != step.sets {
+			t.Errorf("killed after %s: entries %q in %d sets, want %q in %d", step.name, reasons, sets, step.want, step.sets)
+		}
+	}
+}
+
+func reopen(t *testing.T, path string, now Reading) (reasons []string, sets int) {
+	t.Helper()
+	s, err := Open(path, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	stats, err := s.Load(func(e policy.Entry) error { reasons = append(reasons, e.Reason); return nil })
+	if err := errors.Join(err, stats.Sweep); err != nil {
+		t.Fatal(err)
+	}
+	leftovers, inForce, err := s.sets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reasons, len(leftovers) + len(inForce)
+}
+
+func TestNewerFormat(t *testing.T) {
+	path, now := filepath.Join(t.TempDir(), "state.db"), reading("A", 1, 1, true)
+	s, err := Open(path, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		// A newer format may hold what this one cannot read.
+		return errors.Join(
+			putSealed(tx.Bucket([]byte(bucketMeta)), []byte(keyFormat), number(formatVersion+1)),
+			tx.Bucket([]byte(bucketEpochs)).Put([]byte("?"), []byte("?")),
+		)
+	})
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := os.ReadFile(path)
+	_, err = Open(path, now)
+	if !errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrDamaged) {
+		t.Errorf("Open: %v", err)
+	}
+	for _, want := range []string{path, "written by a newer paraxiald (format 2, this one reads 1)"} {
+		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(want)) {
+			t.Errorf("the error does not say %q: %v", want, err)
+		}
+	}
+	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+		t.Error("the file was changed")
+	}
+}
+
+// Open must not write: on a full disk the daemon has to start.
+func TestOpenDoesNotWrite(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s, err := Open(path, reading("A", 1, 1, true))
+	if err := errors.Join(err, s.Apply([]policy.Op{policy.PutOp(sampleEntry("cli"))}, reading("A", 2, 2, true)), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := os.ReadFile(path)
+	if reasons, _ := reopen(t, path, reading("B", 1, 9, true)); len(reasons) != 1 {
+		t.Errorf("%d entries", len(reasons))
+	}
+	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
+		t.Error("Open in a new boot, or a Load that found nothing to delete, changed the file")
+	}
+}
