@@ -10,13 +10,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vishvananda/netlink"
-
 	"github.com/paraxial/paraxial/tests/lab"
 )
 
-// nic is what the host's network card is called in the sandbox.
-const nic = "eth0"
+const (
+	nic      = "eth0"       // what the host's network card is called in the sandbox
+	stateDir = "/run/state" // the sandbox's own; the socket and pins are where they always are
+)
 
 // tell goes through the demo from the first line to the last.
 func tell(ctx context.Context) (err error) {
@@ -46,7 +46,6 @@ func tell(ctx context.Context) (err error) {
 }
 
 func withParaxial(ctx context.Context, w *lab.Wire, s sample) error {
-	const stateDir = "/run/paraxial-state"
 	if err := os.Mkdir(stateDir, 0o700); err != nil {
 		return err
 	}
@@ -56,7 +55,7 @@ func withParaxial(ctx context.Context, w *lab.Wire, s sample) error {
 	}
 	d := lab.NewDaemon(lab.InDir(bin), stateDir, w.Host)
 	heading("Start the daemon, and give it the list")
-	fmt.Printf("$ paraxiald --interface %s &\n", nic)
+	fmt.Printf("$ paraxiald --interface %s --state-dir %s --metrics '' &\n", nic, stateDir)
 	p, err := d.Start(ctx)
 	if err != nil {
 		return err
@@ -79,10 +78,7 @@ func withParaxial(ctx context.Context, w *lab.Wire, s sample) error {
 			return err
 		}
 	}
-	if err := takeOff(ctx, d, p); err != nil {
-		return err
-	}
-	return conclude(filtered)
+	return errors.Join(takeOff(ctx, d, p), conclude(filtered))
 }
 
 func heading(s string) { fmt.Printf("\n== %s\n", s) }
@@ -95,11 +91,9 @@ func show(ctx context.Context, d lab.Daemon, args ...string) error {
 	if err != nil {
 		return err
 	}
-	for line := range strings.Lines(r.Stdout + r.Stderr) {
-		fmt.Printf("  %s\n", strings.TrimRight(line, "\n"))
-	}
+	printIndented(r.Stdout + r.Stderr)
 	if args[0] == "import" {
-		fmt.Printf("  (%v)\n", time.Since(start).Round(time.Millisecond))
+		fmt.Printf("  (took %v)\n", time.Since(start).Round(time.Millisecond))
 	}
 	if r.Code != 0 {
 		return fmt.Errorf("paraxialctl %s exited with %d", strings.Join(args, " "), r.Code)
@@ -107,33 +101,33 @@ func show(ctx context.Context, d lab.Daemon, args ...string) error {
 	return nil
 }
 
+// printIndented leaves out blank lines, to keep the story on one screen.
+func printIndented(text string) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimRight(line, "\n "); line != "" {
+			fmt.Println("  " + line)
+		}
+	}
+}
+
 // takeOff detaches the filter, which ends the daemon, and looks whether the
-// card and the BPF file system are clean.
+// kernel has let go of all of it.
 func takeOff(ctx context.Context, d lab.Daemon, p *lab.Process) error {
+	f, err := findFilter()
+	if err != nil {
+		return err
+	}
 	heading("Take it off")
-	fmt.Println("$ paraxiald detach")
-	out, err := exec.CommandContext(ctx, d.Daemon, append([]string{"detach"}, d.Args()...)...).CombinedOutput()
+	fmt.Printf("$ paraxiald detach --state-dir %s\n", stateDir)
+	out, err := exec.CommandContext(ctx, d.Daemon, "detach", "--state-dir", stateDir).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("paraxiald detach: %w\n%s", err, out)
 	}
-	for line := range strings.Lines(string(out)) {
-		fmt.Printf("  %s\n", strings.TrimRight(line, "\n"))
-	}
+	printIndented(string(out))
 	if err := p.Wait(ctx); err != nil {
 		return err
 	}
-	card, err := netlink.LinkByName(nic)
-	if err != nil {
-		return fmt.Errorf("look at %s: %w", nic, err)
-	}
-	if xdp := card.Attrs().Xdp; xdp != nil && xdp.Attached {
-		return fmt.Errorf("%s still has XDP program %d", nic, xdp.ProgId)
-	}
-	pins, err := filepath.Glob(filepath.Join(d.BPFFS, "*"))
-	if err == nil && len(pins) > 0 {
-		err = fmt.Errorf("detach left %v", pins)
-	}
-	return err
+	return f.checkGone(d.BPFFS)
 }
 
 func conclude(t tally) error {

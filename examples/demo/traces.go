@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -9,12 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 )
 
-// traces are the things on this machine that a demo could leave behind.
+// traces are the things outside the sandbox that a demo could leave behind.
 type traces map[string]bool
 
 // settle is how long the kernel may take to free what nobody holds any more.
@@ -23,21 +19,31 @@ const settle = 5 * time.Second
 // tracesSince returns what was not there before, once the kernel has had the
 // time to free it.
 func tracesSince(before traces) ([]string, error) {
-	for deadline := time.Now().Add(settle); ; time.Sleep(50 * time.Millisecond) {
-		found, err := findTraces()
-		if err != nil {
-			return nil, err
+	var found traces
+	err := eventually(func() (bool, error) {
+		var err error
+		if found, err = findTraces(); err != nil {
+			return false, err
 		}
 		maps.DeleteFunc(found, func(name string, _ bool) bool { return before[name] })
-		if len(found) == 0 || time.Now().After(deadline) {
-			return slices.Sorted(maps.Keys(found)), nil
+		return len(found) == 0, nil
+	})
+	return slices.Sorted(maps.Keys(found)), err
+}
+
+// eventually asks until done, an error, or the end of patience.
+func eventually(done func() (bool, error)) error {
+	for deadline := time.Now().Add(settle); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if ok, err := done(); ok || err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 func findTraces() (traces, error) {
 	found := traces{}
-	for _, find := range []func(traces) error{findProcesses, findInterfaces, findPrograms, findLinks, findPins} {
+	for _, find := range []func(traces) error{findProcesses, findInterfaces, findPins} {
 		if err := find(found); err != nil {
 			return nil, fmt.Errorf("look for traces: %w", err)
 		}
@@ -78,47 +84,6 @@ func findInterfaces(found traces) error {
 		found["interface "+i.Name] = true
 	}
 	return err
-}
-
-func findPrograms(found traces) error {
-	id := ebpf.ProgramID(0)
-	for {
-		var err error
-		if id, err = ebpf.ProgramGetNextID(id); errors.Is(err, os.ErrNotExist) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("list BPF programs: %w", err)
-		}
-		if name, ok := programName(id); ok && name == "paraxial" {
-			found[fmt.Sprintf("BPF program %d", id)] = true
-		}
-	}
-}
-
-// programName returns false for a program that is gone meanwhile.
-func programName(id ebpf.ProgramID) (string, bool) {
-	p, err := ebpf.NewProgramFromID(id)
-	if err != nil {
-		return "", false
-	}
-	defer p.Close()
-	info, err := p.Info()
-	if err != nil {
-		return "", false
-	}
-	return info.Name, true
-}
-
-func findLinks(found traces) error {
-	links := new(link.Iterator)
-	defer links.Close()
-	for links.Next() {
-		info, err := links.Link.Info()
-		if err == nil && info.Type == link.XDPType {
-			found[fmt.Sprintf("BPF link %d", info.ID)] = true
-		}
-	}
-	return links.Err()
 }
 
 func findPins(found traces) error {
