@@ -202,7 +202,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
-	return d.store.Checkpoint(d.engine.clock.reading())
+	return errors.Join(d.removePins(), d.store.Checkpoint(d.engine.clock.reading()))
 }
 
 // Detach implements control.Backend: it takes the filter off and ends the

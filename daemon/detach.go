@@ -19,3 +19,14 @@ func DetachOffline(cfg config.Config) ([]string, error) {
 	names, err := loader.DetachAll(cfg.BPFFS)
 	return names, errors.Join(err, release())
 }
+
+// removePins takes the maps away as well if the filter was detached on request.
+func (d *Daemon) removePins() error {
+	select {
+	case <-d.detached:
+		_, err := loader.DetachAll(d.settings().BPFFS)
+		return err
+	default:
+		return nil
+	}
+}
