@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strconv"
 	"testing"
@@ -136,13 +135,11 @@ func TestKilledWriter(t *testing.T) {
 }
 
 func sameEntries(want, got []policy.Entry) bool {
-	slices.SortFunc(want, byKey)
-	slices.SortFunc(got, byKey)
-	return reflect.DeepEqual(want, got)
+	return len(want) == len(got) && diffEntries(want, got) == ""
 }
 
-// killWriter runs a writer for a moment and returns the last step that it
-// acknowledged.
+// killWriter kills a writer in the middle of one of its first steps, or before
+// them, and returns the last step that it acknowledged.
 func killWriter(t *testing.T, writer, path string, acknowledged int) int {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], path, strconv.Itoa(acknowledged+1))
@@ -155,14 +152,22 @@ func killWriter(t *testing.T, writer, path string, acknowledged int) int {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	timer := time.AfterFunc(time.Duration(30+rand.IntN(100))*time.Millisecond, func() { cmd.Process.Kill() })
-	defer timer.Stop()
+	steps := rand.IntN(12)
+	kill := func() {
+		time.AfterFunc(time.Duration(rand.IntN(20_000))*time.Microsecond, func() { cmd.Process.Kill() })
+	}
+	if steps == 0 {
+		kill()
+	}
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		n, err := strconv.Atoi(lines.Text())
 		if err != nil {
 			break // cut short by the kill
 		}
 		acknowledged = n
+		if steps--; steps == 0 {
+			kill()
+		}
 	}
 	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != -1 {
 		t.Fatalf("the writer was not killed: %v", cmd.ProcessState)

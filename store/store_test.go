@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -112,6 +113,9 @@ func byKey(a, b policy.Entry) int {
 
 func diffEntries(want, got []policy.Entry) string {
 	want, got = slices.SortedFunc(slices.Values(want), byKey), slices.SortedFunc(slices.Values(got), byKey)
+	if reflect.DeepEqual(want, got) { // cmp.Diff takes seconds for thousands
+		return ""
+	}
 	return gocmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty())
 }
 

@@ -49,7 +49,7 @@ func TestAcceptsWhatBoltWrites(t *testing.T) {
 			t.Log("seed", seed)
 			rng := rand.New(rand.NewPCG(seed, uint64(pageSize)))
 			db := openBolt(t, pageSize)
-			for i := range 150 {
+			for i := range 100 {
 				if err := db.Update(func(tx *bbolt.Tx) error { return change(tx, rng) }); err != nil {
 					t.Fatal(err)
 				}
@@ -84,7 +84,7 @@ func change(tx *bbolt.Tx, rng *rand.Rand) error {
 		}
 	}
 	b.FillPercent = 0.1 + 0.9*rng.Float64()
-	from, n := rng.IntN(5000), rng.IntN(800)
+	from, n := rng.IntN(3000), rng.IntN(500)
 	remove := rng.IntN(2) == 0
 	for i := range n {
 		key := fmt.Appendf(nil, "%05d", from+i)
