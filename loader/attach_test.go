@@ -275,6 +275,17 @@ func TestAttestNotices(t *testing.T) {
 			detachLink(t, dir)
 			foreignXDP(t, "att0", unix.XDP_FLAGS_DRV_MODE)
 		}, "detached"},
+		{"other mode", func(t *testing.T, l *Loader, dir string) {
+			detachLink(t, dir)
+			pin := filepath.Join(dir, linksDir, "att0")
+			check(t, os.Remove(pin))
+			lk, err := link.AttachXDP(link.XDPOptions{
+				Program: l.attached["att0"].program, Interface: l.attached["att0"].ifindex, Flags: link.XDPGenericMode,
+			})
+			check(t, err)
+			defer lk.Close()
+			check(t, lk.Pin(pin))
+		}, "mode changed from native to generic"},
 		{"pin removed", func(t *testing.T, l *Loader, dir string) {
 			check(t, os.Remove(filepath.Join(dir, linksDir, "att0")))
 		}, "is gone"},

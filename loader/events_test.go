@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/google/go-cmp/cmp"
@@ -75,7 +76,8 @@ func TestEvents(t *testing.T) {
 // credit to see that no further event was waiting.
 func readEvents(t *testing.T, l *Loader, n int) []DropEvent {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	var got []DropEvent
 	err := l.Events(ctx, func(e DropEvent) {
 		if e.DestPort == 9999 {
@@ -129,11 +131,28 @@ func TestCounters(t *testing.T) {
 	}
 	l.ClearHits(1)
 	l.ClearHits(101)
-	check(t, l.ClearSlot(0))
-	delete(want, 0)
+	check(t, l.ClearSlot(maxSlots-1))
+	delete(want, maxSlots-1)
 	got, err = l.Counters()
 	check(t, err)
 	if diff := cmp.Diff(want, got); diff != "" || l.Hits(1) != 0 || l.Hits(100) != 1 {
 		t.Errorf("after clearing: hits %d, %d; counters (-want +got):\n%s", l.Hits(1), l.Hits(100), diff)
+	}
+}
+
+func TestCountersSumCPUs(t *testing.T) {
+	l := open(t, bpffs(t), 100)
+	perCPU := make([]plainCounter, ebpf.MustPossibleCPU())
+	var want Counter
+	for i := range perCPU {
+		perCPU[i] = plainCounter{Packets: uint64(i + 1), Bytes: uint64(100 * (i + 1))}
+		want.Packets += perCPU[i].Packets
+		want.Bytes += perCPU[i].Bytes
+	}
+	check(t, l.maps[plainMapCounters].Put(uint32(3<<reasonBits|plainReasonREASON_ALLOWED), perCPU))
+	got, err := l.Counters()
+	check(t, err)
+	if diff := cmp.Diff(map[uint32]map[Reason]Counter{3: {Allowed: want}}, got); diff != "" {
+		t.Errorf("counters (-want +got):\n%s", diff)
 	}
 }
