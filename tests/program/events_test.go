@@ -65,70 +65,75 @@ func decodeEvent(tb testing.TB, b []byte) event {
 	return e
 }
 
+// The ports of the frames below, and where those come from.
+const sport, dport = 0x1234, 0x5678
+
+var blocked4, blocked6 = start(sourcesV4[blocked]), start(sourcesV6[blocked])
+
+// told is what an event says beyond source and length.
+type told struct {
+	proto           uint8
+	ports, fragment bool
+}
+
+var eventCases = []struct {
+	name  string
+	frame []byte
+	want  told
+}{
+	{"TCP", blocked4.TCP(sport, dport, frame.SYN, nil), told{frame.TCP, true, false}},
+	{"UDP", blocked4.UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"SCTP", blocked4.WithPorts(frame.SCTP, sport, dport, 12), told{frame.SCTP, true, false}},
+	{"UDP-Lite", blocked4.WithPorts(frame.UDPLite, sport, dport, 8), told{frame.UDPLite, true, false}},
+	{"DCCP", blocked4.WithPorts(33, sport, dport, 16), told{33, true, false}},
+	{"ICMP has none", blocked4.Echo(nil), told{frame.ICMP, false, false}},
+	{"GRE has none", blocked4.WithPorts(frame.GRE, sport, dport, 8), told{frame.GRE, false, false}},
+	{"ESP has none", blocked4.WithPorts(frame.ESP, sport, dport, 8), told{frame.ESP, false, false}},
+	{"behind tags", blocked4.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"behind options", blocked4.Options(make([]byte, 4)...).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"behind all options", blocked4.Options(make([]byte, 40)...).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"first fragment", blocked4.Fragment(0, true).UDP(sport, dport, nil), told{frame.UDP, true, true}},
+	{"later fragment", blocked4.Fragment(8, true).UDP(sport, dport, nil), told{frame.UDP, false, true}},
+	{"last fragment", blocked4.Fragment(8, false).UDP(sport, dport, nil), told{frame.UDP, false, true}},
+	{"fragment at the last offset", blocked4.Fragment(0xfff8, false).UDP(sport, dport, nil), told{frame.UDP, false, true}},
+	{"ports cut short", blocked4.Raw(frame.UDP, []byte{0x12, 0x34, 0x56}), told{frame.UDP, false, false}},
+	{"IPv6 TCP", blocked6.TCP(sport, dport, frame.SYN, nil), told{frame.TCP, true, false}},
+	{"IPv6 UDP", blocked6.UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"ICMPv6", blocked6.Echo(nil), told{frame.ICMPv6, false, false}},
+	{"hop-by-hop", blocked6.Extension(frame.HopByHop, 8).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"longest hop-by-hop", blocked6.Extension(frame.HopByHop, 2048).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"routing", blocked6.Extension(frame.Routing, 24).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"AH", blocked6.Extension(frame.AH, 24).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"longest AH", blocked6.Extension(frame.AH, 1028).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"no next header", blocked6.Raw(frame.NoNextHeader, nil), told{frame.NoNextHeader, false, false}},
+	{"ESP", blocked6.WithPorts(frame.ESP, sport, dport, 16), told{frame.ESP, false, false}},
+	{"IPv6 first fragment", blocked6.Fragment(0, true).UDP(sport, dport, nil), told{frame.UDP, true, true}},
+	{"IPv6 atomic fragment", blocked6.Fragment(0, false).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"IPv6 later fragment", blocked6.Fragment(8, true).UDP(sport, dport, nil), told{frame.UDP, false, true}},
+	{"IPv6 fragment at the last offset", blocked6.Fragment(0xfff8, false).UDP(sport, dport, nil), told{frame.UDP, false, true}},
+	{"later fragment that starts like a header", blocked6.Fragment(8, false).Raw(frame.DestinationOptions, make([]byte, 16)),
+		told{frame.DestinationOptions, false, true}},
+	{"chain", fullChain(blocked6).TCP(sport, dport, frame.SYN, nil), told{frame.TCP, true, true}},
+	{"eight extension headers", extend(blocked6, frame.DestinationOptions, 8, 8).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"nine are one too many", extend(blocked6, frame.DestinationOptions, 8, 9).UDP(sport, dport, nil), told{frame.DestinationOptions, false, false}},
+}
+
 func TestEventsTellWhatWasDropped(t *testing.T) {
-	const sport, dport = 0x1234, 0x5678
-	type want struct {
-		proto           uint8
-		ports, fragment bool
-	}
-	v4, v6 := start(sourcesV4[blocked]), start(sourcesV6[blocked])
-	for _, c := range []struct {
-		name  string
-		frame []byte
-		want  want
-	}{
-		{"TCP", v4.TCP(sport, dport, frame.SYN, nil), want{frame.TCP, true, false}},
-		{"UDP", v4.UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"SCTP", v4.WithPorts(frame.SCTP, sport, dport, 12), want{frame.SCTP, true, false}},
-		{"UDP-Lite", v4.WithPorts(frame.UDPLite, sport, dport, 8), want{frame.UDPLite, true, false}},
-		{"DCCP", v4.WithPorts(33, sport, dport, 16), want{33, true, false}},
-		{"ICMP has none", v4.Echo(nil), want{frame.ICMP, false, false}},
-		{"GRE has none", v4.WithPorts(frame.GRE, sport, dport, 8), want{frame.GRE, false, false}},
-		{"ESP has none", v4.WithPorts(frame.ESP, sport, dport, 8), want{frame.ESP, false, false}},
-		{"behind tags", v4.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"behind options", v4.Options(make([]byte, 4)...).UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"behind all options", v4.Options(make([]byte, 40)...).UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"first fragment", v4.Fragment(0, true).UDP(sport, dport, nil), want{frame.UDP, true, true}},
-		{"later fragment", v4.Fragment(8, true).UDP(sport, dport, nil), want{frame.UDP, false, true}},
-		{"last fragment", v4.Fragment(8, false).UDP(sport, dport, nil), want{frame.UDP, false, true}},
-		{"fragment at the last offset", v4.Fragment(0xfff8, false).UDP(sport, dport, nil), want{frame.UDP, false, true}},
-		{"ports cut short", v4.Raw(frame.UDP, []byte{0x12, 0x34, 0x56}), want{frame.UDP, false, false}},
-		{"IPv6 TCP", v6.TCP(sport, dport, frame.SYN, nil), want{frame.TCP, true, false}},
-		{"IPv6 UDP", v6.UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"ICMPv6", v6.Echo(nil), want{frame.ICMPv6, false, false}},
-		{"hop-by-hop", v6.Extension(frame.HopByHop, 8).UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"longest hop-by-hop", v6.Extension(frame.HopByHop, 2048).UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"routing", v6.Extension(frame.Routing, 24).UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"AH", v6.Extension(frame.AH, 24).UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"longest AH", v6.Extension(frame.AH, 1028).UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"no next header", v6.Raw(frame.NoNextHeader, nil), want{frame.NoNextHeader, false, false}},
-		{"ESP", v6.WithPorts(frame.ESP, sport, dport, 16), want{frame.ESP, false, false}},
-		{"IPv6 first fragment", v6.Fragment(0, true).UDP(sport, dport, nil), want{frame.UDP, true, true}},
-		{"IPv6 atomic fragment", v6.Fragment(0, false).UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"IPv6 later fragment", v6.Fragment(8, true).UDP(sport, dport, nil), want{frame.UDP, false, true}},
-		{"IPv6 fragment at the last offset", v6.Fragment(0xfff8, false).UDP(sport, dport, nil), want{frame.UDP, false, true}},
-		{"later fragment that starts like a header", v6.Fragment(8, false).Raw(frame.DestinationOptions, make([]byte, 16)),
-			want{frame.DestinationOptions, false, true}},
-		{"chain", fullChain(v6).TCP(sport, dport, frame.SYN, nil), want{frame.TCP, true, true}},
-		{"eight extension headers", extend(v6, frame.DestinationOptions, 8, 8).UDP(sport, dport, nil), want{frame.UDP, true, false}},
-		{"nine are one too many", extend(v6, frame.DestinationOptions, 8, 9).UDP(sport, dport, nil), want{frame.DestinationOptions, false, false}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			eachBuild(t, func(t *testing.T, f *filter) {
-				f.listSources()
-				source, _ := frame.Source(c.frame)
-				e := event{Source: source, Proto: c.want.proto, Ports: c.want.ports, Fragment: c.want.fragment,
-					Reason: blocked, Length: uint32(len(c.frame))}
-				if e.Ports {
-					e.Sport, e.Dport = sport, dport
-				}
-				f.setCredit(1)
-				if diff := cmp.Diff([]event{e}, f.observe(c.frame).Events, equateAddr); diff != "" {
-					t.Errorf("events (-want +got):\n%s", diff)
-				}
-			})
-		})
-	}
+	eachBuild(t, func(t *testing.T, f *filter) {
+		f.listSources()
+		for _, c := range eventCases {
+			source, _ := frame.Source(c.frame)
+			e := event{Source: source, Proto: c.want.proto, Ports: c.want.ports, Fragment: c.want.fragment,
+				Reason: blocked, Length: uint32(len(c.frame))}
+			if e.Ports {
+				e.Sport, e.Dport = sport, dport
+			}
+			f.setCredit(1)
+			want := wantOne(blocked, len(c.frame))
+			want.Events = []event{e}
+			check(t, c.name, want, f.observe(c.frame), c.frame)
+		}
+	})
 }
 
 func TestEventsAreOfDropsAndShadows(t *testing.T) {
