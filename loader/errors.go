@@ -63,10 +63,11 @@ func (e *ForeignError) Error() string {
 		e.Interface, program, e.Interface, off)
 }
 
-// explain adds what to do to errors that come from the host, not from us.
+// explain adds what to do to errors that come from the host, not from us. The
+// verifier says EACCES to our program only if CAP_PERFMON is missing.
 func explain(err error) error {
 	switch {
-	case errors.Is(err, unix.EPERM):
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)", err)
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w (needs Linux 5.10 or newer)", err)

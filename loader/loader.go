@@ -78,7 +78,7 @@ func Open(o Options) (*Loader, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if err := rlimit.RemoveMemlock(); err != nil {
-		return nil, fmt.Errorf("open filter: lift the limit on locked memory: %w (set LimitMEMLOCK=infinity for the service)", err)
+		return nil, fmt.Errorf("open filter: %w; before Linux 5.11 also LimitMEMLOCK=infinity", explain(err))
 	}
 	pins, err := openPinDir(o.BPFFS)
 	if err != nil {
