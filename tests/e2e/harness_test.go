@@ -1,0 +1,220 @@
+// Package e2e runs the real paraxiald and paraxialctl on a veth pair between
+// namespaces, with real packets.
+package e2e
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"math"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/tests/lab"
+	"github.com/paraxial/paraxial/tests/testenv"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+// host is a machine with one wired interface and, perhaps, a daemon on it.
+type host struct {
+	*testing.T
+	wire   *lab.Wire
+	daemon lab.Daemon
+	run    *lab.Process // nil while no daemon runs
+}
+
+const interfaceName = "up0"
+
+func newHost(t *testing.T, flags ...string) *host {
+	t.Helper()
+	testenv.Root(t)
+	binaries, err := lab.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wire, err := lab.NewWire(interfaceName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &host{T: t, wire: wire, daemon: lab.NewDaemon(binaries, t.TempDir(), interfaceName)}
+	h.daemon.Flags = append(h.daemon.Flags, flags...)
+	t.Cleanup(h.tearDown)
+	return h
+}
+
+// tearDown leaves nothing behind for the next test.
+func (h *host) tearDown() {
+	if h.Failed() && h.run != nil {
+		h.Logf("log of the daemon:\n%s", h.run.Log())
+	}
+	if h.run != nil {
+		if err := h.run.Kill(); err != nil {
+			h.Error(err)
+		}
+	}
+	h.detach()
+	if err := h.wire.Close(); err != nil {
+		h.Error(err)
+	}
+}
+
+func (h *host) detach() {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if out, err := h.paraxiald(ctx, "detach"); err != nil {
+		h.Errorf("detach: %v\n%s", err, out)
+	}
+}
+
+// paraxiald runs a subcommand of the daemon with the daemon's paths.
+func (h *host) paraxiald(ctx context.Context, args ...string) (string, error) {
+	args = append(args, "--socket", h.daemon.Socket, "--state-dir", h.daemon.StateDir, "--bpffs", h.daemon.BPFFS)
+	out, err := exec.CommandContext(ctx, h.daemon.Binaries.Daemon, args...).CombinedOutput()
+	return string(out), err
+}
+
+func (h *host) start() {
+	h.Helper()
+	run, err := h.daemon.Start(h.Context())
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.run = run
+}
+
+func (h *host) kill() {
+	h.Helper()
+	if err := h.run.Kill(); err != nil {
+		h.Fatal(err)
+	}
+	h.run = nil
+}
+
+// ctl runs paraxialctl, which must exit with code.
+func (h *host) ctl(code int, args ...string) lab.Result {
+	h.Helper()
+	r, err := h.daemon.Run(h.Context(), args...)
+	if err != nil {
+		h.Fatalf("paraxialctl %s: %v", strings.Join(args, " "), err)
+	}
+	if r.Code != code {
+		h.Fatalf("paraxialctl %s: exit code %d, want %d\nstdout: %s\nstderr: %s", strings.Join(args, " "), r.Code, code, r.Stdout, r.Stderr)
+	}
+	return r
+}
+
+func ctlJSON[T any](h *host, args ...string) T {
+	h.Helper()
+	var v T
+	r := h.ctl(0, append(args, "-o", "json")...)
+	if err := json.Unmarshal([]byte(r.Stdout), &v); err != nil {
+		h.Fatalf("paraxialctl %s: %v\n%s", strings.Join(args, " "), err, r.Stdout)
+	}
+	return v
+}
+
+func (h *host) client() *control.Client { return control.NewClient(h.daemon.Socket) }
+
+func (h *host) serve() *lab.Server {
+	h.Helper()
+	s, err := lab.Serve(serverPort)
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(func() { s.Close() })
+	return s
+}
+
+const (
+	serverPort = 7777
+	clientPort = 40000
+)
+
+// datagram is a frame that the server counts.
+func (h *host) datagram(src netip.Addr) []byte {
+	return h.wire.From(src).UDP(clientPort, serverPort, []byte("hello"))
+}
+
+// arrivals sends a datagram from every source and returns how many of each
+// arrived.
+func (h *host) arrivals(s *lab.Server, sources []netip.Addr) map[netip.Addr]int {
+	h.Helper()
+	const burst = 200
+	before := s.Sources()
+	for i := 0; i < len(sources); i += burst {
+		var frames [][]byte
+		for _, src := range sources[i:min(i+burst, len(sources))] {
+			frames = append(frames, h.datagram(src))
+		}
+		if err := h.wire.Send(frames...); err != nil {
+			h.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	s.Settle(math.MaxInt, 200*time.Millisecond)
+	arrived := s.Sources()
+	for src, n := range before {
+		if arrived[src] -= n; arrived[src] == 0 {
+			delete(arrived, src)
+		}
+	}
+	return arrived
+}
+
+// dropped tells whether a datagram from src is dropped.
+func (h *host) dropped(s *lab.Server, src string) bool {
+	h.Helper()
+	a := netip.MustParseAddr(src)
+	return h.arrivals(s, []netip.Addr{a})[a] == 0
+}
+
+// list unpacks a list of testdata and returns its path and prefixes.
+func list(t *testing.T, name string) (path string, prefixes []netip.Prefix) {
+	t.Helper()
+	f, err := os.Open(filepath.Join("testdata", name+".gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(bufio.NewReader(f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path = filepath.Join(t.TempDir(), name)
+	out, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	err = policy.ReadList(z, func(l policy.ListLine) bool {
+		if l.Err != nil {
+			t.Fatalf("%s:%d: %v", name, l.Number, l.Err)
+		}
+		prefixes = append(prefixes, l.Prefix)
+		_, err = out.WriteString(l.Prefix.String() + "\n")
+		return err == nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path, prefixes
+}
+
+func writeFile(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "list.txt")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
