@@ -99,6 +99,11 @@ func TestTime(t *testing.T) {
 			{do: "open", now: reading("B", 2, 90, true), left: left("a", 600)},
 			{do: "resync", now: reading("B", 12, 500, true), left: left("a", 590)},
 		},
+		"reboot, daemon started late in a long boot": {
+			first,
+			{do: "open", now: reading("B", 5000, 0, false), left: left("a", 600)},
+			{do: "resync", now: reading("B", 5000, 1100, true), left: left("a", 500)},
+		},
 		"two reboots in a row, then synchronised": {
 			first,
 			{do: "open", now: reading("B", 1, 0, false), put: "b", left: map[string]int{"a": 600, "b": 600}},
