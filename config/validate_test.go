@@ -110,6 +110,7 @@ func TestDiff(t *testing.T) {
 		{"an interface joins", func(c *Config) { c.Interfaces = append(c.Interfaces, Interface{Name: "eth1", Mode: ModeGeneric}) }, []string{"interfaces"}, nil},
 		{"an interface leaves", func(c *Config) { c.Interfaces = nil }, []string{"interfaces"}, nil},
 		{"an interface switches", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeGeneric}} }, nil, []string{"interfaces.mode"}},
+		{"the general mode switches", func(c *Config) { c.XDPMode = ModeGeneric }, nil, []string{"xdp_mode"}},
 		{"an interface says what held anyway", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeAuto}} }, nil, nil},
 	}
 	for _, tt := range tests {

@@ -180,7 +180,9 @@ func (f failer) Println(v ...any) { f.t.Error(v...) }
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	resp, err := http.Get(url)
+	// A scrape that is let in where it should not be would wait for ever.
+	client := http.Client{Timeout: 5 * time.Second}
+	resp, err := client.Get(url)
 	if err != nil {
 		t.Error(err)
 		return 0, ""
@@ -232,7 +234,7 @@ func (s stuck) Snapshot() Snapshot {
 }
 
 func TestScrapesAreBounded(t *testing.T) {
-	src := stuck{make(chan struct{}), make(chan struct{})}
+	src := stuck{make(chan struct{}, maxScrapes+1), make(chan struct{})}
 	s := newServer(t, New(src, testBuild))
 	var wg sync.WaitGroup
 	for range maxScrapes {
