@@ -218,3 +218,5 @@ func writeFile(t *testing.T, content string) string {
 	}
 	return path
 }
+
+func ipv4(a, b, c, d byte) netip.Addr { return netip.AddrFrom4([4]byte{a, b, c, d}) }

@@ -1,0 +1,253 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+const kills = 50
+
+// The daemon is killed in the middle of imports and blocks, over and over, while
+// a blocked source sends all along. Not one of its packets may get through, and
+// whatever was acknowledged must be there afterwards.
+func TestKilledAgainAndAgain(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	h := newHost(t)
+	s := h.serve()
+	h.start()
+	const blocked, free = "203.0.113.99", "198.51.100.99"
+	h.ctl(0, "block", blocked)
+
+	stop := h.sendAllAlong(blocked, free)
+	acknowledged := &ledger{rand: rand.New(rand.NewPCG(seed, 0)), blocks: map[string]bool{blocked + "/32": true}}
+	for range kills {
+		acknowledged.changeUntilKilled(h)
+		h.start()
+		acknowledged.check(h)
+	}
+	sent := stop()
+	s.Settle(1<<62, 200*time.Millisecond)
+
+	arrived := s.Sources()
+	if n := arrived[netip.MustParseAddr(blocked)]; n > 0 {
+		t.Errorf("%d of %d packets of the blocked source got through", n, sent)
+	}
+	if n := arrived[netip.MustParseAddr(free)]; n == 0 {
+		t.Error("no packet of the free source arrived, so this test has shown nothing")
+	} else {
+		t.Logf("%d packets of the blocked source dropped; %d of %d of the free one arrived; %d changes and %d imports acknowledged",
+			sent, n, sent, acknowledged.changes, acknowledged.imports)
+	}
+	if acknowledged.changes < kills || acknowledged.imports == 0 {
+		t.Error("too few changes were acknowledged to show anything")
+	}
+}
+
+// sendAllAlong sends from the sources until the returned function is called,
+// which returns how many packets of each were sent.
+func (h *host) sendAllAlong(sources ...string) (stop func() int) {
+	var frames [][]byte
+	for _, src := range sources {
+		frames = append(frames, h.datagram(netip.MustParseAddr(src)))
+	}
+	done := make(chan struct{})
+	var running sync.WaitGroup
+	sent := 0
+	running.Go(func() {
+		pace := time.NewTicker(500 * time.Microsecond)
+		defer pace.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-pace.C:
+				if err := h.wire.Send(frames...); err != nil {
+					h.Error(err)
+					return
+				}
+				sent++
+			}
+		}
+	})
+	return func() int {
+		close(done)
+		running.Wait()
+		return sent
+	}
+}
+
+// ledger is what the daemon has acknowledged, from the outside.
+type ledger struct {
+	rand             *rand.Rand
+	blocks           map[string]bool // by hand: false once unblocked
+	doubtful         string          // the prefix of a change that was not answered
+	list, nextList   []string        // the list in force, and one that was not answered
+	changes, imports int
+}
+
+const listOrigin = "feed"
+
+// changeUntilKilled makes changes one after the other, and an import beside
+// them, until the daemon is gone.
+func (l *ledger) changeUntilKilled(h *host) {
+	h.Helper()
+	var running sync.WaitGroup
+	ctx, cancel := context.WithCancel(h.Context())
+	running.Go(func() { l.changeOneByOne(ctx, h) })
+	imported := make(chan bool, 1)
+	l.nextList = l.newList()
+	running.Go(func() {
+		_, err := h.client().Import(ctx, control.ImportRequest{Origin: listOrigin}, strings.NewReader(strings.Join(l.nextList, "\n")), func(control.ImportProgress) {})
+		imported <- err == nil
+	})
+	time.Sleep(time.Duration(1+l.rand.IntN(250)) * time.Millisecond)
+	h.kill()
+	cancel()
+	running.Wait()
+	if <-imported {
+		l.imports++
+		l.list, l.nextList = l.nextList, nil
+	}
+}
+
+func (l *ledger) changeOneByOne(ctx context.Context, h *host) {
+	source := rand.New(rand.NewPCG(l.rand.Uint64(), 1))
+	for ctx.Err() == nil {
+		p := fmt.Sprintf("198.18.0.%d/32", source.IntN(256))
+		put := source.IntN(3) > 0
+		l.doubtful = p
+		var err error
+		if put {
+			_, err = h.client().Block(ctx, control.BlockRequest{Prefixes: []string{p}, Origin: "cli"})
+		} else {
+			_, err = h.client().Unblock(ctx, control.UnblockRequest{Prefixes: []string{p}, Origin: "cli"})
+		}
+		if err != nil {
+			return
+		}
+		l.doubtful = ""
+		l.blocks[p] = put
+		l.changes++
+	}
+}
+
+// newList returns a list that is large enough to be staged every other time.
+func (l *ledger) newList() []string {
+	size := 1000 + l.rand.IntN(60_000)
+	start := l.rand.IntN(1 << 16)
+	list := make([]string, 0, size)
+	for i := range size {
+		n := start + i
+		list = append(list, fmt.Sprintf("100.%d.%d.%d/32", 64+n>>16&63, n>>8&255, n&255))
+	}
+	slices.Sort(list)
+	return list
+}
+
+// check compares what the daemon has after a restart with what was acknowledged.
+// Of a request that was not answered either outcome is right, but all of it.
+func (l *ledger) check(h *host) {
+	h.Helper()
+	byHand, imported := make(map[string]bool), []string{}
+	err := h.client().Entries(h.Context(), "block", "", func(e control.Entry) error {
+		if e.Origin == listOrigin {
+			imported = append(imported, e.Prefix)
+		} else {
+			byHand[e.Prefix] = true
+		}
+		return nil
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	for p, want := range l.blocks {
+		if byHand[p] != want && p != l.doubtful {
+			h.Errorf("%s: blocked %t, but acknowledged was %t", p, byHand[p], want)
+		}
+	}
+	for p := range byHand {
+		if p == l.doubtful {
+			l.blocks[p] = true
+		} else if _, known := l.blocks[p]; !known {
+			h.Errorf("%s is blocked, but nobody asked for it", p)
+		}
+	}
+	if l.doubtful != "" && !byHand[l.doubtful] {
+		l.blocks[l.doubtful] = false
+	}
+	slices.Sort(imported)
+	switch {
+	case slices.Equal(imported, l.list):
+	case l.nextList != nil && slices.Equal(imported, l.nextList):
+		l.list = l.nextList
+	default:
+		h.Errorf("the list has %d entries, neither the %d of the one in force nor the %d of the one that was not answered", len(imported), len(l.list), len(l.nextList))
+	}
+	l.checkKernel(h, imported)
+}
+
+// checkKernel asks the program in force about some entries.
+func (l *ledger) checkKernel(h *host, imported []string) {
+	h.Helper()
+	for range 10 {
+		if len(imported) == 0 {
+			return
+		}
+		p := netip.MustParsePrefix(imported[l.rand.IntN(len(imported))])
+		why, err := h.client().Why(h.Context(), p.Addr().String())
+		if err != nil {
+			h.Fatal(err)
+		}
+		got := []string{why.Verdict, why.CheckedBy, why.Disagreement}
+		if diff := cmp.Diff([]string{"drop", "kernel", ""}, got); diff != "" {
+			h.Errorf("why %s (-want +got):\n%s", p, diff)
+		}
+	}
+}
+
+// A ban that was meant to end ends with the daemon dead, on the wire, and a
+// confirmation that never came reverts.
+func TestBansEndWithTheDaemonDead(t *testing.T) {
+	h := newHost(t)
+	h.start()
+	s := h.serve()
+	h.ctl(0, "block", "203.0.113.1", "--for", "3s")
+	h.ctl(0, "block", "203.0.113.2", "--for", "1h", "--confirm", "3s")
+	h.ctl(0, "block", "203.0.113.3", "--for", "1h")
+	confirmed := ctlJSON[control.ChangeResult](h, "block", "203.0.113.4", "--for", "1h", "--confirm", "3s")
+	h.ctl(0, "confirm", confirmed.ConfirmID)
+	h.kill()
+	all := []string{"203.0.113.1", "203.0.113.2", "203.0.113.3", "203.0.113.4"}
+	for _, src := range all {
+		if !h.dropped(s, src) {
+			t.Errorf("%s is not dropped once the daemon is dead", src)
+		}
+	}
+	time.Sleep(3500 * time.Millisecond)
+	check := func(when string) {
+		t.Helper()
+		for i, src := range all {
+			if got, want := h.dropped(s, src), i >= 2; got != want {
+				t.Errorf("%s: %s dropped %t, want %t", when, src, got, want)
+			}
+		}
+	}
+	check("after the deadline, daemon dead")
+	h.start()
+	check("after a restart")
+	if e := ctlJSON[[]control.Entry](h, "list", "blocks"); len(e) != 2 {
+		t.Errorf("%d entries left, want the two in force: %+v", len(e), e)
+	}
+}
