@@ -241,7 +241,15 @@ func TestStreamShare(t *testing.T) {
 		go func() { done <- c.Watch(ctx, func(Event) error { return nil }) }()
 		waitFor(t, started, "a watch")
 	}
-	err := c.Watch(t.Context(), func(Event) error { return nil })
+	third, giveUp := context.WithTimeout(t.Context(), soon)
+	defer giveUp()
+	go func() {
+		select {
+		case <-started: // it must not get here
+		case <-third.Done():
+		}
+	}()
+	err := c.Watch(third, func(Event) error { return nil })
 	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeBusy {
 		t.Errorf("third watch: %v", err)
 	}
@@ -249,8 +257,8 @@ func TestStreamShare(t *testing.T) {
 		t.Errorf("status: %v", err)
 	}
 	cancel()
-	<-done
-	<-done
+	waitFor(t, done, "a watch to end")
+	waitFor(t, done, "the other watch to end")
 }
 
 // TestClientGoneIsNotLogged: a reader that leaves is no failure of the daemon.
