@@ -112,7 +112,7 @@ func (l *ledger) changeUntilKilled(h *host) {
 		_, err := h.client().Import(ctx, control.ImportRequest{Origin: listOrigin}, strings.NewReader(strings.Join(l.nextList, "\n")), func(control.ImportProgress) {})
 		imported <- err == nil
 	})
-	time.Sleep(time.Duration(1+l.rand.IntN(250)) * time.Millisecond)
+	time.Sleep(time.Duration(1+l.rand.IntN(400)) * time.Millisecond)
 	h.kill()
 	cancel()
 	running.Wait()
@@ -145,7 +145,7 @@ func (l *ledger) changeOneByOne(ctx context.Context, h *host) {
 
 // newList returns a list that is large enough to be staged every other time.
 func (l *ledger) newList() []string {
-	size := 1000 + l.rand.IntN(60_000)
+	size := 1000 + l.rand.IntN(40_000)
 	start := l.rand.IntN(1 << 16)
 	list := make([]string, 0, size)
 	for i := range size {
