@@ -164,7 +164,10 @@ func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 				Expires: d.expires(e.Deadline),
 			}
 			if e.Kind == policy.Block {
-				out[i].Drops = d.engine.kernel.Hits(b.HitID(e.Prefix))
+				id := b.HitID(e.Prefix)
+				out[i].Drops = d.engine.kernel.Hits(id)
+				// Without a counter of its own the drops are not known.
+				out[i].DropsEstimated = id == 0
 			}
 			if e.Pending != nil {
 				out[i].Pending = &control.Pending{ID: e.Pending.ID, ConfirmBy: *d.expires(e.Deadline), Expires: d.expires(e.Pending.Deadline)}

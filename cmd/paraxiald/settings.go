@@ -35,44 +35,54 @@ func readFile(c *cli.Context) (config.Config, error) {
 	return config.Load(defaultConfig)
 }
 
-// overlay lays the flags over what the file says.
+// overlay lays the flags over what the file says. A flag that cannot be read is
+// a usage error.
 func overlay(c *cli.Context, cfg *config.Config) error {
-	if names := interfacesOf(c); len(names) > 0 {
-		cfg.Interfaces = nil
-		for _, name := range names {
-			cfg.Interfaces = append(cfg.Interfaces, config.Interface{Name: name})
-		}
-	}
-	paths := map[string]*string{"socket": &cfg.Socket, "state-dir": &cfg.StateDir, "bpffs": &cfg.BPFFS}
-	for name, to := range paths {
+	var errs []error
+	parse := func(name string, f func(string) error) {
 		if !isSet(c, name) {
-			continue
+			return
 		}
-		path, err := filepath.Abs(flagOf(c, name))
-		if err != nil {
-			return fmt.Errorf("--%s: %w", name, err)
+		if err := f(flagOf(c, name)); err != nil {
+			errs = append(errs, fmt.Errorf("--%s: %w", name, err))
 		}
-		*to = path
 	}
-	if isSet(c, "xdp-mode") {
-		cfg.XDPMode = config.Mode(flagOf(c, "xdp-mode"))
-		// A flag beats the file, also where the file is more particular.
+	errs = append(errs, overlayInterfaces(c, cfg))
+	// A flag beats the file, also where the file is more particular.
+	parse("xdp-mode", func(s string) (err error) {
+		cfg.XDPMode, err = config.ParseMode(s)
 		for i := range cfg.Interfaces {
 			cfg.Interfaces[i].Mode = ""
 		}
+		return err
+	})
+	for name, to := range map[string]*string{"socket": &cfg.Socket, "state-dir": &cfg.StateDir, "bpffs": &cfg.BPFFS} {
+		parse(name, func(s string) (err error) {
+			*to, err = filepath.Abs(s)
+			return err
+		})
 	}
-	if isSet(c, "metrics") {
-		if cfg.Metrics = flagOf(c, "metrics"); cfg.Metrics == "off" {
-			cfg.Metrics = ""
+	parse("metrics", func(s string) (err error) { cfg.Metrics, err = config.ParseMetrics(s); return err })
+	parse("log-level", func(s string) (err error) { cfg.Log.Level, err = config.ParseLevel(s); return err })
+	parse("log-format", func(s string) (err error) { cfg.Log.Format, err = config.ParseFormat(s); return err })
+	if err := errors.Join(errs...); err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+func overlayInterfaces(c *cli.Context, cfg *config.Config) error {
+	names := interfacesOf(c)
+	if len(names) == 0 {
+		return nil
+	}
+	cfg.Interfaces = nil
+	for _, name := range names {
+		name, err := config.ParseInterface(name)
+		if err != nil {
+			return fmt.Errorf("--interface: %w", err)
 		}
-	}
-	if isSet(c, "log-level") {
-		if err := cfg.Log.Level.UnmarshalText([]byte(flagOf(c, "log-level"))); err != nil {
-			return &usageError{fmt.Errorf("--log-level: want debug, info, warn or error, not %q", flagOf(c, "log-level"))}
-		}
-	}
-	if isSet(c, "log-format") {
-		cfg.Log.Format = config.Format(flagOf(c, "log-format"))
+		cfg.Interfaces = append(cfg.Interfaces, config.Interface{Name: name})
 	}
 	return nil
 }
