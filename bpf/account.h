@@ -108,7 +108,9 @@ __attribute__((noinline)) int sample(struct xdp_md *ctx, __u32 l3_offset, __u32 
 		describe_ipv4(&event, &l3);
 	else
 		describe_ipv6(&event, &l3);
-	bpf_ringbuf_output(&events, &event, sizeof(event), 0);
+	/* Not where the header is beyond the first buffer: then there is nothing to tell. */
+	if (event.version)
+		bpf_ringbuf_output(&events, &event, sizeof(event), 0);
 	return 0;
 }
 

@@ -76,6 +76,11 @@ int paraxial(struct xdp_md *ctx)
 		.c = cursor_of(ctx),
 		.length = frame_length(ctx),
 	};
+#ifdef FRAGS
+	struct headers copy;
+
+	p.c = headers_of(ctx, &copy);
+#endif
 
 	return finish(ctx, &p, filter(&p));
 }

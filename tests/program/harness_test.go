@@ -199,6 +199,11 @@ func now(tb testing.TB) policy.Deadline {
 	return policy.Deadline(ts.Nano())
 }
 
+// xdpContext is struct xdp_md.
+type xdpContext struct {
+	Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32
+}
+
 // run gives the program one packet and returns the action alone.
 func (f *filter) run(packet []byte) uint32 {
 	f.tb.Helper()
@@ -213,6 +218,18 @@ func (f *filter) run(packet []byte) uint32 {
 func (f *filter) observe(packet []byte) outcome {
 	f.tb.Helper()
 	return f.change(func() uint32 { return f.run(packet) })
+}
+
+// observeSplit does so with only the first linear bytes in the first buffer.
+func (f *filter) observeSplit(packet []byte, linear int) outcome {
+	f.tb.Helper()
+	return f.change(func() uint32 {
+		action, err := f.program.Run(&ebpf.RunOptions{Data: packet, Context: xdpContext{DataEnd: uint32(linear)}})
+		if err != nil {
+			f.tb.Fatalf("run the program on %d bytes, %d of them in the first buffer: %v", len(packet), linear, err)
+		}
+		return action
+	})
 }
 
 func (f *filter) change(run func() uint32) outcome {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/paraxial/paraxial/tests/lab/frame"
+	"github.com/paraxial/paraxial/tests/testenv"
 )
 
 // jumbo is a 9000-byte packet, which no driver has in one buffer.
@@ -39,4 +40,40 @@ func TestJumboFrames(t *testing.T) {
 	check(t, "total length one byte beyond a jumbo frame", wantOne(malformed, len(b)), f.observe(b), b)
 	b = jumbo(start(sourcesV6[notListed]))
 	check(t, "jumbo frame cut short by a byte", wantOne(malformed, len(b)-1), f.observe(b[:len(b)-1]), b)
+}
+
+// Some drivers leave little or nothing in the first buffer (header split, mlx5
+// with striding receive queues). Wherever the split is, the source decides. An
+// event tells what the first buffer holds.
+func TestHeadersInLaterBuffers(t *testing.T) {
+	f := load(t, "frags")
+	if before(t, 6, 18) {
+		testenv.Missing(t, "needs Linux 6.18 to choose the length of the first buffer")
+	}
+	f.listSources()
+	f.setCredit(1 << 40)
+	for source := range sourcesV4 {
+		for _, c := range []struct {
+			packet frame.Packet
+			base   int // bytes up to the end of the base header
+		}{
+			{start(sourcesV4[source]), 14 + 20},
+			{start(sourcesV4[source]).VLAN(frame.Dot1Q, 1), 14 + 4 + 20},
+			{start(sourcesV6[source]), 14 + 40},
+			{start(sourcesV6[source]).VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2), 14 + 8 + 40},
+		} {
+			b := c.packet.UDP(1, 2, make([]byte, 100))
+			for linear := range c.base + 10 {
+				want := wantOne(source, len(b))
+				if e := describe(b, source); want.Hits[hitBlocked]+want.Hits[hitShadowed] > 0 && linear >= c.base {
+					if linear < c.base+4 {
+						e.Ports, e.Sport, e.Dport = false, 0, 0
+					}
+					want.Events = []event{e}
+				}
+				name := fmt.Sprintf("%d bytes in the first buffer, from a source that is %s", linear, source)
+				check(t, name, want, f.observeSplit(b, linear), b)
+			}
+		}
+	}
 }
