@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -29,8 +30,10 @@ func (c *conn) Close() error {
 }
 
 // connTable bounds how many connections there are, in all and per uid. A new
-// one over the limit takes the place of the one that has been without a request
-// for the longest time, so that idle connections never keep a caller out.
+// one over the limit takes the place of one without a request: of the process
+// that has most of these, the one that has been idle for longest. So idle
+// connections never keep a caller out, and a process that opens them as fast as
+// it can only closes its own.
 type connTable struct {
 	max, maxPerUID int
 
@@ -71,10 +74,22 @@ func (t *connTable) add(c *conn) bool {
 	return true
 }
 
+// oldest returns the connection to close, among those that may go.
 func (t *connTable) oldest(mayGo func(*conn) bool) *conn {
+	ofProcess := map[int32]int{}
+	for c := range t.conns {
+		if mayGo(c) {
+			ofProcess[c.caller.PID]++
+		}
+	}
 	var oldest *conn
 	for c := range t.conns {
-		if mayGo(c) && (oldest == nil || c.since < oldest.since) {
+		if !mayGo(c) {
+			continue
+		}
+		if oldest == nil || cmp.Or(
+			cmp.Compare(ofProcess[oldest.caller.PID], ofProcess[c.caller.PID]),
+			cmp.Compare(c.since, oldest.since)) < 0 {
 			oldest = c
 		}
 	}

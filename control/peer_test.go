@@ -204,3 +204,25 @@ func TestFullTable(t *testing.T) {
 		t.Error("refused after one has left")
 	}
 }
+
+// TestCrowdingProcess: a process that opens connections as fast as it can
+// closes its own, not that of another process of the same user.
+func TestCrowdingProcess(t *testing.T) {
+	table := newConnTable(10, 3)
+	open := func(pid int32) *conn {
+		nc, other := net.Pipe()
+		t.Cleanup(func() { other.Close() })
+		c := &conn{Conn: nc, caller: Caller{UID: 1, PID: pid}}
+		if !table.add(c) {
+			t.Fatalf("process %d refused", pid)
+		}
+		return c
+	}
+	quiet := open(7)
+	for range 10 {
+		open(8)
+	}
+	if !table.setBusy(quiet, true) {
+		t.Error("the connection of the quiet process was closed")
+	}
+}
