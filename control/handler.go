@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"strconv"
 	"time"
 )
 
@@ -127,13 +129,20 @@ func (c *call) fail(err error) {
 	if e.Code == CodeInternal && !errors.Is(err, context.Canceled) {
 		c.opts.Log.Error("control: request failed", "path", c.r.URL.Path, "author", c.caller.Author(), "error", err)
 	}
+	var line bytes.Buffer
+	json.NewEncoder(&line).Encode(errorLine{e}) // two strings: always possible
 	c.rc.SetWriteDeadline(time.Now().Add(c.opts.StallTimeout))
 	if !c.w.begun {
 		c.w.Header().Set("Content-Type", "application/json")
+		// The client has the whole error before its own body has ended.
+		c.w.Header().Set("Content-Length", strconv.Itoa(line.Len()))
 		c.w.WriteHeader(e.Status)
 	}
-	json.NewEncoder(c.w).Encode(errorLine{e})
+	c.w.Write(line.Bytes())
 	c.rc.Flush()
+	if c.isStopping() {
+		return
+	}
 	// A client that is still sending when the connection is closed would lose
 	// the error.
 	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))

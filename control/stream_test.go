@@ -195,6 +195,26 @@ func TestImportStalls(t *testing.T) {
 	}
 }
 
+// TestImportRefusedWhileSending: an error does not wait for the end of a list
+// that its sender is slow to produce.
+func TestImportRefusedWhileSending(t *testing.T) {
+	f := &fake{load: func(context.Context, io.Reader) (ImportResult, error) {
+		return ImportResult{}, Errorf(CodeBusy, "another import is at work")
+	}}
+	c := NewClient(serve(t, f, Options{}))
+	list, endless := io.Pipe()
+	defer endless.Close()
+	failed := make(chan error, 1)
+	go func() {
+		_, err := c.Import(t.Context(), ImportRequest{Origin: "x"}, list, nil)
+		failed <- err
+	}()
+	err := waitFor(t, failed, "the error")
+	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeBusy {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestImportTooLong: what goes over the limit is refused, with nothing applied,
 // and the client gets to read why.
 func TestImportTooLong(t *testing.T) {
