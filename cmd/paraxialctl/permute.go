@@ -109,7 +109,7 @@ func readFlag(app *cli.App, cmd *cli.Command, args []string) (flagUse, error) {
 	if flag == nil && !long && len(name) > 1 {
 		// -ojson
 		if flag = lookUp(app, cmd, name[:1]); takesValue(flag) {
-			name, value, hasValue = name[:1], strings.TrimPrefix(args[0], "-")[1:], true
+			value, hasValue = strings.TrimPrefix(args[0], "-")[1:], true
 		} else {
 			flag = nil
 		}

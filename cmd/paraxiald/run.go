@@ -29,6 +29,7 @@ func runDaemon(c *cli.Context, stderr io.Writer) error {
 	level := new(slog.LevelVar)
 	level.Set(cfg.Log.Level)
 	log := newLogger(stderr, cfg.Log.Format, level)
+	slog.SetDefault(log) // for libraries, and for what is said before there is a daemon
 	log.Info("paraxiald starts", "version", version, "config", cfg.File, "interfaces", len(cfg.Interfaces))
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
