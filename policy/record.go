@@ -60,10 +60,6 @@ func (r *record) pendingID() string {
 	return r.pending.ID
 }
 
-func (r *record) key() Key {
-	return Key{Kind: r.kind, Prefix: r.prefix(), Origin: r.origin.Value(), Pending: r.pendingID()}
-}
-
 func (r *record) entry() Entry {
 	return Entry{
 		Prefix:   r.prefix(),
