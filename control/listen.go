@@ -97,17 +97,28 @@ func share(path, group string) error {
 	if group == "" {
 		return nil
 	}
-	g, err := user.LookupGroup(group)
-	if err != nil {
+	gid, err := groupID(group)
+	if errors.As(err, new(user.UnknownGroupError)) {
 		slog.Warn("control: only root can use the socket: its group does not exist", "group", group, "socket", path)
 		return nil
 	}
-	gid, err := strconv.Atoi(g.Gid)
 	if err != nil {
-		return fmt.Errorf("group %s: gid %q is not a number", group, g.Gid)
+		return fmt.Errorf("group %s: %w", group, err)
 	}
 	if err := os.Chown(path, -1, gid); err != nil {
 		return fmt.Errorf("give it to group %s: %w", group, err)
 	}
 	return os.Chmod(path, 0o660)
+}
+
+// groupID returns the number of a group that is given by name or number.
+func groupID(group string) (int, error) {
+	if gid, err := strconv.Atoi(group); err == nil {
+		return gid, nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(g.Gid)
 }

@@ -25,6 +25,7 @@ func TestListenMode(t *testing.T) {
 		gid   uint32
 	}{
 		{"daemon", 0o660, 1},
+		{"4711", 0o660, 4711},
 		{"no-such-group", 0o600, 0},
 	} {
 		path := filepath.Join(t.TempDir(), "run", "s")

@@ -122,6 +122,13 @@ func (e *engine) read(f func(*policy.Book)) {
 	f(e.book)
 }
 
+// write calls f with the book, to change it alone. The book must not be kept.
+func (e *engine) write(f func(*policy.Book)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f(e.book)
+}
+
 // expireBatch bounds how much one sweep removes at once, so that a mass expiry
 // does not hold up an operator's change.
 const expireBatch = 10_000

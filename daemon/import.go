@@ -76,65 +76,6 @@ func importableOrigin(origin string) error {
 	return nil
 }
 
-// wanted is what a list asks for.
-type wanted struct {
-	lines   []wantedLine // by ascending prefix, each prefix once
-	forced  map[netip.Prefix]bool
-	invalid []control.InvalidLine
-	bad     int // invalid lines, named or not
-	masked  int
-	double  int
-}
-
-type wantedLine struct {
-	prefix netip.Prefix
-	line   int32
-}
-
-func readWanted(list io.Reader, progress func(control.ImportProgress)) (*wanted, error) {
-	w := &wanted{forced: make(map[netip.Prefix]bool)}
-	err := policy.ReadList(list, func(l policy.ListLine) bool {
-		if l.Number%importChunk == 0 {
-			progress(control.ImportProgress{Read: l.Number})
-		}
-		if l.Err != nil {
-			if w.bad++; w.bad <= mostListed {
-				w.invalid = append(w.invalid, control.InvalidLine{Line: l.Number, Message: l.Err.Error()})
-			}
-			return true
-		}
-		if l.Masked {
-			w.masked++
-		}
-		w.lines = append(w.lines, wantedLine{l.Prefix, int32(l.Number)})
-		return true
-	})
-	if err != nil {
-		return nil, fmt.Errorf("nothing was changed: %w", err)
-	}
-	slices.SortFunc(w.lines, func(x, y wantedLine) int {
-		return cmp.Or(x.prefix.Addr().Compare(y.prefix.Addr()), cmp.Compare(x.prefix.Bits(), y.prefix.Bits()), cmp.Compare(x.line, y.line))
-	})
-	all := len(w.lines)
-	w.lines = slices.CompactFunc(w.lines, func(x, y wantedLine) bool { return x.prefix == y.prefix })
-	w.double = all - len(w.lines)
-	return w, nil
-}
-
-func (w *wanted) notes() []string {
-	var notes []string
-	if w.masked > 0 {
-		notes = append(notes, fmt.Sprintf("%d prefixes had host bits set, which were cleared", w.masked))
-	}
-	if w.double > 0 {
-		notes = append(notes, fmt.Sprintf("%d lines repeat a prefix of another", w.double))
-	}
-	if w.bad > len(w.invalid) {
-		notes = append(notes, fmt.Sprintf("%d lines are invalid, the first %d are listed", w.bad, len(w.invalid)))
-	}
-	return notes
-}
-
 // guardList takes what the guard refuses out of the list, unless force keeps it.
 func (d *Daemon) guardList(ctx context.Context, w *wanted, force bool) ([]control.RefusedLine, error) {
 	guard, err := d.guard(ctx)
@@ -143,15 +84,16 @@ func (d *Daemon) guardList(ctx context.Context, w *wanted, force bool) ([]contro
 	}
 	var refused []control.RefusedLine
 	w.lines = slices.DeleteFunc(w.lines, func(l wantedLine) bool {
-		refusal := guard.Check(l.prefix)
+		p := l.prefix()
+		refusal := guard.Check(p)
 		if refusal == nil {
 			return false
 		}
 		if force {
-			w.forced[l.prefix] = true
+			w.forced[p] = true
 			return false
 		}
-		refused = append(refused, control.RefusedLine{Prefix: l.prefix.String(), Line: int(l.line), Message: refusal.Error()})
+		refused = append(refused, control.RefusedLine{Prefix: p.String(), Line: int(l.line), Message: refusal.Error()})
 		return true
 	})
 	slices.SortFunc(refused, func(x, y control.RefusedLine) int { return cmp.Compare(x.Line, y.Line) })
@@ -182,7 +124,7 @@ func (j *importJob) run(ctx context.Context) error {
 	case changes == 0:
 		return nil
 	case changes <= smallImport:
-		err = j.engine.applyLocked(ctx, append(j.puts(), stale...))
+		err = j.engine.applyLocked(ctx, j.ops(stale))
 	default:
 		err = j.replace(ctx, stale)
 		j.engine.applied(time.Since(start))
@@ -191,10 +133,10 @@ func (j *importJob) run(ctx context.Context) error {
 }
 
 // entry returns what is to stand for a line, given what stands there now.
-func (j *importJob) entry(l wantedLine, old policy.Entry, exists bool) (e policy.Entry, same bool) {
+func (j *importJob) entry(p netip.Prefix, old policy.Entry, exists bool) (e policy.Entry, same bool) {
 	e = j.template
-	e.Prefix = l.prefix
-	e.Forced = j.forced[l.prefix]
+	e.Prefix = p
+	e.Forced = j.forced[p]
 	if !exists {
 		return e, false
 	}
@@ -206,23 +148,23 @@ func (j *importJob) entry(l wantedLine, old policy.Entry, exists bool) (e policy
 }
 
 // each calls f with what is to stand for every line.
-func (j *importJob) each(f func(e policy.Entry, exists, same bool)) {
+func (j *importJob) each(lines []wantedLine, f func(e policy.Entry, exists, same bool)) {
 	key := j.template.Key()
 	j.engine.read(func(b *policy.Book) {
-		for _, l := range j.wanted {
-			key.Prefix = l.prefix
+		for _, l := range lines {
+			key.Prefix = l.prefix()
 			old, exists := b.Get(key)
-			e, same := j.entry(l, old, exists)
+			e, same := j.entry(key.Prefix, old, exists)
 			f(e, exists, same)
 		}
 	})
 }
 
-// compare counts what the import changes, and returns the removal of what is
-// not in the list. It fails if the kernel has no room.
-func (j *importJob) compare() (stale []policy.Op, err error) {
+// compare counts what the import changes, and returns what is not in the list.
+// It fails if the kernel has no room.
+func (j *importJob) compare() (stale []policy.EntryRef, err error) {
 	nodes := map[bool]int{}
-	j.each(func(e policy.Entry, exists, same bool) {
+	j.each(j.wanted, func(e policy.Entry, exists, same bool) {
 		switch {
 		case !exists:
 			j.added++
@@ -237,9 +179,9 @@ func (j *importJob) compare() (stale []policy.Op, err error) {
 		}
 	})
 	j.engine.read(func(b *policy.Book) {
-		for e := range b.Origin(policy.Block, j.template.Origin) {
-			if !j.wants(e.Prefix) {
-				stale = append(stale, policy.RemoveOp(e.Key()))
+		for r := range b.Origin(policy.Block, j.template.Origin) {
+			if e, _ := b.Resolve(r); !j.wants(e.Prefix) {
+				stale = append(stale, r)
 			}
 		}
 		for ipv6, n := range nodes {
@@ -253,17 +195,22 @@ func (j *importJob) compare() (stale []policy.Op, err error) {
 }
 
 func (j *importJob) wants(p netip.Prefix) bool {
-	_, ok := slices.BinarySearchFunc(j.wanted, p, func(l wantedLine, p netip.Prefix) int {
-		return cmp.Or(l.prefix.Addr().Compare(p.Addr()), cmp.Compare(l.prefix.Bits(), p.Bits()))
-	})
+	_, ok := slices.BinarySearchFunc(j.wanted, newWantedLine(p, 0), wantedLine.comparePrefix)
 	return ok
 }
 
-func (j *importJob) puts() []policy.Op {
+// ops returns all that the import changes.
+func (j *importJob) ops(stale []policy.EntryRef) []policy.Op {
 	var ops []policy.Op
-	j.each(func(e policy.Entry, _, same bool) {
+	j.each(j.wanted, func(e policy.Entry, _, same bool) {
 		if !same {
 			ops = append(ops, policy.PutOp(e))
+		}
+	})
+	j.engine.read(func(b *policy.Book) {
+		for _, r := range stale {
+			e, _ := b.Resolve(r)
+			ops = append(ops, policy.RemoveOp(e.Key()))
 		}
 	})
 	return ops
@@ -273,7 +220,7 @@ func (j *importJob) puts() []policy.Op {
 // in, one small transaction makes it the origin's set, and only then is what is
 // stale removed. Until that transaction it is as if nothing had happened, and
 // afterwards it has happened.
-func (j *importJob) replace(ctx context.Context, stale []policy.Op) error {
+func (j *importJob) replace(ctx context.Context, stale []policy.EntryRef) error {
 	staged, err := j.engine.store.Begin(j.template.Origin)
 	if err != nil {
 		return &saveError{err}
@@ -285,7 +232,8 @@ func (j *importJob) replace(ctx context.Context, stale []policy.Op) error {
 		return errors.Join(&saveError{err}, staged.Abort(), j.rollBack(ctx))
 	}
 	for chunk := range slices.Chunk(stale, importChunk) {
-		delta, _ := j.engine.edit(chunk)
+		var delta policy.Delta
+		j.engine.write(func(b *policy.Book) { delta = b.Remove(chunk) })
 		if err := j.engine.enforce(ctx, delta); err != nil {
 			return fmt.Errorf("the list is saved, but old entries are still in the kernel: %w; restart paraxiald", err)
 		}
@@ -321,14 +269,19 @@ func (j *importJob) stage(ctx context.Context, staged staging) error {
 }
 
 func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entry) error {
+	// One is filled while the other is saved.
+	var buffers [2][]policy.Entry
 	done := 0
 	for lines := range slices.Chunk(j.wanted, importChunk) {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("given up: %w", err)
 		}
-		entries, ops := j.chunk(lines)
+		entries := buffers[0][:0]
+		j.each(lines, func(e policy.Entry, _, _ bool) { entries = append(entries, e) })
+		buffers[0], buffers[1] = buffers[1], entries
 		save <- entries
-		delta, _ := j.engine.edit(ops)
+		var delta policy.Delta
+		j.engine.write(func(b *policy.Book) { delta = b.Put(entries) })
 		if err := j.engine.enforce(ctx, delta); err != nil {
 			return err
 		}
@@ -338,24 +291,14 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 	return nil
 }
 
-func (j *importJob) chunk(lines []wantedLine) (entries []policy.Entry, ops []policy.Op) {
-	part := importJob{engine: j.engine, wanted: lines, forced: j.forced, template: j.template}
-	part.each(func(e policy.Entry, _, same bool) {
-		entries = append(entries, e)
-		if !same {
-			ops = append(ops, policy.PutOp(e))
-		}
-	})
-	return entries, ops
-}
-
 // rollBack puts the book and the kernel back to what the store has: nothing of
 // this import was committed there.
 func (j *importJob) rollBack(ctx context.Context) error {
 	origin := j.template.Origin
 	var ops []policy.Op
 	j.engine.read(func(b *policy.Book) {
-		for e := range b.Origin(policy.Block, origin) {
+		for r := range b.Origin(policy.Block, origin) {
+			e, _ := b.Resolve(r)
 			ops = append(ops, policy.RemoveOp(e.Key()))
 		}
 	})

@@ -37,7 +37,7 @@ type Group struct {
 // NewBook returns an empty book for a kernel with hitCapacity drop counters,
 // the first of which is nobody's.
 func NewBook(hitCapacity uint32) *Book {
-	b := &Book{counts: make(map[Group]int), hits: newHitIDs(hitCapacity)}
+	b := &Book{slab: newSlab(), counts: make(map[Group]int), hits: newHitIDs(hitCapacity)}
 	b.expiry.slab = &b.slab
 	return b
 }
@@ -62,55 +62,77 @@ func siteOf(e Entry) site { return site{e.Kind, e.Prefix} }
 // unmapped, as ParsePrefix returns them. Removing what is not there is no
 // change.
 func (b *Book) Apply(ops []Op) (delta Delta, undo []Op) {
-	change := change{book: b, gone: make(map[site]node)}
+	c := b.begin(len(ops))
+	undo = make([]Op, 0, len(ops))
 	for _, op := range ops {
+		k := op.key()
+		r, ok := b.find(k)
+		switch {
+		case ok:
+			undo = append(undo, PutOp(b.slab.entry(r)))
+		case op.IsPut():
+			undo = append(undo, RemoveOp(k))
+		}
 		if op.IsPut() {
-			change.put(op.Put)
-		} else {
-			change.remove(op.Remove)
+			c.put(r, op.Put)
+		} else if ok {
+			c.remove(r)
 		}
 	}
-	slices.Reverse(change.undo)
-	return change.compile(), change.undo
+	slices.Reverse(undo)
+	return c.compile(), undo
 }
 
-// change is an Apply under way.
+// Put is Apply for many entries, and for callers that need no way back.
+func (b *Book) Put(entries []Entry) Delta {
+	c := b.begin(len(entries))
+	for _, e := range entries {
+		r, _ := b.find(e.Key())
+		c.put(r, e)
+	}
+	return c.compile()
+}
+
+// Remove takes many entries away, and returns no way back. All must be there.
+func (b *Book) Remove(entries []EntryRef) Delta {
+	c := b.begin(len(entries))
+	for _, r := range entries {
+		c.remove(r)
+	}
+	return c.compile()
+}
+
+// change is an edit of the book under way.
 type change struct {
 	book    *Book
-	undo    []Op
 	touched []site
 	gone    map[site]node // nodes that lost their last entry
 	fresh   []uint32
 }
 
-func (c *change) put(e Entry) {
+// begin starts a change of about n entries.
+func (b *Book) begin(n int) *change {
+	return &change{book: b, touched: make([]site, 0, n), gone: make(map[site]node)}
+}
+
+// put makes e the entry at r, which has its key, or a new entry if r is 0.
+func (c *change) put(r ref, e Entry) {
 	b := c.book
-	if r, ok := b.find(e.Key()); ok {
-		old := b.slab.at(r)
-		c.undo = append(c.undo, PutOp(old.entry()))
+	if r != 0 {
 		b.expiry.remove(r)
-		next := old.next
-		*old = newRecord(e)
-		old.next = next
-		b.expiry.add(r)
+		b.slab.set(r, e)
 	} else {
-		c.undo = append(c.undo, RemoveOp(e.Key()))
-		r := b.slab.add(newRecord(e))
+		r = b.slab.add(e)
 		b.link(c, siteOf(e), r)
-		b.expiry.add(r)
 		b.count(e, 1)
 	}
+	b.expiry.add(r)
 	c.touched = append(c.touched, siteOf(e))
 }
 
-func (c *change) remove(k Key) {
+func (c *change) remove(r ref) {
 	b := c.book
-	r, ok := b.find(k)
-	if !ok {
-		return
-	}
-	e := b.slab.at(r).entry()
-	c.undo = append(c.undo, PutOp(e))
+	e := b.slab.entry(r)
 	b.expiry.remove(r)
 	b.unlink(c, siteOf(e), r)
 	b.slab.remove(r)
@@ -159,8 +181,7 @@ func (b *Book) find(k Key) (ref, bool) {
 		return 0, false
 	}
 	for r := n.head; r != 0; r = b.slab.at(r).next {
-		rec := b.slab.at(r)
-		if rec.origin.Value() == k.Origin && rec.pendingID() == k.Pending {
+		if b.slab.origin(r) == k.Origin && b.slab.pendingID(r) == k.Pending {
 			return r, true
 		}
 	}
@@ -180,13 +201,13 @@ func (b *Book) Get(k Key) (Entry, bool) {
 	if !ok {
 		return Entry{}, false
 	}
-	return b.slab.at(r).entry(), true
+	return b.slab.entry(r), true
 }
 
 // entriesOf yields the entries of a node, newest first.
 func (b *Book) entriesOf(n node, yield func(Entry) bool) bool {
 	for r := n.head; r != 0; r = b.slab.at(r).next {
-		if !yield(b.slab.at(r).entry()) {
+		if !yield(b.slab.entry(r)) {
 			return false
 		}
 	}
@@ -223,11 +244,10 @@ func (b *Book) Refs(k Kind) []EntryRef {
 // Resolve returns the entry that has the name now. If the entry it was given
 // for has gone that may be none, or a newer one of either kind.
 func (b *Book) Resolve(r EntryRef) (Entry, bool) {
-	rec := b.slab.at(r)
-	if rec.kind == 0 {
+	if b.slab.at(r).kind == 0 {
 		return Entry{}, false
 	}
-	return rec.entry(), true
+	return b.slab.entry(r), true
 }
 
 // comparePrefix orders prefixes as bart does: IPv4 first, by address, the
@@ -257,14 +277,14 @@ func (b *Book) Covering(k Kind, p netip.Prefix) iter.Seq[Entry] {
 	}
 }
 
-// Origin returns the entries of one kind and origin that need no confirmation,
+// Origin names the entries of one kind and origin that need no confirmation,
 // in no order.
-func (b *Book) Origin(k Kind, origin string) iter.Seq[Entry] {
-	return func(yield func(Entry) bool) {
+func (b *Book) Origin(k Kind, origin string) iter.Seq[EntryRef] {
+	return func(yield func(EntryRef) bool) {
 		for r := ref(1); r <= b.slab.used; r++ {
 			rec := b.slab.at(r)
 			// A free record has no kind.
-			if rec.kind == k && rec.pending == nil && rec.origin.Value() == origin && !yield(rec.entry()) {
+			if rec.kind == k && !rec.isPending() && b.slab.origin(r) == origin && !yield(r) {
 				return
 			}
 		}
@@ -277,8 +297,8 @@ func (b *Book) Pending(id string) []Entry {
 	var found []Entry
 	// What waits is finite, and so in the expiry queue.
 	for _, r := range b.expiry.refs {
-		if rec := b.slab.at(r); rec.pending != nil && (id == "" || rec.pending.ID == id) {
-			found = append(found, rec.entry())
+		if b.slab.at(r).isPending() && (id == "" || b.slab.pendingID(r) == id) {
+			found = append(found, b.slab.entry(r))
 		}
 	}
 	slices.SortFunc(found, func(x, y Entry) int {

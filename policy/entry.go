@@ -114,6 +114,14 @@ func RemoveOp(k Key) Op { return Op{Remove: k} }
 // IsPut tells whether the change puts an entry.
 func (o Op) IsPut() bool { return o.Put.Prefix.IsValid() }
 
+// key returns the key of the entry that the change puts or removes.
+func (o Op) key() Key {
+	if o.IsPut() {
+		return o.Put.Key()
+	}
+	return o.Remove
+}
+
 // MaxReason is the longest reason accepted, in bytes.
 const MaxReason = 1024
 

@@ -57,7 +57,7 @@ func (b *Book) Expired(now Deadline, limit int) []Entry {
 		if i >= len(b.expiry.refs) {
 			continue
 		}
-		if e := b.slab.at(b.expiry.refs[i]).entry(); !e.Live(now) {
+		if e := b.slab.entry(b.expiry.refs[i]); !e.Live(now) {
 			due = append(due, e)
 			queue = append(queue, 2*i+1, 2*i+2)
 		}

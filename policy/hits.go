@@ -56,7 +56,7 @@ func (h *hitIDs) adopt(id uint32) bool {
 // book. Call Start after the last one and before anything else. An entry with
 // the key of an earlier one is a second entry; the store has none.
 func (b *Book) Load(e Entry) {
-	r := b.slab.add(newRecord(e))
+	r := b.slab.add(e)
 	b.table(e.Kind).Modify(e.Prefix, func(n node, _ bool) (node, bool) {
 		b.slab.at(r).next = n.head
 		n.head = r
@@ -91,7 +91,7 @@ func (b *Book) Start(running iter.Seq[Node]) (fresh []uint32) {
 	}
 	for r := ref(1); r <= b.slab.used; r++ {
 		rec := b.slab.at(r)
-		s := site{rec.kind, rec.prefix()}
+		s := rec.site()
 		v := b.verdict(s)
 		b.table(s.kind).Modify(s.prefix, func(n node, _ bool) (node, bool) {
 			n.verdict = v

@@ -3,97 +3,76 @@ package policy
 import (
 	"net/netip"
 	"time"
-	"unique"
 )
 
-// record is an Entry as the book keeps it: 80 bytes, strings shared, because a
-// million of them are normal.
+// record is an Entry as the book keeps it: 48 bytes, because a million of them
+// are normal, and without a pointer, so that the garbage collector need not
+// look at them. What few entries have in full is kept beside it in the slab.
 type record struct {
 	addr     [16]byte
 	deadline Deadline
 	created  int64 // Unix seconds
-	origin   unique.Handle[string]
-	reason   unique.Handle[string]
-	author   unique.Handle[string]
-	pending  *Pending
+	source   sourceRef
 	next     ref    // next record at the same prefix
 	heap     uint32 // position in the expiry queue plus one; 0 = not in it
 	bits     uint8
-	is4      bool
-	kind     Kind
+	kind     Kind // 0 in a free record
 	action   Action
-	forced   bool
+	flags    recordFlags
+}
+
+type recordFlags uint8
+
+const (
+	isIPv4 recordFlags = 1 << iota
+	isForced
+	isPending // slab.pending has it
+)
+
+func flagIf(set bool, f recordFlags) recordFlags {
+	if set {
+		return f
+	}
+	return 0
 }
 
 // ref names a record in the slab; 0 is none.
 type ref uint32
 
-func newRecord(e Entry) record {
-	return record{
-		addr:     e.Prefix.Addr().As16(),
-		deadline: e.Deadline,
-		created:  e.Created.Unix(),
-		origin:   unique.Make(e.Origin),
-		reason:   unique.Make(e.Reason),
-		author:   unique.Make(e.Author),
-		pending:  e.Pending,
-		bits:     uint8(e.Prefix.Bits()),
-		is4:      e.Prefix.Addr().Is4(),
-		kind:     e.Kind,
-		action:   e.Action,
-		forced:   e.Forced,
-	}
-}
-
 func (r *record) prefix() netip.Prefix {
 	a := netip.AddrFrom16(r.addr)
-	if r.is4 {
+	if r.flags&isIPv4 != 0 {
 		a = a.Unmap()
 	}
 	return netip.PrefixFrom(a, int(r.bits))
 }
 
-func (r *record) pendingID() string {
-	if r.pending == nil {
-		return ""
-	}
-	return r.pending.ID
-}
+func (r *record) isPending() bool { return r.flags&isPending != 0 }
 
-func (r *record) key() Key {
-	return Key{Kind: r.kind, Prefix: r.prefix(), Origin: r.origin.Value(), Pending: r.pendingID()}
-}
-
-func (r *record) entry() Entry {
-	return Entry{
-		Prefix:   r.prefix(),
-		Kind:     r.kind,
-		Action:   r.action,
-		Origin:   r.origin.Value(),
-		Reason:   r.reason.Value(),
-		Author:   r.author.Value(),
-		Created:  time.Unix(r.created, 0).UTC(),
-		Deadline: r.deadline,
-		Forced:   r.forced,
-		Pending:  r.pending,
-	}
-}
+func (r *record) site() site { return site{r.kind, r.prefix()} }
 
 // slab hands out records by number. It grows in chunks, so that growing never
 // copies, and never moves a record.
 type slab struct {
-	chunks []*[chunkRecords]record
-	free   []ref
-	used   ref // highest ref ever handed out
+	chunks  []*[chunkRecords]record
+	free    []ref
+	used    ref // highest ref ever handed out
+	sources sources
+	pending map[ref]*Pending
 }
 
 const chunkRecords = 4096
+
+func newSlab() slab {
+	return slab{sources: newSources(), pending: make(map[ref]*Pending)}
+}
 
 func (s *slab) at(r ref) *record {
 	return &s.chunks[r/chunkRecords][r%chunkRecords]
 }
 
-func (s *slab) add(rec record) ref {
+// add keeps an entry under a new number.
+func (s *slab) add(e Entry) ref {
 	var r ref
 	if n := len(s.free); n > 0 {
 		r, s.free = s.free[n-1], s.free[:n-1]
@@ -104,11 +83,74 @@ func (s *slab) add(rec record) ref {
 			s.chunks = append(s.chunks, new([chunkRecords]record))
 		}
 	}
-	*s.at(r) = rec
+	s.set(r, e)
 	return r
 }
 
+// set makes the record r that of e. It leaves out what is not of the entry: its
+// place among others and in the expiry queue.
+func (s *slab) set(r ref, e Entry) {
+	rec := s.at(r)
+	old := *rec
+	*rec = record{
+		addr:     e.Prefix.Addr().As16(),
+		deadline: e.Deadline,
+		created:  e.Created.Unix(),
+		source:   s.sources.take(source{e.Origin, e.Reason, e.Author}),
+		next:     old.next,
+		heap:     old.heap,
+		bits:     uint8(e.Prefix.Bits()),
+		kind:     e.Kind,
+		action:   e.Action,
+		flags:    flagIf(e.Prefix.Addr().Is4(), isIPv4) | flagIf(e.Forced, isForced) | flagIf(e.Pending != nil, isPending),
+	}
+	s.forget(r, old)
+	if e.Pending != nil {
+		s.pending[r] = e.Pending
+	}
+}
+
 func (s *slab) remove(r ref) {
+	s.forget(r, *s.at(r))
 	*s.at(r) = record{}
 	s.free = append(s.free, r)
+}
+
+// forget lets go of what is kept beside a record that goes, or is replaced.
+func (s *slab) forget(r ref, old record) {
+	if old.source != 0 {
+		s.sources.give(old.source)
+	}
+	if old.isPending() {
+		delete(s.pending, r)
+	}
+}
+
+func (s *slab) origin(r ref) string { return s.sources.at(s.at(r).source).origin }
+
+func (s *slab) pendingID(r ref) string {
+	if !s.at(r).isPending() {
+		return ""
+	}
+	return s.pending[r].ID
+}
+
+func (s *slab) entry(r ref) Entry {
+	rec := s.at(r)
+	src := s.sources.at(rec.source)
+	e := Entry{
+		Prefix:   rec.prefix(),
+		Kind:     rec.kind,
+		Action:   rec.action,
+		Origin:   src.origin,
+		Reason:   src.reason,
+		Author:   src.author,
+		Created:  time.Unix(rec.created, 0).UTC(),
+		Deadline: rec.deadline,
+		Forced:   rec.flags&isForced != 0,
+	}
+	if rec.isPending() {
+		e.Pending = s.pending[r]
+	}
+	return e
 }

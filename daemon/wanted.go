@@ -1,0 +1,120 @@
+package daemon
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// wanted is what a list asks for.
+type wanted struct {
+	lines   []wantedLine // by ascending prefix, each prefix once
+	forced  map[netip.Prefix]bool
+	invalid []control.InvalidLine
+	bad     int // invalid lines, named or not
+	masked  int
+	double  int
+}
+
+// wantedLine is a line of a list. It has no pointer, as netip.Prefix has, and
+// is little more than half as large: there may be millions.
+type wantedLine struct {
+	addr struct{ high, low uint64 } // IPv4 in low
+	line uint32
+	ipv6 bool
+	bits uint8
+}
+
+func newWantedLine(p netip.Prefix, number int) wantedLine {
+	l := wantedLine{line: uint32(number), ipv6: p.Addr().Is6(), bits: uint8(p.Bits())}
+	a := p.Addr().As16()
+	if l.addr.low = binary.BigEndian.Uint64(a[8:]); l.ipv6 {
+		l.addr.high = binary.BigEndian.Uint64(a[:8])
+	} else {
+		l.addr.low &= math.MaxUint32
+	}
+	return l
+}
+
+func (l wantedLine) prefix() netip.Prefix {
+	if !l.ipv6 {
+		var a [4]byte
+		binary.BigEndian.PutUint32(a[:], uint32(l.addr.low))
+		return netip.PrefixFrom(netip.AddrFrom4(a), int(l.bits))
+	}
+	var a [16]byte
+	binary.BigEndian.PutUint64(a[:8], l.addr.high)
+	binary.BigEndian.PutUint64(a[8:], l.addr.low)
+	return netip.PrefixFrom(netip.AddrFrom16(a), int(l.bits))
+}
+
+// comparePrefix orders lines as the store and the book have their prefixes: by
+// family, address and length. It spares a sort of a million what it can.
+func (l wantedLine) comparePrefix(o wantedLine) int {
+	switch {
+	case l.ipv6 != o.ipv6:
+		if o.ipv6 {
+			return -1
+		}
+		return 1
+	case l.addr.high != o.addr.high:
+		return cmp.Compare(l.addr.high, o.addr.high)
+	case l.addr.low != o.addr.low:
+		return cmp.Compare(l.addr.low, o.addr.low)
+	}
+	return cmp.Compare(l.bits, o.bits)
+}
+
+func readWanted(list io.Reader, progress func(control.ImportProgress)) (*wanted, error) {
+	w := &wanted{forced: make(map[netip.Prefix]bool)}
+	err := policy.ReadList(list, func(l policy.ListLine) bool {
+		if l.Number%importChunk == 0 {
+			progress(control.ImportProgress{Read: l.Number})
+		}
+		if l.Err != nil {
+			if w.bad++; w.bad <= mostListed {
+				w.invalid = append(w.invalid, control.InvalidLine{Line: l.Number, Message: l.Err.Error()})
+			}
+			return true
+		}
+		if l.Masked {
+			w.masked++
+		}
+		w.lines = append(w.lines, newWantedLine(l.Prefix, l.Number))
+		return true
+	})
+	if err != nil {
+		return nil, fmt.Errorf("nothing was changed: %w", err)
+	}
+	slices.SortFunc(w.lines, func(x, y wantedLine) int {
+		if c := x.comparePrefix(y); c != 0 {
+			return c
+		}
+		return cmp.Compare(x.line, y.line)
+	})
+	all := len(w.lines)
+	w.lines = slices.CompactFunc(w.lines, func(x, y wantedLine) bool { return x.comparePrefix(y) == 0 })
+	w.double = all - len(w.lines)
+	return w, nil
+}
+
+func (w *wanted) notes() []string {
+	var notes []string
+	if w.masked > 0 {
+		notes = append(notes, fmt.Sprintf("%d prefixes had host bits set, which were cleared", w.masked))
+	}
+	if w.double > 0 {
+		notes = append(notes, fmt.Sprintf("%d lines repeat a prefix of another", w.double))
+	}
+	if w.bad > len(w.invalid) {
+		notes = append(notes, fmt.Sprintf("%d lines are invalid, the first %d are listed", w.bad, len(w.invalid)))
+	}
+	return notes
+}
