@@ -65,15 +65,13 @@ func (e *engine) applyLocked(ctx context.Context, ops []policy.Op) error {
 	start := time.Now()
 	delta, undo := e.edit(ops)
 	if e.overfull() {
-		e.edit(undo)
-		return errFull
+		return errors.Join(errFull, e.takeBack(ctx, undo))
 	}
 	if err := e.store.Apply(ops, e.clock.reading()); err != nil {
-		e.edit(undo)
-		return &saveError{err}
+		return errors.Join(&saveError{err}, e.takeBack(ctx, undo))
 	}
 	if err := e.enforce(ctx, delta); err != nil {
-		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.revert(ctx, undo))
+		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.store.Apply(undo, e.clock.reading()), e.takeBack(ctx, undo))
 	}
 	e.applied(time.Since(start))
 	return nil
@@ -95,11 +93,12 @@ func (e *engine) enforce(ctx context.Context, delta policy.Delta) error {
 	return e.kernel.Apply(context.WithoutCancel(ctx), delta)
 }
 
-// revert takes back what is in the book, on disk and, as far as it got, in the
-// kernel.
-func (e *engine) revert(ctx context.Context, undo []policy.Op) error {
+// takeBack undoes a change in the book and the kernel. In the kernel too where
+// the change did not get there: a node that comes back into the book has a new
+// drop counter.
+func (e *engine) takeBack(ctx context.Context, undo []policy.Op) error {
 	delta, _ := e.edit(undo)
-	return errors.Join(e.store.Apply(undo, e.clock.reading()), e.enforce(ctx, delta))
+	return e.enforce(ctx, delta)
 }
 
 func (e *engine) overfull() bool {

@@ -14,7 +14,7 @@ type nodeReader interface {
 }
 
 // writeBatch is how many nodes are handed to the kernel at once.
-const writeBatch = 50_000
+const writeBatch = 16_384
 
 // fill loads the book from the store and makes the kernel's tries equal to it,
 // changing only what differs: a filter that runs goes on running.
@@ -26,81 +26,61 @@ func (e *engine) fill(ctx context.Context, running nodeReader) error {
 	if err != nil {
 		return err
 	}
-	if err := e.adopt(running); err != nil {
+	e.log.Info("entries loaded", "live", stats.Live, "expired", stats.Expired)
+	delta, err := e.adopt(running)
+	if err != nil {
 		return fmt.Errorf("read the running filter: %w", err)
 	}
-	e.log.Info("entries loaded", "live", stats.Live, "expired", stats.Expired)
-	for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
-		if err := e.reconcile(ctx, kind, running); err != nil {
-			return fmt.Errorf("bring the %s tries up to date: %w", kind, err)
-		}
+	if err := e.reconcile(ctx, delta); err != nil {
+		return fmt.Errorf("bring the running filter up to date: %w", err)
 	}
 	return nil
 }
 
-// adopt compiles the book, keeping the drop counters of the running filter.
-func (e *engine) adopt(running nodeReader) error {
+// adopt tells the book what the kernel's tries hold.
+func (e *engine) adopt(running nodeReader) (policy.Delta, error) {
 	var broken error
-	fresh := e.book.Start(func(yield func(policy.Node) bool) {
-		for n, err := range running.Nodes(policy.Block) {
-			if err != nil {
-				broken = err
-				return
-			}
-			if !yield(n) {
-				return
+	delta := e.book.Adopt(func(yield func(policy.Node) bool) {
+		for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
+			for n, err := range running.Nodes(kind) {
+				if err != nil {
+					broken = err
+					return
+				}
+				if !yield(n) {
+					return
+				}
 			}
 		}
 	})
-	for _, id := range fresh {
+	return delta, broken
+}
+
+// reconcile writes what the book has otherwise than the kernel, and then does
+// what delta says on top. Allows go before blocks and puts before deletes, so
+// that nothing that is to be decided the same is decided otherwise meanwhile.
+func (e *engine) reconcile(ctx context.Context, delta policy.Delta) error {
+	for _, id := range delta.FreshHits {
 		e.kernel.ClearHits(id)
 	}
-	return broken
-}
-
-// reconcile compares one kind's tries with the book, node by node. Puts go
-// before deletes, so that nothing that is to be decided the same is decided
-// otherwise meanwhile.
-func (e *engine) reconcile(ctx context.Context, kind policy.Kind, running nodeReader) error {
-	var delta policy.Delta
-	present := 0
-	for n, err := range running.Nodes(kind) {
-		if err != nil {
-			return err
-		}
-		want, ok := e.book.Node(kind, n.Prefix)
-		if !ok {
-			delta.Delete = append(delta.Delete, policy.Node{Kind: kind, Prefix: n.Prefix})
-			continue
-		}
-		present++
-		if want != n {
-			delta.Put = append(delta.Put, want)
-		}
-	}
-	e.log.Info("filter compared with the book", "kind", kind, "present", present, "differ", len(delta.Put), "stale", len(delta.Delete))
-	// Which nodes are missing is not kept track of: after a reboot it is all of
-	// them, and writing a node that is there again does no harm.
-	if present < e.book.Size(kind, false)+e.book.Size(kind, true) {
-		if err := e.writeAll(ctx, kind); err != nil {
-			return err
-		}
-	}
-	return e.kernel.Apply(ctx, delta)
-}
-
-func (e *engine) writeAll(ctx context.Context, kind policy.Kind) error {
-	var delta policy.Delta
-	for n := range e.book.Nodes(kind) {
-		delta.Put = append(delta.Put, n)
-		if len(delta.Put) == writeBatch {
-			if err := e.kernel.Apply(ctx, delta); err != nil {
+	written := 0
+	var batch policy.Delta
+	for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
+		for n := range e.book.Compile(kind) {
+			if batch.Put = append(batch.Put, n); len(batch.Put) < writeBatch {
+				continue
+			}
+			if err := e.kernel.Apply(ctx, batch); err != nil {
 				return err
 			}
-			delta.Put = delta.Put[:0]
+			written += len(batch.Put)
+			batch.Put = batch.Put[:0]
 		}
 	}
-	return e.kernel.Apply(ctx, delta)
+	written += len(batch.Put)
+	e.log.Info("filter compared with the book", "differ", written, "stale", len(delta.Delete))
+	batch.Delete = delta.Delete
+	return e.kernel.Apply(ctx, batch)
 }
 
 // reloadDeadlines takes the deadlines of entries over from the store, where

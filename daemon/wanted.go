@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"math"
 	"net/netip"
 	"slices"
 
@@ -26,33 +25,32 @@ type wanted struct {
 // wantedLine is a line of a list. It has no pointer, as netip.Prefix has, and
 // is little more than half as large: there may be millions.
 type wantedLine struct {
-	addr struct{ high, low uint64 } // IPv4 in low
-	line uint32
-	ipv6 bool
-	bits uint8
+	high, low uint64 // the address, IPv4 mapped to IPv6
+	line      uint32
+	ipv6      bool
+	bits      uint8
 }
 
 func newWantedLine(p netip.Prefix, number int) wantedLine {
-	l := wantedLine{line: uint32(number), ipv6: p.Addr().Is6(), bits: uint8(p.Bits())}
 	a := p.Addr().As16()
-	if l.addr.low = binary.BigEndian.Uint64(a[8:]); l.ipv6 {
-		l.addr.high = binary.BigEndian.Uint64(a[:8])
-	} else {
-		l.addr.low &= math.MaxUint32
+	return wantedLine{
+		high: binary.BigEndian.Uint64(a[:8]),
+		low:  binary.BigEndian.Uint64(a[8:]),
+		line: uint32(number),
+		ipv6: p.Addr().Is6(),
+		bits: uint8(p.Bits()),
 	}
-	return l
 }
 
 func (l wantedLine) prefix() netip.Prefix {
-	if !l.ipv6 {
-		var a [4]byte
-		binary.BigEndian.PutUint32(a[:], uint32(l.addr.low))
-		return netip.PrefixFrom(netip.AddrFrom4(a), int(l.bits))
-	}
 	var a [16]byte
-	binary.BigEndian.PutUint64(a[:8], l.addr.high)
-	binary.BigEndian.PutUint64(a[8:], l.addr.low)
-	return netip.PrefixFrom(netip.AddrFrom16(a), int(l.bits))
+	binary.BigEndian.PutUint64(a[:8], l.high)
+	binary.BigEndian.PutUint64(a[8:], l.low)
+	addr := netip.AddrFrom16(a)
+	if !l.ipv6 {
+		addr = addr.Unmap()
+	}
+	return netip.PrefixFrom(addr, int(l.bits))
 }
 
 // comparePrefix orders lines as the store and the book have their prefixes: by
@@ -64,10 +62,10 @@ func (l wantedLine) comparePrefix(o wantedLine) int {
 			return -1
 		}
 		return 1
-	case l.addr.high != o.addr.high:
-		return cmp.Compare(l.addr.high, o.addr.high)
-	case l.addr.low != o.addr.low:
-		return cmp.Compare(l.addr.low, o.addr.low)
+	case l.high != o.high:
+		return cmp.Compare(l.high, o.high)
+	case l.low != o.low:
+		return cmp.Compare(l.low, o.low)
 	}
 	return cmp.Compare(l.bits, o.bits)
 }
@@ -102,6 +100,8 @@ func readWanted(list io.Reader, progress func(control.ImportProgress)) (*wanted,
 	all := len(w.lines)
 	w.lines = slices.CompactFunc(w.lines, func(x, y wantedLine) bool { return x.comparePrefix(y) == 0 })
 	w.double = all - len(w.lines)
+	// Without the room to grow: the list stays until all of it is in the book.
+	w.lines = slices.Clone(w.lines)
 	return w, nil
 }
 

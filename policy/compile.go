@@ -14,6 +14,8 @@ func (c *change) compile() Delta {
 	slices.SortFunc(c.touched, func(x, y site) int {
 		return cmp.Or(cmp.Compare(x.kind, y.kind), comparePrefix(x.prefix, y.prefix))
 	})
+	// Mostly one for each, and never many more than that.
+	delta.Put = make([]Node, 0, len(c.touched))
 	var done site // the last site whose subtree is up to date; sorted, so it precedes what it covers
 	for _, s := range c.touched {
 		if done.kind == s.kind && covers(done.prefix, s.prefix) {
@@ -38,31 +40,51 @@ func covers(outer, inner netip.Prefix) bool {
 
 // recompile appends to puts the nodes at s and below it whose verdict changes.
 func (b *Book) recompile(s site, puts []Node) []Node {
-	table := b.table(s.kind)
 	first := len(puts)
-	for p, n := range table.Subnets(s.prefix) {
-		if v := b.verdict(site{s.kind, p}); v != n.verdict {
-			puts = append(puts, Node{Kind: s.kind, Prefix: p, Verdict: v})
+	if s.prefix.IsSingleIP() {
+		// Most are, and have nothing below them.
+		if put, changed := b.compile(s); changed {
+			puts = append(puts, put)
+		}
+	} else {
+		for p := range b.table(s.kind).Subnets(s.prefix) {
+			if put, changed := b.compile(site{s.kind, p}); changed {
+				puts = append(puts, put)
+			}
 		}
 	}
 	// The table must not change under the iteration above.
 	for _, put := range puts[first:] {
-		table.Modify(put.Prefix, func(n node, _ bool) (node, bool) {
-			n.verdict = put.Verdict
-			return n, false
-		})
+		b.told(put)
 	}
 	return puts
 }
 
-// verdict compiles one node. Deadlines are the latest of the node's entries and
-// of all covering ones, expired or not: the kernel tells those apart by itself.
-// Drops count for the longest covering prefix that drops, or else for the
-// longest that would (shadow).
-func (b *Book) verdict(s site) Verdict {
-	var v Verdict
+// told notes what the kernel is told of a node.
+func (b *Book) told(put Node) {
+	b.table(put.Kind).Modify(put.Prefix, func(n node, _ bool) (node, bool) {
+		n.verdict = put.Verdict
+		return n, false
+	})
+}
+
+// compile returns the node that the kernel is to hold at s, and whether it
+// differs from what the kernel was told. It does not if there is none.
+//
+// Deadlines are the latest of the node's entries and of all covering ones,
+// expired or not: the kernel tells those apart by itself. Drops count for the
+// longest covering prefix that drops, or else for the longest that would
+// (shadow).
+func (b *Book) compile(s site) (put Node, changed bool) {
+	put = Node{Kind: s.kind, Prefix: s.prefix}
+	v := &put.Verdict
+	var was Verdict
+	exists := false
 	var dropHit, shadowHit uint32
-	for _, n := range b.table(s.kind).Supernets(s.prefix) {
+	for p, n := range b.table(s.kind).Supernets(s.prefix) {
+		if p.Bits() == s.prefix.Bits() {
+			was, exists = n.verdict, true
+		}
 		for r := n.head; r != 0; r = b.slab.at(r).next {
 			rec := b.slab.at(r)
 			tick := rec.deadline.Tick()
@@ -79,7 +101,7 @@ func (b *Book) verdict(s site) Verdict {
 		}
 	}
 	v.HitID = cmp.Or(dropHit, shadowHit)
-	return v
+	return put, exists && *v != was
 }
 
 // Nodes yields what the kernel's tries of a kind are to hold. The book must not
