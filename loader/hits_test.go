@@ -182,7 +182,8 @@ func TestSampled(t *testing.T) {
 
 // A filter without entries, made for a million, is to cost little.
 func TestEmptyFilterIsSmall(t *testing.T) {
-	const limit = 3 << 20
+	// Packet counters are per CPU.
+	limit := 2<<20 + 100<<10*uint64(ebpf.MustPossibleCPU())
 	l := open(t, bpffs(t), 1<<20)
 	total := memoryOf(t, l.maps[plainMapBlockV4])
 	if total > 1<<20 {
@@ -211,9 +212,6 @@ func memoryOf(tb testing.TB, m *ebpf.Map) uint64 {
 	tb.Helper()
 	info, err := m.Info()
 	check(tb, err)
-	n, ok := info.Memlock()
-	if !ok {
-		tb.Fatalf("%s: no memlock in its fdinfo", m)
-	}
+	n, _ := info.Memlock() // not ok for zero, which an empty trie takes
 	return n
 }
