@@ -98,7 +98,7 @@ func (s *slab) set(r ref, e Entry) {
 		created:  e.Created.Unix(),
 		source:   s.sources.take(source{e.Origin, e.Reason, e.Author}),
 		next:     old.next,
-		heap:     old.heap,
+		
 		bits:     uint8(e.Prefix.Bits()),
 		kind:     e.Kind,
 		action:   e.Action,
