@@ -6,9 +6,9 @@ BIN     := bin
 
 # Loading BPF programs needs root. Everything is compiled as you; only what has
 # to run as root does, through sudo where you are not root.
-comma    := ,
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-TESTEXEC := $(if $(SUDO),-exec "$(SUDO) --preserve-env=PATH,HOME$(comma)PARAXIAL_REQUIRE_ALL$(comma)PARAXIAL_SEED$(comma)PARAXIAL_CASES",)
+KEPT     := PATH,HOME,PARAXIAL_REQUIRE_ALL,PARAXIAL_SEED,PARAXIAL_CASES
+TESTEXEC := $(SUDO:sudo=-exec "sudo --preserve-env=$(KEPT)")
 
 .PHONY: help
 help: ## list the targets

@@ -5,9 +5,9 @@ package policy
 // for the next owner.
 type hitIDs struct {
 	capacity uint32
-	next     uint32          // below it, all have been handed out or adopted
-	freed    []uint32        // in the order they came back
-	adopted  []uint64        // one bit each; those at or above next count
+	next     uint32   // below it, all have been handed out or adopted
+	freed    []uint32 // in the order they came back
+	adopted  []uint64 // one bit each; those at or above next count
 }
 
 func newHitIDs(capacity uint32) hitIDs {

@@ -87,8 +87,8 @@ func (s *slab) add(e Entry) ref {
 	return r
 }
 
-// set makes the record r that of e. It leaves out what is not of the entry: its
-// place among others and in the expiry queue.
+// set makes the record r that of e. It keeps its place among others at the
+// prefix, and must not be in the expiry queue.
 func (s *slab) set(r ref, e Entry) {
 	rec := s.at(r)
 	old := *rec
@@ -98,7 +98,6 @@ func (s *slab) set(r ref, e Entry) {
 		created:  e.Created.Unix(),
 		source:   s.sources.take(source{e.Origin, e.Reason, e.Author}),
 		next:     old.next,
-		heap:     old.heap,
 		bits:     uint8(e.Prefix.Bits()),
 		kind:     e.Kind,
 		action:   e.Action,

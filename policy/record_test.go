@@ -1,0 +1,41 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"unsafe"
+)
+
+// What is kept beside the records must go with the last that needs it.
+func TestSlabLeavesNothing(t *testing.T) {
+	b := NewBook(100)
+	entry := func(address, reason string, pending *Pending) Entry {
+		return Entry{Prefix: netip.MustParsePrefix(address + "/32"), Kind: Block, Action: Drop, Origin: "cli", Reason: reason, Deadline: 7, Pending: pending}
+	}
+	for i := range 10 {
+		reason := fmt.Sprint("reason ", i)
+		b.Put([]Entry{entry("192.0.2.1", reason, nil), entry("192.0.2.2", reason, nil), entry("192.0.2.1", reason, &Pending{ID: "p"})})
+		if got := len(b.slab.sources.refs); got != 1 {
+			t.Fatalf("%d sources for one reason", got)
+		}
+		if e, _ := b.Get(entry("192.0.2.2", "", nil).Key()); e.Reason != reason {
+			t.Fatalf("reason %q, want %q", e.Reason, reason)
+		}
+	}
+	var refs []EntryRef
+	for r := range b.slab.used {
+		refs = append(refs, r+1)
+	}
+	b.Remove(refs)
+	if s := &b.slab; len(refs) != 3 || len(s.sources.refs) != 0 || len(s.pending) != 0 || len(s.sources.held) > 3 {
+		t.Errorf("of %d entries are left: %v, %v, room for %d sources", len(refs), s.sources.refs, s.pending, len(s.sources.held))
+	}
+}
+
+// A million records are normal; see the comment of record.
+func TestRecordIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(record{}); size != 48 {
+		t.Errorf("a record takes %d bytes, want 48", size)
+	}
+}

@@ -1,0 +1,140 @@
+package policy_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/paraxial/paraxial/policy"
+)
+
+// A book filled by Load, Adopt and Compile must equal one that grew change by
+// change, and go on with the counters of the kernel it finds.
+func TestStartEqualsApply(t *testing.T) {
+	w := newWorld(t)
+	for range 50 {
+		grown, k := policy.NewBook(1000), kernel{}
+		for range 5 {
+			delta, _ := grown.Apply(w.ops(grown, 20))
+			k.apply(t, delta)
+		}
+		loaded, delta := start(grown, k)
+		for n := range loaded.Nodes(policy.Block) {
+			running, _ := grown.Node(policy.Block, n.Prefix)
+			if slices.Contains(delta.FreshHits, n.Verdict.HitID) && running.Verdict.HitID == n.Verdict.HitID {
+				t.Fatalf("%s goes on with counter %d, which is said to be new", n.Prefix, n.Verdict.HitID)
+			}
+		}
+		entries := everything(grown)
+		for n := range loaded.Nodes(policy.Block) {
+			want, ok := grown.Node(policy.Block, n.Prefix)
+			if !ok {
+				t.Fatalf("%s came out of nowhere", n.Prefix)
+			}
+			if diff := cmp.Diff(want, n, ignoreHits, comparePrefixes); diff != "" {
+				t.Fatalf("%s (-grown +loaded):\n%s", n.Prefix, diff)
+			}
+			if owner := wantHit(nil, entries, n.Prefix.Addr()); owner.prefix == n.Prefix && want.Verdict.HitID != n.Verdict.HitID {
+				t.Fatalf("%s has counter %d, its own in the kernel is %d", n.Prefix, n.Verdict.HitID, want.Verdict.HitID)
+			}
+		}
+		if got, want := len(everything(loaded)), len(entries); got != want {
+			t.Fatalf("%d entries loaded of %d", got, want)
+		}
+	}
+}
+
+// Whatever the tries hold at the start, they then hold what the book says.
+func TestStartMendsKernel(t *testing.T) {
+	w := newWorld(t)
+	for range 50 {
+		grown, k := policy.NewBook(1000), kernel{}
+		delta, _ := grown.Apply(w.ops(grown, 60))
+		k.apply(t, delta)
+		for key, v := range k {
+			switch w.IntN(4) {
+			case 0:
+				delete(k, key)
+			case 1:
+				v.Drop, v.Allow = v.Drop+1, v.Allow+1
+				k[key] = v
+			case 2:
+				v.HitID = uint32(w.IntN(100))
+				k[key] = v
+			}
+		}
+		for range 10 {
+			k[kernelKey{policy.Kind(1 + w.IntN(2)), w.prefix()}] = policy.Verdict{Drop: 7, HitID: uint32(w.IntN(100))}
+		}
+		loaded, delta := start(grown, k)
+		k.apply(t, delta)
+		checkCompiled(t, loaded, k)
+		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+			for n := range grown.Nodes(kind) {
+				got := policy.Node{Kind: kind, Prefix: n.Prefix, Verdict: k[kernelKey{kind, n.Prefix}]}
+				if diff := cmp.Diff(n, got, ignoreHits, comparePrefixes); diff != "" {
+					t.Fatalf("%s (-grown +kernel):\n%s", n.Prefix, diff)
+				}
+			}
+		}
+	}
+}
+
+// start loads a book with the entries of another, over a kernel.
+func start(from *policy.Book, k kernel) (*policy.Book, policy.Delta) {
+	b := policy.NewBook(1000)
+	for _, e := range everything(from) {
+		b.Load(e)
+	}
+	delta := b.Adopt(func(yield func(policy.Node) bool) {
+		for key, v := range k {
+			if !yield(policy.Node{Kind: key.kind, Prefix: key.prefix, Verdict: v}) {
+				return
+			}
+		}
+	})
+	for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
+		delta.Put = slices.AppendSeq(delta.Put, b.Compile(kind))
+	}
+	return b, delta
+}
+
+// Put and Remove must do what Apply does.
+func TestBulkEqualsApply(t *testing.T) {
+	w := newWorld(t)
+	for range 20 {
+		one, many := policy.NewBook(1000), policy.NewBook(1000)
+		k := kernel{}
+		for range 10 {
+			var ops []policy.Op
+			var entries []policy.Entry
+			for range 20 {
+				e := w.entry()
+				entries, ops = append(entries, e), append(ops, policy.PutOp(e))
+			}
+			one.Apply(ops)
+			k.apply(t, many.Put(entries))
+			checkCompiled(t, many, k)
+
+			origin := w.entry().Origin
+			var refs []policy.EntryRef
+			ops = nil
+			for r := range many.Origin(policy.Block, origin) {
+				if e, ok := many.Resolve(r); ok && w.IntN(2) == 0 {
+					refs, ops = append(refs, r), append(ops, policy.RemoveOp(e.Key()))
+				}
+			}
+			one.Apply(ops)
+			k.apply(t, many.Remove(refs))
+			checkCompiled(t, many, k)
+		}
+		if diff := cmp.Diff(everything(one), everything(many), comparePrefixes, sortEntries); diff != "" {
+			t.Fatalf("entries (-apply +bulk):\n%s", diff)
+		}
+	}
+}
+
+var sortEntries = cmpopts.SortSlices(func(x, y policy.Entry) bool { return fmt.Sprint(x.Key()) < fmt.Sprint(y.Key()) })
