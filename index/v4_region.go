@@ -26,13 +26,16 @@ type v4Region struct {
 
 // gather reads the region of prefix p.
 func (r *v4Region) gather(b Book, p netip.Prefix) {
-	r.reset(p)
+	addr := v4Addr(p)
+	from, to := v4Span(byte(addr>>8), p.Bits())
+	r.reset(addr>>16, from, to)
 	for range b.NodesCovering(policy.Allow, p) {
 		r.setAsked(r.from, r.to)
 		break
 	}
 	for n := range b.NodesInside(policy.Allow, p) {
-		r.setAsked(r.span(n.Prefix))
+		from, to := v4Span(byte(v4Addr(n.Prefix)>>8), n.Prefix.Bits())
+		r.setAsked(from, to)
 	}
 	for n := range b.NodesCovering(policy.Block, p) {
 		// The longest one, which has the deadlines of all that cover it.
@@ -40,34 +43,33 @@ func (r *v4Region) gather(b Book, p netip.Prefix) {
 		break
 	}
 	for n := range b.NodesInside(policy.Block, p) {
-		from, to := r.span(n.Prefix)
-		r.complete(from)
-		if n.Prefix.Bits() <= 24 {
-			r.setWhole(from, to, v4DeadlineOf(n.Verdict))
-		} else if !r.asked[from] {
-			r.add(n)
-		}
+		r.add(v4Addr(n.Prefix), n.Prefix.Bits(), v4DeadlineOf(n.Verdict))
 	}
 	r.complete(r.to)
 }
 
-func (r *v4Region) reset(p netip.Prefix) {
-	addr := p.Addr().As4()
-	r.hi = uint32(binary.BigEndian.Uint16(addr[:]))
-	r.from = int(addr[2])
-	r.to = r.from + 1<<(24-p.Bits())
+func (r *v4Region) reset(hi uint32, from, to int) {
+	r.hi, r.from, r.to = hi, from, to
 	r.entries = r.entries[:0]
-	r.next, r.start = r.from, 0
-	clear(r.whole[r.from:r.to])
-	clear(r.asked[r.from:r.to])
+	r.next, r.start = from, 0
+	clear(r.whole[from:to])
+	clear(r.asked[from:to])
 	r.depth = 0
 }
 
-// span returns the /24s that p, a prefix inside the region, has to do with.
-func (r *v4Region) span(p netip.Prefix) (from, to int) {
-	addr := p.Addr().As4()
-	from = int(addr[2])
-	return from, from + 1<<max(0, 24-p.Bits())
+func v4Addr(p netip.Prefix) uint32 {
+	b := p.Addr().As4()
+	return binary.BigEndian.Uint32(b[:])
+}
+
+func v4AddrOf(addr uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr)})
+}
+
+// v4Span returns the /24s that a prefix of 16 or more bits has to do with, if
+// its third byte is third.
+func v4Span(third byte, bits int) (from, to int) {
+	return int(third), int(third) + 1<<max(0, 24-bits)
 }
 
 func (r *v4Region) setAsked(from, to int) {
@@ -82,8 +84,7 @@ func (r *v4Region) setWhole(from, to int, d v4Deadline) {
 	}
 }
 
-// complete ends all /24s before at. Nodes come in ascending order, the covering
-// first, so nothing more can come for those.
+// complete ends all /24s before at.
 func (r *v4Region) complete(at int) {
 	for ; r.next < at; r.next++ {
 		r.begin()
@@ -107,16 +108,27 @@ func (r *v4Region) begin() {
 	}
 }
 
-// add appends a node longer than a /24, unless what covers it lasts as long.
-func (r *v4Region) add(n policy.Node) {
+// add takes a block node inside the region. They come in ascending order, the
+// covering first.
+func (r *v4Region) add(addr uint32, bits int, d v4Deadline) {
+	from, to := v4Span(byte(addr>>8), bits)
+	r.complete(from)
+	if bits <= 24 {
+		r.setWhole(from, to, d)
+	} else if !r.asked[from] {
+		r.addLong(uint8(addr), uint8(32-bits), d)
+	}
+}
+
+// addLong appends an entry for a part of the next /24, unless what covers it
+// lasts as long.
+func (r *v4Region) addLong(lo, shift uint8, d v4Deadline) {
 	r.begin()
-	lo := n.Prefix.Addr().As4()[3]
 	for r.depth > 0 && !r.covers[r.depth-1].covers(lo) {
 		r.depth--
 	}
-	d := v4DeadlineOf(n.Verdict)
 	if r.depth == 0 || r.covers[r.depth-1].deadline() < d {
-		r.push(v4EntryOf(lo, uint8(32-n.Prefix.Bits()), d))
+		r.push(v4EntryOf(lo, shift, d))
 	}
 }
 
@@ -133,4 +145,19 @@ func (r *v4Region) of(at int) []v4Entry {
 		start = r.ends[at-1]
 	}
 	return r.entries[start:r.ends[at]]
+}
+
+// uniform returns the deadline of the whole /16, if the region is one and has
+// only one.
+func (r *v4Region) uniform() (v4Deadline, bool) {
+	if r.to-r.from != 256 || len(r.entries) != 256 {
+		return 0, false
+	}
+	first := r.entries[0]
+	for _, e := range r.entries {
+		if e != first || e.shift() != v4Whole {
+			return 0, false
+		}
+	}
+	return first.deadline(), true
 }

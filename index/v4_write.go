@@ -1,120 +1,17 @@
 package index
 
 import (
-	"encoding/binary"
-	"fmt"
 	"math/bits"
 	"net/netip"
-
-	"github.com/paraxial/paraxial/policy"
 )
 
 const (
 	// v4Widest is the shortest prefix that Update takes.
 	v4Widest = 8
 
-	// A new generation has room for a quarter more and v4Spare lines.
-	v4Spare = 512
-
 	// v4Inline is how many entries a leaf and its line of more hold.
 	v4Inline = 1 + lineWords
 )
-
-// BuildV4 makes a generation of all IPv4 nodes of the book, with room for
-// updates, in memory that it asks alloc for.
-func BuildV4(b Book, alloc Alloc) (*V4, error) {
-	x := &V4{book: b}
-	need := x.measure()
-	used := v4FirstLine + need.lines()
-	capacity := used + need.lines()/4 + v4Spare
-	words, err := alloc(capacity)
-	if err != nil {
-		return nil, fmt.Errorf("allocate an IPv4 index of %d lines: %w", capacity, err)
-	}
-	if uint64(len(words)) < uint64(capacity)*lineWords {
-		return nil, fmt.Errorf("allocate an IPv4 index of %d lines: got %d words", capacity, len(words))
-	}
-	x.words = words[:capacity*lineWords]
-	x.nodes = v4FirstLine
-	x.nodesEnd = x.nodes + need.nodes
-	x.runs = x.nodesEnd * lineWords
-	x.runsEnd = x.runs + need.leaves
-	x.used = (x.runsEnd + lineWords - 1) / lineWords
-	for p := range x.occupied() {
-		x.region.gather(b, p)
-		if !x.write() {
-			return nil, fmt.Errorf("build the IPv4 index: no room for %s in %d lines", p, capacity)
-		}
-	}
-	x.store(1, uint64(capacity))
-	x.store(0, v4Format)
-	return x, nil
-}
-
-// v4Need is what a generation has to have room for.
-type v4Need struct{ nodes, leaves, more uint32 }
-
-func (n v4Need) lines() uint32 {
-	return n.nodes + (n.leaves+lineWords-1)/lineWords + n.more
-}
-
-// measure returns what the book needs at least, and at most when it is written
-// for the first time.
-func (x *V4) measure() v4Need {
-	var need v4Need
-	for p := range x.occupied() {
-		r := &x.region
-		r.gather(x.book, p)
-		if _, ok := r.uniform(); ok || len(r.entries) == 0 {
-			continue
-		}
-		need.nodes++
-		for at := r.from; at < r.to; at++ {
-			n := len(r.of(at))
-			need.leaves += uint32(min(n, 1))
-			need.more += v4MoreLines(n)
-		}
-	}
-	return need
-}
-
-// v4MoreLines returns how many lines a leaf of n entries needs.
-func v4MoreLines(n int) uint32 {
-	switch {
-	case n <= 1:
-		return 0
-	case n <= v4Inline:
-		return 1
-	}
-	return v4PageLines
-}
-
-// occupied yields the /16s that have to do with any node of the book.
-func (x *V4) occupied() func(yield func(netip.Prefix) bool) {
-	var set [1 << 10]uint64
-	for _, k := range []policy.Kind{policy.Allow, policy.Block} {
-		for n := range x.book.SortedNodes(k, false) {
-			addr := n.Prefix.Addr().As4()
-			first := int(binary.BigEndian.Uint16(addr[:]))
-			for hi := first; hi < first+1<<max(0, 16-n.Prefix.Bits()); hi++ {
-				set[hi/64] |= 1 << (hi % 64)
-			}
-		}
-	}
-	return func(yield func(netip.Prefix) bool) {
-		for i, word := range set {
-			for ; word != 0; word &= word - 1 {
-				if !yield(v4Prefix16(i*64 + bits.TrailingZeros64(word))) {
-					return
-				}
-			}
-		}
-	}
-}
-
-func v4Prefix16(hi int) netip.Prefix {
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(hi >> 8), byte(hi)}), 16)
-}
 
 // Update brings the answers for all sources in p, an IPv4 prefix, up to date
 // with the book, after a change of p's node and once the tries have it. Sources
@@ -129,30 +26,14 @@ func (x *V4) Update(p netip.Prefix) bool {
 		x.region.gather(x.book, p)
 		return x.write()
 	}
-	addr := p.Addr().As4()
-	first := int(binary.BigEndian.Uint16(addr[:]))
+	first := v4Addr(p) >> 16
 	for hi := first; hi < first+1<<(16-p.Bits()); hi++ {
-		x.region.gather(x.book, v4Prefix16(hi))
+		x.region.gather(x.book, netip.PrefixFrom(v4AddrOf(hi<<16), 16))
 		if !x.write() {
 			return false
 		}
 	}
 	return true
-}
-
-// uniform returns the deadline of the whole /16, if the region is one and has
-// only one.
-func (r *v4Region) uniform() (v4Deadline, bool) {
-	if r.to-r.from != 256 || len(r.entries) != 256 {
-		return 0, false
-	}
-	first := r.entries[0]
-	for _, e := range r.entries {
-		if e != first || e.shift() != v4Whole {
-			return 0, false
-		}
-	}
-	return first.deadline(), true
 }
 
 // write makes the index say what the region does. It returns false if there is
