@@ -9,6 +9,7 @@
  * of the host buckets, two lines each. A bucket has six slots and one tag word:
  *
  *	bits 10i..10i+9	tag of slot i, 0 if it holds nothing
+ *	bit 61		a key of this home bucket is in its third bucket
  *	bit 62		a key of this home bucket is in its second bucket
  *	bit 63		a key of this home bucket found no slot: ask the tries
  *
@@ -82,6 +83,7 @@ _Static_assert(sizeof(struct v6_hosts) == sizeof(struct index_line), "three host
 #define V6_EACH_LANE (1ull | 1ull << 10 | 1ull << 20 | 1ull << 30 | 1ull << 40 | 1ull << 50)
 #define V6_LANE_TOPS (V6_EACH_LANE << (V6_LANE_BITS - 1))
 #define V6_TAGS ((1ull << 60) - 1)
+#define V6_IN_THIRD (1ull << 61)
 #define V6_IN_SECOND (1ull << 62)
 #define V6_OVERFLOW (1ull << 63)
 
@@ -231,6 +233,10 @@ static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h
 	if (!(p->word & V6_IN_SECOND))
 		return 0;
 	place = v6_place(p->mixed, h->second, buckets);
+	found = v6_bucket(lines, h, p, place.bucket, class, v6_match(v6_word(lines, tags, place.bucket), place.tag));
+	if (found || !(p->word & V6_IN_THIRD))
+		return found;
+	place = v6_place(p->mixed, h->second * h->home, buckets);
 	return v6_bucket(lines, h, p, place.bucket, class, v6_match(v6_word(lines, tags, place.bucket), place.tag));
 }
 

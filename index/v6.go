@@ -28,7 +28,7 @@ const (
 	// v6Page is how many buckets of both kinds fit one page.
 	v6Page = 16
 	// v6Many is from how many keys on a table is made half full and no longer
-	// a quarter, so that a growing host builds few generations.
+	// a third, so that a growing host builds few generations.
 	v6Many = 4096
 	// v6Wide is how many nodes inside a changed one are brought up to date one
 	// by one. More are faster built anew.
@@ -134,7 +134,7 @@ func (r *v6Rules) size(count *[129]int) (shorts, hosts int) {
 func v6Buckets(keys int) uint32 {
 	perBucket := v6Lanes / 2
 	if keys < v6Many {
-		perBucket = 1
+		perBucket = 2
 	}
 	n := max(keys/perBucket+1, v6Page)
 	return uint32(n+v6LineWords-1) &^ (v6LineWords - 1)

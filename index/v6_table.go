@@ -10,10 +10,12 @@ const (
 	v6Format      = 1
 	v6LineWords   = 8
 	v6Lanes       = 6
+	v6Choices     = 3 // of buckets for a key
 	v6LaneBits    = 10
 	v6EachLane    = 1 | 1<<10 | 1<<20 | 1<<30 | 1<<40 | 1<<50
 	v6LaneTops    = v6EachLane << (v6LaneBits - 1)
 	v6Tags        = 1<<60 - 1
+	v6InThird     = 1 << 61
 	v6InSecond    = 1 << 62
 	v6Overflow    = 1 << 63
 	v6ShortLines  = 3 // of the slots of two short buckets
@@ -69,11 +71,21 @@ type v6Ref struct {
 	tag    uint64
 }
 
+// place returns the nth bucket of a key, from its home, 0, to its third, 2.
+func (t *v6Table) place(mixed uint64, nth int) v6Place {
+	s := t.secrets
+	return v6PlaceOf(mixed, [v6Choices]uint64{s.home, s.second, s.second * s.home}[nth], t.buckets)
+}
+
 // find returns the slot that a key has or had, and whether it has it.
 func (t *v6Table) find(k v6Key) (ref v6Ref, live, found bool) {
 	mixed := t.secrets.mixed(k)
-	for _, multiplier := range []uint64{t.secrets.home, t.secrets.second} {
-		place := v6PlaceOf(mixed, multiplier, t.buckets)
+	home := t.tags[t.place(mixed, 0).bucket]
+	for nth := range v6Choices {
+		if nth > 0 && home&v6Elsewhere(nth) == 0 {
+			break
+		}
+		place := t.place(mixed, nth)
 		word := t.tags[place.bucket]
 		for lane := range v6Lanes {
 			tag := word >> (lane * v6LaneBits) & (1<<v6LaneBits - 1)
@@ -84,9 +96,6 @@ func (t *v6Table) find(k v6Key) (ref v6Ref, live, found bool) {
 			if t.holds(ref, k) {
 				return ref, tag != 0, true
 			}
-		}
-		if word&v6InSecond == 0 {
-			break
 		}
 	}
 	return v6Ref{}, false, false
@@ -116,19 +125,30 @@ func (t *v6Table) put(k v6Key, until v6Until) bool {
 		return false
 	}
 	mixed := t.secrets.mixed(k)
-	home := v6PlaceOf(mixed, t.secrets.home, t.buckets)
-	if ref, ok := t.free(home); ok {
-		t.fill(ref, k, until)
-		return true
+	var flags uint64
+	for nth := range v6Choices {
+		flags |= v6Elsewhere(nth)
+		if ref, ok := t.free(t.place(mixed, nth)); ok {
+			t.fill(ref, k, until)
+			t.flag(t.place(mixed, 0), flags)
+			return true
+		}
 	}
-	flag := uint64(v6Overflow)
-	if ref, ok := t.free(v6PlaceOf(mixed, t.secrets.second, t.buckets)); ok {
-		t.fill(ref, k, until)
-		flag = v6InSecond
-	}
-	// Only when the key is there: else it would be missing for a moment.
-	atomic.StoreUint64(&t.tags[home.bucket], t.tags[home.bucket]|flag)
+	t.flag(t.place(mixed, 0), v6Overflow)
 	return true
+}
+
+// v6Elsewhere returns the flag in the home bucket that a key is in its nth bucket.
+func v6Elsewhere(nth int) uint64 {
+	return [v6Choices]uint64{0, v6InSecond, v6InThird}[nth]
+}
+
+// flag tells readers where else to look, after the key is there: else it would be
+// missing for a moment.
+func (t *v6Table) flag(home v6Place, flags uint64) {
+	if word := t.tags[home.bucket]; word|flags != word {
+		atomic.StoreUint64(&t.tags[home.bucket], word|flags)
+	}
 }
 
 // merge makes the key say until, and what it says already.
@@ -226,7 +246,7 @@ func (t *v6Table) holds(ref v6Ref, k v6Key) bool {
 // ask answers as v6_key of bpf/index_v6.h does.
 func (t *v6Table) ask(k v6Key) (until v6Until, found bool) {
 	mixed := t.secrets.mixed(k)
-	home := v6PlaceOf(mixed, t.secrets.home, t.buckets)
+	home := t.place(mixed, 0)
 	word := atomic.LoadUint64(&t.tags[home.bucket])
 	if until, found := t.askBucket(k, home, word); found {
 		return until, true
@@ -234,11 +254,13 @@ func (t *v6Table) ask(k v6Key) (until v6Until, found bool) {
 	if word&v6Overflow != 0 {
 		return v6Allow, true
 	}
-	if word&v6InSecond == 0 {
-		return 0, false
+	for nth := 1; nth < v6Choices && word&v6Elsewhere(nth) != 0; nth++ {
+		place := t.place(mixed, nth)
+		if until, found := t.askBucket(k, place, atomic.LoadUint64(&t.tags[place.bucket])); found {
+			return until, true
+		}
 	}
-	second := v6PlaceOf(mixed, t.secrets.second, t.buckets)
-	return t.askBucket(k, second, atomic.LoadUint64(&t.tags[second.bucket]))
+	return 0, false
 }
 
 func (t *v6Table) askBucket(k v6Key, place v6Place, word uint64) (v6Until, bool) {
