@@ -30,7 +30,7 @@ run: build ## filter on a real interface: make run IFACE=eth0
 
 .PHONY: test
 test: ## run all tests; needs root, or sudo for the parts that do
-	PARAXIAL_REQUIRE_ALL=1 go test -timeout 20m $(TESTEXEC) ./...
+	PARAXIAL_REQUIRE_ALL=1 go test -count=1 -timeout 20m $(TESTEXEC) ./...
 
 .PHONY: test-race
 test-race: ## run the tests that need no namespaces under the race detector

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -56,6 +57,12 @@ func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.ImportR
 	}
 	if err := job.run(ctx); err != nil {
 		return control.ImportResult{}, changeError(fmt.Errorf("import %s: %w", r.Origin, err))
+	}
+	if len(wanted.lines) > smallImport {
+		// What taking in the list needed is a third of the process by now, and
+		// left alone would stay with it until something else is as large.
+		wanted.lines, job.wanted = nil, nil
+		debug.FreeOSMemory()
 	}
 	result := control.ImportResult{
 		Added: job.added, Removed: job.removed, Unchanged: job.unchanged,
