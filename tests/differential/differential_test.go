@@ -29,7 +29,7 @@ import (
 
 const (
 	defaultCases    = 1_000_000
-	sourcesPerBook  = 500
+	sourcesPerBook  = 1500
 	entriesPerBook  = 60
 	timesPerBook    = 4
 	capacity        = 4096
@@ -106,6 +106,7 @@ type kernel struct {
 	program *ebpf.Program
 	spec    *ebpf.CollectionSpec
 	indexed bool
+	book    *policy.Book // the index reads it, so it is one for all cases
 	v4      *index.V4
 	v6      *index.V6
 }
@@ -129,7 +130,7 @@ func loadKernel(t *testing.T, build string, indexed bool) *kernel {
 	}
 	t.Cleanup(c.Close)
 	inner.HitSegment(t, spec, c.Maps["hits"])
-	return &kernel{Collection: c, program: c.Programs["paraxial"], spec: spec, indexed: indexed}
+	return &kernel{Collection: c, program: c.Programs["paraxial"], spec: spec, indexed: indexed, book: policy.NewBook(capacity)}
 }
 
 func (k *kernel) trie(kind policy.Kind, p netip.Prefix) *ebpf.Map {
@@ -158,7 +159,7 @@ func trieValue(n policy.Node) []byte {
 }
 
 // apply does what the daemon does with a delta, in its order.
-func (k *kernel) apply(t *testing.T, w *world, book *policy.Book, d policy.Delta) {
+func (k *kernel) apply(t *testing.T, w *world, d policy.Delta) {
 	t.Helper()
 	for _, n := range d.Put {
 		if err := k.trie(n.Kind, n.Prefix).Put(trieKey(n.Prefix), trieValue(n)); err != nil {
@@ -166,7 +167,7 @@ func (k *kernel) apply(t *testing.T, w *world, book *policy.Book, d policy.Delta
 		}
 	}
 	if k.indexed {
-		k.followIndex(t, w, book, slices.Concat(d.Put, d.Delete))
+		k.followIndex(t, w, slices.Concat(d.Put, d.Delete))
 	}
 	for _, n := range d.Delete {
 		if err := k.trie(n.Kind, n.Prefix).Delete(trieKey(n.Prefix)); err != nil {
@@ -177,7 +178,7 @@ func (k *kernel) apply(t *testing.T, w *world, book *policy.Book, d policy.Delta
 
 // followIndex patches the index, or builds it anew where that is needed, and now
 // and then where it is not.
-func (k *kernel) followIndex(t *testing.T, w *world, book *policy.Book, changed []policy.Node) {
+func (k *kernel) followIndex(t *testing.T, w *world, changed []policy.Node) {
 	t.Helper()
 	anew4, anew6 := k.v4 == nil || w.IntN(20) == 0, k.v6 == nil || w.IntN(20) == 0
 	for _, n := range changed {
@@ -190,14 +191,14 @@ func (k *kernel) followIndex(t *testing.T, w *world, book *policy.Book, changed 
 	var err error
 	if anew4 {
 		alloc, publish := inner.Lines(t, k.spec, k.Maps["index_v4"])
-		if k.v4, err = index.BuildV4(book, alloc); err != nil {
+		if k.v4, err = index.BuildV4(k.book, alloc); err != nil {
 			t.Fatal(err)
 		}
 		publish()
 	}
 	if anew6 {
 		alloc, publish := inner.Lines(t, k.spec, k.Maps["index_v6"])
-		if k.v6, err = index.BuildV6(book, alloc); err != nil {
+		if k.v6, err = index.BuildV6(k.book, alloc); err != nil {
 			t.Fatal(err)
 		}
 		publish()
@@ -224,7 +225,7 @@ func (k *kernel) reasons(t *testing.T) []uint64 {
 // down again, all through deltas. It returns the number of cases.
 func (k *kernel) checkBook(t *testing.T, w *world, seen *tally) (cases uint64) {
 	t.Helper()
-	book := policy.NewBook(capacity)
+	book := k.book
 	nest := w.nest()
 	var entries []policy.Entry
 	for range 1 + w.IntN(entriesPerBook) {
@@ -244,7 +245,7 @@ func (k *kernel) checkBook(t *testing.T, w *world, seen *tally) (cases uint64) {
 			}
 		}
 		delta, _ := book.Apply(ops)
-		k.apply(t, w, book, delta)
+		k.apply(t, w, delta)
 		cases += k.checkSources(t, w, book, nest, seen)
 	}
 	var clear []policy.Op
@@ -252,7 +253,7 @@ func (k *kernel) checkBook(t *testing.T, w *world, seen *tally) (cases uint64) {
 		clear = append(clear, policy.RemoveOp(e.Key()))
 	}
 	delta, _ := book.Apply(clear)
-	k.apply(t, w, book, delta)
+	k.apply(t, w, delta)
 	return cases
 }
 
@@ -279,7 +280,7 @@ func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []
 			wantAction = xdpDrop
 		}
 		if action != wantAction {
-			t.Fatalf("source %s: XDP action %d, the model says %s\nbook:\n%s", src, action, outcome, describe(entries, src))
+			t.Fatalf("source %s: XDP action %d, the model says %s, the index %d\nbook:\n%s", src, action, outcome, k.ask(t, src), describe(entries, src))
 		}
 	}
 	after := k.reasons(t)
@@ -288,6 +289,18 @@ func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []
 		t.Fatalf("reasons counted (-model +program):\n%s\nbook:\n%s", diff, describe(entries, netip.Addr{}))
 	}
 	return sourcesPerBook
+}
+
+// ask returns what the index says, read by the Go package that wrote it.
+func (k *kernel) ask(t *testing.T, src netip.Addr) index.Answer {
+	now := policy.TickAt(bootTime(t))
+	switch {
+	case !k.indexed:
+		return index.Ask
+	case src.Is4():
+		return k.v4.Lookup(src, now)
+	}
+	return k.v6.Lookup(src, now)
 }
 
 func describe(entries []policy.Entry, src netip.Addr) string {
