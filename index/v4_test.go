@@ -2,6 +2,7 @@ package index_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -310,5 +311,48 @@ func TestV4AgreesWithModel(t *testing.T) {
 				t.Errorf("%d of %d answers were Ask without need", asked, checked)
 			}
 		})
+	}
+}
+
+func TestBuildV4WithoutMemory(t *testing.T) {
+	full := errors.New("full")
+	for _, alloc := range []index.Alloc{
+		func(uint32) ([]uint64, error) { return nil, full },
+		func(lines uint32) ([]uint64, error) { return make([]uint64, 8*lines-1), nil },
+	} {
+		if x, err := index.BuildV4(policy.NewBook(v4Hits), alloc); err == nil {
+			t.Errorf("an index without memory: %v", x)
+		}
+	}
+	if _, err := index.BuildV4(policy.NewBook(v4Hits), func(uint32) ([]uint64, error) { return nil, full }); !errors.Is(err, full) {
+		t.Errorf("error %v, want %v", err, full)
+	}
+}
+
+// TestV4UpdateWithoutRoom fills a generation to its end, and past it. What no
+// update was for is answered as before.
+func TestV4UpdateWithoutRoom(t *testing.T) {
+	book := policy.NewBook(v4Hits)
+	stays := netip.MustParsePrefix("10.0.255.1/32")
+	book.Apply([]policy.Op{policy.PutOp(v4Drop(stays))})
+	x := buildV4(t, book)
+	_, capacity := x.Lines()
+	full := false
+	for i := 0; !full && i < 1<<16; i++ {
+		p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 1}), 32)
+		book.Apply([]policy.Op{policy.PutOp(v4Drop(p))})
+		full = !x.Update(p)
+		if used, _ := x.Lines(); used > capacity {
+			t.Fatalf("%d of %d lines used", used, capacity)
+		}
+		if got := x.Lookup(stays.Addr(), 1); got != index.Drop {
+			t.Fatalf("after %s: %s is answered %d", p, stays, got)
+		}
+		if !full && x.Lookup(p.Addr(), 1) != index.Drop {
+			t.Fatalf("%s: answered %d after an update that worked", p, x.Lookup(p.Addr(), 1))
+		}
+	}
+	if !full {
+		t.Error("there was always room")
 	}
 }
