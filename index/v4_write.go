@@ -75,9 +75,9 @@ func (x *V4) leaves(hi uint32, leaves *[256]v4Entry) {
 	default:
 		n := x.node(root)
 		word := uint32(n[v4NodeBase])
-		for group, any := range n[:v4NodeBase] {
-			for ; any != 0; any &= any - 1 {
-				leaves[group*64+bits.TrailingZeros64(any)] = v4Entry(x.load(word))
+		for group, present := range n[:v4NodeBase] {
+			for ; present != 0; present &= present - 1 {
+				leaves[group*64+bits.TrailingZeros64(present)] = v4Entry(x.load(word))
 				word++
 			}
 		}
@@ -107,7 +107,7 @@ func (x *V4) writeInPlace(r *v4Region, leaves *[256]v4Entry) bool {
 // writeNode gives a /16 a new node and a new run of leaves. It returns false if
 // there is no room.
 func (x *V4) writeNode(hi uint32, leaves *[256]v4Entry) bool {
-	var any [4]uint64
+	var present [4]uint64
 	var ranks uint64
 	count := uint32(0)
 	for at, leaf := range leaves {
@@ -115,7 +115,7 @@ func (x *V4) writeNode(hi uint32, leaves *[256]v4Entry) bool {
 			ranks |= uint64(count) << (16 * (at / 64))
 		}
 		if leaf != 0 {
-			any[at/64] |= 1 << (at % 64)
+			present[at/64] |= 1 << (at % 64)
 			count++
 		}
 	}
@@ -135,8 +135,8 @@ func (x *V4) writeNode(hi uint32, leaves *[256]v4Entry) bool {
 		}
 	}
 	n := line * lineWords
-	for group := range any {
-		x.store(n+uint32(group), any[group])
+	for group := range present {
+		x.store(n+uint32(group), present[group])
 	}
 	x.store(n+v4NodeBase, uint64(run))
 	x.store(n+v4NodeRanks, ranks)
