@@ -86,6 +86,58 @@ func TestV6ProgramAnswersAsLookup(t *testing.T) {
 	}
 }
 
+// The program finds its way in tables so full that keys stand in their second and
+// third bucket or nowhere, and tells classes apart where the hash does not.
+func TestV6ProgramInFullTables(t *testing.T) {
+	spec := v6BenchSpec(t)
+	var loaded struct {
+		Index  *ebpf.Map     `ebpf:"index_v6"`
+		Answer *ebpf.Program `ebpf:"answer"`
+	}
+	inner := spec.Maps["index_v6"].InnerMap
+	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
+		t.Fatalf("%+v", err)
+	}
+	secrets, err := newV6Secrets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets.salt = 0
+	alloc, publish := v6Kernel(t, loaded.Index, inner)
+	for seed := range uint64(8) {
+		x := &V6{rules: &v6Rules{}}
+		if err := x.layOut(alloc, secrets, 0, 0); err != nil {
+			t.Fatal(err)
+		}
+		w := newV6World(seed, []int{16, 32, 48, 56, 64, 128})
+		// Expired, forever, listed only, allowed.
+		untils := []v6Until{2, v6Until(policy.TickForever), v6Until(policy.TickForever), v6Listed, v6Allow}
+		var sources []netip.Addr
+		for range 150 {
+			a := v6Class48.prefix(w.addr()).Addr()
+			k := v6KeyOf(a, []v6Class{v6Class48, v6Class56, v6Class64, v6Class128}[w.IntN(4)])
+			x.short.limit, x.hosts.limit = 1000, 1000
+			x.table(k.class).put(k, untils[w.IntN(len(untils))])
+			x.announce(v6Class48)
+			x.announce(v6Class56)
+			x.announce(v6Class64)
+			x.announce(v6Class128)
+			sources = append(sources, a, w.inside(netip.PrefixFrom(a, 64)), w.inside(netip.PrefixFrom(a, 48)), w.addr())
+		}
+		publish()
+		for _, src := range sources {
+			b := src.As16()
+			got, err := loaded.Answer.Run(&ebpf.RunOptions{Data: b[:]})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := x.Lookup(src, policy.TickAt(v6BootTime(t))); Answer(got) != want {
+				t.Fatalf("seed %d: %v: program says %d, Lookup %d", seed, src, got, want)
+			}
+		}
+	}
+}
+
 // v6Filter is the shipped program with its maps.
 type v6Filter struct {
 	*ebpf.Collection
@@ -291,28 +343,18 @@ func TestV6ConcurrentChanges(t *testing.T) {
 
 	lookups := v6Cases(10_000_000)
 	var done atomic.Bool
-	finished := make(chan error)
+	finished := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		defer done.Store(true)
-		for n := 0; n < lookups; n += v6BenchSources {
-			if _, _, err := loaded.Watch.Benchmark(make([]byte, 64), v6BenchSources, nil); err != nil {
-				finished <- err
-				return
-			}
+		var err error
+		for n := 0; n < lookups && err == nil; n += v6BenchSources {
+			_, _, err = loaded.Watch.Benchmark(make([]byte, 64), v6BenchSources, nil)
 		}
-		finished <- nil
+		finished <- err
 	}()
 	changes, generations := 0, 0
 	for !done.Load() {
-		select {
-		case err := <-finished:
-			if err != nil {
-				t.Fatal(err)
-			}
-			done.Store(true)
-		default:
-		}
 		changes++
 		if x.Update(c.step()) && changes%5000 != 0 {
 			continue
@@ -322,6 +364,9 @@ func TestV6ConcurrentChanges(t *testing.T) {
 		}
 		publish()
 		generations++
+	}
+	if err := <-finished; err != nil {
+		t.Fatal(err)
 	}
 	count := make([]uint64, 8)
 	for i := range count {
