@@ -81,9 +81,11 @@ func buildV6(b Book, alloc Alloc, secrets *v6Secrets) (*V6, error) {
 	if err := x.layOut(alloc, secrets, shorts, hosts); err != nil {
 		return nil, err
 	}
-	for _, n := range nodes {
-		if !x.merge(n) {
-			return nil, errors.New("more keys than were counted")
+	for _, part := range nodes {
+		for _, n := range part {
+			if !x.merge(n) {
+				return nil, errors.New("more keys than were counted")
+			}
 		}
 	}
 	return x, nil
@@ -96,15 +98,23 @@ type v6Node struct {
 	bits      uint8
 }
 
+// v6Part is how many nodes are listed in one piece: a list that grows by copying
+// would need twice the memory.
+const v6Part = 1 << 14
+
 // v6Census lists all nodes, and counts those of each length. Neighbours that a
 // marker of their own class covers are counted once, for they get one key.
-func v6Census(b Book) (nodes []v6Node, count [129]int) {
+func v6Census(b Book) (nodes [][]v6Node, count [129]int) {
+	var part []v6Node
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 		var last [v6Classes]v6Key
 		for n := range b.SortedNodes(kind, true) {
 			bits := n.Prefix.Bits()
 			k := v6KeyOf(n.Prefix.Addr(), v6Class128)
-			nodes = append(nodes, v6Node{k.high, k.low, v6UntilOf(n), uint8(bits)})
+			if part = append(part, v6Node{k.high, k.low, v6UntilOf(n), uint8(bits)}); len(part) == v6Part {
+				nodes = append(nodes, part)
+				part = make([]v6Node, 0, v6Part)
+			}
 			if bits >= v6Shortest {
 				if rule := v6NaturalRule(bits); rule.marker {
 					k := k.within(rule.class)
@@ -117,7 +127,7 @@ func v6Census(b Book) (nodes []v6Node, count [129]int) {
 			count[bits]++
 		}
 	}
-	return nodes, count
+	return append(nodes, part), count
 }
 
 // size returns how many keys the prefixes counted need at most.
