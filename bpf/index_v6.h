@@ -148,13 +148,13 @@ static __always_inline __u32 v6_lane(__u64 hits)
 	return ((hits & -hits) * (1ull << 42 | 2ull << 32 | 3ull << 22 | 4ull << 12 | 5ull << 2)) >> 61;
 }
 
-static __always_inline __u64 v6_word(void *lines, __u32 first, __u32 bucket)
+/* The tag word of a bucket. Volatile: read once. The daemon writes it. NULL never happens. */
+static __always_inline volatile __u64 *v6_word(void *lines, __u32 first, __u32 bucket)
 {
 	__u32 at = first + (bucket >> 3);
 	struct index_line *line = bpf_map_lookup_elem(lines, &at);
 
-	/* Volatile: read once. The daemon writes it. */
-	return line ? *(volatile __u64 *)&line->words[bucket & 7] : V6_OVERFLOW;
+	return line ? &line->words[bucket & 7] : NULL;
 }
 
 static __always_inline __u64 v6_listed(__u32 until)
@@ -225,6 +225,7 @@ static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h
 	__u32 tags = class == V6_128 ? h->host_tags : 1;
 	struct v6_place place = v6_place(p->mixed, h->home, buckets);
 	__u64 found = v6_bucket(lines, h, p, place.bucket, class, p->hits);
+	volatile __u64 *word;
 
 	if (found)
 		return found;
@@ -233,11 +234,17 @@ static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h
 	if (!(p->word & V6_IN_SECOND))
 		return 0;
 	place = v6_place(p->mixed, h->second, buckets);
-	found = v6_bucket(lines, h, p, place.bucket, class, v6_match(v6_word(lines, tags, place.bucket), place.tag));
+	word = v6_word(lines, tags, place.bucket);
+	if (!word)
+		return V6_ASK;
+	found = v6_bucket(lines, h, p, place.bucket, class, v6_match(*word, place.tag));
 	if (found || !(p->word & V6_IN_THIRD))
 		return found;
 	place = v6_place(p->mixed, h->second * h->home, buckets);
-	return v6_bucket(lines, h, p, place.bucket, class, v6_match(v6_word(lines, tags, place.bucket), place.tag));
+	word = v6_word(lines, tags, place.bucket);
+	if (!word)
+		return V6_ASK;
+	return v6_bucket(lines, h, p, place.bucket, class, v6_match(*word, place.tag));
 }
 
 /* Functions of their own, so that the verifier looks at them once a call and not once a path. */
@@ -253,31 +260,44 @@ static __attribute__((noinline)) __u64 v6_host_key(void *lines, const struct ind
 	return v6_key(lines, h, p, V6_128);
 }
 
-/* Reads the home bucket's tags. No branch, so that the reads of all classes overlap. */
-static __always_inline void v6_probe_short(void *lines, const struct index_v6_header *h, __u64 high, __u32 class,
+/*
+ * Reads the home bucket's tags. No branch depends on them, so that the reads of
+ * all classes overlap. False never happens; see v6_word().
+ */
+static __always_inline bool v6_probe_short(void *lines, const struct index_v6_header *h, __u64 high, __u32 class,
 					   struct v6_probe *p)
 {
 	static const __u64 masks[] = { ~0ull << 48, ~0ull << 32, ~0ull << 16, ~0ull << 8, ~0ull };
 	struct v6_place place;
+	volatile __u64 *word;
 
 	p->high = high & masks[class];
 	p->mixed = v6_mix(v6_nh(p->high, h->nh[0], h->nh[1]) + class * h->salt);
 	place = v6_place(p->mixed, h->home, h->short_buckets);
-	p->word = v6_word(lines, 1, place.bucket);
+	word = v6_word(lines, 1, place.bucket);
+	if (!word)
+		return false;
+	p->word = *word;
 	p->hits = v6_match(p->word, place.tag);
+	return true;
 }
 
-static __always_inline void v6_probe_host(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
+static __always_inline bool v6_probe_host(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
 					  struct v6_probe *p)
 {
 	struct v6_place place;
+	volatile __u64 *word;
 
 	p->high = high;
 	p->low = low;
 	p->mixed = v6_mix(v6_nh(high, h->nh[0], h->nh[1]) + v6_nh(low, h->nh[2], h->nh[3]));
 	place = v6_place(p->mixed, h->home, h->host_buckets);
-	p->word = v6_word(lines, h->host_tags, place.bucket);
+	word = v6_word(lines, h->host_tags, place.bucket);
+	if (!word)
+		return false;
+	p->word = *word;
 	p->hits = v6_match(p->word, place.tag);
+	return true;
 }
 
 static __always_inline __u64 v6_anything(const struct v6_probe *p)
@@ -331,10 +351,9 @@ static __always_inline enum index_answer index_ipv6(const struct in6_addr *saddr
 		probes[class].hits = 0;
 		if (!(h->classes & 1 << class))
 			continue;
-		if (class == V6_128)
-			v6_probe_host(lines, h, high, low, &probes[class]);
-		else
-			v6_probe_short(lines, h, high, class, &probes[class]);
+		if (class == V6_128 ? !v6_probe_host(lines, h, high, low, &probes[class])
+				    : !v6_probe_short(lines, h, high, class, &probes[class]))
+			return INDEX_ASK;
 		something |= v6_anything(&probes[class]);
 	}
 	if (!something)

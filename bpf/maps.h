@@ -100,7 +100,8 @@ struct {
  * The index in front of the tries, one per family: a generation is one array of
  * 64-byte lines (index_v4.h, index_v6.h), and slot 0 holds the one in force.
  * Empty means that there is none yet, and every packet asks the tries. The
- * daemon writes through mapped memory, the program reads.
+ * daemon writes through mapped memory, the program reads. A change of the layout
+ * needs a new name, since the program of an older version may still be reading.
  *
  * Generations differ in size, which BPF_F_INNER_MAP allows. The sizes of key and
  * value stand for their types, because clang keeps no BTF of an inner map's.

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -99,11 +98,14 @@ func (x *indexes) replace(b *policy.Book, f *family) error {
 		}
 		return memory.Words(), nil
 	})
-	if err != nil {
-		return fmt.Errorf("build: %w", err)
+	if err == nil {
+		err = x.loader.PublishIndex(memory)
 	}
-	if err := x.loader.PublishIndex(memory); err != nil {
-		return fmt.Errorf("publish: %w", err)
+	if err != nil {
+		if memory != nil {
+			err = errors.Join(err, memory.Close())
+		}
+		return err
 	}
 	f.now = fresh
 	return nil

@@ -68,7 +68,7 @@ func newV6Secrets() (*v6Secrets, error) {
 
 func buildV6(b Book, alloc Alloc, secrets *v6Secrets) (*V6, error) {
 	x := &V6{book: b}
-	count := v6Census(b)
+	nodes, count := v6Census(b)
 	for bits := range v6Shortest {
 		if count[bits] > 0 {
 			var err error
@@ -81,26 +81,43 @@ func buildV6(b Book, alloc Alloc, secrets *v6Secrets) (*V6, error) {
 	if err := x.layOut(alloc, secrets, shorts, hosts); err != nil {
 		return nil, err
 	}
-	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-		for n := range b.SortedNodes(kind, true) {
+	for _, part := range nodes {
+		for _, n := range part {
 			if !x.merge(n) {
-				return nil, errors.New("the book changed meanwhile")
+				return nil, errors.New("more keys than were counted")
 			}
 		}
 	}
 	return x, nil
 }
 
-// v6Census counts the nodes of each length. Neighbours that a marker of their own
-// class covers are one, for they get one key.
-func v6Census(b Book) (count [129]int) {
+// v6Node is a node of the book without its pointers.
+type v6Node struct {
+	high, low uint64
+	until     v6Until
+	bits      uint8
+}
+
+// v6Part is how many nodes are listed in one piece: a list that grows by copying
+// would need twice the memory.
+const v6Part = 1 << 14
+
+// v6Census lists all nodes, and counts those of each length. Neighbours that a
+// marker of their own class covers are counted once, for they get one key.
+func v6Census(b Book) (nodes [][]v6Node, count [129]int) {
+	var part []v6Node
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 		var last [v6Classes]v6Key
 		for n := range b.SortedNodes(kind, true) {
 			bits := n.Prefix.Bits()
+			k := v6KeyOf(n.Prefix.Addr(), v6Class128)
+			if part = append(part, v6Node{k.high, k.low, v6UntilOf(n), uint8(bits)}); len(part) == v6Part {
+				nodes = append(nodes, part)
+				part = make([]v6Node, 0, v6Part)
+			}
 			if bits >= v6Shortest {
 				if rule := v6NaturalRule(bits); rule.marker {
-					k := v6KeyOf(n.Prefix.Addr(), rule.class)
+					k := k.within(rule.class)
 					if last[rule.class] == k {
 						continue
 					}
@@ -110,7 +127,7 @@ func v6Census(b Book) (count [129]int) {
 			count[bits]++
 		}
 	}
-	return count
+	return append(nodes, part), count
 }
 
 // size returns how many keys the prefixes counted need at most.
@@ -181,11 +198,12 @@ func (x *V6) announce(c v6Class) {
 }
 
 // merge adds what a node says to its keys.
-func (x *V6) merge(n policy.Node) bool {
-	rule := x.rules[n.Prefix.Bits()]
+func (x *V6) merge(n v6Node) bool {
+	rule := x.rules[n.bits]
 	x.marked[rule.class] = x.marked[rule.class] || rule.marker
-	for k := range x.rules.keys(n.Prefix) {
-		if !x.table(k.class).merge(k, rule.says(n)) {
+	first := v6Key{n.high, n.low, v6Class128}.within(rule.class)
+	for k := range rule.keys(first, int(n.bits)) {
+		if !x.table(k.class).merge(k, rule.says(n.until)) {
 			return false
 		}
 	}
@@ -224,7 +242,7 @@ func (x *V6) Update(p netip.Prefix) bool {
 func (x *V6) refresh(p netip.Prefix) bool {
 	rule := x.rules[p.Bits()]
 	x.marked[rule.class] = x.marked[rule.class] || rule.marker
-	for k := range x.rules.keys(p) {
+	for k := range rule.keys(v6KeyOf(p.Addr(), rule.class), p.Bits()) {
 		until, present := x.wanted(k)
 		if !present {
 			x.table(k.class).remove(k)
@@ -246,7 +264,7 @@ func (x *V6) wanted(k v6Key) (until v6Until, present bool) {
 				break
 			}
 			if x.rules[n.Prefix.Bits()] == expanded {
-				until, present = until.and(expanded.says(n)), true
+				until, present = until.and(expanded.says(v6UntilOf(n))), true
 			}
 		}
 	}
@@ -267,7 +285,7 @@ func (x *V6) wantedMarker(class v6Class, p netip.Prefix) (until v6Until, present
 		seen := 0
 		for n := range x.book.NodesInside(kind, p) {
 			if seen++; seen > v6Search || n.Prefix.Bits() > class.bits() && x.rules[n.Prefix.Bits()] == marker {
-				until, present = until.and(marker.says(n)), true
+				until, present = until.and(marker.says(v6UntilOf(n))), true
 				break // all of a kind say the same
 			}
 		}

@@ -38,12 +38,15 @@ type v6Key struct {
 
 func v6KeyOf(a netip.Addr, c v6Class) v6Key {
 	b := a.As16()
-	k := v6Key{high: binary.BigEndian.Uint64(b[:8]), low: binary.BigEndian.Uint64(b[8:]), class: c}
-	if c != v6Class128 {
-		k.high &= ^uint64(0) << (64 - c.bits())
-		k.low = 0
+	return v6Key{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:]), v6Class128}.within(c)
+}
+
+// within returns the key of class c that covers k.
+func (k v6Key) within(c v6Class) v6Key {
+	if c == v6Class128 {
+		return k
 	}
-	return k
+	return v6Key{high: k.high & (^uint64(0) << (64 - c.bits())), class: c}
 }
 
 func (k v6Key) prefix() netip.Prefix {
@@ -145,33 +148,32 @@ func v6NaturalRule(bits int) v6Rule {
 	return v6Rule{class: c - 1, marker: true}
 }
 
-// keys yields the keys that stand for a prefix.
-func (r *v6Rules) keys(p netip.Prefix) iter.Seq[v6Key] {
+// keys yields the keys that stand for a prefix of a length with this rule. first is
+// the key of the rule's class at the prefix's address.
+func (r v6Rule) keys(first v6Key, bits int) iter.Seq[v6Key] {
 	return func(yield func(v6Key) bool) {
-		rule := r[p.Bits()]
-		k := v6KeyOf(p.Addr(), rule.class)
-		if rule.marker {
-			yield(k)
+		if r.marker {
+			yield(first)
 			return
 		}
-		for i := range uint64(1) << (rule.class.bits() - p.Bits()) {
-			each := k
-			if rule.class == v6Class128 {
-				each.low |= i
+		for i := range uint64(1) << (r.class.bits() - bits) {
+			k := first
+			if r.class == v6Class128 {
+				k.low |= i
 			} else {
-				each.high |= i << (64 - rule.class.bits())
+				k.high |= i << (64 - r.class.bits())
 			}
-			if !yield(each) {
+			if !yield(k) {
 				return
 			}
 		}
 	}
 }
 
-// says returns what the key stands for says that the rule made of a node.
-func (r v6Rule) says(n policy.Node) v6Until {
-	if u := v6UntilOf(n); !r.marker || u == v6Allow {
-		return u
+// says returns what the keys say that stand for a prefix that says until.
+func (r v6Rule) says(until v6Until) v6Until {
+	if !r.marker || until == v6Allow {
+		return until
 	}
 	return v6Listed
 }

@@ -111,8 +111,8 @@ func (t *v6Table) free(place v6Place) (v6Ref, bool) {
 	return v6Ref{}, false
 }
 
-// put makes the key say until. It reports false if the table is too full; a key
-// that finds no slot elsewise asks the tries, which is right.
+// put makes the key say until. It reports false if the table is too full. Where a
+// key finds no slot all the same, its sources ask the tries, which is right.
 func (t *v6Table) put(k v6Key, until v6Until) bool {
 	if ref, live, found := t.find(k); found {
 		t.setUntil(ref, k.class, until)
@@ -121,6 +121,11 @@ func (t *v6Table) put(k v6Key, until v6Until) bool {
 		}
 		return true
 	}
+	return t.add(k, until)
+}
+
+// add is put of a key that is not there and never was.
+func (t *v6Table) add(k v6Key, until v6Until) bool {
 	if t.used >= t.limit {
 		return false
 	}
@@ -151,13 +156,15 @@ func (t *v6Table) flag(home v6Place, flags uint64) {
 	}
 }
 
-// merge makes the key say until, and what it says already.
+// merge makes the key say until, and what it says already. No key may have been
+// removed before.
 func (t *v6Table) merge(k v6Key, until v6Until) bool {
-	if ref, live, found := t.find(k); found && live {
-		t.setUntil(ref, k.class, t.until(ref).and(until))
-		return true
+	ref, _, found := t.find(k)
+	if !found {
+		return t.add(k, until)
 	}
-	return t.put(k, until)
+	t.setUntil(ref, k.class, t.until(ref).and(until))
+	return true
 }
 
 // remove takes a key away, for which one store is enough. Its slot stays its own.

@@ -123,7 +123,7 @@ func (l *Loader) sameProgram(live, other *ebpf.Program) error {
 	if a.Tag != b.Tag {
 		return fmt.Errorf("%w: its tag is %s, not %s", ErrDifferentProgram, a.Tag, b.Tag)
 	}
-	if err := l.usesOurTries(other); err != nil {
+	if err := l.usesOurMaps(other); err != nil {
 		return fmt.Errorf("%w: %w", ErrDifferentProgram, err)
 	}
 	return nil
