@@ -1,0 +1,126 @@
+// Bench measures what Paraxial costs and compares it, in the same run, with what
+// else one could use: the same filter without its index, nft sets and ipset.
+// docs/performance.md explains the method.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/tests/lab"
+)
+
+// limit bounds a run, so that a hung tool does not hang the benchmark.
+const limit = 10 * time.Minute
+
+type options struct {
+	quick bool
+	bin   string
+	json  string
+	docs  string
+	plot  string // only draw what this file holds
+}
+
+func main() {
+	var o options
+	flag.BoolVar(&o.quick, "quick", false, "fewer sizes and repeats: a minute, to see that it works")
+	flag.StringVar(&o.bin, "bin", "bin", "folder with paraxiald and paraxialctl")
+	flag.StringVar(&o.json, "json", "bench.json", "write the result to this file")
+	flag.StringVar(&o.docs, "docs", "", "also put table and plot into performance.md of this folder")
+	flag.StringVar(&o.plot, "from", "", "do not measure; print, and with -docs write, the result in this JSON file")
+	flag.Parse()
+	if o.plot != "" {
+		exit(o.again())
+	}
+	if os.Geteuid() != 0 {
+		exit(fmt.Errorf("loading programs and making interfaces needs root: use sudo, or make bench"))
+	}
+	status, err := lab.Enter(func() int { exit(o.run()); return 0 })
+	if err != nil {
+		exit(err)
+	}
+	os.Exit(status)
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// logger reports progress.
+type logger func(format string, args ...any)
+
+func (o options) run() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	begin := time.Now()
+	log := func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, "%4.0fs  %s\n", time.Since(begin).Seconds(), fmt.Sprintf(format, args...))
+	}
+	r, err := measure(ctx, o, log)
+	if err != nil {
+		return err
+	}
+	r.Seconds = time.Since(begin).Seconds()
+	b, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encode the result: %w", err)
+	}
+	if err := os.WriteFile(o.json, append(b, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	return o.show(r)
+}
+
+// measure keeps what was measured if a part fails: the report says what did.
+func measure(ctx context.Context, o options, log logger) (*report, error) {
+	bin, err := filepath.Abs(o.bin)
+	if err != nil {
+		return nil, fmt.Errorf("find %s: %w", o.bin, err)
+	}
+	r := &report{Quick: o.quick}
+	if r.Machine, err = thisMachine(); err != nil {
+		return nil, err
+	}
+	if r.Packets, err = measurePackets(ctx, o.quick, log); err != nil {
+		return nil, err
+	}
+	if r.Veth, err = measureVeth(ctx, o.quick, log); err != nil {
+		return nil, err
+	}
+	r.Load, r.Maps, r.Block, err = measureLoads(ctx, o.quick, lab.InDir(bin), log)
+	return r, err
+}
+
+// again shows a result that was measured before.
+func (o options) again() error {
+	b, err := os.ReadFile(o.plot)
+	if err != nil {
+		return fmt.Errorf("read an earlier result: %w", err)
+	}
+	r := &report{}
+	if err := json.Unmarshal(b, r); err != nil {
+		return fmt.Errorf("read %s: %w", o.plot, err)
+	}
+	return o.show(r)
+}
+
+func (o options) show(r *report) error {
+	if err := r.write(os.Stdout); err != nil || o.docs == "" {
+		return err
+	}
+	return r.document(o.docs)
+}
