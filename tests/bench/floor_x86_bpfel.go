@@ -51,6 +51,19 @@ type floorLpmV6 struct {
 	Addr      [16]uint8
 }
 
+type floorReason uint32
+
+const (
+	floorReasonREASON_NOT_LISTED floorReason = 0
+	floorReasonREASON_ALLOWED    floorReason = 1
+	floorReasonREASON_BLOCKED    floorReason = 2
+	floorReasonREASON_SHADOW     floorReason = 3
+	floorReasonREASON_NOT_IP     floorReason = 4
+	floorReasonREASON_VLAN_DEPTH floorReason = 5
+	floorReasonREASON_MALFORMED  floorReason = 6
+	floorReasonREASON_COUNT      floorReason = 7
+)
+
 type floorVerdict struct {
 	_           structs.HostLayout
 	DropUntil   uint32

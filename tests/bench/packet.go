@@ -42,7 +42,7 @@ type packetCase struct {
 }
 
 func packetCases(quick bool) []packetCase {
-	mixes := []mix{mixIPv4}
+	mixes := []mix{mixIPv4, mixUniform, mixClustered}
 	sizes := []int{1_000, 10_000, 100_000, 1_000_000}
 	if quick {
 		sizes = []int{1_000, 100_000}
@@ -114,7 +114,7 @@ func (c packetCase) measure(repeats int) ([]packetRow, error) {
 		}
 		deadline = policy.After(policy.Deadline(now.Nano()), 24*time.Hour)
 	}
-	t, err := newTables(l.prefixes, deadline, 0)
+	t, err := newTables(l.prefixes, deadline, tuning{floor: floorReasonREASON_NOT_LISTED})
 	if err != nil {
 		return nil, err
 	}

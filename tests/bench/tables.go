@@ -26,9 +26,15 @@ var shared = []string{
 	shippedMapSourcesV4, shippedMapSourcesV6,
 }
 
+// tuning is what the measurement on a wire needs of the programs.
+type tuning struct {
+	headerSum uint32      // of the frames that are sent; see sendTemplate
+	floor     floorReason // the floor's verdict on every packet
+}
+
 // newTables loads the programs and fills their maps with blocks of all prefixes
-// until the deadline. headerSum is for frames to be sent; see sendTemplate.
-func newTables(prefixes []netip.Prefix, deadline policy.Deadline, headerSum uint32) (t *tables, err error) {
+// until the deadline.
+func newTables(prefixes []netip.Prefix, deadline policy.Deadline, tune tuning) (t *tables, err error) {
 	t = &tables{book: bookOf(prefixes, deadline)}
 	defer func() {
 		if err != nil {
@@ -42,7 +48,7 @@ func newTables(prefixes []netip.Prefix, deadline policy.Deadline, headerSum uint
 	for _, name := range []string{shippedMapBlockV4, shippedMapBlockV6} {
 		spec.Maps[name].MaxEntries = uint32(len(prefixes))
 	}
-	if err := spec.Variables[shippedVarHeaderSum].Set(headerSum); err != nil {
+	if err := spec.Variables[shippedVarHeaderSum].Set(tune.headerSum); err != nil {
 		return nil, fmt.Errorf("set the checksum of headers: %w", err)
 	}
 	if t.index, err = ebpf.NewCollection(spec); err != nil {
@@ -51,7 +57,7 @@ func newTables(prefixes []netip.Prefix, deadline policy.Deadline, headerSum uint
 	if t.lpm, err = t.beside(spec, shared); err != nil {
 		return nil, fmt.Errorf("load the filter without index: %w", err)
 	}
-	if t.floor, err = t.loadFloor(); err != nil {
+	if t.floor, err = t.loadFloor(tune.floor); err != nil {
 		return nil, fmt.Errorf("load the floor: %w", err)
 	}
 	if err := t.fillTries(); err != nil {
@@ -81,10 +87,13 @@ func (t *tables) beside(spec *ebpf.CollectionSpec, names []string) (*ebpf.Collec
 	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: over})
 }
 
-func (t *tables) loadFloor() (*ebpf.Collection, error) {
+func (t *tables) loadFloor(verdict floorReason) (*ebpf.Collection, error) {
 	spec, err := loadFloor()
 	if err != nil {
 		return nil, err
+	}
+	if err := spec.Variables[floorVarFloorReason].Set(uint32(verdict)); err != nil {
+		return nil, fmt.Errorf("set the verdict: %w", err)
 	}
 	return t.beside(spec, []string{shippedMapSourcesV4, shippedMapSourcesV6})
 }
