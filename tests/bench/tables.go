@@ -66,7 +66,7 @@ func newTables(prefixes []netip.Prefix, deadline policy.Deadline, tune tuning) (
 	if err := t.fillHits(spec.Maps[shippedMapHits].InnerMap, len(prefixes)); err != nil {
 		return nil, err
 	}
-	return t, nil
+	return t, t.fillIndex(spec)
 }
 
 func bookOf(prefixes []netip.Prefix, deadline policy.Deadline) *policy.Book {
