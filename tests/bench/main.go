@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +28,8 @@ type options struct {
 	bin   string
 	json  string
 	docs  string
-	plot  string // only draw what this file holds
+	from  string // show what this file holds
+	only  string // the parts to measure
 }
 
 func main() {
@@ -35,9 +38,10 @@ func main() {
 	flag.StringVar(&o.bin, "bin", "bin", "folder with paraxiald and paraxialctl")
 	flag.StringVar(&o.json, "json", "bench.json", "write the result to this file")
 	flag.StringVar(&o.docs, "docs", "", "also put table and plot into performance.md of this folder")
-	flag.StringVar(&o.plot, "from", "", "do not measure; print, and with -docs write, the result in this JSON file")
+	flag.StringVar(&o.from, "from", "", "do not measure; print, and with -docs write, the result in this JSON file")
+	flag.StringVar(&o.only, "only", "packets,veth,load", "parts to measure")
 	flag.Parse()
-	if o.plot != "" {
+	if o.from != "" {
 		exit(o.again())
 	}
 	if os.Geteuid() != 0 {
@@ -85,7 +89,6 @@ func (o options) run() error {
 	return o.show(r)
 }
 
-// measure keeps what was measured if a part fails: the report says what did.
 func measure(ctx context.Context, o options, log logger) (*report, error) {
 	bin, err := filepath.Abs(o.bin)
 	if err != nil {
@@ -95,25 +98,33 @@ func measure(ctx context.Context, o options, log logger) (*report, error) {
 	if r.Machine, err = thisMachine(); err != nil {
 		return nil, err
 	}
-	if r.Packets, err = measurePackets(ctx, o.quick, log); err != nil {
-		return nil, err
+	for _, part := range []struct {
+		name    string
+		measure func() error
+	}{
+		{"packets", func() (err error) { r.Packets, err = measurePackets(ctx, o.quick, log); return err }},
+		{"veth", func() (err error) { r.Veth, err = measureVeth(ctx, o.quick, log); return err }},
+		{"load", func() error { return r.measureLoads(ctx, o.quick, lab.InDir(bin), log) }},
+	} {
+		if !slices.Contains(strings.Split(o.only, ","), part.name) {
+			continue
+		}
+		if err := part.measure(); err != nil {
+			return nil, err
+		}
 	}
-	if r.Veth, err = measureVeth(ctx, o.quick, log); err != nil {
-		return nil, err
-	}
-	r.Load, r.Maps, r.Block, err = measureLoads(ctx, o.quick, lab.InDir(bin), log)
-	return r, err
+	return r, nil
 }
 
 // again shows a result that was measured before.
 func (o options) again() error {
-	b, err := os.ReadFile(o.plot)
+	b, err := os.ReadFile(o.from)
 	if err != nil {
 		return fmt.Errorf("read an earlier result: %w", err)
 	}
 	r := &report{}
 	if err := json.Unmarshal(b, r); err != nil {
-		return fmt.Errorf("read %s: %w", o.plot, err)
+		return fmt.Errorf("read %s: %w", o.from, err)
 	}
 	return o.show(r)
 }

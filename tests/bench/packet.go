@@ -45,7 +45,7 @@ func packetCases(quick bool) []packetCase {
 	mixes := []mix{mixIPv4, mixUniform, mixClustered}
 	sizes := []int{1_000, 10_000, 100_000, 1_000_000}
 	if quick {
-		sizes = []int{1_000, 100_000}
+		mixes, sizes = []mix{mixIPv4, mixUniform}, []int{1_000, 100_000}
 	}
 	var cases []packetCase
 	for _, m := range mixes {
@@ -149,6 +149,9 @@ func template(src netip.Addr) []byte {
 // that a neighbour on the machine would have to disturb a piece every time.
 const parts = 32
 
+// rowBudget bounds the time that a row of the table takes.
+const rowBudget = 8 * time.Second
+
 // A stopwatch holds the best time of every part of the traffic.
 type stopwatch [parts]time.Duration
 
@@ -188,7 +191,12 @@ func (t *tables) measure(row *packetRow, frame []byte, reason shippedReason, rep
 		{ns: &row.Index, program: t.index.Programs[shippedProgVaried]},
 		{ns: &row.LPM, program: t.lpm.Programs[shippedProgVaried]},
 	}
-	for range repeats {
+	begin := time.Now()
+	for round := range repeats {
+		// Where neighbours keep the machine busy, fewer rounds must do.
+		if round >= 2 && time.Since(begin) > rowBudget {
+			break
+		}
 		for i := range runs {
 			if err := runs[i].best.run(runs[i].program, frame); err != nil {
 				return err

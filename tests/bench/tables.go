@@ -14,10 +14,10 @@ import (
 
 // tables are the maps of a filter, full, and the programs over them.
 type tables struct {
-	book    *policy.Book
-	index   *ebpf.Collection // as shipped
-	lpm     *ebpf.Collection // the same program and tries, but no index: every packet asks the tries
-	floor   *ebpf.Collection
+	book  *policy.Book
+	index *ebpf.Collection // as shipped
+	lpm   *ebpf.Collection // the same program and tries, but no index: every packet asks the tries
+	floor *ebpf.Collection
 }
 
 // shared are the maps that the programs have in common.
