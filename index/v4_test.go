@@ -3,9 +3,11 @@ package index_test
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -14,22 +16,22 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// hitCapacity is more drop counters than any book here has nodes.
-const hitCapacity = 1 << 21
+// v4Hits is more drop counters than any book here has nodes.
+const v4Hits = 1 << 21
 
-func heap(lines uint32) ([]uint64, error) { return make([]uint64, 8*int(lines)), nil }
+func v4Heap(lines uint32) ([]uint64, error) { return make([]uint64, 8*int(lines)), nil }
 
-func build(tb testing.TB, b index.Book) *index.V4 {
+func buildV4(tb testing.TB, b index.Book) *index.V4 {
 	tb.Helper()
-	x, err := index.BuildV4(b, heap)
+	x, err := index.BuildV4(b, v4Heap)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return x
 }
 
-// seeded returns a source of random numbers and prints how to repeat it.
-func seeded(tb testing.TB) *rand.Rand {
+// v4Rand returns a source of random numbers and prints how to repeat it.
+func v4Rand(tb testing.TB) *rand.Rand {
 	tb.Helper()
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("PARAXIAL_SEED"); s != "" {
@@ -42,15 +44,15 @@ func seeded(tb testing.TB) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-func deadlineOf(t policy.Tick) policy.Deadline {
+func v4DeadlineAt(t policy.Tick) policy.Deadline {
 	if t == policy.TickForever {
 		return policy.Forever
 	}
 	return policy.Deadline(t) << policy.TickShift
 }
 
-// entry reads "drop 192.0.2.0/24 forever", "allow 192.0.2.7/32 100".
-func entry(tb testing.TB, s string) policy.Entry {
+// v4Entry reads "drop 192.0.2.0/24 forever", "allow 192.0.2.7/32 100".
+func v4Entry(tb testing.TB, s string) policy.Entry {
 	tb.Helper()
 	var action, prefix, until string
 	if _, err := fmt.Sscan(s, &action, &prefix, &until); err != nil {
@@ -63,7 +65,7 @@ func entry(tb testing.TB, s string) policy.Entry {
 			tb.Fatalf("entry %q: %v", s, err)
 		}
 	}
-	e := policy.Entry{Prefix: netip.MustParsePrefix(prefix), Kind: policy.Block, Origin: policy.OriginCLI, Deadline: deadlineOf(policy.Tick(tick))}
+	e := policy.Entry{Prefix: netip.MustParsePrefix(prefix), Kind: policy.Block, Origin: policy.OriginCLI, Deadline: v4DeadlineAt(policy.Tick(tick))}
 	switch action {
 	case "allow":
 		e.Kind = policy.Allow
@@ -125,16 +127,16 @@ func TestV4Answers(t *testing.T) {
 		{"nested, all live", nested, 100, answers{"192.0.2.129": index.Drop, "192.0.2.130": index.Drop, "192.0.9.9": index.Drop, "192.9.9.9": index.Drop}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			book := policy.NewBook(hitCapacity)
-			early := build(t, book)
+			book := policy.NewBook(v4Hits)
+			early := buildV4(t, book)
 			for _, s := range test.entries {
-				e := entry(t, s)
+				e := v4Entry(t, s)
 				book.Apply([]policy.Op{policy.PutOp(e)})
 				if !early.Update(e.Prefix) {
-					early = build(t, book)
+					early = buildV4(t, book)
 				}
 			}
-			for _, x := range []*index.V4{build(t, book), early} {
+			for _, x := range []*index.V4{buildV4(t, book), early} {
 				for a, want := range test.want {
 					if got := x.Lookup(netip.MustParseAddr(a), test.now); got != want {
 						t.Errorf("%s at %d: %d, want %d", a, test.now, got, want)
@@ -145,22 +147,26 @@ func TestV4Answers(t *testing.T) {
 	}
 }
 
-// world makes random books of nested prefixes that are close to each other.
-type world struct {
+// v4World makes random books of nested prefixes that are close to each other.
+type v4World struct {
 	*rand.Rand
 	book    *policy.Book
 	entries map[policy.Key]policy.Entry
 	keys    []policy.Key
 	now     policy.Tick
-	rare    int // one in so many entries allows or is a shadow
+	rare    int  // one in so many entries allows or is a shadow
+	coarse  bool // deadlines are far from now
+	apply   func(policy.Op)
 }
 
-func newWorld(r *rand.Rand, rare int) *world {
-	return &world{Rand: r, book: policy.NewBook(hitCapacity), entries: map[policy.Key]policy.Entry{}, now: 5000, rare: rare}
+func newV4World(r *rand.Rand, rare int) *v4World {
+	w := &v4World{Rand: r, book: policy.NewBook(v4Hits), entries: map[policy.Key]policy.Entry{}, now: 5000, rare: rare}
+	w.apply = func(op policy.Op) { w.book.Apply([]policy.Op{op}) }
+	return w
 }
 
 // addr is in one of a few /24s of one of a few /16s, or anywhere.
-func (w *world) addr() netip.Addr {
+func (w *v4World) addr() netip.Addr {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], w.Uint32())
 	if w.IntN(20) > 0 {
@@ -169,7 +175,7 @@ func (w *world) addr() netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-func (w *world) prefix() netip.Prefix {
+func (w *v4World) prefix() netip.Prefix {
 	bits := 8 + w.IntN(25)
 	if w.IntN(3) > 0 {
 		bits = 22 + w.IntN(11)
@@ -178,22 +184,25 @@ func (w *world) prefix() netip.Prefix {
 	return p
 }
 
-func (w *world) deadline() policy.Deadline {
+func (w *v4World) deadline() policy.Deadline {
 	if w.IntN(2) == 0 {
 		return policy.Forever
 	}
-	return deadlineOf(w.now - 100 + policy.Tick(w.IntN(1000)))
+	if w.coarse {
+		return v4DeadlineAt(policy.Tick(w.IntN(2))*(w.now+10_000) + 1)
+	}
+	return v4DeadlineAt(w.now - 100 + policy.Tick(w.IntN(1000)))
 }
 
 // step changes one entry and returns its prefix.
-func (w *world) step(grow bool) netip.Prefix {
+func (w *v4World) step(grow bool) netip.Prefix {
 	if len(w.keys) > 0 && (!grow || w.IntN(3) == 0) {
 		i := w.IntN(len(w.keys))
 		k := w.keys[i]
 		w.keys[i] = w.keys[len(w.keys)-1]
 		w.keys = w.keys[:len(w.keys)-1]
 		delete(w.entries, k)
-		w.book.Apply([]policy.Op{policy.RemoveOp(k)})
+		w.apply(policy.RemoveOp(k))
 		return k.Prefix
 	}
 	e := policy.Entry{Prefix: w.prefix(), Kind: policy.Block, Action: policy.Drop, Origin: policy.OriginCLI, Deadline: w.deadline()}
@@ -206,18 +215,19 @@ func (w *world) step(grow bool) netip.Prefix {
 		w.keys = append(w.keys, e.Key())
 	}
 	w.entries[e.Key()] = e
-	w.book.Apply([]policy.Op{policy.PutOp(e)})
+	w.apply(policy.PutOp(e))
 	return e.Prefix
+}
+
+func (w *v4World) all() []policy.Entry {
+	return slices.Collect(maps.Values(w.entries))
 }
 
 // check compares the answers for a few sources in p and elsewhere with the
 // model, and returns how many need not have been asked about.
-func (w *world) check(t *testing.T, x *index.V4, p netip.Prefix) (asked, checked int) {
+func (w *v4World) check(t *testing.T, x *index.V4, p netip.Prefix) (asked, checked int) {
 	t.Helper()
-	var all []policy.Entry
-	for _, e := range w.entries {
-		all = append(all, e)
-	}
+	all := w.all()
 	for range 24 {
 		a := w.addr()
 		if w.IntN(2) == 0 {
@@ -240,7 +250,7 @@ func (w *world) check(t *testing.T, x *index.V4, p netip.Prefix) (asked, checked
 }
 
 // in returns an address of p, often the first or last.
-func (w *world) in(p netip.Prefix) netip.Addr {
+func (w *v4World) in(p netip.Prefix) netip.Addr {
 	b := p.Addr().As4()
 	host := w.Uint32()
 	if w.IntN(4) == 0 {
@@ -253,7 +263,7 @@ func (w *world) in(p netip.Prefix) netip.Addr {
 // TestV4AgreesWithModel changes random books and holds both an index that is
 // updated and one that is built anew against policy.Decide.
 func TestV4AgreesWithModel(t *testing.T) {
-	r := seeded(t)
+	r := v4Rand(t)
 	for _, test := range []struct {
 		name string
 		rare int
@@ -262,22 +272,22 @@ func TestV4AgreesWithModel(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			var asked, checked, generations int
 			for range 40 {
-				w := newWorld(r, test.rare)
-				x := build(t, w.book)
+				w := newV4World(r, test.rare)
+				x := buildV4(t, w.book)
 				size := 5 + w.IntN(300)
 				for i := range 300 {
 					p := w.step(len(w.keys) < size && i < 250)
 					if !x.Update(p) {
 						generations++
-						x = build(t, w.book)
+						x = buildV4(t, w.book)
 					}
 					a, c := w.check(t, x, p)
 					asked, checked = asked+a, checked+c
 				}
-				w.check(t, build(t, w.book), w.prefix())
+				w.check(t, buildV4(t, w.book), w.prefix())
 				for len(w.keys) > 0 {
 					if p := w.step(false); !x.Update(p) {
-						x = build(t, w.book)
+						x = buildV4(t, w.book)
 					}
 				}
 				for range 100 {
@@ -294,9 +304,9 @@ func TestV4AgreesWithModel(t *testing.T) {
 	}
 }
 
-// randomBook has n drops: four in five are hosts, the others from /20 to /31.
-func randomBook(r *rand.Rand, n int) *policy.Book {
-	book := policy.NewBook(hitCapacity)
+// v4RandomBook has n drops: four in five are hosts, the others from /20 to /31.
+func v4RandomBook(r *rand.Rand, n int) *policy.Book {
+	book := policy.NewBook(v4Hits)
 	ops := make([]policy.Op, 0, n)
 	for range n {
 		var b [4]byte
@@ -315,10 +325,10 @@ func randomBook(r *rand.Rand, n int) *policy.Book {
 func BenchmarkBuildV4(b *testing.B) {
 	for _, n := range []int{0, 100, 100_000, 1_000_000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {
-			book := randomBook(rand.New(rand.NewPCG(1, 2)), n)
+			book := v4RandomBook(rand.New(rand.NewPCG(1, 2)), n)
 			b.ReportAllocs()
 			for b.Loop() {
-				used, capacity := build(b, book).Lines()
+				used, capacity := buildV4(b, book).Lines()
 				b.ReportMetric(float64(used)*64/(1<<20), "MiB-used")
 				b.ReportMetric(float64(capacity)*64/(1<<20), "MiB")
 			}
@@ -329,8 +339,8 @@ func BenchmarkBuildV4(b *testing.B) {
 // BenchmarkUpdateV4 puts or removes a host of a book of a million.
 func BenchmarkUpdateV4(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 2))
-	book := randomBook(r, 1_000_000)
-	x := build(b, book)
+	book := v4RandomBook(r, 1_000_000)
+	x := buildV4(b, book)
 	var generations int
 	for b.Loop() {
 		b.StopTimer()
@@ -342,7 +352,7 @@ func BenchmarkUpdateV4(b *testing.B) {
 		if !x.Update(p) {
 			b.StopTimer()
 			generations++
-			x = build(b, book)
+			x = buildV4(b, book)
 			b.StartTimer()
 		}
 	}
