@@ -11,10 +11,13 @@ import (
 	"github.com/paraxial/paraxial/index"
 )
 
-// fillIndex puts the index of the book in front of the tries.
+// fillIndex puts the index of the book, of both families, in front of the tries.
 func (t *tables) fillIndex(spec *ebpf.CollectionSpec) error {
 	v4 := func(alloc index.Alloc) error { _, err := index.BuildV4(t.book, alloc); return err }
-	return publish(t.index.Maps[shippedMapIndexV4], spec.Maps[shippedMapIndexV4].InnerMap, v4)
+	v6 := func(alloc index.Alloc) error { _, err := index.BuildV6(t.book, alloc); return err }
+	return errors.Join(
+		publish(t.index.Maps[shippedMapIndexV4], spec.Maps[shippedMapIndexV4].InnerMap, v4),
+		publish(t.index.Maps[shippedMapIndexV6], spec.Maps[shippedMapIndexV6].InnerMap, v6))
 }
 
 // publish has a generation written, in memory shared with the kernel, and puts it

@@ -35,7 +35,27 @@ func kib(path string, names ...string) (int64, error) {
 
 // kernelMemory is what the kernel has allocated for itself, on the whole machine:
 // its growth is a contender's if nobody else is busy.
-func kernelMemory() (int64, error) { return kib("/proc/meminfo", "Slab", "VmallocUsed", "Percpu") }
+// What was freed is given back with a delay, so it waits until that is over.
+func kernelMemory() (int64, error) {
+	const (
+		pause  = 100 * time.Millisecond
+		rounds = 30
+		still  = 512 << 10
+	)
+	var last int64
+	for range rounds {
+		now, err := kib("/proc/meminfo", "Slab", "VmallocUsed", "Percpu")
+		if err != nil {
+			return 0, fmt.Errorf("read the kernel's memory: %w", err)
+		}
+		if max(now-last, last-now) < still {
+			return now, nil
+		}
+		last = now
+		time.Sleep(pause)
+	}
+	return last, nil
+}
 
 // A peak is the most memory a process has had.
 type peak struct {
@@ -79,34 +99,34 @@ type mapCost struct {
 	Bytes   int64  `json:"bytes"`
 }
 
-// mapCosts reads them from the pins.
+// mapCosts reads them from the pins. The maps in a map count for that one, pinned
+// themselves or not.
 func mapCosts(bpffs string, entries int) ([]mapCost, error) {
-	costs := make(map[string]int64)
+	var rows []mapCost
+	inner := make(map[string]bool)
 	err := filepath.WalkDir(bpffs, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
 		m, err := ebpf.LoadPinnedMap(path, nil)
 		if err != nil {
-			return nil // not a map
+			return nil // a program or a link
 		}
 		defer m.Close()
-		costs[d.Name()], err = costOf(m)
+		bytes, err := costOf(m, inner)
+		rows = append(rows, mapCost{entries, d.Name(), bytes})
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read what maps take: %w", err)
 	}
-	var rows []mapCost
-	for name, bytes := range costs {
-		rows = append(rows, mapCost{entries, name, bytes})
-	}
+	rows = slices.DeleteFunc(rows, func(r mapCost) bool { return inner[r.Map] })
 	slices.SortFunc(rows, func(a, b mapCost) int { return strings.Compare(a.Map, b.Map) })
 	return rows, nil
 }
 
-// costOf includes the maps in a map.
-func costOf(m *ebpf.Map) (int64, error) {
+// costOf notes the names of the maps in m.
+func costOf(m *ebpf.Map, inner map[string]bool) (int64, error) {
 	sum, err := memlock(m)
 	if err != nil || m.Type() != ebpf.ArrayOfMaps {
 		return sum, err
@@ -116,18 +136,27 @@ func costOf(m *ebpf.Map) (int64, error) {
 		if m.Lookup(i, &id) != nil {
 			continue // empty
 		}
-		inner, err := ebpf.NewMapFromID(id)
-		if err != nil {
-			return 0, err
-		}
-		bytes, err := memlock(inner)
-		inner.Close()
+		bytes, err := innerCost(id, inner)
 		if err != nil {
 			return 0, err
 		}
 		sum += bytes
 	}
 	return sum, nil
+}
+
+func innerCost(id ebpf.MapID, inner map[string]bool) (int64, error) {
+	m, err := ebpf.NewMapFromID(id)
+	if err != nil {
+		return 0, err
+	}
+	defer m.Close()
+	info, err := m.Info()
+	if err != nil {
+		return 0, err
+	}
+	inner[info.Name] = true
+	return memlock(m)
 }
 
 func memlock(m *ebpf.Map) (int64, error) {
