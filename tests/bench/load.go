@@ -32,6 +32,7 @@ const (
 )
 
 func (r *report) measureLoads(ctx context.Context, quick bool, bin lab.Binaries, log logger) error {
+	r.Load, r.Maps, r.Block = nil, nil, nil
 	n := 1_000_000
 	if quick {
 		n = 100_000

@@ -6,8 +6,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -22,6 +24,8 @@ import (
 
 // limit bounds a run, so that a hung tool does not hang the benchmark.
 const limit = 10 * time.Minute
+
+const allParts = "packets,veth,load"
 
 type options struct {
 	quick bool
@@ -39,7 +43,7 @@ func main() {
 	flag.StringVar(&o.json, "json", "bench.json", "write the result to this file")
 	flag.StringVar(&o.docs, "docs", "", "also put table and plot into performance.md of this folder")
 	flag.StringVar(&o.from, "from", "", "do not measure; print, and with -docs write, the result in this JSON file")
-	flag.StringVar(&o.only, "only", "packets,veth,load", "parts to measure")
+	flag.StringVar(&o.only, "only", allParts, "parts to measure; the others are kept from the JSON file")
 	flag.Parse()
 	if o.from != "" {
 		exit(o.again())
@@ -94,7 +98,14 @@ func measure(ctx context.Context, o options, log logger) (*report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", o.bin, err)
 	}
-	r := &report{Quick: o.quick}
+	r := &report{}
+	if o.only != allParts {
+		// The parts that are not measured stay what they were.
+		if r, err = read(o.json); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	r.Quick = o.quick
 	if r.Machine, err = thisMachine(); err != nil {
 		return nil, err
 	}
@@ -118,15 +129,24 @@ func measure(ctx context.Context, o options, log logger) (*report, error) {
 
 // again shows a result that was measured before.
 func (o options) again() error {
-	b, err := os.ReadFile(o.from)
+	r, err := read(o.from)
 	if err != nil {
-		return fmt.Errorf("read an earlier result: %w", err)
-	}
-	r := &report{}
-	if err := json.Unmarshal(b, r); err != nil {
-		return fmt.Errorf("read %s: %w", o.from, err)
+		return err
 	}
 	return o.show(r)
+}
+
+// read returns an empty report with an error.
+func read(path string) (*report, error) {
+	r := &report{}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return r, fmt.Errorf("read an earlier result: %w", err)
+	}
+	if err := json.Unmarshal(b, r); err != nil {
+		return r, fmt.Errorf("read %s: %w", path, err)
+	}
+	return r, nil
 }
 
 func (o options) show(r *report) error {
