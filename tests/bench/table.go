@@ -11,7 +11,7 @@ import (
 // write writes the tables as Markdown, which a terminal shows well enough.
 func (r *report) write(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %d CPUs, Linux %s, %s; the run took %.0f s%s.\n\n", r.Machine.CPU, r.Machine.CPUs,
+	fmt.Fprintf(&b, "%s, %d CPUs, Linux %s, %s; the last run took %.0f s%s.\n\n", r.Machine.CPU, r.Machine.CPUs,
 		r.Machine.Kernel, r.Machine.Date, r.Seconds, map[bool]string{true: " (quick)"}[r.Quick])
 	r.packetTable(&b)
 	r.vethTable(&b)
