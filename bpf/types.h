@@ -86,7 +86,7 @@ struct counter {
  * weight.
  */
 #define ATTRIBUTE_EXACTLY 2048
-#define ATTRIBUTE_ONE_IN 64
+#define ATTRIBUTE_ONE_IN 1024
 
 struct attribution {
 	__u64 window;
