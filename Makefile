@@ -36,17 +36,22 @@ test: ## run all tests; needs root, or sudo for the parts that do
 test-race: ## run the tests that need no namespaces under the race detector
 	go test -race ./config/... ./control/... ./daemon/... ./metrics/... ./policy/... ./cmd/...
 
+.PHONY: bench
+bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
+	CGO_ENABLED=0 go build -o $(BIN)/bench ./tests/bench
+	$(SUDO) $(BIN)/bench -bin $(BIN) $(BENCHFLAGS)
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	./tests/fuzz.sh $(or $(FUZZTIME),10s)
 
 .PHONY: generate
 generate: ## compile bpf/ and generate its Go side (needs clang-14, llvm-14, libbpf-dev)
-	cd loader && BPF2GO_CC=$(CLANG) go generate ./...
+	BPF2GO_CC=$(CLANG) go generate ./loader ./tests/bench
 
 .PHONY: check-generate
 check-generate: generate ## fail if the committed objects are not what bpf/ compiles to
-	git diff --exit-code -- 'loader/*_bpfel.*'
+	git diff --exit-code -- 'loader/*_bpfel.*' 'tests/bench/*_bpfel.*'
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck

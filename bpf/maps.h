@@ -12,7 +12,7 @@
  */
 volatile const __u32 slot = 0;
 
-/* The daemon sets the real capacity of the tries and of hits before load. */
+/* The daemon sets the real capacity of the tries before load. */
 #define DEFAULT_ENTRIES 1024
 
 /* Blocked prefixes, IPv4. The daemon writes, the program reads. */
@@ -63,18 +63,63 @@ struct {
 } counters SEC(".maps");
 
 /*
- * Packets dropped (or, for shadow, that would have been) by verdict.hit_id.
- * Not in the trie value, because a trie update replaces the node and would
- * lose the count. The program adds; the daemon reads through mapped memory
- * and clears an id before it hands it out. Id 0 is nobody's.
+ * Packets dropped (or, for shadow, that would have been) by verdict.hit_id:
+ * hits[id >> HIT_SEGMENT_BITS][id & (HIT_SEGMENT - 1)]. In segments, so that a
+ * host with few entries pays for few. Not in the trie value, because a trie
+ * update replaces the node and would lose the count. The program adds; the
+ * daemon adds segments, reads through mapped memory, and clears an id before it
+ * hands it out. Id 0 is nobody's.
  */
-struct {
+struct hit_segment {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, DEFAULT_ENTRIES);
+	__uint(max_entries, HIT_SEGMENT);
 	__type(key, __u32);
 	__type(value, __u64);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_HIT_SEGMENTS);
+	__type(key, __u32);
+	__array(values, struct hit_segment);
 } hits SEC(".maps");
+
+/*
+ * When to look up who a drop counts for, if the index has decided it. Each CPU
+ * keeps its own; nobody else reads it.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct attribution);
+} attribution SEC(".maps");
+
+/*
+ * The index in front of the tries, one per family: a generation is one array of
+ * 64-byte lines (index_v4.h, index_v6.h), and slot 0 holds the one in force.
+ * Empty means that there is none yet, and every packet asks the tries. The
+ * daemon writes through mapped memory, the program reads. A change of the layout
+ * needs a new name, since the program of an older version may still be reading.
+ *
+ * Generations differ in size, which BPF_F_INNER_MAP allows. The sizes of key and
+ * value stand for their types, because clang keeps no BTF of an inner map's.
+ */
+struct index_lines {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct index_line));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct index_lines);
+} index_v4 SEC(".maps"), index_v6 SEC(".maps");
 
 /* Sampled drops, as struct drop_event. The program writes, the daemon reads. */
 struct {

@@ -74,6 +74,40 @@ struct counter {
 	__u64 bytes;
 };
 
+/* 512 KiB of drop counters at a time. */
+#define HIT_SEGMENT_BITS 16
+#define HIT_SEGMENT (1u << HIT_SEGMENT_BITS)
+#define MAX_HIT_SEGMENTS 512
+
+/*
+ * Drops that the index decides are attributed to entries exactly while they are
+ * few, and by sampling when they are many: the first ATTRIBUTE_EXACTLY drops of
+ * a CPU in a window of 256 jiffies, and then one in ATTRIBUTE_ONE_IN with that
+ * weight.
+ */
+#define ATTRIBUTE_EXACTLY 2048
+#define ATTRIBUTE_ONE_IN 1024
+
+struct attribution {
+	__u64 window;
+	__u64 drops;		/* in this window */
+	__u64 sampled;		/* drops ever that were counted by sampling */
+};
+
+#define INDEX_LINE_WORDS 8
+
+/* One cache line of an index generation. */
+struct index_line {
+	__u64 words[INDEX_LINE_WORDS];
+};
+
+/* What the index says of a source. */
+enum index_answer {
+	INDEX_ASK = 0,		/* ask the tries */
+	INDEX_CLEAN = 1,	/* on no list */
+	INDEX_DROP = 2,		/* dropped, now */
+};
+
 #define EVENT_PORTS 1		/* sport and dport are valid */
 #define EVENT_FRAGMENT 2	/* the packet is an IP fragment */
 

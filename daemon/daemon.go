@@ -92,7 +92,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.cfg.Store(&cfg)
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = &engine{
-		log: o.Log, clock: clock, store: st, kernel: l, limit: cfg.MaxEntries,
+		log: o.Log, clock: clock, store: st, kernel: l, index: newIndexes(o.Log, l), limit: cfg.MaxEntries,
 		applied: d.metrics.ObserveApply, book: policy.NewBook(l.HitCapacity()),
 	}
 	d.nics = &nics{log: o.Log, loader: l, store: st, changed: d.interfaceChanged}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,8 +16,18 @@ import (
 // kernel is what the engine needs of the loader.
 type kernel interface {
 	Apply(context.Context, policy.Delta) error
+	GrowHits(ids uint32) error
 	ClearHits(id uint32)
 	Hits(id uint32) uint64
+	Sampled() (uint64, error)
+}
+
+// follower is what the engine needs of the index in front of the tries.
+type follower interface {
+	// follow brings the index up to date with the book after changes of nodes.
+	follow(b *policy.Book, changed ...[]policy.Node)
+	// build makes it anew.
+	build(b *policy.Book)
 }
 
 // engine keeps the three copies of the truth in step: the store, which is what
@@ -27,6 +38,7 @@ type engine struct {
 	clock   clock
 	store   *store.Store
 	kernel  kernel
+	index   follower
 	applied func(time.Duration) // observes how long a change took
 	limit   int                 // nodes per trie
 
@@ -86,11 +98,41 @@ func (e *engine) edit(ops []policy.Op) (policy.Delta, []policy.Op) {
 
 // enforce brings a delta into the kernel. A change that was written to disk is
 // carried through even if its caller has gone.
+//
+// The order keeps the index right at every instant: what it calls clean is in no
+// trie that matters yet or any more, and what it drops the tries drop. So puts
+// go into the tries first, then the index follows, and then nodes are deleted.
 func (e *engine) enforce(ctx context.Context, delta policy.Delta) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := e.putNodes(ctx, delta); err != nil {
+		return err
+	}
+	e.read(func(b *policy.Book) { e.index.follow(b, delta.Put, delta.Delete) })
+	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete})
+}
+
+// enforceTries is enforce for one of many parts of a change, at whose end the
+// index is built anew. Until then it answers as before the change.
+func (e *engine) enforceTries(ctx context.Context, delta policy.Delta) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := e.putNodes(ctx, delta); err != nil {
+		return err
+	}
+	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete})
+}
+
+// putNodes writes the nodes of a delta into the tries, and no more: the index
+// does not know of them yet.
+func (e *engine) putNodes(ctx context.Context, delta policy.Delta) error {
+	if len(delta.FreshHits) > 0 {
+		if err := e.kernel.GrowHits(slices.Max(delta.FreshHits) + 1); err != nil {
+			return err
+		}
+	}
 	for _, id := range delta.FreshHits {
 		e.kernel.ClearHits(id)
 	}
-	return e.kernel.Apply(context.WithoutCancel(ctx), delta)
+	return e.kernel.Apply(ctx, policy.Delta{Put: delta.Put})
 }
 
 // takeBack undoes a change in the book and the kernel. In the kernel too where

@@ -47,8 +47,16 @@ func (k *fakeKernel) Apply(_ context.Context, d policy.Delta) error {
 	return nil
 }
 
-func (k *fakeKernel) ClearHits(uint32)   {}
-func (k *fakeKernel) Hits(uint32) uint64 { return 0 }
+func (k *fakeKernel) GrowHits(uint32) error    { return nil }
+func (k *fakeKernel) ClearHits(uint32)         {}
+func (k *fakeKernel) Hits(uint32) uint64       { return 0 }
+func (k *fakeKernel) Sampled() (uint64, error) { return 0, nil }
+
+// noIndex is for tests of what the tries hold.
+type noIndex struct{}
+
+func (noIndex) follow(*policy.Book, ...[]policy.Node) {}
+func (noIndex) build(*policy.Book)                    {}
 
 // bench is a daemon on a real store and a kernel that can be made to fail.
 type bench struct {
@@ -72,7 +80,7 @@ func newBench(t *testing.T, limit int) *bench {
 	t.Cleanup(func() { st.Close() })
 	log := slog.New(slog.DiscardHandler)
 	b.Daemon = &Daemon{log: log, store: st, broadcast: newBroadcast(), engine: &engine{
-		log: log, clock: clock, store: st, kernel: b.kernel, limit: limit,
+		log: log, clock: clock, store: st, kernel: b.kernel, index: noIndex{}, limit: limit,
 		applied: func(time.Duration) {}, book: policy.NewBook(uint32(limit) + 1),
 	}}
 	b.cfg.Store(&config.Config{})

@@ -241,10 +241,11 @@ func (j *importJob) replace(ctx context.Context, stale []policy.EntryRef) error 
 	for chunk := range slices.Chunk(stale, importChunk) {
 		var delta policy.Delta
 		j.engine.write(func(b *policy.Book) { delta = b.Remove(chunk) })
-		if err := j.engine.enforce(ctx, delta); err != nil {
+		if err := j.engine.enforceTries(ctx, delta); err != nil {
 			return fmt.Errorf("the list is saved, but old entries are still in the kernel: %w; restart paraxiald", err)
 		}
 	}
+	j.engine.read(j.engine.index.build)
 	return nil
 }
 
@@ -289,7 +290,7 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 		save <- entries
 		var delta policy.Delta
 		j.engine.write(func(b *policy.Book) { delta = b.Put(entries) })
-		if err := j.engine.enforce(ctx, delta); err != nil {
+		if err := j.engine.enforceTries(ctx, delta); err != nil {
 			return err
 		}
 		done += len(lines)

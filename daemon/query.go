@@ -156,6 +156,7 @@ func (d *Daemon) Watch(ctx context.Context, yield func(control.Event) error) err
 // prefix: its origins share one counter.
 func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 	out := make([]control.Entry, len(entries))
+	sampled := d.dropsSampled()
 	d.engine.read(func(b *policy.Book) {
 		for i, e := range entries {
 			out[i] = control.Entry{
@@ -167,7 +168,7 @@ func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 				id := b.HitID(e.Prefix)
 				out[i].Drops = d.engine.kernel.Hits(id)
 				// Without a counter of its own the drops are not known.
-				out[i].DropsEstimated = id == 0
+				out[i].DropsEstimated = id == 0 || sampled
 			}
 			if e.Pending != nil {
 				out[i].Pending = &control.Pending{ID: e.Pending.ID, ConfirmBy: *d.expires(e.Deadline), Expires: d.expires(e.Pending.Deadline)}
@@ -175,6 +176,16 @@ func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 		}
 	})
 	return out
+}
+
+// dropsSampled tells whether drops were ever so many that the program attributed
+// them to entries by sampling.
+func (d *Daemon) dropsSampled() bool {
+	n, err := d.engine.kernel.Sampled()
+	if err != nil {
+		d.log.Error("it is not known whether drop counts are exact", "error", err)
+	}
+	return n > 0 || err != nil
 }
 
 // expires returns the wall clock time of a deadline, nil for never.

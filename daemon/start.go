@@ -59,9 +59,11 @@ func (e *engine) adopt(running nodeReader) (policy.Delta, error) {
 // reconcile writes what the book has otherwise than the kernel, and then does
 // what delta says on top. Allows go before blocks and puts before deletes, so
 // that nothing that is to be decided the same is decided otherwise meanwhile.
+// The index is always built anew: that of an earlier run, which is in force
+// until then, cannot be checked for less.
 func (e *engine) reconcile(ctx context.Context, delta policy.Delta) error {
-	for _, id := range delta.FreshHits {
-		e.kernel.ClearHits(id)
+	if err := e.putNodes(ctx, policy.Delta{FreshHits: delta.FreshHits}); err != nil {
+		return err
 	}
 	written := 0
 	var batch policy.Delta
@@ -79,8 +81,11 @@ func (e *engine) reconcile(ctx context.Context, delta policy.Delta) error {
 	}
 	written += len(batch.Put)
 	e.log.Info("filter compared with the book", "differ", written, "stale", len(delta.Delete))
-	batch.Delete = delta.Delete
-	return e.kernel.Apply(ctx, batch)
+	if err := e.kernel.Apply(ctx, batch); err != nil {
+		return err
+	}
+	e.index.build(e.book)
+	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete})
 }
 
 // reloadDeadlines takes the deadlines of entries over from the store, where

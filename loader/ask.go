@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/cilium/ebpf"
 )
@@ -16,7 +17,7 @@ type Answer struct {
 }
 
 // twin is a second instance of the program in force on an interface. It reads
-// the same tries and writes to counters of its own.
+// the same tries and index, and writes to counters of its own.
 type twin struct {
 	of      uint32 // id of the program in force
 	coll    *ebpf.Collection
@@ -26,8 +27,8 @@ type twin struct {
 func (t *twin) close() { t.coll.Close() }
 
 // Ask runs the program in force on iface with a packet from a, as
-// BPF_PROG_TEST_RUN of a second instance over the same tries. It moves no live
-// counter and writes no event. The error is ErrDifferentProgram if what is in
+// BPF_PROG_TEST_RUN of a second instance over the same tries and the index in
+// force. It moves no live counter and writes no event. The error is ErrDifferentProgram if what is in
 // force is not what this Loader attached.
 func (l *Loader) Ask(iface string, a netip.Addr) (Answer, error) {
 	l.mu.Lock()
@@ -83,11 +84,12 @@ func (l *Loader) twinOf(live *attached) (*twin, error) {
 	l.forgetTwin(live.Interface)
 	spec := l.specs[live.build].Copy()
 	spec.Maps[plainMapHits].MaxEntries = 1
-	tries := mapSet{}
-	for _, name := range trieNames() {
-		tries[name] = l.maps[name]
+	spec.Maps[plainMapHits].InnerMap.MaxEntries = 1
+	read := mapSet{}
+	for _, name := range slices.Concat(trieNames(), indexNames()) {
+		read[name] = l.maps[name]
 	}
-	coll, err := loadProgram(spec, live.slot, tries)
+	coll, err := loadProgram(spec, live.slot, read)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +123,7 @@ func (l *Loader) sameProgram(live, other *ebpf.Program) error {
 	if a.Tag != b.Tag {
 		return fmt.Errorf("%w: its tag is %s, not %s", ErrDifferentProgram, a.Tag, b.Tag)
 	}
-	if err := l.usesOurTries(other); err != nil {
+	if err := l.usesOurMaps(other); err != nil {
 		return fmt.Errorf("%w: %w", ErrDifferentProgram, err)
 	}
 	return nil

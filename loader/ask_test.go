@@ -130,7 +130,7 @@ func TestAskDifferentProgram(t *testing.T) {
 	if _, err := l.Ask("asd0", from); !errors.Is(err, ErrDifferentProgram) {
 		t.Errorf("with another program in the link: %v", err)
 	}
-	if err := l.usesOurTries(p); err == nil {
+	if err := l.usesOurMaps(p); err == nil {
 		t.Error("a program over other tries was taken for ours")
 	}
 }

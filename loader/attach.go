@@ -154,7 +154,10 @@ func (l *Loader) ensurePins() error {
 	if err := l.pins.ensure(); err != nil {
 		return err
 	}
-	return l.gen.ensure(l.maps)
+	if err := l.gen.ensure(l.maps); err != nil {
+		return err
+	}
+	return l.hits.pin(l.gen)
 }
 
 // tryAll goes through the candidates until one is accepted.

@@ -53,7 +53,7 @@ func (l *Loader) attest(iface string) (*attached, error) {
 	case dev.mode != a.Mode:
 		return nil, fmt.Errorf("the mode changed from %s to %s", a.Mode, dev.mode)
 	}
-	return a, l.usesOurTries(a.program)
+	return a, l.usesOurMaps(a.program)
 }
 
 // attestLink checks the pinned link of a.
@@ -80,8 +80,8 @@ func (l *Loader) attestLink(a *attached) error {
 	return nil
 }
 
-// usesOurTries checks that p decides by the tries that Apply writes to.
-func (l *Loader) usesOurTries(p *ebpf.Program) error {
+// usesOurMaps checks that p decides by the tries that Apply writes to.
+func (l *Loader) usesOurMaps(p *ebpf.Program) error {
 	info, err := p.Info()
 	if err != nil {
 		return err
@@ -90,13 +90,14 @@ func (l *Loader) usesOurTries(p *ebpf.Program) error {
 	if !ok {
 		return errors.New("the kernel does not tell the maps of the program")
 	}
-	ours, err := l.maps.ids(trieNames()...)
+	deciding := slices.Concat(trieNames(), indexNames())
+	ours, err := l.maps.ids(deciding...)
 	if err != nil {
 		return err
 	}
 	for i, id := range ours {
 		if !slices.Contains(used, id) {
-			return fmt.Errorf("the program does not use map %s", trieNames()[i])
+			return fmt.Errorf("the program does not use map %s", deciding[i])
 		}
 	}
 	return nil

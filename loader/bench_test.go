@@ -65,6 +65,37 @@ func BenchmarkCounters(b *testing.B) {
 	}
 }
 
+// Sixteen segments of drop counters, a million ids.
+func BenchmarkGrowHits(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		l := open(b, bpffs(b), 1<<20)
+		b.StartTimer()
+		check(b, l.GrowHits(17*segmentIDs))
+	}
+}
+
+func BenchmarkPublishIndex(b *testing.B) {
+	const lines = 18 << 20 / 64
+	l := open(b, bpffs(b), 1000)
+	b.Run("make", func(b *testing.B) {
+		for b.Loop() {
+			m, err := l.NewIndex(false, lines)
+			check(b, err)
+			check(b, m.Close())
+		}
+	})
+	b.Run("publish", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			m, err := l.NewIndex(false, lines)
+			check(b, err)
+			b.StartTimer()
+			check(b, l.PublishIndex(m))
+		}
+	})
+}
+
 // A million addresses into the IPv4 trie, and out of it again.
 func BenchmarkMillion(b *testing.B) {
 	const n = 1_000_000

@@ -69,13 +69,16 @@ func (l *Loader) ClearSlot(slot uint32) error {
 	return nil
 }
 
-// HitCapacity returns how many hit ids there are: valid ones are below it,
-// and 0 is nobody's.
-func (l *Loader) HitCapacity() uint32 { return l.hits.len() }
-
-// Hits returns how many packets id has dropped or, for shadow, would have. It
-// is 0 for an id out of range.
-func (l *Loader) Hits(id uint32) uint64 { return l.hits.load(id) }
-
-// ClearHits sets the count of id to zero. Do so before the id is handed out.
-func (l *Loader) ClearHits(id uint32) { l.hits.store(id, 0) }
+// Sampled returns how many drops were counted for their entries by sampling,
+// one in 64 with the weight of all. If there are any, Hits are estimates.
+func (l *Loader) Sampled() (uint64, error) {
+	var perCPU []plainAttribution
+	if err := l.maps[plainMapAttribution].Lookup(uint32(0), &perCPU); err != nil {
+		return 0, fmt.Errorf("read map %s: %w", plainMapAttribution, err)
+	}
+	var sum uint64
+	for _, a := range perCPU {
+		sum += a.Sampled
+	}
+	return sum, nil
+}

@@ -69,6 +69,8 @@ func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)", err)
+	case errors.Is(err, unix.ENOMEM):
+		return fmt.Errorf("%w (the kernel has no memory for it, or the daemon's memory limit is reached: raise MemoryMax of its unit)", err)
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w (needs Linux 5.10 or newer)", err)
 	}

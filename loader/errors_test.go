@@ -17,6 +17,7 @@ func TestErrorTexts(t *testing.T) {
 	}{
 		{explain(fmt.Errorf("make map: %w", unix.EPERM)), "CAP_PERFMON"},
 		{explain(fmt.Errorf("load program: %w", unix.EACCES)), "CAP_PERFMON"},
+		{explain(fmt.Errorf("make map: %w", unix.ENOMEM)), "MemoryMax"},
 		{explain(fmt.Errorf("make map: %w", ebpf.ErrNotSupported)), "Linux 5.10"},
 		{&ForeignError{Interface: "eth0", ProgramID: 17, Mode: ModeNative}, "eth0 already runs XDP program 17, which"},
 		{&ForeignError{Interface: "eth0", ProgramID: 17, Name: "xdp_pass"}, "`ip link set dev eth0 xdp off`"},

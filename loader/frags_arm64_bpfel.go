@@ -18,6 +18,13 @@ type fragsAllow struct {
 	AllowUntil uint32
 }
 
+type fragsAttribution struct {
+	_       structs.HostLayout
+	Window  uint64
+	Drops   uint64
+	Sampled uint64
+}
+
 type fragsCounter struct {
 	_       structs.HostLayout
 	Packets uint64
@@ -51,12 +58,15 @@ type fragsVerdict struct {
 const (
 	fragsMapAllowV4      = "allow_v4"
 	fragsMapAllowV6      = "allow_v6"
+	fragsMapAttribution  = "attribution"
 	fragsMapBlockV4      = "block_v4"
 	fragsMapBlockV6      = "block_v6"
 	fragsMapCounters     = "counters"
 	fragsMapEventCredit  = "event_credit"
 	fragsMapEvents       = "events"
 	fragsMapHits         = "hits"
+	fragsMapIndexV4      = "index_v4"
+	fragsMapIndexV6      = "index_v6"
 	fragsProgParaxial    = "paraxial"
 	fragsVarDropEventBtf = "drop_event_btf"
 	fragsVarReasonBtf    = "reason_btf"
@@ -114,12 +124,15 @@ type fragsProgramSpecs struct {
 type fragsMapSpecs struct {
 	AllowV4     *ebpf.MapSpec `ebpf:"allow_v4"`
 	AllowV6     *ebpf.MapSpec `ebpf:"allow_v6"`
+	Attribution *ebpf.MapSpec `ebpf:"attribution"`
 	BlockV4     *ebpf.MapSpec `ebpf:"block_v4"`
 	BlockV6     *ebpf.MapSpec `ebpf:"block_v6"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	EventCredit *ebpf.MapSpec `ebpf:"event_credit"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
+	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
+	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 }
 
 // fragsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -153,24 +166,30 @@ func (o *fragsObjects) Close() error {
 type fragsMaps struct {
 	AllowV4     *ebpf.Map `ebpf:"allow_v4"`
 	AllowV6     *ebpf.Map `ebpf:"allow_v6"`
+	Attribution *ebpf.Map `ebpf:"attribution"`
 	BlockV4     *ebpf.Map `ebpf:"block_v4"`
 	BlockV6     *ebpf.Map `ebpf:"block_v6"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	EventCredit *ebpf.Map `ebpf:"event_credit"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Hits        *ebpf.Map `ebpf:"hits"`
+	IndexV4     *ebpf.Map `ebpf:"index_v4"`
+	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 }
 
 func (m *fragsMaps) Close() error {
 	return _FragsClose(
 		m.AllowV4,
 		m.AllowV6,
+		m.Attribution,
 		m.BlockV4,
 		m.BlockV6,
 		m.Counters,
 		m.EventCredit,
 		m.Events,
 		m.Hits,
+		m.IndexV4,
+		m.IndexV6,
 	)
 }
 

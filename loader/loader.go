@@ -7,6 +7,7 @@
 //
 //	DIR/links/IFACE        the bpf_link, at a path that never changes
 //	DIR/gen-N/MAP          the maps of generation N
+//	DIR/gen-N/hits_S       segments of the drop counters
 //	DIR/gen-N/prog_IFACE   the programs of generation N
 //
 // A generation is never changed once a link points into it, except that
@@ -37,7 +38,7 @@ type Options struct {
 	// on a mounted BPF file system and is made if only its last element is
 	// missing.
 	BPFFS string
-	// MaxEntries is the capacity of each trie and of the drop counters.
+	// MaxEntries is the capacity of each trie.
 	MaxEntries uint32
 	// Log is told what happens to pins. Nil discards.
 	Log *slog.Logger
@@ -53,10 +54,11 @@ type Loader struct {
 	specs  map[build]*ebpf.CollectionSpec
 	maps   mapSet
 	tries  []table
-	hits   words
+	hits   *hitCounters
 	credit words
 
-	mu       sync.Mutex // held to attach, attest, ask
+	mu       sync.Mutex            // held to attach, attest, ask, add counters, change the index
+	index    map[bool]*IndexMemory // published by this Loader, by whether IPv6
 	attached map[string]*attached
 	twins    map[string]*twin
 }
@@ -88,9 +90,12 @@ func Open(o Options) (*Loader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open filter: %w", err)
 	}
-	l := &Loader{log: o.Log, pins: pins, specs: specs, attached: map[string]*attached{}, twins: map[string]*twin{}}
+	l := &Loader{
+		log: o.Log, pins: pins, specs: specs,
+		index: map[bool]*IndexMemory{}, attached: map[string]*attached{}, twins: map[string]*twin{},
+	}
 	if err := l.open(); err != nil {
-		l.maps.close()
+		_ = l.closeMaps()
 		return nil, fmt.Errorf("open filter: %w", explain(err))
 	}
 	return l, nil
@@ -101,44 +106,64 @@ func (l *Loader) open() error {
 	if err != nil {
 		return err
 	}
-	if l.maps, l.reused, err = l.takeMaps(last.inForce); err != nil {
+	if err := l.takeMaps(last.inForce); err != nil {
 		return err
 	}
 	l.tries = l.maps.tables()
-	if l.hits, err = mapWords(l.maps[plainMapHits]); err != nil {
-		return err
-	}
 	if l.credit, err = mapWords(l.maps[plainMapEventCredit]); err != nil {
 		return err
 	}
 	l.gen = l.pins.generation(last.highest + 1)
-	return l.gen.ensure(l.maps)
+	if err := l.gen.ensure(l.maps); err != nil {
+		return err
+	}
+	return l.growHits(1)
 }
 
-// takeMaps returns the maps of the generation in force, or new ones if there
-// is none or its maps do not fit.
-func (l *Loader) takeMaps(inForce *generation) (maps mapSet, reused bool, err error) {
+// takeMaps takes the maps of the generation in force, or new ones if there is
+// none or its maps do not fit.
+func (l *Loader) takeMaps(inForce *generation) error {
 	if inForce != nil {
-		maps, err := loadMaps(*inForce, l.specs[plain])
+		err := l.reuseMaps(*inForce)
 		if err == nil {
-			return maps, true, nil
+			l.reused = true
+			return nil
 		}
 		l.log.Info("the maps of the running filter do not fit; making new ones", "generation", inForce.String(), "reason", err)
 	}
-	maps, err = newMaps(l.specs[plain])
-	return maps, false, err
+	var err error
+	if l.maps, err = newMaps(l.specs[plain]); err != nil {
+		return err
+	}
+	l.hits = newHitCounters(l.maps[plainMapHits], l.specs[plain])
+	return nil
+}
+
+func (l *Loader) reuseMaps(g generation) error {
+	maps, err := loadMaps(g, l.specs[plain])
+	if err != nil {
+		return err
+	}
+	hits := newHitCounters(maps[plainMapHits], l.specs[plain])
+	if err := hits.takeOver(g, l.log); err != nil {
+		return errors.Join(err, maps.close())
+	}
+	l.maps, l.hits = maps, hits
+	return nil
 }
 
 // Reused tells whether the maps were taken over from a running filter. If
 // not, they are empty, and must be filled before Attach to leave no gap.
 func (l *Loader) Reused() bool { return l.reused }
 
-// Capacity returns the number of elements each map can hold, by map name.
+// Capacity returns the number of elements each map can hold, by map name; of
+// hits, the number of ids.
 func (l *Loader) Capacity() map[string]int {
 	c := make(map[string]int, len(l.maps))
 	for name, m := range l.maps {
 		c[name] = int(m.MaxEntries())
 	}
+	c[plainMapHits] = int(l.HitCapacity())
 	return c
 }
 
@@ -153,7 +178,8 @@ func (l *Loader) Commit() error {
 	return nil
 }
 
-// Close gives up the file descriptors. The filter stays in force.
+// Close gives up the file descriptors, and the memory of the index. The filter
+// stays in force.
 func (l *Loader) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -164,7 +190,15 @@ func (l *Loader) Close() error {
 	for _, t := range l.twins {
 		t.close()
 	}
+	for _, m := range l.index {
+		errs = append(errs, m.Close())
+	}
 	clear(l.attached)
 	clear(l.twins)
-	return errors.Join(append(errs, l.maps.close())...)
+	clear(l.index)
+	return errors.Join(append(errs, l.closeMaps())...)
+}
+
+func (l *Loader) closeMaps() error {
+	return errors.Join(l.hits.close(), l.maps.close())
 }

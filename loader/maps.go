@@ -67,17 +67,25 @@ func (s mapSet) close() error {
 func (s mapSet) ids(names ...string) ([]ebpf.MapID, error) {
 	ids := make([]ebpf.MapID, 0, len(names))
 	for _, name := range names {
-		info, err := s[name].Info()
+		id, err := mapID(s[name])
 		if err != nil {
 			return nil, fmt.Errorf("map %s: %w", name, err)
-		}
-		id, ok := info.ID()
-		if !ok {
-			return nil, fmt.Errorf("map %s: the kernel gives it no id", name)
 		}
 		ids = append(ids, id)
 	}
 	return ids, nil
+}
+
+func mapID(m *ebpf.Map) (ebpf.MapID, error) {
+	info, err := m.Info()
+	if err != nil {
+		return 0, err
+	}
+	id, ok := info.ID()
+	if !ok {
+		return 0, errors.New("the kernel gives it no id")
+	}
+	return id, nil
 }
 
 // trieNames are the maps that decide.

@@ -18,6 +18,13 @@ type plainAllow struct {
 	AllowUntil uint32
 }
 
+type plainAttribution struct {
+	_       structs.HostLayout
+	Window  uint64
+	Drops   uint64
+	Sampled uint64
+}
+
 type plainCounter struct {
 	_       structs.HostLayout
 	Packets uint64
@@ -78,12 +85,15 @@ type plainVerdict struct {
 const (
 	plainMapAllowV4      = "allow_v4"
 	plainMapAllowV6      = "allow_v6"
+	plainMapAttribution  = "attribution"
 	plainMapBlockV4      = "block_v4"
 	plainMapBlockV6      = "block_v6"
 	plainMapCounters     = "counters"
 	plainMapEventCredit  = "event_credit"
 	plainMapEvents       = "events"
 	plainMapHits         = "hits"
+	plainMapIndexV4      = "index_v4"
+	plainMapIndexV6      = "index_v6"
 	plainProgParaxial    = "paraxial"
 	plainVarDropEventBtf = "drop_event_btf"
 	plainVarReasonBtf    = "reason_btf"
@@ -141,12 +151,15 @@ type plainProgramSpecs struct {
 type plainMapSpecs struct {
 	AllowV4     *ebpf.MapSpec `ebpf:"allow_v4"`
 	AllowV6     *ebpf.MapSpec `ebpf:"allow_v6"`
+	Attribution *ebpf.MapSpec `ebpf:"attribution"`
 	BlockV4     *ebpf.MapSpec `ebpf:"block_v4"`
 	BlockV6     *ebpf.MapSpec `ebpf:"block_v6"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	EventCredit *ebpf.MapSpec `ebpf:"event_credit"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
+	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
+	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 }
 
 // plainVariableSpecs contains global variables before they are loaded into the kernel.
@@ -180,24 +193,30 @@ func (o *plainObjects) Close() error {
 type plainMaps struct {
 	AllowV4     *ebpf.Map `ebpf:"allow_v4"`
 	AllowV6     *ebpf.Map `ebpf:"allow_v6"`
+	Attribution *ebpf.Map `ebpf:"attribution"`
 	BlockV4     *ebpf.Map `ebpf:"block_v4"`
 	BlockV6     *ebpf.Map `ebpf:"block_v6"`
 	Counters    *ebpf.Map `ebpf:"counters"`
 	EventCredit *ebpf.Map `ebpf:"event_credit"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Hits        *ebpf.Map `ebpf:"hits"`
+	IndexV4     *ebpf.Map `ebpf:"index_v4"`
+	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 }
 
 func (m *plainMaps) Close() error {
 	return _PlainClose(
 		m.AllowV4,
 		m.AllowV6,
+		m.Attribution,
 		m.BlockV4,
 		m.BlockV6,
 		m.Counters,
 		m.EventCredit,
 		m.Events,
 		m.Hits,
+		m.IndexV4,
+		m.IndexV6,
 	)
 }
 

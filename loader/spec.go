@@ -28,11 +28,9 @@ func loadSpecs(maxEntries uint32) (map[build]*ebpf.CollectionSpec, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the embedded %s program: %w", b, err)
 		}
-		for _, name := range []string{plainMapBlockV4, plainMapBlockV6, plainMapAllowV4, plainMapAllowV6} {
+		for _, name := range trieNames() {
 			spec.Maps[name].MaxEntries = maxEntries
 		}
-		// One more, because id 0 counts for nobody.
-		spec.Maps[plainMapHits].MaxEntries = maxEntries + 1
 		dropUnused(spec)
 		specs[b] = spec
 	}

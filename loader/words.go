@@ -19,12 +19,11 @@ type words struct {
 // mapWords maps the elements of m into memory. They stay mapped as long as the
 // result can be reached, whatever becomes of m, so that a reader never faults.
 func mapWords(m *ebpf.Map) (words, error) {
-	size := int(m.MaxEntries()) * 8
-	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	b, err := mapMemory(m)
 	if err != nil {
-		return words{}, fmt.Errorf("map the memory of %s: %w", m, err)
+		return words{}, err
 	}
-	mem := unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), m.MaxEntries())
+	mem := asWords(b)
 	w := words{mem: &mem}
 	runtime.AddCleanup(w.mem, func(b []byte) { _ = unix.Munmap(b) }, b)
 	return w, nil
@@ -49,4 +48,19 @@ func (w words) store(i uint32, v uint64) {
 	}
 	atomic.StoreUint64(&(*w.mem)[i], v)
 	runtime.KeepAlive(w.mem)
+}
+
+// mapMemory maps all elements of a mmapable array into memory.
+func mapMemory(m *ebpf.Map) ([]byte, error) {
+	size := int(m.MaxEntries()) * int(m.ValueSize())
+	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map the memory of %s: %w", m, err)
+	}
+	return b, nil
+}
+
+// asWords returns page-aligned memory as words.
+func asWords(b []byte) []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(b))), len(b)/8)
 }

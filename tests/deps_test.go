@@ -17,12 +17,13 @@ func TestRoomsImportWhatTheyMay(t *testing.T) {
 		"policy":          {"policy"},
 		"loader":          {"loader", "policy"},
 		"loader/hostinfo": {"loader/hostinfo"},
+		"index":           {"index", "policy"},
 		"store":           {"store", "policy"},
 		"config":          {"config", "policy"},
 		"control":         {"control", "policy"},
 		"metrics":         {"metrics"},
 		"cmd/paraxialctl": {"cmd/paraxialctl", "control", "policy"},
-		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "loader", "metrics", "policy", "store"},
+		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "index", "loader", "metrics", "policy", "store"},
 	} {
 		for _, dep := range deps(t, room) {
 			inner, ours := strings.CutPrefix(dep, module)
@@ -35,7 +36,7 @@ func TestRoomsImportWhatTheyMay(t *testing.T) {
 
 // TestLibrariesStayInTheirRoom keeps the kernel's libraries in the loader.
 func TestLibrariesStayInTheirRoom(t *testing.T) {
-	for _, room := range []string{"policy", "store", "config", "control", "metrics", "cmd/paraxialctl"} {
+	for _, room := range []string{"index", "policy", "store", "config", "control", "metrics", "cmd/paraxialctl"} {
 		for _, dep := range deps(t, room) {
 			for _, library := range []string{"github.com/cilium/ebpf", "github.com/vishvananda/netlink"} {
 				if strings.HasPrefix(dep, library) {

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,13 +21,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/paraxial/paraxial/index"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/tests/inner"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
 const (
 	defaultCases    = 1_000_000
-	sourcesPerBook  = 500
+	sourcesPerBook  = 1500
 	entriesPerBook  = 60
 	timesPerBook    = 4
 	capacity        = 4096
@@ -49,12 +52,13 @@ func TestProgramAgainstModel(t *testing.T) {
 	cases := fromEnvironment(t, casesVariable, defaultCases)
 	t.Logf("%s=%d %s=%d", seedVariable, seed, casesVariable, cases)
 
-	for n, build := range []string{"plain", "frags"} {
+	for n, build := range []string{"plain", "frags", "plain, tries alone"} {
 		t.Run(build, func(t *testing.T) {
-			k := loadKernel(t, build)
+			object, _, alone := strings.Cut(build, ",")
+			k := loadKernel(t, object, !alone)
 			w := &world{rand.New(rand.NewPCG(seed, uint64(n)))}
 			var tally tally
-			for done := uint64(0); done < cases/2; {
+			for done := uint64(0); done < cases/3; {
 				done += k.checkBook(t, w, &tally)
 			}
 			t.Logf("%d cases: %+v", tally.total(), tally)
@@ -95,13 +99,19 @@ func (t *tally) count(o policy.Outcome) {
 	}
 }
 
-// kernel is the shipped object, loaded, with maps of its own.
+// kernel is the shipped object, loaded, with maps of its own, and the index in
+// front of them if there is to be one.
 type kernel struct {
 	*ebpf.Collection
 	program *ebpf.Program
+	spec    *ebpf.CollectionSpec
+	indexed bool
+	book    *policy.Book // the index reads it, so it is one for all cases
+	v4      *index.V4
+	v6      *index.V6
 }
 
-func loadKernel(t *testing.T, build string) *kernel {
+func loadKernel(t *testing.T, build string, indexed bool) *kernel {
 	t.Helper()
 	if err := rlimit.RemoveMemlock(); err != nil {
 		t.Fatal(err)
@@ -111,7 +121,7 @@ func loadKernel(t *testing.T, build string) *kernel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"block_v4", "block_v6", "allow_v4", "allow_v6", "hits"} {
+	for _, name := range []string{"block_v4", "block_v6", "allow_v4", "allow_v6"} {
 		spec.Maps[name].MaxEntries = capacity
 	}
 	c, err := ebpf.NewCollection(spec)
@@ -119,7 +129,8 @@ func loadKernel(t *testing.T, build string) *kernel {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return &kernel{c, c.Programs["paraxial"]}
+	inner.HitSegment(t, spec, c.Maps["hits"])
+	return &kernel{Collection: c, program: c.Programs["paraxial"], spec: spec, indexed: indexed, book: policy.NewBook(capacity)}
 }
 
 func (k *kernel) trie(kind policy.Kind, p netip.Prefix) *ebpf.Map {
@@ -147,17 +158,50 @@ func trieValue(n policy.Node) []byte {
 	return b
 }
 
-func (k *kernel) apply(t *testing.T, d policy.Delta) {
+// apply does what the daemon does with a delta, in its order.
+func (k *kernel) apply(t *testing.T, w *world, d policy.Delta) {
 	t.Helper()
 	for _, n := range d.Put {
 		if err := k.trie(n.Kind, n.Prefix).Put(trieKey(n.Prefix), trieValue(n)); err != nil {
 			t.Fatalf("put %s %s: %v", n.Kind, n.Prefix, err)
 		}
 	}
+	if k.indexed {
+		k.followIndex(t, w, slices.Concat(d.Put, d.Delete))
+	}
 	for _, n := range d.Delete {
 		if err := k.trie(n.Kind, n.Prefix).Delete(trieKey(n.Prefix)); err != nil {
 			t.Fatalf("delete %s %s: %v", n.Kind, n.Prefix, err)
 		}
+	}
+}
+
+// followIndex patches the index, or builds it anew where that is needed, and now
+// and then where it is not.
+func (k *kernel) followIndex(t *testing.T, w *world, changed []policy.Node) {
+	t.Helper()
+	anew4, anew6 := k.v4 == nil || w.IntN(20) == 0, k.v6 == nil || w.IntN(20) == 0
+	for _, n := range changed {
+		if n.Prefix.Addr().Is4() {
+			anew4 = anew4 || !k.v4.Update(n.Prefix)
+		} else {
+			anew6 = anew6 || !k.v6.Update(n.Prefix)
+		}
+	}
+	var err error
+	if anew4 {
+		alloc, publish := inner.Lines(t, k.spec, k.Maps["index_v4"])
+		if k.v4, err = index.BuildV4(k.book, alloc); err != nil {
+			t.Fatal(err)
+		}
+		publish()
+	}
+	if anew6 {
+		alloc, publish := inner.Lines(t, k.spec, k.Maps["index_v6"])
+		if k.v6, err = index.BuildV6(k.book, alloc); err != nil {
+			t.Fatal(err)
+		}
+		publish()
 	}
 }
 
@@ -181,7 +225,7 @@ func (k *kernel) reasons(t *testing.T) []uint64 {
 // down again, all through deltas. It returns the number of cases.
 func (k *kernel) checkBook(t *testing.T, w *world, seen *tally) (cases uint64) {
 	t.Helper()
-	book := policy.NewBook(capacity)
+	book := k.book
 	nest := w.nest()
 	var entries []policy.Entry
 	for range 1 + w.IntN(entriesPerBook) {
@@ -201,7 +245,7 @@ func (k *kernel) checkBook(t *testing.T, w *world, seen *tally) (cases uint64) {
 			}
 		}
 		delta, _ := book.Apply(ops)
-		k.apply(t, delta)
+		k.apply(t, w, delta)
 		cases += k.checkSources(t, w, book, nest, seen)
 	}
 	var clear []policy.Op
@@ -209,7 +253,7 @@ func (k *kernel) checkBook(t *testing.T, w *world, seen *tally) (cases uint64) {
 		clear = append(clear, policy.RemoveOp(e.Key()))
 	}
 	delta, _ := book.Apply(clear)
-	k.apply(t, delta)
+	k.apply(t, w, delta)
 	return cases
 }
 
@@ -236,7 +280,7 @@ func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []
 			wantAction = xdpDrop
 		}
 		if action != wantAction {
-			t.Fatalf("source %s: XDP action %d, the model says %s\nbook:\n%s", src, action, outcome, describe(entries, src))
+			t.Fatalf("source %s: XDP action %d, the model says %s, the index %d\nbook:\n%s", src, action, outcome, k.ask(t, src), describe(entries, src))
 		}
 	}
 	after := k.reasons(t)
@@ -245,6 +289,18 @@ func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []
 		t.Fatalf("reasons counted (-model +program):\n%s\nbook:\n%s", diff, describe(entries, netip.Addr{}))
 	}
 	return sourcesPerBook
+}
+
+// ask returns what the index says, read by the Go package that wrote it.
+func (k *kernel) ask(t *testing.T, src netip.Addr) index.Answer {
+	now := policy.TickAt(bootTime(t))
+	switch {
+	case !k.indexed:
+		return index.Ask
+	case src.Is4():
+		return k.v4.Lookup(src, now)
+	}
+	return k.v6.Lookup(src, now)
 }
 
 func describe(entries []policy.Entry, src netip.Addr) string {

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/tests/inner"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
@@ -59,6 +61,9 @@ func (r reason) action() uint32 {
 // testSlot is the interface that the program runs for.
 const testSlot = 5
 
+// hitsRead is how many drop counters are compared, of the many in a segment.
+const hitsRead = 1024
+
 // The counters' layout: slot << reasonBits | reason.
 const (
 	reasonBits  = 6
@@ -84,7 +89,7 @@ type filter struct {
 	program *ebpf.Program
 	maps    map[string]*ebpf.Map
 	events  *ringbuf.Reader
-	hits    *ebpf.Memory
+	hits    []uint64
 	perCPU  []counter // of the last lookup
 }
 
@@ -134,11 +139,8 @@ func load(tb testing.TB, build string) *filter {
 	}
 	tb.Cleanup(func() { events.Close() })
 	events.SetDeadline(time.Unix(1, 0)) // what is there is there: never wait
-	hits, err := collection.Maps["hits"].Memory()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	f := &filter{tb: tb, program: collection.Programs["paraxial"], maps: collection.Maps, events: events, hits: hits}
+	hits := inner.HitSegment(tb, spec, collection.Maps["hits"])
+	f := &filter{tb: tb, program: collection.Programs["paraxial"], maps: collection.Maps, events: events, hits: hits[:hitsRead]}
 	tb.Cleanup(f.checkOtherSlots)
 	return f
 }
@@ -281,18 +283,7 @@ func (f *filter) checkOtherSlots() {
 	}
 }
 
-func (f *filter) readHits() []uint64 {
-	f.tb.Helper()
-	b := make([]byte, f.hits.Size())
-	if _, err := f.hits.ReadAt(b, 0); err != nil {
-		f.tb.Fatalf("read hits: %v", err)
-	}
-	counts := make([]uint64, f.maps["hits"].MaxEntries())
-	for i := range counts {
-		counts[i] = binary.NativeEndian.Uint64(b[8*i:])
-	}
-	return counts
-}
+func (f *filter) readHits() []uint64 { return slices.Clone(f.hits) }
 
 func (f *filter) takeEvents() []event {
 	f.tb.Helper()

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The index of IPv6 sources: a hash table of prefixes of the lengths (classes)
+ * /16 /32 /48 /56 /64, "short" ones, and one of whole addresses, /128, "host".
+ * Whatever has another length is written as keys of these, see index/v6_keys.go.
+ *
+ * A generation: the header; the tag words of the short buckets, then of the host
+ * buckets, eight to a line; the slots of the short buckets, 16 bytes each, then
+ * of the host buckets, two lines each. A bucket has six slots and one tag word:
+ *
+ *	bits 10i..10i+9	tag of slot i, 0 if it holds nothing
+ *	bit 61		a key of this home bucket is in its third bucket
+ *	bit 62		a key of this home bucket is in its second bucket
+ *	bit 63		a key of this home bucket found no slot: ask the tries
+ *
+ * A source is looked up in all classes at once: on no list if no tag matches, the
+ * rule, and else all keys that cover it have a say.
+ */
+#ifndef PARAXIAL_INDEX_V6_H
+#define PARAXIAL_INDEX_V6_H
+
+#include "clock.h"
+#include "maps.h"
+#include <bpf/bpf_endian.h>
+
+#define V6_FORMAT 1
+
+enum v6_class {
+	V6_16,
+	V6_32,
+	V6_48,
+	V6_56,
+	V6_64,
+	V6_128,
+	V6_CLASSES,
+};
+
+/* Line 0. A format that is not V6_FORMAT, such as 0, means: ask the tries. */
+struct index_v6_header {
+	__u16 format;
+	__u16 classes;		/* bit 1 << enum v6_class: there are keys of it */
+	__u32 short_buckets;
+	__u32 host_buckets;
+	__u32 host_tags;	/* line of the first; short ones start in line 1 */
+	__u32 short_slots;	/* lines of the first */
+	__u32 host_slots;
+	__u32 nh[4];		/* secrets of the hash; see v6_mix() */
+	__u64 salt;
+	__u64 home;		/* odd */
+	__u64 second;		/* odd */
+};
+_Static_assert(sizeof(struct index_v6_header) == sizeof(struct index_line), "the header is a line");
+
+/*
+ * until: deadline in ticks, of a drop; TICK_NEVER says only that there is an
+ * entry; V6_ALLOW that the tries know better than any other key.
+ */
+#define V6_ALLOW 1u
+
+struct v6_slot {
+	__u64 prefix;		/* upper half of the address, masked */
+	__u32 until;
+	__u32 class;		/* 1 + enum v6_class; 0 if never used */
+};
+
+#define V6_SLOTS_PER_LINE 4
+
+/* Half of a host bucket: three slots. */
+#define V6_HOSTS_PER_LINE 3
+
+struct v6_hosts {
+	struct {
+		__u64 high;
+		__u64 low;
+	} addr[V6_HOSTS_PER_LINE];
+	__u32 until[V6_HOSTS_PER_LINE];
+	__u32 used;		/* for the writer */
+};
+_Static_assert(sizeof(struct v6_hosts) == sizeof(struct index_line), "three hosts are a line");
+
+#define V6_LANES 6
+#define V6_LANE_BITS 10
+#define V6_EACH_LANE (1ull | 1ull << 10 | 1ull << 20 | 1ull << 30 | 1ull << 40 | 1ull << 50)
+#define V6_LANE_TOPS (V6_EACH_LANE << (V6_LANE_BITS - 1))
+#define V6_TAGS ((1ull << 60) - 1)
+#define V6_IN_THIRD (1ull << 61)
+#define V6_IN_SECOND (1ull << 62)
+#define V6_OVERFLOW (1ull << 63)
+
+/*
+ * What the keys that cover a source say together is the largest of these:
+ * 0 for no key, V6_LISTED | until for a key, V6_ASK.
+ */
+#define V6_LISTED (1ull << 32)
+#define V6_ASK (1ull << 33)
+
+/* A source, or a prefix that covers it, on its way to its bucket. */
+struct v6_probe {
+	__u64 high;
+	__u64 low;		/* hosts only */
+	__u64 mixed;
+	__u64 word;		/* tags of the home bucket */
+	__u64 hits;		/* slots whose tag matches, at bits 10i+9 */
+};
+
+struct v6_place {
+	__u32 bucket;
+	__u64 tag;
+};
+
+/*
+ * Multiply-shift (Dietzfelbinger et al., 1997): two keys get the same place with
+ * a probability of about 4 / (1023 * buckets), whoever chose them, as long as
+ * the odd multiplier is secret.
+ */
+static __always_inline struct v6_place v6_place(__u64 mixed, __u64 multiplier, __u32 buckets)
+{
+	__u64 at = (mixed * multiplier >> 32) * buckets;
+
+	return (struct v6_place){ .bucket = at >> 32, .tag = ((at & 0xffffffff) * 1023 >> 32) + 1 };
+}
+
+/*
+ * NH of UMAC (RFC 4418): two inputs collide with a probability of 2^-32. The
+ * shift breaks up arithmetic progressions, which multiply-shift would keep.
+ */
+static __always_inline __u64 v6_nh(__u64 x, __u32 a, __u32 b)
+{
+	return (__u64)((__u32)(x >> 32) + a) * (__u32)((__u32)x + b);
+}
+
+static __always_inline __u64 v6_mix(__u64 x)
+{
+	return x ^ x >> 32;
+}
+
+/* The slots whose tag is the given one, and rarely one above such a slot. Tags are never 0. */
+static __always_inline __u64 v6_match(__u64 word, __u64 tag)
+{
+	__u64 differ = (word & V6_TAGS) ^ tag * V6_EACH_LANE;
+
+	return (differ - V6_EACH_LANE) & ~differ & V6_LANE_TOPS;
+}
+
+/* The slot of the lowest hit. The multiplier moves its number to the top. */
+static __always_inline __u32 v6_lane(__u64 hits)
+{
+	return ((hits & -hits) * (1ull << 42 | 2ull << 32 | 3ull << 22 | 4ull << 12 | 5ull << 2)) >> 61;
+}
+
+/* The tag word of a bucket. Volatile: read once. The daemon writes it. NULL never happens. */
+static __always_inline volatile __u64 *v6_word(void *lines, __u32 first, __u32 bucket)
+{
+	__u32 at = first + (bucket >> 3);
+	struct index_line *line = bpf_map_lookup_elem(lines, &at);
+
+	return line ? &line->words[bucket & 7] : NULL;
+}
+
+static __always_inline __u64 v6_listed(__u32 until)
+{
+	return until == V6_ALLOW ? V6_ASK : V6_LISTED | until;
+}
+
+static __always_inline __u64 v6_short_slot(void *lines, const struct index_v6_header *h, const struct v6_probe *p,
+					   __u32 bucket, __u32 class, __u64 hits)
+{
+	__u32 slot = bucket * V6_LANES + v6_lane(hits);
+	__u32 at = h->short_slots + slot / V6_SLOTS_PER_LINE;
+	struct v6_slot *slots = bpf_map_lookup_elem(lines, &at);
+	__u64 rest;
+
+	if (!slots)
+		return V6_ASK;
+	slots += slot % V6_SLOTS_PER_LINE;
+	/* Deadline and class are one word of the daemon's. */
+	rest = *(volatile __u64 *)&slots->until;
+	if (slots->prefix != p->high || rest >> 32 != class + 1)
+		return 0;
+	return v6_listed(rest);
+}
+
+static __always_inline __u64 v6_host_slot(void *lines, const struct index_v6_header *h, const struct v6_probe *p,
+					  __u32 bucket, __u64 hits)
+{
+	__u32 lane = v6_lane(hits);
+	__u32 upper = lane >= V6_HOSTS_PER_LINE;
+	__u32 at = h->host_slots + bucket * 2 + upper;
+	struct v6_hosts *hosts = bpf_map_lookup_elem(lines, &at);
+
+	lane -= upper * V6_HOSTS_PER_LINE;
+	if (!hosts || lane >= V6_HOSTS_PER_LINE)
+		return V6_ASK;
+	if (hosts->addr[lane].high != p->high || hosts->addr[lane].low != p->low)
+		return 0;
+	return v6_listed(*(volatile __u32 *)&hosts->until[lane]);
+}
+
+/* What the slots with a matching tag say. A third match with the wrong key is too rare to look at. */
+static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header *h, const struct v6_probe *p,
+				       __u32 bucket, __u32 class, __u64 hits)
+{
+	__u64 found = 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < 2; i++) {
+		if (!hits)
+			return 0;
+		if (class == V6_128)
+			found = v6_host_slot(lines, h, p, bucket, hits);
+		else
+			found = v6_short_slot(lines, h, p, bucket, class, hits);
+		if (found)
+			return found;
+		hits &= hits - 1;
+	}
+	return hits ? V6_ASK : 0;
+}
+
+/* What the key says for which something was found in its home bucket's tag word. */
+static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h, const struct v6_probe *p, __u32 class)
+{
+	__u32 buckets = class == V6_128 ? h->host_buckets : h->short_buckets;
+	__u32 tags = class == V6_128 ? h->host_tags : 1;
+	struct v6_place place = v6_place(p->mixed, h->home, buckets);
+	__u64 found = v6_bucket(lines, h, p, place.bucket, class, p->hits);
+	volatile __u64 *word;
+
+	if (found)
+		return found;
+	if (p->word & V6_OVERFLOW)
+		return V6_ASK;
+	if (!(p->word & V6_IN_SECOND))
+		return 0;
+	place = v6_place(p->mixed, h->second, buckets);
+	word = v6_word(lines, tags, place.bucket);
+	if (!word)
+		return V6_ASK;
+	found = v6_bucket(lines, h, p, place.bucket, class, v6_match(*word, place.tag));
+	if (found || !(p->word & V6_IN_THIRD))
+		return found;
+	place = v6_place(p->mixed, h->second * h->home, buckets);
+	word = v6_word(lines, tags, place.bucket);
+	if (!word)
+		return V6_ASK;
+	return v6_bucket(lines, h, p, place.bucket, class, v6_match(*word, place.tag));
+}
+
+/* Functions of their own, so that the verifier looks at them once a call and not once a path. */
+static __attribute__((noinline)) __u64 v6_short_key(void *lines, const struct index_v6_header *h,
+						    const struct v6_probe *p, __u32 class)
+{
+	return v6_key(lines, h, p, class);
+}
+
+static __attribute__((noinline)) __u64 v6_host_key(void *lines, const struct index_v6_header *h,
+						   const struct v6_probe *p)
+{
+	return v6_key(lines, h, p, V6_128);
+}
+
+/*
+ * Reads the home bucket's tags. No branch depends on them, so that the reads of
+ * all classes overlap. False never happens; see v6_word().
+ */
+static __always_inline bool v6_probe_short(void *lines, const struct index_v6_header *h, __u64 high, __u32 class,
+					   struct v6_probe *p)
+{
+	static const __u64 masks[] = { ~0ull << 48, ~0ull << 32, ~0ull << 16, ~0ull << 8, ~0ull };
+	struct v6_place place;
+	volatile __u64 *word;
+
+	p->high = high & masks[class];
+	p->mixed = v6_mix(v6_nh(p->high, h->nh[0], h->nh[1]) + class * h->salt);
+	place = v6_place(p->mixed, h->home, h->short_buckets);
+	word = v6_word(lines, 1, place.bucket);
+	if (!word)
+		return false;
+	p->word = *word;
+	p->hits = v6_match(p->word, place.tag);
+	return true;
+}
+
+static __always_inline bool v6_probe_host(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
+					  struct v6_probe *p)
+{
+	struct v6_place place;
+	volatile __u64 *word;
+
+	p->high = high;
+	p->low = low;
+	p->mixed = v6_mix(v6_nh(high, h->nh[0], h->nh[1]) + v6_nh(low, h->nh[2], h->nh[3]));
+	place = v6_place(p->mixed, h->home, h->host_buckets);
+	word = v6_word(lines, h->host_tags, place.bucket);
+	if (!word)
+		return false;
+	p->word = *word;
+	p->hits = v6_match(p->word, place.tag);
+	return true;
+}
+
+static __always_inline __u64 v6_anything(const struct v6_probe *p)
+{
+	return p->hits | (p->word & (V6_IN_SECOND | V6_OVERFLOW));
+}
+
+static __always_inline __u64 v6_later(__u64 a, __u64 b)
+{
+	return a > b ? a : b;
+}
+
+/* What all keys say that cover the source. */
+static __always_inline enum index_answer v6_answer(void *lines, const struct index_v6_header *h,
+						   const struct v6_probe *probes, struct clock *clock)
+{
+	__u64 found = 0;
+	__u32 class;
+
+#pragma unroll
+	for (class = V6_16; class < V6_128; class++)
+		if (v6_anything(&probes[class]))
+			found = v6_later(found, v6_short_key(lines, h, &probes[class], class));
+	if (v6_anything(&probes[V6_128]))
+		found = v6_later(found, v6_host_key(lines, h, &probes[V6_128]));
+	if (!found)
+		return INDEX_CLEAN;
+	return found < V6_ASK && live(clock, found) ? INDEX_DROP : INDEX_ASK;
+}
+
+static __always_inline enum index_answer index_ipv6(const struct in6_addr *saddr, struct clock *clock)
+{
+	const __be32 *addr = saddr->in6_u.u6_addr32;
+	__u64 high = (__u64)bpf_ntohl(addr[0]) << 32 | bpf_ntohl(addr[1]);
+	__u64 low = (__u64)bpf_ntohl(addr[2]) << 32 | bpf_ntohl(addr[3]);
+	struct v6_probe probes[V6_CLASSES];
+	const struct index_v6_header *h;
+	__u64 something = 0;
+	__u32 zero = 0, class;
+	void *lines;
+
+	lines = bpf_map_lookup_elem(&index_v6, &zero);
+	if (!lines)
+		return INDEX_ASK;
+	h = bpf_map_lookup_elem(lines, &zero);
+	if (!h || h->format != V6_FORMAT)
+		return INDEX_ASK;
+#pragma unroll
+	for (class = V6_16; class < V6_CLASSES; class++) {
+		probes[class].word = 0;
+		probes[class].hits = 0;
+		if (!(h->classes & 1 << class))
+			continue;
+		if (class == V6_128 ? !v6_probe_host(lines, h, high, low, &probes[class])
+				    : !v6_probe_short(lines, h, high, class, &probes[class]))
+			return INDEX_ASK;
+		something |= v6_anything(&probes[class]);
+	}
+	if (!something)
+		return INDEX_CLEAN;
+	return v6_answer(lines, h, probes, clock);
+}
+
+#endif

@@ -1,0 +1,249 @@
+package index
+
+import (
+	"math/bits"
+	"net/netip"
+)
+
+const (
+	// v4Widest is the shortest prefix that Update takes.
+	v4Widest = 8
+
+	// v4Inline is how many entries a leaf and its line of more hold.
+	v4Inline = 1 + lineWords
+)
+
+// Update brings the answers for all sources in p, an IPv4 prefix, up to date
+// with the book, after a change of p's node and once the tries have it. Sources
+// get the answer of before or of after at every instant. It returns false if a
+// new generation must be built: there is no room, or p is shorter than /8.
+func (x *V4) Update(p netip.Prefix) bool {
+	if p.Bits() < v4Widest {
+		return false
+	}
+	p = netip.PrefixFrom(p.Addr(), min(p.Bits(), 24)).Masked()
+	if p.Bits() > 16 {
+		x.region.gather(x.book, p)
+		return x.write()
+	}
+	first := v4Addr(p) >> 16
+	for hi := first; hi < first+1<<(16-p.Bits()); hi++ {
+		x.region.gather(x.book, netip.PrefixFrom(v4AddrOf(hi<<16), 16))
+		if !x.write() {
+			return false
+		}
+	}
+	return true
+}
+
+// write makes the index say what the region does. It returns false if there is
+// no room.
+func (x *V4) write() bool {
+	r := &x.region
+	if d, ok := r.uniform(); ok {
+		x.setRoot(r.hi, v4Uniform|uint32(d))
+		return true
+	}
+	var leaves [256]v4Entry
+	x.leaves(r.hi, &leaves)
+	before := leaves
+	for at := r.from; at < r.to; at++ {
+		var ok bool
+		if leaves[at], ok = x.leaf(r.of(at), leaves[at]); !ok {
+			return false
+		}
+	}
+	if leaves == before {
+		return true
+	}
+	if leaves == [256]v4Entry{} {
+		x.setRoot(r.hi, 0)
+		return true
+	}
+	return x.writeInPlace(r, &leaves) || x.writeNode(r.hi, &leaves)
+}
+
+// leaves reads the leaves of a /16.
+func (x *V4) leaves(hi uint32, leaves *[256]v4Entry) {
+	root := x.root(hi)
+	switch {
+	case root == 0:
+	case root&v4Uniform != 0:
+		for i := range leaves {
+			leaves[i] = v4EntryOf(0, v4Whole, v4Deadline(root)&v4Forever)
+		}
+	default:
+		n := x.node(root)
+		word := uint32(n[v4NodeBase])
+		for group, present := range n[:v4NodeBase] {
+			for ; present != 0; present &= present - 1 {
+				leaves[group*64+bits.TrailingZeros64(present)] = v4Entry(x.load(word))
+				word++
+			}
+		}
+	}
+}
+
+// writeInPlace stores the leaves of the region if each has a place already.
+func (x *V4) writeInPlace(r *v4Region, leaves *[256]v4Entry) bool {
+	root := x.root(r.hi)
+	if root == 0 || root&v4Uniform != 0 {
+		return false
+	}
+	n := x.node(root)
+	for at := r.from; at < r.to; at++ {
+		if _, ok := n.find(uint8(at)); !ok && leaves[at] != 0 {
+			return false
+		}
+	}
+	for at := r.from; at < r.to; at++ {
+		if word, ok := n.find(uint8(at)); ok && x.load(word) != uint64(leaves[at]) {
+			x.store(word, uint64(leaves[at]))
+		}
+	}
+	return true
+}
+
+// writeNode gives a /16 a new node and a new run of leaves. It returns false if
+// there is no room.
+func (x *V4) writeNode(hi uint32, leaves *[256]v4Entry) bool {
+	var present [4]uint64
+	var ranks uint64
+	count := uint32(0)
+	for at, leaf := range leaves {
+		if at%64 == 0 {
+			ranks |= uint64(count) << (16 * (at / 64))
+		}
+		if leaf != 0 {
+			present[at/64] |= 1 << (at % 64)
+			count++
+		}
+	}
+	run, ok := x.takeRun(count)
+	if !ok {
+		return false
+	}
+	line, ok := x.takeNode()
+	if !ok {
+		return false
+	}
+	word := run
+	for _, leaf := range leaves {
+		if leaf != 0 {
+			x.store(word, uint64(leaf))
+			word++
+		}
+	}
+	n := line * lineWords
+	for group := range present {
+		x.store(n+uint32(group), present[group])
+	}
+	x.store(n+v4NodeBase, uint64(run))
+	x.store(n+v4NodeRanks, ranks)
+	x.setRoot(hi, line)
+	return true
+}
+
+// leaf returns the leaf that holds the entries: old, if it does. It returns
+// false if there is no room for the lines that it needs.
+func (x *V4) leaf(entries []v4Entry, old v4Entry) (v4Entry, bool) {
+	switch {
+	case len(entries) == 0:
+		return 0, true
+	case len(entries) == 1:
+		return entries[0], true
+	case len(entries) > v4Inline:
+		return x.page(entries, old)
+	case x.holds(old, entries):
+		return old, true
+	}
+	line, ok := x.takeLines(1)
+	if !ok {
+		return 0, false
+	}
+	if line > v4LineMask {
+		return v4EntryOf(0, v4Whole, v4AlwaysAsk), true
+	}
+	for i, e := range entries[1:] {
+		x.store(line*lineWords+uint32(i), uint64(e))
+	}
+	return entries[0] | v4More | v4Entry(line)<<v4LineShift, true
+}
+
+// holds tells whether a leaf with a line of more holds just the entries.
+func (x *V4) holds(leaf v4Entry, entries []v4Entry) bool {
+	if leaf&v4More == 0 || leaf.shift() == v4Page || leaf&v4EntryMask != entries[0] {
+		return false
+	}
+	for i := range lineWords {
+		var want v4Entry
+		if i+1 < len(entries) {
+			want = entries[i+1]
+		}
+		if v4Entry(x.load(leaf.line()*lineWords+uint32(i))) != want {
+			return false
+		}
+	}
+	return true
+}
+
+// page returns a leaf with the deadline of each address. The page that a /24 has
+// is changed in place, address by address.
+func (x *V4) page(entries []v4Entry, old v4Entry) (v4Entry, bool) {
+	var deadlines [256]v4Deadline
+	for _, e := range entries {
+		for lo := int(e.lo()); lo < int(e.lo())+1<<e.shift(); lo++ {
+			deadlines[lo] = max(deadlines[lo], e.deadline())
+		}
+	}
+	leaf := old
+	if old.shift() != v4Page {
+		line, ok := x.takeLines(v4PageLines)
+		if !ok {
+			return 0, false
+		}
+		if line > v4LineMask {
+			return v4EntryOf(0, v4Whole, v4AlwaysAsk), true
+		}
+		leaf = v4Entry(v4Page)<<v4PrefixShift | v4Entry(line)<<v4LineShift
+	}
+	first := leaf.line() * lineWords
+	for i := range uint32(len(deadlines) / 2) {
+		pair := uint64(deadlines[2*i]) | uint64(deadlines[2*i+1])<<32
+		if x.load(first+i) != pair {
+			x.store(first+i, pair)
+		}
+	}
+	return leaf, true
+}
+
+func (x *V4) takeLines(n uint32) (line uint32, ok bool) {
+	line = x.used
+	if uint32(len(x.words)/lineWords)-line < n {
+		return 0, false
+	}
+	x.used += n
+	return line, true
+}
+
+func (x *V4) takeNode() (line uint32, ok bool) {
+	if x.nodes == x.nodesEnd {
+		return x.takeLines(1)
+	}
+	x.nodes++
+	return x.nodes - 1, true
+}
+
+// takeRun returns the first of n words. What is left of the last line of a run
+// is for the next, if that is short.
+func (x *V4) takeRun(n uint32) (word uint32, ok bool) {
+	if x.runsEnd-x.runs < n {
+		line, ok := x.takeLines((n + lineWords - 1) / lineWords)
+		if !ok {
+			return 0, false
+		}
+		x.runs, x.runsEnd = line*lineWords, x.used*lineWords
+	}
+	x.runs += n
+	return x.runs - n, true
+}

@@ -1,0 +1,329 @@
+package index
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/paraxial/paraxial/policy"
+)
+
+// V6 writes a generation of the index of IPv6 sources: hash tables of prefixes,
+// laid out as bpf/index_v6.h describes. One goroutine at a time may use it; the
+// packet program reads meanwhile.
+type V6 struct {
+	book    Book
+	lines   []uint64
+	rules   *v6Rules // nil if every source asks the tries
+	short   v6Table
+	hosts   v6Table
+	classes uint16
+	marked  [v6Classes]bool // there may be markers of the class
+}
+
+const (
+	// v6Page is how many buckets of both kinds fit one page.
+	v6Page = 16
+	// v6Many is from how many keys on a table is made half full and no longer
+	// a third, so that a growing host builds few generations.
+	v6Many = 4096
+	// v6Wide is how many nodes inside a changed one are brought up to date one
+	// by one. More are faster built anew.
+	v6Wide = 1 << 14
+	// v6Search is how many nodes are looked at to find out if a marker can go.
+	v6Search = 1 << 12
+)
+
+// BuildV6 makes a generation from the book, which must not change meanwhile. It
+// returns an error if there is no memory, or no randomness.
+func BuildV6(b Book, alloc Alloc) (*V6, error) {
+	secrets, err := newV6Secrets()
+	if err != nil {
+		return nil, fmt.Errorf("build IPv6 index: %w", err)
+	}
+	x, err := buildV6(b, alloc, secrets)
+	if err != nil {
+		return nil, fmt.Errorf("build IPv6 index: %w", err)
+	}
+	return x, nil
+}
+
+func newV6Secrets() (*v6Secrets, error) {
+	var b [40]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return nil, fmt.Errorf("read randomness: %w", err)
+	}
+	var s v6Secrets
+	for i := range s.nh {
+		s.nh[i] = binary.NativeEndian.Uint32(b[4*i:])
+	}
+	s.salt = binary.NativeEndian.Uint64(b[16:]) | 1
+	s.home = binary.NativeEndian.Uint64(b[24:]) | 1
+	s.second = binary.NativeEndian.Uint64(b[32:]) | 1
+	return &s, nil
+}
+
+func buildV6(b Book, alloc Alloc, secrets *v6Secrets) (*V6, error) {
+	x := &V6{book: b}
+	nodes, count := v6Census(b)
+	for bits := range v6Shortest {
+		if count[bits] > 0 {
+			var err error
+			x.lines, err = alloc(1) // all zero: no format, so ask the tries
+			return x, err
+		}
+	}
+	x.rules = v6RulesFor(&count)
+	shorts, hosts := x.rules.size(&count)
+	if err := x.layOut(alloc, secrets, shorts, hosts); err != nil {
+		return nil, err
+	}
+	for _, part := range nodes {
+		for _, n := range part {
+			if !x.merge(n) {
+				return nil, errors.New("more keys than were counted")
+			}
+		}
+	}
+	return x, nil
+}
+
+// v6Node is a node of the book without its pointers.
+type v6Node struct {
+	high, low uint64
+	until     v6Until
+	bits      uint8
+}
+
+// v6Part is how many nodes are listed in one piece: a list that grows by copying
+// would need twice the memory.
+const v6Part = 1 << 14
+
+// v6Census lists all nodes, and counts those of each length. Neighbours that a
+// marker of their own class covers are counted once, for they get one key.
+func v6Census(b Book) (nodes [][]v6Node, count [129]int) {
+	var part []v6Node
+	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+		var last [v6Classes]v6Key
+		for n := range b.SortedNodes(kind, true) {
+			bits := n.Prefix.Bits()
+			k := v6KeyOf(n.Prefix.Addr(), v6Class128)
+			if part = append(part, v6Node{k.high, k.low, v6UntilOf(n), uint8(bits)}); len(part) == v6Part {
+				nodes = append(nodes, part)
+				part = make([]v6Node, 0, v6Part)
+			}
+			if bits >= v6Shortest {
+				if rule := v6NaturalRule(bits); rule.marker {
+					k := k.within(rule.class)
+					if last[rule.class] == k {
+						continue
+					}
+					last[rule.class] = k
+				}
+			}
+			count[bits]++
+		}
+	}
+	return append(nodes, part), count
+}
+
+// size returns how many keys the prefixes counted need at most.
+func (r *v6Rules) size(count *[129]int) (shorts, hosts int) {
+	for bits, n := range count {
+		if bits < v6Shortest || n == 0 {
+			continue
+		}
+		if rule := r[bits]; !rule.marker {
+			n = min(n, 1<<24) << (rule.class.bits() - bits)
+		}
+		if r[bits].class == v6Class128 {
+			hosts += n
+		} else {
+			shorts += n
+		}
+	}
+	return shorts, hosts
+}
+
+func v6Buckets(keys int) uint32 {
+	perBucket := v6Lanes / 2
+	if keys < v6Many {
+		perBucket = 2
+	}
+	n := max(keys/perBucket+1, v6Page)
+	return uint32(n+v6LineWords-1) &^ (v6LineWords - 1)
+}
+
+func (x *V6) layOut(alloc Alloc, secrets *v6Secrets, shorts, hosts int) error {
+	nShort, nHost := v6Buckets(shorts), v6Buckets(hosts)
+	hostTags := 1 + nShort/v6LineWords
+	shortSlots := hostTags + nHost/v6LineWords
+	hostSlots := shortSlots + nShort/2*v6ShortLines
+	lines, err := alloc(hostSlots + nHost*v6HostLines)
+	if err != nil {
+		return err
+	}
+	x.lines = lines
+	part := func(from, to uint32) []uint64 { return lines[from*v6LineWords : to*v6LineWords] }
+	x.short = v6Table{secrets: secrets, buckets: nShort, tags: part(1, hostTags), slots: part(shortSlots, hostSlots)}
+	x.hosts = v6Table{secrets: secrets, buckets: nHost, host: true, tags: part(hostTags, shortSlots),
+		slots: lines[hostSlots*v6LineWords:]}
+	x.short.limit = int(nShort) * v6Lanes * 6 / 10
+	x.hosts.limit = int(nHost) * v6Lanes * 6 / 10
+	two := func(low, high uint32) uint64 { return uint64(high)<<32 | uint64(low) }
+	copy(lines, []uint64{
+		two(v6Format, nShort), two(nHost, hostTags), two(shortSlots, hostSlots),
+		two(secrets.nh[0], secrets.nh[1]), two(secrets.nh[2], secrets.nh[3]),
+		secrets.salt, secrets.home, secrets.second,
+	})
+	return nil
+}
+
+func (x *V6) table(c v6Class) *v6Table {
+	if c == v6Class128 {
+		return &x.hosts
+	}
+	return &x.short
+}
+
+// announce lets readers look for keys of a class, after the first is there.
+func (x *V6) announce(c v6Class) {
+	if x.classes&(1<<c) == 0 {
+		x.classes |= 1 << c
+		atomic.StoreUint64(&x.lines[0], x.lines[0]|1<<(16+c))
+	}
+}
+
+// merge adds what a node says to its keys.
+func (x *V6) merge(n v6Node) bool {
+	rule := x.rules[n.bits]
+	x.marked[rule.class] = x.marked[rule.class] || rule.marker
+	first := v6Key{n.high, n.low, v6Class128}.within(rule.class)
+	for k := range rule.keys(first, int(n.bits)) {
+		if !x.table(k.class).merge(k, rule.says(n.until)) {
+			return false
+		}
+	}
+	x.announce(rule.class)
+	return true
+}
+
+// Update brings what p covers up to date with the book, after a change of a node
+// of p. After several changes the puts come first: a source that is decided the
+// same before and after is decided so all the while. It reports false if a new
+// generation must be built: there is no room, or too much to do. What this
+// generation says remains right until then, for the change or without it.
+func (x *V6) Update(p netip.Prefix) bool {
+	if p.Bits() < v6Shortest {
+		return false
+	}
+	if x.rules == nil {
+		return true
+	}
+	inside := 0
+	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+		for n := range x.book.NodesInside(kind, p) {
+			if n.Prefix == p {
+				continue
+			}
+			if inside++; inside > v6Wide || !x.refresh(n.Prefix) {
+				return false
+			}
+		}
+	}
+	// Last, so that what p no longer covers is covered from inside by then.
+	return x.refresh(p)
+}
+
+// refresh brings the keys of a prefix up to date.
+func (x *V6) refresh(p netip.Prefix) bool {
+	rule := x.rules[p.Bits()]
+	x.marked[rule.class] = x.marked[rule.class] || rule.marker
+	for k := range rule.keys(v6KeyOf(p.Addr(), rule.class), p.Bits()) {
+		until, present := x.wanted(k)
+		if !present {
+			x.table(k.class).remove(k)
+		} else if !x.table(k.class).put(k, until) {
+			return false
+		}
+	}
+	x.announce(rule.class)
+	return true
+}
+
+// wanted returns what the book wants a key to say, if it is to be there.
+func (x *V6) wanted(k v6Key) (until v6Until, present bool) {
+	p := k.prefix()
+	expanded := v6Rule{class: k.class}
+	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+		for n := range x.book.NodesCovering(kind, p) {
+			if k.class.bits()-n.Prefix.Bits() > v6Expansion {
+				break
+			}
+			if x.rules[n.Prefix.Bits()] == expanded {
+				until, present = until.and(expanded.says(v6UntilOf(n))), true
+			}
+		}
+	}
+	if !x.marked[k.class] {
+		return until, present
+	}
+	if u, ok := x.wantedMarker(k.class, p); ok {
+		until, present = until.and(u), true
+	}
+	return until, present
+}
+
+// wantedMarker returns what the nodes inside p say that have no key but that of p.
+// If they are too many to look at it may say more.
+func (x *V6) wantedMarker(class v6Class, p netip.Prefix) (until v6Until, present bool) {
+	marker := v6Rule{class: class, marker: true}
+	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+		seen := 0
+		for n := range x.book.NodesInside(kind, p) {
+			if seen++; seen > v6Search || n.Prefix.Bits() > class.bits() && x.rules[n.Prefix.Bits()] == marker {
+				until, present = until.and(marker.says(v6UntilOf(n))), true
+				break // all of a kind say the same
+			}
+		}
+	}
+	return until, present
+}
+
+// Lookup answers for a source as the packet program does at boot time now.
+func (x *V6) Lookup(a netip.Addr, now policy.Tick) Answer {
+	if x.rules == nil {
+		return Ask
+	}
+	var until v6Until
+	found := false
+	classes := atomic.LoadUint64(&x.lines[0]) >> 16
+	for c := range v6Classes {
+		if classes>>c&1 == 0 {
+			continue
+		}
+		if u, ok := x.table(c).ask(v6KeyOf(a, c)); ok {
+			until, found = until.and(u), true
+		}
+	}
+	switch {
+	case !found:
+		return Clean
+	case until == v6Allow || until == v6Listed:
+		return Ask
+	case policy.Tick(until) == policy.TickForever || now < policy.Tick(until):
+		return Drop
+	}
+	return Ask
+}
+
+// Lines returns how many lines of the generation hold something, and how many it
+// has. It is full when three fifths of the slots are taken.
+func (x *V6) Lines() (used, capacity uint32) {
+	capacity = uint32(len(x.lines) / v6LineWords)
+	slots := uint32(x.short.used/4 + x.hosts.used/v6HostsInLine)
+	return capacity - uint32(len(x.short.slots)+len(x.hosts.slots))/v6LineWords + slots, capacity
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// write writes the tables as Markdown, which a terminal shows well enough.
+func (r *report) write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %d CPUs, Linux %s, %s; the last run took %.0f s%s.\n\n", r.Machine.CPU, r.Machine.CPUs,
+		r.Machine.Kernel, r.Machine.Date, r.Seconds, map[bool]string{true: " (quick)"}[r.Quick])
+	r.packetTable(&b)
+	r.vethTable(&b)
+	r.loadTable(&b)
+	r.mapTable(&b)
+	if _, err := io.WriteString(w, b.String()); err != nil {
+		return fmt.Errorf("write the tables: %w", err)
+	}
+	return nil
+}
+
+func (r *report) packetTable(b *strings.Builder) {
+	b.WriteString("### Nanoseconds per packet, by program run\n\n")
+	b.WriteString("| list | entries | traffic | empty pass | empty drop | floor | LPM only | Paraxial | × floor | LPM ÷ Paraxial |\n")
+	b.WriteString("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|\n")
+	for _, row := range r.Packets {
+		name := string(row.Mix)
+		if row.TTL {
+			name += ", expiring"
+		}
+		fmt.Fprintf(b, "| %s | %d | %s | %.0f | %.0f | %.0f | %.0f | %.0f | %.1f | %.1f |\n", name, row.Entries, row.Traffic,
+			row.Pass, row.Drop, row.Floor, row.LPM, row.Index, row.Index/row.Floor, row.LPM/row.Index)
+	}
+}
+
+func (r *report) vethTable(b *strings.Builder) {
+	var ours float64
+	for _, row := range r.Veth {
+		if row.Contender == contenderNative {
+			ours = row.Mpps
+		}
+	}
+	fmt.Fprintf(b, "\n### Million packets per second and core through a veth, %d blocked sources\n\n", vethEntries)
+	b.WriteString("| contender | Mpps | Paraxial ÷ this | delivered |\n|---|--:|--:|--:|\n")
+	for _, row := range r.Veth {
+		if row.Missing != "" {
+			fmt.Fprintf(b, "| %s | %s | | |\n", row.Contender, row.Missing)
+			continue
+		}
+		fmt.Fprintf(b, "| %s | %.2f | %.1f | %d |\n", row.Contender, row.Mpps, ours/row.Mpps, row.Delivered)
+	}
+}
+
+func (r *report) loadTable(b *strings.Builder) {
+	b.WriteString("\n### Loading a list, and memory\n\n")
+	b.WriteString("| contender | entries | seconds | process, MiB | of it its own | kernel, MiB |\n|---|--:|--:|--:|--:|--:|\n")
+	for _, row := range r.Load {
+		if row.Missing != "" {
+			fmt.Fprintf(b, "| %s | %s | | | | |\n", row.Contender, row.Missing)
+			continue
+		}
+		fmt.Fprintf(b, "| %s | %d | %.2f | %.1f | %.1f | %.1f |\n", row.Contender, row.Entries, row.Seconds,
+			mib(row.Process.Resident), mib(row.Process.Own), mib(row.Kernel))
+	}
+	if r.Block != nil {
+		fmt.Fprintf(b, "\n### A single block among them, %d times, milliseconds from the request\n\n", r.Block.Rounds)
+		b.WriteString("| until | p50 | p99 | worst |\n|---|--:|--:|--:|\n")
+		for _, row := range []struct {
+			name string
+			q    quantile
+		}{{"acknowledged", r.Block.Acknowledged}, {"last packet through", r.Block.LastPacket}} {
+			fmt.Fprintf(b, "| %s | %.2f | %.2f | %.2f |\n", row.name, row.q.P50, row.q.P99, row.q.Max)
+		}
+	}
+}
+
+func (r *report) mapTable(b *strings.Builder) {
+	b.WriteString("\n### What each map takes, KiB, as the kernel says\n\n| map | entries | KiB |\n|---|--:|--:|\n")
+	for _, row := range r.Maps {
+		fmt.Fprintf(b, "| %s | %d | %d |\n", row.Map, row.Entries, row.Bytes>>10)
+	}
+}
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// The generated part of performance.md is between these.
+const (
+	beginMark = "<!-- bench: begin -->\n"
+	endMark   = "<!-- bench: end -->\n"
+)
+
+// document puts the tables into performance.md of dir, and the plot beside it.
+func (r *report) document(dir string) error {
+	path := filepath.Join(dir, "performance.md")
+	page, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the page: %w", err)
+	}
+	var tables strings.Builder
+	if err := r.write(&tables); err != nil {
+		return err
+	}
+	fresh, err := splice(string(page), tables.String())
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := os.WriteFile(path, []byte(fresh), 0o644); err != nil {
+		return fmt.Errorf("write the page: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "performance.svg"), r.plot(), 0o644); err != nil {
+		return fmt.Errorf("write the plot: %w", err)
+	}
+	return nil
+}
+
+// splice replaces what is between the marks.
+func splice(page, text string) (string, error) {
+	head, rest, ok := strings.Cut(page, beginMark)
+	_, tail, ok2 := strings.Cut(rest, endMark)
+	if !ok || !ok2 {
+		return "", fmt.Errorf("has no lines %q and %q, between which the tables go", beginMark, endMark)
+	}
+	return head + beginMark + "\n" + text + "\n" + endMark + tail, nil
+}

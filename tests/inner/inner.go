@@ -1,0 +1,72 @@
+// Package inner makes the maps that the daemon puts into the program's maps of
+// maps, for tests that load the program without a daemon.
+package inner
+
+import (
+	"testing"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// Lines returns a function that makes the memory of an index generation. Publish
+// puts the one made last in force.
+func Lines(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) (alloc func(lines uint32) ([]uint64, error), publish func()) {
+	var made *ebpf.Map
+	alloc = func(lines uint32) ([]uint64, error) {
+		inner := spec.Maps[outerName(tb, spec, outer)].InnerMap.Copy()
+		inner.MaxEntries = lines
+		m, words := mapped(tb, inner)
+		made = m
+		return words, nil
+	}
+	publish = func() {
+		tb.Helper()
+		if err := outer.Put(uint32(0), made); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	return alloc, publish
+}
+
+// outerName finds the name of a map of maps, which the kernel may have cut short.
+func outerName(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) string {
+	tb.Helper()
+	info, err := outer.Info()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if _, ok := spec.Maps[info.Name]; !ok {
+		tb.Fatalf("no map %s in the object", info.Name)
+	}
+	return info.Name
+}
+
+// HitSegment makes the first segment of the drop counters and returns its
+// memory.
+func HitSegment(tb testing.TB, spec *ebpf.CollectionSpec, hits *ebpf.Map) []uint64 {
+	tb.Helper()
+	m, words := mapped(tb, spec.Maps["hits"].InnerMap)
+	if err := hits.Put(uint32(0), m); err != nil {
+		tb.Fatal(err)
+	}
+	return words
+}
+
+// mapped makes a map, and its memory for as long as the test runs.
+func mapped(tb testing.TB, spec *ebpf.MapSpec) (*ebpf.Map, []uint64) {
+	tb.Helper()
+	m, err := ebpf.NewMap(spec)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { m.Close() })
+	size := int(spec.MaxEntries * spec.ValueSize)
+	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { unix.Munmap(b) })
+	return m, unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), size/8)
+}
