@@ -24,7 +24,8 @@ import (
 // fakeKernel holds what it is told, until it fails.
 type fakeKernel struct {
 	nodes map[string]policy.Verdict
-	room  int // puts until it fails; negative: never
+	room  int  // puts until it fails; negative: never
+	stuck bool // deletions fail
 }
 
 var errKernel = errors.New("kernel says no")
@@ -42,6 +43,9 @@ func (k *fakeKernel) Apply(_ context.Context, d policy.Delta) error {
 		k.nodes[nodeKey(n)] = n.Verdict
 	}
 	for _, n := range d.Delete {
+		if k.stuck {
+			return errKernel
+		}
 		delete(k.nodes, nodeKey(n))
 	}
 	return nil
@@ -263,5 +267,60 @@ func TestCopiesAgree(t *testing.T) {
 			t.Fatal(err)
 		}
 		check(step.name)
+	}
+}
+
+// builtIndex counts how often it is built.
+type builtIndex struct {
+	noIndex
+	builds int
+}
+
+func (x *builtIndex) build(*policy.Book) { x.builds++ }
+
+// Once a list is saved its entries have to be in the index, also if the kernel
+// does not let go of old ones.
+func TestSavedImportIsIndexed(t *testing.T) {
+	b := newBench(t, 200_000)
+	if _, err := b.importLines(many(netip.MustParseAddr("198.18.0.0"), 30_000)...); err != nil {
+		t.Fatal(err)
+	}
+	x := new(builtIndex)
+	b.engine.index = x
+	b.kernel.stuck = true
+	if _, err := b.importLines(many(netip.MustParseAddr("198.19.0.0"), 30_000)...); !errors.Is(err, errKernel) {
+		t.Fatalf("error %v, want %v", err, errKernel)
+	}
+	if x.builds != 1 {
+		t.Errorf("the index was built %d times, want once", x.builds)
+	}
+}
+
+// fullGeneration has no room for changes.
+type fullGeneration struct{ updates int }
+
+func (g *fullGeneration) Update(netip.Prefix) bool { g.updates++; return false }
+func (g *fullGeneration) Lines() (uint32, uint32)  { return 1, 1 }
+
+// Without room a generation is given up at once, and not tried for every node.
+func TestPatchGivesUpAtOnce(t *testing.T) {
+	nodes := []policy.Node{{Prefix: netip.MustParsePrefix("2001:db8::/32")}, {Prefix: netip.MustParsePrefix("10.0.0.1/32")}, {Prefix: netip.MustParsePrefix("10.0.0.2/32")}}
+	full := new(fullGeneration)
+	for _, tc := range []struct {
+		f       family
+		nodes   []policy.Node
+		patched bool
+	}{
+		{family{now: full}, nodes, false},
+		{family{now: nil}, nodes, false},
+		{family{now: nil}, nodes[:1], true}, // not of this family
+		{family{now: full, ipv6: true}, nodes[1:], true},
+	} {
+		if got := tc.f.patch(tc.nodes); got != tc.patched {
+			t.Errorf("ipv6 %t, %d nodes: patched %t, want %t", tc.f.ipv6, len(tc.nodes), got, tc.patched)
+		}
+	}
+	if full.updates != 1 {
+		t.Errorf("%d nodes were tried, want 1", full.updates)
 	}
 }

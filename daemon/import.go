@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/paraxial/paraxial/control"
@@ -29,9 +28,6 @@ const (
 
 // Import implements control.Backend.
 func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.ImportRequest, list io.Reader, progress func(control.ImportProgress)) (control.ImportResult, error) {
-	if err := importableOrigin(r.Origin); err != nil {
-		return control.ImportResult{}, err
-	}
 	now := d.engine.clock.now()
 	deadline, err := deadlineFor(now, r.For)
 	if err != nil {
@@ -72,15 +68,6 @@ func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.ImportR
 		Origin: r.Origin, Added: result.Added, Removed: result.Removed, Unchanged: result.Unchanged, Refused: len(refused),
 	}})
 	return result, nil
-}
-
-// importableOrigin refuses the origins that are not a list's: what was put by
-// hand is not replaced by a file.
-func importableOrigin(origin string) error {
-	if origin == policy.OriginCLI || strings.HasPrefix(origin, policy.OriginAPI) {
-		return control.Errorf(control.CodeInvalidRequest, "origin %s holds blocks made by hand, and an import would replace them all: give the list a name of its own", origin)
-	}
-	return nil
 }
 
 // guardList takes what the guard refuses out of the list, unless force keeps it.
@@ -238,6 +225,15 @@ func (j *importJob) replace(ctx context.Context, stale []policy.EntryRef) error 
 	if err := staged.Commit(j.engine.clock.reading()); err != nil {
 		return errors.Join(&saveError{err}, staged.Abort(), j.rollBack(ctx))
 	}
+	err = j.removeStale(ctx, stale)
+	// Also if that failed: the new entries are promised by now.
+	j.engine.read(j.engine.index.build)
+	return err
+}
+
+// removeStale takes what is not in the list any more out of the book and the
+// tries.
+func (j *importJob) removeStale(ctx context.Context, stale []policy.EntryRef) error {
 	for chunk := range slices.Chunk(stale, importChunk) {
 		var delta policy.Delta
 		j.engine.write(func(b *policy.Book) { delta = b.Remove(chunk) })
@@ -245,7 +241,6 @@ func (j *importJob) replace(ctx context.Context, stale []policy.EntryRef) error 
 			return fmt.Errorf("the list is saved, but old entries are still in the kernel: %w; restart paraxiald", err)
 		}
 	}
-	j.engine.read(j.engine.index.build)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/paraxial/paraxial/index"
@@ -46,28 +47,30 @@ func newIndexes(log *slog.Logger, l *loader.Loader) *indexes {
 	}
 }
 
-// follow brings the index up to date after a change of nodes in the book.
+// follow brings the index up to date after a change of nodes in the book, puts
+// first. A family is built anew at most once, which covers all of the change.
 func (x *indexes) follow(b *policy.Book, changed ...[]policy.Node) {
-	total := 0
-	for _, nodes := range changed {
-		total += len(nodes)
-	}
-	if total > rebuildAfter {
-		x.rebuild(b, &x.v4)
-		x.rebuild(b, &x.v6)
-		return
-	}
-	for _, nodes := range changed {
-		for _, n := range nodes {
-			f := &x.v4
-			if n.Prefix.Addr().Is6() {
-				f = &x.v6
-			}
-			if f.now == nil || !f.now.Update(n.Prefix) {
-				x.rebuild(b, f)
-			}
+	nodes := slices.Concat(changed...)
+	for _, f := range []*family{&x.v4, &x.v6} {
+		if !f.patch(nodes) {
+			x.rebuild(b, f)
 		}
 	}
+}
+
+// patch brings the generation in force up to date with its family's nodes. It
+// reports false if a new one must be built.
+func (f *family) patch(nodes []policy.Node) bool {
+	patched := 0
+	for _, n := range nodes {
+		if n.Prefix.Addr().Is6() != f.ipv6 {
+			continue
+		}
+		if patched++; f.now == nil || patched > rebuildAfter || !f.now.Update(n.Prefix) {
+			return false
+		}
+	}
+	return true
 }
 
 // build makes both indexes anew.

@@ -48,9 +48,6 @@ type nics struct {
 	all  []nic
 }
 
-// maxSlots is MAX_SLOTS of bpf/types.h: how many interfaces can be told apart.
-const maxSlots = 64
-
 // slotFor returns the slot in which the packets of an interface are counted. A
 // name keeps its slot across restarts, and so its counters.
 func (s *nics) slotFor(name string) (uint32, error) {
@@ -65,7 +62,7 @@ func (s *nics) slotFor(name string) (uint32, error) {
 	for _, slot := range slots {
 		taken[slot] = true
 	}
-	for slot := range uint32(maxSlots) {
+	for slot := range uint32(loader.MaxSlots) {
 		if taken[slot] {
 			continue
 		}
@@ -74,7 +71,7 @@ func (s *nics) slotFor(name string) (uint32, error) {
 		}
 		return slot, s.store.PutSlot(name, slot)
 	}
-	return 0, fmt.Errorf("interface %s: all %d counter slots are taken by interfaces that were filtered before", name, maxSlots)
+	return 0, fmt.Errorf("interface %s: all %d counter slots are taken by interfaces that were filtered before", name, loader.MaxSlots)
 }
 
 // add starts to filter an interface.

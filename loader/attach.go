@@ -71,8 +71,8 @@ func (l *Loader) Attach(ctx context.Context, iface string, mode Mode, slot uint3
 	if err := ctx.Err(); err != nil {
 		return Attachment{}, err
 	}
-	if slot >= maxSlots {
-		return Attachment{}, fmt.Errorf("attach XDP to %s: slot %d: there are %d", iface, slot, maxSlots)
+	if slot >= MaxSlots {
+		return Attachment{}, fmt.Errorf("attach XDP to %s: slot %d: there are %d", iface, slot, MaxSlots)
 	}
 	a, err := l.attach(iface, mode, slot)
 	if err != nil {

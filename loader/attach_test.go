@@ -250,7 +250,7 @@ func TestAttachRefusals(t *testing.T) {
 	if _, err := l.Attach(t.Context(), "nosuch0", ModeAuto, 0); err == nil || !strings.Contains(err.Error(), "no such interface") {
 		t.Errorf("missing interface: %v", err)
 	}
-	if _, err := l.Attach(t.Context(), "lo", ModeAuto, maxSlots); err == nil {
+	if _, err := l.Attach(t.Context(), "lo", ModeAuto, MaxSlots); err == nil {
 		t.Error("a slot out of range was taken")
 	}
 }

@@ -6,11 +6,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// reasonBits is REASON_BITS of bpf/types.h, and maxSlots MAX_SLOTS.
-const (
-	reasonBits = 6
-	maxSlots   = 64
-)
+// MaxSlots is MAX_SLOTS of bpf/types.h: how many interfaces can be told apart.
+const MaxSlots = 64
+
+// reasonBits is REASON_BITS of bpf/types.h.
+const reasonBits = 6
 
 // Counter counts packets and the bytes of their frames.
 type Counter struct {
@@ -22,7 +22,7 @@ type Counter struct {
 // Slots and reasons without a packet are left out.
 func (l *Loader) Counters() (map[uint32]map[Reason]Counter, error) {
 	all := map[uint32]map[Reason]Counter{}
-	for slot := range uint32(maxSlots) {
+	for slot := range uint32(MaxSlots) {
 		c, err := readSlot(l.maps[plainMapCounters], slot)
 		if err != nil {
 			return nil, err

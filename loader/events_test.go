@@ -109,7 +109,7 @@ func TestCounters(t *testing.T) {
 	veth(t, "cnt0")
 	veth(t, "cnt1")
 	attach(t, l, "cnt0", ModeNative, 0)
-	attach(t, l, "cnt1", ModeNative, maxSlots-1)
+	attach(t, l, "cnt1", ModeNative, MaxSlots-1)
 	apply(t, l, block("192.0.2.1/32", policy.TickForever, 0, 1), block("192.0.2.2/32", 0, policy.TickForever, 100))
 	arp := make([]byte, 60)
 	arp[12], arp[13] = 0x08, 0x06
@@ -119,7 +119,7 @@ func TestCounters(t *testing.T) {
 
 	want := map[uint32]map[Reason]Counter{
 		0:            {Blocked: {2, 84}, Shadow: {1, 42}, NotIP: {1, 60}},
-		maxSlots - 1: {NotListed: {1, 42}, Malformed: {1, 20}},
+		MaxSlots - 1: {NotListed: {1, 42}, Malformed: {1, 20}},
 	}
 	got, err := l.Counters()
 	check(t, err)
@@ -131,8 +131,8 @@ func TestCounters(t *testing.T) {
 	}
 	l.ClearHits(1)
 	l.ClearHits(101)
-	check(t, l.ClearSlot(maxSlots-1))
-	delete(want, maxSlots-1)
+	check(t, l.ClearSlot(MaxSlots-1))
+	delete(want, MaxSlots-1)
 	got, err = l.Counters()
 	check(t, err)
 	if diff := cmp.Diff(want, got); diff != "" || l.Hits(1) != 0 || l.Hits(100) != 1 {

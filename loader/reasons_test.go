@@ -47,8 +47,8 @@ func TestSpecs(t *testing.T) {
 		if spec.Maps[".bss"] != nil || spec.Maps[".rodata"] == nil {
 			t.Errorf("%s: maps %v", b, spec.Maps)
 		}
-		if got := spec.Maps[plainMapCounters].MaxEntries; got != maxSlots<<reasonBits {
-			t.Errorf("%s: %d counters, want %d", b, got, maxSlots<<reasonBits)
+		if got := spec.Maps[plainMapCounters].MaxEntries; got != MaxSlots<<reasonBits {
+			t.Errorf("%s: %d counters, want %d", b, got, MaxSlots<<reasonBits)
 		}
 	}
 }
