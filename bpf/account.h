@@ -29,16 +29,14 @@ static __always_inline void count_packet(enum reason reason, __u64 length)
 	counter->bytes += length;
 }
 
-static __always_inline bool take_event_credit(void)
+/* Looked at before sample() is called: a call costs a dropped packet dear, and mostly nobody watches. */
+static __always_inline __s64 *events_wanted(void)
 {
 	__u32 zero = 0;
 	__s64 *credit = bpf_map_lookup_elem(&event_credit, &zero);
 
 	/* Volatile: the daemon and other CPUs write it. CPUs that race overdraw by one each. */
-	if (!credit || *(volatile __s64 *)credit <= 0)
-		return false;
-	__sync_fetch_and_add(credit, -1);
-	return true;
+	return credit && *(volatile __s64 *)credit > 0 ? credit : NULL;
 }
 
 /* No map has these types, so nothing else would keep them in the BTF that the Go mirror is made from. */
@@ -95,10 +93,12 @@ __attribute__((noinline)) int sample(struct xdp_md *ctx, __u32 l3_offset, __u32 
 {
 	struct drop_event event = { .slot = slot, .reason = reason };
 	struct cursor c = cursor_of(ctx);
+	__s64 *credit = events_wanted();
 	struct cursor l3;
 
-	if (!take_event_credit())
+	if (!credit)
 		return 0;
+	__sync_fetch_and_add(credit, -1);
 	event.time = bpf_ktime_get_boot_ns();
 	event.length = frame_length(ctx);
 	l3 = (struct cursor){ .pos = c.pos + (l3_offset & 0x3f), .end = c.end };
@@ -118,7 +118,7 @@ __attribute__((noinline)) int sample(struct xdp_md *ctx, __u32 l3_offset, __u32 
 static __always_inline enum xdp_action finish(struct xdp_md *ctx, struct packet *p, enum reason reason)
 {
 	count_packet(reason, p->length);
-	if (reason == REASON_BLOCKED || reason == REASON_SHADOW)
+	if ((reason == REASON_BLOCKED || reason == REASON_SHADOW) && events_wanted())
 		sample(ctx, p->l3_offset, reason);
 	return reason_drops(reason) ? XDP_DROP : XDP_PASS;
 }

@@ -10,23 +10,28 @@
  * A generation of the IPv4 index: a poptrie (Asai and Ohara, SIGCOMM 2015) of
  * two levels, /16 and /24, whose leaves hold a few prefixes with deadlines. It is
  * written by the Go package index, which has the same look-up to test against.
+ * What costs is the cache: with a million entries most look-ups find one line or
+ * two outside of it. So everything is as small as it can be, and what clean
+ * sources need lies apart from what listed ones need.
  *
  *   line 0         header; the program does not read it
  *   lines 1..4096  root: a u32 for each /16. 0 = clean. With V4_UNIFORM set, the
- *                  whole /16 has the deadline in the low bits. Else a line: its node
- *   node           a line: words 0..3 have a bit for each /24 that has a leaf; the
- *                  low half of word 4 is where the leaves of the /16 begin, counted
- *                  in words; word 5 has four u16, how many bits the words before
- *                  the first, second, third and fourth have
- *   leaf           a word: one prefix inside the /24 and, with V4_MORE set, the
- *                  line of eight more in the same form. 0 = clean. With a shift of
- *                  V4_PAGE the line begins a page instead: u32 deadlines of all 256
+ *                  whole /16 has the deadline in the low bits. Else its node:
+ *                  the first line of a group of eight, << 3, and which of them
+ *   group          five lines. Node i has words 4i..4i+3, a bit for each /24 that
+ *                  has a leaf, and word i of the fifth line: below, which u32 of
+ *                  the generation its first leaf is; above, four times 8 bits, how
+ *                  many bits the words before the first, second, ... have
+ *   leaf           a u32: one prefix inside the /24, or with V4_MORE set a line
+ *                  of sixteen more in the same form. 0 = clean. With V4_PAGE set
+ *                  as well, the line begins a page instead: deadlines of all 256
  *                  addresses, in 16 lines
  *
- *   leaf  63    62..40  39..12     11..8  7..0
- *         MORE  line    deadline   shift  address
+ *   leaf  31    30    29..9     8..0           prefix: its bits of the last byte,
+ *         0     deadline        prefix         a one, and zeros (/24: 256)
+ *         MORE  PAGE  line
  *
- * A deadline is one more than its tick / 16 (2.1 s), rounded down, because where
+ * A deadline is one more than its tick / 256 (34 s), rounded down, because where
  * it has passed the tries are asked. 0 = no entry; 1 = always ask. Of all entries
  * that match, the latest deadline counts.
  *
@@ -36,16 +41,18 @@
  */
 #define V4_ROOT_LINE 1
 #define V4_UNIFORM (1u << 31)
-#define V4_DEADLINE_SHIFT 12
-#define V4_DEADLINE 0x0fffffffu	/* also the deadline that never comes */
-#define V4_PREFIX_SHIFT 8
-#define V4_PAGE 9
-#define V4_LINE_SHIFT 40
-#define V4_LINE 0x7fffffu
-#define V4_MORE (1ull << 63)
 
-#define V4_NODE_BASE 4
-#define V4_NODE_RANKS 5
+#define V4_GROUP_SHIFT 3
+#define V4_GROUP_LAST 4		/* the fifth line */
+
+#define V4_MORE (1u << 31)
+#define V4_PAGE (1u << 30)
+#define V4_LINE 0x3fffffffu
+#define V4_PREFIX 0x1ffu
+#define V4_DEADLINE_SHIFT 9
+#define V4_DEADLINE 0x3fffffu	/* also the deadline that never comes */
+#define V4_QUANTUM_SHIFT 8
+#define V4_IN_LINE 16
 
 /* The program may read while the daemon writes: load once. */
 #define V4_LOAD(x) (*(volatile typeof(x) *)&(x))
@@ -56,15 +63,17 @@ static __always_inline enum index_answer v4_answer(struct clock *clock, __u64 de
 		return INDEX_CLEAN;
 	if (deadline == V4_DEADLINE)
 		return INDEX_DROP;
-	return live(clock, (deadline - 1) << 4) ? INDEX_DROP : INDEX_ASK;
+	return live(clock, (deadline - 1) << V4_QUANTUM_SHIFT) ? INDEX_DROP : INDEX_ASK;
 }
 
-/* The deadline of one prefix of a leaf if it matches, else 0; without a branch. */
+/* The deadline of a leaf if its prefix has the address in it, else 0; without a branch. */
 static __always_inline __u64 v4_match(__u64 leaf, __u32 addr)
 {
-	__u64 differ = ((addr ^ leaf) & 0xff) >> (leaf >> V4_PREFIX_SHIFT & 15);
+	__u64 prefix = leaf & V4_PREFIX;
+	__u64 differ = ((addr << 1 & V4_PREFIX) | 1) ^ prefix;
+	__u64 past = (prefix & -prefix) << 1;	/* all bits of the prefix are at or above */
 
-	return leaf >> V4_DEADLINE_SHIFT & V4_DEADLINE & (__s64)(differ - 1) >> 63;
+	return leaf >> V4_DEADLINE_SHIFT & V4_DEADLINE & (__s64)(differ - past) >> 63;
 }
 
 /* There is no population count in BPF. */
@@ -81,33 +90,32 @@ static __always_inline struct index_line *v4_line(void *generation, __u32 line)
 	return bpf_map_lookup_elem(generation, &line);
 }
 
-static __always_inline enum index_answer v4_page(void *generation, __u32 first, __u32 addr, struct clock *clock)
+/* The u32 at a place counted in u32; NULL never happens. */
+static __always_inline __u32 *v4_half(void *generation, __u32 at)
 {
-	struct index_line *line = v4_line(generation, first + (addr >> 4 & 15));
+	struct index_line *line = v4_line(generation, at / V4_IN_LINE);
 
-	if (!line)
-		return INDEX_ASK;
-	return v4_answer(clock, V4_LOAD(((__u32 *)line->words)[addr & 15]));
+	return line ? (__u32 *)line->words + at % V4_IN_LINE : NULL;
 }
 
-static __always_inline enum index_answer v4_leaf(void *generation, __u64 leaf, __u32 addr, struct clock *clock)
+/* A /24 with more than one prefix. A function of its own, or its loads would all be on the caller's stack. */
+static __attribute__((noinline)) enum index_answer v4_more(void *generation, __u32 leaf, __u32 addr, struct clock *clock)
 {
-	__u32 at = leaf >> V4_LINE_SHIFT & V4_LINE;
 	struct index_line *more;
-	__u64 latest;
+	__u64 latest = 0;
+	__u32 *deadline;
 	int i;
 
-	if ((leaf >> V4_PREFIX_SHIFT & 15) == V4_PAGE)
-		return v4_page(generation, at, addr, clock);
-	latest = v4_match(leaf, addr);
-	if (!(leaf & V4_MORE) || latest == V4_DEADLINE)
-		return v4_answer(clock, latest);
-	more = v4_line(generation, at);
+	if (leaf & V4_PAGE) {
+		deadline = v4_half(generation, (leaf & V4_LINE) * V4_IN_LINE + (addr & 0xff));
+		return deadline ? v4_answer(clock, V4_LOAD(*deadline)) : INDEX_ASK;
+	}
+	more = v4_line(generation, leaf & V4_LINE);
 	if (!more)
 		return INDEX_ASK;
 #pragma unroll
-	for (i = 0; i < INDEX_LINE_WORDS; i++) {
-		__s64 later = v4_match(V4_LOAD(more->words[i]), addr) - latest;
+	for (i = 0; i < V4_IN_LINE; i++) {
+		__s64 later = v4_match(V4_LOAD(((__u32 *)more->words)[i]), addr) - latest;
 
 		latest += later & ~(later >> 63);
 	}
@@ -116,33 +124,39 @@ static __always_inline enum index_answer v4_leaf(void *generation, __u64 leaf, _
 
 static __always_inline enum index_answer index_ipv4(__be32 saddr, struct clock *clock)
 {
-	__u32 zero = 0, addr = bpf_ntohl(saddr), group = addr >> 14 & 3, root, at;
+	__u32 zero = 0, addr = bpf_ntohl(saddr), quarter = addr >> 14 & 3, node;
 	void *generation = bpf_map_lookup_elem(&index_v4, &zero);
+	__u64 any, leaves, bit = 1ull << (addr >> 8 & 63);
 	struct index_line *line;
-	__u64 any, bit = 1ull << (addr >> 8 & 63);
+	__u32 *at;
 
 	if (!generation)
 		return INDEX_ASK;
-	line = v4_line(generation, V4_ROOT_LINE + (addr >> 20));
-	if (!line)
+	at = v4_half(generation, V4_ROOT_LINE * V4_IN_LINE + (addr >> 16));
+	if (!at)
 		return INDEX_ASK;
-	root = V4_LOAD(((__u32 *)line->words)[addr >> 16 & 15]);
-	if (!root)
+	node = V4_LOAD(*at);
+	if (!node)
 		return INDEX_CLEAN;
-	if (root & V4_UNIFORM)
-		return v4_answer(clock, root & V4_DEADLINE);
-	line = v4_line(generation, root);
+	if (node & V4_UNIFORM)
+		return v4_answer(clock, node & V4_DEADLINE);
+	line = v4_line(generation, (node >> V4_GROUP_SHIFT) + (node >> 1 & 3));
 	if (!line)
 		return INDEX_ASK;
-	any = line->words[group];
+	any = line->words[(node & 1) << 2 | quarter];
 	if (!(any & bit))
 		return INDEX_CLEAN;
-	at = (__u32)line->words[V4_NODE_BASE] + ((__u16 *)&line->words[V4_NODE_RANKS])[group] +
-	     v4_count_bits(any & (bit - 1));
-	line = v4_line(generation, at / INDEX_LINE_WORDS);
+	line = v4_line(generation, (node >> V4_GROUP_SHIFT) + V4_GROUP_LAST);
 	if (!line)
 		return INDEX_ASK;
-	return v4_leaf(generation, V4_LOAD(line->words[at % INDEX_LINE_WORDS]), addr, clock);
+	leaves = line->words[node & 7];
+	at = v4_half(generation, (__u32)leaves + (leaves >> (32 + 8 * quarter) & 0xff) + v4_count_bits(any & (bit - 1)));
+	if (!at)
+		return INDEX_ASK;
+	node = V4_LOAD(*at);
+	if (node & V4_MORE)
+		return v4_more(generation, node, addr, clock);
+	return v4_answer(clock, v4_match(node, addr));
 }
 
 #endif

@@ -12,6 +12,7 @@ import (
 // The layout of bpf/index_v4.h, which explains it.
 const (
 	lineWords = 8
+	lineHalfs = 2 * lineWords // u32
 
 	v4RootLine  = 1
 	v4RootLines = 4096
@@ -19,30 +20,31 @@ const (
 
 	v4Uniform = 1 << 31 // in a root slot
 
-	v4NodeBase  = 4 // words of a node
-	v4NodeRanks = 5
+	v4Group      = 8 // nodes
+	v4GroupLines = 5
 
-	v4PrefixShift   = 8
-	v4ShiftMask     = 15
-	v4DeadlineShift = 12
-	v4LineShift     = 40
-	v4LineMask      = 1<<23 - 1
-	v4More          = 1 << 63
-	v4EntryMask     = 1<<v4LineShift - 1 // an entry without its line
+	v4More          = 1 << 31 // in a leaf
+	v4Page          = 1 << 30 // in a leaf with v4More
+	v4LineMask      = 1<<30 - 1
+	v4PrefixMask    = 1<<9 - 1
+	v4DeadlineShift = 9
+	v4QuantumShift  = 8
+	v4PageLines     = 16
 
-	v4Whole     = 8 // shift of a prefix that is the whole /24
-	v4Page      = 9 // in the place of a shift
-	v4PageLines = 16
+	v4Whole = 8 // shift of a prefix that is the whole /24
 
-	v4Forever   v4Deadline = 1<<28 - 1
+	v4Forever   v4Deadline = 1<<22 - 1
 	v4AlwaysAsk v4Deadline = 1
 
 	// v4Format is in the first word of the header.
-	v4Format = 0x3476_0001
+	v4Format = 0x3476_0002
+
+	// v4MaxLines is the largest generation that root slots can name lines of.
+	v4MaxLines = 1 << 28
 )
 
 // v4Deadline is a deadline as the index holds it: 0 for none, else one more than
-// the tick / 16, rounded down.
+// the tick / 256, rounded down.
 type v4Deadline uint32
 
 // v4DeadlineOf returns what the index holds for a block node. One that drops
@@ -54,33 +56,39 @@ func v4DeadlineOf(v policy.Verdict) v4Deadline {
 	case policy.TickForever:
 		return v4Forever
 	}
-	return min(v4Deadline(v.Drop>>4)+1, v4Forever-1)
+	return min(v4Deadline(v.Drop>>v4QuantumShift)+1, v4Forever-1)
 }
 
 func (d v4Deadline) answer(now policy.Tick) Answer {
 	switch {
 	case d == 0:
 		return Clean
-	case d == v4Forever || now < policy.Tick(d-1)<<4:
+	case d == v4Forever || now < policy.Tick(d-1)<<v4QuantumShift:
 		return Drop
 	}
 	return Ask
 }
 
-// v4Entry is one prefix of a leaf, or a whole leaf.
-type v4Entry uint64
+// v4Entry is a leaf, or one prefix of the line of a leaf.
+type v4Entry uint32
 
 func v4EntryOf(lo, shift uint8, d v4Deadline) v4Entry {
-	return v4Entry(lo) | v4Entry(shift)<<v4PrefixShift | v4Entry(d)<<v4DeadlineShift
+	prefix := (v4Entry(lo)<<1 | 1) >> shift << shift
+	return prefix | 1<<shift | v4Entry(d)<<v4DeadlineShift
 }
 
-func (e v4Entry) lo() uint8            { return uint8(e) }
-func (e v4Entry) shift() uint8         { return uint8(e >> v4PrefixShift & v4ShiftMask) }
+func (e v4Entry) shift() uint8         { return uint8(bits.TrailingZeros32(uint32(e))) }
+func (e v4Entry) lo() uint8            { return uint8((e & v4PrefixMask &^ (1 << e.shift())) >> 1) }
 func (e v4Entry) deadline() v4Deadline { return v4Deadline(e>>v4DeadlineShift) & v4Forever }
-func (e v4Entry) line() uint32         { return uint32(e>>v4LineShift) & v4LineMask }
 
-// covers tells whether e's prefix has lo in it.
-func (e v4Entry) covers(lo uint8) bool { return (lo^e.lo())>>e.shift() == 0 }
+// isPage and line are of entries with v4More.
+func (e v4Entry) isPage() bool { return e&v4Page != 0 }
+func (e v4Entry) line() uint32 { return uint32(e & v4LineMask) }
+
+// covers tells whether e is a prefix that has lo in it.
+func (e v4Entry) covers(lo uint8) bool {
+	return e != 0 && (lo^e.lo())>>e.shift() == 0
+}
 
 // V4 is a generation of the IPv4 index and its only writer. It is not safe for
 // concurrent use, but the program may read all the time.
@@ -90,9 +98,10 @@ type V4 struct {
 	used  uint32 // lines
 	// What Build has set aside, so that nodes are close to each other and
 	// leaves without gaps. Updates use it up, and then take from the end.
-	nodes, nodesEnd uint32 // lines
-	runs, runsEnd   uint32 // words
-	region          v4Region
+	groups, groupsEnd uint32 // lines
+	group, nodes      uint32 // the group that nodes are taken from, and how many are
+	runs, runsEnd     uint32 // u32
+	region            v4Region
 }
 
 // Lines returns how many lines of the generation are used, and how many it has.
@@ -120,54 +129,65 @@ func (x *V4) Lookup(a netip.Addr, now policy.Tick) Answer {
 
 // latest returns the latest deadline of the entries of a leaf that cover lo.
 func (x *V4) latest(leaf v4Entry, lo uint8) v4Deadline {
-	if leaf.shift() == v4Page {
-		return v4Deadline(x.load(leaf.line()*lineWords+uint32(lo)/2) >> (32 * (lo & 1)))
+	switch {
+	case leaf&v4More == 0:
+		if leaf.covers(lo) {
+			return leaf.deadline()
+		}
+		return 0
+	case leaf.isPage():
+		return v4Deadline(x.load(leaf.line()*lineHalfs + uint32(lo)))
 	}
 	var latest v4Deadline
-	if leaf.covers(lo) {
-		latest = leaf.deadline()
-	}
-	if leaf&v4More == 0 {
-		return latest
-	}
-	for i := range uint32(lineWords) {
-		if e := v4Entry(x.load(leaf.line()*lineWords + i)); e.covers(lo) {
+	for i := range uint32(lineHalfs) {
+		if e := v4Entry(x.load(leaf.line()*lineHalfs + i)); e.covers(lo) {
 			latest = max(latest, e.deadline())
 		}
 	}
 	return latest
 }
 
-func (x *V4) load(word uint32) uint64 { return atomic.LoadUint64(&x.words[word]) }
+// load reads the u32 at a place counted in u32.
+func (x *V4) load(at uint32) uint32 {
+	return uint32(atomic.LoadUint64(&x.words[at/2]) >> (32 * (at & 1)))
+}
 
-func (x *V4) store(word uint32, v uint64) { atomic.StoreUint64(&x.words[word], v) }
+// store writes it. Its neighbour in the same word has no other writer.
+func (x *V4) store(at, v uint32) {
+	shift := 32 * (at & 1)
+	word := &x.words[at/2]
+	atomic.StoreUint64(word, *word&^(0xffffffff<<shift)|uint64(v)<<shift)
+}
 
 // root returns the root slot of a /16.
-func (x *V4) root(hi uint32) uint32 {
-	return uint32(x.load(v4RootLine*lineWords+hi/2) >> (32 * (hi & 1)))
+func (x *V4) root(hi uint32) uint32 { return x.load(v4RootLine*lineHalfs + hi) }
+
+// setRoot publishes the root slot of a /16.
+func (x *V4) setRoot(hi, v uint32) { x.store(v4RootLine*lineHalfs+hi, v) }
+
+// v4Node is what a root slot that is not uniform leads to.
+type v4Node struct {
+	present []uint64 // a bit for each /24 that has a leaf
+	leaves  *uint64
 }
 
-// setRoot publishes the root slot of a /16. Its neighbour in the same word has
-// no other writer.
-func (x *V4) setRoot(hi, v uint32) {
-	word := v4RootLine*lineWords + hi/2
-	shift := 32 * (hi & 1)
-	x.store(word, x.load(word)&^(0xffffffff<<shift)|uint64(v)<<shift)
+func (x *V4) node(root uint32) v4Node {
+	group, i := root/v4Group*lineWords, root%v4Group
+	return v4Node{
+		present: x.words[group+4*i:][:4],
+		leaves:  &x.words[group+(v4GroupLines-1)*lineWords+i],
+	}
 }
 
-// v4Node is the line of a /16.
-type v4Node []uint64
+// first returns the place of the first leaf.
+func (n v4Node) first() uint32 { return uint32(*n.leaves) }
 
-func (x *V4) node(line uint32) v4Node {
-	return v4Node(x.words[line*lineWords:][:lineWords])
-}
-
-// find returns the word that the leaf of a /24 is in.
-func (n v4Node) find(at uint8) (word uint32, ok bool) {
-	group, bit := at/64, uint64(1)<<(at%64)
-	if n[group]&bit == 0 {
+// find returns the place of the leaf of a /24.
+func (n v4Node) find(at uint8) (place uint32, ok bool) {
+	quarter, bit := at/64, uint64(1)<<(at%64)
+	if n.present[quarter]&bit == 0 {
 		return 0, false
 	}
-	rank := uint32(n[v4NodeRanks] >> (16 * group) & 0xffff)
-	return uint32(n[v4NodeBase]) + rank + uint32(bits.OnesCount64(n[group]&(bit-1))), true
+	rank := uint32(*n.leaves >> (32 + 8*quarter) & 0xff)
+	return n.first() + rank + uint32(bits.OnesCount64(n.present[quarter]&(bit-1))), true
 }

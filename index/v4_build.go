@@ -18,12 +18,16 @@ func BuildV4(b Book, alloc Alloc) (*V4, error) {
 	x := &V4{book: b}
 	all := scanV4(b)
 	need := all.measure(&x.region)
-	x.nodes = v4FirstLine
-	x.nodesEnd = x.nodes + need.nodes
-	x.runs = x.nodesEnd * lineWords
+	nodes := (need.nodes + v4Group - 1) / v4Group * v4GroupLines
+	x.groups, x.nodes = v4FirstLine, v4Group // no group yet
+	x.groupsEnd = x.groups + nodes
+	x.runs = x.groupsEnd * lineHalfs
 	x.runsEnd = x.runs + need.leaves
-	x.used = x.nodesEnd + v4Lines(need.leaves)
-	capacity := x.used + need.more + (need.nodes+v4Lines(need.leaves)+need.more)/4 + v4Spare
+	x.used = x.groupsEnd + v4Lines(need.leaves)
+	capacity := x.used + need.more + (nodes+v4Lines(need.leaves)+need.more)/4 + v4Spare
+	if capacity > v4MaxLines {
+		return nil, fmt.Errorf("build the IPv4 index: %d lines are more than the %d that it can have", capacity, v4MaxLines)
+	}
 	words, err := alloc(capacity)
 	if err != nil {
 		return nil, fmt.Errorf("allocate an IPv4 index of %d lines: %w", capacity, err)
@@ -37,17 +41,17 @@ func BuildV4(b Book, alloc Alloc) (*V4, error) {
 			return nil, fmt.Errorf("build the IPv4 index: %d lines are too few", capacity)
 		}
 	}
-	x.store(1, uint64(capacity))
-	x.store(0, v4Format)
+	x.words[1] = uint64(capacity)
+	x.words[0] = v4Format
 	return x, nil
 }
 
-func v4Lines(words uint32) uint32 { return (words + lineWords - 1) / lineWords }
+func v4Lines(leaves uint32) uint32 { return (leaves + lineHalfs - 1) / lineHalfs }
 
 // v4Need is what a generation has to have room for.
 type v4Need struct {
-	nodes  uint32 // lines
-	leaves uint32 // words
+	nodes  uint32
+	leaves uint32
 	more   uint32 // lines
 }
 
@@ -97,7 +101,7 @@ const v4Allowed = 1 << 30
 // v4Long is a block node of 17 to 32 bits.
 type v4Long struct {
 	addr uint32
-	rest uint32 // bits - 17, then 28 bits of deadline
+	rest uint32 // bits - 17 from bit 28 on, and the deadline
 }
 
 func (l v4Long) bits() int            { return int(l.rest>>28) + 17 }

@@ -95,28 +95,28 @@ func v4AwkwardShapes() []v4Shape {
 	for i := range 256 {
 		hosts = append(hosts, fmt.Sprintf("drop 192.0.2.%d/32 forever", i))
 		if i%2 == 0 {
-			alternate = append(alternate, fmt.Sprintf("drop 192.0.2.%d/32 %d", i, 1000+16*i))
+			alternate = append(alternate, fmt.Sprintf("drop 192.0.2.%d/32 %d", i, 16000+256*i))
 		}
 	}
 	var nested []string
 	for bits := 8; bits <= 32; bits++ {
 		p := netip.PrefixFrom(netip.MustParseAddr("192.0.2.129"), bits).Masked()
-		nested = append(nested, fmt.Sprintf("drop %s %d", p, 1600+16*bits))
+		nested = append(nested, fmt.Sprintf("drop %s %d", p, 25600+256*bits))
 	}
 	return []v4Shape{
 		{"nothing", nil, 100, v4Answers{"0.0.0.0": index.Clean, "192.0.2.1": index.Clean, "255.255.255.255": index.Clean}},
 		{"one host", []string{"drop 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Drop, "192.0.2.0": index.Clean, "192.0.3.1": index.Clean, "192.1.2.1": index.Clean}},
 		{"first and last host", []string{"drop 0.0.0.0/32 forever", "drop 255.255.255.255/32 forever"}, 100, v4Answers{"0.0.0.0": index.Drop, "0.0.0.1": index.Clean, "255.255.255.255": index.Drop, "255.255.255.254": index.Clean}},
-		{"finite, live", []string{"drop 192.0.2.1/32 1600"}, 1599, v4Answers{"192.0.2.1": index.Drop}},
-		{"finite, in the last part of its last quantum", []string{"drop 192.0.2.1/32 1615"}, 1600, v4Answers{"192.0.2.1": index.Ask}},
-		{"finite, past", []string{"drop 192.0.2.1/32 1600"}, 1600, v4Answers{"192.0.2.1": index.Ask, "192.0.2.2": index.Clean}},
+		{"finite, live", []string{"drop 192.0.2.1/32 25600"}, 25599, v4Answers{"192.0.2.1": index.Drop}},
+		{"finite, in the last part of its last quantum", []string{"drop 192.0.2.1/32 25855"}, 25600, v4Answers{"192.0.2.1": index.Ask}},
+		{"finite, past", []string{"drop 192.0.2.1/32 25600"}, 25600, v4Answers{"192.0.2.1": index.Ask, "192.0.2.2": index.Clean}},
 		{"ends at once after boot", []string{"drop 192.0.2.1/32 3"}, 1, v4Answers{"192.0.2.1": index.Ask, "192.0.2.2": index.Clean}},
-		{"ends at the end of time", []string{"drop 192.0.2.1/32 4294967294"}, 1 << 31, v4Answers{"192.0.2.1": index.Drop}},
-		{"past, in a live one", []string{"drop 192.0.2.1/32 1600", "drop 192.0.2.0/28 forever"}, 3000, v4Answers{"192.0.2.1": index.Drop}},
-		{"live, in a past one", []string{"drop 192.0.2.1/32 forever", "drop 192.0.2.0/28 1600"}, 3000, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.2.16": index.Clean}},
-		{"host in a live /8", []string{"drop 192.0.0.0/8 forever", "drop 192.0.2.1/32 1600"}, 3000, v4Answers{"192.0.2.1": index.Drop, "192.255.0.1": index.Drop, "193.0.0.1": index.Clean}},
-		{"/8 of a shorter time than its host", []string{"drop 192.0.0.0/8 1600", "drop 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Drop, "192.0.3.2": index.Drop, "192.9.0.1": index.Drop}},
-		{"/8 of a shorter time, past", []string{"drop 192.0.0.0/8 1600", "drop 192.0.2.1/32 forever"}, 1600, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.3.2": index.Ask, "192.9.0.1": index.Ask}},
+		{"ends at the end of time", []string{"drop 192.0.2.1/32 4294967294"}, 1 << 29, v4Answers{"192.0.2.1": index.Drop}},
+		{"past, in a live one", []string{"drop 192.0.2.1/32 25600", "drop 192.0.2.0/28 forever"}, 48000, v4Answers{"192.0.2.1": index.Drop}},
+		{"live, in a past one", []string{"drop 192.0.2.1/32 forever", "drop 192.0.2.0/28 25600"}, 48000, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.2.16": index.Clean}},
+		{"host in a live /8", []string{"drop 192.0.0.0/8 forever", "drop 192.0.2.1/32 25600"}, 48000, v4Answers{"192.0.2.1": index.Drop, "192.255.0.1": index.Drop, "193.0.0.1": index.Clean}},
+		{"/8 of a shorter time than its host", []string{"drop 192.0.0.0/8 25600", "drop 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Drop, "192.0.3.2": index.Drop, "192.9.0.1": index.Drop}},
+		{"/8 of a shorter time, past", []string{"drop 192.0.0.0/8 25600", "drop 192.0.2.1/32 forever"}, 25600, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.3.2": index.Ask, "192.9.0.1": index.Ask}},
 		{"everything", []string{"drop 0.0.0.0/0 forever"}, 100, v4Answers{"0.0.0.0": index.Drop, "10.1.2.3": index.Drop, "255.255.255.255": index.Drop}},
 		{"/23", []string{"drop 192.0.2.0/23 forever"}, 100, v4Answers{"192.0.1.255": index.Clean, "192.0.2.0": index.Drop, "192.0.3.255": index.Drop, "192.0.4.0": index.Clean}},
 		{"allow in a block", []string{"drop 192.0.0.0/8 forever", "allow 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Ask, "192.0.2.2": index.Ask, "192.0.3.1": index.Drop, "192.1.2.1": index.Drop}},
@@ -126,8 +126,8 @@ func v4AwkwardShapes() []v4Shape {
 		{"drop in a shadow", []string{"shadow 192.0.0.0/16 forever", "drop 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.3.3": index.Ask}},
 		{"shadow in a drop", []string{"drop 192.0.0.0/16 forever", "shadow 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Drop}},
 		{"256 hosts of a /24", hosts, 100, v4Answers{"192.0.2.0": index.Drop, "192.0.2.77": index.Drop, "192.0.2.255": index.Drop, "192.0.3.0": index.Clean}},
-		{"every other host of a /24", alternate, 2000, v4Answers{"192.0.2.0": index.Ask, "192.0.2.1": index.Clean, "192.0.2.76": index.Drop, "192.0.2.254": index.Drop, "192.0.2.255": index.Clean}},
-		{"nested, every length", nested, 1600 + 16*30, v4Answers{"192.0.2.129": index.Drop, "192.0.2.130": index.Ask, "192.0.9.9": index.Ask, "192.9.9.9": index.Ask, "193.0.0.0": index.Clean}},
+		{"every other host of a /24", alternate, 32000, v4Answers{"192.0.2.0": index.Ask, "192.0.2.1": index.Clean, "192.0.2.76": index.Drop, "192.0.2.254": index.Drop, "192.0.2.255": index.Clean}},
+		{"nested, every length", nested, 25600 + 256*30, v4Answers{"192.0.2.129": index.Drop, "192.0.2.130": index.Ask, "192.0.9.9": index.Ask, "192.9.9.9": index.Ask, "193.0.0.0": index.Clean}},
 		{"nested, all live", nested, 100, v4Answers{"192.0.2.129": index.Drop, "192.0.2.130": index.Drop, "192.0.9.9": index.Drop, "192.9.9.9": index.Drop}},
 	}
 }
@@ -169,7 +169,7 @@ type v4World struct {
 }
 
 func newV4World(r *rand.Rand, rare int) *v4World {
-	w := &v4World{Rand: r, book: policy.NewBook(v4Hits), entries: map[policy.Key]policy.Entry{}, now: 5000, rare: rare, wide: 2}
+	w := &v4World{Rand: r, book: policy.NewBook(v4Hits), entries: map[policy.Key]policy.Entry{}, now: 50_000, rare: rare, wide: 2}
 	w.apply = func(op policy.Op) { w.book.Apply([]policy.Op{op}) }
 	return w
 }
@@ -198,9 +198,9 @@ func (w *v4World) deadline() policy.Deadline {
 		return policy.Forever
 	}
 	if w.coarse {
-		return v4DeadlineAt(policy.Tick(w.IntN(2))*(w.now+10_000) + 1)
+		return v4DeadlineAt(policy.Tick(w.IntN(2))*(w.now+100_000) + 1)
 	}
-	return v4DeadlineAt(w.now - 100 + policy.Tick(w.IntN(1000)))
+	return v4DeadlineAt(w.now - 1600 + policy.Tick(w.IntN(16_000)))
 }
 
 // step changes one entry and returns its prefix.
@@ -242,7 +242,7 @@ func (w *v4World) check(t *testing.T, x *index.V4, p netip.Prefix) (asked, check
 		if w.IntN(2) == 0 {
 			a = w.in(p)
 		}
-		now := w.now - 200 + policy.Tick(w.IntN(1200))
+		now := w.now - 3200 + policy.Tick(w.IntN(19_200))
 		outcome := policy.Decide(all, a, policy.Deadline(now)<<policy.TickShift)
 		got := x.Lookup(a, now)
 		switch {

@@ -9,8 +9,8 @@ const (
 	// v4Widest is the shortest prefix that Update takes.
 	v4Widest = 8
 
-	// v4Inline is how many entries a leaf and its line of more hold.
-	v4Inline = 1 + lineWords
+	// v4Inline is how many entries the line of a leaf holds.
+	v4Inline = lineHalfs
 )
 
 // Update brings the answers for all sources in p, an IPv4 prefix, up to date
@@ -74,11 +74,11 @@ func (x *V4) leaves(hi uint32, leaves *[256]v4Entry) {
 		}
 	default:
 		n := x.node(root)
-		word := uint32(n[v4NodeBase])
-		for group, present := range n[:v4NodeBase] {
+		at := n.first()
+		for quarter, present := range n.present {
 			for ; present != 0; present &= present - 1 {
-				leaves[group*64+bits.TrailingZeros64(present)] = v4Entry(x.load(word))
-				word++
+				leaves[quarter*64+bits.TrailingZeros64(present)] = v4Entry(x.load(at))
+				at++
 			}
 		}
 	}
@@ -97,8 +97,8 @@ func (x *V4) writeInPlace(r *v4Region, leaves *[256]v4Entry) bool {
 		}
 	}
 	for at := r.from; at < r.to; at++ {
-		if word, ok := n.find(uint8(at)); ok && x.load(word) != uint64(leaves[at]) {
-			x.store(word, uint64(leaves[at]))
+		if place, ok := n.find(uint8(at)); ok && x.load(place) != uint32(leaves[at]) {
+			x.store(place, uint32(leaves[at]))
 		}
 	}
 	return true
@@ -112,7 +112,7 @@ func (x *V4) writeNode(hi uint32, leaves *[256]v4Entry) bool {
 	count := uint32(0)
 	for at, leaf := range leaves {
 		if at%64 == 0 {
-			ranks |= uint64(count) << (16 * (at / 64))
+			ranks |= uint64(count) << (8 * (at / 64))
 		}
 		if leaf != 0 {
 			present[at/64] |= 1 << (at % 64)
@@ -123,24 +123,21 @@ func (x *V4) writeNode(hi uint32, leaves *[256]v4Entry) bool {
 	if !ok {
 		return false
 	}
-	line, ok := x.takeNode()
+	root, ok := x.takeNode()
 	if !ok {
 		return false
 	}
-	word := run
+	place := run
 	for _, leaf := range leaves {
 		if leaf != 0 {
-			x.store(word, uint64(leaf))
-			word++
+			x.store(place, uint32(leaf))
+			place++
 		}
 	}
-	n := line * lineWords
-	for group := range present {
-		x.store(n+uint32(group), present[group])
-	}
-	x.store(n+v4NodeBase, uint64(run))
-	x.store(n+v4NodeRanks, ranks)
-	x.setRoot(hi, line)
+	n := x.node(root)
+	copy(n.present, present[:])
+	*n.leaves = ranks<<32 | uint64(run)
+	x.setRoot(hi, root)
 	return true
 }
 
@@ -161,26 +158,23 @@ func (x *V4) leaf(entries []v4Entry, old v4Entry) (v4Entry, bool) {
 	if !ok {
 		return 0, false
 	}
-	if line > v4LineMask {
-		return v4EntryOf(0, v4Whole, v4AlwaysAsk), true
+	for i, e := range entries {
+		x.store(line*lineHalfs+uint32(i), uint32(e))
 	}
-	for i, e := range entries[1:] {
-		x.store(line*lineWords+uint32(i), uint64(e))
-	}
-	return entries[0] | v4More | v4Entry(line)<<v4LineShift, true
+	return v4More | v4Entry(line), true
 }
 
-// holds tells whether a leaf with a line of more holds just the entries.
+// holds tells whether a leaf has a line with just the entries.
 func (x *V4) holds(leaf v4Entry, entries []v4Entry) bool {
-	if leaf&v4More == 0 || leaf.shift() == v4Page || leaf&v4EntryMask != entries[0] {
+	if leaf&v4More == 0 || leaf.isPage() {
 		return false
 	}
-	for i := range lineWords {
+	for i := range lineHalfs {
 		var want v4Entry
-		if i+1 < len(entries) {
-			want = entries[i+1]
+		if i < len(entries) {
+			want = entries[i]
 		}
-		if v4Entry(x.load(leaf.line()*lineWords+uint32(i))) != want {
+		if v4Entry(x.load(leaf.line()*lineHalfs+uint32(i))) != want {
 			return false
 		}
 	}
@@ -197,21 +191,17 @@ func (x *V4) page(entries []v4Entry, old v4Entry) (v4Entry, bool) {
 		}
 	}
 	leaf := old
-	if old.shift() != v4Page {
+	if old&v4More == 0 || !old.isPage() {
 		line, ok := x.takeLines(v4PageLines)
 		if !ok {
 			return 0, false
 		}
-		if line > v4LineMask {
-			return v4EntryOf(0, v4Whole, v4AlwaysAsk), true
-		}
-		leaf = v4Entry(v4Page)<<v4PrefixShift | v4Entry(line)<<v4LineShift
+		leaf = v4More | v4Page | v4Entry(line)
 	}
-	first := leaf.line() * lineWords
-	for i := range uint32(len(deadlines) / 2) {
-		pair := uint64(deadlines[2*i]) | uint64(deadlines[2*i+1])<<32
-		if x.load(first+i) != pair {
-			x.store(first+i, pair)
+	first := leaf.line() * lineHalfs
+	for i, d := range deadlines {
+		if x.load(first+uint32(i)) != uint32(d) {
+			x.store(first+uint32(i), uint32(d))
 		}
 	}
 	return leaf, true
@@ -226,23 +216,36 @@ func (x *V4) takeLines(n uint32) (line uint32, ok bool) {
 	return line, true
 }
 
-func (x *V4) takeNode() (line uint32, ok bool) {
-	if x.nodes == x.nodesEnd {
-		return x.takeLines(1)
-	}
-	x.nodes++
-	return x.nodes - 1, true
-}
-
-// takeRun returns the first of n words. What is left of the last line of a run
-// is for the next, if that is short.
-func (x *V4) takeRun(n uint32) (word uint32, ok bool) {
-	if x.runsEnd-x.runs < n {
-		line, ok := x.takeLines((n + lineWords - 1) / lineWords)
+// takeNode returns the root slot of a node that was never used.
+func (x *V4) takeNode() (root uint32, ok bool) {
+	if x.nodes == v4Group {
+		line, ok := x.takeGroup()
 		if !ok {
 			return 0, false
 		}
-		x.runs, x.runsEnd = line*lineWords, x.used*lineWords
+		x.group, x.nodes = line, 0
+	}
+	x.nodes++
+	return x.group*v4Group + x.nodes - 1, true
+}
+
+func (x *V4) takeGroup() (line uint32, ok bool) {
+	if x.groups == x.groupsEnd {
+		return x.takeLines(v4GroupLines)
+	}
+	x.groups += v4GroupLines
+	return x.groups - v4GroupLines, true
+}
+
+// takeRun returns the place of the first of n leaves. What is left of the last
+// line of a run is for the next, if that is short.
+func (x *V4) takeRun(n uint32) (place uint32, ok bool) {
+	if x.runsEnd-x.runs < n {
+		line, ok := x.takeLines(v4Lines(n))
+		if !ok {
+			return 0, false
+		}
+		x.runs, x.runsEnd = line*lineHalfs, x.used*lineHalfs
 	}
 	x.runs += n
 	return x.runs - n, true
