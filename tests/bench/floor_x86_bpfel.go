@@ -31,14 +31,6 @@ type floorCounter struct {
 	Bytes   uint64
 }
 
-type floorIn6Addr struct {
-	_    structs.HostLayout
-	In6U struct {
-		_       structs.HostLayout
-		U6Addr8 [16]uint8
-	}
-}
-
 type floorLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -63,6 +55,22 @@ const (
 	floorReasonREASON_MALFORMED  floorReason = 6
 	floorReasonREASON_COUNT      floorReason = 7
 )
+
+type floorSourcesV4 struct {
+	_    structs.HostLayout
+	Addr [16]uint32
+}
+
+type floorSourcesV6 struct {
+	_    structs.HostLayout
+	Addr [4]struct {
+		_    structs.HostLayout
+		In6U struct {
+			_       structs.HostLayout
+			U6Addr8 [16]uint8
+		}
+	}
+}
 
 type floorVerdict struct {
 	_           structs.HostLayout

@@ -31,14 +31,6 @@ type shippedCounter struct {
 	Bytes   uint64
 }
 
-type shippedIn6Addr struct {
-	_    structs.HostLayout
-	In6U struct {
-		_       structs.HostLayout
-		U6Addr8 [16]uint8
-	}
-}
-
 type shippedLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -63,6 +55,22 @@ const (
 	shippedReasonREASON_MALFORMED  shippedReason = 6
 	shippedReasonREASON_COUNT      shippedReason = 7
 )
+
+type shippedSourcesV4 struct {
+	_    structs.HostLayout
+	Addr [16]uint32
+}
+
+type shippedSourcesV6 struct {
+	_    structs.HostLayout
+	Addr [4]struct {
+		_    structs.HostLayout
+		In6U struct {
+			_       structs.HostLayout
+			U6Addr8 [16]uint8
+		}
+	}
+}
 
 type shippedVerdict struct {
 	_           structs.HostLayout
