@@ -92,9 +92,8 @@ _Static_assert(sizeof(struct v6_hosts) == sizeof(struct index_line), "three host
 #define V6_LISTED (1ull << 32)
 #define V6_ASK (1ull << 33)
 
-/* A source, or a prefix that covers it, on its way to its bucket. */
+/* What there is about the key of one class. The stack has room for little more. */
 struct v6_probe {
-	__u64 high;
 	__u64 found;		/* in the home bucket; see v6_found() */
 	__u64 bucket;		/* home */
 };
@@ -175,7 +174,7 @@ static __always_inline __u64 v6_listed(__u32 until)
 	return until == V6_ALLOW ? V6_ASK : V6_LISTED | until;
 }
 
-static __always_inline __u64 v6_short_slot(void *lines, const struct index_v6_header *h, const struct v6_probe *p,
+static __always_inline __u64 v6_short_slot(void *lines, const struct index_v6_header *h, __u64 high,
 					   __u32 bucket, __u32 class, __u64 hits)
 {
 	__u32 slot = bucket * V6_LANES + v6_lane(hits);
@@ -188,13 +187,13 @@ static __always_inline __u64 v6_short_slot(void *lines, const struct index_v6_he
 	slots += slot % V6_SLOTS_PER_LINE;
 	/* Deadline and class are one word of the daemon's. */
 	rest = *(volatile __u64 *)&slots->until;
-	if (slots->prefix != p->high || rest >> 32 != class + 1)
+	if (slots->prefix != high || rest >> 32 != class + 1)
 		return 0;
 	return v6_listed(rest);
 }
 
-static __always_inline __u64 v6_host_slot(void *lines, const struct index_v6_header *h, const struct v6_probe *p,
-					  __u64 low, __u32 bucket, __u64 hits)
+static __always_inline __u64 v6_host_slot(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
+					  __u32 bucket, __u64 hits)
 {
 	__u32 lane = v6_lane(hits);
 	__u32 upper = lane >= V6_HOSTS_PER_LINE;
@@ -204,14 +203,14 @@ static __always_inline __u64 v6_host_slot(void *lines, const struct index_v6_hea
 	lane -= upper * V6_HOSTS_PER_LINE;
 	if (!hosts || lane >= V6_HOSTS_PER_LINE)
 		return V6_ASK;
-	if (hosts->addr[lane].high != p->high || hosts->addr[lane].low != low)
+	if (hosts->addr[lane].high != high || hosts->addr[lane].low != low)
 		return 0;
 	return v6_listed(*(volatile __u32 *)&hosts->until[lane]);
 }
 
 /* What the slots with a matching tag say. A third match with the wrong key is too rare to look at. */
-static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header *h, const struct v6_probe *p,
-				       __u64 low, __u32 bucket, __u32 class, __u64 hits)
+static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
+				       __u32 bucket, __u32 class, __u64 hits)
 {
 	__u64 found = 0;
 	int i;
@@ -221,9 +220,9 @@ static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header
 		if (!hits)
 			return 0;
 		if (class == V6_128)
-			found = v6_host_slot(lines, h, p, low, bucket, hits);
+			found = v6_host_slot(lines, h, high, low, bucket, hits);
 		else
-			found = v6_short_slot(lines, h, p, bucket, class, hits);
+			found = v6_short_slot(lines, h, high, bucket, class, hits);
 		if (found)
 			return found;
 		hits &= hits - 1;
@@ -232,10 +231,10 @@ static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header
 }
 
 /* What the key says for which something was found in its home bucket's tag word. */
-static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h, const struct v6_probe *p,
-				    __u64 low, __u32 class)
+static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
+				    const struct v6_probe *p, __u32 class)
 {
-	__u64 mixed = class == V6_128 ? v6_mixed_host(h, p->high, low) : v6_mixed_short(h, p->high, class);
+	__u64 mixed = class == V6_128 ? v6_mixed_host(h, high, low) : v6_mixed_short(h, high, class);
 	__u32 buckets = class == V6_128 ? h->host_buckets : h->short_buckets;
 	__u32 tags = class == V6_128 ? h->host_tags : 1;
 	__u32 bucket = p->bucket;
@@ -247,7 +246,7 @@ static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h
 
 #pragma unroll
 	for (i = 0;; i++) {
-		says = v6_bucket(lines, h, p, low, bucket, class, found & ~V6_PASSED);
+		says = v6_bucket(lines, h, high, low, bucket, class, found & ~V6_PASSED);
 		if (says || !(found & V6_PASSED))
 			return says;
 		if (i == V6_CHOICES - 1)
@@ -261,17 +260,25 @@ static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h
 	}
 }
 
-/* Functions of their own, so that the verifier looks at them once a call and not once a path. */
-static __attribute__((noinline)) __u64 v6_short_key(void *lines, const struct index_v6_header *h,
+/* Functions of their own, so that the verifier looks at them once a call and not once a path. high is masked. */
+static __attribute__((noinline)) __u64 v6_short_key(void *lines, const struct index_v6_header *h, __u64 high,
 						    const struct v6_probe *p, __u32 class)
 {
-	return v6_key(lines, h, p, 0, class);
+	return v6_key(lines, h, high, 0, p, class);
 }
 
-static __attribute__((noinline)) __u64 v6_host_key(void *lines, const struct index_v6_header *h,
-						   const struct v6_probe *p, __u64 low)
+static __attribute__((noinline)) __u64 v6_host_key(void *lines, const struct index_v6_header *h, __u64 high,
+						   __u64 low, const struct v6_probe *p)
 {
-	return v6_key(lines, h, p, low, V6_128);
+	return v6_key(lines, h, high, low, p, V6_128);
+}
+
+/* The part of an address's upper half that a key of the class has. */
+static __always_inline __u64 v6_prefix(__u64 high, __u32 class)
+{
+	static const __u64 masks[] = { ~0ull << 48, ~0ull << 32, ~0ull << 16, ~0ull << 8, ~0ull, ~0ull };
+
+	return high & masks[class];
 }
 
 /*
@@ -281,12 +288,10 @@ static __attribute__((noinline)) __u64 v6_host_key(void *lines, const struct ind
 static __always_inline bool v6_probe_short(void *lines, const struct index_v6_header *h, __u64 high, __u32 class,
 					   struct v6_probe *p)
 {
-	static const __u64 masks[] = { ~0ull << 48, ~0ull << 32, ~0ull << 16, ~0ull << 8, ~0ull };
 	struct v6_place place;
 	volatile __u64 *word;
 
-	p->high = high & masks[class];
-	place = v6_place(v6_mixed_short(h, p->high, class), h->home, h->short_buckets);
+	place = v6_place(v6_mixed_short(h, v6_prefix(high, class), class), h->home, h->short_buckets);
 	word = v6_word(lines, 1, place.bucket);
 	if (!word)
 		return false;
@@ -301,7 +306,6 @@ static __always_inline bool v6_probe_host(void *lines, const struct index_v6_hea
 	struct v6_place place;
 	volatile __u64 *word;
 
-	p->high = high;
 	place = v6_place(v6_mixed_host(h, high, low), h->home, h->host_buckets);
 	word = v6_word(lines, h->host_tags, place.bucket);
 	if (!word)
@@ -316,79 +320,31 @@ static __always_inline __u64 v6_later(__u64 a, __u64 b)
 	return a > b ? a : b;
 }
 
+/*
+ * The verifier follows what it has learnt in a branch, so with a branch on each
+ * of the probes it would look at all their subsets. It forgets where a number
+ * comes from that has been multiplied.
+ */
+static __always_inline bool v6_any(__u64 found)
+{
+	asm volatile("%0 *= 1" : "+r"(found));
+	return found;
+}
+
 /* What all keys say that cover the source. */
-static __always_inline __u64 v6_keys(void *lines, const struct index_v6_header *h, const struct v6_probe *probes,
-				     __u64 low)
+static __always_inline enum index_answer v6_answer(void *lines, const struct index_v6_header *h,
+						   const struct v6_probe *probes, __u64 high, __u64 low,
+						   struct clock *clock)
 {
 	__u64 says = 0;
 	__u32 class;
 
 #pragma unroll
 	for (class = V6_16; class < V6_128; class++)
-		if (probes[class].found)
-			says = v6_later(says, v6_short_key(lines, h, &probes[class], class));
-	if (probes[V6_128].found)
-		says = v6_later(says, v6_host_key(lines, h, &probes[V6_128], low));
-	return says;
-}
-
-/* yes where the mask is all ones, no where it is 0. */
-#define V6_CHOOSE(mask, yes, no) ((no) ^ (((no) ^ (yes)) & (mask)))
-
-/*
- * What the slot says if a single one may hold a key, the usual case of a listed
- * source. Which class it is of is a matter of chance: a branch on that would be
- * predicted wrongly every other time, and only once the tags have come from
- * memory, so that the next packet could not begin meanwhile. So there is none.
- * found, high and at (bucket | class << 32) are those of the only probe that has
- * found anything.
- */
-static __always_inline __u64 v6_only_slot(void *lines, const struct index_v6_header *h, __u64 found, __u64 high,
-					  __u64 at, __u64 low)
-{
-	__u64 class = at >> 32, bucket = at & 0xffffffff, lane = v6_lane(found);
-	__u64 host = -((class + 8 - V6_128) >> 3);	/* all ones if class is V6_128 */
-	__u64 upper = (lane + 8 - V6_HOSTS_PER_LINE) >> 3;
-	__u64 slot = bucket * V6_LANES + lane, in_half = lane - upper * V6_HOSTS_PER_LINE;
-	__u32 line = V6_CHOOSE(host, h->host_slots + bucket * 2 + upper, h->short_slots + slot / V6_SLOTS_PER_LINE);
-	__u64 word = V6_CHOOSE(host, in_half, slot % V6_SLOTS_PER_LINE) * 2;
-	struct index_line *l = bpf_map_lookup_elem(lines, &line);
-	__u64 second, until, differ;
-
-	if (!l)
-		return V6_ASK;
-	/* A short slot's deadline and class are one word of the daemon's: read once. */
-	second = *(volatile __u64 *)&l->words[(word + 1) & 7];
-	until = *(volatile __u32 *)((__u32 *)l->words + ((12 + in_half) & 15));
-	differ = l->words[word & 7] ^ high;
-	differ |= V6_CHOOSE(host, second ^ low, (second >> 32) ^ (class + 1));
-	if (differ)
-		return 0;
-	return v6_listed(V6_CHOOSE(host, until, second & 0xffffffff));
-}
-
-/* What all keys say that cover the source, fast if there is one. */
-static __always_inline enum index_answer v6_answer(void *lines, const struct index_v6_header *h,
-						   const struct v6_probe *probes, __u64 low, struct clock *clock)
-{
-	__u64 found = 0, seen = 0, several = 0, high = 0, at = 0, mask, says;
-	__u64 class;
-
-#pragma unroll
-	for (class = V6_16; class < V6_CLASSES; class++) {
-		mask = (__s64)-probes[class].found >> 63;
-		/* Opaque to the compiler, or it would make branches of it. */
-		asm volatile("" : "+r"(mask));
-		several |= seen & mask;
-		seen |= mask;
-		found |= probes[class].found;
-		high |= probes[class].high & mask;
-		at |= (probes[class].bucket | class << 32) & mask;
-	}
-	if (several | (found & (found - 1)) | (found & V6_PASSED))
-		says = v6_keys(lines, h, probes, low);
-	else
-		says = v6_only_slot(lines, h, found, high, at, low);
+		if (v6_any(probes[class].found))
+			says = v6_later(says, v6_short_key(lines, h, v6_prefix(high, class), &probes[class], class));
+	if (v6_any(probes[V6_128].found))
+		says = v6_later(says, v6_host_key(lines, h, high, low, &probes[V6_128]));
 	if (!says)
 		return INDEX_CLEAN;
 	return says < V6_ASK && live(clock, says) ? INDEX_DROP : INDEX_ASK;
@@ -414,7 +370,6 @@ static __always_inline enum index_answer index_ipv6(const struct in6_addr *saddr
 #pragma unroll
 	for (class = V6_16; class < V6_CLASSES; class++) {
 		probes[class].found = 0;
-		probes[class].high = 0;
 		probes[class].bucket = 0;
 		if (!(h->classes & 1 << class))
 			continue;
@@ -425,7 +380,7 @@ static __always_inline enum index_answer index_ipv6(const struct in6_addr *saddr
 	}
 	if (!something)
 		return INDEX_CLEAN;
-	return v6_answer(lines, h, probes, low, clock);
+	return v6_answer(lines, h, probes, high, low, clock);
 }
 
 #endif
