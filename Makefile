@@ -47,11 +47,11 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 
 .PHONY: generate
 generate: ## compile bpf/ and generate its Go side (needs clang-14, llvm-14, libbpf-dev)
-	BPF2GO_CC=$(CLANG) go generate ./loader ./tests/bench
+	BPF2GO_CC=$(CLANG) go generate ./loader ./tests/bench ./tests/churn
 
 .PHONY: check-generate
 check-generate: generate ## fail if the committed objects are not what bpf/ compiles to
-	git diff --exit-code -- 'loader/*_bpfel.*' 'tests/bench/*_bpfel.*'
+	git diff --exit-code -- 'loader/*_bpfel.*' 'tests/bench/*_bpfel.*' 'tests/churn/*_bpfel.*'
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck
