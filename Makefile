@@ -36,6 +36,10 @@ test: ## run all tests; needs root, or sudo for the parts that do
 test-race: ## run the tests that need no namespaces under the race detector
 	go test -race ./config/... ./control/... ./daemon/... ./metrics/... ./policy/... ./cmd/...
 
+.PHONY: proof
+proof: ## look up CASES (100 million) listed and as many unlisted sources while the daemon changes and dies
+	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_CASES=$(or $(CASES),100000000) go test -count=1 -v -timeout 2h $(TESTEXEC) ./tests/churn
+
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
 	CGO_ENABLED=0 go build -o $(BIN)/bench ./tests/bench

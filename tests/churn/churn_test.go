@@ -79,9 +79,11 @@ func cpus(t *testing.T) (mine int, others unix.CPUSet) {
 func race(t *testing.T, c *checker, d *driver, mine int, others unix.CPUSet) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
 	var running sync.WaitGroup
-	defer running.Wait()
+	defer func() {
+		cancel()
+		running.Wait()
+	}()
 	prepared := make(chan bool, 1)
 	running.Go(func() {
 		defer cancel()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,10 +120,17 @@ func (d *driver) step(ctx context.Context) error {
 
 // asked marks the sources whose verdict may change from now on.
 func (d *driver) asked(c change) {
+	var covered []int
 	for i, s := range d.world.sources {
-		if s.class == checkClassCHANGING && c.covers(s.addr) {
+		if !c.covers(s.addr) {
+			continue
+		}
+		if covered = append(covered, i); s.class == checkClassCHANGING {
 			d.checker.settle(i, checkSettledUNSETTLED)
 		}
+	}
+	if len(covered) > 0 {
+		d.checker.hot.Store(int64(covered[d.IntN(len(covered))]))
 	}
 }
 
@@ -210,18 +218,30 @@ func (d *driver) random(n neighbourhood) request {
 	case 1:
 		r.kind, r.action = policy.Allow, policy.NoAction
 	}
-	for range 1 + d.IntN(mostAtOnce) {
-		a := d.world.sources[n.first+d.IntN(n.count)].addr
-		bits := d.world.bits
-		if d.IntN(2) == 0 {
-			bits -= d.IntN(d.world.bits - d.world.widest + 1)
-		}
-		if d.IntN(4) == 0 {
-			a = d.world.inside(prefix(a, d.world.near))
-		}
-		r.prefixes = append(r.prefixes, prefix(a, bits))
+	count := 1
+	if d.IntN(2) == 0 {
+		count += d.IntN(mostAtOnce)
+	}
+	for range count {
+		r.prefixes = append(r.prefixes, d.prefixIn(n))
 	}
 	return r
+}
+
+// prefixIn returns a source, or a prefix of any length around or beside one.
+func (d *driver) prefixIn(n neighbourhood) netip.Prefix {
+	s := d.world.sources[n.first+d.IntN(n.count)]
+	for d.IntN(2) == 0 && s.class != checkClassCHANGING {
+		s = d.world.sources[n.first+d.IntN(n.count)]
+	}
+	bits := d.world.bits
+	if d.IntN(2) == 0 {
+		bits -= d.IntN(d.world.bits - d.world.widest + 1)
+	}
+	if d.IntN(8) == 0 {
+		return prefix(d.world.inside(prefix(s.addr, d.world.near)), bits)
+	}
+	return prefix(s.addr, bits)
 }
 
 func (d *driver) entriesIn(n neighbourhood) []held {
@@ -245,14 +265,18 @@ func (d *driver) nextList() request {
 	size := listSizes[d.next%len(listSizes)]
 	d.next++
 	start := d.IntN(len(d.pool) - size)
-	r := request{kind: policy.Block, action: policy.Drop, origin: originFeed, prefixes: d.world.feed, ttl: []string{"", "", day}[d.IntN(3)]}
+	r := request{kind: policy.Block, action: policy.Drop, origin: originFeed, prefixes: slices.Clone(d.world.feed), ttl: []string{"", "", day}[d.IntN(3)]}
 	for _, p := range d.world.feedable {
 		gone := request{kind: policy.Block, origin: originFeed, remove: true, prefixes: append(r.gone[:len(r.gone):len(r.gone)], p)}
 		if d.IntN(2) == 0 && d.model.keeps(d.world, gone.change(time.Now())) {
 			r.gone = gone.prefixes
 		} else {
-			r.prefixes = append(r.prefixes[:len(r.prefixes):len(r.prefixes)], p)
+			r.prefixes = append(r.prefixes, p)
 		}
+	}
+	for _, both := range d.world.either {
+		i := d.IntN(2)
+		r.prefixes, r.gone = append(r.prefixes, both[i]), append(r.gone, both[1-i])
 	}
 	r.list = new(strings.Builder)
 	for _, p := range r.prefixes {

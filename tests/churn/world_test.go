@@ -45,8 +45,9 @@ type world struct {
 	sources        []source
 	neighbourhoods []neighbourhood
 	start          []policy.Entry
-	feed           []netip.Prefix // in every version of the list
-	feedable       []netip.Prefix // in some versions of the list
+	feed           []netip.Prefix    // in every version of the list
+	feedable       []netip.Prefix    // in some versions of the list
+	either         [][2]netip.Prefix // one of both in every version of the list
 	taken          map[netip.Addr]bool
 }
 
@@ -84,6 +85,7 @@ func (w *world) addNeighbourhood(i, length int) {
 	}
 	w.list(i, n)
 	w.addHosts(n)
+	w.addAlternating(n)
 	n.count = len(w.sources) - n.first
 	w.neighbourhoods = append(w.neighbourhoods, n)
 }
@@ -137,6 +139,19 @@ func (w *world) addHosts(n neighbourhood) {
 		}
 		if a, ok := w.beside(n, in); ok && w.add(a, checkClassCHANGING) {
 			w.feedable = append(w.feedable, prefix(a, w.bits))
+		}
+	}
+}
+
+// addAlternating adds hosts that the list has now as they are and now as part of a
+// wider prefix: there must be no moment between.
+func (w *world) addAlternating(n neighbourhood) {
+	for range 2 {
+		a, ok := w.beside(n, n.near)
+		wider := prefix(a, w.bits-1-w.IntN(3))
+		foreign := func(s source) bool { return s.class != checkClassLISTED && wider.Contains(s.addr) }
+		if ok && !slices.ContainsFunc(w.sources, foreign) && w.add(a, checkClassLISTED) {
+			w.either = append(w.either, [2]netip.Prefix{prefix(a, w.bits), wider})
 		}
 	}
 }
