@@ -201,7 +201,7 @@ func (c *checker) askAttached() error {
 		switch state := checkSettled(known & 3); {
 		case state == checkSettledUNSETTLED:
 		case action != wanted(state):
-			return fmt.Errorf("the attached program: %s", c.describe(checkWrong{Source: uint32(i), Known: known, Action: action}))
+			return c.wrong("by the attached program", checkWrong{Source: uint32(i), Known: known, Action: action})
 		default:
 			c.attachedAsked++
 		}
@@ -229,23 +229,34 @@ func (c *checker) readTallies() error {
 	if wrong == 0 {
 		return nil
 	}
-	errs := []error{fmt.Errorf("%d wrong verdicts in one round; the first ones:", wrong)}
-	for i := range uint32(min(wrong, 10)) {
-		var w checkWrong
-		if err := c.own[checkMapWrongs].Lookup(i, &w); err != nil {
+	var first [3]checkWrong
+	n := min(int(wrong), len(first))
+	for i := range n {
+		if err := c.own[checkMapWrongs].Lookup(uint32(i), &first[i]); err != nil {
 			return fmt.Errorf("read the wrong verdicts: %w", err)
 		}
-		errs = append(errs, errors.New(c.describe(w)))
 	}
-	return errors.Join(errs...)
+	return c.wrong(fmt.Sprintf("%d in one round", wrong), first[:n]...)
 }
 
-// describe also tells whether the verdict has stayed wrong.
-func (c *checker) describe(w checkWrong) string {
-	source := c.world.sources[w.Source]
-	again, err := c.force.attached.Run(&ebpf.RunOptions{Data: c.world.packet(source.addr)})
-	return fmt.Sprintf("%s, %s: XDP action %d at boot time %s, want %d (change %d of it); asked again: %d %v",
-		source.addr, source.class, w.Action, time.Duration(w.Time), wanted(checkSettled(w.Known&3)), w.Known>>2, again, err)
+// wrongError is wrong verdicts.
+type wrongError struct {
+	source netip.Addr // of the first one
+	text   string
+}
+
+func (e *wrongError) Error() string { return "wrong verdicts, " + e.text }
+
+// wrong also tells whether the verdicts have stayed wrong.
+func (c *checker) wrong(how string, list ...checkWrong) error {
+	e := &wrongError{source: c.world.sources[list[0].Source].addr, text: how}
+	for _, w := range list {
+		source := c.world.sources[w.Source]
+		again, err := c.force.attached.Run(&ebpf.RunOptions{Data: c.world.packet(source.addr)})
+		e.text += fmt.Sprintf("; %s, %s: XDP action %d at boot time %s, want %d (change %d of it); asked again: %d %v",
+			source.addr, source.class, w.Action, time.Duration(w.Time), wanted(checkSettled(w.Known&3)), w.Known>>2, again, err)
+	}
+	return e
 }
 
 func (c checkClass) String() string {

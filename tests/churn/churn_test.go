@@ -2,6 +2,7 @@ package churn
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -111,8 +112,21 @@ func race(t *testing.T, c *checker, d *driver, mine int, others unix.CPUSet) {
 		return
 	case <-prepared:
 	}
-	if err := c.run(ctx, mine); err != nil {
+	err := c.run(ctx, mine)
+	if err != nil {
 		t.Error(err)
+	}
+	if wrong := (*wrongError)(nil); errors.As(err, &wrong) {
+		why, err := d.client.Why(ctx, wrong.source.String())
+		t.Logf("the daemon says of %s: %+v %v", wrong.source, why, err)
+		cancel()
+		running.Wait()
+		for _, h := range d.model {
+			if h.Prefix.Contains(wrong.source) {
+				t.Logf("the daemon has acknowledged: %s %s %s of %s, over %s", h.Kind, h.Action, h.Prefix, h.Origin, h.over)
+			}
+		}
+		t.Logf("the last requests: %q", d.recent)
 	}
 }
 

@@ -44,6 +44,7 @@ type driver struct {
 	pool    []netip.Prefix
 	next    int // of listSizes
 	since   time.Time
+	recent  []string // the last requests and what came of them
 
 	changes, imports, lapses, killsInImport int
 }
@@ -94,7 +95,7 @@ func (d *driver) run(ctx context.Context) error {
 
 // enough tells whether everything has happened that is to be shown.
 func (d *driver) enough() bool {
-	return d.imports > len(listSizes) && d.killsInImport >= fewestKills && d.host.killedStarts > 0 && d.lapses > 0 && d.host.resized > 0
+	return d.imports > len(listSizes) && d.killsInImport >= fewestKills && d.host.killedStarts > 0 && d.host.moved > 0 && d.lapses > 0 && d.host.resized > 0
 }
 
 func (d *driver) step(ctx context.Context) error {
@@ -147,6 +148,7 @@ func (d *driver) acknowledged(c change) {
 // perform sends a request until it is acknowledged. If kill, the daemon is killed
 // at some moment around the first time.
 func (d *driver) perform(ctx context.Context, r request, kill bool) error {
+	d.note("%s", r)
 	d.asked(r.change(time.Now()))
 	if kill {
 		if done, err := d.performKilled(ctx, r); done || err != nil {
@@ -166,6 +168,7 @@ func (d *driver) performKilled(ctx context.Context, r request) (done bool, err e
 	killed := make(chan error, 1)
 	time.AfterFunc(r.moment(d.Rand), func() { killed <- d.host.kill() })
 	unanswered := r.send(ctx, d.client)
+	d.note("kill -9, answer: %v", unanswered)
 	if unanswered == nil {
 		d.acknowledged(r.change(time.Now()))
 	} else if r.list != nil {
@@ -177,7 +180,17 @@ func (d *driver) performKilled(ctx context.Context, r request) (done bool, err e
 	if err := d.host.restart(ctx, d.Rand); err != nil {
 		return false, err
 	}
+	d.note("restarted")
 	return unanswered == nil, d.checker.waitTurn(ctx)
+}
+
+// note keeps the last requests for the report of a failure.
+func (d *driver) note(format string, args ...any) {
+	const most = 10
+	if len(d.recent) == most {
+		d.recent = d.recent[1:]
+	}
+	d.recent = append(d.recent, time.Now().Format(time.StampMilli)+" "+fmt.Sprintf(format, args...))
 }
 
 // propose returns a change in the neighbourhood in focus that leaves the listed
@@ -266,17 +279,16 @@ func (d *driver) nextList() request {
 	d.next++
 	start := d.IntN(len(d.pool) - size)
 	r := request{kind: policy.Block, action: policy.Drop, origin: originFeed, prefixes: slices.Clone(d.world.feed), ttl: []string{"", "", day}[d.IntN(3)]}
+	for _, both := range d.world.either {
+		i := d.IntN(2)
+		d.leaveOut(&r, both[i], both[1-i])
+	}
 	for _, p := range d.world.feedable {
-		gone := request{kind: policy.Block, origin: originFeed, remove: true, prefixes: append(r.gone[:len(r.gone):len(r.gone)], p)}
-		if d.IntN(2) == 0 && d.model.keeps(d.world, gone.change(time.Now())) {
-			r.gone = gone.prefixes
+		if d.IntN(2) == 0 {
+			d.leaveOut(&r, p)
 		} else {
 			r.prefixes = append(r.prefixes, p)
 		}
-	}
-	for _, both := range d.world.either {
-		i := d.IntN(2)
-		r.prefixes, r.gone = append(r.prefixes, both[i]), append(r.gone, both[1-i])
 	}
 	r.list = new(strings.Builder)
 	for _, p := range r.prefixes {
@@ -286,4 +298,17 @@ func (d *driver) nextList() request {
 		fmt.Fprintln(r.list, p)
 	}
 	return r
+}
+
+// leaveOut takes a prefix out of a list, and others in, if that leaves listed what is
+// to be listed. Else it takes all of them in.
+func (d *driver) leaveOut(r *request, p netip.Prefix, in ...netip.Prefix) {
+	without := *r
+	without.prefixes = append(slices.Clone(r.prefixes), in...)
+	without.gone = append(slices.Clone(r.gone), p)
+	if d.model.keeps(d.world, without.change(time.Now())) {
+		*r = without
+		return
+	}
+	r.prefixes = append(append(r.prefixes, in...), p)
 }
