@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -81,29 +80,15 @@ func race(t *testing.T, c *checker, d *driver, mine int, others unix.CPUSet) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	defer func() {
+	stop := func() {
 		cancel()
 		running.Wait()
-	}()
-	prepared := make(chan bool, 1)
+	}
+	defer stop()
+	prepared := make(chan bool)
 	running.Go(func() {
 		defer cancel()
-		// The daemon inherits it. Never unlocked, so that the thread ends.
-		runtime.LockOSThread()
-		if err := unix.SchedSetaffinity(0, &others); err != nil {
-			t.Errorf("leave the CPU of the look-ups: %v", err)
-			return
-		}
-		if err := d.host.start(ctx, false); err != nil {
-			t.Error(err)
-			return
-		}
-		if err := d.prepare(ctx); err != nil {
-			t.Error(err)
-			return
-		}
-		prepared <- true
-		if err := d.run(ctx); err != nil && ctx.Err() == nil {
+		if err := d.drive(ctx, others, prepared); err != nil && ctx.Err() == nil {
 			t.Error(err)
 		}
 	})
@@ -119,14 +104,8 @@ func race(t *testing.T, c *checker, d *driver, mine int, others unix.CPUSet) {
 	if wrong := (*wrongError)(nil); errors.As(err, &wrong) {
 		why, err := d.client.Why(ctx, wrong.source.String())
 		t.Logf("the daemon says of %s: %+v %v", wrong.source, why, err)
-		cancel()
-		running.Wait()
-		for _, h := range d.model {
-			if h.Prefix.Contains(wrong.source) {
-				t.Logf("the daemon has acknowledged: %s %s %s of %s, over %s", h.Kind, h.Action, h.Prefix, h.Origin, h.over)
-			}
-		}
-		t.Logf("the last requests: %q", d.recent)
+		stop()
+		d.explain(t, wrong.source)
 	}
 }
 

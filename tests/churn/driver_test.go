@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
+	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/policy"
@@ -78,6 +82,23 @@ func (d *driver) prepare(ctx context.Context) error {
 		d.checker.settle(i, known)
 	}
 	return nil
+}
+
+// drive starts the daemon on the given CPUs and makes changes until enough is done.
+func (d *driver) drive(ctx context.Context, cpus unix.CPUSet, prepared chan<- bool) error {
+	// The daemon inherits it. Never unlocked, so that the thread ends.
+	runtime.LockOSThread()
+	if err := unix.SchedSetaffinity(0, &cpus); err != nil {
+		return fmt.Errorf("leave the CPU of the look-ups: %w", err)
+	}
+	if err := d.host.start(ctx, false); err != nil {
+		return err
+	}
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	close(prepared)
+	return d.run(ctx)
 }
 
 // run makes changes until both the checker and the driver have done enough.
@@ -182,6 +203,17 @@ func (d *driver) performKilled(ctx context.Context, r request) (done bool, err e
 	}
 	d.note("restarted")
 	return unanswered == nil, d.checker.waitTurn(ctx)
+}
+
+// explain tells what a source was up to when its verdict was wrong.
+func (d *driver) explain(t *testing.T, source netip.Addr) {
+	t.Helper()
+	for _, h := range d.model {
+		if h.Prefix.Contains(source) {
+			t.Logf("the daemon has acknowledged: %s %s %s of %s, over %s", h.Kind, h.Action, h.Prefix, h.Origin, h.over)
+		}
+	}
+	t.Logf("the last requests: %q", d.recent)
 }
 
 // note keeps the last requests for the report of a failure.
