@@ -43,16 +43,17 @@ type checker struct {
 	hot     atomic.Int64 // a source that the change under way is about
 	turns   atomic.Uint64
 	enough  atomic.Bool
+	mapSets atomic.Int64 // so many were in force so far
 	tallies [checkClassCLASSES]checkTally
 
 	took          time.Duration
 	programs      int
-	mapSets       map[ebpf.MapID]bool
+	seen          map[ebpf.MapID]bool // sets of maps
 	attachedAsked int
 }
 
 func newChecker(w *world, link string, cases, seed uint64) (c *checker, err error) {
-	c = &checker{link: link, cases: cases, world: w, own: map[string]*ebpf.Map{}, rand: rand.New(rand.NewPCG(seed, 1)), mapSets: map[ebpf.MapID]bool{}}
+	c = &checker{link: link, cases: cases, world: w, own: map[string]*ebpf.Map{}, rand: rand.New(rand.NewPCG(seed, 1)), seen: map[ebpf.MapID]bool{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -135,7 +136,8 @@ func (c *checker) round() error {
 	c.turns.Add(1)
 	if changed {
 		c.programs++
-		c.mapSets[c.force.mapSet] = true
+		c.seen[c.force.mapSet] = true
+		c.mapSets.Store(int64(len(c.seen)))
 	}
 	begin := time.Now()
 	for range runs {

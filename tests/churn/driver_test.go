@@ -34,7 +34,7 @@ const (
 // listSizes are of the lists that are imported in turn: they grow in small steps,
 // which are patched into the index until it is full, and in large ones, for which
 // it is built anew, and shrink again.
-var listSizes = []int{300, 4_000, 14_000, 28_000, 90_000, 220_000, 1_000}
+var listSizes = []int{300, 4_000, 14_000, 28_000, 220_000, 1_000}
 
 // driver makes changes, one after the other, of which it knows what they mean for
 // every source, and kills the daemon on the way.
@@ -56,7 +56,7 @@ type driver struct {
 func newDriver(h *host, w *world, c *checker, seed uint64) *driver {
 	return &driver{
 		Rand: rand.New(rand.NewPCG(seed, 2)), world: w, checker: c, host: h,
-		client: control.NewClient(h.daemon.Socket), model: model{}, pool: w.bulk(listSizes[5] + 10_000),
+		client: control.NewClient(h.daemon.Socket), model: model{}, pool: w.bulk(slices.Max(listSizes) + 10_000),
 	}
 }
 
@@ -116,7 +116,7 @@ func (d *driver) run(ctx context.Context) error {
 
 // enough tells whether everything has happened that is to be shown.
 func (d *driver) enough() bool {
-	return d.imports > len(listSizes) && d.killsInImport >= fewestKills && d.host.killedStarts > 0 && d.host.moved > 0 && d.lapses > 0 && d.host.resized > 0
+	return d.imports > len(listSizes) && d.killsInImport >= fewestKills && d.host.killedStarts > 0 && d.checker.mapSets.Load() > 1 && d.lapses > 0 && d.host.resized > 0
 }
 
 func (d *driver) step(ctx context.Context) error {
@@ -130,7 +130,8 @@ func (d *driver) step(ctx context.Context) error {
 	if time.Since(d.since) > importEvery {
 		defer func() { d.since = time.Now() }()
 		d.imports++
-		return d.perform(ctx, d.nextList(), d.killsInImport < fewestKills || d.IntN(4) == 0)
+		missing := d.killsInImport < fewestKills || d.checker.mapSets.Load() < 2
+		return d.perform(ctx, d.nextList(), missing || d.IntN(4) == 0)
 	}
 	r, ok := d.propose()
 	if !ok {
