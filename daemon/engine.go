@@ -61,7 +61,7 @@ func (e *saveError) Error() string {
 
 func (e *saveError) Unwrap() error { return e.err }
 
-// apply makes the changes durable and then enforces them, all or none. When it
+// apply makes the changes durable and enforces them, all or none. When it
 // returns nil they are acknowledged: on disk and in the kernel.
 func (e *engine) apply(ctx context.Context, ops []policy.Op) error {
 	e.change.Lock()
@@ -75,15 +75,17 @@ func (e *engine) applyLocked(ctx context.Context, ops []policy.Op) error {
 		return nil
 	}
 	start := time.Now()
-	delta, undo := e.edit(ops)
+	c := edited{ops: ops}
+	c.delta, c.undo = e.edit(ops)
 	if e.overfull() {
-		return errors.Join(errFull, e.takeBack(ctx, undo))
+		return errors.Join(errFull, e.takeBack(ctx, c.undo))
 	}
-	if err := e.store.Apply(ops, e.clock.reading()); err != nil {
-		return errors.Join(&saveError{err}, e.takeBack(ctx, undo))
+	carry := e.saveThenEnforce
+	if restricts(ops, c.undo) {
+		carry = e.enforceThenSave
 	}
-	if err := e.enforce(ctx, delta); err != nil {
-		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.store.Apply(undo, e.clock.reading()), e.takeBack(ctx, undo))
+	if err := carry(ctx, c); err != nil {
+		return err
 	}
 	e.applied(time.Since(start))
 	return nil
@@ -140,7 +142,10 @@ func (e *engine) putNodes(ctx context.Context, delta policy.Delta) error {
 // drop counter.
 func (e *engine) takeBack(ctx context.Context, undo []policy.Op) error {
 	delta, _ := e.edit(undo)
-	return e.enforce(ctx, delta)
+	if err := e.enforce(ctx, delta); err != nil {
+		return fmt.Errorf("put the filter back as it was: %w; restart paraxiald", err)
+	}
+	return nil
 }
 
 func (e *engine) overfull() bool {
