@@ -227,7 +227,7 @@ func (j *importJob) replace(ctx context.Context, stale []policy.EntryRef) error 
 	}
 	err = j.removeStale(ctx, stale)
 	// Also if that failed: the new entries are promised by now.
-	j.engine.read(j.engine.index.build)
+	j.engine.index.build(j.engine.book)
 	return err
 }
 
@@ -317,5 +317,5 @@ func (j *importJob) rollBack(ctx context.Context) error {
 	// In one change, so that the kernel sees only the differences and no entry
 	// is away for a moment.
 	delta, _ := j.engine.edit(ops)
-	return j.engine.enforce(ctx, delta)
+	return j.engine.enforce(ctx, delta, j.engine.index.follow)
 }

@@ -37,7 +37,7 @@ func weaker(e, old policy.Entry) bool {
 // kernel, and no packet should pass for its sake. A crash in between leaves nodes
 // that nobody was promised, which the next start removes.
 func (e *engine) enforceThenSave(ctx context.Context, c edited) error {
-	if err := e.enforce(ctx, c.delta); err != nil {
+	if err := e.enforce(ctx, c.delta, c.tell); err != nil {
 		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.takeBack(ctx, c.undo))
 	}
 	if err := e.store.Apply(c.ops, e.clock.reading()); err != nil {
@@ -52,7 +52,7 @@ func (e *engine) saveThenEnforce(ctx context.Context, c edited) error {
 	if err := e.store.Apply(c.ops, e.clock.reading()); err != nil {
 		return errors.Join(&saveError{err}, e.takeBack(ctx, c.undo))
 	}
-	if err := e.enforce(ctx, c.delta); err != nil {
+	if err := e.enforce(ctx, c.delta, c.tell); err != nil {
 		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.store.Apply(c.undo, e.clock.reading()), e.takeBack(ctx, c.undo))
 	}
 	return nil
@@ -63,4 +63,8 @@ type edited struct {
 	ops   []policy.Op
 	delta policy.Delta
 	undo  []policy.Op
+	tell  teller
 }
+
+// teller is how the index learns of a change: follow or lapsed of a follower.
+type teller func(b *policy.Book, changed ...[]policy.Node)

@@ -28,7 +28,8 @@ func (x *mirrorIndex) follow(b *policy.Book, changed ...[]policy.Node) {
 	}
 }
 
-func (x *mirrorIndex) build(*policy.Book) {}
+func (x *mirrorIndex) lapsed(b *policy.Book, changed ...[]policy.Node) { x.follow(b, changed...) }
+func (x *mirrorIndex) build(*policy.Book)                              {}
 
 // tracedKernel calls a function before every write.
 type tracedKernel struct {
@@ -187,7 +188,7 @@ func TestStartRemovesWhatWasNotSaved(t *testing.T) {
 	for _, p := range []string{"203.0.113.5", "203.0.113.99"} {
 		e := policy.Entry{Prefix: netip.PrefixFrom(netip.MustParseAddr(p), 32), Kind: policy.Block, Action: policy.Drop, Origin: "died", Deadline: policy.Forever}
 		delta, _ := b.engine.edit([]policy.Op{policy.PutOp(e)})
-		if err := b.engine.enforce(t.Context(), delta); err != nil {
+		if err := b.engine.enforce(t.Context(), delta, b.engine.index.follow); err != nil {
 			t.Fatal(err)
 		}
 	}
