@@ -14,6 +14,7 @@ import (
 type draft struct {
 	snapshot *policy.Snapshot
 	missed   []netip.Prefix
+	built    chan struct{} // closed once the snapshot is not read any more
 	ready    bool          // changes go to it
 	swapped  chan struct{} // closed once it is in force, or has failed to be
 	failed   error         // why it is not in force; not before swapped is closed
@@ -42,13 +43,24 @@ func (f *family) settle() error {
 	return d.failed
 }
 
+// abandon gives up a draft that is still being built. It waits for that, because
+// while a snapshot is in use every change of the book costs more.
+func (f *family) abandon(b *policy.Book) {
+	if d := f.draft; d != nil && !d.ready {
+		<-d.built
+		b.Release(d.snapshot)
+		f.draft = nil // it notices
+	}
+}
+
 // begin begins a draft. The caller holds change, and the draft takes it.
 func (x *indexes) begin(b *policy.Book, f *family) {
-	d := &draft{snapshot: b.Snapshot(), swapped: make(chan struct{})}
+	d := &draft{snapshot: b.Snapshot(), built: make(chan struct{}), swapped: make(chan struct{})}
 	f.draft = d
 	x.drafts.Go(func() {
 		s := &source{d.snapshot}
 		g, m, err := x.make(f, s)
+		close(d.built)
 		if x.adopt(b, f, d, s, g, err) {
 			x.swapIn(f, d, m)
 		} else if err := closeMemory(m); err != nil {

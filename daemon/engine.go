@@ -29,6 +29,8 @@ type follower interface {
 	follow(b *policy.Book, changed ...[]policy.Node)
 	// lapsed is follow for changes that entries past their deadline left.
 	lapsed(b *policy.Book, changed ...[]policy.Node)
+	// prepare comes before a large change, at whose end it is built.
+	prepare(b *policy.Book)
 	// build makes it anew.
 	build(b *policy.Book)
 }

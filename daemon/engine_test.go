@@ -61,6 +61,7 @@ type noIndex struct{}
 
 func (noIndex) follow(*policy.Book, ...[]policy.Node) {}
 func (noIndex) lapsed(*policy.Book, ...[]policy.Node) {}
+func (noIndex) prepare(*policy.Book)                  {}
 func (noIndex) build(*policy.Book)                    {}
 
 // bench is a daemon on a real store and a kernel that can be made to fail.

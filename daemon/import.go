@@ -216,6 +216,7 @@ func (j *importJob) ops(stale []policy.EntryRef) []policy.Op {
 // stale removed. Until that transaction it is as if nothing had happened, and
 // afterwards it has happened.
 func (j *importJob) replace(ctx context.Context, stale []policy.EntryRef) error {
+	j.engine.index.prepare(j.engine.book)
 	staged, err := j.engine.store.Begin(j.template.Origin)
 	if err != nil {
 		return &saveError{err}

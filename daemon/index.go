@@ -173,6 +173,13 @@ func (f *family) take(b *policy.Book, g generation) {
 	f.nodes = b.Size(policy.Block, f.ipv6) + b.Size(policy.Allow, f.ipv6)
 }
 
+// prepare gives up what is being built in the background.
+func (x *indexes) prepare(b *policy.Book) {
+	for _, f := range x.families() {
+		f.abandon(b)
+	}
+}
+
 // build makes both indexes anew, at once.
 func (x *indexes) build(b *policy.Book) {
 	for _, f := range x.families() {
@@ -185,7 +192,7 @@ func (x *indexes) build(b *policy.Book) {
 func (x *indexes) rebuild(b *policy.Book, f *family) {
 	// Whether a draft came into force or not, it is replaced.
 	_ = f.settle()
-	f.draft = nil // if one is still being built, it notices
+	f.abandon(b)
 	g, m, err := x.make(f, b)
 	var before memory
 	if err == nil {

@@ -442,6 +442,26 @@ func TestListReplacesDraft(t *testing.T) {
 	}
 }
 
+// A large change finds no snapshot in use: one would be copied all over.
+func TestPrepareReleasesSnapshot(t *testing.T) {
+	b := newIndexBench(t)
+	builds := b.drafting()
+	b.changeUntilDraft()
+	snapshot := b.v4.draft.snapshot
+	time.AfterFunc(10*time.Millisecond, func() { close(builds) })
+	b.lock.Lock()
+	b.prepare(b.book)
+	released := *snapshot == policy.Snapshot{}
+	b.lock.Unlock()
+	b.drafts.Wait()
+	if !released || b.v4.draft != nil || b.slots.swaps != 1 {
+		t.Errorf("the snapshot is released: %t; %d generations came into force, want 1", released, b.slots.swaps)
+	}
+	if b.apply(blockOf(netip.MustParsePrefix("172.16.0.1/32"))); b.v4.draft == nil {
+		t.Error("the next generation is not begun again")
+	}
+}
+
 // What has expired is asked about until the next generation.
 func TestLapsed(t *testing.T) {
 	b := newIndexBench(t)

@@ -29,6 +29,7 @@ func (x *mirrorIndex) follow(b *policy.Book, changed ...[]policy.Node) {
 }
 
 func (x *mirrorIndex) lapsed(b *policy.Book, changed ...[]policy.Node) { x.follow(b, changed...) }
+func (x *mirrorIndex) prepare(*policy.Book)                            {}
 func (x *mirrorIndex) build(*policy.Book)                              {}
 
 // tracedKernel calls a function before every write.

@@ -32,11 +32,13 @@ func (b *Book) Snapshot() *Snapshot {
 	return &Snapshot{b.tables}
 }
 
-// Release ends the use of a snapshot, which must not be read after that. Each is
-// to be released once.
+// Release ends the use of a snapshot, which must not be read after that. Once
+// more changes nothing.
 func (b *Book) Release(s *Snapshot) {
-	b.snapshots--
-	s.tables = newTables()
+	if s.blocks != nil {
+		b.snapshots--
+		s.tables = tables{}
+	}
 }
 
 // modify changes the node at a site, or makes or deletes it, as f says.

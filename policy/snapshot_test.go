@@ -43,6 +43,7 @@ func TestSnapshot(t *testing.T) {
 		apply(20)
 		readers[0].Wait()
 		book.Release(older)
+		book.Release(older)
 		apply(20)
 		readers[1].Wait()
 		if diff := cmp.Diff(want, nodesOf(newer), comparePrefixes); diff != "" {
