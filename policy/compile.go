@@ -62,7 +62,7 @@ func (b *Book) recompile(s site, puts []Node) []Node {
 
 // told notes what the kernel is told of a node.
 func (b *Book) told(put Node) {
-	b.table(put.Kind).Modify(put.Prefix, func(n node, _ bool) (node, bool) {
+	b.modify(site{put.Kind, put.Prefix}, func(n node, _ bool) (node, bool) {
 		n.verdict = put.Verdict
 		return n, false
 	})

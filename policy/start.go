@@ -10,7 +10,7 @@ import (
 // entry with the key of an earlier one is a second entry; the store has none.
 func (b *Book) Load(e Entry) {
 	r := b.slab.add(e)
-	b.table(e.Kind).Modify(e.Prefix, func(n node, _ bool) (node, bool) {
+	b.modify(siteOf(e), func(n node, _ bool) (node, bool) {
 		b.slab.at(r).next = n.head
 		n.head = r
 		return n, false
