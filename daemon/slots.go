@@ -31,7 +31,7 @@ func (s kernelSlots) fresh(ipv6 bool, lines uint32) (memory, error) {
 }
 
 func (s kernelSlots) swap(_ bool, m memory) (memory, error) {
-	before, err := s.SwapIndex(m.(*loader.IndexMemory))
+	before, err := s.PublishIndex(m.(*loader.IndexMemory))
 	if err != nil || before == nil {
 		return nil, err
 	}

@@ -4,19 +4,19 @@ import "testing"
 
 // A generation that another took the place of can be written to until it is
 // closed, which is up to the caller.
-func TestSwapIndex(t *testing.T) {
+func TestPublishIndexGivesBack(t *testing.T) {
 	for _, ipv6 := range []bool{false, true} {
 		t.Run(indexName(ipv6), func(t *testing.T) {
 			l := open(t, bpffs(t), 100)
 			check(t, l.UnpublishIndex(ipv6))
 			first, second := newIndexMemory(t, l, ipv6, 100), newIndexMemory(t, l, ipv6, 3)
 			firstID, secondID := idOf(t, first.m), idOf(t, second.m)
-			before, err := l.SwapIndex(first)
+			before, err := l.PublishIndex(first)
 			check(t, err)
 			if before != nil {
 				t.Errorf("there was %v before", before)
 			}
-			before, err = l.SwapIndex(second)
+			before, err = l.PublishIndex(second)
 			check(t, err)
 			expectPublished(t, l, ipv6, secondID)
 			if before != first {
