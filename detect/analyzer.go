@@ -145,10 +145,10 @@ func (a *Analyzer) count(before, now policy.Deadline, counts []Counts) {
 }
 
 // settle puts a new source into a slot. What it has sent so far counts if it
-// was all sent lately; otherwise nobody knows when it was.
+// was all sent since the tick before; otherwise nobody knows when it was.
 func (a *Analyzer) settle(s *slot, c *Counts, before, now policy.Deadline) {
 	*s = slot{source: c.Source, began: c.Began, seen: now, mask: a.maskOf(c.Source)}
-	recent := c.Began > 0 && c.Began >= min(before, now-policy.Deadline(2*tickLength))
+	recent := c.Began > 0 && c.Began >= before
 	for d, w := range a.windows {
 		value := c.Values[d]
 		if recent {
