@@ -98,8 +98,17 @@ func (w *world) step(d time.Duration) {
 		w.enforce(made)
 	}
 	w.spared = append(w.spared, w.Spared()...)
+	blocked := map[netip.Prefix]bool{} // by what detectors count and what they widen to
+	for _, e := range w.Entries() {
+		blocked[e.Prefix] = e.Action == Block
+	}
 	for _, s := range w.sources {
-		s.blocked = w.inForce(s.counts.Source)
+		p := s.counts.Source
+		s.blocked = blocked[p]
+		for _, bits := range []int{24, 48, 56} {
+			wide, err := p.Addr().Prefix(bits)
+			s.blocked = s.blocked || err == nil && blocked[wide]
+		}
 	}
 }
 
@@ -107,15 +116,6 @@ func (w *world) enforce(d Decision) {
 	if d.Until <= w.now && d.Kind != Lifted {
 		w.t.Errorf("%s of %s ends at once", d.Kind, d.Prefix)
 	}
-}
-
-func (w *world) inForce(p netip.Prefix) bool {
-	for _, e := range w.Entries() {
-		if e.Action == Block && e.Prefix.Overlaps(p) && e.Until > w.now {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *source) send(d time.Duration) {
