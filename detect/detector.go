@@ -26,7 +26,7 @@ const MaxWidths = 2
 const (
 	MinWindow  = time.Second
 	MaxWindow  = time.Hour
-	MaxFor     = 365 * 24 * time.Hour
+	MaxFor     = 52 * 7 * 24 * time.Hour
 	MaxFactor  = 100
 	MaxPorts   = 16
 	MinSources = 2 // a widening needs at least
@@ -142,7 +142,10 @@ func (d Detector) checkAction() error {
 		return fmt.Errorf("action: got %q; want block, limit or shadow", string(d.Action))
 	}
 	// A ban shorter than what it takes to see the source again would flap.
-	return within("for", d.For, d.Window, MaxFor)
+	if d.For < d.Window {
+		return fmt.Errorf("for: %s is shorter than the window, %s", policy.FormatTTL(d.For), policy.FormatTTL(d.Window))
+	}
+	return within("for", d.For, time.Second, MaxFor)
 }
 
 func (d Detector) checkEscalate() error {
@@ -153,7 +156,10 @@ func (d Detector) checkEscalate() error {
 	if e.Factor <= 1 {
 		return nil
 	}
-	if err := within("escalate.max", e.Max, d.For, MaxFor); err != nil {
+	if e.Max < d.For {
+		return fmt.Errorf("escalate.max: %s is shorter than for, %s", policy.FormatTTL(e.Max), policy.FormatTTL(d.For))
+	}
+	if err := within("escalate.max", e.Max, time.Second, MaxFor); err != nil {
 		return err
 	}
 	return within("escalate.forget", e.Forget, time.Second, MaxFor)
