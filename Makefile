@@ -34,7 +34,7 @@ test: ## run all tests; needs root, or sudo for the parts that do
 
 .PHONY: test-race
 test-race: ## run the tests that need no namespaces under the race detector
-	go test -race ./config/... ./control/... ./daemon/... ./metrics/... ./policy/... ./cmd/...
+	go test -race ./config/... ./control/... ./daemon/... ./detect/... ./metrics/... ./policy/... ./replay/... ./cmd/...
 
 .PHONY: proof
 proof: ## look up CASES (100 million) listed and as many unlisted sources while the daemon changes and dies

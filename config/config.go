@@ -11,6 +11,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+
+	"github.com/paraxial/paraxial/detect"
 )
 
 // Config is what the daemon runs with.
@@ -29,6 +31,13 @@ type Config struct {
 	MaxEntries  int // capacity of each trie, in prefixes
 	Guard       Guard
 	Events      Events
+
+	// Proxies are never acted upon by detectors: behind them are all who use
+	// them. Load appends what is in ProxiesFile.
+	Proxies     []netip.Prefix
+	ProxiesFile string // absolute path; empty for none
+	Detection   Detection
+	Detectors   []detect.Detector
 }
 
 // Interface is one network interface to filter on.
@@ -102,6 +111,7 @@ func Default() Config {
 		MaxEntries:  1 << 20,
 		Guard:       Guard{SSHPorts: []uint16{22}},
 		Events:      Events{DropsPerSecond: 20},
+		Detection:   Detection{Tracked: 32_768, MaxBans: 10_000, Breaker: Breaker{BansPerMinute: 600}},
 	}
 }
 
@@ -121,7 +131,11 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
-	return Parse(path, data)
+	c, err := Parse(path, data)
+	if err != nil {
+		return Config{}, err
+	}
+	return c, c.readProxies()
 }
 
 // Parse reads the configuration from data; name stands for the file in errors

@@ -91,7 +91,7 @@ func (d *decoder) value(k key, v *ast.MappingValueNode) {
 		return
 	}
 	switch k.name {
-	case "interfaces", "guard.never_block", "guard.ssh_ports":
+	case "interfaces", "guard.never_block", "guard.ssh_ports", "proxies", "detectors":
 	default:
 		d.errorf(v.Key, "%s has no value; give one, or leave the key out for the default", k.name)
 	}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/detect"
 )
 
 const (
@@ -23,6 +25,9 @@ func shown(k key) string {
 	if level, ok := k.value.(*slog.Level); ok {
 		return formatLevel(*level)
 	}
+	if s, ok := k.value.(*string); ok && *s == "" {
+		return `""`
+	}
 	return fmt.Sprint(reflect.ValueOf(k.value).Elem())
 }
 
@@ -32,20 +37,34 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	for _, k := range c.keys() {
 		bound[k.value] = true
 	}
+	testFieldsAreBound(t, reflect.ValueOf(&c).Elem(), bound)
+}
+
+func TestEveryFieldOfADetectorHasAKey(t *testing.T) {
+	var d detect.Detector
+	bound := map[any]bool{}
+	for _, k := range detectorKeys(&d) {
+		bound[k.value] = true
+	}
+	testFieldsAreBound(t, reflect.ValueOf(&d).Elem(), bound)
+}
+
+func testFieldsAreBound(t *testing.T, v reflect.Value, bound map[any]bool) {
 	var walk func(path string, v reflect.Value)
 	walk = func(path string, v reflect.Value) {
 		for i := range v.NumField() {
 			f, name := v.Field(i), path+v.Type().Field(i).Name
 			switch {
 			case name == "File":
+			case bound[f.Addr().Interface()]:
 			case f.Kind() == reflect.Struct:
 				walk(name+".", f)
-			case !bound[f.Addr().Interface()]:
+			default:
 				t.Errorf("%s has no key in the file", name)
 			}
 		}
 	}
-	walk("", reflect.ValueOf(&c).Elem())
+	walk("", v)
 }
 
 func TestDocsNameEveryKey(t *testing.T) {
@@ -70,7 +89,7 @@ func TestDocsNameEveryKey(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the table of %s (-want +got):\n%s", docFile, diff)
 	}
-	for _, k := range new(Interface).keys() {
+	for _, k := range append(new(Interface).keys(), detectorKeys(new(detect.Detector))...) {
 		if !strings.Contains(string(doc), "`"+k.name+"`") {
 			t.Errorf("%s does not name %s", docFile, k.name)
 		}
@@ -125,8 +144,39 @@ func TestExampleFile(t *testing.T) {
 		if nested {
 			line = "#  " + name + ": " + shown(k)
 		}
+		if section, inner, deeper := strings.Cut(name, "."); deeper {
+			line = "#  " + section + ": {" + inner + ": " + shown(k) + "}"
+		}
 		if !slices.Contains(strings.Split(string(data), "\n"), line) {
 			t.Errorf("the example lacks the line %q", line)
 		}
+	}
+}
+
+// TestExampleDetectors takes the # away from the detectors of the example, as an
+// operator would.
+func TestExampleDetectors(t *testing.T) {
+	data, err := os.ReadFile(exampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(data), "#detectors: []", "detectors:", 1)
+	text = regexp.MustCompile(`(?m)^#(  - name:|    [a-z]+:)`).ReplaceAllString(text, "$1")
+	c, err := Parse(exampleFile, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Detectors) < 5 {
+		t.Errorf("only %d detectors", len(c.Detectors))
+	}
+	for _, d := range c.Detectors {
+		// What they look at can be forged: none of them may ban.
+		if d.Action == detect.Block {
+			t.Errorf("%s blocks", d.Name)
+		}
+	}
+	// What they cost: a low limit needs many samples.
+	if n := detect.NewPromoter(c.Detectors, c.Detection.Tracked, 0).Recall(); n < 16 {
+		t.Errorf("one packet in %d is sampled", n)
 	}
 }

@@ -33,6 +33,12 @@ func (c *Config) keys() []key {
 		listKey("guard.never_block", true, &c.Guard.NeverBlock, text, parsePrefix, netip.Prefix.String),
 		listKey("guard.ssh_ports", true, &c.Guard.SSHPorts, number, parsePort, formatPort),
 		numberKey("events.drops_per_second", true, &c.Events.DropsPerSecond, 0, MaxDropsPerSecond),
+		listKey("proxies", true, &c.Proxies, text, parsePrefix, netip.Prefix.String),
+		textKey("proxies_file", true, &c.ProxiesFile, parseOptionalPath),
+		numberKey("detection.tracked", false, &c.Detection.Tracked, 1, MaxTracked),
+		numberKey("detection.max_bans", true, &c.Detection.MaxBans, 1, MaxMaxBans),
+		numberKey("detection.breaker.bans_per_minute", true, &c.Detection.Breaker.BansPerMinute, 0, MaxBansPerMinute),
+		detectorsKey(&c.Detectors),
 	}
 }
 

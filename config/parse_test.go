@@ -13,6 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/policy"
 )
 
 // comparePrefixes lets cmp look at netip.Prefix, which has no exported fields.
@@ -233,5 +236,94 @@ func TestLoad(t *testing.T) {
 	}
 	if _, err = Load("/dev/zero"); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("an endless file gives %v", err)
+	}
+}
+
+func TestLoadProxies(t *testing.T) {
+	dir := t.TempDir()
+	list := filepath.Join(dir, "proxies.txt")
+	path := filepath.Join(dir, "c.yaml")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(path, "proxies: [192.0.2.7]\nproxies_file: "+list+"\n")
+	if _, err := Load(path); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "proxies_file") {
+		t.Errorf("a missing file gives %v", err)
+	}
+	write(list, "# ours\n198.51.100.0/24\n2001:db8::/32\n")
+	c, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(c.Proxies); got != "[192.0.2.7/32 198.51.100.0/24 2001:db8::/32]" {
+		t.Errorf("proxies %s", got)
+	}
+	for p, want := range map[string]bool{
+		"198.51.100.9/32": true, "198.51.0.0/16": true, "192.0.2.7/32": true, "192.0.2.8/32": false, "2001:db8:1::/64": true, "2001:db9::/64": false,
+	} {
+		if _, got := c.ProxyOf(netip.MustParsePrefix(p)); got != want {
+			t.Errorf("%s is part of a proxy: %t, want %t", p, got, want)
+		}
+	}
+	live, restart := Diff(valid(), func() Config { v := valid(); v.Proxies = c.Proxies; return v }())
+	if len(restart) != 0 || len(live) != 1 || live[0] != "proxies" {
+		t.Errorf("a change of the file is a change of %v and %v", live, restart)
+	}
+	write(list, "198.51.100.0/24\n<html>\n192.0.2.0/44\n")
+	_, err = Load(path)
+	want := list + ":2:1: proxies_file: \"<html>\" is not an IPv4 or IPv6 address\n" +
+		list + ":3:1: proxies_file: prefix \"192.0.2.0/44\": the length must be a number from 0 to 32"
+	if fmt.Sprint(err) != want {
+		t.Errorf("a bad file gives %v, want %s", err, want)
+	}
+}
+
+func TestParseDetectors(t *testing.T) {
+	c, err := Parse("f", []byte(`
+detectors:
+- name: all
+  match: {proto: tcp, flags: syn, port: [80, 443]}
+  limit: 200/s
+  window: 10s
+  per: {ipv4: 24, ipv6: 48}
+  action: block
+  for: 1h
+  escalate: {factor: 2, max: 12h, forget: 2d}
+  widen: {sources: 3, ipv6: 40, ipv4: 20}
+- {name: least, limit: 10Mbit/s, action: shadow, match: {fragment: true}}
+- {name: one, limit: 1k/s, action: limit, match: {proto: udp, port: 53}, per: {ipv4: 24, ipv6: 48}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := detect.Detector{
+		Name: "all", Match: detect.Match{Proto: detect.TCP, Flags: detect.SYN, Ports: []uint16{80, 443}},
+		Limit: policy.Rate{PerSecond: 200, Unit: policy.Packets}, Window: 10 * time.Second, Per: detect.Per{IPv4: 24, IPv6: 48},
+		Action: detect.Block, For: time.Hour, Escalate: detect.Escalate{Factor: 2, Max: 12 * time.Hour, Forget: 48 * time.Hour},
+		Widen: detect.Widen{Sources: 3, IPv6: 40, IPv4: 20},
+	}
+	least := detect.Default()
+	least.Name, least.Match, least.Action = "least", detect.Match{Proto: detect.AnyProto, Fragment: true}, detect.Shadow
+	least.Limit, least.Widen.IPv6 = policy.Rate{PerSecond: 1_250_000, Unit: policy.Bytes}, 56
+	one := detect.Default()
+	one.Name, one.Match, one.Action = "one", detect.Match{Proto: detect.UDP, Ports: []uint16{53}}, detect.Limit
+	one.Limit, one.Per = policy.Rate{PerSecond: 1000, Unit: policy.Packets}, detect.Per{IPv4: 24, IPv6: 48}
+	if diff := cmp.Diff([]detect.Detector{all, least, one}, c.Detectors); diff != "" {
+		t.Errorf("detectors (-want +got):\n%s", diff)
+	}
+}
+
+func TestTooManyDetectors(t *testing.T) {
+	var in strings.Builder
+	in.WriteString("detectors:\n")
+	for n := range 13 {
+		fmt.Fprintf(&in, "- {name: d%d, limit: 1/s, action: shadow}\n", n)
+	}
+	_, err := Parse("f", []byte(in.String()))
+	if got := fmt.Sprint(err); !strings.HasPrefix(got, "f:14:3: detectors: more than 12; \"d12\" is one too many\n") {
+		t.Errorf("error %q", got)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/detect"
 )
 
 func valid() Config {
@@ -47,6 +49,10 @@ func TestValidate(t *testing.T) {
 		{"prefix", func(c *Config) { c.Guard.NeverBlock = []netip.Prefix{{}} },
 			`guard.never_block: "invalid Prefix" is not an IPv4 or IPv6 address; want an address or a prefix, as in 192.0.2.7 or 2001:db8::/32`},
 		{"drops", func(c *Config) { c.Events.DropsPerSecond = -1 }, "events.drops_per_second: got -1; want a whole number from 0 to 10000"},
+		{"tracked", func(c *Config) { c.Detection.Tracked = 0 }, "detection.tracked: got 0; want a whole number from 1 to 1048576"},
+		{"proxies file", func(c *Config) { c.ProxiesFile = "p" }, `proxies_file: "p" is not an absolute path; want one that starts with /`},
+		{"detector", func(c *Config) { c.Detectors = []detect.Detector{detect.Default()} },
+			`detectors: detector "": name "": want letters, digits, '.', '_' and '-', at most 63`},
 		{"metrics", func(c *Config) { c.Metrics = "9798" },
 			`metrics: "9798" is not an address to listen on; want host:port, as in 127.0.0.1:9798 or [::1]:9798, or off`},
 	}
@@ -102,11 +108,13 @@ func TestDiff(t *testing.T) {
 				Interfaces: []Interface{{Name: "eth1"}}, XDPMode: ModeNative, Socket: "/s", SocketGroup: "g", StateDir: "/d",
 				BPFFS: "/b", Metrics: "", Log: Log{Level: slog.LevelDebug, Format: FormatJSON}, MaxEntries: 1,
 				Guard:  Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, SSHPorts: []uint16{2222}},
-				Events: Events{DropsPerSecond: 1},
+				Events: Events{DropsPerSecond: 1}, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, ProxiesFile: "/p",
+				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
 			}
 		},
-			[]string{"interfaces", "log.level", "guard.never_block", "guard.ssh_ports", "events.drops_per_second"},
-			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries"}},
+			[]string{"interfaces", "log.level", "guard.never_block", "guard.ssh_ports", "events.drops_per_second", "proxies", "proxies_file",
+				"detection.max_bans", "detection.breaker.bans_per_minute", "detectors"},
+			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries", "detection.tracked"}},
 		{"an interface joins", func(c *Config) { c.Interfaces = append(c.Interfaces, Interface{Name: "eth1", Mode: ModeGeneric}) }, []string{"interfaces"}, nil},
 		{"an interface leaves", func(c *Config) { c.Interfaces = nil }, []string{"interfaces"}, nil},
 		{"an interface switches", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeGeneric}} }, nil, []string{"interfaces.mode"}},

@@ -19,11 +19,13 @@ func TestRoomsImportWhatTheyMay(t *testing.T) {
 		"loader/hostinfo": {"loader/hostinfo"},
 		"index":           {"index", "policy"},
 		"store":           {"store", "policy"},
-		"config":          {"config", "policy"},
+		"detect":          {"detect", "policy"},
+		"replay":          {"replay", "detect", "policy"},
+		"config":          {"config", "detect", "policy"},
 		"control":         {"control", "policy"},
 		"metrics":         {"metrics"},
 		"cmd/paraxialctl": {"cmd/paraxialctl", "control", "policy"},
-		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "index", "loader", "metrics", "policy", "store"},
+		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "detect", "index", "loader", "metrics", "policy", "replay", "store"},
 	} {
 		for _, dep := range deps(t, room) {
 			inner, ours := strings.CutPrefix(dep, module)
@@ -36,13 +38,31 @@ func TestRoomsImportWhatTheyMay(t *testing.T) {
 
 // TestLibrariesStayInTheirRoom keeps the kernel's libraries in the loader.
 func TestLibrariesStayInTheirRoom(t *testing.T) {
-	for _, room := range []string{"index", "policy", "store", "config", "control", "metrics", "cmd/paraxialctl"} {
+	for _, room := range []string{"index", "policy", "detect", "replay", "store", "config", "control", "metrics", "cmd/paraxialctl"} {
 		for _, dep := range deps(t, room) {
 			for _, library := range []string{"github.com/cilium/ebpf", "github.com/vishvananda/netlink"} {
 				if strings.HasPrefix(dep, library) {
 					t.Errorf("%s imports %s, which belongs to loader", room, dep)
 				}
 			}
+		}
+	}
+}
+
+// TestDetectIsPure keeps all that makes a decision depend on more than its input
+// out of detect: it imports policy, and of the standard library what computes.
+func TestDetectIsPure(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, module+"detect").Output()
+	if err != nil {
+		t.Fatalf("go list detect: %v", err)
+	}
+	impure := []string{"context", "crypto", "io", "log", "math/rand", "net", "os", "runtime", "sync", "syscall", "unsafe"}
+	for _, dep := range strings.Fields(string(out)) {
+		first, _, _ := strings.Cut(dep, "/")
+		switch {
+		case dep == module+"policy", dep == "net/netip":
+		case strings.Contains(first, "."), slices.ContainsFunc(impure, func(i string) bool { return dep == i || strings.HasPrefix(dep, i+"/") }):
+			t.Errorf("detect imports %s", dep)
 		}
 	}
 }

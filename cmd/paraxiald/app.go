@@ -42,7 +42,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 	app := &cli.App{
 		Name:                      "paraxiald",
 		Usage:                     "stop abusive sources at the network card",
-		UsageText:                 "paraxiald [run] [flags]\nparaxiald check|detach [flags]\nparaxiald version",
+		UsageText:                 "paraxiald [run] [flags]\nparaxiald check|detach [flags]\nparaxiald replay FILE.pcap [flags]\nparaxiald version",
 		Description:               "Without a command, paraxiald runs the daemon. SIGHUP reloads the configuration;\nSIGTERM stops the daemon and leaves the filter in place: detach takes it off.",
 		Writer:                    stdout,
 		ErrWriter:                 stderr,
@@ -61,6 +61,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			{Name: "run", Usage: "run the daemon (the default)", Flags: flags(), OnUsageError: usage, Action: noArgs(func(c *cli.Context) error { return runDaemon(c, stderr) })},
 			{Name: "check", Usage: "validate the configuration and exit", Flags: flags(), OnUsageError: usage, Action: noArgs(check)},
 			{Name: "detach", Usage: "take the filter off all interfaces and remove its pins", Flags: flags(), OnUsageError: usage, Action: noArgs(detach)},
+			replayCommand(usage),
 			{Name: "version", Usage: "print the version", OnUsageError: usage, Action: noArgs(func(c *cli.Context) error {
 				_, err := fmt.Fprintln(c.App.Writer, "paraxiald", version)
 				return err

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/replay"
+)
+
+func replayCommand(usage cli.OnUsageErrorFunc) *cli.Command {
+	return &cli.Command{
+		Name:      "replay",
+		Usage:     "tell what the detectors would have decided on a capture",
+		UsageText: "paraxiald replay FILE.pcap [--config FILE] [--local ADDR]... [-o table|json]",
+		Description: "Runs a capture (pcap or pcapng, also gzipped) through the detectors of the configuration.\n" +
+			"Nothing is filtered and nothing is sent. Capture what comes in, or name the host's own addresses\n" +
+			"with --local: tcpdump -Q in -s 96 -w FILE.pcap -i eth0",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "config", Usage: "read the detectors from `FILE`", DefaultText: defaultConfig},
+			&cli.StringSliceFlag{Name: "local", Usage: "pass over what was sent from `ADDR`, of the captured host; may be repeated"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "table or json", Value: "table"},
+		},
+		OnUsageError:    usage,
+		SkipFlagParsing: true, // the library's ends at the file
+		Action:          runReplay,
+	}
+}
+
+// replayArgs is the command line of replay.
+type replayArgs struct {
+	file, config, output string
+	local                []netip.Prefix
+}
+
+// parseReplay reads flags before and after the file.
+func parseReplay(args []string) (replayArgs, error) {
+	a := replayArgs{output: "table"}
+	flags := flag.NewFlagSet("replay", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&a.config, "config", "", "")
+	flags.StringVar(&a.output, "output", a.output, "")
+	flags.StringVar(&a.output, "o", a.output, "")
+	flags.Func("local", "", func(s string) error {
+		p, _, err := policy.ParsePrefix(s)
+		a.local = append(a.local, p)
+		return err
+	})
+	for {
+		if err := flags.Parse(args); err != nil {
+			return a, err
+		}
+		if flags.NArg() == 0 {
+			break
+		}
+		if a.file != "" {
+			return a, fmt.Errorf("replay takes one file, but there is %q", flags.Arg(0))
+		}
+		a.file, args = flags.Arg(0), flags.Args()[1:]
+	}
+	switch {
+	case a.file == "":
+		return a, errors.New("replay: name a capture, as in replay FILE.pcap")
+	case a.output != "table" && a.output != "json":
+		return a, fmt.Errorf("--output: %q is not accepted; want table or json", a.output)
+	}
+	return a, nil
+}
+
+func runReplay(c *cli.Context) error {
+	args, err := parseReplay(c.Args().Slice())
+	if errors.Is(err, flag.ErrHelp) {
+		return cli.ShowSubcommandHelp(c)
+	}
+	if err != nil {
+		return &usageError{err}
+	}
+	cfg, err := replayConfig(c, args.config)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(args.file)
+	if err != nil {
+		return fmt.Errorf("replay: %w", err)
+	}
+	defer f.Close()
+	result, failed := replay.Run(f, replay.Options{
+		Detectors:     cfg.Detectors,
+		MaxBans:       cfg.Detection.MaxBans,
+		BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
+		Exempt:        exemptions(cfg),
+		Local:         args.local,
+	})
+	write := result.WriteTable
+	if args.output == "json" {
+		write = result.WriteJSON
+	}
+	// Of a damaged capture, what came before the damage is worth reading.
+	if failed == nil || result.Summary.Packets > 0 {
+		if err := write(c.App.Writer); err != nil {
+			return fmt.Errorf("replay: write: %w", err)
+		}
+	}
+	if failed != nil {
+		return fmt.Errorf("replay: %s: %w", args.file, failed)
+	}
+	return nil
+}
+
+func replayConfig(c *cli.Context, file string) (config.Config, error) {
+	if file == "" {
+		file = flagOf(c, "config") // before the command
+	}
+	if file == "" {
+		file = defaultConfig
+	}
+	cfg, err := config.Load(file)
+	if err != nil {
+		return cfg, err
+	}
+	if len(cfg.Detectors) == 0 {
+		return cfg, fmt.Errorf("replay: no detectors in %s; take the # away from those of the example, or see docs/detectors.md", file)
+	}
+	return cfg, nil
+}
+
+// exemptions is what the configuration says must be left alone. The daemon adds
+// its allow list and what the guard finds on the host.
+func exemptions(cfg config.Config) func(netip.Prefix) (string, bool) {
+	var protected []policy.Protected
+	for _, p := range cfg.Guard.NeverBlock {
+		protected = append(protected, policy.Protected{Prefix: p, What: "listed in guard.never_block"})
+	}
+	guard := policy.NewGuard(protected)
+	return func(p netip.Prefix) (string, bool) {
+		if proxy, ok := cfg.ProxyOf(p); ok {
+			return fmt.Sprintf("%s is listed in proxies", proxy), true
+		}
+		if refusal := guard.Check(p); refusal != nil {
+			return refusal.Error(), true
+		}
+		return "", false
+	}
+}

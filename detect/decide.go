@@ -1,0 +1,173 @@
+package detect
+
+import (
+	"math/bits"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/paraxial/paraxial/policy"
+)
+
+// retryAfter is how long a spared source is left alone before it is asked again
+// whether it still has to be.
+const retryAfter = policy.Deadline(5 * time.Second)
+
+func trailingZeros(c Classes) int { return bits.TrailingZeros16(uint16(c)) }
+
+// judge decides about a slot that is above its limit and not held.
+func (a *Analyzer) judge(c candidate, now policy.Deadline) {
+	s := &a.slots[c.slot]
+	k := entryKey{c.detector, s.source}
+	old := a.entries.byKey[k]
+	switch {
+	case old != nil && (!old.tripped || a.breaker.open):
+		old.slot = int64(c.slot) // adopted, or back in another slot
+		a.hold(old)
+		return
+	case old == nil && a.covered(k):
+		s.held |= 1 << c.detector
+		return
+	}
+	e := &entry{entryKey: k, slot: int64(c.slot), first: s.began, about: a.about(k.prefix)}
+	if reason, exempt := a.exempt(k.prefix); exempt {
+		a.spare(e, s, reason, now)
+		return
+	}
+	a.decide(e, now)
+	a.widen(k, c, now)
+}
+
+// covered tells whether a wide entry of the same detector covers k.
+func (a *Analyzer) covered(k entryKey) bool {
+	if a.entries.wide == 0 {
+		return false
+	}
+	wide, ok := a.widened(k)
+	return ok && a.entries.byKey[wide] != nil
+}
+
+func (a *Analyzer) exempt(p netip.Prefix) (string, bool) {
+	if a.options.Exempt == nil {
+		return "", false
+	}
+	return a.options.Exempt(p)
+}
+
+func (a *Analyzer) isExempt(p netip.Prefix) bool {
+	_, exempt := a.exempt(p)
+	return exempt
+}
+
+func (a *Analyzer) about(p netip.Prefix) About {
+	if a.options.About == nil {
+		return About{}
+	}
+	about := a.options.About(p)
+	about.Ports = slices.Clone(about.Ports)
+	return about
+}
+
+// spare leaves a source alone, and says so once for as long as it stays busy.
+func (a *Analyzer) spare(e *entry, s *slot, reason string, now policy.Deadline) {
+	s.held |= 1 << e.detector
+	if s.spared>>e.detector&1 == 1 {
+		return
+	}
+	s.spared |= 1 << e.detector
+	a.stats[e.detector].Spared++
+	a.spared = append(a.spared, Spared{a.detectors[e.detector].Name, e.prefix, reason, a.evidence(e, now)})
+}
+
+// decide makes e the entry of its key.
+func (a *Analyzer) decide(e *entry, now policy.Deadline) {
+	d := &a.detectors[e.detector]
+	e.action = d.Action
+	// A detector in shadow bans nobody, so it has no breaker to trip.
+	if d.Action != Shadow && a.breaker.ban(now) {
+		e.action, e.tripped = Shadow, true
+	}
+	e.offence = min(a.memory.count(e.entryKey, now)+1, maxOffences)
+	e.ttl = d.ttl(e.offence)
+	e.until = policy.After(now, e.ttl)
+	if !e.tripped {
+		a.remember(e, now)
+	}
+	if old := a.entries.byKey[e.entryKey]; old != nil {
+		a.remove(old)
+	}
+	a.makeRoom(now)
+	a.put(e)
+	a.stats[e.detector].note(e)
+	a.decisions = append(a.decisions, a.decision(New, e, now, a.evidence(e, now)))
+}
+
+func (a *Analyzer) remember(e *entry, now policy.Deadline) {
+	esc := a.detectors[e.detector].Escalate
+	if esc.Factor > 1 {
+		a.memory.note(e.entryKey, offence{e.offence, e.until, policy.After(e.until, esc.Forget)}, now)
+	}
+}
+
+// ttl returns how long the nth ban of a source is.
+func (d *Detector) ttl(offence int) time.Duration {
+	ttl := d.For
+	if d.Escalate.Factor <= 1 {
+		return ttl
+	}
+	for n := 1; n < offence && ttl < d.Escalate.Max; n++ {
+		if ttl > d.Escalate.Max/time.Duration(d.Escalate.Factor) {
+			return d.Escalate.Max
+		}
+		ttl *= time.Duration(d.Escalate.Factor)
+	}
+	return ttl
+}
+
+// widen decides about the prefix around a new offender if there are enough of
+// them. In shadow because of the breaker there are too many by definition.
+func (a *Analyzer) widen(k entryKey, c candidate, now policy.Deadline) {
+	wide, ok := a.widened(k)
+	if !ok || a.breaker.open || a.entries.byKey[wide] != nil {
+		return
+	}
+	sources := a.entries.inside[wide]
+	if sources < a.detectors[k.detector].Widen.Sources {
+		return
+	}
+	e := &entry{entryKey: wide, slot: int64(c.slot), first: a.slots[c.slot].began, wide: true, sources: sources, about: a.about(k.prefix)}
+	if reason, exempt := a.exempt(wide.prefix); exempt {
+		a.stats[k.detector].Spared++
+		a.spared = append(a.spared, Spared{a.detectors[k.detector].Name, wide.prefix, reason, a.evidence(e, now)})
+		return
+	}
+	a.decide(e, now)
+}
+
+func (a *Analyzer) decision(kind Kind, e *entry, now policy.Deadline, evidence Evidence) Decision {
+	d := &a.detectors[e.detector]
+	return Decision{
+		Kind: kind, Detector: d.Name, Prefix: e.prefix, Action: e.action, Tripped: e.tripped,
+		Limit: d.Limit, For: e.ttl, Until: e.until, Evidence: evidence,
+	}
+}
+
+// evidence returns what speaks against the source of e now. What a wide entry's
+// says is that of the source that made it one.
+func (a *Analyzer) evidence(e *entry, now policy.Deadline) Evidence {
+	d, w := &a.detectors[e.detector], a.windows[e.detector]
+	ev := Evidence{
+		Rate: policy.Rate{Unit: d.Limit.Unit}, Limit: d.Limit, Window: d.Window, First: e.first, Last: now,
+		Ports: slices.Clone(e.about.Ports), Offence: e.offence, Sources: e.sources,
+	}
+	if e.slot >= 0 && e.slot < int64(len(a.slots)) && e.prefix.Overlaps(a.slots[e.slot].source) {
+		slot := uint32(e.slot)
+		ev.Count = w.count(slot)
+		ev.Rate = w.rate(ev.Count, w.since(slot, now), now)
+	}
+	if dropped := a.dropped(e); dropped > 0 {
+		ev.Rate.PerSecond += uint64(dropped)
+		ev.Count += uint64(dropped * d.Window.Seconds())
+	}
+	return ev
+}

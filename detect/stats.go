@@ -1,0 +1,65 @@
+package detect
+
+import "github.com/paraxial/paraxial/policy"
+
+// DetectorStats is what a detector has done.
+type DetectorStats struct {
+	Detector string
+	Blocked  uint64 // decisions to block
+	Limited  uint64
+	Shadowed uint64 // also those that the breaker turned to shadow
+	Extended uint64
+	Lifted   uint64
+	Spared   uint64
+	Entries  int // live now
+}
+
+func (s *DetectorStats) note(e *entry) {
+	switch e.action {
+	case Block:
+		s.Blocked++
+	case Limit:
+		s.Limited++
+	case Shadow:
+		s.Shadowed++
+	}
+}
+
+// Stats is the state of an analyzer.
+type Stats struct {
+	Detectors []DetectorStats // in the order of the configuration
+	Tracked   int             // sources with counters in the last tick
+	Entries   int             // live
+	Offenders int             // remembered
+	Breaker   BreakerStats
+}
+
+// BreakerStats is the state of the circuit breaker.
+type BreakerStats struct {
+	Open  bool            // decisions are shadow
+	Since policy.Deadline // when it last changed; 0 is never
+	Trips uint64
+}
+
+// Stats returns the state.
+func (a *Analyzer) Stats() Stats {
+	s := Stats{
+		Entries:   len(a.entries.byKey),
+		Offenders: len(a.memory.offences),
+		Breaker:   BreakerStats{a.breaker.open, a.breaker.since, a.breaker.trips},
+	}
+	for n, d := range a.detectors {
+		stats := a.stats[n]
+		stats.Detector = d.Name
+		s.Detectors = append(s.Detectors, stats)
+	}
+	for k := range a.entries.byKey {
+		s.Detectors[k.detector].Entries++
+	}
+	for n := range a.slots {
+		if a.slots[n].tick == a.now && a.slots[n].source.IsValid() {
+			s.Tracked++
+		}
+	}
+	return s
+}

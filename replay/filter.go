@@ -1,0 +1,135 @@
+package replay
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// filter does what the kernel would with the entries that were decided.
+type filter struct {
+	ipv4, ipv6 []int // lengths that entries may have, the longest first
+	entries    map[netip.Prefix][]*entry
+	reported   []detect.Drops
+}
+
+// entry is one of a detector in force.
+type entry struct {
+	detector string
+	action   detect.Action
+	limit    policy.Rate
+	until    policy.Deadline
+	drops    uint64
+	tat      policy.Deadline // when the bucket of a limit is empty again
+}
+
+func newFilter(list []detect.Detector) *filter {
+	f := &filter{entries: map[netip.Prefix][]*entry{}}
+	for _, d := range list {
+		f.ipv4 = append(f.ipv4, d.Per.IPv4, d.Widen.IPv4)
+		f.ipv6 = append(f.ipv6, d.Per.IPv6, d.Widen.IPv6)
+	}
+	f.ipv4, f.ipv6 = lengths(f.ipv4), lengths(f.ipv6)
+	return f
+}
+
+// lengths sorts, and leaves out what is never.
+func lengths(list []int) []int {
+	list = slices.DeleteFunc(list, func(n int) bool { return n == 0 })
+	slices.SortFunc(list, func(a, b int) int { return b - a })
+	return slices.Compact(list)
+}
+
+// drops tells whether a packet is dropped, and counts it for the entry.
+func (f *filter) drops(h detect.Header, now policy.Deadline) bool {
+	if len(f.entries) == 0 {
+		return false
+	}
+	widths := f.ipv6
+	if h.Source.Is4() {
+		widths = f.ipv4
+	}
+	// Drop goes before limit, whatever the lengths.
+	for _, action := range []detect.Action{detect.Block, detect.Limit} {
+		for _, bits := range widths {
+			p, err := h.Source.Prefix(bits)
+			if err != nil {
+				continue
+			}
+			for _, e := range f.entries[p] {
+				if e.action == action && e.until > now && e.refuses(h, now) {
+					f.note(p)
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// note counts a drop: one prefix has one counter for all who want it.
+func (f *filter) note(p netip.Prefix) {
+	for _, e := range f.entries[p] {
+		e.drops++
+	}
+}
+
+// burst is what a limit lets pass at once, in time at its rate.
+const burst = policy.Deadline(time.Second)
+
+// refuses tells whether an entry drops a packet.
+func (e *entry) refuses(h detect.Header, now policy.Deadline) bool {
+	if e.action == detect.Block {
+		return true
+	}
+	amount := uint64(1)
+	if e.limit.Unit == policy.Bytes {
+		amount = uint64(h.Length)
+	}
+	tat := max(e.tat, now)
+	if tat-now > burst {
+		return true
+	}
+	e.tat = tat + policy.Deadline(amount*uint64(time.Second)/e.limit.PerSecond)
+	return false
+}
+
+// apply puts what was decided in force.
+func (f *filter) apply(d detect.Decision) {
+	list := f.entries[d.Prefix]
+	at := slices.IndexFunc(list, func(e *entry) bool { return e.detector == d.Detector })
+	switch {
+	case d.Kind == detect.Lifted && at >= 0:
+		list = slices.Delete(list, at, at+1)
+	case d.Kind == detect.Lifted:
+	case at >= 0:
+		list[at].action, list[at].until = d.Action, d.Until
+	default:
+		list = append(list, &entry{detector: d.Detector, action: d.Action, limit: d.Limit, until: d.Until})
+	}
+	f.entries[d.Prefix] = list
+	if len(list) == 0 {
+		delete(f.entries, d.Prefix)
+	}
+}
+
+// report returns the counters of all entries, and forgets those that have ended.
+// Whoever reads it does not care for the order.
+func (f *filter) report(now policy.Deadline) []detect.Drops {
+	f.reported = f.reported[:0]
+	for p, list := range f.entries {
+		list = slices.DeleteFunc(list, func(e *entry) bool { return e.until <= now })
+		if len(list) == 0 {
+			delete(f.entries, p)
+			continue
+		}
+		f.entries[p] = list
+		for _, e := range list {
+			f.reported = append(f.reported, detect.Drops{Detector: e.detector, Prefix: p, Packets: e.drops})
+		}
+	}
+	return f.reported
+}

@@ -1,0 +1,85 @@
+package replay
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/gopacket/gopacket/layers"
+
+	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/tests/lab/frame"
+)
+
+var v6 = netip.MustParseAddr("2001:db8::1")
+
+func TestParse(t *testing.T) {
+	v4 := frame.IP(attacker, server)
+	six := frame.IP(v6, v6)
+	tcpHeader := func(a netip.Addr, flags uint8) detect.Header {
+		return detect.Header{Source: a, Proto: 6, Transport: true, Port: 443, Flags: flags}
+	}
+	udpHeader := func(a netip.Addr) detect.Header {
+		return detect.Header{Source: a, Proto: 17, Transport: true, Port: 53}
+	}
+	later := func(a netip.Addr) detect.Header { return detect.Header{Source: a, Proto: 17, Fragment: true} }
+	fragmented := udpHeader(attacker)
+	fragmented.Fragment = true
+	fragmented6 := udpHeader(v6)
+	fragmented6.Fragment = true
+	for _, tt := range []struct {
+		name  string
+		frame []byte
+		want  detect.Header
+	}{
+		{"SYN", v4.TCP(9, 443, 2, nil), tcpHeader(attacker, 2)},
+		{"IPv6 SYN", six.TCP(9, 443, 2, nil), tcpHeader(v6, 2)},
+		{"VLAN", v4.VLAN(frame.Dot1Q, 5).TCP(9, 443, 0x12, nil), tcpHeader(attacker, 0x12)},
+		{"two VLANs", six.VLAN(frame.Dot1AD, 5).VLAN(frame.Dot1Q, 6).UDP(9, 53, nil), udpHeader(v6)},
+		{"options", v4.Options(7, 4, 0, 0).UDP(9, 53, nil), udpHeader(attacker)},
+		{"first fragment", v4.Fragment(0, true).UDP(9, 53, nil), fragmented},
+		{"later fragment", v4.Fragment(8, false).UDP(9, 53, nil), later(attacker)},
+		{"IPv6 first fragment", six.Fragment(0, true).UDP(9, 53, nil), fragmented6},
+		{"IPv6 later fragment", six.Fragment(8, true).UDP(9, 53, nil), later(v6)},
+		{"IPv6 extension headers", six.Extension(frame.HopByHop, 16).Extension(frame.Routing, 24).Extension(frame.DestinationOptions, 8).UDP(9, 53, nil), udpHeader(v6)},
+		{"IPv6 AH", six.Extension(frame.AH, 24).UDP(9, 53, nil), udpHeader(v6)},
+		{"ICMP", v4.Echo(nil), detect.Header{Source: attacker, Proto: 1}},
+		{"ICMPv6", six.Echo(nil), detect.Header{Source: v6, Proto: 58}},
+		{"GRE", v4.Raw(frame.GRE, make([]byte, 40)), detect.Header{Source: attacker, Proto: 47}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			want := tt.want
+			want.Length = uint32(len(tt.frame))
+			got, out := parse(layers.LinkTypeEthernet, tt.frame, len(tt.frame))
+			if out != counted || got != want {
+				t.Errorf("parse = %+v, %d; want %+v", got, out, want)
+			}
+			// A capture of the headers alone tells the same, or that it cannot.
+			for n := range tt.frame {
+				got, out := parse(layers.LinkTypeEthernet, tt.frame[:n], len(tt.frame))
+				if out != counted && out != cutShort {
+					t.Fatalf("of %d bytes: %d", n, out)
+				}
+				if out == counted && (got.Source != want.Source || got.Length != want.Length || got.Transport && got != want) {
+					t.Errorf("of %d bytes: %+v, want %+v or less", n, got, want)
+				}
+			}
+		})
+	}
+}
+
+// FuzzParse wants no frame to do harm.
+func FuzzParse(f *testing.F) {
+	six := frame.IP(v6, v6)
+	f.Add(uint16(1), frame.IP(attacker, server).VLAN(frame.Dot1Q, 1).TCP(1, 2, 2, nil), 0)
+	f.Add(uint16(1), six.Extension(frame.AH, 24).Fragment(8, true).UDP(1, 2, nil), 9)
+	f.Add(uint16(101), withoutEthernet(six.Echo(nil)), 0)
+	f.Add(uint16(113), make([]byte, 60), 0)
+	f.Add(uint16(276), make([]byte, 60), 0)
+	f.Fuzz(func(t *testing.T, link uint16, data []byte, more int) {
+		wire := len(data) + max(more, 0)%2000
+		h, out := parse(layers.LinkType(link), data, wire)
+		if out == counted && (!h.Source.IsValid() || h.Source.Is4In6() || h.Length > uint32(wire)+etherSize) {
+			t.Errorf("parse = %+v", h)
+		}
+	})
+}

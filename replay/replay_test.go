@@ -1,0 +1,300 @@
+package replay
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gopacket/gopacket/layers"
+
+	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/tests/lab/frame"
+)
+
+func synFlood() detect.Detector {
+	d := detect.Default()
+	d.Name, d.Match = "syn-flood", detect.Match{Proto: detect.TCP, Flags: detect.SYN}
+	d.Limit, d.Action, d.For = policy.Rate{PerSecond: 200, Unit: policy.Packets}, detect.Block, time.Minute
+	return d
+}
+
+func options(list ...detect.Detector) Options {
+	return Options{Detectors: list, MaxBans: 1000}
+}
+
+func mustRun(t *testing.T, data []byte, o Options) Result {
+	t.Helper()
+	r, err := Run(bytes.NewReader(data), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func decided(r Result) string {
+	var s string
+	for _, d := range r.Decisions {
+		s += fmt.Sprintf("%s %s %s %s;", d.Time.Sub(r.Summary.First).Round(time.Millisecond), d.word(), d.Prefix, d.Evidence)
+	}
+	return s
+}
+
+func TestFlood(t *testing.T) {
+	list := traffic(30*time.Second, 50, 1000, 5*time.Second, 15*time.Second)
+	first := list[0].at
+	r := mustRun(t, pcap(t, list), options(synFlood()))
+	if len(r.Decisions) != 1 {
+		t.Fatalf("decisions: %s", decided(r))
+	}
+	d := r.Decisions[0]
+	if d.Prefix.Addr() != attacker || d.Action != detect.Block || d.Evidence.Limit.PerSecond != 200 || fmt.Sprint(d.Evidence.Ports) != "[443]" {
+		t.Errorf("decision %+v", d)
+	}
+	if after := d.Time.Sub(dayOne) - 5*time.Second; after < time.Second || after > 1500*time.Millisecond {
+		t.Errorf("decided %s after the flood began, want a second and two ticks at most", after)
+	}
+	s := r.Summary
+	if s.Packets != uint64(len(list)) || s.Counted+s.Dropped != s.Packets || s.Dropped < 8500 || s.Dropped > 9000 {
+		t.Errorf("summary %+v", s)
+	}
+	if !s.First.Equal(dayOne.Add(first)) {
+		t.Errorf("it begins at %s", s.First)
+	}
+}
+
+func TestQuietTraffic(t *testing.T) {
+	r := mustRun(t, pcap(t, traffic(30*time.Second, 50, 140, 0, 30*time.Second)), options(synFlood()))
+	if len(r.Decisions) != 0 {
+		t.Errorf("decisions: %s", decided(r))
+	}
+}
+
+func TestBanIsExtendedWhileTheFloodLasts(t *testing.T) {
+	r := mustRun(t, pcap(t, traffic(200*time.Second, 5, 1000, 5*time.Second, 100*time.Second)), options(synFlood()))
+	if len(r.Decisions) != 2 || r.Decisions[1].Kind != detect.Extended {
+		t.Errorf("decisions: %s", decided(r))
+	}
+}
+
+func TestLimitLetsTheLimitPass(t *testing.T) {
+	d := synFlood()
+	d.Action = detect.Limit
+	r := mustRun(t, pcap(t, traffic(40*time.Second, 0, 2000, 0, 40*time.Second)), options(d))
+	if len(r.Decisions) != 1 {
+		t.Errorf("decisions: %s", decided(r))
+	}
+	// A second's worth until it was noticed, 200/s since, and the burst.
+	if c := r.Summary.Counted; c < 39*200+1000 || c > 40*200+2000 {
+		t.Errorf("%d passed", c)
+	}
+}
+
+// TestSameTwice wants the same bytes of the same capture, in whatever file it is.
+func TestSameTwice(t *testing.T) {
+	list := traffic(30*time.Second, 50, 1000, 5*time.Second, 15*time.Second)
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	if _, err := z.Write(pcap(t, list)); err != nil {
+		t.Fatal(err)
+	}
+	z.Close()
+	cooked := func(f []byte) []byte {
+		head := make([]byte, 16)
+		copy(head[14:], f[12:14])
+		return append(head, withoutEthernet(f)...)
+	}
+	cooked2 := func(f []byte) []byte {
+		head := make([]byte, 20)
+		copy(head, f[12:14])
+		return append(head, withoutEthernet(f)...)
+	}
+	d := synFlood()
+	bytesToo := synFlood()
+	bytesToo.Name, bytesToo.Limit = "bytes", policy.Rate{PerSecond: 10_000, Unit: policy.Bytes}
+	o := options(d, bytesToo)
+	var want string
+	for _, tt := range []struct {
+		name string
+		data []byte
+	}{
+		{"pcap", pcap(t, list)},
+		{"pcap again", pcap(t, list)},
+		{"pcap, gzipped", zipped.Bytes()},
+		{"pcapng, of two link types", pcapng(t, list)},
+		{"raw IP", pcapOf(t, layers.LinkTypeRaw, list, withoutEthernet)},
+		{"IPv4", pcapOf(t, layers.LinkTypeIPv4, list, withoutEthernet)},
+		{"Linux cooked", pcapOf(t, layers.LinkTypeLinuxSLL, list, cooked)},
+		{"Linux cooked 2", pcapOf(t, layers.LinkTypeLinuxSLL2, list, cooked2)},
+	} {
+		r := mustRun(t, tt.data, o)
+		var b bytes.Buffer
+		if err := r.WriteJSON(&b); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.WriteTable(&b); err != nil {
+			t.Fatal(err)
+		}
+		if want == "" {
+			want = b.String()
+		}
+		if b.String() != want {
+			t.Errorf("%s gives\n%s\nthe first gave\n%s", tt.name, b.String(), want)
+		}
+	}
+	if strings.Count(want, `"kind": "new"`) != 2 {
+		t.Errorf("not both detectors decided:\n%s", want)
+	}
+}
+
+func TestCutShortFile(t *testing.T) {
+	list := traffic(30*time.Second, 5, 1000, time.Second, 5*time.Second)
+	whole := pcap(t, list)
+	n := 3000
+	at := 24
+	for _, s := range list[:n] {
+		at += 16 + len(s.frame)
+	}
+	ng := pcapng(t, list)
+	for _, tt := range []struct {
+		name string
+		data []byte
+		want string
+	}{
+		{"inside a packet", whole[:at+30], fmt.Sprintf("cut short at byte %d, after packet 3000, of 2026-03-01T12:00:0", at+30)},
+		{"inside a packet's header", whole[:at+3], fmt.Sprintf("cut short at byte %d, after packet 3000, of 2026-03-01T12:00:0", at+3)},
+		{"between header and data", whole[:at+16], fmt.Sprintf("cut short at byte %d, after packet 3000, of 2026-03-01T12:00:0", at+16)},
+		{"pcapng", ng[:len(ng)/2-5], fmt.Sprintf("cut short at byte %d, after packet ", len(ng)/2-5)},
+		{"damaged", append(append([]byte{}, whole[:at]...), bytes.Repeat([]byte{0xff}, 64)...), "damaged after packet 3000, of 2026-03-01T12:00:0"},
+	} {
+		r, err := Run(bytes.NewReader(tt.data), options(synFlood()))
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || !strings.HasSuffix(err.Error(), "all before it was replayed") {
+			t.Errorf("%s: error %v, want %q first", tt.name, err, tt.want)
+		}
+		if len(r.Decisions) != 1 {
+			t.Errorf("%s: decisions: %s", tt.name, decided(r))
+		}
+	}
+	if _, err := Run(bytes.NewReader(whole[:at]), options(synFlood())); err != nil {
+		t.Errorf("a capture that ends after a packet: %v", err)
+	}
+}
+
+func TestNotACapture(t *testing.T) {
+	for name, data := range map[string]string{"empty": "", "text": "hello, this is no capture at all", "short": "\xd4\xc3\xb2\xa1", "gzip": "\x1f\x8b\x08"} {
+		r, err := Run(strings.NewReader(data), options(synFlood()))
+		if err == nil || r.Summary.Packets > 0 {
+			t.Errorf("%s: %+v, %v", name, r.Summary, err)
+		}
+	}
+	_, err := Run(bytes.NewReader(pcapOf(t, layers.LinkTypeIEEE802_11, traffic(time.Second, 2, 0, 0, 0), withoutEthernet)), options(synFlood()))
+	if err == nil || !strings.Contains(err.Error(), "link type") {
+		t.Errorf("a capture of another link type: %v", err)
+	}
+	r := mustRun(t, pcap(t, nil), options(synFlood()))
+	var b bytes.Buffer
+	if err := r.WriteTable(&b); err != nil || !strings.Contains(b.String(), "no packets") {
+		t.Errorf("an empty capture: %v\n%s", err, b.String())
+	}
+}
+
+// TestOddPackets has malformed packets among the others: they are counted, and
+// do no harm.
+func TestOddPackets(t *testing.T) {
+	p := frame.IP(attacker, server)
+	good := p.TCP(1, 443, synFlag, nil)
+	change := func(at int, value byte) []byte {
+		f := bytes.Clone(good)
+		f[at] = value
+		return f
+	}
+	odd := [][]byte{
+		good[:10],                            // no whole Ethernet header
+		good[:20],                            // no whole IP header
+		change(14, 0x44),                     // a header of 16 bytes
+		change(14, 0x65),                     // IPv6 in the frame of IPv4
+		change(16, 0xff),                     // longer than the frame
+		frame.IP(v6, v6).UDP(1, 2, nil)[:50], // IPv6 cut short on the wire
+	}
+	var list []sent
+	for n, f := range odd {
+		list = append(list, sent{time.Duration(n), f})
+	}
+	list = append(list,
+		sent{10, frame.Of(frame.MAC{}, frame.MAC{}, frame.ARP, make([]byte, 28))},
+		sent{11, p.VLAN(frame.Dot1Q, 1).VLAN(frame.Dot1Q, 2).VLAN(frame.Dot1Q, 3).UDP(1, 2, nil)},
+		sent{12, good})
+	s := mustRun(t, pcap(t, list), options(synFlood())).Summary
+	if s.Malformed != uint64(len(odd)) || s.NotIP != 2 || s.Counted != 1 || s.Packets != uint64(len(list)) {
+		t.Errorf("summary %+v", s)
+	}
+}
+
+func TestLocalAndSpared(t *testing.T) {
+	data := pcap(t, traffic(10*time.Second, 0, 1000, 0, 10*time.Second))
+	o := options(synFlood())
+	o.Local = []netip.Prefix{netip.PrefixFrom(attacker, 32)}
+	if r := mustRun(t, data, o); len(r.Decisions) != 0 || r.Summary.Outgoing != r.Summary.Packets {
+		t.Errorf("%+v, decisions: %s", r.Summary, decided(r))
+	}
+	o = options(synFlood())
+	o.Exempt = func(netip.Prefix) (string, bool) { return "it is ours", true }
+	r := mustRun(t, data, o)
+	if len(r.Decisions) != 0 || len(r.Spared) != 1 || r.Spared[0].Reason != "it is ours" {
+		t.Errorf("spared %+v, decisions: %s", r.Spared, decided(r))
+	}
+	outgoing := pcapOf(t, layers.LinkTypeLinuxSLL, traffic(time.Second, 5, 0, 0, 0), func(f []byte) []byte {
+		return append([]byte{0, sentByHost, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0}, withoutEthernet(f)...)
+	})
+	if s := mustRun(t, outgoing, options(synFlood())).Summary; s.Outgoing != s.Packets {
+		t.Errorf("of Linux cooked packets that went out: %+v", s)
+	}
+}
+
+// TestGaps has a flood, a night without a packet, and another flood.
+func TestGaps(t *testing.T) {
+	list := traffic(10*time.Second, 5, 1000, 0, 5*time.Second)
+	for _, s := range traffic(10*time.Second, 5, 1000, 0, 5*time.Second) {
+		list = append(list, sent{s.at + 12*time.Hour, s.frame})
+	}
+	start := time.Now()
+	r := mustRun(t, pcap(t, list), options(synFlood()))
+	if len(r.Decisions) != 2 {
+		t.Errorf("decisions: %s", decided(r))
+	}
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+}
+
+// TestSlotsAreReleased has more sources one after the other than at once.
+func TestSlotsAreReleased(t *testing.T) {
+	var list []sent
+	for n := range 20_000 {
+		a := netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)})
+		list = append(list, sent{time.Duration(n) * 5 * time.Millisecond, frame.IP(a, server).TCP(1, 443, synFlag, nil)})
+	}
+	var result Result
+	p := newRun(options(synFlood()), &result)
+	c, err := openCapture(bytes.NewReader(pcap(t, list)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range list {
+		packet, err := c.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.packet(packet)
+	}
+	if n := len(p.tracker.counts); n > 2000 {
+		t.Errorf("%d slots for 200 sources a second, and a window of 5 seconds", n)
+	}
+	if result.Summary.Sources != 20_000 || len(result.Decisions) != 0 {
+		t.Errorf("summary %+v", result.Summary)
+	}
+}
