@@ -17,7 +17,8 @@ type Book struct {
 	blocks bart.Table[node]
 	allows bart.Table[node]
 	counts map[Group]int
-	hits   hitIDs
+	hits   numbers
+	limits numbers
 }
 
 // node is what stands at one prefix of one kind.
@@ -34,10 +35,17 @@ type Group struct {
 	Origin string
 }
 
-// NewBook returns an empty book for a kernel with hitCapacity drop counters,
-// the first of which is nobody's.
-func NewBook(hitCapacity uint32) *Book {
-	b := &Book{slab: newSlab(), counts: make(map[Group]int), hits: newHitIDs(hitCapacity)}
+// limitsAtRest is how many limits wait before one of them is used again. They
+// need more memory than drop counters, so not all are taken first.
+const limitsAtRest = 1024
+
+// NewBook returns an empty book for a kernel with room for so many drop
+// counters, and as many limits. The first of each is nobody's.
+func NewBook(capacity uint32) *Book {
+	b := &Book{
+		slab: newSlab(), counts: make(map[Group]int),
+		hits: newNumbers(capacity, capacity), limits: newNumbers(capacity, limitsAtRest),
+	}
 	b.expiry.slab = &b.slab
 	return b
 }
@@ -108,6 +116,7 @@ type change struct {
 	touched []site
 	gone    map[site]node // nodes that lost their last entry
 	fresh   []uint32
+	ended   []*limited
 }
 
 // begin starts a change of about n entries.
@@ -126,6 +135,7 @@ func (c *change) put(r ref, e Entry) {
 		b.link(c, siteOf(e), r)
 		b.count(e, 1)
 	}
+	c.putLimit(r, e)
 	b.expiry.add(r)
 	c.touched = append(c.touched, siteOf(e))
 }
@@ -135,6 +145,7 @@ func (c *change) remove(r ref) {
 	e := b.slab.entry(r)
 	b.expiry.remove(r)
 	b.unlink(c, siteOf(e), r)
+	c.endLimit(r)
 	b.slab.remove(r)
 	b.count(e, -1)
 	c.touched = append(c.touched, siteOf(e))
