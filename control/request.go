@@ -120,6 +120,10 @@ func (r *UnallowRequest) check(c Caller) error {
 	return cmp.Or(checkPrefixes(r.Prefixes), anyOrigin(&r.Origin, r.All, c))
 }
 
+func (r *PromoteRequest) check(c Caller) error {
+	return cmp.Or(checkPrefixes(r.Prefixes), anyOrigin(&r.Origin, false, c))
+}
+
 func (r *ConfirmRequest) check(Caller) error { return checkWord("id", r.ID) }
 
 // importRequest reads the parameters of an import.
@@ -253,7 +257,7 @@ func ownOrigin(origin *string, c Caller) error {
 }
 
 // anyOrigin fills in the caller's origin unless all are meant. Everyone may
-// remove what others put.
+// remove or arm what others put.
 func anyOrigin(origin *string, all bool, c Caller) error {
 	if all {
 		if *origin != "" {

@@ -122,13 +122,21 @@ type UnallowRequest struct {
 	All      bool     `json:"all,omitempty"`
 }
 
+// PromoteRequest asks that shadow entries with exactly these prefixes, of one
+// origin, drop from now on.
+type PromoteRequest struct {
+	Prefixes []string `json:"prefixes"`
+	Origin   string   `json:"origin,omitempty"` // default api:UID; any may be named
+	Force    bool     `json:"force,omitempty"`  // override the guard
+}
+
 // ConfirmRequest keeps what a request with Confirm put. An empty ID means the
 // only one that waits.
 type ConfirmRequest struct {
 	ID string `json:"id,omitempty"`
 }
 
-// ChangeResult is what block, allow and confirm did.
+// ChangeResult is what block, allow, promote and confirm did.
 type ChangeResult struct {
 	Entries   []Entry    `json:"entries"`
 	Notes     []string   `json:"notes"` // such as: host bits were cleared
