@@ -116,12 +116,12 @@ type change struct {
 	touched []site
 	gone    map[site]node // nodes that lost their last entry
 	fresh   []uint32
-	ended   []*limited
+	ended   map[uint64]*limited // limits that were let go of, by owner
 }
 
 // begin starts a change of about n entries.
 func (b *Book) begin(n int) *change {
-	return &change{book: b, touched: make([]site, 0, n), gone: make(map[site]node)}
+	return &change{book: b, touched: make([]site, 0, n), gone: make(map[site]node), ended: make(map[uint64]*limited)}
 }
 
 // put makes e the entry at r, which has its key, or a new entry if r is 0.

@@ -63,16 +63,25 @@ func (r Rate) Compare(o Rate) int {
 }
 
 // putLimit gives r, which has become e, its bucket. It keeps the one that it
-// has, unless the rate is another.
+// has, or had in the same change, unless the rate is another.
 func (c *change) putLimit(r ref, e Entry) {
 	old := c.book.slab.limits[r]
 	if old != nil && e.Action == Limit && old.rate == e.Rate {
 		return
 	}
 	c.endLimit(r)
-	if e.Action == Limit {
-		c.book.slab.limits[r] = &limited{rate: e.Rate, id: c.book.limits.take()}
+	if e.Action != Limit {
+		return
 	}
+	l := &limited{rate: e.Rate}
+	c.book.slab.limits[r] = l
+	owner := c.book.slab.limitOwner(r)
+	if had := c.ended[owner]; had != nil {
+		c.book.slab.limits[r] = had
+		delete(c.ended, owner)
+		return
+	}
+	l.id = c.book.limits.take()
 }
 
 // endLimit lets go of the bucket of r, if it has one.
@@ -81,8 +90,8 @@ func (c *change) endLimit(r ref) {
 	if l == nil {
 		return
 	}
+	c.ended[c.book.slab.limitOwner(r)] = l
 	delete(c.book.slab.limits, r)
-	c.ended = append(c.ended, l)
 }
 
 // freeLimits adds to delta the buckets that were let go of. One that came and

@@ -121,16 +121,17 @@ func TestBucketsStay(t *testing.T) {
 	dropped := block("10.0.0.1/32", policy.Forever)
 	for _, tc := range []struct {
 		name string
-		ops  []policy.Op
+		ops  [][]policy.Op // a change each
 		stay bool
 	}{
-		{"put again", []policy.Op{policy.PutOp(longer)}, true},
-		{"a limit that covers it", []policy.Op{policy.PutOp(limit("10.0.0.0/8", "1/s", "cli", 9*second))}, true},
-		{"another origin", []policy.Op{policy.PutOp(limit("10.0.0.1/32", "1/s", "feed:a", 9*second))}, true},
-		{"a drop that covers it", []policy.Op{policy.PutOp(block("10.0.0.0/8", policy.Forever))}, true},
-		{"another rate", []policy.Op{policy.PutOp(faster)}, false},
-		{"away and back", []policy.Op{policy.RemoveOp(one.Key()), policy.PutOp(one)}, false},
-		{"a drop in its place", []policy.Op{policy.PutOp(dropped), policy.PutOp(one)}, false},
+		{"put again", [][]policy.Op{{policy.PutOp(longer)}}, true},
+		{"a limit that covers it", [][]policy.Op{{policy.PutOp(limit("10.0.0.0/8", "1/s", "cli", 9*second))}}, true},
+		{"another origin", [][]policy.Op{{policy.PutOp(limit("10.0.0.1/32", "1/s", "feed:a", 9*second))}}, true},
+		{"a drop that covers it", [][]policy.Op{{policy.PutOp(block("10.0.0.0/8", policy.Forever))}}, true},
+		{"another rate", [][]policy.Op{{policy.PutOp(faster)}}, false},
+		{"away and back at once", [][]policy.Op{{policy.RemoveOp(one.Key()), policy.PutOp(one)}}, true},
+		{"away and back", [][]policy.Op{{policy.RemoveOp(one.Key())}, {policy.PutOp(one)}}, false},
+		{"a drop in its place", [][]policy.Op{{policy.PutOp(dropped)}, {policy.PutOp(one)}}, false},
 	} {
 		b, k := newKernelWith(t, one)
 		id := func() uint32 {
@@ -142,14 +143,18 @@ func TestBucketsStay(t *testing.T) {
 			return 0
 		}
 		was := id()
-		delta := apply(b, tc.ops...)
-		k.apply(t, delta)
+		var freed []uint32
+		for _, ops := range tc.ops {
+			delta := apply(b, ops...)
+			k.apply(t, delta)
+			freed = append(freed, delta.FreeLimits...)
+		}
 		checkCompiled(t, b, k)
 		if now := id(); (now == was) != tc.stay {
 			t.Errorf("%s: bucket %d, it was %d", tc.name, now, was)
 		}
-		if freed := slices.Contains(delta.FreeLimits, was); freed == tc.stay {
-			t.Errorf("%s: freed %v", tc.name, delta.FreeLimits)
+		if slices.Contains(freed, was) == tc.stay {
+			t.Errorf("%s: freed %v", tc.name, freed)
 		}
 	}
 }
