@@ -14,7 +14,7 @@ struct packet {
 
 static __always_inline bool reason_drops(enum reason reason)
 {
-	return reason == REASON_BLOCKED;
+	return reason == REASON_BLOCKED || reason == REASON_LIMITED;
 }
 
 static __always_inline void count_packet(enum reason reason, __u64 length)
@@ -118,7 +118,7 @@ __attribute__((noinline)) int sample(struct xdp_md *ctx, __u32 l3_offset, __u32 
 static __always_inline enum xdp_action finish(struct xdp_md *ctx, struct packet *p, enum reason reason)
 {
 	count_packet(reason, p->length);
-	if ((reason == REASON_BLOCKED || reason == REASON_SHADOW) && events_wanted())
+	if ((reason_drops(reason) || reason == REASON_SHADOW) && events_wanted())
 		sample(ctx, p->l3_offset, reason);
 	return reason_drops(reason) ? XDP_DROP : XDP_PASS;
 }

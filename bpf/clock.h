@@ -5,10 +5,17 @@
 #include "types.h"
 #include <bpf/bpf_helpers.h>
 
-/* Reads the boot clock (40 ns) at most once a packet, and only if a matched deadline is finite. */
+/* Reads the boot clock (40 ns) at most once a packet, and only if a matched deadline is finite or a limit asks. */
 struct clock {
-	__u32 now;
+	__u64 ns;
 };
+
+static __always_inline __u64 boot_ns(struct clock *clock)
+{
+	if (!clock->ns)
+		clock->ns = bpf_ktime_get_boot_ns();
+	return clock->ns;
+}
 
 static __always_inline bool live(struct clock *clock, __u32 until)
 {
@@ -16,9 +23,7 @@ static __always_inline bool live(struct clock *clock, __u32 until)
 		return false;
 	if (until == TICK_FOREVER)
 		return true;
-	if (!clock->now)
-		clock->now = bpf_ktime_get_boot_ns() >> TICK_SHIFT;
-	return clock->now < until;
+	return boot_ns(clock) >> TICK_SHIFT < until;
 }
 
 #endif

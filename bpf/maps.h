@@ -12,6 +12,12 @@
  */
 volatile const __u32 slot = 0;
 
+/*
+ * Whether this instance only answers what would happen. Then it takes nothing
+ * from the limits, which it shares with those that filter. Set as slot is.
+ */
+volatile const bool probe = false;
+
 /* The daemon sets the real capacity of the tries before load. */
 #define DEFAULT_ENTRIES 1024
 
@@ -84,6 +90,26 @@ struct {
 	__type(key, __u32);
 	__array(values, struct hit_segment);
 } hits SEC(".maps");
+
+/*
+ * Limits, by verdict.limit_id, in segments as hits are: none before the first
+ * limit. The daemon writes through mapped memory, the program reads, and adds to
+ * tat. What the daemon takes over from an earlier run it finds by owner.
+ */
+struct limit_segment {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, LIMIT_SEGMENT);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct limit));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MAX_LIMIT_SEGMENTS);
+	__type(key, __u32);
+	__array(values, struct limit_segment);
+} limits SEC(".maps");
 
 /*
  * When to look up who a drop counts for, if the index has decided it. Each CPU

@@ -20,7 +20,7 @@ static __always_inline enum reason filter_ipv4(struct packet *p)
 
 	if (!ip)
 		return REASON_MALFORMED;
-	reason = source_ipv4(ip);
+	reason = source_ipv4(ip, p->length);
 	if (reason == REASON_NOT_LISTED && ipv4_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
 	return reason;
@@ -33,7 +33,7 @@ static __always_inline enum reason filter_ipv6(struct packet *p)
 
 	if (!ip)
 		return REASON_MALFORMED;
-	reason = source_ipv6(ip);
+	reason = source_ipv6(ip, p->length);
 	if (reason == REASON_NOT_LISTED && ipv6_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
 	return reason;

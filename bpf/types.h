@@ -21,6 +21,8 @@ enum reason {
 	REASON_NOT_IP = 4,	/* neither IPv4 nor IPv6: ARP, LLDP, ... */
 	REASON_VLAN_DEPTH = 5,	/* more than two VLAN tags: not looked into */
 	REASON_MALFORMED = 6,	/* a header that is cut short or contradicts itself */
+	REASON_LIMITED = 7,	/* source over the rate of a limit: the packet is dropped */
+	REASON_UNDER_LIMIT = 8,	/* source on a list with a limit, and within its rate */
 	REASON_COUNT,
 };
 
@@ -58,9 +60,9 @@ struct lpm_v6 {
  */
 struct verdict {
 	__u32 drop_until;
-	__u32 limit_until;	/* always 0 until limits exist */
+	__u32 limit_until;	/* the latest among limits[limit_id].steps */
 	__u32 shadow_until;
-	__u32 limit_id;		/* always 0 until limits exist */
+	__u32 limit_id;		/* index into limits[]; 0 = no limit */
 	__u32 hit_id;		/* index into hits[]; 0 = not counted */
 };
 _Static_assert(sizeof(struct verdict) <= 24, "64-byte trie nodes");
@@ -93,6 +95,40 @@ struct attribution {
 	__u64 drops;		/* in this window */
 	__u64 sampled;		/* drops ever that were counted by sampling */
 };
+
+/* 256 KiB of limits at a time. */
+#define LIMIT_SEGMENT_BITS 12
+#define LIMIT_SEGMENT (1u << LIMIT_SEGMENT_BITS)
+#define MAX_LIMIT_SEGMENTS 8192
+
+#define LIMIT_STEPS 4
+#define LIMIT_PER_BYTE (1ull << 63)
+#define LIMIT_COST_SHIFT 16	/* cost is in 2^-16 ns, */
+#define LIMIT_TIME_SHIFT 4	/* and tat in 2^-4 ns: 10 Gbit/s is 0.8 ns a byte */
+#define LIMIT_LONGEST (1u << 17)	/* bytes: what GRO makes of many packets stays below */
+
+/*
+ * A limit: the token bucket of one entry, and which buckets may decide for a
+ * source whose longest match with a limit is this entry's. They are apart,
+ * because many prefixes share the bucket of one that covers them, each with
+ * limits of its own.
+ *
+ * The bucket is a GCRA: tat is when it will be full again, and a packet passes
+ * while that is not further away than burst.
+ *
+ * A step is a deadline in the lower half, in ticks, and the bucket's index in
+ * limits[] in the upper. The strictest comes first, and the deadlines grow, so
+ * the first live one is the strictest live one. 0 = no more.
+ */
+struct limit {
+	__u64 tat;		/* boot time; the program adds, everything else is the daemon's */
+	__u64 cost;		/* of a packet, or with LIMIT_PER_BYTE of a byte */
+	__u64 owner;		/* which entry, for the daemon to know it by; 0 = free */
+	__u32 burst;		/* microseconds */
+	__u32 hit_id;		/* where its drops are counted, as in struct verdict */
+	__u64 steps[LIMIT_STEPS];
+};
+_Static_assert(sizeof(struct limit) == 64, "a limit is one cache line");
 
 #define INDEX_LINE_WORDS 8
 

@@ -3,44 +3,39 @@
 #define PARAXIAL_VERDICT_H
 
 #include "clock.h"
+#include "hits.h"
 #include "index_v4.h"
 #include "index_v6.h"
+#include "limit.h"
 #include "maps.h"
 
-static __always_inline void count_hits(__u32 id, __u64 weight)
-{
-	__u32 at = id >> HIT_SEGMENT_BITS;
-	void *segment;
-	__u64 *hit;
-
-	if (!id)
-		return;
-	segment = bpf_map_lookup_elem(&hits, &at);
-	if (!segment)
-		return;
-	at = id & (HIT_SEGMENT - 1);
-	hit = bpf_map_lookup_elem(segment, &at);
-	if (hit)
-		__sync_fetch_and_add(hit, weight);
-}
-
-/* allow and block are the longest matches in their tries, or NULL. Allow beats block whatever the lengths. */
+/*
+ * allow and block are the longest matches in their tries, or NULL. Allow beats
+ * block whatever the lengths, a drop beats a limit, and a limit a shadow, which
+ * nevertheless counts what the limit lets through.
+ */
 static __always_inline enum reason decide(struct clock *clock, const struct allow *allow,
-					  const struct verdict *block, __u64 weight)
+					  const struct verdict *block, __u64 weight, __u64 length)
 {
-	enum reason reason = REASON_NOT_LISTED;
+	enum limit_answer limited = LIMIT_NONE;
 
 	if (allow && live(clock, allow->allow_until))
 		return REASON_ALLOWED;
 	if (!block)
 		return REASON_NOT_LISTED;
-	if (live(clock, block->drop_until))
-		reason = REASON_BLOCKED;
-	else if (live(clock, block->shadow_until))
-		reason = REASON_SHADOW;
-	if (reason != REASON_NOT_LISTED)
+	if (live(clock, block->drop_until)) {
 		count_hits(block->hit_id, weight);
-	return reason;
+		return REASON_BLOCKED;
+	}
+	if (live(clock, block->limit_until))
+		limited = ask_limit(block->limit_id, length, clock);
+	if (limited == LIMIT_OVER)
+		return REASON_LIMITED;
+	if (live(clock, block->shadow_until)) {
+		count_hits(block->hit_id, weight);
+		return limited == LIMIT_UNDER ? REASON_UNDER_LIMIT : REASON_SHADOW;
+	}
+	return limited == LIMIT_UNDER ? REASON_UNDER_LIMIT : REASON_NOT_LISTED;
 }
 
 /*
@@ -69,7 +64,7 @@ static __always_inline __u64 attribution_weight(void)
 	return ATTRIBUTE_ONE_IN;
 }
 
-static __always_inline enum reason source_ipv4(const struct iphdr *ip)
+static __always_inline enum reason source_ipv4(const struct iphdr *ip, __u64 length)
 {
 	struct lpm_v4 key = { .prefixlen = 32, .addr = ip->saddr };
 	struct clock clock = {};
@@ -86,10 +81,10 @@ static __always_inline enum reason source_ipv4(const struct iphdr *ip)
 	case INDEX_ASK:
 		break;
 	}
-	return decide(&clock, bpf_map_lookup_elem(&allow_v4, &key), bpf_map_lookup_elem(&block_v4, &key), weight);
+	return decide(&clock, bpf_map_lookup_elem(&allow_v4, &key), bpf_map_lookup_elem(&block_v4, &key), weight, length);
 }
 
-static __always_inline enum reason source_ipv6(const struct ipv6hdr *ip)
+static __always_inline enum reason source_ipv6(const struct ipv6hdr *ip, __u64 length)
 {
 	struct lpm_v6 key = { .prefixlen = 128 };
 	struct clock clock = {};
@@ -107,7 +102,7 @@ static __always_inline enum reason source_ipv6(const struct ipv6hdr *ip)
 		break;
 	}
 	__builtin_memcpy(key.addr, &ip->saddr, sizeof(key.addr));
-	return decide(&clock, bpf_map_lookup_elem(&allow_v6, &key), bpf_map_lookup_elem(&block_v6, &key), weight);
+	return decide(&clock, bpf_map_lookup_elem(&allow_v6, &key), bpf_map_lookup_elem(&block_v6, &key), weight, length);
 }
 
 #endif

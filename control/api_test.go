@@ -33,6 +33,7 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":["host bits cleared"]}`}},
 		{"POST", "/v1/unblock", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[` + entryJSON + `],"still_blocked":[],"notes":[]}`}},
 		{"POST", "/v1/unallow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[],"still_blocked":[],"notes":[]}`}},
+		{"POST", "/v1/promote", `{"prefixes":["192.0.2.0/24"],"origin":"ipsum"}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
 		{"POST", "/v1/confirm", `{"id":"x"}`, answer{404, one, `{"error":{"code":"not_found","message":"nothing waits to be confirmed"}}`}},
 		{"GET", "/v1/why?address=::ffff:192.0.2.1", "", answer{200, one, `{"address":"192.0.2.1","verdict":"pass","reason":"","matched":[],"checked_by":"kernel"}`}},
 		{"GET", "/v1/entries?kind=block&origin=cli", "", answer{200, lines, entryJSON}},
@@ -70,6 +71,18 @@ func TestRequests(t *testing.T) {
 			_, err := c.Block(ctx, BlockRequest{Prefixes: filled.Prefixes})
 			return err
 		}, filled},
+		{"limit", func(ctx context.Context) error {
+			_, err := c.Block(ctx, BlockRequest{Prefixes: filled.Prefixes, Rate: "10Mbit/s"})
+			return err
+		}, BlockRequest{Prefixes: filled.Prefixes, Action: "limit", Rate: "10Mbit/s", Origin: selfOrigin()}},
+		{"promote", func(ctx context.Context) error {
+			_, err := c.Promote(ctx, PromoteRequest{Prefixes: []string{"::1"}, Force: true})
+			return err
+		}, PromoteRequest{Prefixes: []string{"::1"}, Origin: selfOrigin(), Force: true}},
+		{"promote what a list put", func(ctx context.Context) error {
+			_, err := c.Promote(ctx, PromoteRequest{Prefixes: []string{"::1"}, Origin: "feed:x"})
+			return err
+		}, PromoteRequest{Prefixes: []string{"::1"}, Origin: "feed:x"}},
 		{"allow", func(ctx context.Context) error {
 			_, err := c.Allow(ctx, AllowRequest{Prefixes: []string{"::1"}})
 			return err
@@ -136,7 +149,7 @@ func TestBadRequests(t *testing.T) {
 		{"negative duration", "POST", "/v1/block", good + `,"for":"-1h"}`, 400, CodeInvalidRequest, "for: duration \"-1h\": must be positive"},
 		{"absurd duration", "POST", "/v1/allow", good + `,"for":"99999999999999999999w"}`, 400, CodeInvalidRequest, "use forever"},
 		{"confirm forever", "POST", "/v1/block", good + `,"confirm":"forever"}`, 400, CodeInvalidRequest, "nothing to confirm"},
-		{"action", "POST", "/v1/block", good + `,"action":"explode"}`, 400, CodeInvalidRequest, `action: want "drop" or "shadow"`},
+		{"action", "POST", "/v1/block", good + `,"action":"explode"}`, 400, CodeInvalidRequest, `action: want "drop", "limit" or "shadow"`},
 		{"control in reason", "POST", "/v1/block", good + `,"reason":"a\u001b[2Jb"}`, 400, CodeInvalidRequest, "control or invalid character"},
 		{"origin form", "POST", "/v1/block", good + `,"origin":"a b"}`, 400, CodeInvalidRequest, "origin"},
 		{"origin of a detector", "POST", "/v1/block", good + `,"origin":"detector:syn"}`, 400, CodeInvalidRequest, "reserved for the daemon"},
@@ -155,6 +168,13 @@ func TestBadRequests(t *testing.T) {
 		{"bad kind", "GET", "/v1/entries?kind=drops", "", 400, CodeInvalidRequest, `want "block" or "allow"`},
 		{"why nothing", "GET", "/v1/why", "", 400, CodeInvalidRequest, "address"},
 		{"why a prefix", "GET", "/v1/why?address=192.0.2.0/24", "", 400, CodeInvalidRequest, "address"},
+		{"limit without a rate", "POST", "/v1/block", `{"prefixes":["::1"],"action":"limit"}`, 400, CodeInvalidRequest, "rate: missing"},
+		{"drop with a rate", "POST", "/v1/block", `{"prefixes":["::1"],"action":"drop","rate":"1/s"}`, 400, CodeInvalidRequest, `rate: only with the action "limit"`},
+		{"shadow with a rate", "POST", "/v1/block", `{"prefixes":["::1"],"action":"shadow","rate":"1/s"}`, 400, CodeInvalidRequest, "rate: only"},
+		{"bad rate", "POST", "/v1/block", `{"prefixes":["::1"],"rate":"fast"}`, 400, CodeInvalidRequest, "want packets a second"},
+		{"long rate", "POST", "/v1/block", `{"prefixes":["::1"],"rate":"` + strings.Repeat("1", 200) + `/s"}`, 400, CodeInvalidRequest, "rate: 202 bytes long"},
+		{"promote nothing", "POST", "/v1/promote", `{"origin":"x"}`, 400, CodeInvalidRequest, "prefixes"},
+		{"promote for all", "POST", "/v1/promote", `{"prefixes":["::1"],"all":true}`, 400, CodeInvalidRequest, "unknown field"},
 		{"import without origin", "POST", "/v1/import", "192.0.2.1\n", 400, CodeInvalidRequest, "origin: name the set"},
 		{"import into cli", "POST", "/v1/import?origin=cli", "192.0.2.1\n", 400, CodeInvalidRequest, "choose another name"},
 		{"import into a feed", "POST", "/v1/import?origin=feed:x", "192.0.2.1\n", 400, CodeInvalidRequest, "reserved"},

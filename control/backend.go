@@ -32,6 +32,7 @@ type Backend interface {
 	Allow(context.Context, Caller, AllowRequest) (ChangeResult, error)
 	Unblock(context.Context, Caller, UnblockRequest) (RemoveResult, error)
 	Unallow(context.Context, Caller, UnallowRequest) (RemoveResult, error)
+	Promote(context.Context, Caller, PromoteRequest) (ChangeResult, error)
 	Confirm(context.Context, Caller, ConfirmRequest) (ChangeResult, error)
 
 	// Entries yields the entries in force, of one kind ("block" or "allow")

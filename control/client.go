@@ -90,6 +90,11 @@ func (c *Client) Unallow(ctx context.Context, r UnallowRequest) (RemoveResult, e
 	return exchange[RemoveResult](ctx, c, http.MethodPost, "/v1/unallow", nil, r)
 }
 
+// Promote arms shadow entries.
+func (c *Client) Promote(ctx context.Context, r PromoteRequest) (ChangeResult, error) {
+	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/promote", nil, r)
+}
+
 // Confirm keeps what a Block with Confirm put.
 func (c *Client) Confirm(ctx context.Context, r ConfirmRequest) (ChangeResult, error) {
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/confirm", nil, r)

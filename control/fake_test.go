@@ -88,6 +88,11 @@ func (f *fake) Unallow(_ context.Context, c Caller, r UnallowRequest) (RemoveRes
 	return RemoveResult{}, nil
 }
 
+func (f *fake) Promote(_ context.Context, c Caller, r PromoteRequest) (ChangeResult, error) {
+	f.record(c, r)
+	return ChangeResult{Entries: []Entry{entry}}, nil
+}
+
 func (f *fake) Confirm(_ context.Context, c Caller, r ConfirmRequest) (ChangeResult, error) {
 	f.record(c, r)
 	return ChangeResult{}, Errorf(CodeNotFound, "nothing waits to be confirmed")

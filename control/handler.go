@@ -74,6 +74,7 @@ func newHandler(s *Server, table *connTable, stopping <-chan struct{}) *handler 
 			"/v1/allow":   {http.MethodPost, post(b.Allow)},
 			"/v1/unblock": {http.MethodPost, post(b.Unblock)},
 			"/v1/unallow": {http.MethodPost, post(b.Unallow)},
+			"/v1/promote": {http.MethodPost, post(b.Promote)},
 			"/v1/confirm": {http.MethodPost, post(b.Confirm)},
 			"/v1/detach":  {http.MethodPost, post(detach(b))},
 			"/v1/entries": {http.MethodGet, (*call).entries},

@@ -69,15 +69,43 @@ func jsonName(t reflect.Type) string {
 }
 
 func (r *BlockRequest) check(c Caller) error {
-	if r.Action == "" {
-		r.Action = policy.Drop.String()
-	}
-	if r.Action != policy.Drop.String() && r.Action != policy.Shadow.String() {
-		return invalid("action: want %q or %q", policy.Drop, policy.Shadow)
-	}
 	return cmp.Or(
-		checkPrefixes(r.Prefixes), checkDuration("for", r.For), checkDuration("confirm", r.Confirm),
+		checkAction(&r.Action, r.Rate), checkPrefixes(r.Prefixes), checkDuration("for", r.For), checkDuration("confirm", r.Confirm),
 		checkReason(r.Reason), ownOrigin(&r.Origin, c))
+}
+
+// checkAction fills in the action that a request leaves out: of one with a rate
+// that is to limit.
+func checkAction(action *string, rate string) error {
+	if *action == "" {
+		*action = policy.Drop.String()
+		if rate != "" {
+			*action = policy.Limit.String()
+		}
+	}
+	switch *action {
+	case policy.Limit.String():
+		if rate == "" {
+			return invalid("rate: missing; a limit needs one, such as 100/s or 10Mbit/s")
+		}
+		return checkRate(rate)
+	case policy.Drop.String(), policy.Shadow.String():
+		if rate != "" {
+			return invalid("rate: only with the action %q", policy.Limit)
+		}
+		return nil
+	}
+	return invalid("action: want %q, %q or %q", policy.Drop, policy.Limit, policy.Shadow)
+}
+
+func checkRate(s string) error {
+	if err := checkWord("rate", s); err != nil {
+		return err
+	}
+	if _, err := policy.ParseRate(s); err != nil {
+		return invalid("%v", err)
+	}
+	return nil
 }
 
 func (r *AllowRequest) check(c Caller) error {
@@ -90,6 +118,10 @@ func (r *UnblockRequest) check(c Caller) error {
 
 func (r *UnallowRequest) check(c Caller) error {
 	return cmp.Or(checkPrefixes(r.Prefixes), anyOrigin(&r.Origin, r.All, c))
+}
+
+func (r *PromoteRequest) check(c Caller) error {
+	return cmp.Or(checkPrefixes(r.Prefixes), anyOrigin(&r.Origin, false, c))
 }
 
 func (r *ConfirmRequest) check(Caller) error { return checkWord("id", r.ID) }
@@ -225,7 +257,7 @@ func ownOrigin(origin *string, c Caller) error {
 }
 
 // anyOrigin fills in the caller's origin unless all are meant. Everyone may
-// remove what others put.
+// remove or arm what others put.
 func anyOrigin(origin *string, all bool, c Caller) error {
 	if all {
 		if *origin != "" {

@@ -24,8 +24,9 @@ const (
 // Entry is one line of the book as the API shows it.
 type Entry struct {
 	Prefix         string     `json:"prefix"`
-	Kind           string     `json:"kind"`   // block or allow
-	Action         string     `json:"action"` // drop or shadow; empty for allow
+	Kind           string     `json:"kind"`           // block or allow
+	Action         string     `json:"action"`         // drop, limit or shadow; empty for allow
+	Rate           string     `json:"rate,omitempty"` // of limit, as policy.ParseRate
 	Origin         string     `json:"origin"`
 	Reason         string     `json:"reason"`
 	Author         string     `json:"author"` // "uid:1000"
@@ -88,7 +89,8 @@ type Counter struct {
 // whose fields are well formed, with Action and Origin filled in.
 type BlockRequest struct {
 	Prefixes []string `json:"prefixes"`
-	Action   string   `json:"action,omitempty"` // drop (default) or shadow
+	Action   string   `json:"action,omitempty"` // drop (default), limit or shadow
+	Rate     string   `json:"rate,omitempty"`   // of limit, as policy.ParseRate
 	For      string   `json:"for,omitempty"`    // as policy.ParseTTL; empty: forever
 	Reason   string   `json:"reason,omitempty"`
 	Origin   string   `json:"origin,omitempty"`  // default api:UID
@@ -120,13 +122,21 @@ type UnallowRequest struct {
 	All      bool     `json:"all,omitempty"`
 }
 
+// PromoteRequest asks that shadow entries with exactly these prefixes, of one
+// origin, drop from now on.
+type PromoteRequest struct {
+	Prefixes []string `json:"prefixes"`
+	Origin   string   `json:"origin,omitempty"` // default api:UID; any may be named
+	Force    bool     `json:"force,omitempty"`  // override the guard
+}
+
 // ConfirmRequest keeps what a request with Confirm put. An empty ID means the
 // only one that waits.
 type ConfirmRequest struct {
 	ID string `json:"id,omitempty"`
 }
 
-// ChangeResult is what block, allow and confirm did.
+// ChangeResult is what block, allow, promote and confirm did.
 type ChangeResult struct {
 	Entries   []Entry    `json:"entries"`
 	Notes     []string   `json:"notes"` // such as: host bits were cleared

@@ -20,9 +20,9 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.BlockReq
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
-	action := policy.Drop
-	if r.Action == policy.Shadow.String() {
-		action = policy.Shadow
+	action, rate, err := actionOf(r)
+	if err != nil {
+		return control.ChangeResult{}, err
 	}
 	forced, err := d.guardPrefixes(ctx, prefixes, action, r.Force)
 	if err != nil {
@@ -40,7 +40,7 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.BlockReq
 	entries := make([]policy.Entry, len(prefixes))
 	for i, p := range prefixes {
 		entries[i] = policy.Entry{
-			Prefix: p, Kind: policy.Block, Action: action, Origin: r.Origin, Reason: r.Reason,
+			Prefix: p, Kind: policy.Block, Action: action, Rate: rate, Origin: r.Origin, Reason: r.Reason,
 			Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: until,
 			Forced: slices.Contains(forced, p), Pending: pending,
 		}
@@ -52,6 +52,21 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.BlockReq
 		result.ConfirmID, result.ConfirmBy = pending.ID, &by
 	}
 	return result, err
+}
+
+// actionOf returns what a request does with packets, and of a limit the rate.
+func actionOf(r control.BlockRequest) (policy.Action, policy.Rate, error) {
+	switch r.Action {
+	case policy.Shadow.String():
+		return policy.Shadow, policy.Rate{}, nil
+	case policy.Limit.String():
+		rate, err := policy.ParseRate(r.Rate)
+		if err != nil {
+			return 0, rate, control.Errorf(control.CodeInvalidRequest, "%v", err)
+		}
+		return policy.Limit, rate, nil
+	}
+	return policy.Drop, policy.Rate{}, nil
 }
 
 // Allow implements control.Backend.

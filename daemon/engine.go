@@ -121,7 +121,7 @@ func (e *engine) enforce(ctx context.Context, delta policy.Delta, tell teller) e
 		return err
 	}
 	tell(e.book, delta.Put, delta.Delete)
-	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete})
+	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete, FreeLimits: delta.FreeLimits})
 }
 
 // enforceTries is enforce for one of many parts of a change, at whose end the
@@ -131,11 +131,11 @@ func (e *engine) enforceTries(ctx context.Context, delta policy.Delta) error {
 	if err := e.putNodes(ctx, delta); err != nil {
 		return err
 	}
-	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete})
+	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete, FreeLimits: delta.FreeLimits})
 }
 
-// putNodes writes the nodes of a delta into the tries, and no more: the index
-// does not know of them yet.
+// putNodes writes the nodes of a delta into the tries, with the limits that they
+// refer to, and no more: the index does not know of them yet.
 func (e *engine) putNodes(ctx context.Context, delta policy.Delta) error {
 	if len(delta.FreshHits) > 0 {
 		if err := e.kernel.GrowHits(slices.Max(delta.FreshHits) + 1); err != nil {
@@ -145,7 +145,7 @@ func (e *engine) putNodes(ctx context.Context, delta policy.Delta) error {
 	for _, id := range delta.FreshHits {
 		e.kernel.ClearHits(id)
 	}
-	return e.kernel.Apply(ctx, policy.Delta{Put: delta.Put})
+	return e.kernel.Apply(ctx, policy.Delta{Limits: delta.Limits, Put: delta.Put})
 }
 
 // takeBack undoes a change in the book and the kernel. In the kernel too where
@@ -162,6 +162,9 @@ func (e *engine) takeBack(ctx context.Context, undo []policy.Op) error {
 func (e *engine) overfull() bool {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
+	if e.book.LimitsFull() {
+		return true
+	}
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 		for _, ipv6 := range []bool{false, true} {
 			if e.book.Size(kind, ipv6) > e.limit {

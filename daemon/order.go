@@ -28,9 +28,17 @@ func restricts(ops, undo []policy.Op) bool {
 	return true
 }
 
-// weaker tells whether a block drops less than the one it replaced.
+// weaker tells whether a block may drop less than the one it replaced.
 func weaker(e, old policy.Entry) bool {
-	return old.Action == policy.Drop && (e.Action != policy.Drop || e.Deadline < old.Deadline)
+	switch {
+	case old.Action == policy.Shadow:
+		return false
+	case e.Deadline < old.Deadline:
+		return true
+	case old.Action == policy.Drop:
+		return e.Action != policy.Drop
+	}
+	return e.Action == policy.Shadow || e.Action == policy.Limit && e.Rate != old.Rate
 }
 
 // enforceThenSave is for changes that restrict: the disk is slower than the

@@ -181,6 +181,8 @@ func (n nodesOf) Nodes(k policy.Kind) iter.Seq2[policy.Node, error] {
 	}
 }
 
+func (nodesOf) Limits() iter.Seq[policy.HeldLimit] { return func(func(policy.HeldLimit) bool) {} }
+
 // A daemon that dies between kernel and disk leaves nodes that nobody was
 // promised. The next start removes them, or gives them back their deadlines.
 func TestStartRemovesWhatWasNotSaved(t *testing.T) {

@@ -119,7 +119,7 @@ func (d *Daemon) Why(_ context.Context, address string) (control.WhyResult, erro
 	result.Verdict = verdictOf(answer)
 	// A deadline may pass between the three looks; the kernel must agree with
 	// one of the two of the model.
-	if result.Reason != before.String() && result.Reason != after.String() {
+	if !before.Gives(result.Reason) && !after.Gives(result.Reason) {
 		result.Disagreement = fmt.Sprintf("the program in force says %s, the book says %s: please report this", result.Reason, after)
 		d.log.Error("kernel and book disagree", "source", src, "kernel", result.Reason, "book", after.String())
 	}
@@ -128,6 +128,8 @@ func (d *Daemon) Why(_ context.Context, address string) (control.WhyResult, erro
 
 func verdictOf(a loader.Answer) string {
 	switch {
+	case policy.Limited.Gives(a.Reason.String()):
+		return policy.Limited.Verdict()
 	case a.Drop:
 		return "drop"
 	case a.Reason.String() == policy.Shadowed.String():
@@ -163,6 +165,9 @@ func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 				Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
 				Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
 				Expires: d.expires(e.Deadline),
+			}
+			if e.Action == policy.Limit {
+				out[i].Rate = e.Rate.String()
 			}
 			if e.Kind == policy.Block {
 				id := b.HitID(e.Prefix)

@@ -31,6 +31,7 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 				s.Maps = append(s.Maps, metrics.Map{Name: trie, Entries: b.Size(kind, ipv6), Capacity: capacity[trie]})
 			}
 		}
+		s.Maps = append(s.Maps, metrics.Map{Name: "limits", Entries: b.Limits(), Capacity: capacity["limits"]})
 	})
 	return s
 }

@@ -8,9 +8,10 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// nodeReader reads the kernel's tries.
+// nodeReader reads the kernel's tries and limits.
 type nodeReader interface {
 	Nodes(policy.Kind) iter.Seq2[policy.Node, error]
+	Limits() iter.Seq[policy.HeldLimit]
 }
 
 // writeBatch is how many nodes are handed to the kernel at once.
@@ -37,7 +38,7 @@ func (e *engine) fill(ctx context.Context, running nodeReader) error {
 	return nil
 }
 
-// adopt tells the book what the kernel's tries hold.
+// adopt tells the book what the kernel holds.
 func (e *engine) adopt(running nodeReader) (policy.Delta, error) {
 	var broken error
 	delta := e.book.Adopt(func(yield func(policy.Node) bool) {
@@ -52,7 +53,7 @@ func (e *engine) adopt(running nodeReader) (policy.Delta, error) {
 				}
 			}
 		}
-	})
+	}, running.Limits())
 	return delta, broken
 }
 
@@ -62,7 +63,7 @@ func (e *engine) adopt(running nodeReader) (policy.Delta, error) {
 // The index is always built anew: that of an earlier run, which is in force
 // until then, cannot be checked for less.
 func (e *engine) reconcile(ctx context.Context, delta policy.Delta) error {
-	if err := e.putNodes(ctx, policy.Delta{FreshHits: delta.FreshHits}); err != nil {
+	if err := e.putNodes(ctx, policy.Delta{FreshHits: delta.FreshHits, Limits: delta.Limits}); err != nil {
 		return err
 	}
 	written := 0
@@ -85,7 +86,7 @@ func (e *engine) reconcile(ctx context.Context, delta policy.Delta) error {
 		return err
 	}
 	e.index.build(e.book)
-	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete})
+	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete, FreeLimits: delta.FreeLimits})
 }
 
 // reloadDeadlines takes the deadlines of entries over from the store, where

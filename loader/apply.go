@@ -26,9 +26,10 @@ func (l *Loader) Nodes(kind policy.Kind) iter.Seq2[policy.Node, error] {
 	}
 }
 
-// Apply writes a delta to the kernel's tries: allows, then blocks; and then
-// the deletes, blocks first. So no moment has a block without the allow that
-// is to beat it. Deleting what is not there is no error.
+// Apply writes a delta to the kernel: limits, then the tries, allows before
+// blocks; and then the deletes, blocks first, and what limits are free. So no
+// moment has a block without the allow that is to beat it, or the limit that it
+// refers to. Deleting what is not there is no error.
 //
 // An error is an *ApplyError, which tells how many changes were made. Applying
 // the same delta again is safe.
@@ -38,6 +39,11 @@ func (l *Loader) Apply(ctx context.Context, d policy.Delta) error {
 	fail := func(err error) error { return &ApplyError{Applied: done, Total: total, Err: err} }
 	for _, nodes := range [][]policy.Node{d.Put, d.Delete} {
 		if err := checkNodes(nodes); err != nil {
+			return fail(err)
+		}
+	}
+	if len(d.Limits) > 0 {
+		if err := l.putLimits(d.Limits); err != nil {
 			return fail(err)
 		}
 	}
@@ -53,6 +59,7 @@ func (l *Loader) Apply(ctx context.Context, d policy.Delta) error {
 			return fail(err)
 		}
 	}
+	l.freeLimits(d.FreeLimits)
 	return nil
 }
 

@@ -17,7 +17,7 @@ type Answer struct {
 }
 
 // twin is a second instance of the program in force on an interface. It reads
-// the same tries and index, and writes to counters of its own.
+// the same tries, index and limits, and writes to counters of its own.
 type twin struct {
 	of      uint32 // id of the program in force
 	coll    *ebpf.Collection
@@ -28,7 +28,8 @@ func (t *twin) close() { t.coll.Close() }
 
 // Ask runs the program in force on iface with a packet from a, as
 // BPF_PROG_TEST_RUN of a second instance over the same tries and the index in
-// force. It moves no live counter and writes no event. The error is ErrDifferentProgram if what is in
+// force. It moves no live counter, takes nothing from a limit and writes no
+// event. The error is ErrDifferentProgram if what is in
 // force is not what this Loader attached.
 func (l *Loader) Ask(iface string, a netip.Addr) (Answer, error) {
 	l.mu.Lock()
@@ -86,10 +87,10 @@ func (l *Loader) twinOf(live *attached) (*twin, error) {
 	spec.Maps[plainMapHits].MaxEntries = 1
 	spec.Maps[plainMapHits].InnerMap.MaxEntries = 1
 	read := mapSet{}
-	for _, name := range slices.Concat(trieNames(), indexNames()) {
+	for _, name := range slices.Concat(trieNames(), indexNames(), []string{plainMapLimits}) {
 		read[name] = l.maps[name]
 	}
-	coll, err := loadProgram(spec, live.slot, read)
+	coll, err := loadProgram(spec, instance{slot: live.slot, probe: true}, read)
 	if err != nil {
 		return nil, err
 	}

@@ -157,7 +157,7 @@ func (l *Loader) ensurePins() error {
 	if err := l.gen.ensure(l.maps); err != nil {
 		return err
 	}
-	return l.hits.pin(l.gen)
+	return errors.Join(l.hits.pin(l.gen), l.limits.pin(l.gen))
 }
 
 // tryAll goes through the candidates until one is accepted.

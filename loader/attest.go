@@ -80,7 +80,7 @@ func (l *Loader) attestLink(a *attached) error {
 	return nil
 }
 
-// usesOurMaps checks that p decides by the tries that Apply writes to.
+// usesOurMaps checks that p decides by what Apply writes to.
 func (l *Loader) usesOurMaps(p *ebpf.Program) error {
 	info, err := p.Info()
 	if err != nil {
@@ -90,7 +90,7 @@ func (l *Loader) usesOurMaps(p *ebpf.Program) error {
 	if !ok {
 		return errors.New("the kernel does not tell the maps of the program")
 	}
-	deciding := slices.Concat(trieNames(), indexNames())
+	deciding := slices.Concat(trieNames(), indexNames(), []string{plainMapLimits})
 	ours, err := l.maps.ids(deciding...)
 	if err != nil {
 		return err

@@ -67,8 +67,11 @@ const (
 	fragsMapHits         = "hits"
 	fragsMapIndexV4      = "index_v4"
 	fragsMapIndexV6      = "index_v6"
+	fragsMapLimits       = "limits"
 	fragsProgParaxial    = "paraxial"
 	fragsVarDropEventBtf = "drop_event_btf"
+	fragsVarLimitBtf     = "limit_btf"
+	fragsVarProbe        = "probe"
 	fragsVarReasonBtf    = "reason_btf"
 	fragsVarSlot         = "slot"
 )
@@ -133,6 +136,7 @@ type fragsMapSpecs struct {
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
+	Limits      *ebpf.MapSpec `ebpf:"limits"`
 }
 
 // fragsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -140,6 +144,8 @@ type fragsMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type fragsVariableSpecs struct {
 	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	LimitBtf     *ebpf.VariableSpec `ebpf:"limit_btf"`
+	Probe        *ebpf.VariableSpec `ebpf:"probe"`
 	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
 	Slot         *ebpf.VariableSpec `ebpf:"slot"`
 }
@@ -175,6 +181,7 @@ type fragsMaps struct {
 	Hits        *ebpf.Map `ebpf:"hits"`
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
+	Limits      *ebpf.Map `ebpf:"limits"`
 }
 
 func (m *fragsMaps) Close() error {
@@ -190,6 +197,7 @@ func (m *fragsMaps) Close() error {
 		m.Hits,
 		m.IndexV4,
 		m.IndexV6,
+		m.Limits,
 	)
 }
 
@@ -198,6 +206,8 @@ func (m *fragsMaps) Close() error {
 // It can be passed to loadFragsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fragsVariables struct {
 	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
+	LimitBtf     *ebpf.Variable `ebpf:"limit_btf"`
+	Probe        *ebpf.Variable `ebpf:"probe"`
 	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
 	Slot         *ebpf.Variable `ebpf:"slot"`
 }

@@ -88,7 +88,7 @@ func TestGrowHits(t *testing.T) {
 			t.Errorf("GrowHits(%d): %d segments, want %d", step.ids, got, step.want)
 		}
 		for n := range step.want {
-			if _, err := os.Stat(l.gen.hits(n)); err != nil {
+			if _, err := os.Stat(l.gen.segment(plainMapHits, n)); err != nil {
 				t.Errorf("GrowHits(%d): %v", step.ids, err)
 			}
 		}
@@ -112,14 +112,14 @@ func TestHitPins(t *testing.T) {
 		want   []uint64 // counts in segments 0 and 1
 	}{
 		{"nothing", func(*testing.T, *Loader) {}, true, []uint64{10, 11}},
-		{"a pin is missing", func(t *testing.T, l *Loader) { check(t, os.Remove(l.gen.hits(1))) }, true, []uint64{10, 0}},
+		{"a pin is missing", func(t *testing.T, l *Loader) { check(t, os.Remove(l.gen.segment(plainMapHits, 1))) }, true, []uint64{10, 0}},
 		{"another segment is pinned", func(t *testing.T, l *Loader) {
-			check(t, os.Rename(l.gen.hits(0), l.gen.hits(1)))
-			check(t, pinCopy(l.hits.all()[0].m, l.gen.hits(0)))
+			check(t, os.Rename(l.gen.segment(plainMapHits, 0), l.gen.segment(plainMapHits, 1)))
+			check(t, pinCopy(l.hits.all()[0].m, l.gen.segment(plainMapHits, 0)))
 		}, false, []uint64{0, 0}},
 		{"another map is pinned", func(t *testing.T, l *Loader) {
-			check(t, os.Remove(l.gen.hits(1)))
-			check(t, pinCopy(l.maps[plainMapEventCredit], l.gen.hits(1)))
+			check(t, os.Remove(l.gen.segment(plainMapHits, 1)))
+			check(t, pinCopy(l.maps[plainMapEventCredit], l.gen.segment(plainMapHits, 1)))
 		}, false, []uint64{0, 0}},
 	}
 	for _, tt := range tests {
@@ -155,7 +155,7 @@ func TestHitPins(t *testing.T) {
 			}
 			expectHits(t, l, "of the running program", []uint64{tt.want[0] + 1, tt.want[1] + 1}, 1, segmentIDs)
 			for n := range 2 {
-				if _, err := os.Stat(l.gen.hits(n)); err != nil {
+				if _, err := os.Stat(l.gen.segment(plainMapHits, n)); err != nil {
 					t.Error(err)
 				}
 			}

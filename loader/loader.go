@@ -7,7 +7,7 @@
 //
 //	DIR/links/IFACE        the bpf_link, at a path that never changes
 //	DIR/gen-N/MAP          the maps of generation N
-//	DIR/gen-N/hits_S       segments of the drop counters
+//	DIR/gen-N/hits_S       segments of the drop counters, and limits_S of the limits
 //	DIR/gen-N/prog_IFACE   the programs of generation N
 //
 // A generation is never changed once a link points into it, except that
@@ -54,7 +54,8 @@ type Loader struct {
 	specs  map[build]*ebpf.CollectionSpec
 	maps   mapSet
 	tries  []table
-	hits   *hitCounters
+	hits   *segmented
+	limits *segmented
 	credit words
 
 	mu       sync.Mutex            // held to attach, attest, ask, add counters, change the index
@@ -117,7 +118,10 @@ func (l *Loader) open() error {
 	if err := l.gen.ensure(l.maps); err != nil {
 		return err
 	}
-	return l.growHits(1)
+	if err := l.growHits(1); err != nil {
+		return err
+	}
+	return l.limits.pin(l.gen)
 }
 
 // takeMaps takes the maps of the generation in force, or new ones if there is
@@ -135,7 +139,8 @@ func (l *Loader) takeMaps(inForce *generation) error {
 	if l.maps, err = newMaps(l.specs[plain]); err != nil {
 		return err
 	}
-	l.hits = newHitCounters(l.maps[plainMapHits], l.specs[plain])
+	l.hits = newSegmented(plainMapHits, l.maps, l.specs[plain])
+	l.limits = newSegmented(plainMapLimits, l.maps, l.specs[plain])
 	return nil
 }
 
@@ -144,11 +149,14 @@ func (l *Loader) reuseMaps(g generation) error {
 	if err != nil {
 		return err
 	}
-	hits := newHitCounters(maps[plainMapHits], l.specs[plain])
-	if err := hits.takeOver(g, l.log); err != nil {
-		return errors.Join(err, maps.close())
+	hits := newSegmented(plainMapHits, maps, l.specs[plain])
+	limits := newSegmented(plainMapLimits, maps, l.specs[plain])
+	for _, a := range []*segmented{hits, limits} {
+		if err := a.takeOver(g, l.log); err != nil {
+			return errors.Join(err, hits.close(), limits.close(), maps.close())
+		}
 	}
-	l.maps, l.hits = maps, hits
+	l.maps, l.hits, l.limits = maps, hits, limits
 	return nil
 }
 
@@ -157,13 +165,15 @@ func (l *Loader) reuseMaps(g generation) error {
 func (l *Loader) Reused() bool { return l.reused }
 
 // Capacity returns the number of elements each map can hold, by map name; of
-// hits, the number of ids.
+// hits and limits, the number of ids.
 func (l *Loader) Capacity() map[string]int {
 	c := make(map[string]int, len(l.maps))
 	for name, m := range l.maps {
 		c[name] = int(m.MaxEntries())
 	}
-	c[plainMapHits] = int(l.HitCapacity())
+	for _, a := range []*segmented{l.hits, l.limits} {
+		c[a.name] = int(a.capacity)
+	}
 	return c
 }
 
@@ -200,5 +210,5 @@ func (l *Loader) Close() error {
 }
 
 func (l *Loader) closeMaps() error {
-	return errors.Join(l.hits.close(), l.maps.close())
+	return errors.Join(l.hits.close(), l.limits.close(), l.maps.close())
 }

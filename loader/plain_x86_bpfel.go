@@ -45,6 +45,16 @@ type plainDropEvent struct {
 	Flags   uint8
 }
 
+type plainLimit struct {
+	_     structs.HostLayout
+	Tat   uint64
+	Cost  uint64
+	Owner uint64
+	Burst uint32
+	HitId uint32
+	Steps [4]uint64
+}
+
 type plainLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -60,14 +70,16 @@ type plainLpmV6 struct {
 type plainReason uint32
 
 const (
-	plainReasonREASON_NOT_LISTED plainReason = 0
-	plainReasonREASON_ALLOWED    plainReason = 1
-	plainReasonREASON_BLOCKED    plainReason = 2
-	plainReasonREASON_SHADOW     plainReason = 3
-	plainReasonREASON_NOT_IP     plainReason = 4
-	plainReasonREASON_VLAN_DEPTH plainReason = 5
-	plainReasonREASON_MALFORMED  plainReason = 6
-	plainReasonREASON_COUNT      plainReason = 7
+	plainReasonREASON_NOT_LISTED  plainReason = 0
+	plainReasonREASON_ALLOWED     plainReason = 1
+	plainReasonREASON_BLOCKED     plainReason = 2
+	plainReasonREASON_SHADOW      plainReason = 3
+	plainReasonREASON_NOT_IP      plainReason = 4
+	plainReasonREASON_VLAN_DEPTH  plainReason = 5
+	plainReasonREASON_MALFORMED   plainReason = 6
+	plainReasonREASON_LIMITED     plainReason = 7
+	plainReasonREASON_UNDER_LIMIT plainReason = 8
+	plainReasonREASON_COUNT       plainReason = 9
 )
 
 type plainVerdict struct {
@@ -94,8 +106,11 @@ const (
 	plainMapHits         = "hits"
 	plainMapIndexV4      = "index_v4"
 	plainMapIndexV6      = "index_v6"
+	plainMapLimits       = "limits"
 	plainProgParaxial    = "paraxial"
 	plainVarDropEventBtf = "drop_event_btf"
+	plainVarLimitBtf     = "limit_btf"
+	plainVarProbe        = "probe"
 	plainVarReasonBtf    = "reason_btf"
 	plainVarSlot         = "slot"
 )
@@ -160,6 +175,7 @@ type plainMapSpecs struct {
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
+	Limits      *ebpf.MapSpec `ebpf:"limits"`
 }
 
 // plainVariableSpecs contains global variables before they are loaded into the kernel.
@@ -167,6 +183,8 @@ type plainMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainVariableSpecs struct {
 	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	LimitBtf     *ebpf.VariableSpec `ebpf:"limit_btf"`
+	Probe        *ebpf.VariableSpec `ebpf:"probe"`
 	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
 	Slot         *ebpf.VariableSpec `ebpf:"slot"`
 }
@@ -202,6 +220,7 @@ type plainMaps struct {
 	Hits        *ebpf.Map `ebpf:"hits"`
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
+	Limits      *ebpf.Map `ebpf:"limits"`
 }
 
 func (m *plainMaps) Close() error {
@@ -217,6 +236,7 @@ func (m *plainMaps) Close() error {
 		m.Hits,
 		m.IndexV4,
 		m.IndexV6,
+		m.Limits,
 	)
 }
 
@@ -225,6 +245,8 @@ func (m *plainMaps) Close() error {
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainVariables struct {
 	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
+	LimitBtf     *ebpf.Variable `ebpf:"limit_btf"`
+	Probe        *ebpf.Variable `ebpf:"probe"`
 	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
 	Slot         *ebpf.Variable `ebpf:"slot"`
 }

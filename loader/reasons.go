@@ -10,13 +10,15 @@ type Reason uint32
 
 // The reasons.
 const (
-	NotListed = Reason(plainReasonREASON_NOT_LISTED)
-	Allowed   = Reason(plainReasonREASON_ALLOWED)
-	Blocked   = Reason(plainReasonREASON_BLOCKED)
-	Shadow    = Reason(plainReasonREASON_SHADOW)
-	NotIP     = Reason(plainReasonREASON_NOT_IP)
-	VLANDepth = Reason(plainReasonREASON_VLAN_DEPTH)
-	Malformed = Reason(plainReasonREASON_MALFORMED)
+	NotListed  = Reason(plainReasonREASON_NOT_LISTED)
+	Allowed    = Reason(plainReasonREASON_ALLOWED)
+	Blocked    = Reason(plainReasonREASON_BLOCKED)
+	Shadow     = Reason(plainReasonREASON_SHADOW)
+	NotIP      = Reason(plainReasonREASON_NOT_IP)
+	VLANDepth  = Reason(plainReasonREASON_VLAN_DEPTH)
+	Malformed  = Reason(plainReasonREASON_MALFORMED)
+	Limited    = Reason(plainReasonREASON_LIMITED)
+	UnderLimit = Reason(plainReasonREASON_UNDER_LIMIT)
 
 	reasonCount = Reason(plainReasonREASON_COUNT)
 )
@@ -37,13 +39,17 @@ func (r Reason) String() string {
 		return "vlan_depth"
 	case Malformed:
 		return "malformed"
+	case Limited:
+		return "limited"
+	case UnderLimit:
+		return "under_limit"
 	}
 	return fmt.Sprintf("reason_%d", uint32(r))
 }
 
 // Verdict returns "pass" or "drop": each reason has one.
 func (r Reason) Verdict() string {
-	if r == Blocked {
+	if r == Blocked || r == Limited {
 		return "drop"
 	}
 	return "pass"

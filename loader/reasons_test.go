@@ -33,7 +33,7 @@ func TestReasonsInStep(t *testing.T) {
 
 func TestReasonVerdict(t *testing.T) {
 	for r := range Reasons() {
-		if want := map[bool]string{true: "drop", false: "pass"}[r == Blocked]; r.Verdict() != want {
+		if want := map[bool]string{true: "drop", false: "pass"}[r == Blocked || r == Limited]; r.Verdict() != want {
 			t.Errorf("verdict of %s is %s, want %s", r, r.Verdict(), want)
 		}
 	}

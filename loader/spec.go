@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cilium/ebpf"
@@ -54,12 +55,18 @@ func dropUnused(spec *ebpf.CollectionSpec) {
 	}
 }
 
-// loadProgram loads a copy of the program that serves slot over the given
-// maps. Those not given are made anew and live as long as the program.
-func loadProgram(spec *ebpf.CollectionSpec, slot uint32, over mapSet) (*ebpf.Collection, error) {
+// instance is what tells copies of the program apart.
+type instance struct {
+	slot  uint32
+	probe bool // it only answers what would happen
+}
+
+// loadProgram loads a copy of the program over the given maps. Those not given
+// are made anew and live as long as the program.
+func loadProgram(spec *ebpf.CollectionSpec, i instance, over mapSet) (*ebpf.Collection, error) {
 	spec = spec.Copy()
-	if err := spec.Variables[plainVarSlot].Set(slot); err != nil {
-		return nil, fmt.Errorf("set slot: %w", err)
+	if err := errors.Join(spec.Variables[plainVarSlot].Set(i.slot), spec.Variables[plainVarProbe].Set(i.probe)); err != nil {
+		return nil, fmt.Errorf("set slot and probe: %w", err)
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: over})
 	if err != nil {
@@ -76,7 +83,7 @@ func haveFrags() bool {
 
 // instance loads a build for slot over the shared maps.
 func (l *Loader) instance(b build, slot uint32) (*ebpf.Program, error) {
-	coll, err := loadProgram(l.specs[b], slot, l.maps)
+	coll, err := loadProgram(l.specs[b], instance{slot: slot}, l.maps)
 	if err != nil {
 		return nil, err
 	}

@@ -13,7 +13,8 @@ type Book struct {
 	slab   slab
 	expiry expiry
 	counts map[Group]int
-	hits   hitIDs
+	hits   numbers
+	limits numbers
 	tables
 	snapshots int // that are in use
 }
@@ -32,10 +33,17 @@ type Group struct {
 	Origin string
 }
 
-// NewBook returns an empty book for a kernel with hitCapacity drop counters,
-// the first of which is nobody's.
-func NewBook(hitCapacity uint32) *Book {
-	b := &Book{slab: newSlab(), counts: make(map[Group]int), hits: newHitIDs(hitCapacity), tables: newTables()}
+// limitsAtRest is how many limits wait before one of them is used again. They
+// need more memory than drop counters, so not all are taken first.
+const limitsAtRest = 1024
+
+// NewBook returns an empty book for a kernel with room for so many drop
+// counters, and as many limits. The first of each is nobody's.
+func NewBook(capacity uint32) *Book {
+	b := &Book{
+		slab: newSlab(), counts: make(map[Group]int), tables: newTables(),
+		hits: newNumbers(capacity, capacity), limits: newNumbers(capacity, limitsAtRest),
+	}
 	b.expiry.slab = &b.slab
 	return b
 }
@@ -99,11 +107,12 @@ type change struct {
 	touched []site
 	gone    map[site]node // nodes that lost their last entry
 	fresh   []uint32
+	ended   map[uint64]*limited // limits that were let go of, by owner
 }
 
 // begin starts a change of about n entries.
 func (b *Book) begin(n int) *change {
-	return &change{book: b, touched: make([]site, 0, n), gone: make(map[site]node)}
+	return &change{book: b, touched: make([]site, 0, n), gone: make(map[site]node), ended: make(map[uint64]*limited)}
 }
 
 // put makes e the entry at r, which has its key, or a new entry if r is 0.
@@ -117,6 +126,7 @@ func (c *change) put(r ref, e Entry) {
 		b.link(c, siteOf(e), r)
 		b.count(e, 1)
 	}
+	c.putLimit(r, e)
 	b.expiry.add(r)
 	c.touched = append(c.touched, siteOf(e))
 }
@@ -126,6 +136,7 @@ func (c *change) remove(r ref) {
 	e := b.slab.entry(r)
 	b.expiry.remove(r)
 	b.unlink(c, siteOf(e), r)
+	c.endLimit(r)
 	b.slab.remove(r)
 	b.count(e, -1)
 	c.touched = append(c.touched, siteOf(e))

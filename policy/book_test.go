@@ -16,8 +16,15 @@ import (
 
 var comparePrefixes = cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })
 
-// kernel is what deltas make of the tries, in the plainest form.
-type kernel map[kernelKey]policy.Verdict
+// kernel is what deltas make of the tries and limits, in the plainest form.
+type kernel struct {
+	nodes  map[kernelKey]policy.Verdict
+	limits map[uint32]policy.LimitRecord
+}
+
+func newKernel() kernel {
+	return kernel{make(map[kernelKey]policy.Verdict), make(map[uint32]policy.LimitRecord)}
+}
 
 type kernelKey struct {
 	kind   policy.Kind
@@ -26,19 +33,35 @@ type kernelKey struct {
 
 func (k kernel) apply(t *testing.T, d policy.Delta) {
 	t.Helper()
+	for _, l := range d.Limits {
+		old, ok := k.limits[l.ID]
+		if l.Fresh == ok && old.Owner == l.Owner {
+			t.Errorf("limit %d is fresh %t, and the kernel has it %t", l.ID, l.Fresh, ok)
+		}
+		if l.Fresh = false; old == l {
+			t.Errorf("delta writes limit %d although the kernel has it so", l.ID)
+		}
+		k.limits[l.ID] = l
+	}
 	for _, n := range d.Put {
 		key := kernelKey{n.Kind, n.Prefix}
-		if old, ok := k[key]; ok && old == n.Verdict {
+		if old, ok := k.nodes[key]; ok && old == n.Verdict {
 			t.Errorf("delta puts %s %s although the kernel has it so", n.Kind, n.Prefix)
 		}
-		k[key] = n.Verdict
+		k.nodes[key] = n.Verdict
 	}
 	for _, n := range d.Delete {
 		key := kernelKey{n.Kind, n.Prefix}
-		if _, ok := k[key]; !ok {
+		if _, ok := k.nodes[key]; !ok {
 			t.Errorf("delta deletes %s %s, which the kernel has not", n.Kind, n.Prefix)
 		}
-		delete(k, key)
+		delete(k.nodes, key)
+	}
+	for _, id := range d.FreeLimits {
+		if _, ok := k.limits[id]; !ok {
+			t.Errorf("delta frees limit %d, which the kernel has not", id)
+		}
+		delete(k.limits, id)
 	}
 }
 
@@ -48,14 +71,15 @@ func (k kernel) longest(kind policy.Kind, src netip.Addr) (policy.Verdict, bool)
 		if err != nil {
 			panic(err)
 		}
-		if v, ok := k[kernelKey{kind, p}]; ok {
+		if v, ok := k.nodes[kernelKey{kind, p}]; ok {
 			return v, true
 		}
 	}
 	return policy.Verdict{}, false
 }
 
-// decide does what bpf/verdict.h does, and also returns the drop counter.
+// decide does what bpf/verdict.h does, and also returns the drop counter. Of a
+// limit it returns nothing, but see limit.
 func (k kernel) decide(src netip.Addr, now policy.Deadline) (policy.Outcome, uint32) {
 	tick := policy.TickAt(now)
 	if v, ok := k.longest(policy.Allow, src); ok && tick < v.Allow {
@@ -65,6 +89,8 @@ func (k kernel) decide(src netip.Addr, now policy.Deadline) (policy.Outcome, uin
 	switch {
 	case ok && tick < v.Drop:
 		return policy.Blocked, v.HitID
+	case ok && tick < v.Limit:
+		return policy.Limited, 0
 	case ok && tick < v.Shadow:
 		return policy.Shadowed, v.HitID
 	}
@@ -115,11 +141,16 @@ func (w world) entry() policy.Entry {
 		Created:  time.Unix(1e9, 0).UTC(),
 		Deadline: policy.Forever,
 	}
-	switch w.IntN(4) {
+	switch w.IntN(5) {
 	case 0:
 		e.Kind, e.Action = policy.Allow, policy.NoAction
 	case 1:
 		e.Action = policy.Shadow
+	case 2, 3:
+		// No more rates than the kernel takes steps.
+		e.Action, e.Rate = policy.Limit, []policy.Rate{
+			{PerSecond: 1, Unit: policy.Packets}, {PerSecond: 1001, Unit: policy.Bytes}, {PerSecond: 100, Unit: policy.Packets}, {PerSecond: 1e9, Unit: policy.Bytes},
+		}[w.IntN(4)]
 	}
 	if w.IntN(3) > 0 {
 		e.Deadline = policy.Deadline(w.IntN(100)) * second
@@ -156,9 +187,9 @@ func (w world) ops(b *policy.Book, n int) []policy.Op {
 func TestDeltasFollowModel(t *testing.T) {
 	w := newWorld(t)
 	for range 60 {
-		b, k := policy.NewBook(1000), kernel{}
+		b, k := policy.NewBook(1000), newKernel()
 		for range 30 {
-			before := maps(k)
+			before := verdicts(k)
 			delta, undo := b.Apply(w.ops(b, 1+w.IntN(10)))
 			k.apply(t, delta)
 			entries := everything(b)
@@ -167,6 +198,9 @@ func TestDeltasFollowModel(t *testing.T) {
 				got, hit := k.decide(src, now)
 				if want := policy.Decide(entries, src, now); got != want {
 					t.Fatalf("source %s at %d: kernel %s, model %s\nbook: %v", src, now, got, want, entries)
+				}
+				if want := policy.DecideLimit(entries, src, now); got == policy.Limited && k.limit(src, now).Rate != want {
+					t.Fatalf("source %s at %d: kernel limits to %s, model to %s\nbook: %v", src, now, k.limit(src, now).Rate, want, entries)
 				}
 				if want := wantHit(b, entries, src); got == policy.Blocked && want.live(now) && hit != b.HitID(want.prefix) {
 					t.Fatalf("source %s at %d: counted for %d, want that of %s, %d", src, now, hit, want.prefix, b.HitID(want.prefix))
@@ -177,7 +211,7 @@ func TestDeltasFollowModel(t *testing.T) {
 				delta, _ := b.Apply(undo)
 				k.apply(t, delta)
 				checkCompiled(t, b, k)
-				if diff := cmp.Diff(before, maps(k), ignoreHits); diff != "" {
+				if diff := cmp.Diff(before, verdicts(k), ignoreHits); diff != "" {
 					t.Fatalf("undo leaves the kernel different (-before +after):\n%s", diff)
 				}
 			}
@@ -185,11 +219,11 @@ func TestDeltasFollowModel(t *testing.T) {
 	}
 }
 
-var ignoreHits = cmpopts.IgnoreFields(policy.Verdict{}, "HitID")
+var ignoreHits = cmpopts.IgnoreFields(policy.Verdict{}, "HitID", "LimitID")
 
-func maps(k kernel) map[string]policy.Verdict {
+func verdicts(k kernel) map[string]policy.Verdict {
 	m := make(map[string]policy.Verdict)
-	for key, v := range k {
+	for key, v := range k.nodes {
 		m[fmt.Sprint(key.kind, key.prefix)] = v
 	}
 	return m
@@ -220,18 +254,21 @@ func wantHit(_ *policy.Book, entries []policy.Entry, src netip.Addr) hitOwner {
 
 func checkCompiled(t *testing.T, b *policy.Book, k kernel) {
 	t.Helper()
-	compiled := kernel{}
+	compiled := newKernel()
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 		for n := range b.Nodes(kind) {
-			compiled[kernelKey{n.Kind, n.Prefix}] = n.Verdict
+			compiled.nodes[kernelKey{n.Kind, n.Prefix}] = n.Verdict
 		}
 	}
-	if diff := cmp.Diff(maps(compiled), maps(k)); diff != "" {
+	if diff := cmp.Diff(verdicts(compiled), verdicts(k)); diff != "" {
 		t.Fatalf("the book's nodes differ from the kernel (-book +kernel):\n%s", diff)
 	}
 	size := b.Size(policy.Block, false) + b.Size(policy.Block, true) + b.Size(policy.Allow, false) + b.Size(policy.Allow, true)
-	if size != len(k) {
-		t.Fatalf("the book says %d nodes, the kernel has %d", size, len(k))
+	if size != len(k.nodes) {
+		t.Fatalf("the book says %d nodes, the kernel has %d", size, len(k.nodes))
+	}
+	if b.Limits() != len(k.limits) {
+		t.Fatalf("the book says %d limits, the kernel has %d", b.Limits(), len(k.limits))
 	}
 }
 

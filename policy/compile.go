@@ -21,7 +21,7 @@ func (c *change) compile() Delta {
 		if done.kind == s.kind && covers(done.prefix, s.prefix) {
 			continue
 		}
-		delta.Put = c.book.recompile(s, delta.Put)
+		c.book.recompile(s, &delta)
 		done = s
 	}
 	for s, n := range c.gone {
@@ -31,6 +31,7 @@ func (c *change) compile() Delta {
 		}
 		c.book.hits.give(n.hit)
 	}
+	c.freeLimits(&delta)
 	return delta
 }
 
@@ -38,26 +39,31 @@ func covers(outer, inner netip.Prefix) bool {
 	return outer.IsValid() && outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
 
-// recompile appends to puts the nodes at s and below it whose verdict changes.
-func (b *Book) recompile(s site, puts []Node) []Node {
-	first := len(puts)
+// recompile adds to delta the nodes at s and below it whose verdict changes, and
+// their limits.
+func (b *Book) recompile(s site, delta *Delta) {
+	first := len(delta.Put)
+	one := func(s site) {
+		put, changed, limits := b.compile(s)
+		if changed {
+			delta.Put = append(delta.Put, put)
+		}
+		if limits {
+			delta.Limits = b.compileLimits(s.prefix, delta.Limits)
+		}
+	}
 	if s.prefix.IsSingleIP() {
 		// Most are, and have nothing below them.
-		if put, changed := b.compile(s); changed {
-			puts = append(puts, put)
-		}
+		one(s)
 	} else {
 		for p := range b.table(s.kind).Subnets(s.prefix) {
-			if put, changed := b.compile(site{s.kind, p}); changed {
-				puts = append(puts, put)
-			}
+			one(site{s.kind, p})
 		}
 	}
 	// The table must not change under the iteration above.
-	for _, put := range puts[first:] {
+	for _, put := range delta.Put[first:] {
 		b.told(put)
 	}
-	return puts
 }
 
 // told notes what the kernel is told of a node.
@@ -68,14 +74,15 @@ func (b *Book) told(put Node) {
 	})
 }
 
-// compile returns the node that the kernel is to hold at s, and whether it
-// differs from what the kernel was told. It does not if there is none.
+// compile returns the node that the kernel is to hold at s, whether it differs
+// from what the kernel was told, and whether it has limits of its own. Neither
+// if there is none.
 //
 // Deadlines are the latest of the node's entries and of all covering ones,
 // expired or not: the kernel tells those apart by itself. Drops count for the
 // longest covering prefix that drops, or else for the longest that would
 // (shadow).
-func (b *Book) compile(s site) (put Node, changed bool) {
+func (b *Book) compile(s site) (put Node, changed, limits bool) {
 	put = Node{Kind: s.kind, Prefix: s.prefix}
 	v := &put.Verdict
 	var was Verdict
@@ -97,11 +104,15 @@ func (b *Book) compile(s site) (put Node, changed bool) {
 			case rec.action == Shadow:
 				v.Shadow = max(v.Shadow, tick)
 				shadowHit = cmp.Or(shadowHit, n.hit)
+			case rec.action == Limit:
+				v.Limit = max(v.Limit, tick)
+				v.LimitID = cmp.Or(v.LimitID, b.firstLimit(n))
+				limits = limits || p.Bits() == s.prefix.Bits()
 			}
 		}
 	}
 	v.HitID = cmp.Or(dropHit, shadowHit)
-	return put, exists && *v != was
+	return put, exists && *v != was, limits
 }
 
 // Nodes yields what the kernel's tries of a kind are to hold. The book must not

@@ -3,7 +3,7 @@ package policy
 import "net/netip"
 
 // Outcome is what becomes of a packet because of its source. The text is the
-// reason by which the kernel counts it.
+// reason by which the kernel counts it; of Limited, one of the two reasons.
 type Outcome uint8
 
 // The outcomes.
@@ -12,20 +12,26 @@ const (
 	Allowed
 	Blocked
 	Shadowed
+	Limited // over the rate, dropped; else passed, as "under_limit"
 )
 
 func (o Outcome) String() string {
-	return [...]string{"not_listed", "allowed", "blocked", "shadow"}[o]
+	return [...]string{"not_listed", "allowed", "blocked", "shadow", "limited"}[o]
 }
 
-// Verdict returns what a user is told: pass, drop or shadow.
+// Verdict returns what a user is told: pass, drop, limit or shadow.
 func (o Outcome) Verdict() string {
-	return [...]string{"pass", "pass", "drop", "shadow"}[o]
+	return [...]string{"pass", "pass", "drop", "shadow", "limit"}[o]
+}
+
+// Gives tells whether the kernel may count a packet with this outcome by reason.
+func (o Outcome) Gives(reason string) bool {
+	return reason == o.String() || o == Limited && reason == "under_limit"
 }
 
 // Decide is the golden model: what becomes of a packet from src at boot time
-// now, by looking at every entry. Allow beats block, drop beats shadow, and the
-// lengths of prefixes do not matter.
+// now, by looking at every entry. Allow beats block, drop beats limit, limit
+// beats shadow, and the lengths of prefixes do not matter.
 func Decide(entries []Entry, src netip.Addr, now Deadline) Outcome {
 	outcome := NotListed
 	for _, e := range entries {
@@ -37,11 +43,27 @@ func Decide(entries []Entry, src netip.Addr, now Deadline) Outcome {
 			return Allowed
 		case e.Action == Drop:
 			outcome = Blocked
+		case e.Action == Limit && outcome != Blocked:
+			outcome = Limited
 		case e.Action == Shadow && outcome == NotListed:
 			outcome = Shadowed
 		}
 	}
 	return outcome
+}
+
+// DecideLimit returns the limit that a packet from src counts against at boot
+// time now if Decide says Limited: the strictest. How much of its rate is used
+// up only the kernel knows.
+func DecideLimit(entries []Entry, src netip.Addr, now Deadline) Rate {
+	var strictest Rate
+	for _, e := range entries {
+		if e.Kind == Block && e.Action == Limit && e.Prefix.Contains(src) && e.Live(now) &&
+			(strictest == Rate{} || e.Rate.Compare(strictest) < 0) {
+			strictest = e.Rate
+		}
+	}
+	return strictest
 }
 
 // Matching returns the entries of the book that are in force for src at boot

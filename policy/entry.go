@@ -40,6 +40,7 @@ const (
 	NoAction Action = 0
 	Drop     Action = 1
 	Shadow   Action = 2 // count what would be dropped, and let it pass
+	Limit    Action = 3 // drop what exceeds the entry's rate
 )
 
 func (a Action) String() string {
@@ -50,6 +51,8 @@ func (a Action) String() string {
 		return "drop"
 	case Shadow:
 		return "shadow"
+	case Limit:
+		return "limit"
 	}
 	return fmt.Sprintf("action(%d)", uint8(a))
 }
@@ -59,6 +62,7 @@ type Entry struct {
 	Prefix   netip.Prefix // masked and unmapped
 	Kind     Kind
 	Action   Action
+	Rate     Rate      // of Limit, for all of the prefix together; else zero
 	Origin   string    // who wants it; see ValidOrigin
 	Reason   string    // free text, may be empty
 	Author   string    // who asked for it: "uid:1000"

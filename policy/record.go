@@ -59,12 +59,13 @@ type slab struct {
 	used    ref // highest ref ever handed out
 	sources sources
 	pending map[ref]*Pending
+	limits  map[ref]*limited
 }
 
 const chunkRecords = 4096
 
 func newSlab() slab {
-	return slab{sources: newSources(), pending: make(map[ref]*Pending)}
+	return slab{sources: newSources(), pending: make(map[ref]*Pending), limits: make(map[ref]*limited)}
 }
 
 func (s *slab) at(r ref) *record {
@@ -150,6 +151,9 @@ func (s *slab) entry(r ref) Entry {
 	}
 	if rec.isPending() {
 		e.Pending = s.pending[r]
+	}
+	if rec.action == Limit {
+		e.Rate = s.limits[r].rate
 	}
 	return e
 }

@@ -10,6 +10,9 @@ import (
 // entry with the key of an earlier one is a second entry; the store has none.
 func (b *Book) Load(e Entry) {
 	r := b.slab.add(e)
+	if e.Action == Limit {
+		b.slab.limits[r] = &limited{rate: e.Rate}
+	}
 	b.modify(siteOf(e), func(n node, _ bool) (node, bool) {
 		b.slab.at(r).next = n.head
 		n.head = r
@@ -19,13 +22,15 @@ func (b *Book) Load(e Entry) {
 	b.count(e, 1)
 }
 
-// Adopt takes over what the kernel's tries hold, which running yields, for a
-// book that was loaded. Block nodes keep the drop counters that they have
-// there, so that counts outlive the daemon; the others get new ones, which are
-// to be cleared before any put. What is not in the book is to be deleted. Both
-// are returned in a delta without puts: those are what Compile yields.
-func (b *Book) Adopt(running iter.Seq[Node]) Delta {
+// Adopt takes over what the kernel's tries hold, which running yields, and its
+// limits, for a book that was loaded. Block nodes keep the drop counters that
+// they have there, and limits their buckets, so that both outlive the daemon; the
+// others get new ones, which are to be cleared before any put. What is not in
+// the book is to be deleted. All that is returned in a delta without puts: those
+// are what Compile yields.
+func (b *Book) Adopt(running iter.Seq[Node], held iter.Seq[HeldLimit]) Delta {
 	var delta Delta
+	b.adoptLimits(held, &delta)
 	for at := range running {
 		n, exists := b.table(at.Kind).Get(at.Prefix)
 		if !exists {
@@ -50,6 +55,7 @@ func (b *Book) Adopt(running iter.Seq[Node]) Delta {
 			b.blocks.Insert(p, n)
 		}
 	}
+	b.compileAllLimits(&delta)
 	return delta
 }
 
@@ -62,7 +68,7 @@ func (b *Book) Compile(k Kind) iter.Seq[Node] {
 			if rec.kind != k {
 				continue
 			}
-			put, changed := b.compile(rec.site())
+			put, changed, _ := b.compile(rec.site())
 			if !changed {
 				continue
 			}
@@ -85,7 +91,7 @@ func (b *Book) countsItself(p netip.Prefix, n node) bool {
 			return false
 		}
 	}
-	return true
+	return b.hasAction(n, Shadow)
 }
 
 func (b *Book) hasAction(n node, a Action) bool {

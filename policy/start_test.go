@@ -2,6 +2,8 @@ package policy_test
 
 import (
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"testing"
 
@@ -16,12 +18,20 @@ import (
 func TestStartEqualsApply(t *testing.T) {
 	w := newWorld(t)
 	for range 50 {
-		grown, k := policy.NewBook(1000), kernel{}
+		grown, k := policy.NewBook(1000), newKernel()
 		for range 5 {
 			delta, _ := grown.Apply(w.ops(grown, 20))
 			k.apply(t, delta)
 		}
 		loaded, delta := start(grown, k)
+		if len(delta.Limits) != len(k.limits) || len(delta.FreeLimits) > 0 {
+			t.Fatalf("%d limits written and %d freed, the kernel has %d", len(delta.Limits), len(delta.FreeLimits), len(k.limits))
+		}
+		for _, l := range delta.Limits {
+			if l != k.limits[l.ID] {
+				t.Fatalf("limit %+v, which is in the kernel as %+v", l, k.limits[l.ID])
+			}
+		}
 		for n := range loaded.Nodes(policy.Block) {
 			running, _ := grown.Node(policy.Block, n.Prefix)
 			if slices.Contains(delta.FreshHits, n.Verdict.HitID) && running.Verdict.HitID == n.Verdict.HitID {
@@ -51,34 +61,54 @@ func TestStartEqualsApply(t *testing.T) {
 func TestStartMendsKernel(t *testing.T) {
 	w := newWorld(t)
 	for range 50 {
-		grown, k := policy.NewBook(1000), kernel{}
+		grown, k := policy.NewBook(1000), newKernel()
 		delta, _ := grown.Apply(w.ops(grown, 60))
 		k.apply(t, delta)
-		for key, v := range k {
+		for key, v := range k.nodes {
 			switch w.IntN(4) {
 			case 0:
-				delete(k, key)
+				delete(k.nodes, key)
 			case 1:
 				v.Drop, v.Allow = v.Drop+1, v.Allow+1
-				k[key] = v
+				k.nodes[key] = v
 			case 2:
 				v.HitID = uint32(w.IntN(100))
-				k[key] = v
+				k.nodes[key] = v
 			}
 		}
 		for range 10 {
-			k[kernelKey{policy.Kind(1 + w.IntN(2)), w.prefix()}] = policy.Verdict{Drop: 7, HitID: uint32(w.IntN(100))}
+			k.nodes[kernelKey{policy.Kind(1 + w.IntN(2)), w.prefix()}] = policy.Verdict{Drop: 7, HitID: uint32(w.IntN(100))}
 		}
+		w.damageLimits(k)
 		loaded, delta := start(grown, k)
 		k.apply(t, delta)
 		checkCompiled(t, loaded, k)
 		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 			for n := range grown.Nodes(kind) {
-				got := policy.Node{Kind: kind, Prefix: n.Prefix, Verdict: k[kernelKey{kind, n.Prefix}]}
+				got := policy.Node{Kind: kind, Prefix: n.Prefix, Verdict: k.nodes[kernelKey{kind, n.Prefix}]}
 				if diff := cmp.Diff(n, got, ignoreHits, comparePrefixes); diff != "" {
 					t.Fatalf("%s (-grown +kernel):\n%s", n.Prefix, diff)
 				}
 			}
+		}
+	}
+}
+
+// damageLimits leaves no limit in the kernel as it was, and some that look like
+// another's.
+func (w world) damageLimits(k kernel) {
+	for _, id := range slices.Sorted(maps.Keys(k.limits)) {
+		l := k.limits[id]
+		l.Rate, l.Steps = policy.Rate{}, [policy.MaxLimitSteps]policy.LimitStep{{Until: 7, Bucket: 1}}
+		k.limits[id] = l
+		switch w.IntN(4) {
+		case 0:
+			delete(k.limits, id)
+		case 1:
+			l.Owner++
+			k.limits[id] = l
+		case 2:
+			k.limits[500+id] = l
 		}
 	}
 }
@@ -90,16 +120,27 @@ func start(from *policy.Book, k kernel) (*policy.Book, policy.Delta) {
 		b.Load(e)
 	}
 	delta := b.Adopt(func(yield func(policy.Node) bool) {
-		for key, v := range k {
+		for key, v := range k.nodes {
 			if !yield(policy.Node{Kind: key.kind, Prefix: key.prefix, Verdict: v}) {
 				return
 			}
 		}
-	})
+	}, k.held())
 	for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
 		delta.Put = slices.AppendSeq(delta.Put, b.Compile(kind))
 	}
 	return b, delta
+}
+
+// held is what a start finds of limits.
+func (k kernel) held() iter.Seq[policy.HeldLimit] {
+	return func(yield func(policy.HeldLimit) bool) {
+		for id, l := range k.limits {
+			if !yield(policy.HeldLimit{ID: id, Owner: l.Owner, HitID: l.HitID}) {
+				return
+			}
+		}
+	}
 }
 
 // Put and Remove must do what Apply does.
@@ -107,7 +148,7 @@ func TestBulkEqualsApply(t *testing.T) {
 	w := newWorld(t)
 	for range 20 {
 		one, many := policy.NewBook(1000), policy.NewBook(1000)
-		k := kernel{}
+		k := newKernel()
 		for range 10 {
 			var ops []policy.Op
 			var entries []policy.Entry

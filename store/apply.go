@@ -62,6 +62,9 @@ func (w *writer) apply(op policy.Op) error {
 	if err != nil {
 		return err
 	}
+	if err := raiseFormat(w.tx, op.Put); err != nil {
+		return err
+	}
 	return bucket.Put(w.key, appendEntry(nil, w.key, op.Put, w.store.clock.current))
 }
 

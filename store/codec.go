@@ -24,6 +24,7 @@ const (
 	tagReason  = 1
 	tagAuthor  = 2
 	tagPending = 3 // deadline after confirmation, i64
+	tagRate    = 4 // of a limit: its unit, u8, and how many a second, u64
 )
 
 const (
@@ -102,6 +103,20 @@ func checkEntry(e policy.Entry) error {
 	if e.Pending != nil && e.Pending.ID == "" {
 		return fmt.Errorf("entry %s: pending without an id", e.Prefix)
 	}
+	if err := checkRate(e); err != nil {
+		return fmt.Errorf("entry %s: %w", e.Prefix, err)
+	}
+	return nil
+}
+
+// checkRate tells whether e has a rate if it needs one, and only then.
+func checkRate(e policy.Entry) error {
+	if e.Action == policy.Limit {
+		return e.Rate.Check()
+	}
+	if e.Rate != (policy.Rate{}) {
+		return errors.New("a rate that limits nothing")
+	}
 	return nil
 }
 
@@ -126,6 +141,12 @@ func appendEntry(dst, key []byte, e policy.Entry, epoch uint32) []byte {
 		dst = binary.AppendUvarint(dst, tagPending)
 		dst = binary.AppendUvarint(dst, 8)
 		dst = binary.LittleEndian.AppendUint64(dst, uint64(e.Pending.Deadline))
+	}
+	if e.Action == policy.Limit {
+		dst = binary.AppendUvarint(dst, tagRate)
+		dst = binary.AppendUvarint(dst, 9)
+		dst = append(dst, byte(e.Rate.Unit))
+		dst = binary.LittleEndian.AppendUint64(dst, e.Rate.PerSecond)
 	}
 	return appendSum(dst, key, start)
 }
@@ -168,6 +189,9 @@ func (d *entryDecoder) entry(key, entryKey, value []byte) (stored, error) {
 	if e.Pending != nil {
 		e.Pending.ID = k.Pending
 	}
+	if err := checkRate(e); err != nil {
+		return stored{}, err
+	}
 	return stored{Entry: e, epoch: uint32(epoch)}, nil
 }
 
@@ -184,6 +208,10 @@ func (d *entryDecoder) optional(e *policy.Entry, f *fields) error {
 			p := fields{b: content}
 			e.Pending = &policy.Pending{Deadline: policy.Deadline(p.u64())}
 			f.failed = f.failed || p.failed
+		case tagRate:
+			p := fields{b: content}
+			e.Rate = policy.Rate{Unit: policy.RateUnit(p.u8()), PerSecond: p.u64()}
+			f.failed = f.failed || p.done() != nil
 		}
 	}
 	if f.failed {
@@ -265,6 +293,13 @@ func (f *fields) u64() uint64 {
 func (f *fields) u32() uint32 {
 	if b := f.take(4); b != nil {
 		return binary.LittleEndian.Uint32(b)
+	}
+	return 0
+}
+
+func (f *fields) u8() uint8 {
+	if b := f.take(1); b != nil {
+		return b[0]
 	}
 	return 0
 }

@@ -82,6 +82,10 @@ func FuzzEntry(f *testing.F) {
 	key = otherKey(nil, e.Key())
 	body, _ = checkSum(key, appendEntry(nil, key, e, 1))
 	f.Add(key, body)
+	e.Pending, e.Action, e.Rate = nil, policy.Limit, policy.Rate{PerSecond: 125_000, Unit: policy.Bytes}
+	key = otherKey(nil, e.Key())
+	body, _ = checkSum(key, appendEntry(nil, key, e, 1))
+	f.Add(key, body)
 	f.Fuzz(func(t *testing.T, key, body []byte) {
 		got, err := decode(key, seal(key, body))
 		if err != nil {

@@ -36,7 +36,7 @@ type newerError struct{ format uint64 }
 
 func (e *newerError) Error() string {
 	return fmt.Sprintf("written by a newer paraxiald (format %d, this one reads %d): "+
-		"start the newer version, or move the file away to start empty", e.format, formatVersion)
+		"start the newer version, or move the file away to start empty", e.format, newestFormat)
 }
 
 func (e *newerError) Unwrap() error { return ErrNewerFormat }

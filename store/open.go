@@ -155,7 +155,7 @@ func fill(f *os.File, now Reading) error {
 			}
 		}
 		meta := tx.Bucket([]byte(bucketMeta))
-		if err := putSealed(meta, []byte(keyFormat), number(formatVersion)); err != nil {
+		if err := putSealed(meta, []byte(keyFormat), number(firstFormat)); err != nil {
 			return err
 		}
 		return newClock(now).save(tx)

@@ -89,6 +89,11 @@ func (r *Replacement) add(entries []policy.Entry) error {
 	return r.store.update(nil, func(tx *bbolt.Tx) error {
 		set := tx.Bucket([]byte(bucketSets)).Bucket(setKey(r.set))
 		set.FillPercent = bulkFill
+		for _, e := range entries {
+			if err := raiseFormat(tx, e); err != nil {
+				return err
+			}
+		}
 		for _, row := range sortedRows(entries, r.store.clock.current) {
 			if err := set.Put(row.key, row.value); err != nil {
 				return err

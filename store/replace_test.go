@@ -87,7 +87,7 @@ func TestNewerFormat(t *testing.T) {
 	err = s.db.Update(func(tx *bbolt.Tx) error {
 		// A newer format may hold what this one cannot read.
 		return errors.Join(
-			putSealed(tx.Bucket([]byte(bucketMeta)), []byte(keyFormat), number(formatVersion+1)),
+			putSealed(tx.Bucket([]byte(bucketMeta)), []byte(keyFormat), number(newestFormat+1)),
 			tx.Bucket([]byte(bucketEpochs)).Put([]byte("?"), []byte("?")),
 		)
 	})
@@ -99,7 +99,7 @@ func TestNewerFormat(t *testing.T) {
 	if !errors.Is(err, ErrNewerFormat) || errors.Is(err, ErrDamaged) {
 		t.Errorf("Open: %v", err)
 	}
-	for _, want := range []string{path, "written by a newer paraxiald (format 2, this one reads 1)"} {
+	for _, want := range []string{path, "written by a newer paraxiald (format 3, this one reads 2)"} {
 		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(want)) {
 			t.Errorf("the error does not say %q: %v", want, err)
 		}

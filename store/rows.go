@@ -9,8 +9,14 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// formatVersion is what this program writes and the newest it reads.
-const formatVersion = 1
+// The formats of a file. A file gets one with the first thing in it that programs
+// of before cannot read, so that until then one can go back to them.
+const (
+	firstFormat  = 1
+	limitsFormat = 2 // entries that limit
+
+	newestFormat = limitsFormat // that this program reads
+)
 
 // Names of buckets and of the keys in meta.
 const (
@@ -33,6 +39,19 @@ func allBuckets() []string {
 // putSealed stores body under key with its checksum.
 func putSealed(b *bbolt.Bucket, key, body []byte) error {
 	return b.Put(key, seal(key, body))
+}
+
+// raiseFormat sees to it that only programs open the file that can read e.
+func raiseFormat(tx *bbolt.Tx, e policy.Entry) error {
+	if e.Action != policy.Limit {
+		return nil
+	}
+	meta, key := tx.Bucket([]byte(bucketMeta)), []byte(keyFormat)
+	format, err := parseNumber(key, meta.Get(key))
+	if err != nil || format >= limitsFormat {
+		return err
+	}
+	return putSealed(meta, key, number(limitsFormat))
 }
 
 // number is a value that is one number.

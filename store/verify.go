@@ -21,7 +21,7 @@ func verify(r io.ReaderAt, size int64) (*contents, error) {
 		return nil, err
 	}
 	// The values of a newer format mean nothing here, so this goes first.
-	if c.format > formatVersion {
+	if c.format > newestFormat {
 		return nil, &newerError{format: c.format}
 	}
 	if c.err != nil {
@@ -126,7 +126,7 @@ func (c *contents) check() error {
 	if len(c.buckets) != len(allBuckets()) {
 		return fmt.Errorf("a bucket has an unknown name")
 	}
-	if c.format != formatVersion {
+	if c.format == 0 {
 		return fmt.Errorf("bucket %q has no format", bucketMeta)
 	}
 	if err := c.clock.check(); err != nil {

@@ -121,7 +121,7 @@ func (p *program) newApp() *cli.App {
 		DisableSliceFlagSeparator: true,
 		Flags:                     globalFlags(),
 		Commands: []*cli.Command{
-			p.statusCommand(), p.blockCommand(), p.unblockCommand(), p.allowCommand(), p.unallowCommand(),
+			p.statusCommand(), p.blockCommand(), p.promoteCommand(), p.unblockCommand(), p.allowCommand(), p.unallowCommand(),
 			p.listCommand(), p.whyCommand(), p.statsCommand(), p.importCommand(), p.exportCommand(),
 			p.watchCommand(), p.confirmCommand(), p.completionCommand(),
 		},

@@ -15,12 +15,17 @@ func (p *program) blockCommand() *cli.Command {
 		Flags: []cli.Flag{
 			forFlag(),
 			reasonFlag(),
+			&cli.StringFlag{Name: "limit", Usage: "drop only what exceeds `RATE`, of all addresses of a prefix together: 100/s, 10Mbit/s, 1MB/s"},
 			&cli.BoolFlag{Name: "shadow", Usage: "only count what would be dropped", DisableDefaultText: true},
 			&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
-			&cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true},
+			forceFlag(),
 		},
 		Action: p.block,
 	}
+}
+
+func forceFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true}
 }
 
 func (p *program) block(c *cli.Context) error {
@@ -55,6 +60,12 @@ func (p *program) blockRequest(c *cli.Context) (control.BlockRequest, error) {
 	if req.Prefixes, err = p.prefixes(c); err != nil {
 		return req, err
 	}
+	if req.Rate, err = p.rate(c); err != nil {
+		return req, err
+	}
+	if req.Rate != "" {
+		req.Action = policy.Limit.String()
+	}
 	if req.For, err = p.duration(c, "for"); err != nil {
 		return req, err
 	}
@@ -70,9 +81,27 @@ func (p *program) blockRequest(c *cli.Context) (control.BlockRequest, error) {
 	return req, nil
 }
 
+// rate returns the value of --limit; empty if unset.
+func (p *program) rate(c *cli.Context) (string, error) {
+	if !c.IsSet("limit") {
+		return "", nil
+	}
+	if c.Bool("shadow") {
+		return "", p.misuse(c, "--limit and --shadow exclude each other")
+	}
+	s := c.String("limit")
+	if _, err := policy.ParseRate(s); err != nil {
+		return "", p.misuse(c, "--limit: %v", err)
+	}
+	return s, nil
+}
+
 func blockVerb(e control.Entry) string {
-	if e.Action == policy.Shadow.String() {
+	switch e.Action {
+	case policy.Shadow.String():
 		return "shadowing"
+	case policy.Limit.String():
+		return "limited to " + printable(e.Rate) + ":"
 	}
 	return "blocked"
 }

@@ -15,7 +15,7 @@ func (p *program) exportCommand() *cli.Command {
 		Usage:     "print the entries, so that import reads them back",
 		ArgsUsage: "[blocks|allows]",
 		Description: "Prints one line for each entry: its prefix, a tab and its origin. Without an argument, the blocks.\n" +
-			"What import would make more of than it is, a shadow or a block still to be confirmed, is a comment.\n" +
+			"What import would make more of than it is, a limit, a shadow or a block still to be confirmed, is a comment.\n" +
 			"With -o json, all of every entry.",
 		Flags:  []cli.Flag{listOriginFlag()},
 		Action: p.export,
@@ -47,6 +47,8 @@ func exportMark(e control.Entry) string {
 		return "# unconfirmed: "
 	case e.Action == policy.Shadow.String():
 		return "# shadow: "
+	case e.Action == policy.Limit.String():
+		return "# limit " + printable(e.Rate) + ": "
 	}
 	return ""
 }

@@ -30,6 +30,7 @@ var (
 	inShadow = control.Entry{Prefix: "2001:db8::/32", Kind: "block", Action: "shadow", Origin: "cli", Author: "uid:0", Created: noon}
 	onTrial  = control.Entry{Prefix: "198.51.100.0/24", Kind: "block", Action: "drop", Origin: "cli", Author: "uid:0", Created: noon,
 		Pending: &control.Pending{ID: "k7", ConfirmBy: noon.Add(time.Minute), Expires: at(time.Hour)}, Forced: true}
+	slowed  = control.Entry{Prefix: "198.18.0.0/15", Kind: "block", Action: "limit", Rate: "10Mbit/s", Origin: "cli", Author: "uid:0", Created: noon, Drops: 7}
 	letPass = control.Entry{Prefix: "203.0.113.7/32", Kind: "allow", Origin: "cli", Reason: "office", Author: "uid:0", Created: noon}
 )
 
@@ -74,6 +75,8 @@ func (f *fake) Block(_ context.Context, _ control.Caller, r control.BlockRequest
 		return control.ChangeResult{}, f.err
 	case r.Confirm != "":
 		return control.ChangeResult{Entries: []control.Entry{onTrial}, ConfirmID: "k7", ConfirmBy: at(time.Minute)}, nil
+	case r.Action == "limit":
+		return control.ChangeResult{Entries: []control.Entry{slowed}}, nil
 	case r.Action == "shadow":
 		return control.ChangeResult{Entries: []control.Entry{inShadow}}, nil
 	}
@@ -95,13 +98,18 @@ func (f *fake) Unallow(_ context.Context, _ control.Caller, r control.UnallowReq
 	return f.removed, f.err
 }
 
+func (f *fake) Promote(_ context.Context, _ control.Caller, r control.PromoteRequest) (control.ChangeResult, error) {
+	f.ask(r)
+	return control.ChangeResult{Entries: []control.Entry{byList}}, f.err
+}
+
 func (f *fake) Confirm(_ context.Context, _ control.Caller, r control.ConfirmRequest) (control.ChangeResult, error) {
 	f.ask(r)
 	return control.ChangeResult{Entries: []control.Entry{byHand}}, f.err
 }
 
 func (f *fake) Entries(_ context.Context, kind, origin string, yield func(control.Entry) error) error {
-	for _, e := range []control.Entry{byHand, byList, inShadow, onTrial, letPass} {
+	for _, e := range []control.Entry{byHand, byList, inShadow, slowed, onTrial, letPass} {
 		if kind != "" && e.Kind != kind || origin != "" && e.Origin != origin {
 			continue
 		}

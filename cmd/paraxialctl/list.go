@@ -7,6 +7,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
 )
 
 // tableRows is after how many rows a long table is written out and its columns
@@ -49,11 +50,8 @@ func (p *program) entryTable(c *cli.Context, kind, origin string) error {
 		if n == 0 {
 			listHead(w)
 		}
-		action := e.Action
-		if action == "" {
-			action = "pass"
-		}
-		row(w, printable(e.Prefix), printable(e.Kind), printable(action), printable(e.Origin), p.end(e), packets(e), printable(e.Author), printable(e.Reason))
+		action := actionName(e, ":") // one word, so that the columns can be counted
+		row(w, printable(e.Prefix), printable(e.Kind), action, printable(e.Origin), p.end(e), packets(e), printable(e.Author), printable(e.Reason))
 		if n++; n%tableRows == 0 {
 			return w.Flush()
 		}
@@ -66,6 +64,17 @@ func (p *program) entryTable(c *cli.Context, kind, origin string) error {
 		err = flushErr
 	}
 	return err
+}
+
+// actionName is what e does, and of a limit the rate.
+func actionName(e control.Entry, separator string) string {
+	switch e.Action {
+	case "":
+		return "pass"
+	case policy.Limit.String():
+		return e.Action + separator + printable(e.Rate)
+	}
+	return printable(e.Action)
 }
 
 func listHead(w io.Writer) {

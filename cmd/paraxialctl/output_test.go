@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,21 +41,24 @@ func TestTables(t *testing.T) {
 			"eth0       not_listed  300      21,000",
 		), ""}},
 		{"list", &fake{}, outcome{0, lines(
-			"PREFIX           KIND   ACTION  ORIGIN  EXPIRES                 DROPS      AUTHOR    REASON",
-			`192.0.2.1/32     block  drop    cli     in 59m30s               1,234,567  uid:1000  ssh \x1b[2Jbrute force`,
-			"192.0.2.0/24     block  drop    ipsum   never                   ~12        uid:0     -",
-			"2001:db8::/32    block  shadow  cli     never                   0          uid:0     -",
-			"198.51.100.0/24  block  drop    cli     in 1m unless confirmed  0          uid:0     -",
-			"203.0.113.7/32   allow  pass    cli     never                   0          uid:0     office",
+			"PREFIX           KIND   ACTION          ORIGIN  EXPIRES                 DROPS      AUTHOR    REASON",
+			`192.0.2.1/32     block  drop            cli     in 59m30s               1,234,567  uid:1000  ssh \x1b[2Jbrute force`,
+			"192.0.2.0/24     block  drop            ipsum   never                   ~12        uid:0     -",
+			"2001:db8::/32    block  shadow          cli     never                   0          uid:0     -",
+			"198.18.0.0/15    block  limit:10Mbit/s  cli     never                   7          uid:0     -",
+			"198.51.100.0/24  block  drop            cli     in 1m unless confirmed  0          uid:0     -",
+			"203.0.113.7/32   allow  pass            cli     never                   0          uid:0     office",
 		), ""}},
 		{"list allows --origin nobody", &fake{}, outcome{0, "PREFIX  KIND  ACTION  ORIGIN  EXPIRES  DROPS  AUTHOR  REASON\n", ""}},
 		{"export", &fake{}, outcome{0, lines(
-			"192.0.2.1/32\tcli", "192.0.2.0/24\tipsum", "# shadow: 2001:db8::/32\tcli", "# unconfirmed: 198.51.100.0/24\tcli",
+			"192.0.2.1/32\tcli", "192.0.2.0/24\tipsum", "# shadow: 2001:db8::/32\tcli", "# limit 10Mbit/s: 198.18.0.0/15\tcli", "# unconfirmed: 198.51.100.0/24\tcli",
 		), ""}},
 		{"export allows", &fake{}, outcome{0, "203.0.113.7/32\tcli\n", ""}},
 		{"export --origin ipsum", &fake{}, outcome{0, "192.0.2.0/24\tipsum\n", ""}},
 		{"block 192.0.2.1/24", &fake{}, outcome{0, "blocked 192.0.2.1/32, expires in 59m30s\n", "note: 192.0.2.1/24: host bits cleared\n"}},
 		{"block 2001:db8::/32 --shadow", &fake{}, outcome{0, "shadowing 2001:db8::/32, never expires\n", ""}},
+		{"block 198.18.0.0/15 --limit 10Mbit/s", &fake{}, outcome{0, "limited to 10Mbit/s: 198.18.0.0/15, never expires\n", ""}},
+		{"promote 192.0.2.0/24 --origin ipsum", &fake{}, outcome{0, "blocked 192.0.2.0/24 (origin ipsum), never expires\n", ""}},
 		{"block 198.51.100.0/24 --confirm 60s", &fake{}, outcome{0, lines(
 			"blocked 198.51.100.0/24, expires in 1m unless confirmed",
 			"",
@@ -106,6 +108,23 @@ func TestTables(t *testing.T) {
 			"  paraxialctl unblock 192.0.2.0/24 --origin ipsum",
 			"  paraxialctl unblock PREFIX --all    # what anybody put on that prefix",
 			"  paraxialctl allow 192.0.2.1    # whatever blocks it",
+		), ""}},
+		{"why 198.18.0.1", &fake{why: control.WhyResult{Verdict: "limit", Reason: "under_limit", CheckedBy: "kernel", Matched: []control.Entry{slowed}}}, outcome{0, lines(
+			"198.18.0.1 is limited: what exceeds the rate is dropped.",
+			"The packet filter itself was asked; it counts such packets as under_limit.",
+			"",
+			"One entry matches it:",
+			"",
+			"  block 198.18.0.0/15 (limit 10Mbit/s)",
+			"    origin   cli",
+			"    author   uid:0",
+			"    created  2026-11-23 12:00:00 UTC, 0s ago",
+			"    expires  never",
+			"    drops    7 packets",
+			"",
+			"What you can do:",
+			"  paraxialctl unblock 198.18.0.0/15 --origin cli",
+			"  paraxialctl allow 198.18.0.1    # whatever blocks it",
 		), ""}},
 		{"why 203.0.113.7", &fake{why: control.WhyResult{Verdict: "pass", CheckedBy: "model", Disagreement: "the kernel drops it", Matched: []control.Entry{letPass, onTrial}}}, outcome{0, lines(
 			"203.0.113.7 PASSES: it is allowed, which wins over every block.",
@@ -161,7 +180,7 @@ func TestJSON(t *testing.T) {
 		imported: control.ImportResult{Added: 2, Refused: []control.RefusedLine{{Prefix: "127.0.0.0/8", Line: 3, Message: "loopback"}}},
 		why:      control.WhyResult{Verdict: "drop"},
 	}
-	all := []control.Entry{byHand, byList, inShadow, onTrial, letPass}
+	all := []control.Entry{byHand, byList, inShadow, slowed, onTrial, letPass}
 	status, _ := f.Status(t.Context())
 	stats, _ := f.Stats(t.Context())
 	socket := serve(t, f)
@@ -170,7 +189,7 @@ func TestJSON(t *testing.T) {
 		"stats -o json":                  stats,
 		"-o json list":                   all,
 		"list -o json --origin x":        []control.Entry{},
-		"export -o json":                 all[:4],
+		"export -o json":                 all[:5],
 		"block ::1 -o json":              control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}},
 		"allow ::1 -o json":              control.ChangeResult{Entries: []control.Entry{letPass}},
 		"unblock ::1 -o json":            f.removed,
@@ -190,41 +209,6 @@ func TestJSON(t *testing.T) {
 		}
 		if got.Code != exitDone || got.Stderr != "" || compact.String() != string(wantJSON) {
 			t.Errorf("%s: got %+v\nwant %s", args, got, wantJSON)
-		}
-	}
-}
-
-// TestSent shows what the arguments ask of the daemon.
-func TestSent(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "my list (1).txt")
-	if err := os.WriteFile(file, []byte("# a list\n192.0.2.1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	one := []string{"192.0.2.1"}
-	for _, tt := range []struct {
-		args []string
-		want any
-	}{
-		{split("block 192.0.2.1 --for 1h --shadow --force --confirm 60s"), control.BlockRequest{Prefixes: one, Action: "shadow", For: "1h", Origin: "cli", Confirm: "60s", Force: true}},
-		{[]string{"block", "--reason", "a, b", "192.0.2.1"}, control.BlockRequest{Prefixes: one, Action: "drop", Reason: "a, b", Origin: "cli"}},
-		{split("allow 192.0.2.1 --for 2w --reason x"), control.AllowRequest{Prefixes: one, For: "2w", Reason: "x", Origin: "cli"}},
-		{split("unblock 192.0.2.1"), control.UnblockRequest{Prefixes: one, Origin: "cli"}},
-		{split("unblock 192.0.2.1 --origin detector:syn"), control.UnblockRequest{Prefixes: one, Origin: "detector:syn"}},
-		{split("unblock --all 192.0.2.1"), control.UnblockRequest{Prefixes: one, All: true}},
-		{split("unallow 192.0.2.1"), control.UnallowRequest{Prefixes: one, Origin: "cli"}},
-		{split("confirm k7"), control.ConfirmRequest{ID: "k7"}},
-		{split("confirm"), control.ConfirmRequest{}},
-		{split("import - --for 7d --skip-invalid --force"), control.ImportRequest{Origin: "stdin", For: "7d", SkipInvalid: true, Force: true}},
-		{[]string{"import", file}, control.ImportRequest{Origin: "my-list-1"}},
-		{[]string{"import", file, "--origin", "mine"}, control.ImportRequest{Origin: "mine"}},
-	} {
-		f := &fake{removed: control.RemoveResult{Removed: []control.Entry{byHand}}}
-		got := invoke(t.Context(), serve(t, f), "", tt.args...)
-		if got.Code != exitDone {
-			t.Errorf("%q: %+v", tt.args, got)
-		}
-		if diff := cmp.Diff(tt.want, f.asked[0]); diff != "" {
-			t.Errorf("%q: -want +got:\n%s", tt.args, diff)
 		}
 	}
 }

@@ -26,7 +26,13 @@ func TestUsage(t *testing.T) {
 		{"block 192.0.2.1 --for", "--for needs a value", "Usage"},
 		{"block 192.0.2.1 --for=", "--for: duration", "Usage"},
 		{"block 192.0.2.1 --fro 1h", "unknown flag --fro; did you mean --for?", "Usage"},
-		{"block 192.0.2.1 --limit 1/s", "unknown flag --limit", "Usage"},
+		{"block 192.0.2.1 --limit fast", "--limit: rate \"fast\": want packets a second", "Usage"},
+		{"block 192.0.2.1 --limit 0/s", "must be positive", "Usage"},
+		{"block 192.0.2.1 --limit=", "--limit: rate", "Usage"},
+		{"block 192.0.2.1 --limit 1/s --shadow", "--limit and --shadow exclude each other", "Usage"},
+		{"promote", "promote needs an address or prefix", "Usage: paraxialctl promote PREFIX... [FLAGS]"},
+		{"promote 192.0.2.1 --origin a/b", "want a name of letters", "Usage"},
+		{"promote 192.0.2.1 --all", "unknown flag --all", "Usage"},
 		{"block 192.0.2.1 --confirm forever", "nothing to confirm", "Usage"},
 		{"block 192.0.2.1 --shadow=maybe", `invalid boolean value "maybe"`, "Usage"},
 		{"block 192.0.2.1 --reason \x1b[2J", "control or invalid character", "Usage"},
@@ -67,7 +73,7 @@ func TestUsage(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none")
-	for _, args := range []string{"status", "stats", "block 192.0.2.1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "why ::1", "watch", "confirm", "import -", "list -o json"} {
+	for _, args := range []string{"status", "stats", "block 192.0.2.1", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "why ::1", "watch", "confirm", "import -", "list -o json"} {
 		got := invoke(t.Context(), missing, "192.0.2.1\n", split(args)...)
 		if got.Code != exitUnreachable || got.Stdout != "" || !strings.Contains(got.Stderr, "systemctl start paraxiald") {
 			t.Errorf("%s: got %+v", args, got)
@@ -78,7 +84,7 @@ func TestUnreachable(t *testing.T) {
 // TestRefused: what the daemon refuses exits with 1, the reason on standard error.
 func TestRefused(t *testing.T) {
 	socket := serve(t, &fake{err: errFull})
-	for _, args := range []string{"status", "stats", "block 192.0.2.1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "list -o json", "why ::1", "watch", "confirm", "import -"} {
+	for _, args := range []string{"status", "stats", "block 192.0.2.1", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "list -o json", "why ::1", "watch", "confirm", "import -"} {
 		got := invoke(t.Context(), socket, "192.0.2.1\n", split(args)...)
 		if got.Code != exitFailed || got.Stderr != "paraxialctl: save: no space left on device\n" {
 			t.Errorf("%s: got %+v", args, got)

@@ -74,7 +74,7 @@ func (p *program) eventText(e control.Event) string {
 func (p *program) entryText(e control.Entry) string {
 	parts := []string{e.Kind, e.Prefix}
 	if e.Action != "" && e.Action != "drop" {
-		parts = append(parts, "("+e.Action+")")
+		parts = append(parts, "("+actionName(e, " ")+")")
 	}
 	parts = append(parts, "origin "+e.Origin, "by "+e.Author, p.ending(e))
 	if e.Reason != "" {

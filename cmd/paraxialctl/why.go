@@ -59,6 +59,9 @@ func verdictText(r control.WhyResult) string {
 	case "drop":
 		return "is DROPPED"
 	case "limit":
+		if r.Reason == "limited" {
+			return "is LIMITED, and over the rate: packets are dropped now"
+		}
 		return "is limited: what exceeds the rate is dropped"
 	case "shadow":
 		return "PASSES, and is counted as what would be dropped (shadow)"
@@ -111,7 +114,7 @@ func actionText(e control.Entry) string {
 	if e.Kind == policy.Allow.String() || e.Action == policy.Drop.String() {
 		return ""
 	}
-	return " (" + printable(e.Action) + ")"
+	return " (" + actionName(e, " ") + ")"
 }
 
 func forcedText(e control.Entry) string {

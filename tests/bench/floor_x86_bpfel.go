@@ -46,14 +46,16 @@ type floorLpmV6 struct {
 type floorReason uint32
 
 const (
-	floorReasonREASON_NOT_LISTED floorReason = 0
-	floorReasonREASON_ALLOWED    floorReason = 1
-	floorReasonREASON_BLOCKED    floorReason = 2
-	floorReasonREASON_SHADOW     floorReason = 3
-	floorReasonREASON_NOT_IP     floorReason = 4
-	floorReasonREASON_VLAN_DEPTH floorReason = 5
-	floorReasonREASON_MALFORMED  floorReason = 6
-	floorReasonREASON_COUNT      floorReason = 7
+	floorReasonREASON_NOT_LISTED  floorReason = 0
+	floorReasonREASON_ALLOWED     floorReason = 1
+	floorReasonREASON_BLOCKED     floorReason = 2
+	floorReasonREASON_SHADOW      floorReason = 3
+	floorReasonREASON_NOT_IP      floorReason = 4
+	floorReasonREASON_VLAN_DEPTH  floorReason = 5
+	floorReasonREASON_MALFORMED   floorReason = 6
+	floorReasonREASON_LIMITED     floorReason = 7
+	floorReasonREASON_UNDER_LIMIT floorReason = 8
+	floorReasonREASON_COUNT       floorReason = 9
 )
 
 type floorSourcesV4 struct {
@@ -96,12 +98,15 @@ const (
 	floorMapHits         = "hits"
 	floorMapIndexV4      = "index_v4"
 	floorMapIndexV6      = "index_v6"
+	floorMapLimits       = "limits"
 	floorMapSourcesV4    = "sources_v4"
 	floorMapSourcesV6    = "sources_v6"
 	floorProgParaxial    = "paraxial"
 	floorProgVaried      = "varied"
 	floorVarDropEventBtf = "drop_event_btf"
 	floorVarFloorReason  = "floor_reason"
+	floorVarLimitBtf     = "limit_btf"
+	floorVarProbe        = "probe"
 	floorVarReasonBtf    = "reason_btf"
 	floorVarSlot         = "slot"
 )
@@ -167,6 +172,7 @@ type floorMapSpecs struct {
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
+	Limits      *ebpf.MapSpec `ebpf:"limits"`
 	SourcesV4   *ebpf.MapSpec `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.MapSpec `ebpf:"sources_v6"`
 }
@@ -177,6 +183,8 @@ type floorMapSpecs struct {
 type floorVariableSpecs struct {
 	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
 	FloorReason  *ebpf.VariableSpec `ebpf:"floor_reason"`
+	LimitBtf     *ebpf.VariableSpec `ebpf:"limit_btf"`
+	Probe        *ebpf.VariableSpec `ebpf:"probe"`
 	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
 	Slot         *ebpf.VariableSpec `ebpf:"slot"`
 }
@@ -212,6 +220,7 @@ type floorMaps struct {
 	Hits        *ebpf.Map `ebpf:"hits"`
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
+	Limits      *ebpf.Map `ebpf:"limits"`
 	SourcesV4   *ebpf.Map `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.Map `ebpf:"sources_v6"`
 }
@@ -229,6 +238,7 @@ func (m *floorMaps) Close() error {
 		m.Hits,
 		m.IndexV4,
 		m.IndexV6,
+		m.Limits,
 		m.SourcesV4,
 		m.SourcesV6,
 	)
@@ -240,6 +250,8 @@ func (m *floorMaps) Close() error {
 type floorVariables struct {
 	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
 	FloorReason  *ebpf.Variable `ebpf:"floor_reason"`
+	LimitBtf     *ebpf.Variable `ebpf:"limit_btf"`
+	Probe        *ebpf.Variable `ebpf:"probe"`
 	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
 	Slot         *ebpf.Variable `ebpf:"slot"`
 }

@@ -46,14 +46,16 @@ type shippedLpmV6 struct {
 type shippedReason uint32
 
 const (
-	shippedReasonREASON_NOT_LISTED shippedReason = 0
-	shippedReasonREASON_ALLOWED    shippedReason = 1
-	shippedReasonREASON_BLOCKED    shippedReason = 2
-	shippedReasonREASON_SHADOW     shippedReason = 3
-	shippedReasonREASON_NOT_IP     shippedReason = 4
-	shippedReasonREASON_VLAN_DEPTH shippedReason = 5
-	shippedReasonREASON_MALFORMED  shippedReason = 6
-	shippedReasonREASON_COUNT      shippedReason = 7
+	shippedReasonREASON_NOT_LISTED  shippedReason = 0
+	shippedReasonREASON_ALLOWED     shippedReason = 1
+	shippedReasonREASON_BLOCKED     shippedReason = 2
+	shippedReasonREASON_SHADOW      shippedReason = 3
+	shippedReasonREASON_NOT_IP      shippedReason = 4
+	shippedReasonREASON_VLAN_DEPTH  shippedReason = 5
+	shippedReasonREASON_MALFORMED   shippedReason = 6
+	shippedReasonREASON_LIMITED     shippedReason = 7
+	shippedReasonREASON_UNDER_LIMIT shippedReason = 8
+	shippedReasonREASON_COUNT       shippedReason = 9
 )
 
 type shippedSourcesV4 struct {
@@ -96,6 +98,7 @@ const (
 	shippedMapHits         = "hits"
 	shippedMapIndexV4      = "index_v4"
 	shippedMapIndexV6      = "index_v6"
+	shippedMapLimits       = "limits"
 	shippedMapSourcesV4    = "sources_v4"
 	shippedMapSourcesV6    = "sources_v6"
 	shippedProgEmptyDrop   = "empty_drop"
@@ -105,6 +108,8 @@ const (
 	shippedProgVaried      = "varied"
 	shippedVarDropEventBtf = "drop_event_btf"
 	shippedVarHeaderSum    = "header_sum"
+	shippedVarLimitBtf     = "limit_btf"
+	shippedVarProbe        = "probe"
 	shippedVarReasonBtf    = "reason_btf"
 	shippedVarSlot         = "slot"
 )
@@ -173,6 +178,7 @@ type shippedMapSpecs struct {
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
+	Limits      *ebpf.MapSpec `ebpf:"limits"`
 	SourcesV4   *ebpf.MapSpec `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.MapSpec `ebpf:"sources_v6"`
 }
@@ -183,6 +189,8 @@ type shippedMapSpecs struct {
 type shippedVariableSpecs struct {
 	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
 	HeaderSum    *ebpf.VariableSpec `ebpf:"header_sum"`
+	LimitBtf     *ebpf.VariableSpec `ebpf:"limit_btf"`
+	Probe        *ebpf.VariableSpec `ebpf:"probe"`
 	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
 	Slot         *ebpf.VariableSpec `ebpf:"slot"`
 }
@@ -218,6 +226,7 @@ type shippedMaps struct {
 	Hits        *ebpf.Map `ebpf:"hits"`
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
+	Limits      *ebpf.Map `ebpf:"limits"`
 	SourcesV4   *ebpf.Map `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.Map `ebpf:"sources_v6"`
 }
@@ -235,6 +244,7 @@ func (m *shippedMaps) Close() error {
 		m.Hits,
 		m.IndexV4,
 		m.IndexV6,
+		m.Limits,
 		m.SourcesV4,
 		m.SourcesV6,
 	)
@@ -246,6 +256,8 @@ func (m *shippedMaps) Close() error {
 type shippedVariables struct {
 	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
 	HeaderSum    *ebpf.Variable `ebpf:"header_sum"`
+	LimitBtf     *ebpf.Variable `ebpf:"limit_btf"`
+	Probe        *ebpf.Variable `ebpf:"probe"`
 	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
 	Slot         *ebpf.Variable `ebpf:"slot"`
 }

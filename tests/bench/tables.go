@@ -74,7 +74,7 @@ func bookOf(prefixes []netip.Prefix, deadline policy.Deadline) *policy.Book {
 	for _, p := range prefixes {
 		book.Load(policy.Entry{Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: "bench", Deadline: deadline})
 	}
-	book.Adopt(func(func(policy.Node) bool) {}) // there is no running filter
+	book.Adopt(func(func(policy.Node) bool) {}, func(func(policy.HeldLimit) bool) {}) // there is no running filter
 	for range book.Compile(policy.Block) {
 		continue // the tries are filled from the book later
 	}

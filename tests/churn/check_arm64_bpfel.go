@@ -112,6 +112,7 @@ const (
 	checkMapHits         = "hits"
 	checkMapIndexV4      = "index_v4"
 	checkMapIndexV6      = "index_v6"
+	checkMapLimits       = "limits"
 	checkMapSources      = "sources"
 	checkMapTallies      = "tallies"
 	checkMapWrongs       = "wrongs"
@@ -120,6 +121,8 @@ const (
 	checkVarClassBtf     = "class_btf"
 	checkVarDropEventBtf = "drop_event_btf"
 	checkVarFirstSource  = "first_source"
+	checkVarLimitBtf     = "limit_btf"
+	checkVarProbe        = "probe"
 	checkVarReasonBtf    = "reason_btf"
 	checkVarSettledBtf   = "settled_btf"
 	checkVarSlot         = "slot"
@@ -187,6 +190,7 @@ type checkMapSpecs struct {
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
+	Limits      *ebpf.MapSpec `ebpf:"limits"`
 	Sources     *ebpf.MapSpec `ebpf:"sources"`
 	Tallies     *ebpf.MapSpec `ebpf:"tallies"`
 	Wrongs      *ebpf.MapSpec `ebpf:"wrongs"`
@@ -199,6 +203,8 @@ type checkVariableSpecs struct {
 	ClassBtf     *ebpf.VariableSpec `ebpf:"class_btf"`
 	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
 	FirstSource  *ebpf.VariableSpec `ebpf:"first_source"`
+	LimitBtf     *ebpf.VariableSpec `ebpf:"limit_btf"`
+	Probe        *ebpf.VariableSpec `ebpf:"probe"`
 	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
 	SettledBtf   *ebpf.VariableSpec `ebpf:"settled_btf"`
 	Slot         *ebpf.VariableSpec `ebpf:"slot"`
@@ -236,6 +242,7 @@ type checkMaps struct {
 	Hits        *ebpf.Map `ebpf:"hits"`
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
+	Limits      *ebpf.Map `ebpf:"limits"`
 	Sources     *ebpf.Map `ebpf:"sources"`
 	Tallies     *ebpf.Map `ebpf:"tallies"`
 	Wrongs      *ebpf.Map `ebpf:"wrongs"`
@@ -254,6 +261,7 @@ func (m *checkMaps) Close() error {
 		m.Hits,
 		m.IndexV4,
 		m.IndexV6,
+		m.Limits,
 		m.Sources,
 		m.Tallies,
 		m.Wrongs,
@@ -267,6 +275,8 @@ type checkVariables struct {
 	ClassBtf     *ebpf.Variable `ebpf:"class_btf"`
 	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
 	FirstSource  *ebpf.Variable `ebpf:"first_source"`
+	LimitBtf     *ebpf.Variable `ebpf:"limit_btf"`
+	Probe        *ebpf.Variable `ebpf:"probe"`
 	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
 	SettledBtf   *ebpf.Variable `ebpf:"settled_btf"`
 	Slot         *ebpf.Variable `ebpf:"slot"`

@@ -63,7 +63,7 @@ func TestProgramAgainstModel(t *testing.T) {
 			}
 			t.Logf("%d cases: %+v", tally.total(), tally)
 			// A run that never saw one of the outcomes has shown nothing of it.
-			if tally.NotListed == 0 || tally.Allowed == 0 || tally.Blocked == 0 || tally.Shadowed == 0 {
+			if tally.NotListed == 0 || tally.Allowed == 0 || tally.Blocked == 0 || tally.Shadowed == 0 || tally.Limited == 0 {
 				t.Errorf("not every outcome occurred: %+v", tally)
 			}
 		})
@@ -82,9 +82,9 @@ func fromEnvironment(t *testing.T, name string, otherwise uint64) uint64 {
 	return n
 }
 
-type tally struct{ NotListed, Allowed, Blocked, Shadowed uint64 }
+type tally struct{ NotListed, Allowed, Blocked, Shadowed, Limited uint64 }
 
-func (t tally) total() uint64 { return t.NotListed + t.Allowed + t.Blocked + t.Shadowed }
+func (t tally) total() uint64 { return t.NotListed + t.Allowed + t.Blocked + t.Shadowed + t.Limited }
 
 func (t *tally) count(o policy.Outcome) {
 	switch o {
@@ -96,6 +96,8 @@ func (t *tally) count(o policy.Outcome) {
 		t.Blocked++
 	case policy.Shadowed:
 		t.Shadowed++
+	case policy.Limited:
+		t.Limited++
 	}
 }
 
@@ -106,6 +108,7 @@ type kernel struct {
 	program *ebpf.Program
 	spec    *ebpf.CollectionSpec
 	indexed bool
+	limits  limits
 	book    *policy.Book // the index reads it, so it is one for all cases
 	v4      *index.V4
 	v6      *index.V6
@@ -130,7 +133,10 @@ func loadKernel(t *testing.T, build string, indexed bool) *kernel {
 	}
 	t.Cleanup(c.Close)
 	inner.HitSegment(t, spec, c.Maps["hits"])
-	return &kernel{Collection: c, program: c.Programs["paraxial"], spec: spec, indexed: indexed, book: policy.NewBook(capacity)}
+	return &kernel{
+		Collection: c, program: c.Programs["paraxial"], spec: spec, indexed: indexed, book: policy.NewBook(capacity),
+		limits: limits{inner.LimitSegment(t, spec, c.Maps["limits"]), map[uint32]policy.Rate{}},
+	}
 }
 
 func (k *kernel) trie(kind policy.Kind, p netip.Prefix) *ebpf.Map {
@@ -161,6 +167,7 @@ func trieValue(n policy.Node) []byte {
 // apply does what the daemon does with a delta, in its order.
 func (k *kernel) apply(t *testing.T, w *world, d policy.Delta) {
 	t.Helper()
+	k.limits.put(d.Limits)
 	for _, n := range d.Put {
 		if err := k.trie(n.Kind, n.Prefix).Put(trieKey(n.Prefix), trieValue(n)); err != nil {
 			t.Fatalf("put %s %s: %v", n.Kind, n.Prefix, err)
@@ -174,6 +181,7 @@ func (k *kernel) apply(t *testing.T, w *world, d policy.Delta) {
 			t.Fatalf("delete %s %s: %v", n.Kind, n.Prefix, err)
 		}
 	}
+	k.limits.free(d.FreeLimits)
 }
 
 // followIndex patches the index, or builds it anew where that is needed, and now
@@ -282,9 +290,17 @@ func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []
 		if action != wantAction {
 			t.Fatalf("source %s: XDP action %d, the model says %s, the index %d\nbook:\n%s", src, action, outcome, k.ask(t, src), describe(entries, src))
 		}
+		wantRate := policy.DecideLimit(entries, src, bootTime(t))
+		if outcome != policy.Limited {
+			wantRate = policy.Rate{}
+		}
+		if rate := k.limits.used(); rate != wantRate {
+			t.Fatalf("source %s counts against the rate %v, the model says %v\nbook:\n%s", src, rate, wantRate, describe(entries, src))
+		}
 	}
 	after := k.reasons(t)
-	got := tally{after[0] - before[0], after[1] - before[1], after[2] - before[2], after[3] - before[3]}
+	const underLimit = 8
+	got := tally{after[0] - before[0], after[1] - before[1], after[2] - before[2], after[3] - before[3], after[underLimit] - before[underLimit]}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("reasons counted (-model +program):\n%s\nbook:\n%s", diff, describe(entries, netip.Addr{}))
 	}
@@ -307,7 +323,7 @@ func describe(entries []policy.Entry, src netip.Addr) string {
 	var s string
 	for _, e := range entries {
 		if !src.IsValid() || e.Prefix.Contains(src) {
-			s += fmt.Sprintf("  %s %s %s by %s until %d\n", e.Kind, e.Action, e.Prefix, e.Origin, e.Deadline)
+			s += fmt.Sprintf("  %s %s %v %s by %s until %d\n", e.Kind, e.Action, e.Rate, e.Prefix, e.Origin, e.Deadline)
 		}
 	}
 	return s

@@ -56,10 +56,21 @@ func (w *world) entry(nest []netip.Prefix) policy.Entry {
 	switch w.IntN(10) {
 	case 0, 1, 2:
 		e.Kind, e.Action = policy.Allow, policy.NoAction
-	case 3, 4, 5:
+	case 3, 4:
 		e.Action = policy.Shadow
+	case 5, 6:
+		e.Action, e.Rate = policy.Limit, rates()[w.IntN(len(rates()))]
 	}
 	return e
+}
+
+// rates are as many as the kernel takes steps, so that it knows of all that may
+// decide. They are in no order.
+func rates() []policy.Rate {
+	return []policy.Rate{
+		{PerSecond: 1000, Unit: policy.Packets}, {PerSecond: 999_999, Unit: policy.Bytes},
+		{PerSecond: 1, Unit: policy.Packets}, {PerSecond: policy.MaxByteRate, Unit: policy.Bytes},
+	}
 }
 
 // deadline returns forever, or a point well before or after now.

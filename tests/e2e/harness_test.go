@@ -36,12 +36,18 @@ const interfaceName = "up0"
 
 func newHost(t *testing.T, flags ...string) *host {
 	t.Helper()
+	return newHostOf(t, 1, flags...)
+}
+
+// newHostOf makes a host whose interface has several queues.
+func newHostOf(t *testing.T, queues int, flags ...string) *host {
+	t.Helper()
 	testenv.Root(t)
 	binaries, err := lab.Build(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	wire, err := lab.NewWire(interfaceName)
+	wire, err := lab.NewWireOf(interfaceName, queues)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,8 +47,20 @@ func outerName(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) string
 // memory.
 func HitSegment(tb testing.TB, spec *ebpf.CollectionSpec, hits *ebpf.Map) []uint64 {
 	tb.Helper()
-	m, words := mapped(tb, spec.Maps["hits"].InnerMap)
-	if err := hits.Put(uint32(0), m); err != nil {
+	return firstSegment(tb, spec.Maps["hits"].InnerMap, hits)
+}
+
+// LimitSegment makes the first segment of the limits and returns its memory,
+// eight words to a limit.
+func LimitSegment(tb testing.TB, spec *ebpf.CollectionSpec, limits *ebpf.Map) []uint64 {
+	tb.Helper()
+	return firstSegment(tb, spec.Maps["limits"].InnerMap, limits)
+}
+
+func firstSegment(tb testing.TB, spec *ebpf.MapSpec, outer *ebpf.Map) []uint64 {
+	tb.Helper()
+	m, words := mapped(tb, spec)
+	if err := outer.Put(uint32(0), m); err != nil {
 		tb.Fatal(err)
 	}
 	return words

@@ -22,8 +22,9 @@ func loopbackUp() error {
 	return nil
 }
 
-func (w *Wire) addLinks() error {
+func (w *Wire) addLinks(queues int) error {
 	attrs := netlink.NewLinkAttrs()
+	attrs.NumTxQueues, attrs.NumRxQueues = queues, queues
 	attrs.Name = w.Host
 	attrs.HardwareAddr = net.HardwareAddr(hostMAC[:])
 	err := netlink.LinkAdd(&netlink.Veth{

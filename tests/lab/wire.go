@@ -48,7 +48,11 @@ type Wire struct {
 // NewWire makes a wire whose host end is called name. Datagrams from any
 // source reach a socket on the host end, and replies to any source go to the
 // peer end.
-func NewWire(name string) (w *Wire, err error) {
+func NewWire(name string) (w *Wire, err error) { return NewWireOf(name, 1) }
+
+// NewWireOf makes a wire with several queues, so that the host end may receive
+// on several CPUs at once. Frames of one flow stay in order, and no others.
+func NewWireOf(name string, queues int) (w *Wire, err error) {
 	w = &Wire{Host: name}
 	defer func() {
 		if err != nil {
@@ -62,7 +66,7 @@ func NewWire(name string) (w *Wire, err error) {
 	if w.remote, err = netlink.NewHandleAt(w.peer); err != nil {
 		return w, fmt.Errorf("netlink in the peer's namespace: %w", err)
 	}
-	if err = w.addLinks(); err != nil {
+	if err = w.addLinks(queues); err != nil {
 		return w, err
 	}
 	if err = w.configureHost(); err != nil {
@@ -105,7 +109,8 @@ func (w *Wire) From(src netip.Addr) frame.Packet {
 	return frame.IP(src, dst).Ethernet(hostMAC, peerMAC)
 }
 
-// Send puts frames on the wire at the peer end, in order.
+// Send puts frames on the wire at the peer end, in order. Several goroutines may
+// send at once.
 func (w *Wire) Send(frames ...[]byte) error {
 	for _, f := range frames {
 		if err := w.sender.send(f); err != nil {

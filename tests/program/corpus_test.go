@@ -18,8 +18,8 @@ var equateAddr = cmpopts.EquateComparable(netip.Addr{})
 
 // One source for each thing that a list can say of it.
 var (
-	sourcesV4 = map[reason]string{notListed: "100.64.0.1", allowed: "192.0.2.1", blocked: "198.51.100.1", shadowed: "203.0.113.1"}
-	sourcesV6 = map[reason]string{notListed: "2001:db8:f::1", allowed: "2001:db8:a::1", blocked: "2001:db8:b::1", shadowed: "2001:db8:5::1"}
+	sourcesV4 = map[reason]string{notListed: "100.64.0.1", allowed: "192.0.2.1", blocked: "198.51.100.1", shadowed: "203.0.113.1", limited: "192.88.99.1", underLimit: "198.18.0.1"}
+	sourcesV6 = map[reason]string{notListed: "2001:db8:f::1", allowed: "2001:db8:a::1", blocked: "2001:db8:b::1", shadowed: "2001:db8:5::1", limited: "2001:db8:c::1", underLimit: "2001:db8:d::1"}
 )
 
 // The entries' places in hits.
@@ -27,6 +27,7 @@ const (
 	hitBlocked  = 7
 	hitShadowed = 8
 	hitAllowed  = 9 // of a block that an allow overrules: never counted
+	hitLimited  = 10
 )
 
 // listSources puts the sources on their lists, for good.
@@ -43,6 +44,14 @@ func (f *filter) listSources() {
 		f.allow(p, policy.TickForever)
 		f.block(p, verdict{Drop: forever, Hit: hitAllowed})
 	}
+	f.putLimit(bucketEmpty, bucket{TAT: neverFull, Hit: hitLimited}.with(step{forever, bucketEmpty}))
+	for _, p := range []string{"192.88.99.0/24", "2001:db8:c::/48"} {
+		f.block(p, verdict{Limit: forever, LimitID: bucketEmpty})
+	}
+	f.putLimit(bucketFree, bucket{Hit: hitLimited}.with(step{forever, bucketFree}))
+	for _, p := range []string{"198.18.0.0/15", "2001:db8:d::/48"} {
+		f.block(p, verdict{Limit: forever, LimitID: bucketFree})
+	}
 }
 
 // hitsOf is what one packet adds to hits, given its reason.
@@ -52,6 +61,8 @@ func hitsOf(r reason) map[uint32]uint64 {
 		return map[uint32]uint64{hitBlocked: 1}
 	case shadowed:
 		return map[uint32]uint64{hitShadowed: 1}
+	case limited:
+		return map[uint32]uint64{hitLimited: 1}
 	}
 	return map[uint32]uint64{}
 }

@@ -41,10 +41,12 @@ const (
 	notIP
 	vlanDepth
 	malformed
+	limited
+	underLimit
 )
 
 func (r reason) String() string {
-	names := []string{"not_listed", "allowed", "blocked", "shadow", "not_ip", "vlan_depth", "malformed"}
+	names := []string{"not_listed", "allowed", "blocked", "shadow", "not_ip", "vlan_depth", "malformed", "limited", "under_limit"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -52,11 +54,14 @@ func (r reason) String() string {
 }
 
 func (r reason) action() uint32 {
-	if r == blocked {
+	if r == blocked || r == limited {
 		return drop
 	}
 	return pass
 }
+
+// reported tells whether a packet with this reason gives an event.
+func (r reason) reported() bool { return r.action() == drop || r == shadowed }
 
 // testSlot is the interface that the program runs for.
 const testSlot = 5
@@ -90,6 +95,7 @@ type filter struct {
 	maps    map[string]*ebpf.Map
 	events  *ringbuf.Reader
 	hits    []uint64
+	limits  []uint64
 	perCPU  []counter // of the last lookup
 }
 
@@ -141,6 +147,7 @@ func load(tb testing.TB, build string) *filter {
 	events.SetDeadline(time.Unix(1, 0)) // what is there is there: never wait
 	hits := inner.HitSegment(tb, spec, collection.Maps["hits"])
 	f := &filter{tb: tb, program: collection.Programs["paraxial"], maps: collection.Maps, events: events, hits: hits[:hitsRead]}
+	f.limits = inner.LimitSegment(tb, spec, collection.Maps["limits"])
 	tb.Cleanup(f.checkOtherSlots)
 	return f
 }

@@ -32,7 +32,7 @@ func newMutator(seed uint64) *mutator {
 	for _, corpus := range corpora {
 		for _, p := range corpus.packets {
 			// In a fixed order, so that the seed alone says what follows.
-			for _, source := range []reason{notListed, allowed, blocked, shadowed} {
+			for _, source := range []reason{notListed, allowed, blocked, shadowed, limited, underLimit} {
 				m.corpus = append(m.corpus, p.build(start(corpus.sources[source])))
 			}
 		}
@@ -80,7 +80,9 @@ func (m *mutator) damage(b []byte) []byte {
 		b = append(slices.Clone(b[:i]), b[j:]...)
 	case 5: // the source of another list
 		if len(b) >= 14+40 {
-			sources := []string{sourcesV4[blocked], sourcesV4[shadowed], sourcesV6[blocked], sourcesV6[shadowed]}
+			sources := []string{
+				sourcesV4[blocked], sourcesV4[shadowed], sourcesV4[limited], sourcesV6[blocked], sourcesV6[shadowed], sourcesV6[underLimit],
+			}
 			a := netip.MustParseAddr(sources[m.IntN(len(sources))])
 			copy(b[14+map[bool]int{true: 12, false: 8}[a.Is4()]:], a.AsSlice())
 		}
@@ -94,9 +96,11 @@ func (m *mutator) damage(b []byte) []byte {
 // listed is what listSources says of a source.
 func listed(a netip.Addr) reason {
 	for r, sources := range map[reason][2]netip.Prefix{
-		allowed:  {netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:a::/48")},
-		blocked:  {netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:b::/48")},
-		shadowed: {netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:5::/48")},
+		allowed:    {netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:a::/48")},
+		blocked:    {netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:b::/48")},
+		shadowed:   {netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:5::/48")},
+		limited:    {netip.MustParsePrefix("192.88.99.0/24"), netip.MustParsePrefix("2001:db8:c::/48")},
+		underLimit: {netip.MustParsePrefix("198.18.0.0/15"), netip.MustParsePrefix("2001:db8:d::/48")},
 	} {
 		if sources[0].Contains(a) || sources[1].Contains(a) {
 			return r
@@ -133,7 +137,7 @@ func TestAgreesWithReference(t *testing.T) {
 				t.Fatalf("seed %d, case %d: counter of %s is %+v, want %+v, after %x", seed, i, want, got, totals[want], b)
 			}
 			var events []event
-			if want == blocked || want == shadowed {
+			if want.reported() {
 				events = []event{describe(b, want)}
 			}
 			if got := f.takeEvents(); !slices.Equal(got, events) {
@@ -143,7 +147,7 @@ func TestAgreesWithReference(t *testing.T) {
 		if got := f.slotCounters(); got != totals {
 			t.Errorf("seed %d: counters at the end (-want +got):\n%s", seed, cmp.Diff(totals, got))
 		}
-		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, vlanDepth, malformed} {
+		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, vlanDepth, malformed, limited, underLimit} {
 			t.Logf("%s: %d", r, totals[r].Packets)
 			if totals[r].Packets < randomCases/1000 {
 				t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets, randomCases, r)

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+#ifndef PARAXIAL_LIMIT_H
+#define PARAXIAL_LIMIT_H
+
+#include "clock.h"
+#include "hits.h"
+#include "maps.h"
+
+enum limit_answer {
+	LIMIT_NONE = 0,		/* no limit is in force */
+	LIMIT_UNDER = 1,
+	LIMIT_OVER = 2,		/* and counted for the entry whose limit it is */
+};
+
+/* Keeps the type in the BTF that the Go mirror is made from: clang keeps none of an inner map's. */
+const struct limit *limit_btf __attribute__((unused));
+
+/* The daemon and other CPUs write: load once. */
+#define LIMIT_FIELD(x) (*(volatile typeof(x) *)&(x))
+
+static __always_inline struct limit *limit_at(__u32 id)
+{
+	__u32 at = id >> LIMIT_SEGMENT_BITS;
+	void *segment;
+
+	if (!id)
+		return NULL;
+	segment = bpf_map_lookup_elem(&limits, &at);
+	if (!segment)
+		return NULL;
+	at = id & (LIMIT_SEGMENT - 1);
+	return bpf_map_lookup_elem(segment, &at);
+}
+
+/*
+ * Whether the bucket has room for a packet, which it then takes. There is no
+ * compare-and-swap before Linux 5.12: CPUs that race all see the room that is
+ * left for one of them, and what they add closes the bucket for as much longer,
+ * so the rate holds. One that finds a full bucket at the very moment when
+ * another begins to drain it may set back what that one has taken, once.
+ */
+static __always_inline bool limit_take(struct limit *bucket, __u64 now, __u64 length)
+{
+	__u64 cost = LIMIT_FIELD(bucket->cost), tat = LIMIT_FIELD(bucket->tat);
+
+	if (!(cost & LIMIT_PER_BYTE))
+		length = 1;
+	else if (length > LIMIT_LONGEST)
+		length = LIMIT_LONGEST;
+	cost = (cost & ~LIMIT_PER_BYTE) * length >> (LIMIT_COST_SHIFT - LIMIT_TIME_SHIFT);
+	now <<= LIMIT_TIME_SHIFT;
+	if (tat < now) {
+		tat = now;
+		if (!probe)
+			LIMIT_FIELD(bucket->tat) = now;
+	}
+	if (tat - now > ((__u64)LIMIT_FIELD(bucket->burst) * 1000) << LIMIT_TIME_SHIFT)
+		return false;
+	if (!probe)
+		__sync_fetch_and_add(&bucket->tat, cost);
+	return true;
+}
+
+/* What the strictest live limit says. A function of its own, so that the verifier sees it once for both families. */
+static __attribute__((noinline)) enum limit_answer ask_limit(__u32 id, __u64 length, struct clock *clock)
+{
+	struct limit *limit = limit_at(id);
+	__u32 bucket = 0;
+	int i;
+
+	if (!limit)
+		return LIMIT_NONE;
+#pragma unroll
+	for (i = 0; i < LIMIT_STEPS; i++) {
+		__u64 step = LIMIT_FIELD(limit->steps[i]);
+
+		if (!bucket && live(clock, (__u32)step))
+			bucket = step >> 32;
+	}
+	limit = limit_at(bucket);
+	if (!limit)
+		return LIMIT_NONE;
+	if (limit_take(limit, boot_ns(clock), length))
+		return LIMIT_UNDER;
+	count_hits(LIMIT_FIELD(limit->hit_id), 1);
+	return LIMIT_OVER;
+}
+
+#endif

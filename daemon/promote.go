@@ -1,0 +1,72 @@
+package daemon
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// Promote implements control.Backend: shadow entries drop from now on. Reason,
+// creation and expiry stay; the author is who armed them. Either all are or none.
+func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.PromoteRequest) (control.ChangeResult, error) {
+	prefixes, notes, err := parsePrefixes(r.Prefixes)
+	if err != nil {
+		return control.ChangeResult{}, err
+	}
+	forced, err := d.guardPrefixes(ctx, prefixes, policy.Drop, r.Force)
+	if err != nil {
+		return control.ChangeResult{}, err
+	}
+	d.engine.change.Lock()
+	defer d.engine.change.Unlock()
+	var entries []policy.Entry
+	var ops []policy.Op
+	for _, p := range prefixes {
+		e, err := d.shadowAt(p, r.Origin)
+		if err != nil {
+			return control.ChangeResult{}, err
+		}
+		e.Action, e.Author, e.Forced = policy.Drop, c.Author(), slices.Contains(forced, p)
+		entries, ops = append(entries, e), append(ops, policy.PutOp(e))
+	}
+	if err := d.engine.applyLocked(ctx, ops); err != nil {
+		return control.ChangeResult{}, changeError(err)
+	}
+	result := control.ChangeResult{Entries: d.wireEntries(entries), Notes: notes}
+	d.announce(control.EventAdded, result.Entries)
+	return result, nil
+}
+
+// shadowAt returns the shadow entry in force that an origin has at p.
+func (d *Daemon) shadowAt(p netip.Prefix, origin string) (policy.Entry, error) {
+	var found policy.Entry
+	var exists bool
+	var others []string
+	now := d.engine.clock.now()
+	d.engine.read(func(b *policy.Book) {
+		for e := range b.At(policy.Block, p) {
+			switch {
+			case e.Pending != nil || !e.Live(now):
+			case e.Origin == origin:
+				found, exists = e, true
+			case e.Action == policy.Shadow:
+				others = append(others, e.Origin)
+			}
+		}
+	})
+	hint := ""
+	if len(others) > 0 {
+		hint = "; a shadow there is of origin " + strings.Join(others, ", ")
+	}
+	switch {
+	case !exists:
+		return found, control.Errorf(control.CodeNotFound, "nothing was changed: origin %s has no block of %s%s", origin, p, hint)
+	case found.Action != policy.Shadow:
+		return found, control.Errorf(control.CodeNotFound, "nothing was changed: the block of %s by origin %s is no shadow but a %s%s", p, origin, found.Action, hint)
+	}
+	return found, nil
+}

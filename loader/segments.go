@@ -1,0 +1,211 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+)
+
+// segmented is an array that grows, of drop counters or limits: segments of
+// equal size in an outer map, filled from slot 0 on without a hole. Elements are
+// read and written without a lock; whoever adds segments keeps others from it.
+type segmented struct {
+	name     string
+	outer    *ebpf.Map
+	inner    *ebpf.MapSpec // of a segment
+	capacity uint32        // ids
+	segments atomic.Pointer[[]segment]
+}
+
+type segment struct {
+	m *ebpf.Map
+	words
+}
+
+// newSegmented returns the array in the map of that name. It has no segments
+// yet.
+func newSegmented(name string, maps mapSet, spec *ebpf.CollectionSpec) *segmented {
+	outer, inner := maps[name], spec.Maps[name].InnerMap
+	// The blocks of both families, and id 0, which is nobody's.
+	wanted := uint64(spec.Maps[plainMapBlockV4].MaxEntries) + uint64(spec.Maps[plainMapBlockV6].MaxEntries) + 1
+	most := uint64(outer.MaxEntries()) * uint64(inner.MaxEntries)
+	a := &segmented{name: name, outer: outer, inner: inner, capacity: uint32(min(wanted, most))}
+	a.segments.Store(new([]segment))
+	return a
+}
+
+func (a *segmented) all() []segment { return *a.segments.Load() }
+
+// has tells whether all ids below the number have memory.
+func (a *segmented) has(ids uint32) bool {
+	return uint64(len(a.all()))*uint64(a.inner.MaxEntries) >= uint64(ids)
+}
+
+// at returns the memory that holds id, and its first word there.
+func (a *segmented) at(id uint32) (w words, i uint32, ok bool) {
+	all := a.all()
+	n := id / a.inner.MaxEntries
+	if uint64(n) >= uint64(len(all)) {
+		return words{}, 0, false
+	}
+	return all[n].words, id % a.inner.MaxEntries * (a.inner.ValueSize / 8), true
+}
+
+// grow adds segments until all ids below the number have memory.
+func (a *segmented) grow(ids uint32) error {
+	have := a.all()
+	need := (int(ids) + int(a.inner.MaxEntries) - 1) / int(a.inner.MaxEntries)
+	var fresh []segment
+	for n := len(have); n < need; n++ {
+		s, err := a.makeSegment(n)
+		if err != nil {
+			return errors.Join(err, closeSegments(fresh))
+		}
+		fresh = append(fresh, s)
+	}
+	if err := a.putSlots(len(have), fresh); err != nil {
+		return errors.Join(err, closeSegments(fresh))
+	}
+	all := slices.Concat(have, fresh)
+	a.segments.Store(&all)
+	return nil
+}
+
+func (a *segmented) makeSegment(n int) (segment, error) {
+	spec := a.inner.Copy()
+	spec.Name = segmentName(a.name, n)
+	m, err := ebpf.NewMap(spec)
+	if err != nil {
+		return segment{}, fmt.Errorf("make map %s: %w", spec.Name, err)
+	}
+	return mapSegment(m)
+}
+
+func mapSegment(m *ebpf.Map) (segment, error) {
+	w, err := mapWords(m)
+	if err != nil {
+		return segment{}, errors.Join(err, m.Close())
+	}
+	return segment{m, w}, nil
+}
+
+// putSlots writes segments to the outer map, from slot first on. Every write
+// of its own waits until no program uses what was there, a batch waits once;
+// outer maps have had batches since Linux 5.19.
+func (a *segmented) putSlots(first int, segments []segment) error {
+	slots, fds := make([]uint32, len(segments)), make([]uint32, len(segments))
+	for i, s := range segments {
+		slots[i], fds[i] = uint32(first+i), uint32(s.m.FD())
+	}
+	if len(slots) > 1 {
+		if n, err := a.outer.BatchUpdate(slots, fds, nil); err == nil && n == len(slots) {
+			return nil
+		}
+	}
+	for i, slot := range slots {
+		if err := a.outer.Put(slot, fds[i]); err != nil {
+			return fmt.Errorf("put segment %d into map %s: %w", slot, a.name, err)
+		}
+	}
+	return nil
+}
+
+// takeOver opens the segments that the outer map holds by their pins in g. One
+// whose pin is missing is replaced by an empty one: a crash has come between
+// making and pinning it, or somebody has removed the pin.
+func (a *segmented) takeOver(g generation, log *slog.Logger) error {
+	var all []segment
+	for n := range int(a.outer.MaxEntries()) {
+		var id uint32
+		err := a.outer.Lookup(uint32(n), &id)
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			break
+		}
+		if err != nil {
+			return errors.Join(fmt.Errorf("read map %s: %w", a.name, err), closeSegments(all))
+		}
+		s, err := a.openSegment(g, n, ebpf.MapID(id))
+		if errors.Is(err, fs.ErrNotExist) {
+			log.Warn("a segment is not pinned; what it holds starts over", "map", a.name, "generation", g.String(), "segment", n)
+			s, err = a.replaceSegment(n)
+		}
+		if err != nil {
+			return errors.Join(err, closeSegments(all))
+		}
+		all = append(all, s)
+	}
+	a.segments.Store(&all)
+	return nil
+}
+
+// openSegment opens the pin of a segment, which must have the given id.
+func (a *segmented) openSegment(g generation, n int, id ebpf.MapID) (segment, error) {
+	m, err := ebpf.LoadPinnedMap(g.segment(a.name, n), nil)
+	if err != nil {
+		return segment{}, fmt.Errorf("segment %d of map %s: %w", n, a.name, err)
+	}
+	if err := a.inner.Compatible(m); err != nil {
+		return segment{}, errors.Join(fmt.Errorf("segment %d of map %s: %w", n, a.name, err), m.Close())
+	}
+	pinned, err := mapID(m)
+	if err != nil {
+		return segment{}, errors.Join(err, m.Close())
+	}
+	if pinned != id {
+		err := fmt.Errorf("segment %d of map %s: map %d is pinned, but %d is in use", n, a.name, pinned, id)
+		return segment{}, errors.Join(err, m.Close())
+	}
+	return mapSegment(m)
+}
+
+func (a *segmented) replaceSegment(n int) (segment, error) {
+	s, err := a.makeSegment(n)
+	if err != nil {
+		return segment{}, err
+	}
+	if err := a.putSlots(n, []segment{s}); err != nil {
+		return segment{}, errors.Join(err, s.m.Close())
+	}
+	return s, nil
+}
+
+// pin pins the segments that are not pinned in g.
+func (a *segmented) pin(g generation) error {
+	for n, s := range a.all() {
+		if err := pinCopy(s.m, g.segment(a.name, n)); err != nil {
+			return fmt.Errorf("pin segment %d of map %s in %s: %w", n, a.name, g, err)
+		}
+	}
+	return nil
+}
+
+func (a *segmented) close() error {
+	if a == nil {
+		return nil
+	}
+	return closeSegments(a.all())
+}
+
+func closeSegments(segments []segment) error {
+	var errs []error
+	for _, s := range segments {
+		errs = append(errs, s.m.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// segmentName is the name under which a segment is pinned. Pins are how a later
+// process finds them: to open one by the id that the outer map gives takes
+// CAP_SYS_ADMIN.
+func segmentName(array string, n int) string { return array + "_" + strconv.Itoa(n) }
+
+func (g generation) segment(array string, n int) string {
+	return filepath.Join(g.path, segmentName(array, n))
+}

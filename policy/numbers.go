@@ -1,0 +1,57 @@
+package policy
+
+// numbers hands out indices of the kernel's drop counters, or limits. A freed
+// one is used again only after others, so that a packet still in flight is not
+// counted for the next owner.
+type numbers struct {
+	capacity uint32
+	rest     uint32   // how many freed ones wait before the first is used again
+	next     uint32   // below it, all have been handed out or adopted
+	freed    []uint32 // in the order they came back
+	adopted  []uint64 // one bit each; those at or above next count
+}
+
+func newNumbers(capacity, rest uint32) numbers {
+	return numbers{capacity: capacity, rest: rest, next: 1, adopted: make([]uint64, capacity/64+1)}
+}
+
+// take returns an index, or 0 if there is none left.
+func (h *numbers) take() uint32 {
+	if uint64(len(h.freed)) > uint64(h.rest) {
+		return h.reuse()
+	}
+	for h.next < h.capacity {
+		id := h.next
+		h.next++
+		if !h.isAdopted(id) {
+			return id
+		}
+	}
+	return h.reuse()
+}
+
+func (h *numbers) reuse() uint32 {
+	if len(h.freed) == 0 {
+		return 0
+	}
+	id := h.freed[0]
+	h.freed = h.freed[1:]
+	return id
+}
+
+func (h *numbers) give(id uint32) {
+	if id != 0 {
+		h.freed = append(h.freed, id)
+	}
+}
+
+// adopt takes one particular index, if it is free. Only before the first take.
+func (h *numbers) adopt(id uint32) bool {
+	if id == 0 || id >= h.capacity || h.isAdopted(id) {
+		return false
+	}
+	h.adopted[id/64] |= 1 << (id % 64)
+	return true
+}
+
+func (h *numbers) isAdopted(id uint32) bool { return h.adopted[id/64]&(1<<(id%64)) != 0 }
