@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"hash/fnv"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -95,9 +96,11 @@ func (c *change) endLimit(r ref) {
 }
 
 // freeLimits adds to delta the buckets that were let go of. One that came and
-// went in the same change was never in the kernel.
+// went in the same change was never in the kernel. They go in order, so that the
+// same changes lead to the same numbers.
 func (c *change) freeLimits(delta *Delta) {
-	for _, l := range c.ended {
+	ended := slices.SortedFunc(maps.Values(c.ended), func(x, y *limited) int { return cmp.Compare(x.id, y.id) })
+	for _, l := range ended {
 		if l.told.ID != 0 {
 			delta.FreeLimits = append(delta.FreeLimits, l.id)
 		}
