@@ -68,8 +68,9 @@ type Entry struct {
 	Author   string    // who asked for it: "uid:1000"
 	Created  time.Time // wall clock, whole seconds, for people to read
 	Deadline Deadline
-	Forced   bool     // the operator overrode the guard
-	Pending  *Pending // nil once confirmed, or if it never had to be
+	Forced   bool      // the operator overrode the guard
+	Pending  *Pending  // nil once confirmed, or if it never had to be
+	Evidence *Evidence // of a detector; nil for all others
 }
 
 // Pending marks an entry that has to be confirmed before its Deadline. It
