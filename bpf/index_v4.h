@@ -118,6 +118,8 @@ static __attribute__((noinline)) enum index_answer v4_more(void *generation, __u
 		__s64 later = v4_match(V4_LOAD(((__u32 *)more->words)[i]), addr) - latest;
 
 		latest += later & ~(later >> 63);
+		/* One after the other: clang would load all first, and they do not fit the stack beside the caller's. */
+		asm volatile("" : "+r"(latest));
 	}
 	return v4_answer(clock, latest);
 }
