@@ -10,6 +10,7 @@
 #include "vmlinux.h"
 #include "account.h"
 #include "maps.h"
+#include "packet.h"
 #include "parse.h"
 #include "verdict.h"
 
@@ -20,6 +21,8 @@ static __always_inline enum reason filter_ipv4(struct packet *p)
 
 	if (!ip)
 		return REASON_MALFORMED;
+	p->version = 4;
+	p->source = &ip->saddr;
 	reason = source_ipv4(ip);
 	if (reason == REASON_NOT_LISTED && ipv4_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
@@ -33,6 +36,8 @@ static __always_inline enum reason filter_ipv6(struct packet *p)
 
 	if (!ip)
 		return REASON_MALFORMED;
+	p->version = 6;
+	p->source = &ip->saddr;
 	reason = source_ipv6(ip);
 	if (reason == REASON_NOT_LISTED && ipv6_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
@@ -77,9 +82,7 @@ int paraxial(struct xdp_md *ctx)
 		.length = frame_length(ctx),
 	};
 #ifdef FRAGS
-	struct headers copy;
-
-	p.c = headers_of(ctx, &copy);
+	p.c = headers_of(ctx);
 #endif
 
 	return finish(ctx, &p, filter(&p));

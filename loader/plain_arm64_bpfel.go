@@ -57,6 +57,19 @@ type plainLpmV6 struct {
 	Addr      [16]uint8
 }
 
+type plainPacketSample struct {
+	_         structs.HostLayout
+	Src       [16]uint8
+	Length    uint32
+	Weight    uint32
+	Detectors uint16
+	Dport     uint16
+	Version   uint8
+	Class     uint8
+	Proto     uint8
+	Flags     uint8
+}
+
 type plainReason uint32
 
 const (
@@ -69,6 +82,33 @@ const (
 	plainReasonREASON_MALFORMED  plainReason = 6
 	plainReasonREASON_COUNT      plainReason = 7
 )
+
+type plainTrackControl struct {
+	_        structs.HostLayout
+	Active   uint32
+	Groups   uint32
+	Sampling uint64
+	Seed     uint64
+	Slots    uint32
+	Ports    uint32
+	Home     uint64
+	Second   uint64
+	Nh       [4]uint32
+	Levels   [2]struct {
+		_         structs.HostLayout
+		High      uint64
+		Low       uint64
+		Ipv4      uint32
+		Detectors uint32
+	}
+	ByBytes    uint32
+	ByPort     uint32
+	Version    uint32
+	Unused     uint32
+	Classes    [256]uint16
+	Lost       uint64
+	UnusedLine [7]uint64
+}
 
 type plainVerdict struct {
 	_           structs.HostLayout
@@ -83,21 +123,26 @@ type plainVerdict struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	plainMapAllowV4      = "allow_v4"
-	plainMapAllowV6      = "allow_v6"
-	plainMapAttribution  = "attribution"
-	plainMapBlockV4      = "block_v4"
-	plainMapBlockV6      = "block_v6"
-	plainMapCounters     = "counters"
-	plainMapEventCredit  = "event_credit"
-	plainMapEvents       = "events"
-	plainMapHits         = "hits"
-	plainMapIndexV4      = "index_v4"
-	plainMapIndexV6      = "index_v6"
-	plainProgParaxial    = "paraxial"
-	plainVarDropEventBtf = "drop_event_btf"
-	plainVarReasonBtf    = "reason_btf"
-	plainVarSlot         = "slot"
+	plainMapAllowV4         = "allow_v4"
+	plainMapAllowV6         = "allow_v6"
+	plainMapAttribution     = "attribution"
+	plainMapBlockV4         = "block_v4"
+	plainMapBlockV6         = "block_v6"
+	plainMapCounters        = "counters"
+	plainMapEventCredit     = "event_credit"
+	plainMapEvents          = "events"
+	plainMapHits            = "hits"
+	plainMapIndexV4         = "index_v4"
+	plainMapIndexV6         = "index_v6"
+	plainMapSamples         = "samples"
+	plainMapTracked         = "tracked"
+	plainMapTracking        = "tracking"
+	plainProgParaxial       = "paraxial"
+	plainVarDropEventBtf    = "drop_event_btf"
+	plainVarPacketSampleBtf = "packet_sample_btf"
+	plainVarReasonBtf       = "reason_btf"
+	plainVarSlot            = "slot"
+	plainVarTrackSlotBtf    = "track_slot_btf"
 )
 
 // loadPlain returns the embedded CollectionSpec for plain.
@@ -160,15 +205,20 @@ type plainMapSpecs struct {
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
+	Samples     *ebpf.MapSpec `ebpf:"samples"`
+	Tracked     *ebpf.MapSpec `ebpf:"tracked"`
+	Tracking    *ebpf.MapSpec `ebpf:"tracking"`
 }
 
 // plainVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainVariableSpecs struct {
-	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
-	Slot         *ebpf.VariableSpec `ebpf:"slot"`
+	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
+	Slot            *ebpf.VariableSpec `ebpf:"slot"`
+	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // plainObjects contains all objects after they have been loaded into the kernel.
@@ -202,6 +252,9 @@ type plainMaps struct {
 	Hits        *ebpf.Map `ebpf:"hits"`
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
+	Samples     *ebpf.Map `ebpf:"samples"`
+	Tracked     *ebpf.Map `ebpf:"tracked"`
+	Tracking    *ebpf.Map `ebpf:"tracking"`
 }
 
 func (m *plainMaps) Close() error {
@@ -217,6 +270,9 @@ func (m *plainMaps) Close() error {
 		m.Hits,
 		m.IndexV4,
 		m.IndexV6,
+		m.Samples,
+		m.Tracked,
+		m.Tracking,
 	)
 }
 
@@ -224,9 +280,11 @@ func (m *plainMaps) Close() error {
 //
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainVariables struct {
-	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
-	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
-	Slot         *ebpf.Variable `ebpf:"slot"`
+	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
+	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
+	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
+	Slot            *ebpf.Variable `ebpf:"slot"`
+	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // plainPrograms contains all programs after they have been loaded into the kernel.

@@ -4,9 +4,10 @@
  * before them a step that gives every packet another source address, because
  * one hot packet would find all it needs in the cache.
  *
- * Built twice: as shipped, and with -DFLOOR, where parsing and counting are the
- * same code but every source gets the same verdict unseen. What the filter costs
- * is the difference.
+ * Built three times: as shipped; with -DFLOOR, where parsing and counting are the
+ * same code but every source gets the same verdict unseen, so that what the filter
+ * costs is the difference; and with -DNAIVE, which accounts for every source in an
+ * LRU hash, as one would do at first.
  */
 #include "vmlinux.h"
 #include "maps.h"
@@ -18,6 +19,46 @@ volatile const __u32 floor_reason = REASON_NOT_LISTED;
 
 #define source_ipv4(ip) ((ip)->saddr ? floor_reason : REASON_MALFORMED)
 #define source_ipv6(ip) ((ip)->saddr.in6_u.u6_addr32[3] ? floor_reason : REASON_MALFORMED)
+#endif
+
+#ifdef NAIVE
+#include "track.h"
+
+#define BPF_MAP_TYPE_LRU_HASH 9
+#define BPF_ANY 0
+
+struct naive_key {
+	__be32 addr[4];
+};
+
+/* Packets and bytes of the sources seen last. The program adds; nobody reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct naive_key);
+	__type(value, struct counter);
+} naive SEC(".maps");
+
+static __always_inline void naive_account(struct xdp_md *ctx, const struct packet *p, __u64 number)
+{
+	struct counter first = { .packets = 1, .bytes = p->length };
+	const __be32 *addr = p->source;
+	struct naive_key key = {};
+	struct counter *counter;
+
+	key.addr[0] = addr[0];
+	if (p->version == 6)
+		key.addr[1] = addr[1];
+	counter = bpf_map_lookup_elem(&naive, &key);
+	if (!counter) {
+		bpf_map_update_elem(&naive, &key, &first, BPF_ANY);
+		return;
+	}
+	__sync_fetch_and_add(&counter->packets, 1);
+	__sync_fetch_and_add(&counter->bytes, p->length);
+}
+
+#define account naive_account
 #endif
 
 #include "paraxial.c"
@@ -42,10 +83,18 @@ struct {
 /* One CPU runs these programs, so nothing guards it. */
 static __u32 position;
 
+/* Whether the sources are others each time that they were all used. */
+volatile const __u32 spoofing = 0;
+
+static __always_inline __u32 spoof(__u32 n)
+{
+	return spoofing ? n * 0x9e3779b1u : 0;
+}
+
 /* Writes the next source into the frame, which is the benchmark's own: untagged, complete, IPv4 or IPv6. */
 static __always_inline struct iphdr *vary_source(struct xdp_md *ctx)
 {
-	__u32 at = position++ & (SOURCES - 1);
+	__u32 n = position++, at = n & (SOURCES - 1);
 	struct cursor c = cursor_of(ctx);
 	struct ethhdr *eth = parse_eth(&c);
 	struct in6_addr *from6;
@@ -60,13 +109,15 @@ static __always_inline struct iphdr *vary_source(struct xdp_md *ctx)
 		from = bpf_map_lookup_elem(&sources_v4, &at);
 		if (!ip || !from)
 			return NULL;
-		ip->saddr = *from;
+		ip->saddr = *from ^ spoof(n / SOURCES);
 		return ip;
 	}
 	ip6 = parse_ipv6(&c);
 	from6 = bpf_map_lookup_elem(&sources_v6, &at);
-	if (ip6 && from6)
+	if (ip6 && from6) {
 		ip6->saddr = *from6;
+		ip6->saddr.in6_u.u6_addr32[1] ^= spoof(n / SOURCES);
+	}
 	return NULL;
 }
 
@@ -82,7 +133,7 @@ int varied(struct xdp_md *ctx)
 	return finish(ctx, &p, filter(&p));
 }
 
-#ifndef FLOOR
+#if !defined(FLOOR) && !defined(NAIVE)
 /* The header's checksum less its source, unfolded: stacks look at it before their filters do. */
 volatile const __u32 header_sum = 0;
 
