@@ -117,14 +117,13 @@ __attribute__((noinline)) int sample(struct xdp_md *ctx, __u32 l3_offset, __u32 
 }
 
 /* The one exit: every packet is counted here, once, under the reason for its verdict. */
-static __always_inline enum xdp_action finish(struct xdp_md *ctx, struct packet *p, enum reason reason)
+static __always_inline enum xdp_action finish(struct packet *p, enum reason reason)
 {
 	__u64 number = count_packet(reason, p->length);
 
-	if (reason_accounted(reason))
-		account(ctx, p, number);
+	sample_accounted(p, number);
 	if ((reason == REASON_BLOCKED || reason == REASON_SHADOW) && events_wanted())
-		sample(ctx, p->l3_offset, reason);
+		sample(p->ctx, p->l3_offset, reason);
 	return reason_drops(reason) ? XDP_DROP : XDP_PASS;
 }
 

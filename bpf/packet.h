@@ -6,11 +6,11 @@
 
 /* One packet as far as it has been parsed. Offsets and lengths in bytes from the frame's start. */
 struct packet {
+	struct xdp_md *ctx;
 	struct cursor c;
 	__u32 l3_offset;
-	__u32 version;		/* 4 or 6 */
-	const void *source;	/* the address, once there is a verdict on it */
 	__u64 length;
+	struct track_control *control;	/* if it is accounted for */
 };
 
 #endif

@@ -21,11 +21,11 @@ static __always_inline enum reason filter_ipv4(struct packet *p)
 
 	if (!ip)
 		return REASON_MALFORMED;
-	p->version = 4;
-	p->source = &ip->saddr;
 	reason = source_ipv4(ip);
 	if (reason == REASON_NOT_LISTED && ipv4_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
+	if (reason_accounted(reason))
+		account_ipv4(p, ip);
 	return reason;
 }
 
@@ -36,11 +36,11 @@ static __always_inline enum reason filter_ipv6(struct packet *p)
 
 	if (!ip)
 		return REASON_MALFORMED;
-	p->version = 6;
-	p->source = &ip->saddr;
 	reason = source_ipv6(ip);
 	if (reason == REASON_NOT_LISTED && ipv6_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
+	if (reason_accounted(reason))
+		account_ipv6(p, ip);
 	return reason;
 }
 
@@ -78,14 +78,12 @@ SEC("xdp")
 int paraxial(struct xdp_md *ctx)
 {
 	struct packet p = {
-		.c = cursor_of(ctx),
+		.ctx = ctx,
+		.c = headers_of(ctx),
 		.length = frame_length(ctx),
 	};
-#ifdef FRAGS
-	p.c = headers_of(ctx);
-#endif
 
-	return finish(ctx, &p, filter(&p));
+	return finish(&p, filter(&p));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

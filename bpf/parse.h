@@ -66,8 +66,8 @@ static __always_inline __u64 frame_length(struct xdp_md *ctx)
 #endif
 }
 
-/* Ethernet, two VLAN tags, IPv6: all that decides a packet. */
-#define BASE_HEADERS 62
+/* Ethernet, two VLAN tags, IPv6: all that decides a packet. And what detectors look at of its transport. */
+#define BASE_HEADERS (62 + 16)
 
 #ifdef FRAGS
 /* The padding aligns the IP header to four bytes. */
@@ -113,6 +113,11 @@ static __always_inline struct cursor headers_of(struct xdp_md *ctx)
 	if (bpf_xdp_load_bytes(ctx, 0, copy->bytes, length))
 		return cursor_of(ctx);
 	return (struct cursor){ .pos = copy->bytes, .end = copy->bytes + length };
+}
+#else
+static __always_inline struct cursor headers_of(struct xdp_md *ctx)
+{
+	return cursor_of(ctx);
 }
 #endif
 

@@ -79,8 +79,7 @@ struct track_control {
 	struct track_level levels[TRACK_LEVELS];
 	__u32 by_bytes;		/* detectors that count bytes */
 	__u32 by_port;		/* detectors that want certain ports */
-	__u32 version;		/* of the configuration */
-	__u32 unused;
+	__u64 unused;
 	__u16 classes[CLASSES];	/* detectors that want packets of a class */
 	/* In a line of its own: the only thing here that the program writes. */
 	__u64 lost;
@@ -185,6 +184,30 @@ struct {
 /* In both halves of a word. */
 #define TRACK_BOTH(x) ((x) | (x) << 32)
 
+/* The source of a packet, in network order. The version is known to the compiler wherever this is used. */
+struct source {
+	__u32 version;		/* 4 or 6 */
+	__u64 high;
+	__u64 low;		/* or IPv4 */
+};
+
+static __always_inline struct source source_of_ipv4(const struct iphdr *ip)
+{
+	return (struct source){ .version = 4, .low = ip->saddr };
+}
+
+/* By four bytes: on the verifier's stack the address is aligned to no more. */
+static __always_inline struct source source_of_ipv6(const struct ipv6hdr *ip)
+{
+	const __be32 *addr = ip->saddr.in6_u.u6_addr32;
+
+	return (struct source){
+		.version = 6,
+		.high = addr[0] | (__u64)addr[1] << 32,
+		.low = addr[2] | (__u64)addr[3] << 32,
+	};
+}
+
 /* A source at a level, on its way to its slot. */
 struct track_key {
 	__u64 high;
@@ -207,22 +230,20 @@ static __always_inline __u64 track_nh(__u64 x, __u32 a, __u32 b)
 	return (__u64)((__u32)(x >> 32) + a) * (__u32)((__u32)x + b);
 }
 
-/* Reads the address in halves of four bytes: it is aligned to no more, which the verifier wants on the stack. */
-static __always_inline void track_key_of(const struct track_control *c, const struct packet *p, __u32 level,
+static __always_inline void track_key_of(const struct track_control *c, const struct source *from, __u32 level,
 					 struct track_key *key)
 {
 	const struct track_level *l = &c->levels[level];
-	const __be32 *addr = p->source;
 	__u64 mixed;
 
-	if (p->version == 4) {
+	if (from->version == 4) {
 		key->high = 0;
-		key->low = addr[0] & l->ipv4;
+		key->low = from->low & l->ipv4;
 		key->mixed = key->low;
 		key->tag = TRACK_USED;
 	} else {
-		key->high = (addr[0] | (__u64)addr[1] << 32) & l->high;
-		key->low = (addr[2] | (__u64)addr[3] << 32) & l->low;
+		key->high = from->high & l->high;
+		key->low = from->low & l->low;
 		mixed = track_nh(key->high, c->nh[0], c->nh[1]) + track_nh(key->low, c->nh[2], c->nh[3]);
 		key->mixed = mixed ^ mixed >> 32;
 		key->tag = TRACK_USED | TRACK_IPV6;
@@ -272,13 +293,13 @@ static __always_inline __u32 track_slot_in(void *lines, const struct track_contr
 }
 
 /* The line of the slot of a tracked source, or 0. */
-static __always_inline __u32 track_find(void *lines, const struct track_control *c, const struct packet *p, __u32 level)
+static __always_inline __u32 track_find(void *lines, const struct track_control *c, const struct source *from, __u32 level)
 {
 	struct track_key key;
 	__u64 *group, a, b;
 	__u32 line;
 
-	track_key_of(c, p, level, &key);
+	track_key_of(c, from, level, &key);
 	group = track_group(lines, c, track_hash(&key, c->home));
 	if (!group)
 		return 0;
@@ -319,42 +340,103 @@ struct tcp_start {
 	__be16 window;
 };
 
-/* The class of a packet; the destination port, if it has one that can be seen. */
-static __always_inline __u32 class_of(struct cursor *c, const struct transport *t, struct packet_sample *s)
+/*
+ * What detectors look at, in one word: the class, whether there is a destination
+ * port that can be seen, the protocol of the transport, and that port in network
+ * order.
+ */
+#define SEEN_CLASS(seen) ((seen) & 0xff)
+#define SEEN_PORT (1ull << 8)
+#define SEEN_PROTO_SHIFT 16
+#define SEEN_DPORT_SHIFT 32
+
+static __always_inline __u64 seen_of(struct cursor *c, const struct transport *t)
 {
-	__u32 class = t->fragment ? CLASS_FRAGMENT : 0;
+	__u64 seen = (t->fragment ? CLASS_FRAGMENT : 0) | (__u64)t->proto << SEEN_PROTO_SHIFT;
 	struct ports *ports = NULL;
 	struct tcp_start *tcp;
 
 	switch (t->proto) {
 	case IPPROTO_TCP:
 		tcp = t->first ? PARSE(struct tcp_start, c) : NULL;
-		if (tcp) {
-			class |= CLASS_TCP | (tcp->flags & CLASS_TCP_FLAGS);
-			ports = &tcp->ports;
-		} else {
-			class |= KIND_TCP;
-		}
+		if (!tcp)
+			return seen | KIND_TCP;
+		seen |= CLASS_TCP | (tcp->flags & CLASS_TCP_FLAGS);
+		ports = &tcp->ports;
 		break;
 	case IPPROTO_UDP:
-		class |= KIND_UDP;
+		seen |= KIND_UDP;
 		ports = t->first ? PARSE(struct ports, c) : NULL;
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
-		class |= KIND_ICMP;
-		break;
+		return seen | KIND_ICMP;
 	}
-	s->class = class;
-	s->proto = t->proto;
-	if (ports) {
-		s->flags = SAMPLE_PORT;
-		s->dport = ports->dest;
-	}
-	return class;
+	return ports ? seen | SEEN_PORT | (__u64)ports->dest << SEEN_DPORT_SHIFT : seen;
 }
 
-/* Adds to the counters of a tracked source, unrolled; one round a detector. */
+/* Of any packet. A function of its own for the same reasons as sample(). */
+__attribute__((noinline)) __u64 seen_anyhow(struct xdp_md *ctx, __u32 l3_offset)
+{
+	struct cursor c = cursor_of(ctx);
+	struct transport t;
+	struct ipv6hdr *ip6;
+	struct iphdr *ip;
+
+	c.pos += l3_offset & 0x3f;
+	if (c.pos + 1 > c.end)
+		return 0;
+	if (*(__u8 *)c.pos >> 4 == 4) {
+		ip = parse_ipv4(&c);
+		if (!ip)
+			return 0;
+		t = transport_ipv4(&c, ip);
+	} else {
+		ip6 = parse_ipv6(&c);
+		if (!ip6)
+			return 0;
+		t = transport_ipv6(&c, ip6);
+	}
+	return seen_of(&c, &t);
+}
+
+/* What most packets have, without a call: no options, extension headers or fragments. The cursor is behind the header. */
+static __always_inline __u64 seen_ipv4(const struct packet *p, const struct iphdr *ip)
+{
+	struct transport t = { .proto = ip->protocol, .first = true };
+	struct cursor c = p->c;
+
+	if (ip->ihl != 5 || ip->frag_off & bpf_htons(IPV4_FRAGMENT))
+		return seen_anyhow(p->ctx, p->l3_offset);
+	return seen_of(&c, &t);
+}
+
+static __always_inline __u64 seen_ipv6(const struct packet *p, const struct ipv6hdr *ip)
+{
+	struct transport t = { .proto = ip->nexthdr, .first = true };
+	struct cursor c = p->c;
+
+	if (is_ipv6_extension(ip->nexthdr))
+		return seen_anyhow(p->ctx, p->l3_offset);
+	return seen_of(&c, &t);
+}
+
+/* The detectors that want a packet. */
+static __always_inline __u32 detectors_of(void *lines, const struct track_control *c, __u64 seen)
+{
+	__u32 detectors = c->classes[SEEN_CLASS(seen)];
+	__u32 port = bpf_ntohs(seen >> SEEN_DPORT_SHIFT), line = c->ports + port / 32;
+	struct track_ports *ports;
+
+	if (!(detectors & c->by_port))
+		return detectors;
+	ports = seen & SEEN_PORT ? bpf_map_lookup_elem(lines, &line) : NULL;
+	if (!ports)
+		return detectors & ~c->by_port;
+	return detectors & (~c->by_port | ports->detectors[port & 31]);
+}
+
+/* Adds to the counters of a tracked source. */
 static __always_inline void track_count(void *lines, const struct track_control *c, __u32 line, __u32 detectors,
 					__u32 length)
 {
@@ -368,106 +450,153 @@ static __always_inline void track_count(void *lines, const struct track_control 
 		return;
 #pragma unroll
 	for (i = 0; i < DETECTORS; i++) {
-		__u32 wanted = detectors & 1u << i;
+		__u32 wanted = detectors & 1u << i, rest = detectors >> i;
 
 		/* Opaque, or the verifier would note every bit and look at every set of detectors. */
-		asm volatile("" : "+r"(wanted));
+		asm volatile("" : "+r"(wanted), "+r"(rest));
+		if (i % 4 == 0 && !rest)
+			break;
 		if (wanted)
 			__sync_fetch_and_add(&found->counters[i], c->by_bytes & 1u << i ? length : 1);
 	}
 }
 
-/* The detectors that want a packet. */
-static __always_inline __u32 detectors_of(void *lines, const struct track_control *c, const struct packet_sample *s)
-{
-	__u32 detectors = c->classes[s->class];
-	__u32 port = bpf_ntohs(s->dport), line = c->ports + port / 32;
-	struct track_ports *ports;
+#define BASE_COPY (40 + 16)	/* IPv6, and what detectors look at of the transport */
 
-	if (!(detectors & c->by_port))
-		return detectors;
-	ports = s->flags & SAMPLE_PORT ? bpf_map_lookup_elem(lines, &line) : NULL;
-	if (!ports)
-		return detectors & ~c->by_port;
-	return detectors & (~c->by_port | ports->detectors[port & 31]);
-}
-
-static __always_inline void report_sample(struct track_control *c, struct packet_sample *s)
+/*
+ * A cursor over the IP header and what follows, wherever they are. Other than
+ * headers_of() it has them at the start of the copy, because in a map, unlike in a
+ * packet, the verifier takes no offset that varies.
+ */
+static __always_inline struct cursor base_header(struct xdp_md *ctx, __u32 l3_offset)
 {
+	struct cursor c = cursor_of(ctx);
+#ifdef FRAGS
+	__u64 length = bpf_xdp_get_buff_len(ctx);
 	__u32 zero = 0;
-	void *ring = bpf_map_lookup_elem(&samples, &zero);
+	struct headers *copy = bpf_map_lookup_elem(&headers, &zero);
 
-	if (!ring || bpf_ringbuf_output(ring, s, sizeof(*s), BPF_RB_NO_WAKEUP))
-		__sync_fetch_and_add(&c->lost, 1);
+	if (!copy || length <= l3_offset)
+		return (struct cursor){};
+	length -= l3_offset;
+	/* Opaque to the compiler, or the bound would be put on another copy of it. */
+	asm volatile("" : "+r"(length));
+	if (length > BASE_COPY)
+		length = BASE_COPY;
+	if (!length || bpf_xdp_load_bytes(ctx, l3_offset, copy->bytes, length))
+		return (struct cursor){};
+	return (struct cursor){ .pos = copy->bytes, .end = copy->bytes + length };
+#endif
+	c.pos += l3_offset;
+	return c;
 }
 
 /*
- * Counts a packet of a tracked source, whose slots at the two levels are in these
- * lines, and reports one that is sampled. A function of its own for the same
- * reasons as sample().
+ * Reports a packet that is sampled. A function of its own for the same reasons as
+ * sample().
  */
-__attribute__((noinline)) int track_packet(struct xdp_md *ctx, __u32 l3_offset, __u32 first, __u32 second, __u32 weight)
+__attribute__((noinline)) int report_sample(struct xdp_md *ctx, __u32 l3_offset, __u32 weight)
 {
-	struct packet_sample s = { .weight = weight };
-	struct track_control *c;
-	struct transport t = {};
-	struct cursor l3 = cursor_of(ctx);
+	struct packet_sample s = { .length = frame_length(ctx), .weight = weight };
+	struct packet p = { .ctx = ctx, .l3_offset = l3_offset & 0x3f };
+	__u32 zero = 0;
+	struct track_control *control = bpf_map_lookup_elem(&tracking, &zero);
+	void *lines = bpf_map_lookup_elem(&tracked, &zero);
+	void *ring = bpf_map_lookup_elem(&samples, &zero);
 	struct ipv6hdr *ip6;
 	struct iphdr *ip;
-	__u32 zero = 0, detectors;
-	void *lines;
+	__u64 seen;
 
-	c = bpf_map_lookup_elem(&tracking, &zero);
-	lines = bpf_map_lookup_elem(&tracked, &zero);
-	if (!c || !lines)
+	if (!control || !lines)
 		return 0;
-	s.length = frame_length(ctx);
-	l3.pos += l3_offset & 0x3f;
-	if (l3.pos + 1 > l3.end)
+	p.c = base_header(ctx, p.l3_offset);
+	if (!p.c.pos || p.c.pos + 1 > p.c.end)
 		return 0;
-	s.version = *(__u8 *)l3.pos >> 4;
+	s.version = *(__u8 *)p.c.pos >> 4;
 	if (s.version == 4) {
-		ip = parse_ipv4(&l3);
+		ip = parse_ipv4(&p.c);
 		if (!ip)
 			return 0;
 		__builtin_memcpy(s.src, &ip->saddr, sizeof(ip->saddr));
-		t = transport_ipv4(&l3, ip);
+		seen = seen_ipv4(&p, ip);
 	} else {
-		ip6 = parse_ipv6(&l3);
+		ip6 = parse_ipv6(&p.c);
 		if (!ip6)
 			return 0;
 		__builtin_memcpy(s.src, &ip6->saddr, sizeof(s.src));
-		t = transport_ipv6(&l3, ip6);
+		seen = seen_ipv6(&p, ip6);
 	}
-	class_of(&l3, &t, &s);
-	detectors = detectors_of(lines, c, &s);
-	track_count(lines, c, first, detectors & c->levels[0].detectors, s.length);
-	track_count(lines, c, second, detectors & c->levels[1].detectors, s.length);
-	if (weight) {
-		s.detectors = detectors;
-		report_sample(c, &s);
-	}
+	s.detectors = detectors_of(lines, control, seen);
+	s.class = SEEN_CLASS(seen);
+	s.proto = seen >> SEEN_PROTO_SHIFT;
+	s.flags = seen & SEEN_PORT ? SAMPLE_PORT : 0;
+	s.dport = seen >> SEEN_DPORT_SHIFT;
+	if (!ring || bpf_ringbuf_output(ring, &s, sizeof(s), BPF_RB_NO_WAKEUP))
+		__sync_fetch_and_add(&control->lost, 1);
 	return 0;
 }
 
-/* number: of the packet among those of this CPU. */
-static __always_inline void account(struct xdp_md *ctx, const struct packet *p, __u64 number)
-{
-	__u32 zero = 0, first, second = 0, weight;
-	struct track_control *c = bpf_map_lookup_elem(&tracking, &zero);
+/* Where a tracked source is counted: lines of its slots at the two levels, or 0. */
+struct track_place {
 	void *lines;
+	__u32 first;
+	__u32 second;
+};
+
+/* Is accounting on, and the source tracked? */
+static __always_inline bool track_source(struct packet *p, const struct source *from, struct track_place *place)
+{
+	__u32 zero = 0;
+	struct track_control *c = bpf_map_lookup_elem(&tracking, &zero);
 
 	if (!c || !TRACK_LOAD(c->active))
+		return false;
+	place->lines = bpf_map_lookup_elem(&tracked, &zero);
+	if (!place->lines)
+		return false;
+	p->control = c;
+	place->first = track_find(place->lines, c, from, 0);
+	place->second = c->levels[1].detectors ? track_find(place->lines, c, from, 1) : 0;
+	return place->first | place->second;
+}
+
+static __always_inline void track_counts(const struct packet *p, const struct track_place *place, __u64 seen)
+{
+	const struct track_control *c = p->control;
+	__u32 detectors = detectors_of(place->lines, c, seen);
+
+	track_count(place->lines, c, place->first, detectors & c->levels[0].detectors, p->length);
+	track_count(place->lines, c, place->second, detectors & c->levels[1].detectors, p->length);
+}
+
+static __always_inline void account_ipv4(struct packet *p, const struct iphdr *ip)
+{
+	struct source from = source_of_ipv4(ip);
+	struct track_place place;
+
+	if (track_source(p, &from, &place))
+		track_counts(p, &place, seen_ipv4(p, ip));
+}
+
+static __always_inline void account_ipv6(struct packet *p, const struct ipv6hdr *ip)
+{
+	struct source from = source_of_ipv6(ip);
+	struct track_place place;
+
+	if (track_source(p, &from, &place))
+		track_counts(p, &place, seen_ipv6(p, ip));
+}
+
+/* Reports the packet if it is sampled; number: among those of this CPU. */
+static __always_inline void sample_accounted(struct packet *p, __u64 number)
+{
+	__u32 weight;
+
+	if (!p->control)
 		return;
-	lines = bpf_map_lookup_elem(&tracked, &zero);
-	if (!lines)
-		return;
-	weight = sample_weight(c, number);
-	first = track_find(lines, c, p, 0);
-	if (c->levels[1].detectors)
-		second = track_find(lines, c, p, 1);
-	if (first | second | weight)
-		track_packet(ctx, p->l3_offset, first, second, weight);
+	weight = sample_weight(p->control, number);
+	if (weight)
+		report_sample(p->ctx, p->l3_offset, weight);
 }
 
 #endif

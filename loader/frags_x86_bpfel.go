@@ -34,7 +34,7 @@ type fragsCounter struct {
 type fragsHeaders struct {
 	_     structs.HostLayout
 	Pad   [2]uint8
-	Bytes [62]uint8
+	Bytes [78]uint8
 }
 
 type fragsLpmV4 struct {
@@ -69,8 +69,7 @@ type fragsTrackControl struct {
 	}
 	ByBytes    uint32
 	ByPort     uint32
-	Version    uint32
-	Unused     uint32
+	Unused     uint64
 	Classes    [256]uint16
 	Lost       uint64
 	UnusedLine [7]uint64

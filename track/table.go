@@ -1,6 +1,7 @@
 package track
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -61,7 +62,7 @@ func (t *Table) Stop() { store(&t.control.Active, 0) }
 // Configure starts accounting by levels and classes, with no source tracked.
 // Nothing may read the memory: see Stop.
 func (t *Table) Configure(levels []Level, classes []Class) error {
-	if err := check(levels, classes); err != nil {
+	if err := Check(levels, classes); err != nil {
 		return err
 	}
 	c := t.control
@@ -75,7 +76,6 @@ func (t *Table) Configure(levels []Level, classes []Class) error {
 	}
 	c.compile(classes)
 	c.Slots, c.Ports, c.Groups = t.geometry.slots, t.geometry.ports, leastGroups-1
-	c.Version++
 	t.levels = levels
 	t.fillPorts(classes)
 	t.forget()
@@ -83,7 +83,8 @@ func (t *Table) Configure(levels []Level, classes []Class) error {
 	return nil
 }
 
-func check(levels []Level, classes []Class) error {
+// Check tells what is wrong with levels or classes.
+func Check(levels []Level, classes []Class) error {
 	if len(levels) == 0 || len(levels) > Levels || len(classes) > Detectors {
 		return fmt.Errorf("%d levels and %d classes: want 1 to %d levels, and at most %d classes", len(levels), len(classes), Levels, Detectors)
 	}
@@ -101,10 +102,9 @@ func check(levels []Level, classes []Class) error {
 }
 
 func (l Level) mask() LevelMask {
-	ones := netip.AddrFrom16([16]byte{0: 0xff, 1: 0xff, 2: 0xff, 3: 0xff, 4: 0xff, 5: 0xff, 6: 0xff, 7: 0xff,
-		8: 0xff, 9: 0xff, 10: 0xff, 11: 0xff, 12: 0xff, 13: 0xff, 14: 0xff, 15: 0xff})
-	four := netip.AddrFrom4([4]byte{0xff, 0xff, 0xff, 0xff})
-	k6, k4 := keyOf(0, netip.PrefixFrom(ones, l.IPv6)), keyOf(0, netip.PrefixFrom(four, l.IPv4))
+	ones := [16]byte(bytes.Repeat([]byte{0xff}, 16))
+	k4 := keyOf(0, netip.PrefixFrom(netip.AddrFrom4([4]byte(ones[:4])), l.IPv4))
+	k6 := keyOf(0, netip.PrefixFrom(netip.AddrFrom16(ones), l.IPv6))
 	return LevelMask{High: k6.high, Low: k6.low, IPv4: uint32(k4.low)}
 }
 
@@ -126,11 +126,8 @@ func (t *Table) forget() {
 // SetSampling has one in n packets reported, at random; none if n is 0.
 func (t *Table) SetSampling(n uint32) { atomic.StoreUint64(&t.control.Sampling, sampling(n)) }
 
-// Version tells configurations apart.
-func (t *Table) Version() uint32 { return t.control.Version }
-
-// Lost returns how many samples found no room.
-func (t *Table) Lost() uint64 { return atomic.LoadUint64(&t.control.Lost) }
+// Lost returns how many samples found no room, by the memory of a control.
+func Lost(control []byte) uint64 { return atomic.LoadUint64(&view[Control](control, 1)[0].Lost) }
 
 // Used returns how many sources are tracked.
 func (t *Table) Used() int { return t.used }

@@ -76,8 +76,7 @@ type naiveTrackControl struct {
 	}
 	ByBytes    uint32
 	ByPort     uint32
-	Version    uint32
-	Unused     uint32
+	Unused     uint64
 	Classes    [256]uint16
 	Lost       uint64
 	UnusedLine [7]uint64

@@ -39,17 +39,12 @@ struct {
 	__type(value, struct counter);
 } naive SEC(".maps");
 
-static __always_inline void naive_account(struct xdp_md *ctx, const struct packet *p, __u64 number)
+static __always_inline void naive_account(const struct packet *p, const __be32 *addr, int words)
 {
 	struct counter first = { .packets = 1, .bytes = p->length };
-	const __be32 *addr = p->source;
-	struct naive_key key = {};
-	struct counter *counter;
+	struct naive_key key = { .addr = { addr[0], words > 1 ? addr[1] : 0 } };
+	struct counter *counter = bpf_map_lookup_elem(&naive, &key);
 
-	key.addr[0] = addr[0];
-	if (p->version == 6)
-		key.addr[1] = addr[1];
-	counter = bpf_map_lookup_elem(&naive, &key);
 	if (!counter) {
 		bpf_map_update_elem(&naive, &key, &first, BPF_ANY);
 		return;
@@ -58,7 +53,8 @@ static __always_inline void naive_account(struct xdp_md *ctx, const struct packe
 	__sync_fetch_and_add(&counter->bytes, p->length);
 }
 
-#define account naive_account
+#define account_ipv4(p, ip) naive_account(p, &(ip)->saddr, 1)
+#define account_ipv6(p, ip) naive_account(p, (ip)->saddr.in6_u.u6_addr32, 2)
 #endif
 
 #include "paraxial.c"
@@ -125,12 +121,12 @@ static __always_inline struct iphdr *vary_source(struct xdp_md *ctx)
 SEC("xdp")
 int varied(struct xdp_md *ctx)
 {
-	struct packet p = {};
+	struct packet p = { .ctx = ctx };
 
 	vary_source(ctx);
 	p.c = cursor_of(ctx);
 	p.length = frame_length(ctx);
-	return finish(ctx, &p, filter(&p));
+	return finish(&p, filter(&p));
 }
 
 #if !defined(FLOOR) && !defined(NAIVE)
