@@ -189,7 +189,12 @@ func (t *Tracker) close() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return errors.Join(t.turnOff(), unix.Munmap(t.control))
+	if t.control == nil {
+		return nil // closed before
+	}
+	err := errors.Join(t.turnOff(), unix.Munmap(t.control))
+	t.control = nil
+	return err
 }
 
 // SetSampling has one in n packets reported, at random; 0 reports none, which it

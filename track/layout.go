@@ -6,7 +6,6 @@ package track
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"net/netip"
 	"sync/atomic"
 	"unsafe"
@@ -52,8 +51,7 @@ type Control struct {
 	Levels   [Levels]LevelMask
 	ByBytes  uint32
 	ByPort   uint32
-	Version  uint32
-	_        uint32
+	_        uint64
 	Classes  [256]uint16
 	Lost     uint64
 	_        [7]uint64
@@ -161,9 +159,6 @@ func sampling(n uint32) uint64 {
 	threshold := min((uint64(1)<<32+uint64(n)/2)/uint64(n), 1<<32-1)
 	return threshold<<32 | uint64(n)
 }
-
-// groupBits is the size of an index as its exponent, for tests and messages.
-func groupBits(mask uint32) int { return bits.Len32(mask) }
 
 func load(p *uint32) uint32     { return atomic.LoadUint32(p) }
 func store(p *uint32, v uint32) { atomic.StoreUint32(p, v) }

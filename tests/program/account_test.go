@@ -1,0 +1,443 @@
+package program_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/tests/inner"
+	"github.com/paraxial/paraxial/tests/lab/frame"
+	"github.com/paraxial/paraxial/track"
+)
+
+const trackCapacity = 1000
+
+// accounting is a filter with accounting on.
+type accounting struct {
+	*filter
+	table   *track.Table
+	control []byte
+	samples *ringbuf.Reader
+}
+
+var (
+	levels = []track.Level{{IPv4: 32, IPv6: 64}, {IPv4: 24, IPv6: 48}}
+
+	// One for each thing that a detector can ask for.
+	classes = []track.Class{
+		{},
+		{Bytes: true},
+		{Proto: track.TCP},
+		{Proto: track.TCP, Set: track.SYN, Clear: track.ACK},
+		{Proto: track.TCP, Set: track.RST},
+		{Proto: track.UDP},
+		{Proto: track.ICMP},
+		{Fragments: true},
+		{Ports: []uint16{53, 443}},
+		{Proto: track.TCP, Ports: []uint16{0, 443, 65535}, Bytes: true},
+		{Level: 1},
+		{Proto: track.UDP, Bytes: true, Level: 1},
+	}
+)
+
+func (f *filter) account(levels []track.Level, classes []track.Class) *accounting {
+	f.tb.Helper()
+	a := &accounting{filter: f}
+	var lines []byte
+	a.control, lines, a.samples = inner.Tracking(f.tb, f.spec, f.maps)
+	a.samples.SetDeadline(time.Unix(1, 0))
+	table, err := track.New(a.control, lines, trackCapacity)
+	if err != nil {
+		f.tb.Fatal(err)
+	}
+	a.table = table
+	if err := table.Configure(levels, classes); err != nil {
+		f.tb.Fatal(err)
+	}
+	return a
+}
+
+func (a *accounting) track(level int, source string) {
+	a.tb.Helper()
+	if _, err := a.table.Track(level, netip.MustParsePrefix(source)); err != nil {
+		a.tb.Fatal(err)
+	}
+}
+
+// trackSource tracks the source of a family that is on a list, at both levels.
+func (a *accounting) trackSource(address string) {
+	a.tb.Helper()
+	addr := netip.MustParseAddr(address)
+	for level, l := range levels {
+		bits := l.IPv6
+		if addr.Is4() {
+			bits = l.IPv4
+		}
+		a.track(level, netip.PrefixFrom(addr, bits).Masked().String())
+	}
+}
+
+// counted is what the counters of tracked sources are at each level.
+type counted map[string][track.Detectors]uint32
+
+func (a *accounting) counts() counted {
+	c := counted{}
+	a.table.Counts(func(_ uint32, level int, source netip.Prefix, counters *[track.Detectors]uint32) {
+		if *counters != [track.Detectors]uint32{} {
+			c[fmt.Sprintf("%s at %d", source, level)] = *counters
+		}
+	})
+	return c
+}
+
+// add counts a frame of a tracked source by the reference.
+func (c counted) add(b []byte) {
+	etherType, l3, _ := unwrap(b)
+	source, _ := readSource(etherType, l3)
+	seen := look(b)
+	for level, l := range levels {
+		bits := map[bool]int{true: l.IPv4, false: l.IPv6}[source.Is4()]
+		name := fmt.Sprintf("%s at %d", netip.PrefixFrom(source, bits).Masked(), level)
+		counters := c[name]
+		for i, class := range classes {
+			if class.Level != level || !seen.wanted(class) {
+				continue
+			}
+			if class.Bytes {
+				counters[i] += uint32(len(b))
+			} else {
+				counters[i]++
+			}
+		}
+		if counters != [track.Detectors]uint32{} {
+			c[name] = counters
+		}
+	}
+}
+
+// sampled is one sample, as struct packet_sample.
+type sampled struct {
+	Source    netip.Addr
+	Length    uint32
+	Weight    uint32
+	Detectors uint16
+	Proto     uint8
+	Port      int // -1 if there is none
+	Flags     int // -1 if there are none
+	Fragment  bool
+}
+
+func (a *accounting) takeSamples() (taken []sampled) {
+	a.tb.Helper()
+	for {
+		record, err := a.samples.Read()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return taken
+		}
+		if err != nil {
+			a.tb.Fatal(err)
+		}
+		b := record.RawSample
+		if len(b) != 32 {
+			a.tb.Fatalf("sample of %d bytes, want 32", len(b))
+		}
+		s := sampled{
+			Length: binary.LittleEndian.Uint32(b[16:]), Weight: binary.LittleEndian.Uint32(b[20:]),
+			Detectors: binary.LittleEndian.Uint16(b[24:]), Proto: b[30], Port: -1, Flags: -1, Fragment: b[29]&0x80 != 0,
+		}
+		if b[31] == 1 {
+			s.Port = int(binary.BigEndian.Uint16(b[26:]))
+		}
+		if b[29]&0x40 != 0 {
+			s.Flags = int(b[29] & 0x3f)
+		}
+		s.Source = netip.AddrFrom16([16]byte(b))
+		if b[28] == 4 {
+			s.Source = netip.AddrFrom4([4]byte(b))
+		}
+		taken = append(taken, s)
+	}
+}
+
+// sampleOf is the sample that a frame has to give.
+func sampleOf(b []byte, weight uint32) sampled {
+	etherType, l3, _ := unwrap(b)
+	seen := look(b)
+	s := sampled{Length: uint32(len(b)), Weight: weight, Proto: seen.proto, Port: -1, Flags: -1, Fragment: seen.fragment}
+	s.Source, _ = readSource(etherType, l3)
+	if seen.ports {
+		s.Port = int(seen.port)
+	}
+	if seen.header && seen.proto == frame.TCP {
+		s.Flags = int(seen.flags)
+	}
+	for i, class := range classes {
+		if seen.wanted(class) {
+			s.Detectors |= 1 << i
+		}
+	}
+	return s
+}
+
+// Each packet of the corpus from each source: counted at both levels if its
+// source is on no list or only shadowed, and else not at all.
+func TestAccountsCorpus(t *testing.T) {
+	eachBuild(t, func(t *testing.T, f *filter) {
+		f.listSources()
+		a := f.account(levels, classes)
+		a.table.SetSampling(1)
+		for _, corpus := range corpora {
+			for _, address := range corpus.sources {
+				a.trackSource(address)
+			}
+			for _, p := range append(corpus.packets, accountPackets...) {
+				for source, address := range corpus.sources {
+					b := p.build(start(address))
+					want, wantSamples := a.counts(), []sampled(nil)
+					if r := p.want(source); r == notListed || r == shadowed {
+						want.add(b)
+						wantSamples = []sampled{sampleOf(b, 1)}
+					}
+					f.run(b)
+					name := fmt.Sprintf("%s %s from a source that is %s", corpus.name, p.name, source)
+					if diff := cmp.Diff(want, a.counts()); diff != "" {
+						t.Errorf("%s: counters (-want +got):\n%s", name, diff)
+					}
+					if diff := cmp.Diff(wantSamples, a.takeSamples(), equateAddr); diff != "" {
+						t.Errorf("%s: samples (-want +got):\n%s", name, diff)
+					}
+				}
+			}
+		}
+	})
+}
+
+// accountPackets are what detectors tell apart and the corpus does not have.
+var accountPackets = []packet{
+	{name: "SYN and ACK", build: func(p frame.Packet) []byte { return p.TCP(1, 443, frame.SYN|frame.ACK, nil) }},
+	{name: "RST", build: func(p frame.Packet) []byte { return p.TCP(1, 65535, frame.RST, nil) }},
+	{name: "FIN to port 0", build: func(p frame.Packet) []byte { return p.TCP(1, 0, frame.FIN, nil) }},
+	{name: "a port beside", build: func(p frame.Packet) []byte { return p.TCP(443, 442, frame.SYN, nil) }},
+	{name: "UDP to 53", build: func(p frame.Packet) []byte { return p.UDP(1, 53, nil) }},
+	{name: "fragment of a TCP SYN", build: func(p frame.Packet) []byte { return p.Fragment(0, true).TCP(1, 443, frame.SYN, nil) }},
+	{name: "later fragment of TCP", build: func(p frame.Packet) []byte { return p.Fragment(64, false).TCP(1, 443, frame.SYN, nil) }},
+	{name: "TCP cut short", build: func(p frame.Packet) []byte {
+		return p.Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 80, 2})
+	}},
+	{name: "UDP cut short", build: func(p frame.Packet) []byte { return p.Raw(frame.UDP, []byte{0, 1, 0}) }},
+	{name: "behind two tags", build: func(p frame.Packet) []byte {
+		return p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).TCP(1, 443, frame.SYN, nil)
+	}},
+}
+
+// What is tracked at one level, or in one family, is counted there alone.
+func TestCountsOnlyWhatIsTracked(t *testing.T) {
+	eachBuild(t, func(t *testing.T, f *filter) {
+		a := f.account(levels, classes)
+		a.track(0, "10.0.0.1/32")
+		a.track(1, "10.0.1.0/24")
+		a.track(0, "a00:1::/64") // the bytes of 10.0.0.1
+		a.track(1, "2001:db8::/48")
+		for _, src := range []string{
+			"10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.1.7", "10.0.1.8", "10.0.2.1", "a00:1::9", "a00:1:0:1::", "2001:db8:0:1::1", "2001:db8::", "2001:db8:1::",
+		} {
+			f.run(start(src).Echo(nil))
+		}
+		want := map[string]uint32{"10.0.0.1/32 at 0": 2, "10.0.1.0/24 at 1": 2, "a00:1::/64 at 0": 1, "2001:db8::/48 at 1": 2}
+		got := map[string]uint32{}
+		for name, counters := range a.counts() {
+			got[name] = counters[0] + counters[10] // all packets, of either level
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("packets (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Off, nothing is counted or sampled, and neither is without memory.
+func TestAccountingOff(t *testing.T) {
+	eachBuild(t, func(t *testing.T, f *filter) {
+		a := f.account(levels, classes)
+		a.table.SetSampling(1)
+		a.track(0, "10.0.0.1/32")
+		a.table.Stop()
+		b := start("10.0.0.1").UDP(1, 53, nil)
+		check(t, "off", wantOne(notListed, len(b)), f.observe(b), b)
+		if got, samples := a.counts(), a.takeSamples(); len(got) > 0 || len(samples) > 0 {
+			t.Errorf("counted %v and sampled %v", got, samples)
+		}
+	})
+}
+
+// As many sources as there is room for, most of which share groups of the index.
+func TestCountsFullTable(t *testing.T) {
+	eachBuild(t, func(t *testing.T, f *filter) {
+		a := f.account(levels[:1], []track.Class{{}})
+		addr := func(i int) string {
+			if i%2 == 0 {
+				return fmt.Sprintf("10.0.%d.%d", i>>8, i&255)
+			}
+			return fmt.Sprintf("2001:db8:0:%x::1", i)
+		}
+		for i := range trackCapacity {
+			source := netip.MustParseAddr(addr(i))
+			a.track(0, netip.PrefixFrom(source, map[bool]int{true: 32, false: 64}[source.Is4()]).Masked().String())
+		}
+		for i := range 2 * trackCapacity {
+			f.run(start(addr(i)).Echo(nil))
+		}
+		got := a.counts()
+		for name, counters := range got {
+			if counters[0] != 1 {
+				t.Errorf("%s: %d packets, want 1", name, counters[0])
+			}
+		}
+		if len(got) != trackCapacity {
+			t.Errorf("%d sources were counted, want %d", len(got), trackCapacity)
+		}
+	})
+}
+
+// A full ring loses samples and counts them; counters go on.
+func TestLostSamplesAreCounted(t *testing.T) {
+	eachBuild(t, func(t *testing.T, f *filter) {
+		a := f.account(levels, classes)
+		a.table.SetSampling(1)
+		a.track(0, "10.0.0.1/32")
+		const n = 1000
+		for range n {
+			f.run(start("10.0.0.1").Echo(nil))
+		}
+		samples := uint64(len(a.takeSamples()))
+		if lost := track.Lost(a.control); lost == 0 || samples+lost != n {
+			t.Errorf("%d samples and %d lost, want %d together", samples, lost, n)
+		}
+		if got := a.counts()["10.0.0.1/32 at 0"][0]; got != n {
+			t.Errorf("%d packets, want %d", got, n)
+		}
+	})
+}
+
+// Of many packets one in n is sampled, with gaps that nobody can foresee: they
+// are as far apart as if each was drawn by itself.
+func TestSamplingIsUnbiased(t *testing.T) {
+	const packets = 200_000
+	eachBuild(t, func(t *testing.T, f *filter) {
+		a := f.account(levels, classes)
+		for _, n := range []uint32{2, 10, 97, 1000} {
+			a.table.SetSampling(n)
+			var gaps []float64
+			since := 0
+			b := start("10.0.0.1").UDP(1, 53, nil)
+			for range packets {
+				f.run(b)
+				since++
+				for _, s := range a.takeOne() {
+					if s.Weight != n {
+						t.Fatalf("a sample stands for %d packets, want %d", s.Weight, n)
+					}
+					gaps = append(gaps, float64(since))
+					since = 0
+				}
+			}
+			checkGaps(t, n, packets, gaps)
+		}
+	})
+}
+
+// takeOne is takeSamples where there is mostly none.
+func (a *accounting) takeOne() []sampled {
+	if a.samples.AvailableBytes() == 0 {
+		return nil
+	}
+	return a.takeSamples()
+}
+
+// checkGaps allows the number of samples five standard deviations of the binomial
+// distribution, and the gaps as much of the geometric one's.
+func checkGaps(t *testing.T, n uint32, packets int, gaps []float64) {
+	t.Helper()
+	p := 1 / float64(n)
+	want := float64(packets) * p
+	if off := math.Abs(float64(len(gaps)) - want); off > 5*math.Sqrt(want*(1-p)) {
+		t.Errorf("one in %d: %d samples of %d packets, want about %.0f", n, len(gaps), packets, want)
+	}
+	var sum, squares float64
+	for _, g := range gaps {
+		sum += g
+		squares += g * g
+	}
+	mean := sum / float64(len(gaps))
+	deviation, geometric := math.Sqrt(squares/float64(len(gaps))-mean*mean), math.Sqrt(1-p)/p
+	// The deviation of a deviation, of so many exponential gaps.
+	if off := math.Abs(deviation/geometric - 1); off > 5*math.Sqrt(2/float64(len(gaps))) {
+		t.Errorf("one in %d: gaps deviate by %.2f, want about %.2f", n, deviation, geometric)
+	}
+}
+
+// Whatever comes in, the counters and samples are those of the reference.
+func TestAccountsAgreeWithReference(t *testing.T) {
+	seed := seedOf(t)
+	eachBuild(t, func(t *testing.T, f *filter) {
+		f.listSources()
+		a := f.account(levels, classes)
+		a.table.SetSampling(1)
+		isTracked := map[netip.Addr]bool{}
+		for _, corpus := range corpora {
+			for _, address := range corpus.sources {
+				a.trackSource(address)
+				isTracked[netip.MustParseAddr(address)] = true
+			}
+		}
+		m := newMutator(seed)
+		want := counted{}
+		total := 0
+		for i := range randomCases / 2 {
+			b := m.frame()
+			r := judge(b, listed)
+			var samples []sampled
+			if r == notListed || r == shadowed {
+				samples = []sampled{sampleOf(b, 1)}
+				if isTracked[samples[0].Source] {
+					total++
+					want.add(b)
+				} else if isNear(samples[0].Source) {
+					// Of a tracked network, but not a tracked source: too much to model here.
+					continue
+				}
+			}
+			f.run(b)
+			if diff := cmp.Diff(samples, a.takeSamples(), equateAddr); diff != "" {
+				t.Fatalf("seed %d, case %d: samples (-want +got):\n%sfor %x", seed, i, diff, b)
+			}
+		}
+		if diff := cmp.Diff(want, a.counts()); diff != "" {
+			t.Errorf("seed %d: counters (-want +got):\n%s", seed, diff)
+		}
+		if total < randomCases/100 {
+			t.Errorf("only %d frames were of tracked sources: the mutations test too little", total)
+		}
+	})
+}
+
+// isNear tells whether a source is in a tracked /24, /64 or /48.
+func isNear(source netip.Addr) bool {
+	for _, corpus := range corpora {
+		for _, address := range corpus.sources {
+			a := netip.MustParseAddr(address)
+			bits := map[bool]int{true: 24, false: 48}[a.Is4()]
+			if netip.PrefixFrom(a, bits).Contains(source) {
+				return true
+			}
+		}
+	}
+	return false
+}
