@@ -262,6 +262,25 @@ func TestCountsOnlyWhatIsTracked(t *testing.T) {
 	})
 }
 
+// The same bytes in the key are another source in another family or at another level.
+func TestFamiliesAndLevelsAreApart(t *testing.T) {
+	same := []track.Level{{IPv4: 32, IPv6: 128}, {IPv4: 32, IPv6: 128}}
+	eachBuild(t, func(t *testing.T, f *filter) {
+		for _, source := range []string{"10.0.0.1/32", "::a00:1:0:0/128"} {
+			for level := range same {
+				a := f.account(same, []track.Class{{}, {Level: 1}})
+				a.track(level, source)
+				f.run(start("10.0.0.1").Echo(nil))
+				f.run(start("::a00:1:0:0").Echo(nil))
+				counters := [track.Detectors]uint32{level: 1}
+				if diff := cmp.Diff(counted{fmt.Sprintf("%s at %d", source, level): counters}, a.counts()); diff != "" {
+					t.Errorf("counters (-want +got):\n%s", diff)
+				}
+			}
+		}
+	})
+}
+
 // Off, nothing is counted or sampled, and neither is without memory.
 func TestAccountingOff(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
