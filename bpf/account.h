@@ -3,30 +3,32 @@
 #define PARAXIAL_ACCOUNT_H
 
 #include "maps.h"
+#include "packet.h"
 #include "parse.h"
-
-/* One packet as far as it has been parsed. Offsets and lengths in bytes from the frame's start. */
-struct packet {
-	struct cursor c;
-	__u32 l3_offset;
-	__u64 length;
-};
+#include "track.h"
 
 static __always_inline bool reason_drops(enum reason reason)
 {
 	return reason == REASON_BLOCKED || reason == REASON_LIMITED;
 }
 
-static __always_inline void count_packet(enum reason reason, __u64 length)
+/* Does it pass by the verdict on its source, and not by being allowed? Those are what detectors look at. */
+static __always_inline bool reason_accounted(enum reason reason)
+{
+	return reason == REASON_NOT_LISTED || reason == REASON_SHADOW || reason == REASON_UNDER_LIMIT;
+}
+
+/* Returns the packet's number on this CPU among those of the same reason. */
+static __always_inline __u64 count_packet(enum reason reason, __u64 length)
 {
 	__u32 key = slot << REASON_BITS | reason;
 	struct counter *counter = bpf_map_lookup_elem(&counters, &key);
 
 	/* Never NULL: the daemon hands out slots below MAX_SLOTS. */
 	if (!counter)
-		return;
-	counter->packets++;
+		return 0;
 	counter->bytes += length;
+	return ++counter->packets;
 }
 
 /* Looked at before sample() is called: a call costs a dropped packet dear, and mostly nobody watches. */
@@ -115,11 +117,13 @@ __attribute__((noinline)) int sample(struct xdp_md *ctx, __u32 l3_offset, __u32 
 }
 
 /* The one exit: every packet is counted here, once, under the reason for its verdict. */
-static __always_inline enum xdp_action finish(struct xdp_md *ctx, struct packet *p, enum reason reason)
+static __always_inline enum xdp_action finish(struct packet *p, enum reason reason)
 {
-	count_packet(reason, p->length);
+	__u64 number = count_packet(reason, p->length);
+
+	sample_accounted(p, number);
 	if ((reason_drops(reason) || reason == REASON_SHADOW) && events_wanted())
-		sample(ctx, p->l3_offset, reason);
+		sample(p->ctx, p->l3_offset, reason);
 	return reason_drops(reason) ? XDP_DROP : XDP_PASS;
 }
 

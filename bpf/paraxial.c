@@ -10,6 +10,7 @@
 #include "vmlinux.h"
 #include "account.h"
 #include "maps.h"
+#include "packet.h"
 #include "parse.h"
 #include "verdict.h"
 
@@ -23,6 +24,8 @@ static __always_inline enum reason filter_ipv4(struct packet *p)
 	reason = source_ipv4(ip, p->length);
 	if (reason == REASON_NOT_LISTED && ipv4_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
+	if (reason_accounted(reason))
+		account_ipv4(p, ip);
 	return reason;
 }
 
@@ -36,6 +39,8 @@ static __always_inline enum reason filter_ipv6(struct packet *p)
 	reason = source_ipv6(ip, p->length);
 	if (reason == REASON_NOT_LISTED && ipv6_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
+	if (reason_accounted(reason))
+		account_ipv6(p, ip);
 	return reason;
 }
 
@@ -73,16 +78,12 @@ SEC("xdp")
 int paraxial(struct xdp_md *ctx)
 {
 	struct packet p = {
-		.c = cursor_of(ctx),
+		.ctx = ctx,
+		.c = headers_of(ctx),
 		.length = frame_length(ctx),
 	};
-#ifdef FRAGS
-	struct headers copy;
 
-	p.c = headers_of(ctx, &copy);
-#endif
-
-	return finish(ctx, &p, filter(&p));
+	return finish(&p, filter(&p));
 }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -66,37 +66,58 @@ static __always_inline __u64 frame_length(struct xdp_md *ctx)
 #endif
 }
 
-/* Ethernet, two VLAN tags, IPv6: all that decides a packet. */
-#define BASE_HEADERS 62
+/* Ethernet, two VLAN tags, IPv6: all that decides a packet. And what detectors look at of its transport. */
+#define BASE_HEADERS (62 + 16)
 
 #ifdef FRAGS
-/* The padding aligns the IP header to four bytes, as the verifier wants it on the stack. */
+/* The padding aligns the IP header to four bytes. */
 struct headers {
 	__u8 pad[2];
 	__u8 bytes[BASE_HEADERS];
 } __attribute__((aligned(8)));
 
 /*
+ * The headers of a frame whose first buffer has not all of them, while the
+ * program runs. Each CPU has its own, which no other and no daemon reads. Not on
+ * the stack, which has to hold a function's frame besides.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct headers);
+} headers SEC(".maps");
+
+/*
  * A driver may leave less than the headers in the first buffer of a frame,
  * down to nothing at all (header split, striding receive queues). Undecided,
  * such frames would be a way around every block. Returns a cursor over the
- * headers wherever they are: in the first buffer, or else in copy.
+ * headers wherever they are: in the first buffer, or else in a copy.
  */
-static __always_inline struct cursor headers_of(struct xdp_md *ctx, struct headers *copy)
+static __always_inline struct cursor headers_of(struct xdp_md *ctx)
 {
 	__u64 linear = ctx->data_end - ctx->data;
 	__u64 length = bpf_xdp_get_buff_len(ctx);
+	struct headers *copy;
+	__u32 zero = 0;
 
 	if (linear >= BASE_HEADERS || linear >= length)
+		return cursor_of(ctx);
+	copy = bpf_map_lookup_elem(&headers, &zero);
+	if (!copy)
 		return cursor_of(ctx);
 	/* Opaque to the compiler, or the bound would be put on another copy of it. */
 	asm volatile("" : "+r"(length));
 	if (length > BASE_HEADERS)
 		length = BASE_HEADERS;
-	__builtin_memset(copy, 0, sizeof(*copy));
 	if (bpf_xdp_load_bytes(ctx, 0, copy->bytes, length))
 		return cursor_of(ctx);
 	return (struct cursor){ .pos = copy->bytes, .end = copy->bytes + length };
+}
+#else
+static __always_inline struct cursor headers_of(struct xdp_md *ctx)
+{
+	return cursor_of(ctx);
 }
 #endif
 

@@ -86,6 +86,7 @@ func (l *Loader) twinOf(live *attached) (*twin, error) {
 	spec := l.specs[live.build].Copy()
 	spec.Maps[plainMapHits].MaxEntries = 1
 	spec.Maps[plainMapHits].InnerMap.MaxEntries = 1
+	spec.Maps[plainMapTracked].InnerMap.MaxEntries = 1
 	read := mapSet{}
 	for _, name := range slices.Concat(trieNames(), indexNames(), []string{plainMapLimits}) {
 		read[name] = l.maps[name]

@@ -31,6 +31,12 @@ type fragsCounter struct {
 	Bytes   uint64
 }
 
+type fragsHeaders struct {
+	_     structs.HostLayout
+	Pad   [2]uint8
+	Bytes [78]uint8
+}
+
 type fragsLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -41,6 +47,32 @@ type fragsLpmV6 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
 	Addr      [16]uint8
+}
+
+type fragsTrackControl struct {
+	_        structs.HostLayout
+	Active   uint32
+	Groups   uint32
+	Sampling uint64
+	Seed     uint64
+	Slots    uint32
+	Ports    uint32
+	Home     uint64
+	Second   uint64
+	Nh       [4]uint32
+	Levels   [2]struct {
+		_         structs.HostLayout
+		High      uint64
+		Low       uint64
+		Ipv4      uint32
+		Detectors uint32
+	}
+	ByBytes    uint32
+	ByPort     uint32
+	Unused     uint64
+	Classes    [256]uint16
+	Lost       uint64
+	UnusedLine [7]uint64
 }
 
 type fragsVerdict struct {
@@ -56,24 +88,30 @@ type fragsVerdict struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	fragsMapAllowV4      = "allow_v4"
-	fragsMapAllowV6      = "allow_v6"
-	fragsMapAttribution  = "attribution"
-	fragsMapBlockV4      = "block_v4"
-	fragsMapBlockV6      = "block_v6"
-	fragsMapCounters     = "counters"
-	fragsMapEventCredit  = "event_credit"
-	fragsMapEvents       = "events"
-	fragsMapHits         = "hits"
-	fragsMapIndexV4      = "index_v4"
-	fragsMapIndexV6      = "index_v6"
-	fragsMapLimits       = "limits"
-	fragsProgParaxial    = "paraxial"
-	fragsVarDropEventBtf = "drop_event_btf"
-	fragsVarLimitBtf     = "limit_btf"
-	fragsVarProbe        = "probe"
-	fragsVarReasonBtf    = "reason_btf"
-	fragsVarSlot         = "slot"
+	fragsMapAllowV4         = "allow_v4"
+	fragsMapAllowV6         = "allow_v6"
+	fragsMapAttribution     = "attribution"
+	fragsMapBlockV4         = "block_v4"
+	fragsMapBlockV6         = "block_v6"
+	fragsMapCounters        = "counters"
+	fragsMapEventCredit     = "event_credit"
+	fragsMapEvents          = "events"
+	fragsMapHeaders         = "headers"
+	fragsMapHits            = "hits"
+	fragsMapIndexV4         = "index_v4"
+	fragsMapIndexV6         = "index_v6"
+	fragsMapLimits          = "limits"
+	fragsMapSamples         = "samples"
+	fragsMapTracked         = "tracked"
+	fragsMapTracking        = "tracking"
+	fragsProgParaxial       = "paraxial"
+	fragsVarDropEventBtf    = "drop_event_btf"
+	fragsVarLimitBtf        = "limit_btf"
+	fragsVarPacketSampleBtf = "packet_sample_btf"
+	fragsVarProbe           = "probe"
+	fragsVarReasonBtf       = "reason_btf"
+	fragsVarSlot            = "slot"
+	fragsVarTrackSlotBtf    = "track_slot_btf"
 )
 
 // loadFrags returns the embedded CollectionSpec for frags.
@@ -133,21 +171,27 @@ type fragsMapSpecs struct {
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
 	EventCredit *ebpf.MapSpec `ebpf:"event_credit"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
+	Headers     *ebpf.MapSpec `ebpf:"headers"`
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
+	Samples     *ebpf.MapSpec `ebpf:"samples"`
+	Tracked     *ebpf.MapSpec `ebpf:"tracked"`
+	Tracking    *ebpf.MapSpec `ebpf:"tracking"`
 }
 
 // fragsVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fragsVariableSpecs struct {
-	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	LimitBtf     *ebpf.VariableSpec `ebpf:"limit_btf"`
-	Probe        *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
-	Slot         *ebpf.VariableSpec `ebpf:"slot"`
+	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe           *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
+	Slot            *ebpf.VariableSpec `ebpf:"slot"`
+	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // fragsObjects contains all objects after they have been loaded into the kernel.
@@ -178,10 +222,14 @@ type fragsMaps struct {
 	Counters    *ebpf.Map `ebpf:"counters"`
 	EventCredit *ebpf.Map `ebpf:"event_credit"`
 	Events      *ebpf.Map `ebpf:"events"`
+	Headers     *ebpf.Map `ebpf:"headers"`
 	Hits        *ebpf.Map `ebpf:"hits"`
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
+	Samples     *ebpf.Map `ebpf:"samples"`
+	Tracked     *ebpf.Map `ebpf:"tracked"`
+	Tracking    *ebpf.Map `ebpf:"tracking"`
 }
 
 func (m *fragsMaps) Close() error {
@@ -194,10 +242,14 @@ func (m *fragsMaps) Close() error {
 		m.Counters,
 		m.EventCredit,
 		m.Events,
+		m.Headers,
 		m.Hits,
 		m.IndexV4,
 		m.IndexV6,
 		m.Limits,
+		m.Samples,
+		m.Tracked,
+		m.Tracking,
 	)
 }
 
@@ -205,11 +257,13 @@ func (m *fragsMaps) Close() error {
 //
 // It can be passed to loadFragsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fragsVariables struct {
-	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
-	LimitBtf     *ebpf.Variable `ebpf:"limit_btf"`
-	Probe        *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
-	Slot         *ebpf.Variable `ebpf:"slot"`
+	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
+	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe           *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
+	Slot            *ebpf.Variable `ebpf:"slot"`
+	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // fragsPrograms contains all programs after they have been loaded into the kernel.

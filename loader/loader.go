@@ -27,6 +27,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
+	"github.com/paraxial/paraxial/track"
 )
 
 // DefaultBPFFS is where pins are kept unless Options say otherwise.
@@ -40,6 +41,9 @@ type Options struct {
 	BPFFS string
 	// MaxEntries is the capacity of each trie.
 	MaxEntries uint32
+	// TrackCapacity is how many sources can be tracked at most,
+	// DefaultTrackCapacity if 0. Memory is taken only while classes are set.
+	TrackCapacity uint32
 	// Log is told what happens to pins. Nil discards.
 	Log *slog.Logger
 }
@@ -47,16 +51,17 @@ type Options struct {
 // A Loader holds the filter of one pin directory. Its methods may be called
 // from several goroutines, but none after Close.
 type Loader struct {
-	log    *slog.Logger
-	pins   pinDir
-	gen    generation // made by this Loader
-	reused bool
-	specs  map[build]*ebpf.CollectionSpec
-	maps   mapSet
-	tries  []table
-	hits   *segmented
-	limits *segmented
-	credit words
+	log     *slog.Logger
+	pins    pinDir
+	gen     generation // made by this Loader
+	reused  bool
+	specs   map[build]*ebpf.CollectionSpec
+	maps    mapSet
+	tries   []table
+	hits    *segmented
+	limits  *segmented
+	credit  words
+	tracker *Tracker
 
 	mu       sync.Mutex            // held to attach, attest, ask, add counters, change the index
 	index    map[bool]*IndexMemory // published by this Loader, by whether IPv6
@@ -74,6 +79,12 @@ func Open(o Options) (*Loader, error) {
 	if o.MaxEntries == 0 {
 		return nil, errors.New("open filter: max_entries must be at least 1")
 	}
+	if o.TrackCapacity == 0 {
+		o.TrackCapacity = DefaultTrackCapacity
+	}
+	if o.TrackCapacity > track.MaxCapacity {
+		return nil, fmt.Errorf("open filter: track %d sources: at most %d can be", o.TrackCapacity, track.MaxCapacity)
+	}
 	if o.BPFFS == "" {
 		o.BPFFS = DefaultBPFFS
 	}
@@ -87,7 +98,7 @@ func Open(o Options) (*Loader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open filter: %w", explain(err))
 	}
-	specs, err := loadSpecs(o.MaxEntries)
+	specs, err := loadSpecs(o.MaxEntries, o.TrackCapacity)
 	if err != nil {
 		return nil, fmt.Errorf("open filter: %w", err)
 	}
@@ -95,14 +106,14 @@ func Open(o Options) (*Loader, error) {
 		log: o.Log, pins: pins, specs: specs,
 		index: map[bool]*IndexMemory{}, attached: map[string]*attached{}, twins: map[string]*twin{},
 	}
-	if err := l.open(); err != nil {
+	if err := l.open(o.TrackCapacity); err != nil {
 		_ = l.closeMaps()
 		return nil, fmt.Errorf("open filter: %w", explain(err))
 	}
 	return l, nil
 }
 
-func (l *Loader) open() error {
+func (l *Loader) open(trackCapacity uint32) error {
 	last, err := l.pins.tidy(l.log)
 	if err != nil {
 		return err
@@ -112,6 +123,9 @@ func (l *Loader) open() error {
 	}
 	l.tries = l.maps.tables()
 	if l.credit, err = mapWords(l.maps[plainMapEventCredit]); err != nil {
+		return err
+	}
+	if l.tracker, err = newTracker(l.maps, l.specs[plain], trackCapacity); err != nil {
 		return err
 	}
 	l.gen = l.pins.generation(last.highest + 1)
@@ -165,7 +179,7 @@ func (l *Loader) reuseMaps(g generation) error {
 func (l *Loader) Reused() bool { return l.reused }
 
 // Capacity returns the number of elements each map can hold, by map name; of
-// hits and limits, the number of ids.
+// hits and limits, the number of ids, and of tracked, the number of sources.
 func (l *Loader) Capacity() map[string]int {
 	c := make(map[string]int, len(l.maps))
 	for name, m := range l.maps {
@@ -174,6 +188,7 @@ func (l *Loader) Capacity() map[string]int {
 	for _, a := range []*segmented{l.hits, l.limits} {
 		c[a.name] = int(a.capacity)
 	}
+	c[plainMapTracked] = l.tracker.Capacity()
 	return c
 }
 
@@ -210,5 +225,5 @@ func (l *Loader) Close() error {
 }
 
 func (l *Loader) closeMaps() error {
-	return errors.Join(l.hits.close(), l.limits.close(), l.maps.close())
+	return errors.Join(l.tracker.close(), l.hits.close(), l.limits.close(), l.maps.close())
 }

@@ -67,6 +67,19 @@ type plainLpmV6 struct {
 	Addr      [16]uint8
 }
 
+type plainPacketSample struct {
+	_         structs.HostLayout
+	Src       [16]uint8
+	Length    uint32
+	Weight    uint32
+	Detectors uint16
+	Dport     uint16
+	Version   uint8
+	Class     uint8
+	Proto     uint8
+	Flags     uint8
+}
+
 type plainReason uint32
 
 const (
@@ -82,6 +95,32 @@ const (
 	plainReasonREASON_COUNT       plainReason = 9
 )
 
+type plainTrackControl struct {
+	_        structs.HostLayout
+	Active   uint32
+	Groups   uint32
+	Sampling uint64
+	Seed     uint64
+	Slots    uint32
+	Ports    uint32
+	Home     uint64
+	Second   uint64
+	Nh       [4]uint32
+	Levels   [2]struct {
+		_         structs.HostLayout
+		High      uint64
+		Low       uint64
+		Ipv4      uint32
+		Detectors uint32
+	}
+	ByBytes    uint32
+	ByPort     uint32
+	Unused     uint64
+	Classes    [256]uint16
+	Lost       uint64
+	UnusedLine [7]uint64
+}
+
 type plainVerdict struct {
 	_           structs.HostLayout
 	DropUntil   uint32
@@ -95,24 +134,29 @@ type plainVerdict struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	plainMapAllowV4      = "allow_v4"
-	plainMapAllowV6      = "allow_v6"
-	plainMapAttribution  = "attribution"
-	plainMapBlockV4      = "block_v4"
-	plainMapBlockV6      = "block_v6"
-	plainMapCounters     = "counters"
-	plainMapEventCredit  = "event_credit"
-	plainMapEvents       = "events"
-	plainMapHits         = "hits"
-	plainMapIndexV4      = "index_v4"
-	plainMapIndexV6      = "index_v6"
-	plainMapLimits       = "limits"
-	plainProgParaxial    = "paraxial"
-	plainVarDropEventBtf = "drop_event_btf"
-	plainVarLimitBtf     = "limit_btf"
-	plainVarProbe        = "probe"
-	plainVarReasonBtf    = "reason_btf"
-	plainVarSlot         = "slot"
+	plainMapAllowV4         = "allow_v4"
+	plainMapAllowV6         = "allow_v6"
+	plainMapAttribution     = "attribution"
+	plainMapBlockV4         = "block_v4"
+	plainMapBlockV6         = "block_v6"
+	plainMapCounters        = "counters"
+	plainMapEventCredit     = "event_credit"
+	plainMapEvents          = "events"
+	plainMapHits            = "hits"
+	plainMapIndexV4         = "index_v4"
+	plainMapIndexV6         = "index_v6"
+	plainMapLimits          = "limits"
+	plainMapSamples         = "samples"
+	plainMapTracked         = "tracked"
+	plainMapTracking        = "tracking"
+	plainProgParaxial       = "paraxial"
+	plainVarDropEventBtf    = "drop_event_btf"
+	plainVarLimitBtf        = "limit_btf"
+	plainVarPacketSampleBtf = "packet_sample_btf"
+	plainVarProbe           = "probe"
+	plainVarReasonBtf       = "reason_btf"
+	plainVarSlot            = "slot"
+	plainVarTrackSlotBtf    = "track_slot_btf"
 )
 
 // loadPlain returns the embedded CollectionSpec for plain.
@@ -176,17 +220,22 @@ type plainMapSpecs struct {
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
+	Samples     *ebpf.MapSpec `ebpf:"samples"`
+	Tracked     *ebpf.MapSpec `ebpf:"tracked"`
+	Tracking    *ebpf.MapSpec `ebpf:"tracking"`
 }
 
 // plainVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainVariableSpecs struct {
-	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	LimitBtf     *ebpf.VariableSpec `ebpf:"limit_btf"`
-	Probe        *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
-	Slot         *ebpf.VariableSpec `ebpf:"slot"`
+	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe           *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
+	Slot            *ebpf.VariableSpec `ebpf:"slot"`
+	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // plainObjects contains all objects after they have been loaded into the kernel.
@@ -221,6 +270,9 @@ type plainMaps struct {
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
+	Samples     *ebpf.Map `ebpf:"samples"`
+	Tracked     *ebpf.Map `ebpf:"tracked"`
+	Tracking    *ebpf.Map `ebpf:"tracking"`
 }
 
 func (m *plainMaps) Close() error {
@@ -237,6 +289,9 @@ func (m *plainMaps) Close() error {
 		m.IndexV4,
 		m.IndexV6,
 		m.Limits,
+		m.Samples,
+		m.Tracked,
+		m.Tracking,
 	)
 }
 
@@ -244,11 +299,13 @@ func (m *plainMaps) Close() error {
 //
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainVariables struct {
-	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
-	LimitBtf     *ebpf.Variable `ebpf:"limit_btf"`
-	Probe        *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
-	Slot         *ebpf.Variable `ebpf:"slot"`
+	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
+	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe           *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
+	Slot            *ebpf.Variable `ebpf:"slot"`
+	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // plainPrograms contains all programs after they have been loaded into the kernel.

@@ -41,7 +41,7 @@ func TestReasonVerdict(t *testing.T) {
 
 // Data sections that nothing refers to are not loaded.
 func TestSpecs(t *testing.T) {
-	specs, err := loadSpecs(10)
+	specs, err := loadSpecs(10, 10)
 	check(t, err)
 	for b, spec := range specs {
 		if spec.Maps[".bss"] != nil || spec.Maps[".rodata"] == nil {

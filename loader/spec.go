@@ -7,6 +7,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
+	"github.com/paraxial/paraxial/track"
 )
 
 // build is one of the two compilations of the program.
@@ -22,7 +23,7 @@ func specLoaders() map[build]func() (*ebpf.CollectionSpec, error) {
 }
 
 // loadSpecs reads the embedded objects and sets the capacity of their maps.
-func loadSpecs(maxEntries uint32) (map[build]*ebpf.CollectionSpec, error) {
+func loadSpecs(maxEntries, tracked uint32) (map[build]*ebpf.CollectionSpec, error) {
 	specs := map[build]*ebpf.CollectionSpec{}
 	for b, load := range specLoaders() {
 		spec, err := load()
@@ -32,6 +33,7 @@ func loadSpecs(maxEntries uint32) (map[build]*ebpf.CollectionSpec, error) {
 		for _, name := range trieNames() {
 			spec.Maps[name].MaxEntries = maxEntries
 		}
+		spec.Maps[plainMapTracked].InnerMap.MaxEntries = track.Lines(tracked)
 		dropUnused(spec)
 		specs[b] = spec
 	}

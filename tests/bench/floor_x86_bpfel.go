@@ -74,6 +74,32 @@ type floorSourcesV6 struct {
 	}
 }
 
+type floorTrackControl struct {
+	_        structs.HostLayout
+	Active   uint32
+	Groups   uint32
+	Sampling uint64
+	Seed     uint64
+	Slots    uint32
+	Ports    uint32
+	Home     uint64
+	Second   uint64
+	Nh       [4]uint32
+	Levels   [2]struct {
+		_         structs.HostLayout
+		High      uint64
+		Low       uint64
+		Ipv4      uint32
+		Detectors uint32
+	}
+	ByBytes    uint32
+	ByPort     uint32
+	Unused     uint64
+	Classes    [256]uint16
+	Lost       uint64
+	UnusedLine [7]uint64
+}
+
 type floorVerdict struct {
 	_           structs.HostLayout
 	DropUntil   uint32
@@ -87,28 +113,34 @@ type floorVerdict struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	floorMapAllowV4      = "allow_v4"
-	floorMapAllowV6      = "allow_v6"
-	floorMapAttribution  = "attribution"
-	floorMapBlockV4      = "block_v4"
-	floorMapBlockV6      = "block_v6"
-	floorMapCounters     = "counters"
-	floorMapEventCredit  = "event_credit"
-	floorMapEvents       = "events"
-	floorMapHits         = "hits"
-	floorMapIndexV4      = "index_v4"
-	floorMapIndexV6      = "index_v6"
-	floorMapLimits       = "limits"
-	floorMapSourcesV4    = "sources_v4"
-	floorMapSourcesV6    = "sources_v6"
-	floorProgParaxial    = "paraxial"
-	floorProgVaried      = "varied"
-	floorVarDropEventBtf = "drop_event_btf"
-	floorVarFloorReason  = "floor_reason"
-	floorVarLimitBtf     = "limit_btf"
-	floorVarProbe        = "probe"
-	floorVarReasonBtf    = "reason_btf"
-	floorVarSlot         = "slot"
+	floorMapAllowV4         = "allow_v4"
+	floorMapAllowV6         = "allow_v6"
+	floorMapAttribution     = "attribution"
+	floorMapBlockV4         = "block_v4"
+	floorMapBlockV6         = "block_v6"
+	floorMapCounters        = "counters"
+	floorMapEventCredit     = "event_credit"
+	floorMapEvents          = "events"
+	floorMapHits            = "hits"
+	floorMapIndexV4         = "index_v4"
+	floorMapIndexV6         = "index_v6"
+	floorMapLimits          = "limits"
+	floorMapSamples         = "samples"
+	floorMapSourcesV4       = "sources_v4"
+	floorMapSourcesV6       = "sources_v6"
+	floorMapTracked         = "tracked"
+	floorMapTracking        = "tracking"
+	floorProgParaxial       = "paraxial"
+	floorProgVaried         = "varied"
+	floorVarDropEventBtf    = "drop_event_btf"
+	floorVarFloorReason     = "floor_reason"
+	floorVarLimitBtf        = "limit_btf"
+	floorVarPacketSampleBtf = "packet_sample_btf"
+	floorVarProbe           = "probe"
+	floorVarReasonBtf       = "reason_btf"
+	floorVarSlot            = "slot"
+	floorVarSpoofing        = "spoofing"
+	floorVarTrackSlotBtf    = "track_slot_btf"
 )
 
 // loadFloor returns the embedded CollectionSpec for floor.
@@ -173,20 +205,26 @@ type floorMapSpecs struct {
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
+	Samples     *ebpf.MapSpec `ebpf:"samples"`
 	SourcesV4   *ebpf.MapSpec `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.MapSpec `ebpf:"sources_v6"`
+	Tracked     *ebpf.MapSpec `ebpf:"tracked"`
+	Tracking    *ebpf.MapSpec `ebpf:"tracking"`
 }
 
 // floorVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type floorVariableSpecs struct {
-	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	FloorReason  *ebpf.VariableSpec `ebpf:"floor_reason"`
-	LimitBtf     *ebpf.VariableSpec `ebpf:"limit_btf"`
-	Probe        *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
-	Slot         *ebpf.VariableSpec `ebpf:"slot"`
+	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	FloorReason     *ebpf.VariableSpec `ebpf:"floor_reason"`
+	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe           *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
+	Slot            *ebpf.VariableSpec `ebpf:"slot"`
+	Spoofing        *ebpf.VariableSpec `ebpf:"spoofing"`
+	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // floorObjects contains all objects after they have been loaded into the kernel.
@@ -221,8 +259,11 @@ type floorMaps struct {
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
+	Samples     *ebpf.Map `ebpf:"samples"`
 	SourcesV4   *ebpf.Map `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.Map `ebpf:"sources_v6"`
+	Tracked     *ebpf.Map `ebpf:"tracked"`
+	Tracking    *ebpf.Map `ebpf:"tracking"`
 }
 
 func (m *floorMaps) Close() error {
@@ -239,8 +280,11 @@ func (m *floorMaps) Close() error {
 		m.IndexV4,
 		m.IndexV6,
 		m.Limits,
+		m.Samples,
 		m.SourcesV4,
 		m.SourcesV6,
+		m.Tracked,
+		m.Tracking,
 	)
 }
 
@@ -248,12 +292,15 @@ func (m *floorMaps) Close() error {
 //
 // It can be passed to loadFloorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type floorVariables struct {
-	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
-	FloorReason  *ebpf.Variable `ebpf:"floor_reason"`
-	LimitBtf     *ebpf.Variable `ebpf:"limit_btf"`
-	Probe        *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
-	Slot         *ebpf.Variable `ebpf:"slot"`
+	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
+	FloorReason     *ebpf.Variable `ebpf:"floor_reason"`
+	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe           *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
+	Slot            *ebpf.Variable `ebpf:"slot"`
+	Spoofing        *ebpf.Variable `ebpf:"spoofing"`
+	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // floorPrograms contains all programs after they have been loaded into the kernel.

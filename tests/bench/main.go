@@ -25,7 +25,7 @@ import (
 // limit bounds a run, so that a hung tool does not hang the benchmark.
 const limit = 10 * time.Minute
 
-const allParts = "packets,veth,load"
+const allParts = "packets,account,veth,load"
 
 type options struct {
 	quick bool
@@ -114,6 +114,7 @@ func measure(ctx context.Context, o options, log logger) (*report, error) {
 		measure func() error
 	}{
 		{"packets", func() (err error) { r.Memory, r.Packets, err = measurePackets(ctx, o.quick, log); return err }},
+		{"account", func() (err error) { r.Account, err = measureAccounts(ctx, o.quick, log); return err }},
 		{"veth", func() (err error) { r.Veth, err = measureVeth(ctx, o.quick, log); return err }},
 		{"load", func() error { return r.measureLoads(ctx, o.quick, lab.InDir(bin), log) }},
 	} {

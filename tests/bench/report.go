@@ -17,6 +17,7 @@ type report struct {
 	Seconds float64      `json:"seconds"` // that the run took
 	Memory  []latencyRow `json:"memory"`
 	Packets []packetRow  `json:"packets"`
+	Account []accountRow `json:"account"`
 	Veth    []vethRow    `json:"veth"`
 	Load    []loadRow    `json:"load"`
 	Maps    []mapCost    `json:"maps"`

@@ -74,6 +74,32 @@ type shippedSourcesV6 struct {
 	}
 }
 
+type shippedTrackControl struct {
+	_        structs.HostLayout
+	Active   uint32
+	Groups   uint32
+	Sampling uint64
+	Seed     uint64
+	Slots    uint32
+	Ports    uint32
+	Home     uint64
+	Second   uint64
+	Nh       [4]uint32
+	Levels   [2]struct {
+		_         structs.HostLayout
+		High      uint64
+		Low       uint64
+		Ipv4      uint32
+		Detectors uint32
+	}
+	ByBytes    uint32
+	ByPort     uint32
+	Unused     uint64
+	Classes    [256]uint16
+	Lost       uint64
+	UnusedLine [7]uint64
+}
+
 type shippedVerdict struct {
 	_           structs.HostLayout
 	DropUntil   uint32
@@ -87,31 +113,37 @@ type shippedVerdict struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	shippedMapAllowV4      = "allow_v4"
-	shippedMapAllowV6      = "allow_v6"
-	shippedMapAttribution  = "attribution"
-	shippedMapBlockV4      = "block_v4"
-	shippedMapBlockV6      = "block_v6"
-	shippedMapCounters     = "counters"
-	shippedMapEventCredit  = "event_credit"
-	shippedMapEvents       = "events"
-	shippedMapHits         = "hits"
-	shippedMapIndexV4      = "index_v4"
-	shippedMapIndexV6      = "index_v6"
-	shippedMapLimits       = "limits"
-	shippedMapSourcesV4    = "sources_v4"
-	shippedMapSourcesV6    = "sources_v6"
-	shippedProgEmptyDrop   = "empty_drop"
-	shippedProgEmptyPass   = "empty_pass"
-	shippedProgParaxial    = "paraxial"
-	shippedProgSend        = "send"
-	shippedProgVaried      = "varied"
-	shippedVarDropEventBtf = "drop_event_btf"
-	shippedVarHeaderSum    = "header_sum"
-	shippedVarLimitBtf     = "limit_btf"
-	shippedVarProbe        = "probe"
-	shippedVarReasonBtf    = "reason_btf"
-	shippedVarSlot         = "slot"
+	shippedMapAllowV4         = "allow_v4"
+	shippedMapAllowV6         = "allow_v6"
+	shippedMapAttribution     = "attribution"
+	shippedMapBlockV4         = "block_v4"
+	shippedMapBlockV6         = "block_v6"
+	shippedMapCounters        = "counters"
+	shippedMapEventCredit     = "event_credit"
+	shippedMapEvents          = "events"
+	shippedMapHits            = "hits"
+	shippedMapIndexV4         = "index_v4"
+	shippedMapIndexV6         = "index_v6"
+	shippedMapLimits          = "limits"
+	shippedMapSamples         = "samples"
+	shippedMapSourcesV4       = "sources_v4"
+	shippedMapSourcesV6       = "sources_v6"
+	shippedMapTracked         = "tracked"
+	shippedMapTracking        = "tracking"
+	shippedProgEmptyDrop      = "empty_drop"
+	shippedProgEmptyPass      = "empty_pass"
+	shippedProgParaxial       = "paraxial"
+	shippedProgSend           = "send"
+	shippedProgVaried         = "varied"
+	shippedVarDropEventBtf    = "drop_event_btf"
+	shippedVarHeaderSum       = "header_sum"
+	shippedVarLimitBtf        = "limit_btf"
+	shippedVarPacketSampleBtf = "packet_sample_btf"
+	shippedVarProbe           = "probe"
+	shippedVarReasonBtf       = "reason_btf"
+	shippedVarSlot            = "slot"
+	shippedVarSpoofing        = "spoofing"
+	shippedVarTrackSlotBtf    = "track_slot_btf"
 )
 
 // loadShipped returns the embedded CollectionSpec for shipped.
@@ -179,20 +211,26 @@ type shippedMapSpecs struct {
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
+	Samples     *ebpf.MapSpec `ebpf:"samples"`
 	SourcesV4   *ebpf.MapSpec `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.MapSpec `ebpf:"sources_v6"`
+	Tracked     *ebpf.MapSpec `ebpf:"tracked"`
+	Tracking    *ebpf.MapSpec `ebpf:"tracking"`
 }
 
 // shippedVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type shippedVariableSpecs struct {
-	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	HeaderSum    *ebpf.VariableSpec `ebpf:"header_sum"`
-	LimitBtf     *ebpf.VariableSpec `ebpf:"limit_btf"`
-	Probe        *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
-	Slot         *ebpf.VariableSpec `ebpf:"slot"`
+	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	HeaderSum       *ebpf.VariableSpec `ebpf:"header_sum"`
+	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe           *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
+	Slot            *ebpf.VariableSpec `ebpf:"slot"`
+	Spoofing        *ebpf.VariableSpec `ebpf:"spoofing"`
+	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // shippedObjects contains all objects after they have been loaded into the kernel.
@@ -227,8 +265,11 @@ type shippedMaps struct {
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
+	Samples     *ebpf.Map `ebpf:"samples"`
 	SourcesV4   *ebpf.Map `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.Map `ebpf:"sources_v6"`
+	Tracked     *ebpf.Map `ebpf:"tracked"`
+	Tracking    *ebpf.Map `ebpf:"tracking"`
 }
 
 func (m *shippedMaps) Close() error {
@@ -245,8 +286,11 @@ func (m *shippedMaps) Close() error {
 		m.IndexV4,
 		m.IndexV6,
 		m.Limits,
+		m.Samples,
 		m.SourcesV4,
 		m.SourcesV6,
+		m.Tracked,
+		m.Tracking,
 	)
 }
 
@@ -254,12 +298,15 @@ func (m *shippedMaps) Close() error {
 //
 // It can be passed to loadShippedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type shippedVariables struct {
-	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
-	HeaderSum    *ebpf.Variable `ebpf:"header_sum"`
-	LimitBtf     *ebpf.Variable `ebpf:"limit_btf"`
-	Probe        *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
-	Slot         *ebpf.Variable `ebpf:"slot"`
+	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
+	HeaderSum       *ebpf.Variable `ebpf:"header_sum"`
+	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe           *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
+	Slot            *ebpf.Variable `ebpf:"slot"`
+	Spoofing        *ebpf.Variable `ebpf:"spoofing"`
+	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // shippedPrograms contains all programs after they have been loaded into the kernel.

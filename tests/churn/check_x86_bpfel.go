@@ -28,16 +28,29 @@ type checkAttribution struct {
 type checkClass uint32
 
 const (
-	checkClassLISTED   checkClass = 0
-	checkClassUNLISTED checkClass = 1
-	checkClassCHANGING checkClass = 2
-	checkClassCLASSES  checkClass = 3
+	checkClassLISTED         checkClass = 0
+	checkClassUNLISTED       checkClass = 1
+	checkClassCHANGING       checkClass = 2
+	checkClassJUDGED_CLASSES checkClass = 3
 )
 
 type checkCounter struct {
 	_       structs.HostLayout
 	Packets uint64
 	Bytes   uint64
+}
+
+type checkJudged struct {
+	_    structs.HostLayout
+	Addr struct {
+		_    structs.HostLayout
+		In6U struct {
+			_       structs.HostLayout
+			U6Addr8 [16]uint8
+		}
+	}
+	Known uint64
+	Class uint64
 }
 
 type checkLpmV4 struct {
@@ -60,24 +73,37 @@ const (
 	checkSettledDROPS     checkSettled = 2
 )
 
-type checkSource struct {
-	_    structs.HostLayout
-	Addr struct {
-		_    structs.HostLayout
-		In6U struct {
-			_       structs.HostLayout
-			U6Addr8 [16]uint8
-		}
-	}
-	Known uint64
-	Class uint64
-}
-
 type checkTally struct {
 	_         structs.HostLayout
 	Right     uint64
 	Wrong     uint64
 	Unsettled uint64
+}
+
+type checkTrackControl struct {
+	_        structs.HostLayout
+	Active   uint32
+	Groups   uint32
+	Sampling uint64
+	Seed     uint64
+	Slots    uint32
+	Ports    uint32
+	Home     uint64
+	Second   uint64
+	Nh       [4]uint32
+	Levels   [2]struct {
+		_         structs.HostLayout
+		High      uint64
+		Low       uint64
+		Ipv4      uint32
+		Detectors uint32
+	}
+	ByBytes    uint32
+	ByPort     uint32
+	Unused     uint64
+	Classes    [256]uint16
+	Lost       uint64
+	UnusedLine [7]uint64
 }
 
 type checkVerdict struct {
@@ -101,32 +127,37 @@ type checkWrong struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	checkMapAllowV4      = "allow_v4"
-	checkMapAllowV6      = "allow_v6"
-	checkMapAttribution  = "attribution"
-	checkMapBlockV4      = "block_v4"
-	checkMapBlockV6      = "block_v6"
-	checkMapCounters     = "counters"
-	checkMapEventCredit  = "event_credit"
-	checkMapEvents       = "events"
-	checkMapHits         = "hits"
-	checkMapIndexV4      = "index_v4"
-	checkMapIndexV6      = "index_v6"
-	checkMapLimits       = "limits"
-	checkMapSources      = "sources"
-	checkMapTallies      = "tallies"
-	checkMapWrongs       = "wrongs"
-	checkProgCheck       = "check"
-	checkProgParaxial    = "paraxial"
-	checkVarClassBtf     = "class_btf"
-	checkVarDropEventBtf = "drop_event_btf"
-	checkVarFirstSource  = "first_source"
-	checkVarLimitBtf     = "limit_btf"
-	checkVarProbe        = "probe"
-	checkVarReasonBtf    = "reason_btf"
-	checkVarSettledBtf   = "settled_btf"
-	checkVarSlot         = "slot"
-	checkVarSourceCount  = "source_count"
+	checkMapAllowV4         = "allow_v4"
+	checkMapAllowV6         = "allow_v6"
+	checkMapAttribution     = "attribution"
+	checkMapBlockV4         = "block_v4"
+	checkMapBlockV6         = "block_v6"
+	checkMapCounters        = "counters"
+	checkMapEventCredit     = "event_credit"
+	checkMapEvents          = "events"
+	checkMapHits            = "hits"
+	checkMapIndexV4         = "index_v4"
+	checkMapIndexV6         = "index_v6"
+	checkMapLimits          = "limits"
+	checkMapSamples         = "samples"
+	checkMapSources         = "sources"
+	checkMapTallies         = "tallies"
+	checkMapTracked         = "tracked"
+	checkMapTracking        = "tracking"
+	checkMapWrongs          = "wrongs"
+	checkProgCheck          = "check"
+	checkProgParaxial       = "paraxial"
+	checkVarClassBtf        = "class_btf"
+	checkVarDropEventBtf    = "drop_event_btf"
+	checkVarFirstSource     = "first_source"
+	checkVarLimitBtf        = "limit_btf"
+	checkVarPacketSampleBtf = "packet_sample_btf"
+	checkVarProbe           = "probe"
+	checkVarReasonBtf       = "reason_btf"
+	checkVarSettledBtf      = "settled_btf"
+	checkVarSlot            = "slot"
+	checkVarSourceCount     = "source_count"
+	checkVarTrackSlotBtf    = "track_slot_btf"
 )
 
 // loadCheck returns the embedded CollectionSpec for check.
@@ -191,8 +222,11 @@ type checkMapSpecs struct {
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
+	Samples     *ebpf.MapSpec `ebpf:"samples"`
 	Sources     *ebpf.MapSpec `ebpf:"sources"`
 	Tallies     *ebpf.MapSpec `ebpf:"tallies"`
+	Tracked     *ebpf.MapSpec `ebpf:"tracked"`
+	Tracking    *ebpf.MapSpec `ebpf:"tracking"`
 	Wrongs      *ebpf.MapSpec `ebpf:"wrongs"`
 }
 
@@ -200,15 +234,17 @@ type checkMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type checkVariableSpecs struct {
-	ClassBtf     *ebpf.VariableSpec `ebpf:"class_btf"`
-	DropEventBtf *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	FirstSource  *ebpf.VariableSpec `ebpf:"first_source"`
-	LimitBtf     *ebpf.VariableSpec `ebpf:"limit_btf"`
-	Probe        *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf    *ebpf.VariableSpec `ebpf:"reason_btf"`
-	SettledBtf   *ebpf.VariableSpec `ebpf:"settled_btf"`
-	Slot         *ebpf.VariableSpec `ebpf:"slot"`
-	SourceCount  *ebpf.VariableSpec `ebpf:"source_count"`
+	ClassBtf        *ebpf.VariableSpec `ebpf:"class_btf"`
+	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	FirstSource     *ebpf.VariableSpec `ebpf:"first_source"`
+	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe           *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
+	SettledBtf      *ebpf.VariableSpec `ebpf:"settled_btf"`
+	Slot            *ebpf.VariableSpec `ebpf:"slot"`
+	SourceCount     *ebpf.VariableSpec `ebpf:"source_count"`
+	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // checkObjects contains all objects after they have been loaded into the kernel.
@@ -243,8 +279,11 @@ type checkMaps struct {
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
+	Samples     *ebpf.Map `ebpf:"samples"`
 	Sources     *ebpf.Map `ebpf:"sources"`
 	Tallies     *ebpf.Map `ebpf:"tallies"`
+	Tracked     *ebpf.Map `ebpf:"tracked"`
+	Tracking    *ebpf.Map `ebpf:"tracking"`
 	Wrongs      *ebpf.Map `ebpf:"wrongs"`
 }
 
@@ -262,8 +301,11 @@ func (m *checkMaps) Close() error {
 		m.IndexV4,
 		m.IndexV6,
 		m.Limits,
+		m.Samples,
 		m.Sources,
 		m.Tallies,
+		m.Tracked,
+		m.Tracking,
 		m.Wrongs,
 	)
 }
@@ -272,15 +314,17 @@ func (m *checkMaps) Close() error {
 //
 // It can be passed to loadCheckObjects or ebpf.CollectionSpec.LoadAndAssign.
 type checkVariables struct {
-	ClassBtf     *ebpf.Variable `ebpf:"class_btf"`
-	DropEventBtf *ebpf.Variable `ebpf:"drop_event_btf"`
-	FirstSource  *ebpf.Variable `ebpf:"first_source"`
-	LimitBtf     *ebpf.Variable `ebpf:"limit_btf"`
-	Probe        *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf    *ebpf.Variable `ebpf:"reason_btf"`
-	SettledBtf   *ebpf.Variable `ebpf:"settled_btf"`
-	Slot         *ebpf.Variable `ebpf:"slot"`
-	SourceCount  *ebpf.Variable `ebpf:"source_count"`
+	ClassBtf        *ebpf.Variable `ebpf:"class_btf"`
+	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
+	FirstSource     *ebpf.Variable `ebpf:"first_source"`
+	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe           *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
+	SettledBtf      *ebpf.Variable `ebpf:"settled_btf"`
+	Slot            *ebpf.Variable `ebpf:"slot"`
+	SourceCount     *ebpf.Variable `ebpf:"source_count"`
+	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // checkPrograms contains all programs after they have been loaded into the kernel.

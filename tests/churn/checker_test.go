@@ -32,7 +32,7 @@ type checker struct {
 	link    string // pin
 	cases   uint64 // look-ups to do, of listed and of unlisted sources each
 	world   *world
-	sources []checkSource // shared with the program
+	sources []checkJudged // shared with the program
 	spec    *ebpf.CollectionSpec
 	own     map[string]*ebpf.Map
 	force   inForce
@@ -44,7 +44,7 @@ type checker struct {
 	turns   atomic.Uint64
 	enough  atomic.Bool
 	mapSets atomic.Int64 // so many were in force so far
-	tallies [checkClassCLASSES]checkTally
+	tallies [checkClassJUDGED_CLASSES]checkTally
 
 	took          time.Duration
 	programs      int
@@ -83,7 +83,7 @@ func (c *checker) shareSources() error {
 		return fmt.Errorf("share the sources: %w", err)
 	}
 	c.close = append(c.close, func() error { return unix.Munmap(b) })
-	shared := unsafe.Slice((*checkSource)(unsafe.Pointer(&b[0])), m.MaxEntries())
+	shared := unsafe.Slice((*checkJudged)(unsafe.Pointer(&b[0])), m.MaxEntries())
 	if len(c.world.sources) > len(shared) {
 		return fmt.Errorf("%d sources, but room for %d", len(c.world.sources), len(shared))
 	}

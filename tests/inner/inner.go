@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 )
 
@@ -69,16 +70,48 @@ func firstSegment(tb testing.TB, spec *ebpf.MapSpec, outer *ebpf.Map) []uint64 {
 // mapped makes a map, and its memory for as long as the test runs.
 func mapped(tb testing.TB, spec *ebpf.MapSpec) (*ebpf.Map, []uint64) {
 	tb.Helper()
+	m, b := mappedBytes(tb, spec)
+	return m, unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), len(b)/8)
+}
+
+func mappedBytes(tb testing.TB, spec *ebpf.MapSpec) (*ebpf.Map, []byte) {
+	tb.Helper()
 	m, err := ebpf.NewMap(spec)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { m.Close() })
-	size := int(spec.MaxEntries * spec.ValueSize)
-	b, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return m, mapBytes(tb, m)
+}
+
+func mapBytes(tb testing.TB, m *ebpf.Map) []byte {
+	tb.Helper()
+	b, err := unix.Mmap(m.FD(), 0, int(m.MaxEntries()*m.ValueSize()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { unix.Munmap(b) })
-	return m, unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), size/8)
+	return b
+}
+
+// Tracking makes the memory that accounting needs, as large as it is by default,
+// and returns that of the control and of the lines, and the ring of samples.
+func Tracking(tb testing.TB, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (control, lines []byte, samples *ringbuf.Reader) {
+	tb.Helper()
+	m, lines := mappedBytes(tb, spec.Maps["tracked"].InnerMap)
+	ring, err := ebpf.NewMap(spec.Maps["samples"].InnerMap)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { ring.Close() })
+	for name, m := range map[string]*ebpf.Map{"tracked": m, "samples": ring} {
+		if err := maps[name].Put(uint32(0), m); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if samples, err = ringbuf.NewReader(ring); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { samples.Close() })
+	return mapBytes(tb, maps["tracking"]), lines, samples
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/tests/inner"
 	"github.com/paraxial/paraxial/tests/testenv"
+	"github.com/paraxial/paraxial/track"
 )
 
 // Actions and reasons as bpf/types.h numbers them, written down once more so
@@ -92,6 +93,7 @@ type outcome struct {
 type filter struct {
 	tb      testing.TB
 	program *ebpf.Program
+	spec    *ebpf.CollectionSpec
 	maps    map[string]*ebpf.Map
 	events  *ringbuf.Reader
 	hits    []uint64
@@ -134,6 +136,7 @@ func load(tb testing.TB, build string) *filter {
 	if err := spec.Variables["slot"].Set(uint32(testSlot)); err != nil {
 		tb.Fatal(err)
 	}
+	spec.Maps["tracked"].InnerMap.MaxEntries = track.Lines(trackCapacity)
 	collection, err := ebpf.NewCollection(spec)
 	if err != nil {
 		tb.Fatal(err)
@@ -146,7 +149,7 @@ func load(tb testing.TB, build string) *filter {
 	tb.Cleanup(func() { events.Close() })
 	events.SetDeadline(time.Unix(1, 0)) // what is there is there: never wait
 	hits := inner.HitSegment(tb, spec, collection.Maps["hits"])
-	f := &filter{tb: tb, program: collection.Programs["paraxial"], maps: collection.Maps, events: events, hits: hits[:hitsRead]}
+	f := &filter{tb: tb, program: collection.Programs["paraxial"], spec: spec, maps: collection.Maps, events: events, hits: hits[:hitsRead]}
 	f.limits = inner.LimitSegment(tb, spec, collection.Maps["limits"])
 	tb.Cleanup(f.checkOtherSlots)
 	return f

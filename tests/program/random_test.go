@@ -109,9 +109,9 @@ func listed(a netip.Addr) reason {
 	return notListed
 }
 
-// Whatever comes in, the program and the reference agree: on the action, the
-// one counter that moves, and the event.
-func TestAgreesWithReference(t *testing.T) {
+// seedOf is what repeats a run.
+func seedOf(t *testing.T) uint64 {
+	t.Helper()
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv(seedVariable); s != "" {
 		var err error
@@ -120,6 +120,13 @@ func TestAgreesWithReference(t *testing.T) {
 		}
 	}
 	t.Logf("%s=%d", seedVariable, seed)
+	return seed
+}
+
+// Whatever comes in, the program and the reference agree: on the action, the
+// one counter that moves, and the event.
+func TestAgreesWithReference(t *testing.T) {
+	seed := seedOf(t)
 	eachBuild(t, func(t *testing.T, f *filter) {
 		f.listSources()
 		f.setCredit(1 << 40)

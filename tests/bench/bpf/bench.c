@@ -4,9 +4,10 @@
  * before them a step that gives every packet another source address, because
  * one hot packet would find all it needs in the cache.
  *
- * Built twice: as shipped, and with -DFLOOR, where parsing and counting are the
- * same code but every source gets the same verdict unseen. What the filter costs
- * is the difference.
+ * Built three times: as shipped; with -DFLOOR, where parsing and counting are the
+ * same code but every source gets the same verdict unseen, so that what the filter
+ * costs is the difference; and with -DNAIVE, which accounts for every source in an
+ * LRU hash, as one would do at first.
  */
 #include "vmlinux.h"
 #include "maps.h"
@@ -18,6 +19,42 @@ volatile const __u32 floor_reason = REASON_NOT_LISTED;
 
 #define source_ipv4(ip, length) ((ip)->saddr ? floor_reason : REASON_MALFORMED)
 #define source_ipv6(ip, length) ((ip)->saddr.in6_u.u6_addr32[3] ? floor_reason : REASON_MALFORMED)
+#endif
+
+#ifdef NAIVE
+#include "track.h"
+
+#define BPF_MAP_TYPE_LRU_HASH 9
+#define BPF_ANY 0
+
+struct naive_key {
+	__be32 addr[4];
+};
+
+/* Packets and bytes of the sources seen last. The program adds; nobody reads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1 << 17);
+	__type(key, struct naive_key);
+	__type(value, struct counter);
+} naive SEC(".maps");
+
+static __always_inline void naive_account(const struct packet *p, const __be32 *addr, int words)
+{
+	struct counter first = { .packets = 1, .bytes = p->length };
+	struct naive_key key = { .addr = { addr[0], words > 1 ? addr[1] : 0 } };
+	struct counter *counter = bpf_map_lookup_elem(&naive, &key);
+
+	if (!counter) {
+		bpf_map_update_elem(&naive, &key, &first, BPF_ANY);
+		return;
+	}
+	__sync_fetch_and_add(&counter->packets, 1);
+	__sync_fetch_and_add(&counter->bytes, p->length);
+}
+
+#define account_ipv4(p, ip) naive_account(p, &(ip)->saddr, 1)
+#define account_ipv6(p, ip) naive_account(p, (ip)->saddr.in6_u.u6_addr32, 2)
 #endif
 
 #include "paraxial.c"
@@ -54,10 +91,18 @@ struct {
 /* One CPU runs these programs, so nothing guards it. */
 static __u32 position;
 
+/* Whether the sources are others each time that they were all used. */
+volatile const __u32 spoofing = 0;
+
+static __always_inline __u32 spoof(__u32 n)
+{
+	return spoofing ? n * 0x9e3779b1u : 0;
+}
+
 /* Writes the next source into the frame, which is the benchmark's own: untagged, complete, IPv4 or IPv6. */
 static __always_inline struct iphdr *vary_source(struct xdp_md *ctx)
 {
-	__u32 at = position++ & (SOURCES - 1), line4 = at / 16, line6 = at / 4;
+	__u32 n = position++, at = n & (SOURCES - 1), line4 = at / 16, line6 = at / 4;
 	struct cursor c = cursor_of(ctx);
 	struct ethhdr *eth = parse_eth(&c);
 	struct sources_v6 *from6;
@@ -72,13 +117,15 @@ static __always_inline struct iphdr *vary_source(struct xdp_md *ctx)
 		from = bpf_map_lookup_elem(&sources_v4, &line4);
 		if (!ip || !from)
 			return NULL;
-		ip->saddr = from->addr[at % 16];
+		ip->saddr = from->addr[at % 16] ^ spoof(n / SOURCES);
 		return ip;
 	}
 	ip6 = parse_ipv6(&c);
 	from6 = bpf_map_lookup_elem(&sources_v6, &line6);
-	if (ip6 && from6)
+	if (ip6 && from6) {
 		ip6->saddr = from6->addr[at % 4];
+		ip6->saddr.in6_u.u6_addr32[1] ^= spoof(n / SOURCES);
+	}
 	return NULL;
 }
 
@@ -86,15 +133,15 @@ static __always_inline struct iphdr *vary_source(struct xdp_md *ctx)
 SEC("xdp")
 int varied(struct xdp_md *ctx)
 {
-	struct packet p = {};
+	struct packet p = { .ctx = ctx };
 
 	vary_source(ctx);
 	p.c = cursor_of(ctx);
 	p.length = frame_length(ctx);
-	return finish(ctx, &p, filter(&p));
+	return finish(&p, filter(&p));
 }
 
-#ifndef FLOOR
+#if !defined(FLOOR) && !defined(NAIVE)
 /* The header's checksum less its source, unfolded: stacks look at it before their filters do. */
 volatile const __u32 header_sum = 0;
 

@@ -17,7 +17,7 @@ enum class {
 	LISTED,	/* dropped throughout */
 	UNLISTED,	/* passes throughout */
 	CHANGING,	/* blocked, unblocked, ... all the time */
-	CLASSES,
+	JUDGED_CLASSES,
 };
 
 enum settled {
@@ -28,7 +28,7 @@ enum settled {
 #define SETTLED_MASK 3
 
 /* known is enum settled in its low bits, above them the number of the change that made it so. */
-struct source {
+struct judged {
 	struct in6_addr addr;	/* IPv4 in the first four bytes */
 	__u64 known;
 	__u64 class;
@@ -53,13 +53,13 @@ struct {
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, MAX_SOURCES);
 	__type(key, __u32);
-	__type(value, struct source);
+	__type(value, struct judged);
 } sources SEC(".maps");
 
 /* Verdicts by class. The program adds, the test reads. One CPU runs it, so one copy does. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, CLASSES);
+	__uint(max_entries, JUDGED_CLASSES);
 	__type(key, __u32);
 	__type(value, struct tally);
 } tallies SEC(".maps");
@@ -91,7 +91,7 @@ static __always_inline __u32 next_source(void)
 }
 
 /* The frame is the test's own: untagged, complete, of the family of all sources. */
-static __always_inline bool write_source(struct xdp_md *ctx, const struct source *source)
+static __always_inline bool write_source(struct xdp_md *ctx, const struct judged *source)
 {
 	struct cursor c = cursor_of(ctx);
 	struct ethhdr *eth = parse_eth(&c);
@@ -128,7 +128,7 @@ static __always_inline void record_wrong(__u32 at, __u64 known, __u32 action)
 	wrong->action = action;
 }
 
-static __always_inline void judge(const struct source *source, __u32 at, __u64 known, __u32 action)
+static __always_inline void judge(const struct judged *source, __u32 at, __u64 known, __u32 action)
 {
 	__u32 class = source->class;
 	struct tally *tally = bpf_map_lookup_elem(&tallies, &class);
@@ -164,8 +164,8 @@ static __always_inline void judge(const struct source *source, __u32 at, __u64 k
 __attribute__((noinline)) int check_next(struct xdp_md *ctx)
 {
 	__u32 at = next_source();
-	struct source *source = bpf_map_lookup_elem(&sources, &at);
-	struct packet p = {};
+	struct judged *source = bpf_map_lookup_elem(&sources, &at);
+	struct packet p = { .ctx = ctx };
 	enum reason reason;
 	__u64 known;
 

@@ -1,0 +1,340 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/track"
+)
+
+// An accountRow is what accounting for the detectors adds to a packet that
+// passes, in nanoseconds.
+type accountRow struct {
+	Mix     mix     `json:"mix"`
+	Sources int     `json:"sources"` // 0: spoofed, none comes twice
+	Tracked int     `json:"tracked"`
+	Theirs  bool    `json:"theirs"` // the traffic is that of tracked sources
+	Levels  int     `json:"levels"`
+	Off     float64 `json:"off_ns"`
+	On      float64 `json:"on_ns"`
+	Naive   float64 `json:"naive_ns"`
+}
+
+const (
+	accountEntries  = 10_000    // on the block list
+	accountCapacity = 1 << 15   // of the tracking table, the default
+	accountSampling = 1000      // one packet in so many
+	accountRing     = 512 << 10 // bytes
+)
+
+// accountClasses are those of the example in docs/config.md, roughly: of the
+// benchmark's UDP packets, two count one.
+func accountClasses() []track.Class {
+	return []track.Class{
+		{},
+		{Proto: track.TCP, Set: track.SYN, Clear: track.ACK},
+		{Proto: track.UDP},
+		{Proto: track.TCP, Ports: []uint16{80, 443}, Bytes: true},
+	}
+}
+
+func accountCases(quick bool) []accountRow {
+	var rows []accountRow
+	for _, m := range []mix{mixIPv4, mixUniform} {
+		for _, n := range []int{100, 10_000, 1_000_000, 0} {
+			rows = append(rows, accountRow{Mix: m, Sources: n, Tracked: 100, Levels: 1})
+		}
+		rows = append(rows, accountRow{Mix: m, Sources: 100, Tracked: 100, Theirs: true, Levels: 1})
+		if quick {
+			continue
+		}
+		rows = append(rows,
+			accountRow{Mix: m, Sources: 0, Tracked: 30_000, Levels: 1},
+			accountRow{Mix: m, Sources: 0, Tracked: 100, Levels: 2},
+			accountRow{Mix: m, Sources: 10_000, Tracked: 10_000, Theirs: true, Levels: 1})
+	}
+	return rows
+}
+
+// measureAccounts measures the same program with accounting off and on, and the
+// one that has an LRU hash instead.
+func measureAccounts(ctx context.Context, quick bool, log logger) ([]accountRow, error) {
+	unpin, err := pin(0)
+	if err != nil {
+		return nil, err
+	}
+	defer unpin()
+	repeats := 7
+	if quick {
+		repeats = 3
+	}
+	rows := accountCases(quick)
+	lists := map[mix]*list{}
+	for i := range rows {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		row := &rows[i]
+		log("account: %s, %d sources, %d tracked", row.Mix, row.Sources, row.Tracked)
+		if lists[row.Mix] == nil {
+			lists[row.Mix] = newList(row.Mix, accountEntries)
+		}
+		if err := row.measure(lists[row.Mix], repeats); err != nil {
+			return nil, fmt.Errorf("measure accounting for %d sources of %s: %w", row.Sources, row.Mix, err)
+		}
+	}
+	return rows, nil
+}
+
+func (row *accountRow) measure(l *list, repeats int) error {
+	t, err := newTables(l.prefixes, policy.Forever, tuning{floor: floorReasonREASON_NOT_LISTED, spoofing: row.Sources == 0})
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	addrs := l.clean()
+	if row.Sources > 0 {
+		for i := range addrs {
+			addrs[i] = addrs[i%min(row.Sources, len(addrs))]
+		}
+	}
+	if err := t.setSources(addrs); err != nil {
+		return err
+	}
+	a, err := t.newAccounting(row, addrs, l)
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	return a.measure(row, template(addrs[0]), repeats)
+}
+
+// accounting is the filter with accounting on, and its contender.
+type accounting struct {
+	off, on, naive *ebpf.Collection
+	ring           *ringbuf.Reader
+	table          *track.Table
+	memory         [][]byte
+	maps           []*ebpf.Map
+}
+
+func (t *tables) newAccounting(row *accountRow, addrs []netip.Addr, l *list) (*accounting, error) {
+	a := &accounting{off: t.index}
+	tracked := addrs
+	if !row.Theirs {
+		tracked = l.blocked()
+	}
+	if err := errors.Join(t.loadContenders(a), a.turnOn(row), a.track(row, tracked)); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (t *tables) loadContenders(a *accounting) (err error) {
+	if a.on, err = t.loadAccounting(loadShipped); err != nil {
+		return fmt.Errorf("load the filter with accounting: %w", err)
+	}
+	if a.naive, err = t.loadAccounting(loadNaive); err != nil {
+		return fmt.Errorf("load the filter with an LRU hash: %w", err)
+	}
+	return nil
+}
+
+func (t *tables) loadAccounting(load func() (*ebpf.CollectionSpec, error)) (*ebpf.Collection, error) {
+	spec, err := load()
+	if err != nil {
+		return nil, err
+	}
+	spec.Maps[shippedMapTracked].InnerMap.MaxEntries = track.Lines(accountCapacity)
+	for _, name := range []string{shippedMapBlockV4, shippedMapBlockV6} {
+		spec.Maps[name].MaxEntries = t.index.Maps[name].MaxEntries()
+	}
+	if err := spec.Variables[shippedVarSpoofing].Set(t.spoofing); err != nil {
+		return nil, err
+	}
+	return t.beside(spec, append([]string{shippedMapIndexV4, shippedMapIndexV6}, shared...))
+}
+
+func (a *accounting) turnOn(row *accountRow) error {
+	if a.on == nil {
+		return nil // it failed to load
+	}
+	lines, err := a.putInner(shippedMapTracked, track.Lines(accountCapacity))
+	if err != nil {
+		return err
+	}
+	ring, err := a.putInner(shippedMapSamples, accountRing)
+	if err != nil {
+		return err
+	}
+	if a.ring, err = ringbuf.NewReader(ring); err != nil {
+		return fmt.Errorf("read samples: %w", err)
+	}
+	a.ring.SetDeadline(time.Unix(1, 0)) // what is there is there: never wait
+	memory, err := a.mapMemory(lines)
+	if err != nil {
+		return err
+	}
+	control, err := a.mapMemory(a.on.Maps[shippedMapTracking])
+	if err != nil {
+		return err
+	}
+	if a.table, err = track.New(control, memory, accountCapacity); err != nil {
+		return err
+	}
+	levels, classes := []track.Level{{IPv4: 32, IPv6: 64}}, accountClasses()
+	if row.Levels > 1 {
+		levels = append(levels, track.Level{IPv4: 24, IPv6: 48})
+		classes = append(classes, track.Class{Level: 1})
+	}
+	a.table.SetSampling(accountSampling)
+	return a.table.Configure(levels, classes)
+}
+
+// track tracks the first sources of those given that differ.
+func (a *accounting) track(row *accountRow, sources []netip.Addr) error {
+	bits := 32
+	if row.Mix.ipv6() {
+		bits = 64
+	}
+	for i := 0; a.table != nil && a.table.Used() < row.Tracked; i++ {
+		if _, err := a.table.Track(0, prefixOf(sources[i], bits)); err != nil {
+			return fmt.Errorf("track %s: %w", sources[i], err)
+		}
+	}
+	return nil
+}
+
+// putInner makes the map that a map of maps is to hold.
+func (a *accounting) putInner(outer string, entries uint32) (*ebpf.Map, error) {
+	spec, err := loadShipped()
+	if err != nil {
+		return nil, err
+	}
+	inner := spec.Maps[outer].InnerMap
+	inner.MaxEntries = entries
+	m, err := ebpf.NewMap(inner)
+	if err != nil {
+		return nil, fmt.Errorf("make a map of %s: %w", outer, err)
+	}
+	a.maps = append(a.maps, m)
+	if err := a.on.Maps[outer].Put(uint32(0), m); err != nil {
+		return nil, fmt.Errorf("put a map into %s: %w", outer, err)
+	}
+	return m, nil
+}
+
+func (a *accounting) mapMemory(m *ebpf.Map) ([]byte, error) {
+	b, err := unix.Mmap(m.FD(), 0, int(m.MaxEntries()*m.ValueSize()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map the memory of %s: %w", m, err)
+	}
+	a.memory = append(a.memory, b)
+	return b, nil
+}
+
+// Close frees the maps.
+func (a *accounting) Close() {
+	for _, c := range []*ebpf.Collection{a.on, a.naive} {
+		if c != nil {
+			c.Close()
+		}
+	}
+	for _, b := range a.memory {
+		_ = unix.Munmap(b)
+	}
+	for _, m := range a.maps {
+		_ = m.Close()
+	}
+	if a.ring != nil {
+		_ = a.ring.Close()
+	}
+}
+
+func (a *accounting) measure(row *accountRow, frame []byte, repeats int) error {
+	runs := []struct {
+		ns      *float64
+		program *ebpf.Program
+		best    stopwatch
+	}{
+		{ns: &row.Off, program: a.off.Programs[shippedProgVaried]},
+		{ns: &row.On, program: a.on.Programs[shippedProgVaried]},
+		{ns: &row.Naive, program: a.naive.Programs[naiveProgVaried]},
+	}
+	samples := 0
+	begin := time.Now()
+	for round := range repeats {
+		if round >= 2 && time.Since(begin) > rowBudget {
+			break
+		}
+		for i := range runs {
+			if err := runs[i].best.run(runs[i].program, frame); err != nil {
+				return err
+			}
+		}
+		n, err := a.drain()
+		if err != nil {
+			return err
+		}
+		samples += n
+	}
+	for i := range runs {
+		*runs[i].ns = runs[i].best.mean()
+	}
+	return a.check(row, samples)
+}
+
+// drain empties the ring, as the daemon would.
+func (a *accounting) drain() (n int, err error) {
+	var record ringbuf.Record
+	for {
+		err := a.ring.ReadInto(&record)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, nil
+		}
+		if err != nil {
+			return n, fmt.Errorf("read samples: %w", err)
+		}
+		n++
+	}
+}
+
+// check makes sure that what was measured did its work.
+func (a *accounting) check(row *accountRow, samples int) error {
+	packets, err := reasonPackets(a.on.Maps[shippedMapCounters], shippedReasonREASON_NOT_LISTED)
+	if err != nil {
+		return err
+	}
+	var counted uint64
+	a.table.Counts(func(_ uint32, _ int, _ netip.Prefix, counters *[track.Detectors]uint32) {
+		counted += uint64(counters[0])
+	})
+	if want := map[bool]uint64{true: packets}[row.Theirs]; counted != want {
+		return fmt.Errorf("%d packets were counted, want %d", counted, want)
+	}
+	if want := int(packets) / accountSampling; samples < want*8/10 || samples > want*12/10 || track.Lost(a.memory[1]) > 0 {
+		return fmt.Errorf("%d samples, and %d lost, want about %d", samples, track.Lost(a.memory[1]), want)
+	}
+	return nil
+}
+
+func reasonPackets(counters *ebpf.Map, reason shippedReason) (packets uint64, err error) {
+	var perCPU []shippedCounter
+	if err := counters.Lookup(uint32(reason), &perCPU); err != nil {
+		return 0, fmt.Errorf("read the counters: %w", err)
+	}
+	for _, c := range perCPU {
+		packets += c.Packets
+	}
+	return packets, nil
+}

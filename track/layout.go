@@ -1,0 +1,173 @@
+// Package track is the table of sources that are counted exactly, and what is
+// counted of them: the layout of the memory that the packet program reads, see
+// bpf/track.h, and its only writer. Like package index it works on memory that
+// it is given and knows no kernel.
+package track
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Limits of the layout.
+const (
+	Detectors   = 12      // DETECTORS of bpf/track.h
+	Levels      = 2       // TRACK_LEVELS
+	MaxCapacity = 1 << 17 // a slot's number has 17 bits
+	LineSize    = 64
+)
+
+const (
+	groupSize   = 4 // entries
+	leastGroups = 256
+	portLines   = 1 << 16 * 2 / LineSize
+)
+
+// An entry of the index.
+const (
+	entrySpilled = 1 << 31
+	entryUsed    = 1 << 30
+	entryIPv6    = 1 << 29
+	levelShift   = 28
+	hashShift    = 17
+	hashBits     = 11
+	entryTag     = 1<<31 - 1<<hashShift
+	entrySlot    = 1<<hashShift - 1
+)
+
+// Control is struct track_control.
+type Control struct {
+	Active   uint32
+	Groups   uint32
+	Sampling uint64
+	Seed     uint64
+	Slots    uint32
+	Ports    uint32
+	Home     uint64
+	Second   uint64
+	NH       [4]uint32
+	Levels   [Levels]LevelMask
+	ByBytes  uint32
+	ByPort   uint32
+	_        uint64
+	Classes  [256]uint16
+	Lost     uint64
+	_        [7]uint64
+}
+
+// LevelMask is struct track_level.
+type LevelMask struct {
+	High, Low uint64
+	IPv4      uint32
+	Detectors uint32
+}
+
+// slot is struct track_slot.
+type slot struct {
+	high, low uint64
+	counters  [Detectors]uint32
+}
+
+// geometry is where things are, in lines.
+type geometry struct {
+	capacity   uint32
+	mostGroups uint32
+	slots      uint32
+	ports      uint32
+	lines      uint32
+}
+
+func geometryOf(capacity uint32) geometry {
+	g := geometry{capacity: capacity, mostGroups: leastGroups}
+	// Half full at most, so that nearly all are in the group that they are looked for in first.
+	for g.mostGroups*groupSize < 2*capacity {
+		g.mostGroups *= 2
+	}
+	g.slots = 2 * g.mostGroups * groupSize * 4 / LineSize
+	g.ports = g.slots + capacity
+	g.lines = g.ports + portLines
+	return g
+}
+
+// Lines returns how many lines of LineSize bytes a table of that capacity takes.
+func Lines(capacity uint32) uint32 { return geometryOf(capacity).lines }
+
+// key is a source at a level as the program looks it up.
+type key struct {
+	high, low uint64
+	tag       uint32 // less what the hash says
+}
+
+// keyOf takes a prefix that has the level's length.
+func keyOf(level int, p netip.Prefix) key {
+	k := key{tag: entryUsed | uint32(level)<<levelShift}
+	if p.Addr().Is4() {
+		a := p.Masked().Addr().As4()
+		k.low = uint64(binary.NativeEndian.Uint32(a[:]))
+		return k
+	}
+	a := p.Masked().Addr().As16()
+	k.high, k.low = binary.NativeEndian.Uint64(a[:8]), binary.NativeEndian.Uint64(a[8:])
+	k.tag |= entryIPv6
+	return k
+}
+
+// addr is the inverse of keyOf.
+func (k key) addr() netip.Addr {
+	if k.tag&entryIPv6 == 0 {
+		var a [4]byte
+		binary.NativeEndian.PutUint32(a[:], uint32(k.low))
+		return netip.AddrFrom4(a)
+	}
+	var a [16]byte
+	binary.NativeEndian.PutUint64(a[:8], k.high)
+	binary.NativeEndian.PutUint64(a[8:], k.low)
+	return netip.AddrFrom16(a)
+}
+
+func nh(x uint64, a, b uint32) uint64 {
+	return uint64(uint32(x>>32)+a) * uint64(uint32(x)+b)
+}
+
+// place is where a key is looked for: two groups, and the tag in either.
+type place struct {
+	home, second uint32
+	tag          uint32
+}
+
+func (c *Control) place(k key, mask uint32) place {
+	mixed := k.low
+	if k.tag&entryIPv6 != 0 {
+		n := nh(k.high, c.NH[0], c.NH[1]) + nh(k.low, c.NH[2], c.NH[3])
+		mixed = n ^ n>>32
+	}
+	group := func(hash uint64) uint32 { return uint32(hash>>32)&mask + mask + 1 }
+	home := mixed * c.Home
+	return place{
+		home: group(home), second: group(mixed * c.Second),
+		tag: k.tag | uint32(home>>(64-hashBits))<<hashShift,
+	}
+}
+
+// sampling returns the word by which one in n packets is sampled.
+func sampling(n uint32) uint64 {
+	if n == 0 {
+		return 0
+	}
+	threshold := min((uint64(1)<<32+uint64(n)/2)/uint64(n), 1<<32-1)
+	return threshold<<32 | uint64(n)
+}
+
+func load(p *uint32) uint32     { return atomic.LoadUint32(p) }
+func store(p *uint32, v uint32) { atomic.StoreUint32(p, v) }
+
+// view returns memory as n values.
+func view[T any](b []byte, n int) []T {
+	var zero T
+	if len(b) < n*int(unsafe.Sizeof(zero)) || uintptr(unsafe.Pointer(unsafe.SliceData(b)))%8 != 0 {
+		panic("memory too small, or not aligned")
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(b))), n)
+}

@@ -1,0 +1,251 @@
+package track
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"sync/atomic"
+	"unsafe"
+)
+
+// ErrFull says that there is no room for another source.
+var ErrFull = errors.New("as many sources are tracked as there is room for")
+
+// reuseAfter is how many slots are given up before the first of them is used
+// again: a packet that is being counted meanwhile would count for the wrong source.
+const reuseAfter = 64
+
+// Table is the writer of the memory. It is not safe for concurrent use; the
+// program may read at any time.
+type Table struct {
+	geometry
+	control *Control
+	index   []uint32
+	slots   []slot
+	ports   []uint16
+
+	levels []Level
+	tags   []uint32 // of each slot's key; 0 = not in use
+	next   uint32   // slots from here on were never used
+	free   []uint32 // those before that are free, longest first
+	used   int
+}
+
+// New returns a table of sources over memory: that of the control, and Lines of
+// LineSize bytes. It is inactive until Configure.
+func New(control, lines []byte, capacity uint32) (*Table, error) {
+	g := geometryOf(capacity)
+	if capacity == 0 || capacity > MaxCapacity {
+		return nil, fmt.Errorf("track %d sources: want 1 to %d", capacity, MaxCapacity)
+	}
+	if len(control) < int(unsafe.Sizeof(Control{})) || uint64(len(lines)) < uint64(g.lines)*LineSize {
+		return nil, fmt.Errorf("track %d sources: %d and %d bytes of memory are too few", capacity, len(control), len(lines))
+	}
+	t := &Table{
+		geometry: g,
+		control:  &view[Control](control, 1)[0],
+		index:    view[uint32](lines, int(g.slots)*LineSize/4),
+		slots:    view[slot](lines[g.slots*LineSize:], int(capacity)),
+		ports:    view[uint16](lines[g.ports*LineSize:], 1<<16),
+		tags:     make([]uint32, capacity),
+	}
+	t.Stop()
+	return t, nil
+}
+
+// Stop ends accounting. Wait until no program runs that has not seen it before
+// Configure.
+func (t *Table) Stop() { store(&t.control.Active, 0) }
+
+// Configure starts accounting by levels and classes, with no source tracked.
+// Nothing may read the memory: see Stop.
+func (t *Table) Configure(levels []Level, classes []Class) error {
+	if err := Check(levels, classes); err != nil {
+		return err
+	}
+	c := t.control
+	c.Home, c.Second, c.Seed = rand.Uint64()|1, rand.Uint64()|1, rand.Uint64()
+	for i := range c.NH {
+		c.NH[i] = rand.Uint32()
+	}
+	c.Levels = [Levels]LevelMask{}
+	for i, l := range levels {
+		c.Levels[i] = l.mask()
+	}
+	c.compile(classes)
+	c.Slots, c.Ports, c.Groups = t.geometry.slots, t.geometry.ports, leastGroups-1
+	t.levels = levels
+	t.fillPorts(classes)
+	t.forget()
+	store(&c.Active, 1)
+	return nil
+}
+
+// Check tells what is wrong with levels or classes.
+func Check(levels []Level, classes []Class) error {
+	if len(levels) == 0 || len(levels) > Levels || len(classes) > Detectors {
+		return fmt.Errorf("%d levels and %d classes: want 1 to %d levels, and at most %d classes", len(levels), len(classes), Levels, Detectors)
+	}
+	for _, l := range levels {
+		if err := l.check(); err != nil {
+			return err
+		}
+	}
+	for i, c := range classes {
+		if err := c.check(len(levels)); err != nil {
+			return fmt.Errorf("class %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+func (l Level) mask() LevelMask {
+	ones := [16]byte(bytes.Repeat([]byte{0xff}, 16))
+	k4 := keyOf(0, netip.PrefixFrom(netip.AddrFrom4([4]byte(ones[:4])), l.IPv4))
+	k6 := keyOf(0, netip.PrefixFrom(netip.AddrFrom16(ones), l.IPv6))
+	return LevelMask{High: k6.high, Low: k6.low, IPv4: uint32(k4.low)}
+}
+
+func (t *Table) fillPorts(classes []Class) {
+	clear(t.ports)
+	for i, c := range classes {
+		for _, p := range c.Ports {
+			t.ports[p] |= 1 << i
+		}
+	}
+}
+
+func (t *Table) forget() {
+	clear(t.index)
+	clear(t.tags)
+	t.next, t.free, t.used = 0, nil, 0
+}
+
+// SetSampling has one in n packets reported, at random; none if n is 0.
+func (t *Table) SetSampling(n uint32) { atomic.StoreUint64(&t.control.Sampling, sampling(n)) }
+
+// Lost returns how many samples found no room, by the memory of a control.
+func Lost(control []byte) uint64 { return atomic.LoadUint64(&view[Control](control, 1)[0].Lost) }
+
+// Used returns how many sources are tracked.
+func (t *Table) Used() int { return t.used }
+
+// Capacity returns how many sources can be tracked.
+func (t *Table) Capacity() int { return int(t.capacity) }
+
+// Track has the packets of a source counted from now on, and returns its slot;
+// if they are already, the slot that they are counted in. The source must have
+// the length of the level. The error is ErrFull if there is no room.
+func (t *Table) Track(level int, source netip.Prefix) (uint32, error) {
+	if err := t.checkSource(level, source); err != nil {
+		return 0, err
+	}
+	k := keyOf(level, source)
+	if at := t.find(k); at != nil {
+		return load(at) & entrySlot, nil
+	}
+	id, ok := t.take()
+	if !ok {
+		return 0, ErrFull
+	}
+	t.write(id, k)
+	if !t.insert(id, k) {
+		t.giveBack(id)
+		return 0, ErrFull
+	}
+	return id, nil
+}
+
+// Untrack ends the counting of a source's packets. It is no error if there was
+// none.
+func (t *Table) Untrack(level int, source netip.Prefix) error {
+	if err := t.checkSource(level, source); err != nil {
+		return err
+	}
+	if at := t.find(keyOf(level, source)); at != nil {
+		id := load(at) & entrySlot
+		store(at, load(at)&entrySpilled)
+		t.giveBack(id)
+	}
+	return nil
+}
+
+func (t *Table) checkSource(level int, source netip.Prefix) error {
+	if level < 0 || level >= len(t.levels) {
+		return fmt.Errorf("level %d: there are %d", level, len(t.levels))
+	}
+	want := t.levels[level].IPv6
+	if source.Addr().Is4() {
+		want = t.levels[level].IPv4
+	}
+	if !source.IsValid() || source.Bits() != want {
+		return fmt.Errorf("source %s: not a plain prefix of %d bits", source, want)
+	}
+	return nil
+}
+
+// take returns a slot that is free.
+func (t *Table) take() (uint32, bool) {
+	if t.next < t.capacity && len(t.free) < reuseAfter {
+		t.next++
+		t.used++
+		return t.next - 1, true
+	}
+	if len(t.free) == 0 {
+		return 0, false
+	}
+	id := t.free[0]
+	t.free = t.free[1:]
+	t.used++
+	return id, true
+}
+
+func (t *Table) giveBack(id uint32) {
+	t.tags[id] = 0
+	t.free = append(t.free, id)
+	t.used--
+}
+
+// write fills a slot that no entry leads to.
+func (t *Table) write(id uint32, k key) {
+	s := &t.slots[id]
+	atomic.StoreUint64(&s.high, k.high)
+	atomic.StoreUint64(&s.low, k.low)
+	for i := range s.counters {
+		store(&s.counters[i], 0)
+	}
+	t.tags[id] = k.tag
+}
+
+func (t *Table) keyIn(id uint32) key {
+	return key{high: t.slots[id].high, low: t.slots[id].low, tag: t.tags[id]}
+}
+
+// Counts calls f for every tracked source. Counters are those of the classes, in
+// their order; they start from 0 and overflow to 0. f must not keep them, nor
+// change what is tracked.
+func (t *Table) Counts(f func(slot uint32, level int, source netip.Prefix, counters *[Detectors]uint32)) {
+	var counters [Detectors]uint32
+	for id := range t.next {
+		if t.tags[id] == 0 {
+			continue
+		}
+		for i := range counters {
+			counters[i] = load(&t.slots[id].counters[i])
+		}
+		level, source := t.source(id)
+		f(id, level, source, &counters)
+	}
+}
+
+func (t *Table) source(id uint32) (level int, source netip.Prefix) {
+	k := t.keyIn(id)
+	level = int(k.tag >> levelShift & 1)
+	bits := t.levels[level].IPv6
+	if k.tag&entryIPv6 == 0 {
+		bits = t.levels[level].IPv4
+	}
+	return level, netip.PrefixFrom(k.addr(), bits)
+}
