@@ -120,7 +120,7 @@ func (c counted) add(b []byte) {
 }
 
 // Each packet of the corpus from each source: counted at both levels if its
-// source is on no list or only shadowed, and else not at all.
+// source is on no list, only shadowed, or under its limit, and else not at all.
 func TestAccountsCorpus(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		f.listSources()
@@ -134,7 +134,7 @@ func TestAccountsCorpus(t *testing.T) {
 				for source, address := range corpus.sources {
 					b := p.build(start(address))
 					want, wantSamples := a.counts(), []sampled(nil)
-					if r := p.want(source); r == notListed || r == shadowed {
+					if r := p.want(source); r == notListed || r == shadowed || r == underLimit {
 						want.add(b)
 						wantSamples = []sampled{sampleOf(b, 1)}
 					}
@@ -279,7 +279,7 @@ func TestAccountsAgreeWithReference(t *testing.T) {
 			b := m.frame()
 			r := judge(b, listed)
 			var samples []sampled
-			if r == notListed || r == shadowed {
+			if r == notListed || r == shadowed || r == underLimit {
 				samples = []sampled{sampleOf(b, 1)}
 				if isTracked[samples[0].Source] {
 					total++
