@@ -115,6 +115,7 @@ func (d *Daemon) Unblock(ctx context.Context, _ control.Caller, r control.Unbloc
 	if err != nil {
 		return control.RemoveResult{}, err
 	}
+	d.detection.removed(removed)
 	return control.RemoveResult{Removed: removed, StillBlocked: d.stillBlocked(prefixes), Notes: notes}, nil
 }
 

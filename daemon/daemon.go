@@ -49,6 +49,7 @@ type Daemon struct {
 	indexes   *indexes
 	nics      *nics
 	broadcast *broadcast
+	detection *detection
 	warnings  warnings
 	metrics   *metrics.Collector
 	detached  chan struct{} // closed once the filter was taken off on request
@@ -82,7 +83,9 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := loader.Open(loader.Options{BPFFS: cfg.BPFFS, MaxEntries: uint32(cfg.MaxEntries), Log: o.Log})
+	l, err := loader.Open(loader.Options{
+		BPFFS: cfg.BPFFS, MaxEntries: uint32(cfg.MaxEntries), TrackCapacity: uint32(cfg.Detection.Tracked), Log: o.Log,
+	})
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
@@ -98,6 +101,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	}
 	d.indexes = newIndexes(o.Log, kernelSlots{l}, &d.engine.change)
 	d.engine.index = d.indexes
+	d.detection = &detection{log: o.Log, accounts: l.Tracker(), rest: &verdicts{d: d}, observe: d.metrics.ObserveTick}
 	d.nics = &nics{log: o.Log, loader: l, store: st, changed: d.interfaceChanged}
 	return d, nil
 }
@@ -118,6 +122,9 @@ func (d *Daemon) start(ctx context.Context) error {
 		return err
 	}
 	cfg := d.settings()
+	if err := d.startDetection(cfg); err != nil {
+		return err
+	}
 	for _, i := range cfg.Interfaces {
 		if err := d.nics.add(ctx, i, loader.Mode(cfg.ModeOf(i))); err != nil {
 			return err
@@ -186,6 +193,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	}
 	run("read drop events", d.relayDrops)
 	running.Go(func() { d.housekeep(ctx) })
+	running.Go(func() { d.detect(ctx) })
 	run("watch interfaces", func(ctx context.Context) error {
 		return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })
 	})
@@ -206,7 +214,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
-	return errors.Join(d.removePins(), d.store.Checkpoint(d.engine.clock.reading()))
+	return errors.Join(d.removePins(), d.saveOffenders(), d.store.Checkpoint(d.engine.clock.reading()))
 }
 
 // Detach implements control.Backend: it takes the filter off and ends the

@@ -76,3 +76,19 @@ type edited struct {
 
 // teller is how the index learns of a change: follow or lapsed of a follower.
 type teller func(b *policy.Book, changed ...[]policy.Node)
+
+// applyUnsaved enforces changes that no disk takes, until they expire or the
+// daemon ends. It is for what detectors decide: nobody was promised that it
+// lasts, and an attack does not wait for room on the disk.
+func (e *engine) applyUnsaved(ctx context.Context, ops []policy.Op) error {
+	e.change.Lock()
+	defer e.change.Unlock()
+	delta, undo := e.edit(ops)
+	if e.overfull() {
+		return errors.Join(errFull, e.takeBack(ctx, undo))
+	}
+	if err := e.enforce(ctx, delta, e.index.follow); err != nil {
+		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.takeBack(ctx, undo))
+	}
+	return nil
+}

@@ -56,7 +56,14 @@ func (d *Daemon) reload(ctx context.Context, o Options) error {
 	o.Level.Set(next.Log.Level)
 	applied := old
 	applied.Interfaces, applied.Guard, applied.Events, applied.Log.Level = next.Interfaces, next.Guard, next.Events, next.Log.Level
+	applied.Detectors, applied.Proxies, applied.ProxiesFile = next.Detectors, next.Proxies, next.ProxiesFile
+	applied.Detection.MaxBans, applied.Detection.Breaker = next.Detection.MaxBans, next.Detection.Breaker
 	d.cfg.Store(&applied)
+	if slices.ContainsFunc(live, func(name string) bool { return strings.HasPrefix(name, "detect") }) {
+		if err := d.startDetection(applied); err != nil {
+			return err
+		}
+	}
 	d.recheckGuard(ctx)
 	if len(restart) > 0 {
 		d.log.Warn("these settings changed but need a restart: systemctl restart paraxiald (filtering goes on meanwhile)", "settings", strings.Join(restart, ", "))

@@ -77,6 +77,9 @@ func (d *Daemon) sweep(ctx context.Context) {
 // checkpoint keeps on disk how much time has passed, and corrects deadlines of
 // an earlier boot once the wall clock is known to be right.
 func (d *Daemon) checkpoint(ctx context.Context) {
+	if err := d.saveOffenders(); err != nil {
+		d.log.Error("repeat offenders would be forgotten by a restart", "error", err)
+	}
 	reading := d.engine.clock.reading()
 	if err := d.store.Checkpoint(reading); err != nil {
 		d.log.Error("checkpoint failed: after a crash, bans would last longer by the time since the last one", "error", err)

@@ -213,3 +213,27 @@ func (a *Analyzer) Activities(list []Activity) []Activity {
 	}
 	return list
 }
+
+// Present is a source that the last Tick had counters of.
+type Present struct {
+	Source netip.Prefix
+	Began  policy.Deadline
+	// Shares are the rates as parts of the limits, by detector: 1 is at the limit.
+	Shares [MaxDetectors]float64
+}
+
+// Presents calls f for each of them, by slot.
+func (a *Analyzer) Presents(f func(Present)) {
+	for n := range a.slots {
+		s := &a.slots[n]
+		if s.tick != a.now || !s.source.IsValid() {
+			continue
+		}
+		p := Present{Source: s.source, Began: s.began}
+		for rest := s.mask; rest != 0; rest &= rest - 1 {
+			d := trailingZeros(rest)
+			p.Shares[d] = a.windows[d].share(uint32(n), a.now-s.began)
+		}
+		f(p)
+	}
+}

@@ -18,9 +18,9 @@ import (
 // counter for each in every source that it tracks.
 const MaxDetectors = 12
 
-// MaxWidths is how many different lengths of Per there can be for a family:
-// each costs the packet program a look-up for every packet.
-const MaxWidths = 2
+// MaxPers is how many different Per there can be: each costs the packet program
+// a look-up for every packet.
+const MaxPers = 2
 
 // Bounds of a detector's values.
 const (
@@ -201,13 +201,22 @@ func CheckAll(list []Detector) error {
 		}
 		names[d.Name] = true
 	}
-	if ipv4, ipv6 := Widths(list); len(ipv4) > MaxWidths || len(ipv6) > MaxWidths {
-		return errTooManyWidths
+	if len(Pers(list)) > MaxPers {
+		return errTooManyPers
 	}
 	return nil
 }
 
-var errTooManyWidths = errors.New("per: more than two different lengths for a family; every one costs each packet a look-up")
+var errTooManyPers = errors.New("per: more than two different ones among the detectors; every one costs each packet a look-up")
+
+// Pers returns the different Per, in the order of the detectors.
+func Pers(list []Detector) []Per {
+	var pers []Per
+	for _, d := range list {
+		pers = appendNew(pers, d.Per)
+	}
+	return pers
+}
 
 // Widths returns the different lengths of Per, in the order of the detectors.
 func Widths(list []Detector) (ipv4, ipv6 []int) {

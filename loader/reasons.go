@@ -55,6 +55,10 @@ func (r Reason) Verdict() string {
 	return "pass"
 }
 
+// Accounted tells whether packets of r are what detectors look at: those that pass
+// by the verdict on their source, and not by being allowed.
+func (r Reason) Accounted() bool { return r == NotListed || r == Shadow || r == UnderLimit }
+
 // Reasons yields all reasons, in the order of their numbers.
 func Reasons() iter.Seq[Reason] {
 	return func(yield func(Reason) bool) {

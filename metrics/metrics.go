@@ -19,6 +19,16 @@ type Snapshot struct {
 	Interfaces []Interface
 	Entries    []Entries
 	Maps       []Map
+	Detection  Detection
+}
+
+// Detection is the state of rate analysis; the zero value if there is none.
+type Detection struct {
+	Enabled  bool
+	Tracked  int    // sources that are counted exactly
+	Lost     uint64 // samples that found no room
+	Exceeded bool   // packets come faster than recall is good for
+	Tripped  bool   // the circuit breaker is open
 }
 
 // Interface is one network interface and its packets so far.
@@ -70,11 +80,14 @@ type Collector struct {
 	source Source
 	build  prometheus.Metric
 	apply  prometheus.Histogram
+	tick   prometheus.Histogram
+	decide *prometheus.CounterVec
 	descs  descs
 }
 
 type descs struct {
 	packets, bytes, entries, protected, mapEntries, mapCapacity *prometheus.Desc
+	tracked, lost, exceeded, tripped                            *prometheus.Desc
 }
 
 // New returns a collector of src.
@@ -90,7 +103,23 @@ func New(src Source, build Build) *Collector {
 			Help:    "Time from a change being asked for to its being in force in the kernel.",
 			Buckets: applyBuckets,
 		}),
+		tick: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "paraxial_detector_analysis_seconds",
+			Help:    "Time that one look of the detectors at all counters took; there are four a second.",
+			Buckets: applyBuckets[:12],
+		}),
+		decide: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "paraxial_detector_decisions_total",
+			Help: "Sources that a detector has decided to act upon, by what is done to them.",
+		}, []string{"detector", "action"}),
 		descs: descs{
+			tracked: prometheus.NewDesc("paraxial_detector_tracked_sources", "Sources that are counted exactly now.", nil, nil),
+			lost: prometheus.NewDesc("paraxial_detector_samples_lost_total",
+				"Samples of packets that the daemon did not fetch in time.", nil, nil),
+			exceeded: prometheus.NewDesc("paraxial_detector_sampling_exceeded",
+				"1 while packets come faster than the detectors can follow for certain, otherwise 0.", nil, nil),
+			tripped: prometheus.NewDesc("paraxial_detector_breaker_open",
+				"1 while the circuit breaker turns all decisions to shadow, otherwise 0.", nil, nil),
 			packets: prometheus.NewDesc("paraxial_packets_total", "Packets received, by what became of them and why.",
 				[]string{"interface", "verdict", "reason"}, nil),
 			bytes: prometheus.NewDesc("paraxial_bytes_total", "Bytes of the packets received, by what became of them and why.",
@@ -112,12 +141,25 @@ func (c *Collector) ObserveApply(d time.Duration) {
 	c.apply.Observe(d.Seconds())
 }
 
+// ObserveTick records that the detectors took d for a look at all counters.
+func (c *Collector) ObserveTick(d time.Duration) {
+	c.tick.Observe(d.Seconds())
+}
+
+// CountDecision records that a detector acts upon a source.
+func (c *Collector) CountDecision(detector, action string) {
+	c.decide.WithLabelValues(label(detector), label(action)).Inc()
+}
+
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.build.Desc()
 	c.apply.Describe(ch)
+	c.tick.Describe(ch)
+	c.decide.Describe(ch)
 	for _, d := range []*prometheus.Desc{
 		c.descs.packets, c.descs.bytes, c.descs.entries, c.descs.protected, c.descs.mapEntries, c.descs.mapCapacity,
+		c.descs.tracked, c.descs.lost, c.descs.exceeded, c.descs.tripped,
 	} {
 		ch <- d
 	}
@@ -138,15 +180,30 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- gauge(c.descs.mapEntries, float64(m.Entries), label(m.Name))
 		ch <- gauge(c.descs.mapCapacity, float64(m.Capacity), label(m.Name))
 	}
+	if s.Detection.Enabled {
+		c.collectDetection(ch, s.Detection)
+	}
+}
+
+func (c *Collector) collectDetection(ch chan<- prometheus.Metric, d Detection) {
+	c.tick.Collect(ch)
+	c.decide.Collect(ch)
+	ch <- gauge(c.descs.tracked, float64(d.Tracked))
+	ch <- counter(c.descs.lost, d.Lost)
+	ch <- gauge(c.descs.exceeded, truth(d.Exceeded))
+	ch <- gauge(c.descs.tripped, truth(d.Tripped))
+}
+
+func truth(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
 }
 
 func (c *Collector) collectInterface(ch chan<- prometheus.Metric, i Interface) {
 	name := label(i.Name)
-	protected := 0.0
-	if i.Protected {
-		protected = 1
-	}
-	ch <- gauge(c.descs.protected, protected, name, label(i.Mode))
+	ch <- gauge(c.descs.protected, truth(i.Protected), name, label(i.Mode))
 	for _, n := range i.Counters {
 		verdict, reason := label(n.Verdict), label(n.Reason)
 		ch <- counter(c.descs.packets, n.Packets, name, verdict, reason)

@@ -1,0 +1,264 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/loader"
+	"github.com/paraxial/paraxial/metrics"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// tickInterval is how often the counters of tracked sources are looked at.
+const tickInterval = 250 * time.Millisecond
+
+// accounts is what detection needs of the packet program: loader.Tracker.
+type accounts interface {
+	SetClasses([]loader.Level, []loader.Class) error
+	SetSampling(n uint32)
+	Samples(func(loader.Sample)) error
+	Track(level int, source netip.Prefix) (slot uint32, err error)
+	Untrack(level int, source netip.Prefix) error
+	Counts(func(slot uint32, level int, source netip.Prefix, counters *[detect.MaxDetectors]uint32))
+	LostSamples() uint64
+	Capacity() int
+}
+
+// surroundings is what detection needs of the rest of the daemon.
+type surroundings interface {
+	// act carries decisions out and reports those that it could not.
+	act(ctx context.Context, now policy.Deadline, decisions []detect.Decision) (failed []detect.Decision)
+	// drops tells what live entries have dropped so far.
+	drops(entries []detect.Entry) []detect.Drops
+	// exempt tells who must be left alone, and why.
+	exempt(netip.Prefix) (reason string, exempt bool)
+	// accounted returns how many packets have passed by the verdict on their source.
+	accounted() (packets uint64, err error)
+}
+
+// detection feeds the detectors and has what they decide done. It is off
+// without detectors.
+type detection struct {
+	log      *slog.Logger
+	accounts accounts
+	rest     surroundings
+	observe  func(time.Duration) // of a tick, for the metrics
+	shown    atomic.Pointer[metrics.Detection]
+
+	mu        sync.Mutex // guards all below, through a whole tick
+	cfg       config.Config
+	levels    []loader.Level
+	analyzer  *detect.Analyzer // nil while off
+	promoter  *detect.Promoter
+	began     []policy.Deadline // by slot: since when its source is tracked
+	counts    []detect.Counts
+	active    []detect.Activity
+	sampling  sampling
+	observed  policy.Deadline // when drops were last looked at
+	tripped   bool            // the circuit breaker, as last said
+	complains complaints
+}
+
+// configure puts the detectors of cfg in force. What is remembered of offenders
+// and live entries stays.
+func (d *detection) configure(cfg config.Config, now policy.Deadline, live []detect.Entry, offenders []detect.Offender) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.analyzer != nil {
+		offenders = d.analyzer.Offenders(now)
+	}
+	levels, classes := levelsOf(cfg.Detectors)
+	if err := d.accounts.SetClasses(levels, classes); err != nil {
+		return fmt.Errorf("put %d detectors in force: %w", len(cfg.Detectors), err)
+	}
+	d.cfg, d.levels = cfg, levels
+	d.began = make([]policy.Deadline, d.accounts.Capacity())
+	d.counts, d.active = nil, nil
+	if len(cfg.Detectors) == 0 {
+		d.accounts.SetSampling(0)
+		d.analyzer, d.promoter = nil, nil
+		return nil
+	}
+	d.promoter = detect.NewPromoter(cfg.Detectors, d.accounts.Capacity(), rand.Uint64())
+	d.analyzer = detect.NewAnalyzer(cfg.Detectors, detect.Options{
+		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans, BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
+		Exempt: d.rest.exempt, About: d.promoter.About,
+	})
+	d.analyzer.Restore(now, offenders)
+	d.analyzer.Adopt(now, live)
+	d.sampling = sampling{}
+	d.sampling.interval, _ = d.promoter.Interval(0)
+	d.accounts.SetSampling(d.sampling.interval)
+	return nil
+}
+
+// tick takes in what the program has seen, decides, and acts.
+func (d *detection) tick(ctx context.Context, now policy.Deadline) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	defer d.show()
+	if d.analyzer == nil {
+		return
+	}
+	begin := time.Now()
+	if err := d.accounts.Samples(func(s loader.Sample) { d.promoter.Add(now, sampleOf(s)) }); err != nil {
+		d.complains.about(d.log, "samples", err)
+	}
+	d.observeDrops(now)
+	decisions := d.analyzer.Tick(now, d.read())
+	d.report()
+	for _, failed := range d.rest.act(ctx, now, decisions) {
+		d.analyzer.Remove(failed.Detector, failed.Prefix)
+	}
+	d.follow(now)
+	d.adapt(now)
+	d.observe(time.Since(begin))
+}
+
+// read copies the counters of all tracked sources.
+func (d *detection) read() []detect.Counts {
+	d.counts = d.counts[:0]
+	d.accounts.Counts(func(slot uint32, _ int, source netip.Prefix, counters *[detect.MaxDetectors]uint32) {
+		d.counts = append(d.counts, detect.Counts{Slot: slot, Source: source, Began: d.began[slot], Values: *counters})
+	})
+	return d.counts
+}
+
+// observeDrops tells the analyzer what its entries drop, four times in the
+// shortest window.
+func (d *detection) observeDrops(now policy.Deadline) {
+	shortest := detect.MaxWindow
+	for _, detector := range d.cfg.Detectors {
+		shortest = min(shortest, detector.Window)
+	}
+	if now-d.observed < policy.Deadline(shortest/4) {
+		return
+	}
+	d.observed = now
+	d.analyzer.Observe(now, d.rest.drops(d.analyzer.Entries()))
+}
+
+// follow has sources tracked that stand out, and others no longer.
+func (d *detection) follow(now policy.Deadline) {
+	d.active = d.analyzer.Activities(d.active[:0])
+	if len(d.levels) > 1 {
+		d.active = busiest(d.active)
+	}
+	changes := d.promoter.Changes(now, d.active)
+	for _, source := range changes.Release {
+		d.untrack(source)
+	}
+	for _, source := range changes.Track {
+		if err := d.track(source, now); err != nil {
+			d.promoter.Forget(source)
+			d.untrack(source)
+			d.complains.about(d.log, "tracking", err)
+		}
+	}
+}
+
+// busiest leaves one of the activities of a source that is tracked at both levels.
+func busiest(active []detect.Activity) []detect.Activity {
+	at := make(map[netip.Prefix]int, len(active))
+	one := active[:0]
+	for _, a := range active {
+		i, known := at[a.Source]
+		if !known {
+			at[a.Source] = len(one)
+			one = append(one, a)
+			continue
+		}
+		one[i].Seen, one[i].Share = max(one[i].Seen, a.Seen), max(one[i].Share, a.Share)
+	}
+	return one
+}
+
+// track has a source counted at every level that has prefixes of its length.
+func (d *detection) track(source netip.Prefix, now policy.Deadline) error {
+	for level, l := range d.levels {
+		if bitsOf(l, source) != source.Bits() {
+			continue
+		}
+		slot, err := d.accounts.Track(level, source)
+		if err != nil {
+			return err
+		}
+		d.began[slot] = now
+	}
+	return nil
+}
+
+func (d *detection) untrack(source netip.Prefix) {
+	for level, l := range d.levels {
+		if bitsOf(l, source) != source.Bits() {
+			continue
+		}
+		if err := d.accounts.Untrack(level, source); err != nil {
+			d.complains.about(d.log, "tracking", err)
+		}
+	}
+}
+
+func bitsOf(l loader.Level, p netip.Prefix) int {
+	if p.Addr().Is4() {
+		return l.IPv4
+	}
+	return l.IPv6
+}
+
+// removed tells that entries went otherwise than by a decision: their sources are
+// decided upon again.
+func (d *detection) removed(entries []control.Entry) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.analyzer == nil {
+		return
+	}
+	for _, e := range entries {
+		name, automatic := detectorOf(e.Origin)
+		if p, err := netip.ParsePrefix(e.Prefix); automatic && err == nil {
+			d.analyzer.Remove(name, p)
+		}
+	}
+}
+
+// offenders returns who is remembered.
+func (d *detection) offenders(now policy.Deadline) []detect.Offender {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.analyzer == nil {
+		return nil
+	}
+	return slices.Clone(d.analyzer.Offenders(now))
+}
+
+// show keeps what metrics show: a scrape must not wait for a tick, which waits
+// for the changes that it makes.
+func (d *detection) show() {
+	s := metrics.Detection{}
+	if d.analyzer != nil {
+		s = metrics.Detection{
+			Enabled: true, Tracked: d.promoter.Tracked(), Lost: d.accounts.LostSamples(),
+			Exceeded: d.sampling.exceeded, Tripped: d.tripped,
+		}
+	}
+	d.shown.Store(&s)
+}
+
+// snapshot is what metrics show.
+func (d *detection) snapshot() metrics.Detection {
+	if s := d.shown.Load(); s != nil {
+		return *s
+	}
+	return metrics.Detection{}
+}

@@ -1,0 +1,120 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/detect"
+)
+
+// offendersFile is the name of the memory of offenders in the state directory.
+// It is no part of the book: without it the next ban of an offender is shorter,
+// and nothing else.
+const offendersFile = "offenders.json"
+
+// offender is one of them on disk.
+type offender struct {
+	Detector string       `json:"detector"`
+	Prefix   netip.Prefix `json:"prefix"`
+	Offences int          `json:"offences"`
+	Forget   string       `json:"forget"` // how long from when the file was written
+}
+
+// startDetection puts the detectors of a configuration in force.
+func (d *Daemon) startDetection(cfg config.Config) error {
+	now := d.engine.clock.now()
+	offenders, err := readOffenders(filepath.Join(cfg.StateDir, offendersFile))
+	if err != nil {
+		d.log.Warn("repeat offenders of earlier runs are forgotten", "error", err)
+	}
+	return d.detection.configure(cfg, now, d.engine.liveEntries(now), offenders)
+}
+
+// detect has the detectors look at the counters until ctx is done.
+func (d *Daemon) detect(ctx context.Context) {
+	tick := time.NewTicker(tickInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			d.detection.tick(ctx, d.engine.clock.now())
+		}
+	}
+}
+
+func readOffenders(path string) ([]detect.Offender, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read offenders: %w", err)
+	}
+	var stored []offender
+	if err := json.Unmarshal(b, &stored); err != nil {
+		return nil, fmt.Errorf("read offenders from %s: %w", path, err)
+	}
+	var list []detect.Offender
+	for _, o := range stored {
+		forget, err := time.ParseDuration(o.Forget)
+		if err != nil {
+			return nil, fmt.Errorf("read offenders from %s: %w", path, err)
+		}
+		list = append(list, detect.Offender{Detector: o.Detector, Prefix: o.Prefix, Offences: o.Offences, Forget: forget})
+	}
+	return list, nil
+}
+
+// saveOffenders keeps the memory of offenders for the next run, if it changed.
+func (d *Daemon) saveOffenders() error {
+	list := d.detection.offenders(d.engine.clock.now())
+	path := filepath.Join(d.settings().StateDir, offendersFile)
+	if len(list) == 0 {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove offenders: %w", err)
+		}
+		return nil
+	}
+	stored := make([]offender, len(list))
+	for i, o := range list {
+		stored[i] = offender{o.Detector, o.Prefix, o.Offences, o.Forget.Round(time.Second).String()}
+	}
+	b, err := json.Marshal(stored)
+	if err != nil {
+		return fmt.Errorf("encode offenders: %w", err)
+	}
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, b) {
+		return nil
+	}
+	return replaceFile(path, b)
+}
+
+// replaceFile writes a file anew: a crash leaves the old one or the new one.
+func replaceFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, unix.Fdatasync(int(f.Fd())), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package daemon
+
+import (
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/loader"
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/track"
+)
+
+// adaptEvery is how often sampling follows the rate of packets.
+const adaptEvery = policy.Deadline(time.Second)
+
+// sampling is how packets are sampled now.
+type sampling struct {
+	interval uint32 // one packet in so many
+	exceeded bool   // packets come so fast that offenders may be missed
+	packets  uint64 // accounted for until at
+	at       policy.Deadline
+}
+
+// adapt chooses the sampling interval by the rate of packets.
+func (d *detection) adapt(now policy.Deadline) {
+	s := &d.sampling
+	if now-s.at < adaptEvery {
+		return
+	}
+	packets, err := d.rest.accounted()
+	if err != nil {
+		d.complains.about(d.log, "counters", err)
+		return
+	}
+	if s.at != 0 && packets >= s.packets {
+		rate := float64(packets-s.packets) / time.Duration(now-s.at).Seconds()
+		was := s.exceeded
+		s.interval, s.exceeded = d.promoter.Interval(rate)
+		d.accounts.SetSampling(s.interval)
+		if s.exceeded && !was {
+			d.log.Warn("packets come faster than the detectors can follow for certain: sources just above a limit may be missed",
+				"packets_per_second", int(rate), "sampled_one_in", s.interval)
+		}
+	}
+	s.packets, s.at = packets, now
+}
+
+// report logs what changed of the circuit breaker, and whom the detectors left alone.
+func (d *detection) report() {
+	for _, s := range d.analyzer.Spared() {
+		d.log.Info("above a limit, and left alone", "detector", s.Detector, "source", s.Prefix, "because", s.Reason, "evidence", s.Evidence.String())
+	}
+	open := d.analyzer.Stats().Breaker.Open
+	if open == d.tripped {
+		return
+	}
+	if d.tripped = open; open {
+		d.log.Error("circuit breaker: detectors ban too many sources at once; until it is calm they only shadow",
+			"bans_per_minute", d.cfg.Detection.Breaker.BansPerMinute)
+	} else {
+		d.log.Warn("circuit breaker: calm again, detectors act")
+	}
+}
+
+// sampleOf is a sample in the words of the detectors.
+func sampleOf(s loader.Sample) detect.Sample {
+	return detect.Sample{
+		Source: s.Source, Length: s.Length, Weight: s.Weight, Classes: detect.Classes(s.Detectors), Port: s.DestPort,
+	}
+}
+
+// levelsOf returns what the packet program has to count for the detectors.
+func levelsOf(list []detect.Detector) ([]loader.Level, []loader.Class) {
+	var levels []loader.Level
+	pers := detect.Pers(list)
+	for _, p := range pers {
+		levels = append(levels, loader.Level{IPv4: p.IPv4, IPv6: p.IPv6})
+	}
+	var classes []loader.Class
+	for _, d := range list {
+		c := classOf(d.Match)
+		c.Bytes = d.Limit.Unit == policy.Bytes
+		for level, p := range pers {
+			if p == d.Per {
+				c.Level = level
+			}
+		}
+		classes = append(classes, c)
+	}
+	return levels, classes
+}
+
+func classOf(m detect.Match) loader.Class {
+	c := loader.Class{Fragments: m.Fragment, Ports: m.Ports}
+	switch m.Proto {
+	case detect.TCP:
+		c.Proto = track.TCP
+	case detect.UDP:
+		c.Proto = track.UDP
+	case detect.ICMP:
+		c.Proto = track.ICMP
+	}
+	switch m.Flags {
+	case detect.SYN:
+		c.Set, c.Clear = track.SYN, track.ACK
+	case detect.ACK:
+		c.Set, c.Clear = track.ACK, track.SYN
+	case detect.RST:
+		c.Set = track.RST
+	case detect.FIN:
+		c.Set = track.FIN
+	}
+	return c
+}
+
+// detectorOf returns the detector that has the origin.
+func detectorOf(origin string) (name string, ok bool) {
+	return strings.CutPrefix(origin, policy.OriginDetector)
+}
+
+// complaints keep what goes wrong at every tick from filling the log.
+type complaints struct {
+	last map[string]time.Time
+}
+
+const complainEvery = time.Minute
+
+func (c *complaints) about(log *slog.Logger, what string, err error) {
+	if time.Since(c.last[what]) < complainEvery {
+		return
+	}
+	if c.last == nil {
+		c.last = make(map[string]time.Time)
+	}
+	c.last[what] = time.Now()
+	log.Error("detection: "+what, "error", err)
+}
