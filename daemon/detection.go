@@ -102,13 +102,14 @@ func (d *detection) configure(cfg config.Config, now policy.Deadline, live []det
 	return nil
 }
 
-// tick takes in what the program has seen, decides, and acts.
-func (d *detection) tick(ctx context.Context, now policy.Deadline) {
+// tick takes in what the program has seen, decides, and acts. It tells whether there
+// was anything to decide.
+func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.show()
 	if d.analyzer == nil {
-		return
+		return false
 	}
 	begin := time.Now()
 	if err := d.accounts.Samples(func(s loader.Sample) { d.promoter.Add(now, sampleOf(s)) }); err != nil {
@@ -123,6 +124,7 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) {
 	d.follow(now)
 	d.adapt(now)
 	d.observe(time.Since(begin))
+	return len(decisions) > 0
 }
 
 // read copies the counters of all tracked sources.

@@ -23,6 +23,9 @@ import (
 // and nothing else.
 const offendersFile = "offenders.json"
 
+// offendersEvery bounds how often the file is written during an attack.
+const offendersEvery = 5 * time.Second
+
 // offender is one of them on disk.
 type offender struct {
 	Detector string       `json:"detector"`
@@ -45,12 +48,19 @@ func (d *Daemon) startDetection(cfg config.Config) error {
 func (d *Daemon) detect(ctx context.Context) {
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
+	unsaved, saved := false, time.Time{}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			d.detection.tick(ctx, d.engine.clock.now())
+			unsaved = d.detection.tick(ctx, d.engine.clock.now()) || unsaved
+		}
+		if unsaved && time.Since(saved) > offendersEvery {
+			if err := d.saveOffenders(); err != nil {
+				d.log.Error("repeat offenders would be forgotten by a restart", "error", err)
+			}
+			unsaved, saved = false, time.Now()
 		}
 	}
 }

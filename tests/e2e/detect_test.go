@@ -1,0 +1,101 @@
+package e2e
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+// detectors is a configuration with one detector that bans and one that limits.
+const detectors = `
+proxies: [203.0.113.0/24]
+detectors:
+  - name: udp-flood
+    match: {proto: udp, port: 7777}
+    limit: 200/s
+    window: 1s
+    action: block
+    for: 5s
+    escalate: {factor: 4, max: 1h, forget: 1h}
+  - name: icmp-flood
+    match: {proto: icmp}
+    limit: 100/s
+    window: 1s
+    action: limit
+    for: 1m
+`
+
+func newDetecting(t *testing.T) *host {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "paraxiald.yaml")
+	if err := os.WriteFile(path, []byte(detectors), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return newHost(t, "--config", path)
+}
+
+// blocks returns the entries that a detector has put.
+func (h *host) blocks(detector string) []control.Entry {
+	h.Helper()
+	all := ctlJSON[[]control.Entry](h, "list", "blocks")
+	return slices.DeleteFunc(all, func(e control.Entry) bool { return e.Origin != "detector:"+detector })
+}
+
+// A source at twice its limit is acted upon within a window and half a second,
+// while others at half of it, allowed ones and proxies are left alone; the ban says
+// why, ends, and is longer the second time, also after a restart.
+func TestDetector(t *testing.T) {
+	h := newDetecting(t)
+	h.start()
+	h.ctl(0, "allow", "198.51.100.77")
+	offender, fair := netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("198.51.100.2")
+	allowed, proxy := netip.MustParseAddr("198.51.100.77"), netip.MustParseAddr("203.0.113.9")
+
+	s := h.serve()
+	begin := time.Now()
+	h.flood(fair, 60, 100, time.Second)
+	h.flood(allowed, 60, 2000, time.Second)
+	h.flood(proxy, 60, 2000, time.Second)
+	if got := h.blocks("udp-flood"); len(got) > 0 {
+		t.Errorf("after %v without an offender: %+v", time.Since(begin), got)
+	}
+	sent, took := h.flood(offender, 60, 400, 3*time.Second)
+	s.Settle(1<<30, 200*time.Millisecond)
+	passed := s.Sources()[offender]
+	// At 400/s what passes tells when the first was dropped.
+	if until := time.Duration(float64(passed) / float64(sent) * float64(took)); until > 1500*time.Millisecond {
+		t.Errorf("%d of %d packets passed: acted upon after %v, want 1.5 s at most", passed, sent, until)
+	} else {
+		t.Logf("at twice the limit: acted upon after %v", until.Round(time.Millisecond))
+	}
+	bans := h.blocks("udp-flood")
+	if len(bans) != 1 || bans[0].Prefix != "198.51.100.1/32" || bans[0].Author != "detector" || !strings.Contains(bans[0].Reason, "limit 200/s over 1s") {
+		t.Fatalf("bans: %+v", bans)
+	}
+	if why := ctlJSON[control.WhyResult](h, "why", "198.51.100.1"); why.Verdict != "drop" || len(why.Matched) != 1 {
+		t.Errorf("why: %+v", why)
+	}
+	h.waitUnblocked("udp-flood", 15*time.Second)
+	h.kill()
+	h.start()
+	h.flood(offender, 60, 800, 2*time.Second)
+	again := h.blocks("udp-flood")
+	if len(again) != 1 || again[0].Expires == nil || time.Until(*again[0].Expires) < 15*time.Second {
+		t.Errorf("the second ban is no longer than the first: %+v", again)
+	}
+}
+
+func (h *host) waitUnblocked(detector string, most time.Duration) {
+	h.Helper()
+	for end := time.Now().Add(most); len(h.blocks(detector)) > 0; time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.Fatalf("the ban is still there after %v: %+v", most, h.blocks(detector))
+		}
+	}
+}
