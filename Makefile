@@ -36,6 +36,10 @@ test: ## run all tests; needs root, or sudo for the parts that do
 test-race: ## run the tests that need no namespaces under the race detector
 	go test -race ./config/... ./control/... ./daemon/... ./metrics/... ./policy/... ./cmd/...
 
+.PHONY: proof
+proof: ## look up CASES (100 million) listed and as many unlisted sources while the daemon changes and dies
+	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_CASES=$(or $(CASES),100000000) go test -count=1 -v -timeout 2h $(TESTEXEC) ./tests/churn
+
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
 	CGO_ENABLED=0 go build -o $(BIN)/bench ./tests/bench
@@ -47,11 +51,11 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 
 .PHONY: generate
 generate: ## compile bpf/ and generate its Go side (needs clang-14, llvm-14, libbpf-dev)
-	BPF2GO_CC=$(CLANG) go generate ./loader ./tests/bench
+	BPF2GO_CC=$(CLANG) go generate ./loader ./tests/bench ./tests/churn
 
 .PHONY: check-generate
 check-generate: generate ## fail if the committed objects are not what bpf/ compiles to
-	git diff --exit-code -- 'loader/*_bpfel.*' 'tests/bench/*_bpfel.*'
+	git diff --exit-code -- 'loader/*_bpfel.*' 'tests/bench/*_bpfel.*' 'tests/churn/*_bpfel.*'
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck

@@ -9,9 +9,8 @@
  * of the host buckets, two lines each. A bucket has six slots and one tag word:
  *
  *	bits 10i..10i+9	tag of slot i, 0 if it holds nothing
- *	bit 61		a key of this home bucket is in its third bucket
- *	bit 62		a key of this home bucket is in its second bucket
- *	bit 63		a key of this home bucket found no slot: ask the tries
+ *	bits 60..63	a key whose tag here ends in 0..3 found all slots taken: it
+ *			is in the next of its three buckets, or past the third nowhere
  *
  * A source is looked up in all classes at once: on no list if no tag matches, the
  * rule, and else all keys that cover it have a say.
@@ -23,7 +22,7 @@
 #include "maps.h"
 #include <bpf/bpf_endian.h>
 
-#define V6_FORMAT 1
+#define V6_FORMAT 2
 
 enum v6_class {
 	V6_16,
@@ -79,13 +78,12 @@ struct v6_hosts {
 _Static_assert(sizeof(struct v6_hosts) == sizeof(struct index_line), "three hosts are a line");
 
 #define V6_LANES 6
+#define V6_CHOICES 3		/* of buckets for a key */
 #define V6_LANE_BITS 10
 #define V6_EACH_LANE (1ull | 1ull << 10 | 1ull << 20 | 1ull << 30 | 1ull << 40 | 1ull << 50)
 #define V6_LANE_TOPS (V6_EACH_LANE << (V6_LANE_BITS - 1))
 #define V6_TAGS ((1ull << 60) - 1)
-#define V6_IN_THIRD (1ull << 61)
-#define V6_IN_SECOND (1ull << 62)
-#define V6_OVERFLOW (1ull << 63)
+#define V6_PASSED_SHIFT 60
 
 /*
  * What the keys that cover a source say together is the largest of these:
@@ -94,13 +92,10 @@ _Static_assert(sizeof(struct v6_hosts) == sizeof(struct index_line), "three host
 #define V6_LISTED (1ull << 32)
 #define V6_ASK (1ull << 33)
 
-/* A source, or a prefix that covers it, on its way to its bucket. */
+/* What there is about the key of one class. The stack has room for little more. */
 struct v6_probe {
-	__u64 high;
-	__u64 low;		/* hosts only */
-	__u64 mixed;
-	__u64 word;		/* tags of the home bucket */
-	__u64 hits;		/* slots whose tag matches, at bits 10i+9 */
+	__u64 found;		/* in the home bucket; see v6_found() */
+	__u64 bucket;		/* home */
 };
 
 struct v6_place {
@@ -134,12 +129,29 @@ static __always_inline __u64 v6_mix(__u64 x)
 	return x ^ x >> 32;
 }
 
-/* The slots whose tag is the given one, and rarely one above such a slot. Tags are never 0. */
-static __always_inline __u64 v6_match(__u64 word, __u64 tag)
+static __always_inline __u64 v6_mixed_short(const struct index_v6_header *h, __u64 high, __u32 class)
+{
+	return v6_mix(v6_nh(high, h->nh[0], h->nh[1]) + class * h->salt);
+}
+
+static __always_inline __u64 v6_mixed_host(const struct index_v6_header *h, __u64 high, __u64 low)
+{
+	return v6_mix(v6_nh(high, h->nh[0], h->nh[1]) + v6_nh(low, h->nh[2], h->nh[3]));
+}
+
+/* The key may be in a later bucket. */
+#define V6_PASSED 1ull
+
+/*
+ * What a tag word says of a key: the slots whose tag is its own, at bits 10i+9,
+ * rarely one above such a slot, and V6_PASSED. Tags are never 0.
+ */
+static __always_inline __u64 v6_found(__u64 word, __u64 tag)
 {
 	__u64 differ = (word & V6_TAGS) ^ tag * V6_EACH_LANE;
+	__u64 passed = word >> (V6_PASSED_SHIFT + (tag & 3)) & V6_PASSED;
 
-	return (differ - V6_EACH_LANE) & ~differ & V6_LANE_TOPS;
+	return ((differ - V6_EACH_LANE) & ~differ & V6_LANE_TOPS) | passed;
 }
 
 /* The slot of the lowest hit. The multiplier moves its number to the top. */
@@ -162,7 +174,7 @@ static __always_inline __u64 v6_listed(__u32 until)
 	return until == V6_ALLOW ? V6_ASK : V6_LISTED | until;
 }
 
-static __always_inline __u64 v6_short_slot(void *lines, const struct index_v6_header *h, const struct v6_probe *p,
+static __always_inline __u64 v6_short_slot(void *lines, const struct index_v6_header *h, __u64 high,
 					   __u32 bucket, __u32 class, __u64 hits)
 {
 	__u32 slot = bucket * V6_LANES + v6_lane(hits);
@@ -175,12 +187,12 @@ static __always_inline __u64 v6_short_slot(void *lines, const struct index_v6_he
 	slots += slot % V6_SLOTS_PER_LINE;
 	/* Deadline and class are one word of the daemon's. */
 	rest = *(volatile __u64 *)&slots->until;
-	if (slots->prefix != p->high || rest >> 32 != class + 1)
+	if (slots->prefix != high || rest >> 32 != class + 1)
 		return 0;
 	return v6_listed(rest);
 }
 
-static __always_inline __u64 v6_host_slot(void *lines, const struct index_v6_header *h, const struct v6_probe *p,
+static __always_inline __u64 v6_host_slot(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
 					  __u32 bucket, __u64 hits)
 {
 	__u32 lane = v6_lane(hits);
@@ -191,13 +203,13 @@ static __always_inline __u64 v6_host_slot(void *lines, const struct index_v6_hea
 	lane -= upper * V6_HOSTS_PER_LINE;
 	if (!hosts || lane >= V6_HOSTS_PER_LINE)
 		return V6_ASK;
-	if (hosts->addr[lane].high != p->high || hosts->addr[lane].low != p->low)
+	if (hosts->addr[lane].high != high || hosts->addr[lane].low != low)
 		return 0;
 	return v6_listed(*(volatile __u32 *)&hosts->until[lane]);
 }
 
 /* What the slots with a matching tag say. A third match with the wrong key is too rare to look at. */
-static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header *h, const struct v6_probe *p,
+static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
 				       __u32 bucket, __u32 class, __u64 hits)
 {
 	__u64 found = 0;
@@ -208,9 +220,9 @@ static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header
 		if (!hits)
 			return 0;
 		if (class == V6_128)
-			found = v6_host_slot(lines, h, p, bucket, hits);
+			found = v6_host_slot(lines, h, high, low, bucket, hits);
 		else
-			found = v6_short_slot(lines, h, p, bucket, class, hits);
+			found = v6_short_slot(lines, h, high, bucket, class, hits);
 		if (found)
 			return found;
 		hits &= hits - 1;
@@ -219,45 +231,54 @@ static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header
 }
 
 /* What the key says for which something was found in its home bucket's tag word. */
-static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h, const struct v6_probe *p, __u32 class)
+static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
+				    const struct v6_probe *p, __u32 class)
 {
+	__u64 mixed = class == V6_128 ? v6_mixed_host(h, high, low) : v6_mixed_short(h, high, class);
 	__u32 buckets = class == V6_128 ? h->host_buckets : h->short_buckets;
 	__u32 tags = class == V6_128 ? h->host_tags : 1;
-	struct v6_place place = v6_place(p->mixed, h->home, buckets);
-	__u64 found = v6_bucket(lines, h, p, place.bucket, class, p->hits);
+	__u32 bucket = p->bucket;
+	__u64 found = p->found;
+	struct v6_place place;
 	volatile __u64 *word;
+	__u64 says;
+	int i;
 
-	if (found)
-		return found;
-	if (p->word & V6_OVERFLOW)
-		return V6_ASK;
-	if (!(p->word & V6_IN_SECOND))
-		return 0;
-	place = v6_place(p->mixed, h->second, buckets);
-	word = v6_word(lines, tags, place.bucket);
-	if (!word)
-		return V6_ASK;
-	found = v6_bucket(lines, h, p, place.bucket, class, v6_match(*word, place.tag));
-	if (found || !(p->word & V6_IN_THIRD))
-		return found;
-	place = v6_place(p->mixed, h->second * h->home, buckets);
-	word = v6_word(lines, tags, place.bucket);
-	if (!word)
-		return V6_ASK;
-	return v6_bucket(lines, h, p, place.bucket, class, v6_match(*word, place.tag));
+#pragma unroll
+	for (i = 0;; i++) {
+		says = v6_bucket(lines, h, high, low, bucket, class, found & ~V6_PASSED);
+		if (says || !(found & V6_PASSED))
+			return says;
+		if (i == V6_CHOICES - 1)
+			return V6_ASK;
+		place = v6_place(mixed, i ? h->second * h->home : h->second, buckets);
+		word = v6_word(lines, tags, place.bucket);
+		if (!word)
+			return V6_ASK;
+		bucket = place.bucket;
+		found = v6_found(*word, place.tag);
+	}
 }
 
-/* Functions of their own, so that the verifier looks at them once a call and not once a path. */
-static __attribute__((noinline)) __u64 v6_short_key(void *lines, const struct index_v6_header *h,
+/* Functions of their own, so that the verifier looks at them once a call and not once a path. high is masked. */
+static __attribute__((noinline)) __u64 v6_short_key(void *lines, const struct index_v6_header *h, __u64 high,
 						    const struct v6_probe *p, __u32 class)
 {
-	return v6_key(lines, h, p, class);
+	return v6_key(lines, h, high, 0, p, class);
 }
 
-static __attribute__((noinline)) __u64 v6_host_key(void *lines, const struct index_v6_header *h,
-						   const struct v6_probe *p)
+static __attribute__((noinline)) __u64 v6_host_key(void *lines, const struct index_v6_header *h, __u64 high,
+						   __u64 low, const struct v6_probe *p)
 {
-	return v6_key(lines, h, p, V6_128);
+	return v6_key(lines, h, high, low, p, V6_128);
+}
+
+/* The part of an address's upper half that a key of the class has. */
+static __always_inline __u64 v6_prefix(__u64 high, __u32 class)
+{
+	static const __u64 masks[] = { ~0ull << 48, ~0ull << 32, ~0ull << 16, ~0ull << 8, ~0ull, ~0ull };
+
+	return high & masks[class];
 }
 
 /*
@@ -267,18 +288,15 @@ static __attribute__((noinline)) __u64 v6_host_key(void *lines, const struct ind
 static __always_inline bool v6_probe_short(void *lines, const struct index_v6_header *h, __u64 high, __u32 class,
 					   struct v6_probe *p)
 {
-	static const __u64 masks[] = { ~0ull << 48, ~0ull << 32, ~0ull << 16, ~0ull << 8, ~0ull };
 	struct v6_place place;
 	volatile __u64 *word;
 
-	p->high = high & masks[class];
-	p->mixed = v6_mix(v6_nh(p->high, h->nh[0], h->nh[1]) + class * h->salt);
-	place = v6_place(p->mixed, h->home, h->short_buckets);
+	place = v6_place(v6_mixed_short(h, v6_prefix(high, class), class), h->home, h->short_buckets);
 	word = v6_word(lines, 1, place.bucket);
 	if (!word)
 		return false;
-	p->word = *word;
-	p->hits = v6_match(p->word, place.tag);
+	p->bucket = place.bucket;
+	p->found = v6_found(*word, place.tag);
 	return true;
 }
 
@@ -288,21 +306,13 @@ static __always_inline bool v6_probe_host(void *lines, const struct index_v6_hea
 	struct v6_place place;
 	volatile __u64 *word;
 
-	p->high = high;
-	p->low = low;
-	p->mixed = v6_mix(v6_nh(high, h->nh[0], h->nh[1]) + v6_nh(low, h->nh[2], h->nh[3]));
-	place = v6_place(p->mixed, h->home, h->host_buckets);
+	place = v6_place(v6_mixed_host(h, high, low), h->home, h->host_buckets);
 	word = v6_word(lines, h->host_tags, place.bucket);
 	if (!word)
 		return false;
-	p->word = *word;
-	p->hits = v6_match(p->word, place.tag);
+	p->bucket = place.bucket;
+	p->found = v6_found(*word, place.tag);
 	return true;
-}
-
-static __always_inline __u64 v6_anything(const struct v6_probe *p)
-{
-	return p->hits | (p->word & (V6_IN_SECOND | V6_OVERFLOW));
 }
 
 static __always_inline __u64 v6_later(__u64 a, __u64 b)
@@ -310,22 +320,34 @@ static __always_inline __u64 v6_later(__u64 a, __u64 b)
 	return a > b ? a : b;
 }
 
+/*
+ * The verifier follows what it has learnt in a branch, so with a branch on each
+ * of the probes it would look at all their subsets. It forgets where a number
+ * comes from that has been multiplied.
+ */
+static __always_inline bool v6_any(__u64 found)
+{
+	asm volatile("%0 *= 1" : "+r"(found));
+	return found;
+}
+
 /* What all keys say that cover the source. */
 static __always_inline enum index_answer v6_answer(void *lines, const struct index_v6_header *h,
-						   const struct v6_probe *probes, struct clock *clock)
+						   const struct v6_probe *probes, __u64 high, __u64 low,
+						   struct clock *clock)
 {
-	__u64 found = 0;
+	__u64 says = 0;
 	__u32 class;
 
 #pragma unroll
 	for (class = V6_16; class < V6_128; class++)
-		if (v6_anything(&probes[class]))
-			found = v6_later(found, v6_short_key(lines, h, &probes[class], class));
-	if (v6_anything(&probes[V6_128]))
-		found = v6_later(found, v6_host_key(lines, h, &probes[V6_128]));
-	if (!found)
+		if (v6_any(probes[class].found))
+			says = v6_later(says, v6_short_key(lines, h, v6_prefix(high, class), &probes[class], class));
+	if (v6_any(probes[V6_128].found))
+		says = v6_later(says, v6_host_key(lines, h, high, low, &probes[V6_128]));
+	if (!says)
 		return INDEX_CLEAN;
-	return found < V6_ASK && live(clock, found) ? INDEX_DROP : INDEX_ASK;
+	return says < V6_ASK && live(clock, says) ? INDEX_DROP : INDEX_ASK;
 }
 
 static __always_inline enum index_answer index_ipv6(const struct in6_addr *saddr, struct clock *clock)
@@ -347,18 +369,18 @@ static __always_inline enum index_answer index_ipv6(const struct in6_addr *saddr
 		return INDEX_ASK;
 #pragma unroll
 	for (class = V6_16; class < V6_CLASSES; class++) {
-		probes[class].word = 0;
-		probes[class].hits = 0;
+		probes[class].found = 0;
+		probes[class].bucket = 0;
 		if (!(h->classes & 1 << class))
 			continue;
 		if (class == V6_128 ? !v6_probe_host(lines, h, high, low, &probes[class])
 				    : !v6_probe_short(lines, h, high, class, &probes[class]))
 			return INDEX_ASK;
-		something |= v6_anything(&probes[class]);
+		something |= probes[class].found;
 	}
 	if (!something)
 		return INDEX_CLEAN;
-	return v6_answer(lines, h, probes, clock);
+	return v6_answer(lines, h, probes, high, low, clock);
 }
 
 #endif

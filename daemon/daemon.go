@@ -46,6 +46,7 @@ type Daemon struct {
 	store     *store.Store
 	loader    *loader.Loader
 	engine    *engine
+	indexes   *indexes
 	nics      *nics
 	broadcast *broadcast
 	warnings  warnings
@@ -92,15 +93,18 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.cfg.Store(&cfg)
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = &engine{
-		log: o.Log, clock: clock, store: st, kernel: l, index: newIndexes(o.Log, l), limit: cfg.MaxEntries,
+		log: o.Log, clock: clock, store: st, kernel: l, limit: cfg.MaxEntries,
 		applied: d.metrics.ObserveApply, book: policy.NewBook(l.HitCapacity()),
 	}
+	d.indexes = newIndexes(o.Log, kernelSlots{l}, &d.engine.change)
+	d.engine.index = d.indexes
 	d.nics = &nics{log: o.Log, loader: l, store: st, changed: d.interfaceChanged}
 	return d, nil
 }
 
 func (d *Daemon) close() {
 	d.loader.SetEventCredit(0)
+	d.indexes.close()
 	if err := errors.Join(d.loader.Close(), d.store.Close()); err != nil {
 		d.log.Error("close", "error", err)
 	}

@@ -22,10 +22,15 @@ type kernel interface {
 	Sampled() (uint64, error)
 }
 
-// follower is what the engine needs of the index in front of the tries.
+// follower is what the engine needs of the index in front of the tries. The
+// book does not change while one of its methods is at work.
 type follower interface {
 	// follow brings the index up to date with the book after changes of nodes.
 	follow(b *policy.Book, changed ...[]policy.Node)
+	// lapsed is follow for changes that entries past their deadline left.
+	lapsed(b *policy.Book, changed ...[]policy.Node)
+	// prepare comes before a large change, at whose end it is built.
+	prepare(b *policy.Book)
 	// build makes it anew.
 	build(b *policy.Book)
 }
@@ -43,7 +48,8 @@ type engine struct {
 	limit   int                 // nodes per trie
 
 	// change serialises changes from the first look at the book to the
-	// acknowledgement. mu guards the book itself, and is held briefly.
+	// acknowledgement. mu guards the book itself, and is held briefly; who holds
+	// change may read the book without it.
 	change sync.Mutex
 	mu     sync.RWMutex
 	book   *policy.Book
@@ -61,7 +67,7 @@ func (e *saveError) Error() string {
 
 func (e *saveError) Unwrap() error { return e.err }
 
-// apply makes the changes durable and then enforces them, all or none. When it
+// apply makes the changes durable and enforces them, all or none. When it
 // returns nil they are acknowledged: on disk and in the kernel.
 func (e *engine) apply(ctx context.Context, ops []policy.Op) error {
 	e.change.Lock()
@@ -74,16 +80,23 @@ func (e *engine) applyLocked(ctx context.Context, ops []policy.Op) error {
 	if len(ops) == 0 {
 		return nil
 	}
+	return e.carryOut(ctx, ops, e.index.follow)
+}
+
+// carryOut makes a change in all copies. tell is how the index learns of it.
+func (e *engine) carryOut(ctx context.Context, ops []policy.Op, tell teller) error {
 	start := time.Now()
-	delta, undo := e.edit(ops)
+	c := edited{ops: ops, tell: tell}
+	c.delta, c.undo = e.edit(ops)
 	if e.overfull() {
-		return errors.Join(errFull, e.takeBack(ctx, undo))
+		return errors.Join(errFull, e.takeBack(ctx, c.undo))
 	}
-	if err := e.store.Apply(ops, e.clock.reading()); err != nil {
-		return errors.Join(&saveError{err}, e.takeBack(ctx, undo))
+	carry := e.saveThenEnforce
+	if restricts(ops, c.undo) {
+		carry = e.enforceThenSave
 	}
-	if err := e.enforce(ctx, delta); err != nil {
-		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.store.Apply(undo, e.clock.reading()), e.takeBack(ctx, undo))
+	if err := carry(ctx, c); err != nil {
+		return err
 	}
 	e.applied(time.Since(start))
 	return nil
@@ -102,12 +115,12 @@ func (e *engine) edit(ops []policy.Op) (policy.Delta, []policy.Op) {
 // The order keeps the index right at every instant: what it calls clean is in no
 // trie that matters yet or any more, and what it drops the tries drop. So puts
 // go into the tries first, then the index follows, and then nodes are deleted.
-func (e *engine) enforce(ctx context.Context, delta policy.Delta) error {
+func (e *engine) enforce(ctx context.Context, delta policy.Delta, tell teller) error {
 	ctx = context.WithoutCancel(ctx)
 	if err := e.putNodes(ctx, delta); err != nil {
 		return err
 	}
-	e.read(func(b *policy.Book) { e.index.follow(b, delta.Put, delta.Delete) })
+	tell(e.book, delta.Put, delta.Delete)
 	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete, FreeLimits: delta.FreeLimits})
 }
 
@@ -140,7 +153,10 @@ func (e *engine) putNodes(ctx context.Context, delta policy.Delta) error {
 // drop counter.
 func (e *engine) takeBack(ctx context.Context, undo []policy.Op) error {
 	delta, _ := e.edit(undo)
-	return e.enforce(ctx, delta)
+	if err := e.enforce(ctx, delta, e.index.follow); err != nil {
+		return fmt.Errorf("put the filter back as it was: %w; restart paraxiald", err)
+	}
+	return nil
 }
 
 func (e *engine) overfull() bool {
@@ -173,20 +189,23 @@ func (e *engine) write(f func(*policy.Book)) {
 	f(e.book)
 }
 
-// expireBatch bounds how much one sweep removes at once, so that a mass expiry
-// does not hold up an operator's change.
-const expireBatch = 10_000
+// expireBatch bounds how much is removed at once, so that a mass expiry does not
+// hold up an operator's change.
+const expireBatch = 2000
 
-// expire removes what is past its deadline and returns it. The kernel has
-// stopped enforcing it by itself; this is housekeeping.
+// expire removes some of what is past its deadline and returns it. The kernel
+// has stopped enforcing it by itself; this is housekeeping.
 func (e *engine) expire(ctx context.Context) ([]policy.Entry, error) {
 	e.change.Lock()
 	defer e.change.Unlock()
 	var due []policy.Entry
 	e.read(func(b *policy.Book) { due = b.Expired(e.clock.now(), expireBatch) })
+	if len(due) == 0 {
+		return nil, nil
+	}
 	ops := make([]policy.Op, len(due))
 	for i, entry := range due {
 		ops[i] = policy.RemoveOp(entry.Key())
 	}
-	return due, e.applyLocked(ctx, ops)
+	return due, e.carryOut(ctx, ops, e.index.lapsed)
 }

@@ -60,6 +60,8 @@ func (k *fakeKernel) Sampled() (uint64, error) { return 0, nil }
 type noIndex struct{}
 
 func (noIndex) follow(*policy.Book, ...[]policy.Node) {}
+func (noIndex) lapsed(*policy.Book, ...[]policy.Node) {}
+func (noIndex) prepare(*policy.Book)                  {}
 func (noIndex) build(*policy.Book)                    {}
 
 // bench is a daemon on a real store and a kernel that can be made to fail.
@@ -293,34 +295,5 @@ func TestSavedImportIsIndexed(t *testing.T) {
 	}
 	if x.builds != 1 {
 		t.Errorf("the index was built %d times, want once", x.builds)
-	}
-}
-
-// fullGeneration has no room for changes.
-type fullGeneration struct{ updates int }
-
-func (g *fullGeneration) Update(netip.Prefix) bool { g.updates++; return false }
-func (g *fullGeneration) Lines() (uint32, uint32)  { return 1, 1 }
-
-// Without room a generation is given up at once, and not tried for every node.
-func TestPatchGivesUpAtOnce(t *testing.T) {
-	nodes := []policy.Node{{Prefix: netip.MustParsePrefix("2001:db8::/32")}, {Prefix: netip.MustParsePrefix("10.0.0.1/32")}, {Prefix: netip.MustParsePrefix("10.0.0.2/32")}}
-	full := new(fullGeneration)
-	for _, tc := range []struct {
-		f       family
-		nodes   []policy.Node
-		patched bool
-	}{
-		{family{now: full}, nodes, false},
-		{family{now: nil}, nodes, false},
-		{family{now: nil}, nodes[:1], true}, // not of this family
-		{family{now: full, ipv6: true}, nodes[1:], true},
-	} {
-		if got := tc.f.patch(tc.nodes); got != tc.patched {
-			t.Errorf("ipv6 %t, %d nodes: patched %t, want %t", tc.f.ipv6, len(tc.nodes), got, tc.patched)
-		}
-	}
-	if full.updates != 1 {
-		t.Errorf("%d nodes were tried, want 1", full.updates)
 	}
 }

@@ -56,9 +56,10 @@ func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.ImportR
 	}
 	if len(wanted.lines) > smallImport {
 		// What taking in the list needed is a third of the process by now, and
-		// left alone would stay with it until something else is as large.
+		// left alone would stay with it until something else is as large. The
+		// caller need not wait for that.
 		wanted.lines, job.wanted = nil, nil
-		debug.FreeOSMemory()
+		go debug.FreeOSMemory()
 	}
 	result := control.ImportResult{
 		Added: job.added, Removed: job.removed, Unchanged: job.unchanged,
@@ -215,6 +216,7 @@ func (j *importJob) ops(stale []policy.EntryRef) []policy.Op {
 // stale removed. Until that transaction it is as if nothing had happened, and
 // afterwards it has happened.
 func (j *importJob) replace(ctx context.Context, stale []policy.EntryRef) error {
+	j.engine.index.prepare(j.engine.book)
 	staged, err := j.engine.store.Begin(j.template.Origin)
 	if err != nil {
 		return &saveError{err}
@@ -227,7 +229,7 @@ func (j *importJob) replace(ctx context.Context, stale []policy.EntryRef) error 
 	}
 	err = j.removeStale(ctx, stale)
 	// Also if that failed: the new entries are promised by now.
-	j.engine.read(j.engine.index.build)
+	j.engine.index.build(j.engine.book)
 	return err
 }
 
@@ -271,7 +273,35 @@ func (j *importJob) stage(ctx context.Context, staged staging) error {
 	return err
 }
 
+// enforceChunks puts the list into the book and hands it on: entries to be saved,
+// and what they change to the kernel, which takes in one chunk while the book
+// takes in the next.
 func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entry) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	deltas := make(chan policy.Delta)
+	enforced := make(chan error, 1)
+	go func() {
+		var err error
+		for delta := range deltas {
+			if err == nil {
+				err = j.engine.enforceTries(ctx, delta)
+			}
+			if err != nil {
+				stop() // there is no use in more
+			}
+		}
+		enforced <- err
+	}()
+	err := j.bookChunks(ctx, save, deltas)
+	close(deltas)
+	if kernelErr := <-enforced; kernelErr != nil {
+		return kernelErr
+	}
+	return err
+}
+
+func (j *importJob) bookChunks(ctx context.Context, save chan<- []policy.Entry, deltas chan<- policy.Delta) error {
 	// One is filled while the other is saved.
 	var buffers [2][]policy.Entry
 	done := 0
@@ -285,11 +315,10 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 		save <- entries
 		var delta policy.Delta
 		j.engine.write(func(b *policy.Book) { delta = b.Put(entries) })
-		if err := j.engine.enforceTries(ctx, delta); err != nil {
-			return err
-		}
-		done += len(lines)
+		deltas <- delta
+		// The kernel is done with all before this chunk.
 		j.progress(control.ImportProgress{Read: len(j.wanted), Applied: done, Total: len(j.wanted)})
+		done += len(lines)
 	}
 	return nil
 }
@@ -317,5 +346,5 @@ func (j *importJob) rollBack(ctx context.Context) error {
 	// In one change, so that the kernel sees only the differences and no entry
 	// is away for a moment.
 	delta, _ := j.engine.edit(ops)
-	return j.engine.enforce(ctx, delta)
+	return j.engine.enforce(ctx, delta, j.engine.index.follow)
 }

@@ -98,7 +98,7 @@ func (e *engine) reloadDeadlines(ctx context.Context) error {
 	flush := func() error {
 		delta, _ := e.edit(ops)
 		ops = ops[:0]
-		return e.enforce(ctx, delta)
+		return e.enforce(ctx, delta, e.index.follow)
 	}
 	_, err := e.store.Load(func(entry policy.Entry) error {
 		var old policy.Entry

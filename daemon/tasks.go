@@ -57,13 +57,18 @@ func (d *Daemon) grantEvents() {
 	d.loader.SetEventCredit(credit)
 }
 
+// sweep removes what has expired, in steps between which others get their turn.
+// What it does not get done is for the next one.
 func (d *Daemon) sweep(ctx context.Context) {
-	expired, err := d.engine.expire(ctx)
-	if err != nil {
-		d.log.Error("expired entries could not be removed; the kernel does not enforce them, and they are tried again", "error", err)
-		return
-	}
-	if len(expired) > 0 {
+	for start := time.Now(); ctx.Err() == nil && time.Since(start) < sweepInterval/2; {
+		expired, err := d.engine.expire(ctx)
+		if err != nil {
+			d.log.Error("expired entries could not be removed; the kernel does not enforce them, and they are tried again", "error", err)
+			return
+		}
+		if len(expired) == 0 {
+			return
+		}
 		d.log.Debug("entries expired", "count", len(expired))
 		d.announce(control.EventExpired, d.wireEntries(expired))
 	}

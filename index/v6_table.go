@@ -7,7 +7,7 @@ import (
 
 // The layout of bpf/index_v6.h, which explains it.
 const (
-	v6Format      = 1
+	v6Format      = 2
 	v6LineWords   = 8
 	v6Lanes       = 6
 	v6Choices     = 3 // of buckets for a key
@@ -15,9 +15,7 @@ const (
 	v6EachLane    = 1 | 1<<10 | 1<<20 | 1<<30 | 1<<40 | 1<<50
 	v6LaneTops    = v6EachLane << (v6LaneBits - 1)
 	v6Tags        = 1<<60 - 1
-	v6InThird     = 1 << 61
-	v6InSecond    = 1 << 62
-	v6Overflow    = 1 << 63
+	v6PassedShift = 60
 	v6ShortLines  = 3 // of the slots of two short buckets
 	v6HostLines   = 2 // of the slots of a host bucket
 	v6HostsInLine = 3
@@ -47,6 +45,10 @@ type v6Place struct {
 	bucket uint32
 	tag    uint64
 }
+
+// passed returns the flag in the bucket's tag word for keys with such a tag that
+// found no slot in it and went on.
+func (p v6Place) passed() uint64 { return 1 << (v6PassedShift + p.tag&3) }
 
 func v6PlaceOf(mixed, multiplier uint64, buckets uint32) v6Place {
 	at := (mixed * multiplier >> 32) * uint64(buckets)
@@ -80,11 +82,7 @@ func (t *v6Table) place(mixed uint64, nth int) v6Place {
 // find returns the slot that a key has or had, and whether it has it.
 func (t *v6Table) find(k v6Key) (ref v6Ref, live, found bool) {
 	mixed := t.secrets.mixed(k)
-	home := t.tags[t.place(mixed, 0).bucket]
 	for nth := range v6Choices {
-		if nth > 0 && home&v6Elsewhere(nth) == 0 {
-			break
-		}
 		place := t.place(mixed, nth)
 		word := t.tags[place.bucket]
 		for lane := range v6Lanes {
@@ -96,6 +94,9 @@ func (t *v6Table) find(k v6Key) (ref v6Ref, live, found bool) {
 			if t.holds(ref, k) {
 				return ref, tag != 0, true
 			}
+		}
+		if word&place.passed() == 0 {
+			break
 		}
 	}
 	return v6Ref{}, false, false
@@ -130,29 +131,26 @@ func (t *v6Table) add(k v6Key, until v6Until) bool {
 		return false
 	}
 	mixed := t.secrets.mixed(k)
-	var flags uint64
 	for nth := range v6Choices {
-		flags |= v6Elsewhere(nth)
 		if ref, ok := t.free(t.place(mixed, nth)); ok {
 			t.fill(ref, k, until)
-			t.flag(t.place(mixed, 0), flags)
+			t.pass(mixed, nth)
 			return true
 		}
 	}
-	t.flag(t.place(mixed, 0), v6Overflow)
+	t.pass(mixed, v6Choices)
 	return true
 }
 
-// v6Elsewhere returns the flag in the home bucket that a key is in its nth bucket.
-func v6Elsewhere(nth int) uint64 {
-	return [v6Choices]uint64{0, v6InSecond, v6InThird}[nth]
-}
-
-// flag tells readers where else to look, after the key is there: else it would be
-// missing for a moment.
-func (t *v6Table) flag(home v6Place, flags uint64) {
-	if word := t.tags[home.bucket]; word|flags != word {
-		atomic.StoreUint64(&t.tags[home.bucket], word|flags)
+// pass tells readers that a key is not in the first n of its buckets, but may be
+// in the next. It comes after the key is there: else that would be missing for a
+// moment.
+func (t *v6Table) pass(mixed uint64, n int) {
+	for nth := range n {
+		place := t.place(mixed, nth)
+		if word := t.tags[place.bucket]; word&place.passed() == 0 {
+			atomic.StoreUint64(&t.tags[place.bucket], word|place.passed())
+		}
 	}
 }
 
@@ -253,21 +251,17 @@ func (t *v6Table) holds(ref v6Ref, k v6Key) bool {
 // ask answers as v6_key of bpf/index_v6.h does.
 func (t *v6Table) ask(k v6Key) (until v6Until, found bool) {
 	mixed := t.secrets.mixed(k)
-	home := t.place(mixed, 0)
-	word := atomic.LoadUint64(&t.tags[home.bucket])
-	if until, found := t.askBucket(k, home, word); found {
-		return until, true
-	}
-	if word&v6Overflow != 0 {
-		return v6Allow, true
-	}
-	for nth := 1; nth < v6Choices && word&v6Elsewhere(nth) != 0; nth++ {
+	for nth := range v6Choices {
 		place := t.place(mixed, nth)
-		if until, found := t.askBucket(k, place, atomic.LoadUint64(&t.tags[place.bucket])); found {
+		word := atomic.LoadUint64(&t.tags[place.bucket])
+		if until, found := t.askBucket(k, place, word); found {
 			return until, true
 		}
+		if word&place.passed() == 0 {
+			return 0, false
+		}
 	}
-	return 0, false
+	return v6Allow, true
 }
 
 func (t *v6Table) askBucket(k v6Key, place v6Place, word uint64) (v6Until, bool) {

@@ -67,18 +67,22 @@ func newIndex(spec *ebpf.MapSpec) (*IndexMemory, error) {
 	return &IndexMemory{m: m, bytes: b}, nil
 }
 
-// PublishIndex lets the program decide by m from now on, and closes the
-// generation before it. When it returns, no program reads that one any more,
-// which takes up to some 40 ms. The Loader keeps m; on an error it remains the
-// caller's to close, and what was published stays in force.
-func (l *Loader) PublishIndex(m *IndexMemory) error {
+// PublishIndex lets the program decide by m from now on. When it returns, no
+// program reads the generation before it any more, which takes up to some 40 ms
+// and until when it may have to be kept up to date. That one, nil if there was
+// none and m itself if it was in force, is then the caller's to close. The Loader
+// keeps m; on an error it remains the caller's, and what was published stays in
+// force.
+func (l *Loader) PublishIndex(m *IndexMemory) (before *IndexMemory, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	name := indexName(m.ipv6)
 	if err := l.maps[name].Put(uint32(0), m.m); err != nil {
-		return fmt.Errorf("publish an index in map %s: %w", name, explain(err))
+		return nil, fmt.Errorf("publish an index in map %s: %w", name, explain(err))
 	}
-	return l.keepIndex(m.ipv6, m)
+	before = l.index[m.ipv6]
+	l.index[m.ipv6] = m
+	return before, nil
 }
 
 // UnpublishIndex takes the index of a family away, so that the program asks
@@ -91,24 +95,13 @@ func (l *Loader) UnpublishIndex(ipv6 bool) error {
 	if err := l.maps[name].Delete(uint32(0)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fmt.Errorf("take the index out of map %s: %w", name, explain(err))
 	}
-	return l.keepIndex(ipv6, nil)
-}
-
-// keepIndex notes what is in force and closes what was.
-func (l *Loader) keepIndex(ipv6 bool, m *IndexMemory) error {
 	old := l.index[ipv6]
-	if old == m {
-		return nil
-	}
 	delete(l.index, ipv6)
-	if m != nil {
-		l.index[ipv6] = m
-	}
 	if old == nil {
 		return nil
 	}
 	if err := old.Close(); err != nil {
-		return fmt.Errorf("close the index before this one: %w", err)
+		return fmt.Errorf("close the index that was in force: %w", err)
 	}
 	return nil
 }

@@ -59,7 +59,9 @@ func (t *trie[K, V]) holds(n policy.Node) bool {
 
 // put inserts or replaces nodes and returns how many it did.
 func (t *trie[K, V]) put(ctx context.Context, nodes iter.Seq[policy.Node]) (int, error) {
-	keys, values := make([]K, 0, batchSize), make([]V, 0, batchSize)
+	// Grown as needed: a single block is to leave no garbage of a whole batch.
+	var keys []K
+	var values []V
 	done := 0
 	flush := func() error {
 		n, err := t.putBatch(ctx, keys, values)
@@ -85,7 +87,7 @@ func (t *trie[K, V]) putBatch(ctx context.Context, keys []K, values []V) (int, e
 	if err := ctx.Err(); err != nil || len(keys) == 0 {
 		return 0, err
 	}
-	if !t.noBatch.Load() {
+	if len(keys) > 1 && !t.noBatch.Load() {
 		n, err := t.m.BatchUpdate(keys, values, nil)
 		if err == nil && n == len(keys) {
 			return n, nil
@@ -126,7 +128,7 @@ func (t *trie[K, V]) putOne(ctx context.Context, key *K, value *V) error {
 
 // delete removes nodes. One that is not there counts as removed.
 func (t *trie[K, V]) delete(ctx context.Context, nodes iter.Seq[policy.Node]) (int, error) {
-	keys := make([]K, 0, batchSize)
+	var keys []K
 	done := 0
 	flush := func() error {
 		n, err := t.deleteBatch(ctx, keys)
@@ -149,7 +151,7 @@ func (t *trie[K, V]) deleteBatch(ctx context.Context, keys []K) (int, error) {
 	if err := ctx.Err(); err != nil || len(keys) == 0 {
 		return 0, err
 	}
-	if !t.noBatch.Load() {
+	if len(keys) > 1 && !t.noBatch.Load() {
 		n, err := t.m.BatchDelete(keys, nil)
 		if err == nil && n == len(keys) {
 			return n, nil

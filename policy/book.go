@@ -5,8 +5,6 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
-
-	"github.com/gaissmai/bart"
 )
 
 // Book holds all entries and, for every prefix, what the kernel is to hold
@@ -14,11 +12,11 @@ import (
 type Book struct {
 	slab   slab
 	expiry expiry
-	blocks bart.Table[node]
-	allows bart.Table[node]
 	counts map[Group]int
 	hits   numbers
 	limits numbers
+	tables
+	snapshots int // that are in use
 }
 
 // node is what stands at one prefix of one kind.
@@ -44,17 +42,10 @@ const limitsAtRest = 1024
 func NewBook(capacity uint32) *Book {
 	b := &Book{
 		slab: newSlab(), counts: make(map[Group]int),
-		hits: newNumbers(capacity, capacity), limits: newNumbers(capacity, limitsAtRest),
+		hits: newNumbers(capacity, capacity), limits: newNumbers(capacity, limitsAtRest), tables: newTables(),
 	}
 	b.expiry.slab = &b.slab
 	return b
-}
-
-func (b *Book) table(k Kind) *bart.Table[node] {
-	if k == Allow {
-		return &b.allows
-	}
-	return &b.blocks
 }
 
 // site is a place in the book.
@@ -154,7 +145,7 @@ func (c *change) remove(r ref) {
 // link puts r first at its site, making the node if there is none. A node that
 // went in the same change comes back with its counter and verdict.
 func (b *Book) link(c *change, s site, r ref) {
-	b.table(s.kind).Modify(s.prefix, func(n node, exists bool) (node, bool) {
+	b.modify(s, func(n node, exists bool) (node, bool) {
 		if !exists {
 			var revived bool
 			if n, revived = c.gone[s]; revived {
@@ -172,7 +163,7 @@ func (b *Book) link(c *change, s site, r ref) {
 
 // unlink takes r out of its site, and the node away with its last entry.
 func (b *Book) unlink(c *change, s site, r ref) {
-	b.table(s.kind).Modify(s.prefix, func(n node, _ bool) (node, bool) {
+	b.modify(s, func(n node, _ bool) (node, bool) {
 		at := &n.head
 		for *at != r {
 			at = &b.slab.at(*at).next

@@ -68,7 +68,7 @@ func (b *Book) recompile(s site, delta *Delta) {
 
 // told notes what the kernel is told of a node.
 func (b *Book) told(put Node) {
-	b.table(put.Kind).Modify(put.Prefix, func(n node, _ bool) (node, bool) {
+	b.modify(site{put.Kind, put.Prefix}, func(n node, _ bool) (node, bool) {
 		n.verdict = put.Verdict
 		return n, false
 	})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"hash/fnv"
 	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -97,7 +98,8 @@ func (c *change) endLimit(r ref) {
 // freeLimits adds to delta the buckets that were let go of. One that came and
 // went in the same change was never in the kernel.
 func (c *change) freeLimits(delta *Delta) {
-	for _, l := range c.ended {
+	ended := slices.SortedFunc(maps.Values(c.ended), func(x, y *limited) int { return cmp.Compare(x.id, y.id) })
+	for _, l := range ended {
 		if l.told.ID != 0 {
 			delta.FreeLimits = append(delta.FreeLimits, l.id)
 		}
@@ -230,7 +232,7 @@ func (b *Book) compileAllLimits(delta *Delta) {
 
 // adoptHit goes on with the drop counter that the kernel has for the node at p.
 func (b *Book) adoptHit(p netip.Prefix, hit uint32) {
-	b.blocks.Modify(p, func(n node, _ bool) (node, bool) {
+	b.modify(site{Block, p}, func(n node, _ bool) (node, bool) {
 		if n.hit == 0 && b.hits.adopt(hit) {
 			n.hit = hit
 		}

@@ -7,23 +7,23 @@ import (
 
 // NodesCovering yields the nodes of a kind whose prefix is p or covers it,
 // longest prefix first.
-func (b *Book) NodesCovering(k Kind, p netip.Prefix) iter.Seq[Node] {
-	return nodesOf(k, b.table(k).Supernets(p))
+func (t tables) NodesCovering(k Kind, p netip.Prefix) iter.Seq[Node] {
+	return nodesOf(k, t.table(k).Supernets(p))
 }
 
 // NodesInside yields the nodes of a kind whose prefix is p or lies inside it, in
 // ascending order.
-func (b *Book) NodesInside(k Kind, p netip.Prefix) iter.Seq[Node] {
-	return nodesOf(k, b.table(k).Subnets(p))
+func (t tables) NodesInside(k Kind, p netip.Prefix) iter.Seq[Node] {
+	return nodesOf(k, t.table(k).Subnets(p))
 }
 
 // SortedNodes yields all nodes of a kind and family in ascending order: by
 // address, the covering before the covered.
-func (b *Book) SortedNodes(k Kind, ipv6 bool) iter.Seq[Node] {
+func (t tables) SortedNodes(k Kind, ipv6 bool) iter.Seq[Node] {
 	if ipv6 {
-		return nodesOf(k, b.table(k).AllSorted6())
+		return nodesOf(k, t.table(k).AllSorted6())
 	}
-	return nodesOf(k, b.table(k).AllSorted4())
+	return nodesOf(k, t.table(k).AllSorted4())
 }
 
 func nodesOf(k Kind, places iter.Seq2[netip.Prefix, node]) iter.Seq[Node] {

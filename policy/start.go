@@ -13,7 +13,7 @@ func (b *Book) Load(e Entry) {
 	if e.Action == Limit {
 		b.slab.limits[r] = &limited{rate: e.Rate}
 	}
-	b.table(e.Kind).Modify(e.Prefix, func(n node, _ bool) (node, bool) {
+	b.modify(siteOf(e), func(n node, _ bool) (node, bool) {
 		b.slab.at(r).next = n.head
 		n.head = r
 		return n, false

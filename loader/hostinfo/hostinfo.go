@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -57,6 +58,19 @@ func Read(ctx context.Context, o Options) (Facts, error) {
 	if o.ResolvConf == nil {
 		o.ResolvConf = DefaultResolvConf()
 	}
+	// A block waits for both, of which each takes a fraction of a millisecond.
+	var peers []netip.Addr
+	var peersErr error
+	var reading sync.WaitGroup
+	reading.Go(func() { peers, peersErr = sshPeers(o.SSHPorts) })
+	f, err := readRest(ctx, o)
+	reading.Wait()
+	f.SSHPeers = peers
+	return f, errors.Join(err, peersErr)
+}
+
+// readRest collects the facts that the host is set up with.
+func readRest(ctx context.Context, o Options) (Facts, error) {
 	var f Facts
 	var errs []error
 	note := func(err error) {
@@ -70,7 +84,6 @@ func Read(ctx context.Context, o Options) (Facts, error) {
 		func() { f.Addresses, err = addresses(names); note(err) },
 		func() { f.Gateways, err = gateways(names); note(err) },
 		func() { f.Resolvers, err = resolvers(o.ResolvConf); note(err) },
-		func() { f.SSHPeers, err = sshPeers(o.SSHPorts); note(err) },
 	} {
 		if err := ctx.Err(); err != nil {
 			return f, errors.Join(append(errs, err)...)

@@ -28,54 +28,58 @@ type session struct {
 	peer      netip.Addr
 }
 
-// sshPeers returns who is connected to one of our ports. Both families are
-// read: the IPv4 peers of a dual-stack server appear under IPv6, mapped.
+// sshPeers returns who is connected to one of our ports. The IPv4 peers of a
+// dual-stack server appear under IPv6, mapped.
 func sshPeers(ports []uint16) ([]netip.Addr, error) {
-	var peers []netip.Addr
-	var errs []error
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		sessions, err := diagnose(family)
-		if err != nil {
-			// inet_diag is a module, and may be missing or forbidden.
-			var procErr error
-			if sessions, procErr = readProc(family); procErr != nil {
-				errs = append(errs, fmt.Errorf("read TCP connections: %w", errors.Join(err, procErr)))
-			}
+	sessions, err := diagnose()
+	if err != nil {
+		// inet_diag is a module, and may be missing or forbidden.
+		var procErr error
+		if sessions, procErr = readProc(); procErr != nil {
+			err = fmt.Errorf("read TCP connections: %w", errors.Join(err, procErr))
+		} else {
+			err = nil
 		}
-		for _, s := range sessions {
-			if slices.Contains(ports, s.localPort) {
-				peers = append(peers, s.peer)
-			}
+	}
+	var peers []netip.Addr
+	for _, s := range sessions {
+		if slices.Contains(ports, s.localPort) {
+			peers = append(peers, s.peer)
 		}
 	}
 	slices.SortFunc(peers, netip.Addr.Compare)
-	return slices.Compact(peers), errors.Join(errs...)
+	return slices.Compact(peers), err
 }
 
-// diagRequest is struct inet_diag_req_v2 with everything but the family and
-// the states left zero. netlink's own request asks for all states, which on a
-// busy host is most of the work.
-type diagRequest struct{ family uint8 }
+// tcpDiagGetSock asks for TCP sockets of both families in one message. The
+// kernel walks its whole table of connections for each answer, which on a large
+// host takes longer than all else that a block needs, and the newer request is
+// for one family.
+const tcpDiagGetSock = 18
+
+// diagRequest is struct inet_diag_req with everything but the states left zero.
+// netlink's own request asks for all states, which on a busy host is most of the
+// work.
+type diagRequest struct{}
 
 const (
-	diagRequestLen = 56
+	diagRequestLen = 60
 	diagMessageLen = 72 // struct inet_diag_msg
 )
 
-func (r diagRequest) Len() int { return diagRequestLen }
+func (diagRequest) Len() int { return diagRequestLen }
 
-func (r diagRequest) Serialize() []byte {
+func (diagRequest) Serialize() []byte {
 	b := make([]byte, diagRequestLen)
-	b[0], b[1] = r.family, unix.IPPROTO_TCP
-	binary.NativeEndian.PutUint32(b[4:], 1<<tcpEstablished)
+	binary.NativeEndian.PutUint32(b[52:], 1<<tcpEstablished)
 	return b
 }
 
-func diagnose(family uint8) ([]session, error) {
+func diagnose() ([]session, error) {
 	return dump("socket diagnostics", func() ([]session, error) {
-		req := nl.NewNetlinkRequest(nl.SOCK_DIAG_BY_FAMILY, unix.NLM_F_DUMP)
-		req.AddData(diagRequest{family})
-		msgs, err := req.Execute(unix.NETLINK_INET_DIAG, nl.SOCK_DIAG_BY_FAMILY)
+		req := nl.NewNetlinkRequest(tcpDiagGetSock, unix.NLM_F_DUMP)
+		req.AddData(diagRequest{})
+		msgs, err := req.Execute(unix.NETLINK_INET_DIAG, tcpDiagGetSock)
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return nil, err
 		}
@@ -104,15 +108,22 @@ func parseDiag(b []byte) (session, error) {
 	return session{localPort: binary.BigEndian.Uint16(b[4:]), peer: peer}, nil
 }
 
-func readProc(family uint8) ([]session, error) {
-	name := "/proc/net/tcp"
-	if family == unix.AF_INET6 {
-		name = "/proc/net/tcp6"
+// readProc returns the sessions of both families; a kernel without IPv6 has no
+// file of it.
+func readProc() ([]session, error) {
+	all, err := readProcFile("/proc/net/tcp")
+	if err != nil {
+		return nil, err
 	}
+	ipv6, err := readProcFile("/proc/net/tcp6")
+	if errors.Is(err, fs.ErrNotExist) {
+		return all, nil
+	}
+	return append(all, ipv6...), err
+}
+
+func readProcFile(name string) ([]session, error) {
 	f, err := os.Open(name)
-	if errors.Is(err, fs.ErrNotExist) && family == unix.AF_INET6 {
-		return nil, nil // a kernel without IPv6
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -31,14 +31,6 @@ type floorCounter struct {
 	Bytes   uint64
 }
 
-type floorIn6Addr struct {
-	_    structs.HostLayout
-	In6U struct {
-		_       structs.HostLayout
-		U6Addr8 [16]uint8
-	}
-}
-
 type floorLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -65,6 +57,22 @@ const (
 	floorReasonREASON_UNDER_LIMIT floorReason = 8
 	floorReasonREASON_COUNT       floorReason = 9
 )
+
+type floorSourcesV4 struct {
+	_    structs.HostLayout
+	Addr [16]uint32
+}
+
+type floorSourcesV6 struct {
+	_    structs.HostLayout
+	Addr [4]struct {
+		_    structs.HostLayout
+		In6U struct {
+			_       structs.HostLayout
+			U6Addr8 [16]uint8
+		}
+	}
+}
 
 type floorVerdict struct {
 	_           structs.HostLayout

@@ -113,7 +113,7 @@ func measure(ctx context.Context, o options, log logger) (*report, error) {
 		name    string
 		measure func() error
 	}{
-		{"packets", func() (err error) { r.Packets, err = measurePackets(ctx, o.quick, log); return err }},
+		{"packets", func() (err error) { r.Memory, r.Packets, err = measurePackets(ctx, o.quick, log); return err }},
 		{"veth", func() (err error) { r.Veth, err = measureVeth(ctx, o.quick, log); return err }},
 		{"load", func() error { return r.measureLoads(ctx, o.quick, lab.InDir(bin), log) }},
 	} {

@@ -57,12 +57,13 @@ func packetCases(quick bool) []packetCase {
 }
 
 // measurePackets measures by running programs over frames in memory, on one CPU.
-func measurePackets(ctx context.Context, quick bool, log logger) ([]packetRow, error) {
+func measurePackets(ctx context.Context, quick bool, log logger) ([]latencyRow, []packetRow, error) {
 	unpin, err := pin(0)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer unpin()
+	memory := measureLatency()
 	repeats := 7
 	if quick {
 		repeats = 3
@@ -70,16 +71,16 @@ func measurePackets(ctx context.Context, quick bool, log logger) ([]packetRow, e
 	var rows []packetRow
 	for _, c := range packetCases(quick) {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		log("packets: %s, %d entries", c.mix, c.n)
 		more, err := c.measure(repeats)
 		if err != nil {
-			return nil, fmt.Errorf("measure %s with %d entries: %w", c.mix, c.n, err)
+			return nil, nil, fmt.Errorf("measure %s with %d entries: %w", c.mix, c.n, err)
 		}
 		rows = append(rows, more...)
 	}
-	return rows, nil
+	return memory, rows, nil
 }
 
 // pin keeps the calling goroutine on one CPU, and the sender and the receiver of

@@ -12,14 +12,15 @@ import (
 
 // A report is the outcome of one run. Its JSON is for tools.
 type report struct {
-	Machine machine     `json:"machine"`
-	Quick   bool        `json:"quick"`
-	Seconds float64     `json:"seconds"` // that the run took
-	Packets []packetRow `json:"packets"`
-	Veth    []vethRow   `json:"veth"`
-	Load    []loadRow   `json:"load"`
-	Maps    []mapCost   `json:"maps"`
-	Block   *blockRow   `json:"block"`
+	Machine machine      `json:"machine"`
+	Quick   bool         `json:"quick"`
+	Seconds float64      `json:"seconds"` // that the run took
+	Memory  []latencyRow `json:"memory"`
+	Packets []packetRow  `json:"packets"`
+	Veth    []vethRow    `json:"veth"`
+	Load    []loadRow    `json:"load"`
+	Maps    []mapCost    `json:"maps"`
+	Block   *blockRow    `json:"block"`
 }
 
 // A machine is where and when the figures are from.

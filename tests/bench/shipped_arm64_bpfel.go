@@ -31,14 +31,6 @@ type shippedCounter struct {
 	Bytes   uint64
 }
 
-type shippedIn6Addr struct {
-	_    structs.HostLayout
-	In6U struct {
-		_       structs.HostLayout
-		U6Addr8 [16]uint8
-	}
-}
-
 type shippedLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -65,6 +57,22 @@ const (
 	shippedReasonREASON_UNDER_LIMIT shippedReason = 8
 	shippedReasonREASON_COUNT       shippedReason = 9
 )
+
+type shippedSourcesV4 struct {
+	_    structs.HostLayout
+	Addr [16]uint32
+}
+
+type shippedSourcesV6 struct {
+	_    structs.HostLayout
+	Addr [4]struct {
+		_    structs.HostLayout
+		In6U struct {
+			_       structs.HostLayout
+			U6Addr8 [16]uint8
+		}
+	}
+}
 
 type shippedVerdict struct {
 	_           structs.HostLayout

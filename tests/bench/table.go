@@ -13,6 +13,7 @@ func (r *report) write(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d CPUs, Linux %s, %s; the last run took %.0f s%s.\n\n", r.Machine.CPU, r.Machine.CPUs,
 		r.Machine.Kernel, r.Machine.Date, r.Seconds, map[bool]string{true: " (quick)"}[r.Quick])
+	r.memoryTable(&b)
 	r.packetTable(&b)
 	r.vethTable(&b)
 	r.loadTable(&b)
@@ -21,6 +22,17 @@ func (r *report) write(w io.Writer) error {
 		return fmt.Errorf("write the tables: %w", err)
 	}
 	return nil
+}
+
+func (r *report) memoryTable(b *strings.Builder) {
+	b.WriteString("### Nanoseconds for a random read from memory that depends on the one before\n\n| in MiB |")
+	var rule, reads strings.Builder
+	for _, row := range r.Memory {
+		fmt.Fprintf(b, " %.3g |", mib(int64(row.Bytes)))
+		rule.WriteString("--:|")
+		fmt.Fprintf(&reads, " %.0f |", row.Read)
+	}
+	fmt.Fprintf(b, "\n|---|%s\n| ns |%s\n\n", rule.String(), reads.String())
 }
 
 func (r *report) packetTable(b *strings.Builder) {

@@ -74,7 +74,7 @@ func bookOf(prefixes []netip.Prefix, deadline policy.Deadline) *policy.Book {
 	for _, p := range prefixes {
 		book.Load(policy.Entry{Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: "bench", Deadline: deadline})
 	}
-	book.Adopt(func(func(policy.Node) bool) {}) // there is no running filter
+	book.Adopt(func(func(policy.Node) bool) {}, func(func(policy.HeldLimit) bool) {}) // there is no running filter
 	for range book.Compile(policy.Block) {
 		continue // the tries are filled from the book later
 	}
@@ -183,16 +183,25 @@ func putInner(outer *ebpf.Map, at uint32, spec *ebpf.MapSpec) error {
 
 // setSources makes the traffic.
 func (t *tables) setSources(addrs []netip.Addr) error {
-	keys := make([]uint32, len(addrs))
-	values4, values6 := make([]uint32, len(addrs)), make([][16]byte, len(addrs))
-	for i, a := range addrs {
-		keys[i], values6[i] = uint32(i), a.As16()
-		if a.Is4() {
-			values4[i] = network(a)
-		}
-	}
 	if addrs[0].Is4() {
-		return fillMap(t.index.Maps[shippedMapSourcesV4], keys, values4)
+		lines := make([]shippedSourcesV4, len(addrs)/16)
+		for i, a := range addrs {
+			lines[i/16].Addr[i%16] = network(a)
+		}
+		return fillMap(t.index.Maps[shippedMapSourcesV4], numbers(len(lines)), lines)
 	}
-	return fillMap(t.index.Maps[shippedMapSourcesV6], keys, values6)
+	lines := make([]shippedSourcesV6, len(addrs)/4)
+	for i, a := range addrs {
+		lines[i/4].Addr[i%4].In6U.U6Addr8 = a.As16()
+	}
+	return fillMap(t.index.Maps[shippedMapSourcesV6], numbers(len(lines)), lines)
+}
+
+// numbers returns the keys of an array of n elements.
+func numbers(n int) []uint32 {
+	keys := make([]uint32, n)
+	for i := range keys {
+		keys[i] = uint32(i)
+	}
+	return keys
 }

@@ -1,0 +1,225 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"maps"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// mirrorIndex holds what the book says of every node it was told of.
+type mirrorIndex struct{ nodes map[string]policy.Verdict }
+
+func (x *mirrorIndex) follow(b *policy.Book, changed ...[]policy.Node) {
+	for _, nodes := range changed {
+		for _, n := range nodes {
+			delete(x.nodes, nodeKey(n))
+			if now, ok := b.Node(n.Kind, n.Prefix); ok {
+				x.nodes[nodeKey(n)] = now.Verdict
+			}
+		}
+	}
+}
+
+func (x *mirrorIndex) lapsed(b *policy.Book, changed ...[]policy.Node) { x.follow(b, changed...) }
+func (x *mirrorIndex) prepare(*policy.Book)                            {}
+func (x *mirrorIndex) build(*policy.Book)                              {}
+
+// tracedKernel calls a function before every write.
+type tracedKernel struct {
+	*fakeKernel
+	before func()
+}
+
+func (k tracedKernel) Apply(ctx context.Context, d policy.Delta) error {
+	if !d.Empty() {
+		k.before()
+	}
+	return k.fakeKernel.Apply(ctx, d)
+}
+
+// A step is a change, and whether it restricts.
+type step struct {
+	name      string
+	restricts bool
+	change    func(*bench) error
+}
+
+func (b *bench) request(r control.BlockRequest) error {
+	_, err := b.Block(b.Context(), control.Caller{}, r)
+	return err
+}
+
+func (b *bench) unblock(prefixes ...string) error {
+	_, err := b.Unblock(b.Context(), control.Caller{}, control.UnblockRequest{Prefixes: prefixes, All: true})
+	return err
+}
+
+// steps come after blocked: 203.0.113.5 dropped, .6 shadowed and .12 limited to
+// 10/s for an hour, and 203.0.113.7 allowed.
+func steps() []step {
+	block := func(p, ttl, action string) func(*bench) error {
+		return func(b *bench) error {
+			return b.request(control.BlockRequest{Prefixes: []string{p}, Action: action, Origin: "cli", For: ttl})
+		}
+	}
+	limit := func(p, ttl, rate string) func(*bench) error {
+		return func(b *bench) error {
+			return b.request(control.BlockRequest{Prefixes: []string{p}, Action: "limit", Rate: rate, Origin: "cli", For: ttl})
+		}
+	}
+	return []step{
+		{"limit", true, limit("203.0.113.9", "", "5/s")},
+		{"limit for longer", true, limit("203.0.113.12", "2h", "10/s")},
+		{"limit to drop", true, block("203.0.113.12", "1h", "drop")},
+		{"shadow to limit", true, limit("203.0.113.6", "1h", "5/s")},
+		{"limit for less long", false, limit("203.0.113.12", "1m", "10/s")},
+		{"limit of another rate", false, limit("203.0.113.12", "1h", "5/s")},
+		{"limit to shadow", false, block("203.0.113.12", "2h", "shadow")},
+		{"drop to limit", false, limit("203.0.113.5", "2h", "5/s")},
+		{"block", true, block("203.0.113.9", "", "drop")},
+		{"block what covers others", true, block("203.0.113.0/24", "", "drop")},
+		{"extend", true, block("203.0.113.5", "2h", "drop")},
+		{"shadow to drop", true, block("203.0.113.6", "1h", "drop")},
+		{"unallow", true, func(b *bench) error {
+			_, err := b.Unallow(b.Context(), control.Caller{}, control.UnallowRequest{Prefixes: []string{"203.0.113.7"}, All: true})
+			return err
+		}},
+		{"shorten", false, block("203.0.113.5", "1m", "drop")},
+		{"drop to shadow", false, block("203.0.113.5", "2h", "shadow")},
+		{"unblock", false, func(b *bench) error { return b.unblock("203.0.113.5") }},
+		{"allow", false, func(b *bench) error {
+			_, err := b.Allow(b.Context(), control.Caller{}, control.AllowRequest{Prefixes: []string{"203.0.113.5"}, Origin: "cli"})
+			return err
+		}},
+		{"part of a list comes, part goes", false, func(b *bench) error { _, err := b.importLines("203.0.113.10"); return err }},
+	}
+}
+
+// blocked is a bench with entries, and an index that mirrors the book.
+func blocked(t *testing.T) (*bench, *mirrorIndex) {
+	b := newBench(t, 1000)
+	x := &mirrorIndex{nodes: map[string]policy.Verdict{}}
+	b.engine.index = x
+	_, listed := b.importLines("203.0.113.8")
+	_, allowed := b.Allow(t.Context(), control.Caller{}, control.AllowRequest{Prefixes: []string{"203.0.113.7"}, Origin: "cli"})
+	if err := errors.Join(listed, allowed,
+		b.request(control.BlockRequest{Prefixes: []string{"203.0.113.5"}, Action: "drop", Origin: "cli", For: "1h"}),
+		b.request(control.BlockRequest{Prefixes: []string{"203.0.113.12"}, Action: "limit", Rate: "10/s", Origin: "cli", For: "1h"}),
+		b.request(control.BlockRequest{Prefixes: []string{"203.0.113.6"}, Action: "shadow", Origin: "cli", For: "1h"})); err != nil {
+		t.Fatal(err)
+	}
+	return b, x
+}
+
+// What restricts goes to the kernel first and what permits to the disk, so that
+// no packet passes for the time that a disk takes, nor for want of one.
+func TestOrder(t *testing.T) {
+	for _, s := range steps() {
+		t.Run(s.name, func(t *testing.T) {
+			b, _ := blocked(t)
+			before, wrote := b.state().Stored, false
+			b.engine.kernel = tracedKernel{b.kernel, func() {
+				kernelFirst := cmp.Equal(before, b.state().Stored)
+				if !wrote && kernelFirst != s.restricts {
+					t.Errorf("the kernel came first: %t, want %t", kernelFirst, s.restricts)
+				}
+				wrote = true
+			}}
+			if err := s.change(b); err != nil {
+				t.Fatal(err)
+			}
+			if !wrote || cmp.Equal(before, b.state().Stored) {
+				t.Error("acknowledged, but not in the kernel and on disk")
+			}
+		})
+	}
+}
+
+// If the disk fails, kernel, index and book are as before, whichever came first.
+func TestStoreFailureIsUndone(t *testing.T) {
+	for _, s := range steps() {
+		t.Run(s.name, func(t *testing.T) {
+			b, x := blocked(t)
+			before := b.bookAndKernel()
+			index := maps.Clone(x.nodes)
+			if err := b.store.Close(); err != nil {
+				t.Fatal(err)
+			}
+			err := s.change(b)
+			if e, ok := errors.AsType[*control.Error](err); !ok || e.Code != control.CodeStoreFailed {
+				t.Errorf("error %v, want code %s", err, control.CodeStoreFailed)
+			}
+			for name, pair := range map[string][2]map[string]policy.Verdict{
+				"book": {before.Book, b.bookAndKernel().Book}, "kernel": {before.Kernel, b.kernel.nodes}, "index": {index, x.nodes},
+			} {
+				if diff := cmp.Diff(withoutHits(pair[0]), withoutHits(pair[1])); diff != "" {
+					t.Errorf("%s (-before +after):\n%s", name, diff)
+				}
+			}
+			if diff := cmp.Diff(b.bookAndKernel().Book, b.kernel.nodes); diff != "" {
+				t.Errorf("book and kernel differ, drop counters included (-book +kernel):\n%s", diff)
+			}
+		})
+	}
+}
+
+// withoutHits leaves out the drop counters and limits: a node that went and came
+// back may have others.
+func withoutHits(nodes map[string]policy.Verdict) map[string]policy.Verdict {
+	same := maps.Clone(nodes)
+	for k, v := range same {
+		v.HitID, v.LimitID = 0, 0
+		same[k] = v
+	}
+	return same
+}
+
+// nodesOf yields what the kernel holds.
+type nodesOf []policy.Node
+
+func (nodesOf) Limits() iter.Seq[policy.HeldLimit] { return func(func(policy.HeldLimit) bool) {} }
+
+func (n nodesOf) Nodes(k policy.Kind) iter.Seq2[policy.Node, error] {
+	return func(yield func(policy.Node, error) bool) {
+		for _, n := range n {
+			if n.Kind == k && !yield(n, nil) {
+				return
+			}
+		}
+	}
+}
+
+// A daemon that dies between kernel and disk leaves nodes that nobody was
+// promised. The next start removes them, or gives them back their deadlines.
+func TestStartRemovesWhatWasNotSaved(t *testing.T) {
+	b, _ := blocked(t)
+	saved := maps.Clone(b.kernel.nodes)
+	for _, p := range []string{"203.0.113.5", "203.0.113.99"} {
+		e := policy.Entry{Prefix: netip.PrefixFrom(netip.MustParseAddr(p), 32), Kind: policy.Block, Action: policy.Drop, Origin: "died", Deadline: policy.Forever}
+		delta, _ := b.engine.edit([]policy.Op{policy.PutOp(e)})
+		if err := b.engine.enforce(t.Context(), delta, b.engine.index.follow); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var left nodesOf
+	for _, k := range []policy.Kind{policy.Block, policy.Allow} {
+		for n := range b.engine.book.Nodes(k) {
+			left = append(left, n)
+		}
+	}
+	b.engine.book = policy.NewBook(1001)
+	if err := b.engine.fill(t.Context(), left); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(withoutHits(saved), withoutHits(b.kernel.nodes)); diff != "" {
+		t.Errorf("kernel (-saved +after the start):\n%s", diff)
+	}
+}

@@ -1,0 +1,6 @@
+// Package churn proves the whole program under changes: one CPU looks up sources
+// in the maps of the filter that is attached, while another drives the real
+// daemon, which is killed and started again on the way.
+package churn
+
+//go:generate go tool bpf2go -target amd64,arm64 -type source -type tally -type wrong -type class -type settled check bpf/check.c -- -O2 -Wall -Werror -mcpu=v2 -I../.. -I../../bpf

@@ -1,0 +1,143 @@
+package churn
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+)
+
+// private are the maps that the filter writes for the daemon to read. The checker
+// has its own, so that its look-ups are in none of the daemon's figures.
+var private = []string{checkMapCounters, checkMapAttribution, checkMapEvents, checkMapEventCredit}
+
+// inForce is what a link runs, and the checker over the same maps.
+type inForce struct {
+	program  ebpf.ProgramID
+	mapSet   ebpf.MapID // of a trie: another one means that all maps are others
+	attached *ebpf.Program
+	checker  *ebpf.Collection
+}
+
+// Close gives both up.
+func (f *inForce) Close() error {
+	if f.program == 0 {
+		return nil
+	}
+	f.checker.Close()
+	err := f.attached.Close()
+	*f = inForce{}
+	return err
+}
+
+// follow finds out what the pinned link runs now, and reports whether that is
+// something else than before.
+func (f *inForce) follow(pin string, spec *ebpf.CollectionSpec, own map[string]*ebpf.Map) (changed bool, err error) {
+	const tries = 10
+	for range tries {
+		var id ebpf.ProgramID
+		if id, err = linked(pin); err != nil {
+			return false, err
+		}
+		if id == f.program {
+			return false, nil
+		}
+		var now inForce
+		now, err = overMapsOf(id, spec, own)
+		if err == nil {
+			err = f.Close()
+			*f = now
+			return true, err
+		}
+		// Gone already: the link has been switched in between.
+		if !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return false, err
+}
+
+func linked(pin string) (ebpf.ProgramID, error) {
+	l, err := link.LoadPinnedLink(pin, nil)
+	if err != nil {
+		return 0, fmt.Errorf("open the link: %w", err)
+	}
+	defer l.Close()
+	info, err := l.Info()
+	if err != nil {
+		return 0, fmt.Errorf("what the link runs: %w", err)
+	}
+	return info.Program, nil
+}
+
+// overMapsOf opens an attached program and loads the checker over its maps.
+func overMapsOf(id ebpf.ProgramID, spec *ebpf.CollectionSpec, own map[string]*ebpf.Map) (f inForce, err error) {
+	f.program = id
+	if f.attached, err = ebpf.NewProgramFromID(id); err != nil {
+		return f, fmt.Errorf("open program %d: %w", id, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.attached.Close())
+		}
+	}()
+	maps, err := mapsOf(f.attached)
+	defer closeAll(maps)
+	if err != nil {
+		return f, fmt.Errorf("maps of program %d: %w", id, err)
+	}
+	spec = spec.Copy()
+	over := make(map[string]*ebpf.Map)
+	for name, s := range spec.Maps {
+		switch m := maps[name]; {
+		case own[name] != nil:
+			over[name] = own[name]
+		case slices.Contains(private, name) || strings.HasPrefix(name, "."):
+		case m == nil:
+			return f, fmt.Errorf("program %d has no map %s: it is not of this source", id, name)
+		default:
+			over[name], s.MaxEntries = m, m.MaxEntries()
+		}
+	}
+	info, err := maps[checkMapBlockV4].Info()
+	if err != nil {
+		return f, err
+	}
+	f.mapSet, _ = info.ID()
+	if f.checker, err = ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: over}); err != nil {
+		return f, fmt.Errorf("load the checker over the maps of program %d: %w", id, err)
+	}
+	return f, nil
+}
+
+// mapsOf opens the maps of a program, by name.
+func mapsOf(p *ebpf.Program) (map[string]*ebpf.Map, error) {
+	maps := make(map[string]*ebpf.Map)
+	info, err := p.Info()
+	if err != nil {
+		return maps, err
+	}
+	ids, _ := info.MapIDs()
+	for _, id := range ids {
+		m, err := ebpf.NewMapFromID(id)
+		if err != nil {
+			return maps, fmt.Errorf("open map %d: %w", id, err)
+		}
+		info, err := m.Info()
+		if err != nil {
+			return maps, errors.Join(err, m.Close())
+		}
+		maps[info.Name] = m
+	}
+	return maps, nil
+}
+
+func closeAll(maps map[string]*ebpf.Map) {
+	for _, m := range maps {
+		_ = m.Close()
+	}
+}
