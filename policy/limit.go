@@ -66,10 +66,6 @@ func (r Rate) Compare(o Rate) int {
 // putLimit gives r, which has become e, its bucket. It keeps the one that it
 // has, or had in the same change, unless the rate is another.
 func (c *change) putLimit(r ref, e Entry) {
-	old := c.book.slab.limits[r]
-	if old != nil && e.Action == Limit && old.rate == e.Rate {
-		return
-	}
 	c.endLimit(r)
 	if e.Action != Limit {
 		return
