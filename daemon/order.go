@@ -28,17 +28,17 @@ func restricts(ops, undo []policy.Op) bool {
 	return true
 }
 
-// weaker tells whether a block may drop less than the one it replaced.
+// weaker tells whether a block drops less than the one it replaced. A limit of
+// another rate does at first, whichever it is, since its bucket is full.
 func weaker(e, old policy.Entry) bool {
-	switch {
-	case old.Action == policy.Shadow:
-		return false
-	case e.Deadline < old.Deadline:
-		return true
-	case old.Action == policy.Drop:
-		return e.Action != policy.Drop
+	switch old.Action {
+	case policy.Drop:
+		return e.Action != policy.Drop || e.Deadline < old.Deadline
+	case policy.Limit:
+		sameOrDrop := e.Action == policy.Drop || e.Action == policy.Limit && e.Rate == old.Rate
+		return !sameOrDrop || e.Deadline < old.Deadline
 	}
-	return e.Action == policy.Shadow || e.Action == policy.Limit && e.Rate != old.Rate
+	return false
 }
 
 // enforceThenSave is for changes that restrict: the disk is slower than the

@@ -62,15 +62,28 @@ func (b *bench) unblock(prefixes ...string) error {
 	return err
 }
 
-// steps come after blocked: 203.0.113.5 dropped and .6 shadowed for an hour, and
-// 203.0.113.7 allowed.
+// steps come after blocked: 203.0.113.5 dropped, .6 shadowed and .12 limited to
+// 10/s for an hour, and 203.0.113.7 allowed.
 func steps() []step {
 	block := func(p, ttl, action string) func(*bench) error {
 		return func(b *bench) error {
 			return b.request(control.BlockRequest{Prefixes: []string{p}, Action: action, Origin: "cli", For: ttl})
 		}
 	}
+	limit := func(p, ttl, rate string) func(*bench) error {
+		return func(b *bench) error {
+			return b.request(control.BlockRequest{Prefixes: []string{p}, Action: "limit", Rate: rate, Origin: "cli", For: ttl})
+		}
+	}
 	return []step{
+		{"limit", true, limit("203.0.113.9", "", "5/s")},
+		{"limit for longer", true, limit("203.0.113.12", "2h", "10/s")},
+		{"limit to drop", true, block("203.0.113.12", "1h", "drop")},
+		{"shadow to limit", true, limit("203.0.113.6", "1h", "5/s")},
+		{"limit for less long", false, limit("203.0.113.12", "1m", "10/s")},
+		{"limit of another rate", false, limit("203.0.113.12", "1h", "5/s")},
+		{"limit to shadow", false, block("203.0.113.12", "2h", "shadow")},
+		{"drop to limit", false, limit("203.0.113.5", "2h", "5/s")},
 		{"block", true, block("203.0.113.9", "", "drop")},
 		{"block what covers others", true, block("203.0.113.0/24", "", "drop")},
 		{"extend", true, block("203.0.113.5", "2h", "drop")},
@@ -99,6 +112,7 @@ func blocked(t *testing.T) (*bench, *mirrorIndex) {
 	_, allowed := b.Allow(t.Context(), control.Caller{}, control.AllowRequest{Prefixes: []string{"203.0.113.7"}, Origin: "cli"})
 	if err := errors.Join(listed, allowed,
 		b.request(control.BlockRequest{Prefixes: []string{"203.0.113.5"}, Action: "drop", Origin: "cli", For: "1h"}),
+		b.request(control.BlockRequest{Prefixes: []string{"203.0.113.12"}, Action: "limit", Rate: "10/s", Origin: "cli", For: "1h"}),
 		b.request(control.BlockRequest{Prefixes: []string{"203.0.113.6"}, Action: "shadow", Origin: "cli", For: "1h"})); err != nil {
 		t.Fatal(err)
 	}
@@ -157,12 +171,12 @@ func TestStoreFailureIsUndone(t *testing.T) {
 	}
 }
 
-// withoutHits leaves out the drop counters: a node that went and came back may
-// have another.
+// withoutHits leaves out the drop counters and limits: a node that went and came
+// back may have others.
 func withoutHits(nodes map[string]policy.Verdict) map[string]policy.Verdict {
 	same := maps.Clone(nodes)
 	for k, v := range same {
-		v.HitID = 0
+		v.HitID, v.LimitID = 0, 0
 		same[k] = v
 	}
 	return same

@@ -41,8 +41,8 @@ const limitsAtRest = 1024
 // counters, and as many limits. The first of each is nobody's.
 func NewBook(capacity uint32) *Book {
 	b := &Book{
-		slab: newSlab(), counts: make(map[Group]int), tables: newTables(),
-		hits: newNumbers(capacity, capacity), limits: newNumbers(capacity, limitsAtRest),
+		slab: newSlab(), counts: make(map[Group]int),
+		hits: newNumbers(capacity, capacity), limits: newNumbers(capacity, limitsAtRest), tables: newTables(),
 	}
 	b.expiry.slab = &b.slab
 	return b

@@ -66,10 +66,6 @@ func (r Rate) Compare(o Rate) int {
 // putLimit gives r, which has become e, its bucket. It keeps the one that it
 // has, or had in the same change, unless the rate is another.
 func (c *change) putLimit(r ref, e Entry) {
-	old := c.book.slab.limits[r]
-	if old != nil && e.Action == Limit && old.rate == e.Rate {
-		return
-	}
 	c.endLimit(r)
 	if e.Action != Limit {
 		return
@@ -233,7 +229,7 @@ func (b *Book) compileAllLimits(delta *Delta) {
 
 // adoptHit goes on with the drop counter that the kernel has for the node at p.
 func (b *Book) adoptHit(p netip.Prefix, hit uint32) {
-	b.blocks.Modify(p, func(n node, _ bool) (node, bool) {
+	b.modify(site{Block, p}, func(n node, _ bool) (node, bool) {
 		if n.hit == 0 && b.hits.adopt(hit) {
 			n.hit = hit
 		}

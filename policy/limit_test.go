@@ -181,6 +181,28 @@ func TestEmptierBucketGoesOn(t *testing.T) {
 	}
 }
 
+// A node with a limit that counts for a shadow which covers it has not its
+// counter, also where the limit itself is lost.
+func TestCounterStaysWithShadow(t *testing.T) {
+	shadow := block("10.0.0.0/24", policy.Forever)
+	shadow.Action = policy.Shadow
+	inside := limit("10.0.0.1/32", "5/s", "cli", policy.Forever)
+	was, k := newKernelWith(t, shadow, inside)
+	b := policy.NewBook(100)
+	b.Load(shadow)
+	b.Load(inside)
+	b.Adopt(func(yield func(policy.Node) bool) {
+		for _, p := range []netip.Prefix{inside.Prefix, shadow.Prefix} {
+			if !yield(policy.Node{Kind: policy.Block, Prefix: p, Verdict: k.nodes[kernelKey{policy.Block, p}]}) {
+				return
+			}
+		}
+	}, func(func(policy.HeldLimit) bool) {})
+	if got, want := b.HitID(shadow.Prefix), was.HitID(shadow.Prefix); got != want {
+		t.Errorf("the shadow goes on with counter %d, it had %d", got, want)
+	}
+}
+
 // Churn uses limits again, so that what memory the kernel has for them follows
 // how many there are.
 func TestLimitsAreUsedAgain(t *testing.T) {
