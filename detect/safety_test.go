@@ -315,7 +315,7 @@ func TestCheckAll(t *testing.T) {
 		{with(func(d *Detector) { d.Widen = Widen{Sources: 8, IPv6: 64} }),
 			`detector "flood": widen.ipv6: got 64; want a length from 16 to 63, shorter than per.ipv6, or 0 for never`},
 		{[]Detector{many[0], detector(func(d *Detector) { d.Per.IPv4 = 24 }), detector(func(d *Detector) { d.Name, d.Per.IPv4 = "x", 16 })},
-			"per: more than two different lengths for a family; every one costs each packet a look-up"},
+			"per: detectors have more than two different values; every one costs each packet a look-up"},
 	} {
 		if got := fmt.Sprint(CheckAll(tt.list)); got != tt.want {
 			t.Errorf("CheckAll: %s\nwant: %s", got, tt.want)
