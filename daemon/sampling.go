@@ -73,7 +73,7 @@ func sampleOf(s loader.Sample) detect.Sample {
 // levelsOf returns what the packet program has to count for the detectors.
 func levelsOf(list []detect.Detector) ([]loader.Level, []loader.Class) {
 	var levels []loader.Level
-	pers := detect.Pers(list)
+	pers := detect.Levels(list)
 	for _, p := range pers {
 		levels = append(levels, loader.Level{IPv4: p.IPv4, IPv6: p.IPv6})
 	}

@@ -286,8 +286,12 @@ func TestSlotIsUsedAgain(t *testing.T) {
 	s.counts.Began = w.now
 	clear(s.counts.Values[:])
 	want(t, w.run(5*time.Second), "")
+	// Another one that came within the same reading of the clock.
+	s.counts.Source = netip.MustParsePrefix("192.0.2.3/32")
+	clear(s.counts.Values[:])
+	want(t, w.run(5*time.Second), "")
 	s.rate = 400
-	want(t, w.run(5*time.Second), "new block 192.0.2.2/32 10m;")
+	want(t, w.run(5*time.Second), "new block 192.0.2.3/32 10m;")
 }
 
 func TestRestartKnowsNoFirstDelta(t *testing.T) {

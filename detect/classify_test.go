@@ -38,6 +38,7 @@ func TestClassify(t *testing.T) {
 		{"RST and ACK", Header{Source: v4, Proto: 6, Transport: true, Port: 443, Flags: FlagRST | FlagACK}, []int{0, 1, 3, 4}},
 		{"FIN and ACK", Header{Source: v4, Proto: 6, Transport: true, Port: 443, Flags: FlagFIN | FlagACK}, []int{0, 1, 3, 5}},
 		{"TCP cut short", Header{Source: v4, Proto: 6}, []int{0, 1}},
+		{"no TCP header to look at", Header{Source: v4, Proto: 6, Port: 443, Flags: FlagSYN}, []int{0, 1}},
 		{"UDP", Header{Source: v4, Proto: 17, Transport: true, Port: 53}, []int{0, 6, 7}},
 		{"UDP to another port", Header{Source: v6, Proto: 17, Transport: true, Port: 443}, []int{0, 6}},
 		{"first fragment of UDP", Header{Source: v4, Proto: 17, Fragment: true, Transport: true, Port: 53}, []int{0, 6, 7, 9, 10}},

@@ -9,6 +9,7 @@ package detect
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/paraxial/paraxial/policy"
@@ -18,9 +19,9 @@ import (
 // counter for each in every source that it tracks.
 const MaxDetectors = 12
 
-// MaxPers is how many different Per there can be: each costs the packet program
-// a look-up for every packet.
-const MaxPers = 2
+// MaxLevels is how many different values of Per there can be: each costs the
+// packet program a look-up for every packet.
+const MaxLevels = 2
 
 // Bounds of a detector's values.
 const (
@@ -201,37 +202,21 @@ func CheckAll(list []Detector) error {
 		}
 		names[d.Name] = true
 	}
-	if len(Pers(list)) > MaxPers {
-		return errTooManyPers
+	if len(Levels(list)) > MaxLevels {
+		return errTooManyLevels
 	}
 	return nil
 }
 
-var errTooManyPers = errors.New("per: more than two different ones among the detectors; every one costs each packet a look-up")
+var errTooManyLevels = errors.New("per: detectors have more than two different values; every one costs each packet a look-up")
 
-// Pers returns the different Per, in the order of the detectors.
-func Pers(list []Detector) []Per {
-	var pers []Per
+// Levels returns the different values of Per, in the order of the detectors.
+func Levels(list []Detector) []Per {
+	var levels []Per
 	for _, d := range list {
-		pers = appendNew(pers, d.Per)
-	}
-	return pers
-}
-
-// Widths returns the different lengths of Per, in the order of the detectors.
-func Widths(list []Detector) (ipv4, ipv6 []int) {
-	for _, d := range list {
-		ipv4 = appendNew(ipv4, d.Per.IPv4)
-		ipv6 = appendNew(ipv6, d.Per.IPv6)
-	}
-	return ipv4, ipv6
-}
-
-func appendNew[T comparable](list []T, v T) []T {
-	for _, have := range list {
-		if have == v {
-			return list
+		if !slices.Contains(levels, d.Per) {
+			levels = append(levels, d.Per)
 		}
 	}
-	return append(list, v)
+	return levels
 }

@@ -192,6 +192,54 @@ func TestFullTable(t *testing.T) {
 	}
 }
 
+// TestPeriodsOverlap has the samples of a source fall into two periods.
+func TestPeriodsOverlap(t *testing.T) {
+	p := NewPromoter([]Detector{detector()}, 3, 1)
+	edge := (start/p.period + 1) * p.period
+	for _, at := range []policy.Deadline{edge - second, edge - 1, edge} {
+		p.Add(at, Sample{Source: addr(1), Weight: 90, Classes: 1})
+	}
+	if c := p.Changes(edge, nil); len(c.Track) != 1 {
+		t.Errorf("tracked %v", c.Track)
+	}
+	// But not into two that are far from each other.
+	for n := range policy.Deadline(9) {
+		p.Add(edge+n*2*p.period, Sample{Source: addr(2), Weight: 90, Classes: 1})
+	}
+	if c := p.Changes(edge, nil); len(c.Track) != 0 {
+		t.Errorf("tracked %v", c.Track)
+	}
+}
+
+// TestFullSetForgetsTheOldest has more sources in one set of the table than it
+// has places.
+func TestFullSetForgetsTheOldest(t *testing.T) {
+	c := newCandidates(1)
+	var same []sourceKey
+	for n := 0; len(same) < ways+3; n++ {
+		if k := keyOf(addr(n), 32); c.hash(k)%sets == 0 {
+			same = append(same, k)
+		}
+	}
+	for _, k := range same[:ways] {
+		c.of(k, 1).samples++
+	}
+	c.of(same[2], 1).samples++ // seen twice
+	c.of(same[0], 1)           // seen again, if not counted
+	for _, k := range same[ways:] {
+		c.of(k, 1).samples++
+	}
+	have := map[sourceKey]bool{}
+	for _, s := range c.table[:ways] {
+		have[s.key] = true
+	}
+	for n, k := range same {
+		if gone := n == 1 || n == 3 || n == 4; have[k] == gone {
+			t.Errorf("source %d: in the table %t", n, have[k])
+		}
+	}
+}
+
 func TestIdleIsReleased(t *testing.T) {
 	p := NewPromoter([]Detector{detector()}, 3, 1)
 	offend(p, start, addr(1), 200)

@@ -123,7 +123,7 @@ func (w *window) add(slot, value uint32) bool {
 	if units == 0 {
 		return false
 	}
-	w.last[slot] += units << w.shift
+	w.last[slot] = value // less than a unit may be lost, of more than a billion
 	if w.gap > 0 {
 		// Nobody knows when in the gap it was; the mean is the least that the
 		// busiest window of it had.

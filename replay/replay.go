@@ -79,17 +79,38 @@ type run struct {
 	analyzer   *detect.Analyzer
 	tracker    *tracker
 	filter     *filter
-	widths     struct{ ipv4, ipv6 []int }
-	masks      map[width]detect.Classes
+	widths     widths
 
 	first time.Time
 	now   policy.Deadline // of the last tick
 	busy  bool            // packets since then
 }
 
+// widths are the lengths of prefixes that are counted, of a family, and which
+// detectors count by each.
+type widths struct{ ipv4, ipv6 []width }
+
 type width struct {
-	is4  bool
 	bits int
+	mask detect.Classes
+}
+
+func widthsOf(list []detect.Detector) widths {
+	var w widths
+	for n, d := range list {
+		w.ipv4 = addWidth(w.ipv4, d.Per.IPv4, n)
+		w.ipv6 = addWidth(w.ipv6, d.Per.IPv6, n)
+	}
+	return w
+}
+
+func addWidth(list []width, bits, detector int) []width {
+	at := slices.IndexFunc(list, func(w width) bool { return w.bits == bits })
+	if at < 0 {
+		at, list = len(list), append(list, width{bits: bits})
+	}
+	list[at].mask |= 1 << detector
+	return list
 }
 
 // Run replays the capture in r. If it is cut short or damaged, the result is
@@ -120,17 +141,12 @@ func newRun(o Options, result *Result) *run {
 		result:     result,
 		classifier: detect.NewClassifier(o.Detectors),
 		filter:     newFilter(o.Detectors),
-		masks:      map[width]detect.Classes{},
+		widths:     widthsOf(o.Detectors),
 	}
 	p.tracker = newTracker(o.Detectors)
 	p.analyzer = detect.NewAnalyzer(o.Detectors, detect.Options{
 		Tracked: maxSources, MaxBans: o.MaxBans, BansPerMinute: o.BansPerMinute, Exempt: o.Exempt, About: p.tracker.about,
 	})
-	p.widths.ipv4, p.widths.ipv6 = detect.Widths(o.Detectors)
-	for n, d := range o.Detectors {
-		p.masks[width{true, d.Per.IPv4}] |= 1 << n
-		p.masks[width{false, d.Per.IPv6}] |= 1 << n
-	}
 	return p
 }
 
@@ -186,8 +202,8 @@ func (p *run) count(h detect.Header, now policy.Deadline) {
 	if h.Source.Is4() {
 		widths = p.widths.ipv4
 	}
-	for _, bits := range widths {
-		if mine := classes & p.masks[width{h.Source.Is4(), bits}]; mine != 0 && !p.tracker.count(h, bits, mine, now, s) {
+	for _, w := range widths {
+		if mine := classes & w.mask; mine != 0 && !p.tracker.count(h, w.bits, mine, now, s) {
 			s.TooMany++
 		}
 	}

@@ -184,6 +184,14 @@ func TestCutShortFile(t *testing.T) {
 	}
 }
 
+// TestLastTick has a capture that ends before the first look at it.
+func TestLastTick(t *testing.T) {
+	r := mustRun(t, pcap(t, traffic(time.Second, 0, 10_000, 0, 200*time.Millisecond)), options(synFlood()))
+	if len(r.Decisions) != 1 {
+		t.Errorf("decisions: %s", decided(r))
+	}
+}
+
 func TestNotACapture(t *testing.T) {
 	for name, data := range map[string]string{"empty": "", "text": "hello, this is no capture at all", "short": "\xd4\xc3\xb2\xa1", "gzip": "\x1f\x8b\x08"} {
 		r, err := Run(strings.NewReader(data), options(synFlood()))
@@ -255,11 +263,11 @@ func TestLocalAndSpared(t *testing.T) {
 	}
 }
 
-// TestGaps has a flood, a night without a packet, and another flood.
+// TestGaps has a flood, most of a year without a packet, and another flood.
 func TestGaps(t *testing.T) {
 	list := traffic(10*time.Second, 5, 1000, 0, 5*time.Second)
 	for _, s := range traffic(10*time.Second, 5, 1000, 0, 5*time.Second) {
-		list = append(list, sent{s.at + 12*time.Hour, s.frame})
+		list = append(list, sent{s.at + 300*24*time.Hour, s.frame})
 	}
 	start := time.Now()
 	r := mustRun(t, pcap(t, list), options(synFlood()))
