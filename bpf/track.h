@@ -403,17 +403,22 @@ __attribute__((noinline)) __u64 seen_anyhow(struct xdp_md *ctx, __u32 l3_offset)
 	return seen_of(&c, &t);
 }
 
-/* What most packets have, without a call: no options, extension headers or fragments. The cursor is behind the header. */
+/* Without a call unless there are options. The cursor is behind the header. */
 static __always_inline __u64 seen_ipv4(const struct packet *p, const struct iphdr *ip)
 {
-	struct transport t = { .proto = ip->protocol, .first = true };
+	struct transport t = {
+		.proto = ip->protocol,
+		.fragment = ip->frag_off & bpf_htons(IPV4_FRAGMENT),
+		.first = !(ip->frag_off & bpf_htons(IPV4_OFFSET)),
+	};
 	struct cursor c = p->c;
 
-	if (ip->ihl != 5 || ip->frag_off & bpf_htons(IPV4_FRAGMENT))
+	if (ip->ihl > 5)
 		return seen_anyhow(p->ctx, p->l3_offset);
 	return seen_of(&c, &t);
 }
 
+/* Without a call unless there are extension headers. */
 static __always_inline __u64 seen_ipv6(const struct packet *p, const struct ipv6hdr *ip)
 {
 	struct transport t = { .proto = ip->nexthdr, .first = true };
