@@ -264,27 +264,30 @@ static __always_inline __u64 *track_group(void *lines, const struct track_contro
 	return groups ? &groups->pairs[(group & 3) * 2] : NULL;
 }
 
-/* Bit 31 of each half of a pair of entries whose tag is the given one; all other bits are set to no purpose. */
+/* Bit 31 of a half is clear if that entry of the pair has the tag. The others are set, and bits below mean nothing. */
 static __always_inline __u64 track_differ(__u64 pair, __u64 tag)
 {
 	return ((pair ^ tag) & TRACK_BOTH(TRACK_TAG)) + TRACK_BOTH(0x7fffffffull);
 }
 
-/* -1 if the bit is clear in what track_differ() says, else 0. */
-#define TRACK_SAME(differ, bit) (((differ) >> (bit) & 1) - 1)
-
-/* The line of the slot that the group has for a key, or 0. At most one entry has the tag. */
+/*
+ * The line of the slot that the group has for a key, or 0. At most one entry has
+ * the tag; it is singled out without a branch, which would be mispredicted.
+ */
 static __always_inline __u32 track_slot_in(void *lines, const struct track_control *c, const struct track_key *key,
 					   __u64 a, __u64 b)
 {
-	__u64 differ_a = track_differ(a, key->tag), differ_b = track_differ(b, key->tag);
-	__u64 entry = (a & TRACK_SAME(differ_a, 31)) | (a >> 32 & TRACK_SAME(differ_a, 63)) |
-		      (b & TRACK_SAME(differ_b, 31)) | (b >> 32 & TRACK_SAME(differ_b, 63));
+	__u64 same_a = ~track_differ(a, key->tag) & TRACK_BOTH(TRACK_SPILLED);
+	__u64 same_b = ~track_differ(b, key->tag) & TRACK_BOTH(TRACK_SPILLED);
+	__u64 same = same_a | same_b;
+	__u64 in_a = (__s64)(same_a | same_a << 32) >> 63;
 	struct track_slot *found;
+	__u64 entry;
 	__u32 line;
 
-	if (!(entry & TRACK_USED))
+	if (!same)
 		return 0;
+	entry = (b ^ ((a ^ b) & in_a)) >> (same >> 63 << 5);
 	line = c->slots + (entry & TRACK_SLOT);
 	found = bpf_map_lookup_elem(lines, &line);
 	if (!found || found->high != key->high || found->low != key->low)
@@ -400,17 +403,22 @@ __attribute__((noinline)) __u64 seen_anyhow(struct xdp_md *ctx, __u32 l3_offset)
 	return seen_of(&c, &t);
 }
 
-/* What most packets have, without a call: no options, extension headers or fragments. The cursor is behind the header. */
+/* Without a call unless there are options. The cursor is behind the header. */
 static __always_inline __u64 seen_ipv4(const struct packet *p, const struct iphdr *ip)
 {
-	struct transport t = { .proto = ip->protocol, .first = true };
+	struct transport t = {
+		.proto = ip->protocol,
+		.fragment = ip->frag_off & bpf_htons(IPV4_FRAGMENT),
+		.first = !(ip->frag_off & bpf_htons(IPV4_OFFSET)),
+	};
 	struct cursor c = p->c;
 
-	if (ip->ihl != 5 || ip->frag_off & bpf_htons(IPV4_FRAGMENT))
+	if (ip->ihl > 5)
 		return seen_anyhow(p->ctx, p->l3_offset);
 	return seen_of(&c, &t);
 }
 
+/* Without a call unless there are extension headers. */
 static __always_inline __u64 seen_ipv6(const struct packet *p, const struct ipv6hdr *ip)
 {
 	struct transport t = { .proto = ip->nexthdr, .first = true };

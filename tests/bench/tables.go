@@ -14,11 +14,10 @@ import (
 
 // tables are the maps of a filter, full, and the programs over them.
 type tables struct {
-	book     *policy.Book
-	spoofing uint32
-	index    *ebpf.Collection // as shipped
-	lpm      *ebpf.Collection // the same program and tries, but no index: every packet asks the tries
-	floor    *ebpf.Collection
+	book  *policy.Book
+	index *ebpf.Collection // as shipped
+	lpm   *ebpf.Collection // the same program and tries, but no index: every packet asks the tries
+	floor *ebpf.Collection
 }
 
 // shared are the maps that the programs have in common.
@@ -31,16 +30,12 @@ var shared = []string{
 type tuning struct {
 	headerSum uint32      // of the frames that are sent; see sendTemplate
 	floor     floorReason // the floor's verdict on every packet
-	spoofing  bool        // sources are others each time that they were all used
 }
 
 // newTables loads the programs and fills their maps with blocks of all prefixes
 // until the deadline.
 func newTables(prefixes []netip.Prefix, deadline policy.Deadline, tune tuning) (t *tables, err error) {
 	t = &tables{book: bookOf(prefixes, deadline)}
-	if tune.spoofing {
-		t.spoofing = 1
-	}
 	defer func() {
 		if err != nil {
 			t.Close()
@@ -55,9 +50,6 @@ func newTables(prefixes []netip.Prefix, deadline policy.Deadline, tune tuning) (
 	}
 	if err := spec.Variables[shippedVarHeaderSum].Set(tune.headerSum); err != nil {
 		return nil, fmt.Errorf("set the checksum of headers: %w", err)
-	}
-	if err := spec.Variables[shippedVarSpoofing].Set(t.spoofing); err != nil {
-		return nil, fmt.Errorf("set spoofing: %w", err)
 	}
 	if t.index, err = ebpf.NewCollection(spec); err != nil {
 		return nil, fmt.Errorf("load the filter: %w", err)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/paraxial/paraxial/tests/lab/frame"
 )
 
@@ -72,6 +74,37 @@ func TestHeadersInLaterBuffers(t *testing.T) {
 				}
 				name := fmt.Sprintf("%d bytes in the first buffer, from a source that is %s", linear, source)
 				check(t, name, want, f.observeSplit(b, linear), b)
+			}
+		}
+	}
+}
+
+// Nor does it matter for what is counted and sampled, unless there are options or
+// extension headers.
+func TestAccountsHeadersInLaterBuffers(t *testing.T) {
+	f := load(t, "frags")
+	if before(t, 6, 18) {
+		t.Skip("needs Linux 6.18 to choose the length of the first buffer")
+	}
+	a := f.account(levels, classes)
+	a.table.SetSampling(1)
+	for _, sources := range []map[reason]string{sourcesV4, sourcesV6} {
+		a.trackSource(sources[notListed])
+		p := start(sources[notListed])
+		for name, b := range map[string][]byte{
+			"UDP": p.UDP(1, 53, make([]byte, 100)), "TCP": p.TCP(1, 443, frame.SYN, make([]byte, 100)), "ICMP": p.Echo(make([]byte, 100)),
+			"two tags": p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).TCP(1, 443, frame.RST, make([]byte, 100)),
+		} {
+			for linear := range 90 {
+				want := a.counts()
+				want.add(b)
+				f.observeSplit(b, linear)
+				if diff := cmp.Diff(want, a.counts()); diff != "" {
+					t.Errorf("%s from %s, %d bytes in the first buffer: counters (-want +got):\n%s", name, sources[notListed], linear, diff)
+				}
+				if diff := cmp.Diff([]sampled{sampleOf(b, 1)}, a.takeSamples(), equateAddr); diff != "" {
+					t.Errorf("%s from %s, %d bytes in the first buffer: samples (-want +got):\n%s", name, sources[notListed], linear, diff)
+				}
 			}
 		}
 	}
