@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -158,10 +159,8 @@ func (v *verdicts) drops(entries []detect.Entry) []detect.Drops {
 
 // exempt implements surroundings.
 func (v *verdicts) exempt(p netip.Prefix) (reason string, exempt bool) {
-	for _, proxy := range v.d.settings().Proxies {
-		if proxy.Overlaps(p) {
-			return "part of proxies: behind it are all who use it", true
-		}
+	if proxy, ok := v.d.settings().ProxyOf(p); ok {
+		return fmt.Sprintf("part of proxies (%s): behind it are all who use it", proxy), true
 	}
 	now := v.d.engine.clock.now()
 	v.d.engine.read(func(b *policy.Book) {

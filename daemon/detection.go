@@ -65,6 +65,7 @@ type detection struct {
 	active    []detect.Activity
 	sampling  sampling
 	observed  policy.Deadline // when drops were last looked at
+	followed  policy.Deadline // when it was last decided whom to track
 	tripped   bool            // the circuit breaker, as last said
 	complains complaints
 }
@@ -150,8 +151,19 @@ func (d *detection) observeDrops(now policy.Deadline) {
 	d.analyzer.Observe(now, d.rest.drops(d.analyzer.Entries()))
 }
 
+const (
+	// manyTracked is from how many tracked sources on the choice of them is made
+	// anew less often than they are looked at: it takes longer.
+	manyTracked = 10_000
+	followEvery = policy.Deadline(time.Second)
+)
+
 // follow has sources tracked that stand out, and others no longer.
 func (d *detection) follow(now policy.Deadline) {
+	if d.promoter.Tracked() > manyTracked && now-d.followed < followEvery {
+		return
+	}
+	d.followed = now
 	d.active = d.analyzer.Activities(d.active[:0])
 	if len(d.levels) > 1 {
 		d.active = busiest(d.active)

@@ -85,7 +85,7 @@ func newBench(t *testing.T, limit int) *bench {
 	}
 	t.Cleanup(func() { st.Close() })
 	log := slog.New(slog.DiscardHandler)
-	b.Daemon = &Daemon{log: log, store: st, broadcast: newBroadcast(), engine: &engine{
+	b.Daemon = &Daemon{detection: &detection{}, log: log, store: st, broadcast: newBroadcast(), engine: &engine{
 		log: log, clock: clock, store: st, kernel: b.kernel, index: noIndex{}, limit: limit,
 		applied: func(time.Duration) {}, book: policy.NewBook(uint32(limit) + 1),
 	}}
