@@ -29,6 +29,11 @@ func TestAnswers(t *testing.T) {
 	}{
 		{"GET", "/v1/status", "", answer{200, one, `{"version":"1.2.3","pid":7,"started":"2026-11-23T12:00:00Z","interfaces":[],"blocks":0,"allows":0,"warnings":[]}`}},
 		{"GET", "/v1/stats", "", answer{200, one, `{"interfaces":[{"name":"eth0","packets":3,"bytes":180,"reasons":{}}]}`}},
+		{"GET", "/v1/detectors", "", answer{200, one, `{"enabled":true,"detectors":[{"name":"syn-flood","match":"","limit":"","window":"","ipv4_prefix":32,"ipv6_prefix":0,` +
+			`"action":"","for":"","decisions":{},"extended":0,"lifted":0,"spared":0,"entries":0}],"tracked":0,"capacity":0,"offenders":0,"entries":0,"max_entries":0,` +
+			`"breaker":{"open":false,"since":"2026-11-23T12:00:00Z","trips":0},"sampling":{"interval":0,"lost":0,"exceeded":false,"refused":0}}`}},
+		{"GET", "/v1/top", "", answer{200, one, `{"time":"2026-11-23T12:00:00Z","sources":[{"source":"192.0.2.7/32","packets":0,"bytes":0,"rates":{},"share":0.5,` +
+			`"nearest":"","verdict":"","since":"2026-11-23T12:00:00Z","ports":[]}]}`}},
 		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
 		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":["host bits cleared"]}`}},
 		{"POST", "/v1/unblock", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[` + entryJSON + `],"still_blocked":[],"notes":[]}`}},
@@ -37,6 +42,8 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/v1/confirm", `{"id":"x"}`, answer{404, one, `{"error":{"code":"not_found","message":"nothing waits to be confirmed"}}`}},
 		{"GET", "/v1/why?address=::ffff:192.0.2.1", "", answer{200, one, `{"address":"192.0.2.1","verdict":"pass","reason":"","matched":[],"checked_by":"kernel"}`}},
 		{"GET", "/v1/entries?kind=block&origin=cli", "", answer{200, lines, entryJSON}},
+		{"GET", "/v1/entries?origin=detector:syn", "", answer{200, lines, strings.TrimSuffix(entryJSON, "}") + `,"evidence":{"detector":"syn","rate":"412/s","limit":"200/s",` +
+			`"window":"5s","count":2060,"first":"2026-11-23T12:00:00Z","last":"2026-11-23T12:00:00Z","ports":[],"offence":2,"sources":0}}`}},
 		{"GET", "/v1/watch", "", answer{200, lines, `{"time":"2026-11-23T12:00:00Z","type":"lost","count":9}`}},
 		{"POST", "/v1/import?origin=ipsum&for=7d&skip_invalid=true", "192.0.2.1\n", answer{200, lines, `{"progress":{"read":1,"applied":0,"total":0}}` + "\n" +
 			`{"result":{"added":1,"removed":0,"unchanged":0,"refused":[],"invalid":[],"notes":[]}}`}},

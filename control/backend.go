@@ -28,6 +28,8 @@ func (c Caller) Author() string { return fmt.Sprintf("uid:%d", c.UID) }
 type Backend interface {
 	Status(context.Context) (Status, error)
 	Stats(context.Context) (Stats, error)
+	Detectors(context.Context) (DetectorsStatus, error)
+	Top(context.Context) (TopResult, error)
 	Block(context.Context, Caller, BlockRequest) (ChangeResult, error)
 	Allow(context.Context, Caller, AllowRequest) (ChangeResult, error)
 	Unblock(context.Context, Caller, UnblockRequest) (RemoveResult, error)

@@ -70,6 +70,16 @@ func (c *Client) Stats(ctx context.Context) (Stats, error) {
 	return exchange[Stats](ctx, c, http.MethodGet, "/v1/stats", nil, nil)
 }
 
+// Detectors returns the state of the rate analysis.
+func (c *Client) Detectors(ctx context.Context) (DetectorsStatus, error) {
+	return exchange[DetectorsStatus](ctx, c, http.MethodGet, "/v1/detectors", nil, nil)
+}
+
+// Top returns what the tracked sources do now.
+func (c *Client) Top(ctx context.Context) (TopResult, error) {
+	return exchange[TopResult](ctx, c, http.MethodGet, "/v1/top", nil, nil)
+}
+
 // Block blocks prefixes.
 func (c *Client) Block(ctx context.Context, r BlockRequest) (ChangeResult, error) {
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/block", nil, r)

@@ -65,6 +65,14 @@ func (f *fake) Stats(context.Context) (Stats, error) {
 	return Stats{Interfaces: []InterfaceStats{{Name: "eth0", Packets: 3, Bytes: 180}}}, nil
 }
 
+func (f *fake) Detectors(context.Context) (DetectorsStatus, error) {
+	return DetectorsStatus{Enabled: true, Detectors: []DetectorStatus{{Name: "syn-flood", IPv4Prefix: 32}}, Breaker: BreakerStatus{Since: &created}}, nil
+}
+
+func (f *fake) Top(context.Context) (TopResult, error) {
+	return TopResult{Time: created, Sources: []TopSource{{Source: "192.0.2.7/32", Share: 0.5, Since: created}}}, nil
+}
+
 func (f *fake) Block(ctx context.Context, c Caller, r BlockRequest) (ChangeResult, error) {
 	f.record(c, r)
 	if f.block != nil {
@@ -102,6 +110,11 @@ func (f *fake) Entries(ctx context.Context, kind, origin string, yield func(Entr
 	f.record(Caller{}, kind+","+origin)
 	if f.list != nil {
 		return f.list(ctx, yield)
+	}
+	if origin == "detector:syn" {
+		e := entry
+		e.Evidence = &Evidence{Detector: "syn", Rate: "412/s", Limit: "200/s", Window: "5s", Count: 2060, First: created, Last: created, Offence: 2}
+		return yield(e)
 	}
 	return yield(entry)
 }

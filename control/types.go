@@ -36,6 +36,7 @@ type Entry struct {
 	DropsEstimated bool       `json:"drops_estimated"`
 	Pending        *Pending   `json:"pending"` // null unless it waits for confirm
 	Forced         bool       `json:"forced,omitempty"`
+	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector
 }
 
 // Pending says that an entry ends at ConfirmBy unless it is confirmed, and

@@ -164,7 +164,7 @@ func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 			out[i] = control.Entry{
 				Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
 				Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
-				Expires: d.expires(e.Deadline),
+				Expires: d.expires(e.Deadline), Evidence: wireEvidence(e.Evidence),
 			}
 			if e.Action == policy.Limit {
 				out[i].Rate = e.Rate.String()
@@ -181,6 +181,17 @@ func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 		}
 	})
 	return out
+}
+
+// wireEvidence returns v, which may be nil, as the API shows it.
+func wireEvidence(v *policy.Evidence) *control.Evidence {
+	if v == nil {
+		return nil
+	}
+	return &control.Evidence{
+		Detector: v.Detector, Rate: v.Rate.String(), Limit: v.Limit.String(), Window: policy.FormatTTL(v.Window),
+		Count: v.Count, First: v.First, Last: v.Last, Ports: v.Ports, Offence: v.Offence, Sources: v.Sources,
+	}
 }
 
 // dropsSampled tells whether drops were ever so many that the program attributed

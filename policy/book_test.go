@@ -159,6 +159,9 @@ func (w world) entry() policy.Entry {
 		e.Deadline = policy.Deadline(w.IntN(100)) * second
 		e.Pending = &policy.Pending{ID: []string{"p", "q"}[w.IntN(2)], Deadline: policy.Forever}
 	}
+	if w.IntN(4) == 0 {
+		e.Evidence = &policy.Evidence{Detector: "b", Count: w.Uint64()}
+	}
 	return e
 }
 

@@ -2,7 +2,8 @@ package policy
 
 import "time"
 
-// Evidence is why a detector made an entry.
+// Evidence is why a detector made an entry. It does not change once it is in an
+// entry, since the book hands out the one that it was given.
 type Evidence struct {
 	Detector string
 	Rate     Rate // measured

@@ -26,7 +26,8 @@ type recordFlags uint8
 const (
 	isIPv4 recordFlags = 1 << iota
 	isForced
-	isPending // slab.pending has it
+	isPending   // slab.pending has it
+	hasEvidence // slab.evidence has it
 )
 
 func flagIf(set bool, f recordFlags) recordFlags {
@@ -54,18 +55,21 @@ func (r *record) site() site { return site{r.kind, r.prefix()} }
 // slab hands out records by number. It grows in chunks, so that growing never
 // copies, and never moves a record.
 type slab struct {
-	chunks  []*[chunkRecords]record
-	free    []ref
-	used    ref // highest ref ever handed out
-	sources sources
-	pending map[ref]*Pending
-	limits  map[ref]*limited
+	chunks   []*[chunkRecords]record
+	free     []ref
+	used     ref // highest ref ever handed out
+	sources  sources
+	pending  map[ref]*Pending
+	limits   map[ref]*limited
+	evidence map[ref]*Evidence
 }
 
 const chunkRecords = 4096
 
 func newSlab() slab {
-	return slab{sources: newSources(), pending: make(map[ref]*Pending), limits: make(map[ref]*limited)}
+	return slab{
+		sources: newSources(), pending: make(map[ref]*Pending), limits: make(map[ref]*limited), evidence: make(map[ref]*Evidence),
+	}
 }
 
 func (s *slab) at(r ref) *record {
@@ -102,11 +106,15 @@ func (s *slab) set(r ref, e Entry) {
 		bits:     uint8(e.Prefix.Bits()),
 		kind:     e.Kind,
 		action:   e.Action,
-		flags:    flagIf(e.Prefix.Addr().Is4(), isIPv4) | flagIf(e.Forced, isForced) | flagIf(e.Pending != nil, isPending),
+		flags: flagIf(e.Prefix.Addr().Is4(), isIPv4) | flagIf(e.Forced, isForced) |
+			flagIf(e.Pending != nil, isPending) | flagIf(e.Evidence != nil, hasEvidence),
 	}
 	s.forget(r, old)
 	if e.Pending != nil {
 		s.pending[r] = e.Pending
+	}
+	if e.Evidence != nil {
+		s.evidence[r] = e.Evidence
 	}
 }
 
@@ -123,6 +131,9 @@ func (s *slab) forget(r ref, old record) {
 	}
 	if old.isPending() {
 		delete(s.pending, r)
+	}
+	if old.flags&hasEvidence != 0 {
+		delete(s.evidence, r)
 	}
 }
 
@@ -154,6 +165,9 @@ func (s *slab) entry(r ref) Entry {
 	}
 	if rec.action == Limit {
 		e.Rate = s.limits[r].rate
+	}
+	if rec.flags&hasEvidence != 0 {
+		e.Evidence = s.evidence[r]
 	}
 	return e
 }

@@ -11,7 +11,8 @@ import (
 func TestSlabLeavesNothing(t *testing.T) {
 	b := NewBook(100)
 	entry := func(address, reason string, pending *Pending) Entry {
-		return Entry{Prefix: netip.MustParsePrefix(address + "/32"), Kind: Block, Action: Drop, Origin: "cli", Reason: reason, Deadline: 7, Pending: pending}
+		return Entry{Prefix: netip.MustParsePrefix(address + "/32"), Kind: Block, Action: Drop, Origin: "cli", Reason: reason, Deadline: 7, Pending: pending,
+			Evidence: &Evidence{Detector: reason}}
 	}
 	for i := range 10 {
 		reason := fmt.Sprint("reason ", i)
@@ -23,13 +24,22 @@ func TestSlabLeavesNothing(t *testing.T) {
 			t.Fatalf("reason %q, want %q", e.Reason, reason)
 		}
 	}
+	if got := len(b.slab.evidence); got != 3 {
+		t.Errorf("%d evidences for 3 entries", got)
+	}
+	plain := entry("192.0.2.2", "reason 9", nil)
+	plain.Evidence = nil
+	b.Put([]Entry{plain})
+	if got := len(b.slab.evidence); got != 2 {
+		t.Errorf("%d evidences for 2 entries that have one", got)
+	}
 	var refs []EntryRef
 	for r := range b.slab.used {
 		refs = append(refs, r+1)
 	}
 	b.Remove(refs)
-	if s := &b.slab; len(refs) != 3 || len(s.sources.refs) != 0 || len(s.pending) != 0 || len(s.sources.held) > 3 {
-		t.Errorf("of %d entries are left: %v, %v, room for %d sources", len(refs), s.sources.refs, s.pending, len(s.sources.held))
+	if s := &b.slab; len(refs) != 3 || len(s.sources.refs) != 0 || len(s.pending) != 0 || len(s.evidence) != 0 || len(s.sources.held) > 3 {
+		t.Errorf("of %d entries are left: %v, %v, %v, room for %d sources", len(refs), s.sources.refs, s.pending, s.evidence, len(s.sources.held))
 	}
 }
 

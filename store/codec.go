@@ -25,6 +25,10 @@ const (
 	tagAuthor  = 2
 	tagPending = 3 // deadline after confirmation, i64
 	tagRate    = 4 // of a limit: its unit, u8, and how many a second, u64
+
+	// tagEvidence is of no consequence for a packet, so a program of before may
+	// skip it, and the format of the file stays as it is.
+	tagEvidence = 5
 )
 
 const (
@@ -103,7 +107,7 @@ func checkEntry(e policy.Entry) error {
 	if e.Pending != nil && e.Pending.ID == "" {
 		return fmt.Errorf("entry %s: pending without an id", e.Prefix)
 	}
-	if err := checkRate(e); err != nil {
+	if err := errors.Join(checkRate(e), checkEvidence(e.Evidence)); err != nil {
 		return fmt.Errorf("entry %s: %w", e.Prefix, err)
 	}
 	return nil
@@ -144,9 +148,11 @@ func appendEntry(dst, key []byte, e policy.Entry, epoch uint32) []byte {
 	}
 	if e.Action == policy.Limit {
 		dst = binary.AppendUvarint(dst, tagRate)
-		dst = binary.AppendUvarint(dst, 9)
-		dst = append(dst, byte(e.Rate.Unit))
-		dst = binary.LittleEndian.AppendUint64(dst, e.Rate.PerSecond)
+		dst = binary.AppendUvarint(dst, rateSize)
+		dst = appendRate(dst, e.Rate)
+	}
+	if e.Evidence != nil {
+		dst = appendField(dst, tagEvidence, string(appendEvidence(nil, e.Evidence)))
 	}
 	return appendSum(dst, key, start)
 }
@@ -159,7 +165,7 @@ func appendField(dst []byte, tag uint64, s string) []byte {
 
 // entryDecoder reads entries. It remembers strings, because the entries of a
 // list have the same ones over and over.
-type entryDecoder struct{ reason, author string }
+type entryDecoder struct{ reason, author, detector string }
 
 // entry reads what appendEntry wrote under key. entryKey is the part of key
 // that appendKey wrote.
@@ -210,8 +216,12 @@ func (d *entryDecoder) optional(e *policy.Entry, f *fields) error {
 			f.failed = f.failed || p.failed
 		case tagRate:
 			p := fields{b: content}
-			e.Rate = policy.Rate{Unit: policy.RateUnit(p.u8()), PerSecond: p.u64()}
+			e.Rate = p.rate()
 			f.failed = f.failed || p.done() != nil
+		case tagEvidence:
+			p := fields{b: content}
+			e.Evidence = d.evidence(&p)
+			f.failed = f.failed || p.failed
 		}
 	}
 	if f.failed {

@@ -54,9 +54,34 @@ func TestUnknownFieldsAreSkipped(t *testing.T) {
 	}
 }
 
+// What a later program adds to an evidence is skipped; what is cut short is not
+// taken.
+func TestEvidenceMayGrow(t *testing.T) {
+	want := sampleEntry("detector:a")
+	want.Evidence = &policy.Evidence{Detector: "a", Count: 7, First: want.Created, Last: want.Created, Ports: []uint16{443, 80}}
+	plain := want
+	plain.Evidence = nil
+	key := otherKey(nil, want.Key())
+	value, err := checkSum(key, appendEntry(nil, key, plain, 3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := string(appendEvidence(nil, want.Evidence))
+	got, err := decode(key, seal(key, appendField(value, tagEvidence, content+"from later")))
+	if d := cmp.Diff(want, got.Entry, cmpopts.EquateComparable(netip.Prefix{})); d != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+	for n := range content {
+		if _, err := decode(key, seal(key, appendField(slices.Clone(value), tagEvidence, content[:n]))); err == nil {
+			t.Errorf("%d of %d bytes were taken", n, len(content))
+		}
+	}
+}
+
 func TestEveryBitOfAnEntryCounts(t *testing.T) {
 	e := sampleEntry("cli")
 	e.Pending = &policy.Pending{ID: "1", Deadline: 7}
+	e.Evidence = &policy.Evidence{Detector: "a", Count: 7, Ports: []uint16{443}}
 	key := otherKey(nil, e.Key())
 	value := appendEntry(nil, key, e, 1)
 	for bit := range 8 * (len(key) + len(value)) {
@@ -84,6 +109,9 @@ func FuzzEntry(f *testing.F) {
 	f.Add(key, body)
 	e.Pending, e.Action, e.Rate = nil, policy.Limit, policy.Rate{PerSecond: 125_000, Unit: policy.Bytes}
 	key = otherKey(nil, e.Key())
+	body, _ = checkSum(key, appendEntry(nil, key, e, 1))
+	f.Add(key, body)
+	e.Evidence = &policy.Evidence{Detector: "a", Count: 7, Offence: 1, Ports: []uint16{443, 80}}
 	body, _ = checkSum(key, appendEntry(nil, key, e, 1))
 	f.Add(key, body)
 	f.Fuzz(func(t *testing.T, key, body []byte) {

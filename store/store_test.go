@@ -47,6 +47,22 @@ func block(prefix, origin string, d policy.Deadline) policy.Entry {
 	}
 }
 
+// evidence has no two numbers that are alike.
+func evidence() *policy.Evidence {
+	return &policy.Evidence{
+		Detector: "syn-flood",
+		Rate:     policy.Rate{PerSecond: 412, Unit: policy.Packets},
+		Limit:    policy.Rate{PerSecond: 200, Unit: policy.Packets},
+		Window:   5 * time.Second,
+		Count:    2060,
+		First:    time.Unix(1793000001, 0).UTC(),
+		Last:     time.Unix(1793000007, 0).UTC(),
+		Ports:    []uint16{443, 80, 65535},
+		Offence:  3,
+		Sources:  4,
+	}
+}
+
 func puts(entries ...policy.Entry) (ops []policy.Op) {
 	for _, e := range entries {
 		ops = append(ops, policy.PutOp(e))
@@ -136,6 +152,7 @@ func TestRoundTrip(t *testing.T) {
 	v6 := block("2001:db8::/32", "cli", policy.Forever)
 	shadow := block("192.0.2.0/24", "detector:syn-flood", 5*hour)
 	shadow.Action = policy.Shadow
+	shadow.Evidence = evidence()
 	allow := block("192.0.2.7/32", "cli", policy.Forever)
 	allow.Kind, allow.Action, allow.Forced = policy.Allow, policy.NoAction, true
 	bare := policy.Entry{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Kind: policy.Block, Action: policy.Drop, Origin: "cli", Created: time.Time{}, Deadline: 2*hour + 1}
@@ -144,7 +161,9 @@ func TestRoundTrip(t *testing.T) {
 	other := pending
 	other.Pending = &policy.Pending{ID: "2f", Deadline: 7 * hour}
 	confirmed := block("192.0.2.0/24", "cli", 3*hour)
-	entries := []policy.Entry{v6, shadow, allow, bare, pending, other, confirmed}
+	widened := block("2001:db8:1::/48", "detector:syn-flood", 5*hour)
+	widened.Evidence = &policy.Evidence{Sources: 12}
+	entries := []policy.Entry{v6, shadow, widened, allow, bare, pending, other, confirmed}
 	apply(t, s, at(1), puts(entries...)...)
 	wantEntries(t, s, entries...)
 
@@ -159,10 +178,10 @@ func TestRoundTrip(t *testing.T) {
 		}
 	}
 
-	shadow.Reason = "changed in place"
+	shadow.Reason, shadow.Evidence = "changed in place", nil
 	apply(t, s, at(1), policy.PutOp(shadow), policy.RemoveOp(pending.Key()), policy.RemoveOp(v6.Key()),
 		policy.RemoveOp(policy.Key{Kind: policy.Block, Prefix: v6.Prefix, Origin: "nobody"}))
-	wantEntries(t, s, shadow, allow, bare, other, confirmed)
+	wantEntries(t, s, shadow, widened, allow, bare, other, confirmed)
 }
 
 func TestApplyRefusesWhole(t *testing.T) {
@@ -175,6 +194,9 @@ func TestApplyRefusesWhole(t *testing.T) {
 		"mapped":    func(e *policy.Entry) { e.Prefix = netip.MustParsePrefix("::ffff:192.0.2.0/120") },
 		"reason":    func(e *policy.Entry) { e.Reason = strings.Repeat("x", 5000) },
 		"pending":   func(e *policy.Entry) { e.Pending = &policy.Pending{} },
+		"detector":  func(e *policy.Entry) { e.Evidence = &policy.Evidence{Detector: strings.Repeat("x", 5000)} },
+		"ports":     func(e *policy.Entry) { e.Evidence = &policy.Evidence{Ports: make([]uint16, 1000)} },
+		"offence":   func(e *policy.Entry) { e.Evidence = &policy.Evidence{Offence: -1} },
 	}
 	for name, spoil := range bad {
 		t.Run(name, func(t *testing.T) {

@@ -30,6 +30,11 @@ var (
 	inShadow = control.Entry{Prefix: "2001:db8::/32", Kind: "block", Action: "shadow", Origin: "cli", Author: "uid:0", Created: noon}
 	onTrial  = control.Entry{Prefix: "198.51.100.0/24", Kind: "block", Action: "drop", Origin: "cli", Author: "uid:0", Created: noon,
 		Pending: &control.Pending{ID: "k7", ConfirmBy: noon.Add(time.Minute), Expires: at(time.Hour)}, Forced: true}
+	caught = control.Entry{Prefix: "203.0.113.99/32", Kind: "block", Action: "drop", Origin: "detector:syn-flood", Reason: "412/s, limit 200/s over 5s",
+		Author: "detector:syn-flood", Created: noon, Expires: at(10 * time.Minute), Evidence: &control.Evidence{Detector: "syn-flood", Rate: "412/s", Limit: "200/s", Window: "5s",
+			Count: 2060, First: noon.Add(-8 * time.Second), Last: noon, Ports: []uint16{443, 80}, Offence: 2}}
+	widened = control.Entry{Prefix: "203.0.113.0/24", Kind: "block", Action: "shadow", Origin: "detector:bulk", Author: "detector:bulk", Created: noon,
+		Evidence: &control.Evidence{Detector: "bulk", Rate: "23Mbit/s", Limit: "10Mbit/s", Window: "5s", Count: 14_375_000, First: noon, Last: noon, Offence: 1, Sources: 12}}
 	slowed  = control.Entry{Prefix: "198.18.0.0/15", Kind: "block", Action: "limit", Rate: "10Mbit/s", Origin: "cli", Author: "uid:0", Created: noon, Drops: 7}
 	letPass = control.Entry{Prefix: "203.0.113.7/32", Kind: "allow", Origin: "cli", Reason: "office", Author: "uid:0", Created: noon}
 )

@@ -100,6 +100,9 @@ func (p *program) matched(r control.WhyResult) {
 		if e.Reason != "" {
 			row(w, "    reason", printable(e.Reason))
 		}
+		if e.Evidence != nil {
+			p.evidence(w, *e.Evidence)
+		}
 		row(w, "    author", printable(e.Author)+forcedText(e))
 		row(w, "    created", p.clock(e.Created)+", "+p.since(e.Created)+" ago")
 		row(w, "    expires", p.expiresText(e))
