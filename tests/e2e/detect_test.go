@@ -81,6 +81,17 @@ func TestDetector(t *testing.T) {
 	if why := ctlJSON[control.WhyResult](h, "why", "198.51.100.1"); why.Verdict != "drop" || len(why.Matched) != 1 {
 		t.Errorf("why: %+v", why)
 	}
+	status := ctlJSON[control.DetectorsStatus](h, "detectors")
+	if !status.Enabled || len(status.Detectors) != 2 || status.Detectors[0].Decisions["block"] != 1 || status.Entries != 1 {
+		t.Errorf("detectors: %+v", status)
+	}
+	top := ctlJSON[control.TopResult](h, "top", "--once")
+	if i := slices.IndexFunc(top.Sources, func(s control.TopSource) bool { return s.Source == "198.51.100.1/32" }); i < 0 || top.Sources[i].Verdict != "drop" {
+		t.Errorf("top: %+v", top)
+	}
+	if e := bans[0].Evidence; e == nil || e.Detector != "udp-flood" || e.Limit != "200/s" || len(e.Ports) != 1 || e.Ports[0] != serverPort {
+		t.Errorf("evidence: %+v", e)
+	}
 	h.waitUnblocked("udp-flood", 15*time.Second)
 	h.kill()
 	h.start()
