@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/metrics"
+	"github.com/paraxial/paraxial/policy"
+)
+
+const offenderPrefix = "198.51.100.7/32"
+
+// decided is a bench with what carries decisions out.
+func decided(t *testing.T) (*bench, *verdicts) {
+	b, _ := blocked(t)
+	b.Daemon.metrics = metrics.New(b.Daemon, metrics.Build{})
+	return b, &verdicts{d: b.Daemon}
+}
+
+func (b *bench) decision(kind detect.Kind, action detect.Action) detect.Decision {
+	now := b.engine.clock.now()
+	return detect.Decision{
+		Kind: kind, Detector: "flood", Prefix: netip.MustParsePrefix(offenderPrefix), Action: action,
+		Limit: policy.Rate{PerSecond: 200, Unit: policy.Packets}, For: time.Hour, Until: policy.After(now, time.Hour),
+		Evidence: detect.Evidence{
+			Rate: policy.Rate{PerSecond: 412, Unit: policy.Packets}, Limit: policy.Rate{PerSecond: 200, Unit: policy.Packets},
+			Window: 5 * time.Second, Count: 2060, First: now, Last: now, Ports: []uint16{443}, Offence: 1,
+		},
+	}
+}
+
+func (b *bench) decidedEntry() (policy.Entry, bool) {
+	return b.engine.book.Get(policy.Key{Kind: policy.Block, Prefix: netip.MustParsePrefix(offenderPrefix), Origin: "detector:flood"})
+}
+
+func TestDecisionsBecomeEntries(t *testing.T) {
+	for action, want := range map[detect.Action]policy.Action{detect.Block: policy.Drop, detect.Limit: policy.Limit, detect.Shadow: policy.Shadow} {
+		t.Run(string(action), func(t *testing.T) {
+			b, v := decided(t)
+			before := b.state()
+			if failed := v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, action)}); len(failed) > 0 {
+				t.Fatalf("failed: %v", failed)
+			}
+			e, ok := b.decidedEntry()
+			if !ok || e.Action != want || e.Author != "detector" || !strings.HasPrefix(e.Reason, "412/s, limit 200/s over 5s") {
+				t.Errorf("entry: %+v", e)
+			}
+			if (e.Rate.PerSecond == 200) != (want == policy.Limit) {
+				t.Errorf("rate: %v", e.Rate)
+			}
+			if e.Evidence == nil || e.Evidence.Count != 2060 || e.Evidence.Ports[0] != 443 {
+				t.Errorf("evidence: %+v", e.Evidence)
+			}
+			after := b.state()
+			if len(after.Stored) != len(before.Stored)+1 || len(after.Kernel) != len(before.Kernel)+1 {
+				t.Error("not on disk or not in the kernel")
+			}
+			v.act(t.Context(), 0, []detect.Decision{b.decision(detect.Lifted, action)})
+			if _, ok := b.decidedEntry(); ok {
+				t.Error("lifted, and still there")
+			}
+		})
+	}
+}
+
+// An attack does not wait for room on the disk.
+func TestDecisionsWithoutDisk(t *testing.T) {
+	b, v := decided(t)
+	nodes := len(b.kernel.nodes)
+	if err := b.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if failed := v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Block)}); len(failed) > 0 {
+		t.Fatalf("failed: %v", failed)
+	}
+	if e, ok := b.decidedEntry(); !ok || !strings.HasPrefix(e.Reason, "volatile, not saved: ") {
+		t.Errorf("entry: %+v", e)
+	}
+	if len(b.kernel.nodes) != nodes+1 {
+		t.Error("the ban is not in the kernel")
+	}
+}
+
+// What cannot be carried out is told, to be decided anew.
+func TestDecisionsWithoutKernel(t *testing.T) {
+	b, v := decided(t)
+	before := b.state()
+	b.kernel.room = 0
+	if failed := v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Block)}); len(failed) != 1 {
+		t.Errorf("failed: %v, want the one decision", failed)
+	}
+	b.kernel.room = -1
+	if after := b.state(); len(after.Book) != len(before.Book) || len(after.Stored) != len(before.Stored) {
+		t.Errorf("half applied: %v, want %v", after, before)
+	}
+}
+
+// An entry that somebody has armed stays armed when it is extended.
+func TestExtendedKeepsWhatOperatorsDid(t *testing.T) {
+	b, v := decided(t)
+	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Shadow)})
+	_, err := b.Promote(t.Context(), control.Caller{UID: 7}, control.PromoteRequest{Prefixes: []string{offenderPrefix}, Origin: "detector:flood", Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	longer := b.decision(detect.Extended, detect.Shadow)
+	longer.Until = policy.After(b.engine.clock.now(), 3*time.Hour)
+	v.act(t.Context(), 0, []detect.Decision{longer})
+	if e, _ := b.decidedEntry(); e.Action != policy.Drop || e.Author != "uid:7" || e.Deadline != longer.Until {
+		t.Errorf("entry: %+v", e)
+	}
+}
+
+func TestExempt(t *testing.T) {
+	b, v := decided(t)
+	b.cfg.Store(&config.Config{
+		Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		Guard:   config.Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("198.51.100.64/26")}},
+	})
+	for source, want := range map[string]string{
+		"192.0.2.7/32":      "part of proxies (192.0.2.0/24)",
+		"192.0.0.0/16":      "part of proxies",
+		"203.0.113.7/32":    "allowed by cli",
+		"198.51.100.65/32":  "in never_block",
+		"127.0.0.1/32":      "an address of lo",
+		"198.51.100.7/32":   "",
+		"2001:db8::/64":     "",
+		"203.0.113.0/24":    "", // the allow inside wins anyway
+		"198.51.100.128/25": "",
+	} {
+		reason, exempt := v.exempt(netip.MustParsePrefix(source))
+		if exempt != (want != "") || !strings.Contains(reason, want) {
+			t.Errorf("%s: %t, %q; want %q", source, exempt, reason, want)
+		}
+	}
+}
+
+// Live entries of earlier runs are adopted, those of others are not.
+func TestLiveEntries(t *testing.T) {
+	b, v := decided(t)
+	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Limit)})
+	live := b.engine.liveEntries(b.engine.clock.now())
+	if len(live) != 1 || live[0].Detector != "flood" || live[0].Prefix.String() != offenderPrefix || live[0].Action != detect.Limit {
+		t.Errorf("live: %+v", live)
+	}
+}
