@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -112,4 +114,39 @@ func (h *host) waitUnblocked(detector string, most time.Duration) {
 			h.Fatalf("the ban is still there after %v: %+v", most, h.blocks(detector))
 		}
 	}
+}
+
+// A daemon with detectors and nothing to do takes next to no processor time.
+func TestIdle(t *testing.T) {
+	h := newDetecting(t)
+	h.start()
+	time.Sleep(2 * time.Second) // past the start
+	const span = 8 * time.Second
+	before := h.cpuTime()
+	time.Sleep(span)
+	used := h.cpuTime() - before
+	t.Logf("%.2f%% of a core", 100*used.Seconds()/span.Seconds())
+	if used > span/100 {
+		t.Errorf("the daemon took %v in %v, want 1%% of a core at most", used, span)
+	}
+}
+
+// cpuTime returns the processor time that the daemon has taken.
+func (h *host) cpuTime() time.Duration {
+	h.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.run.PID()))
+	if err != nil {
+		h.Fatal(err)
+	}
+	// The fields after the name, of which user and system time are the 12th and 13th.
+	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+	var ticks int
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			h.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ is 100
 }
