@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/paraxial/paraxial/control"
 )
 
@@ -35,11 +37,61 @@ detectors:
 
 func newDetecting(t *testing.T) *host {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "paraxiald.yaml")
-	if err := os.WriteFile(path, []byte(detectors), 0o600); err != nil {
+	return newHost(t, "--config", writeConfig(t, filepath.Join(t.TempDir(), "paraxiald.yaml"), detectors))
+}
+
+func writeConfig(t *testing.T, path, content string) string {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return newHost(t, "--config", path)
+	return path
+}
+
+// Detectors come and go with a reload; what they have put stays until it ends.
+func TestDetectorReload(t *testing.T) {
+	path := writeConfig(t, filepath.Join(t.TempDir(), "paraxiald.yaml"), "proxies: []\n")
+	h := newHost(t, "--config", path)
+	h.start()
+	source := netip.MustParseAddr("198.51.100.1")
+	h.flood(source, 60, 2000, 3*time.Second)
+	if got := h.blocks("udp-flood"); len(got) > 0 {
+		t.Fatalf("without detectors: %+v", got)
+	}
+	h.reload(func(s control.DetectorsStatus) bool { return len(s.Detectors) == 2 }, path, detectors)
+	h.flood(source, 60, 2000, 3*time.Second)
+	if got := h.blocks("udp-flood"); len(got) != 1 {
+		t.Errorf("with detectors: %+v", got)
+	}
+	h.reload(func(s control.DetectorsStatus) bool { return !s.Enabled }, path, "proxies: []\n")
+	if got := h.blocks("udp-flood"); len(got) != 1 {
+		t.Errorf("the ban went with its detector: %+v", got)
+	}
+	h.flood(netip.MustParseAddr("198.51.100.2"), 60, 2000, 3*time.Second)
+	if got := h.blocks("udp-flood"); len(got) > 1 {
+		t.Errorf("a detector that is no more decides: %+v", got)
+	}
+}
+
+// reload has the daemon read another configuration, and waits for its effect.
+func (h *host) reload(done func(control.DetectorsStatus) bool, path, content string) {
+	h.Helper()
+	writeConfig(h.T, path, content)
+	if err := h.run.Signal(unix.SIGHUP); err != nil {
+		h.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		s, err := h.client().Detectors(h.Context())
+		if err != nil {
+			h.Fatal(err)
+		}
+		if done(s) {
+			return
+		}
+		if time.Now().After(end) {
+			h.Fatalf("the reload has no effect: %+v", s)
+		}
+	}
 }
 
 // blocks returns the entries that a detector has put.
