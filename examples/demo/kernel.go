@@ -52,7 +52,7 @@ func attachedProgram() (ebpf.ProgramID, error) {
 // checkGone returns an error that names what is left of the filter.
 func (f filter) checkGone(pinDir string) error {
 	var left []error
-	err := eventually(func() (bool, error) {
+	err := eventually(settle, func() (bool, error) {
 		left = f.remains(pinDir)
 		return len(left) == 0, nil
 	})

@@ -1,6 +1,7 @@
-// Command demo shows Paraxial's main job in a sandbox of its own: the real
-// daemon and command line, a real block list, real packets. It leaves nothing
-// behind, and exits with 1 if a listed packet got through or any other was lost.
+// Command demo shows Paraxial's main jobs in a sandbox of its own: the real
+// daemon and command line, a real block list, a flood, real packets. It leaves
+// nothing behind, and exits with 1 if a listed packet got through, a flood was not
+// caught or its ban does not end, or any other packet was lost.
 //
 // Run it by make demo, in the project's folder.
 package main

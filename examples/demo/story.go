@@ -46,39 +46,63 @@ func tell(ctx context.Context) (err error) {
 }
 
 func withParaxial(ctx context.Context, w *lab.Wire, s sample) error {
-	if err := os.Mkdir(stateDir, 0o700); err != nil {
-		return err
-	}
-	bin, err := filepath.Abs(binDir)
+	d, err := newDaemon(w)
 	if err != nil {
 		return err
 	}
-	d := lab.NewDaemon(lab.InDir(bin), stateDir, w.Host)
 	heading("Start the daemon, and give it the list")
-	fmt.Printf("$ paraxiald --interface %s --state-dir %s --metrics '' &\n", nic, stateDir)
+	fmt.Printf("$ paraxiald --interface %s --state-dir %s --config %s --metrics '' &\n", nic, stateDir, configFile)
 	p, err := d.Start(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.Kill() // has ended unless something failed
+	filtered, err := showList(ctx, d, w, s)
+	if err != nil {
+		return err
+	}
+	c, err := showFlood(ctx, d, w)
+	if err != nil {
+		return err
+	}
+	return errors.Join(takeOff(ctx, d, p), conclude(filtered, c))
+}
+
+func newDaemon(w *lab.Wire) (lab.Daemon, error) {
+	if err := os.Mkdir(stateDir, 0o700); err != nil {
+		return lab.Daemon{}, err
+	}
+	if err := os.WriteFile(configFile, []byte(detectors), 0o600); err != nil {
+		return lab.Daemon{}, err
+	}
+	bin, err := filepath.Abs(binDir)
+	if err != nil {
+		return lab.Daemon{}, err
+	}
+	d := lab.NewDaemon(lab.InDir(bin), stateDir, w.Host)
+	d.Flags = []string{"--config", configFile}
+	return d, nil
+}
+
+func showList(ctx context.Context, d lab.Daemon, w *lab.Wire, s sample) (tally, error) {
 	for _, args := range [][]string{{"status"}, {"import", listFile}} {
 		if err := show(ctx, d, args...); err != nil {
-			return err
+			return tally{}, err
 		}
 	}
 	heading("The same traffic again")
 	filtered, err := exchange(w, s)
 	if err != nil {
-		return err
+		return tally{}, err
 	}
 	filtered.print()
 	heading("Ask what happened")
 	for _, args := range [][]string{{"stats"}, {"why", s.listed[0].String()}} {
 		if err := show(ctx, d, args...); err != nil {
-			return err
+			return tally{}, err
 		}
 	}
-	return errors.Join(takeOff(ctx, d, p), conclude(filtered))
+	return filtered, nil
 }
 
 func heading(s string) { fmt.Printf("\n== %s\n", s) }
@@ -101,7 +125,7 @@ func show(ctx context.Context, d lab.Daemon, args ...string) error {
 	return nil
 }
 
-// printIndented leaves out blank lines, to keep the story on one screen.
+// printIndented leaves out blank lines, to keep the story short.
 func printIndented(text string) {
 	for line := range strings.Lines(text) {
 		if line = strings.TrimRight(line, "\n "); line != "" {
@@ -130,7 +154,7 @@ func takeOff(ctx context.Context, d lab.Daemon, p *lab.Process) error {
 	return f.checkGone(d.BPFFS)
 }
 
-func conclude(t tally) error {
+func conclude(t tally, c crowd) error {
 	heading("In short")
 	switch {
 	case t.listed > 0:
@@ -139,5 +163,7 @@ func conclude(t tally) error {
 		return fmt.Errorf("%d packets of unlisted sources were lost", t.sent-t.unlisted)
 	}
 	fmt.Printf("All %d packets of listed sources were dropped; all %d others arrived.\n", t.sent, t.sent)
+	fmt.Printf("The flood was cut off after %d of %d packets, its ban is over, and all %d packets of its neighbours arrived.\n",
+		c[0].arrived, c[0].sent, c.neighbours().sent)
 	return nil
 }

@@ -20,7 +20,7 @@ const settle = 5 * time.Second
 // time to free it.
 func tracesSince(before traces) ([]string, error) {
 	var found traces
-	err := eventually(func() (bool, error) {
+	err := eventually(settle, func() (bool, error) {
 		var err error
 		if found, err = findTraces(); err != nil {
 			return false, err
@@ -32,8 +32,8 @@ func tracesSince(before traces) ([]string, error) {
 }
 
 // eventually asks until done, an error, or the end of patience.
-func eventually(done func() (bool, error)) error {
-	for deadline := time.Now().Add(settle); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+func eventually(patience time.Duration, done func() (bool, error)) error {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if ok, err := done(); ok || err != nil {
 			return err
 		}
