@@ -54,7 +54,7 @@ func TestUsage(t *testing.T) {
 		{"import /dev/fd/63", "name it with --origin", "Usage"},
 		{"import .txt", "name it with --origin", "Usage"},
 		{"completion tcsh", "one of bash, zsh and fish", "Usage"},
-		{"top", `unknown command "top"`, "See"},
+		{"tops", `unknown command "tops"; did you mean "top"?`, "See"},
 	}
 	f := &fake{}
 	socket := serve(t, f)
