@@ -161,16 +161,20 @@ func (v *topView) screen(width, height int) []string {
 	return lines
 }
 
+// foot tells the keys, and which of them was the last.
 func (v *topView) foot() string {
-	order := v.order.name
-	if v.reversed {
-		order += " reversed"
-	}
 	text := "q quit"
 	for _, o := range topOrders() {
-		text += "  " + string(o.key) + " " + o.name
+		key := string(o.key) + " " + o.name
+		switch {
+		case o.name == v.order.name && v.reversed:
+			key = "[" + string(o.key) + " -" + o.name + "]"
+		case o.name == v.order.name:
+			key = "[" + key + "]"
+		}
+		text += "  " + key
 	}
-	return text + "  (by " + order + ")"
+	return text
 }
 
 // problemText is an error on a line where there is little room.
