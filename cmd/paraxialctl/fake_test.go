@@ -49,6 +49,8 @@ type fake struct {
 	why             control.WhyResult
 	err             error
 	events          []control.Event
+	detectors       control.DetectorsStatus
+	top             []control.TopResult // one after the other, the last one again and again
 }
 
 func (f *fake) ask(r any) {
@@ -71,6 +73,21 @@ func (f *fake) Stats(context.Context) (control.Stats, error) {
 	return control.Stats{Interfaces: []control.InterfaceStats{{Name: "eth0", Packets: 1300, Bytes: 91000, Reasons: map[string]control.Counter{
 		"not_listed": {Packets: 300, Bytes: 21000}, "block": {Packets: 1000, Bytes: 70000},
 	}}}}, f.err
+}
+
+func (f *fake) Detectors(context.Context) (control.DetectorsStatus, error) {
+	return f.detectors, f.err
+}
+
+func (f *fake) Top(context.Context) (control.TopResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.top) == 0 {
+		return control.TopResult{Time: noon}, f.err
+	}
+	now := f.top[0]
+	f.top = f.top[min(1, len(f.top)-1):]
+	return now, f.err
 }
 
 func (f *fake) Block(_ context.Context, _ control.Caller, r control.BlockRequest) (control.ChangeResult, error) {

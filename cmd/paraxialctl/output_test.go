@@ -213,27 +213,32 @@ func TestTables(t *testing.T) {
 // what the daemon answered.
 func TestJSON(t *testing.T) {
 	f := &fake{
-		removed:  control.RemoveResult{Removed: []control.Entry{byHand}},
-		imported: control.ImportResult{Added: 2, Refused: []control.RefusedLine{{Prefix: "127.0.0.0/8", Line: 3, Message: "loopback"}}},
-		why:      control.WhyResult{Verdict: "drop"},
+		removed:   control.RemoveResult{Removed: []control.Entry{byHand}},
+		imported:  control.ImportResult{Added: 2, Refused: []control.RefusedLine{{Prefix: "127.0.0.0/8", Line: 3, Message: "loopback"}}},
+		why:       control.WhyResult{Verdict: "drop"},
+		top:       []control.TopResult{floods()},
+		detectors: watching,
 	}
 	all := []control.Entry{byHand, byList, inShadow, slowed, onTrial, letPass}
 	status, _ := f.Status(t.Context())
 	stats, _ := f.Stats(t.Context())
 	socket := serve(t, f)
 	for args, want := range map[string]any{
-		"status -o json":                 status,
-		"stats -o json":                  stats,
-		"-o json list":                   all,
-		"list -o json --origin x":        []control.Entry{},
-		"export -o json":                 all[:5],
-		"block ::1 -o json":              control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}},
-		"allow ::1 -o json":              control.ChangeResult{Entries: []control.Entry{letPass}},
-		"unblock ::1 -o json":            f.removed,
-		"unallow ::1 -o json":            f.removed,
-		"confirm -o json":                control.ChangeResult{Entries: []control.Entry{byHand}},
-		"why 192.0.2.1 -o json":          control.WhyResult{Address: "192.0.2.1", Verdict: "drop"},
-		"import - --origin list -o json": f.imported,
+		"status -o json":                             status,
+		"stats -o json":                              stats,
+		"-o json list":                               all,
+		"list -o json --origin x":                    []control.Entry{},
+		"export -o json":                             all[:5],
+		"block ::1 -o json":                          control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}},
+		"allow ::1 -o json":                          control.ChangeResult{Entries: []control.Entry{letPass}},
+		"unblock ::1 -o json":                        f.removed,
+		"unallow ::1 -o json":                        f.removed,
+		"confirm -o json":                            control.ChangeResult{Entries: []control.Entry{byHand}},
+		"detectors -o json":                          f.detectors,
+		"top --once -o json":                         f.top[0],
+		"top --once -o json --limit 1 --sort source": control.TopResult{Time: noon, Sources: floods().Sources[2:]},
+		"why 192.0.2.1 -o json":                      control.WhyResult{Address: "192.0.2.1", Verdict: "drop"},
+		"import - --origin list -o json":             f.imported,
 	} {
 		got := invoke(t.Context(), socket, "192.0.2.1\n", split(args)...)
 		wantJSON, err := json.Marshal(want)
@@ -297,6 +302,7 @@ func TestExportImport(t *testing.T) {
 
 var events = []control.Event{
 	{Time: noon, Type: control.EventAdded, Entry: &byHand},
+	{Time: noon, Type: control.EventAdded, Entry: &caught},
 	{Time: noon, Type: control.EventImported, Import: &control.ImportSummary{Origin: "ipsum", Added: 14210}},
 	{Time: noon, Type: control.EventDrop, Packet: &control.Packet{Interface: "eth0", Source: "2001:db8::1", Protocol: "tcp", SourcePort: 4242, DestinationPort: 22, Length: 74, Reason: "block"}},
 	{Time: noon, Type: control.EventShadow, Packet: &control.Packet{Interface: "eth0", Source: "192.0.2.1", Protocol: "gre", Length: 1500, Reason: "shadow"}},
@@ -307,6 +313,7 @@ var events = []control.Event{
 func TestWatch(t *testing.T) {
 	want := outcome{1, lines(
 		`12:00:00.000  added      block 192.0.2.1/32 origin cli by uid:1000 expires in 59m30s "ssh \x1b[2Jbrute force"`,
+		`12:00:00.000  added      block 203.0.113.99/32 origin detector:syn-flood by detector:syn-flood expires in 10m "412/s, limit 200/s over 5s"`,
 		"12:00:00.000  imported   ipsum: 14,210 added, 0 removed, 0 unchanged, 0 refused",
 		"12:00:00.000  drop       eth0: tcp from [2001:db8::1]:4242 to port 22, 74 bytes (block)",
 		"12:00:00.000  shadow     eth0: gre from 192.0.2.1, 1,500 bytes (shadow)",
@@ -317,15 +324,15 @@ func TestWatch(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	got := invoke(t.Context(), serve(t, &fake{events: events}), "", "watch", "-o", "json")
-	var types []string
+	var all []control.Event
 	for line := range strings.Lines(got.Stdout) {
 		var e control.Event
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Errorf("%q: %v", line, err)
 		}
-		types = append(types, e.Type)
+		all = append(all, e)
 	}
-	if diff := cmp.Diff([]string{"added", "imported", "drop", "shadow", "interface", "lost"}, types); diff != "" {
+	if diff := cmp.Diff(events, all); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }

@@ -53,8 +53,15 @@ func TestUsage(t *testing.T) {
 		{"import - --origin feed:x", "reserved", "Usage"},
 		{"import /dev/fd/63", "name it with --origin", "Usage"},
 		{"import .txt", "name it with --origin", "Usage"},
+		{"detectors all", `detectors takes no argument, got "all"`, "Usage: paraxialctl detectors\n"},
+		{"top 5", `top takes no argument, got "5"`, "Usage: paraxialctl top [FLAGS]"},
+		{"top --interval 5", `--interval "5": want a time from 100ms to 1h`, "Usage"},
+		{"top --interval 99ms", "want a time from 100ms to 1h", "Usage"},
+		{"top --interval 2h", "want a time from 100ms to 1h", "Usage"},
+		{"top --limit 0", "--limit 0: want at least 1", "Usage"},
+		{"top --sort rate", "want one of share, packets, bytes", "Usage"},
 		{"completion tcsh", "one of bash, zsh and fish", "Usage"},
-		{"top", `unknown command "top"`, "See"},
+		{"tops", `unknown command "tops"; did you mean "top"?`, "See"},
 	}
 	f := &fake{}
 	socket := serve(t, f)
@@ -73,7 +80,8 @@ func TestUsage(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none")
-	for _, args := range []string{"status", "stats", "block 192.0.2.1", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "why ::1", "watch", "confirm", "import -", "list -o json"} {
+	for _, args := range []string{"status", "stats", "block 192.0.2.1", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "why ::1", "watch", "confirm", "import -", "list -o json",
+		"detectors", "top", "top --once", "top --once -o json"} {
 		got := invoke(t.Context(), missing, "192.0.2.1\n", split(args)...)
 		if got.Code != exitUnreachable || got.Stdout != "" || !strings.Contains(got.Stderr, "systemctl start paraxiald") {
 			t.Errorf("%s: got %+v", args, got)
@@ -84,7 +92,8 @@ func TestUnreachable(t *testing.T) {
 // TestRefused: what the daemon refuses exits with 1, the reason on standard error.
 func TestRefused(t *testing.T) {
 	socket := serve(t, &fake{err: errFull})
-	for _, args := range []string{"status", "stats", "block 192.0.2.1", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "list -o json", "why ::1", "watch", "confirm", "import -"} {
+	for _, args := range []string{"status", "stats", "block 192.0.2.1", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "list -o json", "why ::1", "watch", "confirm", "import -",
+		"detectors", "top", "top --once", "top -o json"} {
 		got := invoke(t.Context(), socket, "192.0.2.1\n", split(args)...)
 		if got.Code != exitFailed || got.Stderr != "paraxialctl: save: no space left on device\n" {
 			t.Errorf("%s: got %+v", args, got)

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+// topRows is how many sources are shown where nothing else bounds them.
+const topRows = 20
+
+func (p *program) topCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "top",
+		Usage: "show the sources that are nearest to a limit, live",
+		Description: "Keys: q quits; " + keyHelp() + "; the same key again reverses.\n" +
+			"Where the output is no terminal, a plain table is printed every interval; with -o json, one object a line.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "once", Usage: "print one table and end"},
+			&cli.StringFlag{Name: "interval", Usage: "look every `DUR`: 1s, 500ms or 1m", Value: "1s"},
+			&cli.IntFlag{Name: "limit", Usage: fmt.Sprintf("show at most `N` sources (default: what fits, %d where there is no screen, all in JSON)", topRows)},
+			&cli.StringFlag{Name: "sort", Usage: "sort by `KEY`: " + strings.Join(orderNames(), ", "), Value: orderNames()[0]},
+		},
+		Action: p.top,
+	}
+}
+
+func (p *program) top(c *cli.Context) error {
+	v, err := p.topView(c)
+	if err != nil {
+		return err
+	}
+	first, err := p.client.Top(c.Context)
+	if err != nil {
+		return err
+	}
+	v.take(first)
+	switch {
+	case c.Bool("once") && p.json():
+		return p.printJSON(v.result())
+	case c.Bool("once"):
+		p.snapshot(v)
+		return nil
+	case p.json() || !p.hasTerminal():
+		return p.snapshots(c.Context, v)
+	}
+	t, err := p.openTerminal()
+	if err != nil {
+		return err
+	}
+	defer t.close() // also when the view panics
+	return v.run(c.Context, t, p.client.Top)
+}
+
+// topView returns the view that the flags ask for.
+func (p *program) topView(c *cli.Context) (*topView, error) {
+	if err := p.noArguments(c); err != nil {
+		return nil, err
+	}
+	const shortest, longest = 100 * time.Millisecond, time.Hour
+	interval, err := time.ParseDuration(c.String("interval"))
+	if err != nil || interval < shortest || interval > longest {
+		return nil, p.misuse(c, "--interval %q: want a time from 100ms to 1h, such as 1s or 500ms", c.String("interval"))
+	}
+	if c.IsSet("limit") && c.Int("limit") < 1 {
+		return nil, p.misuse(c, "--limit %d: want at least 1", c.Int("limit"))
+	}
+	order, known := orderNamed(c.String("sort"))
+	if !known {
+		return nil, p.misuse(c, "--sort %q: want one of %s", c.String("sort"), strings.Join(orderNames(), ", "))
+	}
+	return &topView{
+		now: p.now, interval: interval, limit: c.Int("limit"), order: order,
+		shares: map[string][]float64{}, sparks: p.hasTerminal() && !c.Bool("once") && isUTF8(p.getenv),
+	}, nil
+}
+
+// isUTF8 tells whether the locale has more than ASCII.
+func isUTF8(getenv func(string) string) bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := strings.ToUpper(getenv(name)); v != "" {
+			return strings.Contains(v, "UTF-8") || strings.Contains(v, "UTF8")
+		}
+	}
+	return false
+}
+
+// snapshots prints one after the other, until interrupted.
+func (p *program) snapshots(ctx context.Context, v *topView) error {
+	tick := time.NewTicker(v.interval)
+	defer tick.Stop()
+	for {
+		if err := p.printSnapshot(v); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil // how it is meant to end
+		case <-tick.C:
+		}
+		next, err := p.client.Top(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		v.take(next)
+	}
+}
+
+func (p *program) printSnapshot(v *topView) error {
+	if p.json() {
+		data, err := json.Marshal(v.result())
+		if err != nil {
+			return err
+		}
+		p.out.Write(append(data, '\n'))
+	} else {
+		p.snapshot(v)
+		p.printf("\n")
+	}
+	return p.out.Flush()
+}
+
+// snapshot prints a table that is as wide as it needs.
+func (p *program) snapshot(v *topView) {
+	sources := v.sorted()
+	shown := sources[:min(len(sources), v.rows(topRows))]
+	p.printf("%s  %s\n", p.clock(v.last.Time), summary(v.last.Sources, len(shown)))
+	for _, line := range v.table(shown, 0) {
+		p.printf("%s\n", line)
+	}
+}
+
+// summary counts sources, and those that are not shown.
+func summary(all []control.TopSource, shown int) string {
+	if len(all) == 0 {
+		return "no source stands out (paraxialctl detectors tells what is looked for)"
+	}
+	over := 0
+	for _, s := range all {
+		if s.Share >= 1 {
+			over++
+		}
+	}
+	text := count(len(all)) + " sources"
+	if len(all) == 1 {
+		text = "1 source"
+	}
+	text += fmt.Sprintf(", %s at a limit or over", count(over))
+	if shown < len(all) {
+		text += fmt.Sprintf(", %s shown", count(shown))
+	}
+	return text
+}

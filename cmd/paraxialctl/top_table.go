@@ -1,0 +1,207 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// topColumn is a column of the table of sources.
+type topColumn struct {
+	title string
+	need  int  // columns with a higher one are hidden first
+	least int  // width, so that the table does not move with every number
+	most  int  // width; 0 for any
+	right bool // numbers end below each other
+	cell  func(control.TopSource) string
+}
+
+// columns returns all columns, from left to right.
+func (v *topView) columns() []topColumn {
+	return []topColumn{
+		{"SOURCE", 0, 15, 43, false, func(s control.TopSource) string { return sourceText(s.Source) }},
+		{"DETECTOR", 5, 8, 16, false, func(s control.TopSource) string { return s.Nearest }},
+		{"RATE", 1, 10, 10, true, func(s control.TopSource) string { return shortRate(s.Rates[s.Nearest]) }},
+		{"SHARE", 2, 5, 0, true, func(s control.TopSource) string { return shareText(s.Share) }},
+		{"TREND", 4, shareMemory, 0, false, func(s control.TopSource) string { return v.trend(s.Source) }},
+		{"VERDICT", 3, 7, 8, false, func(s control.TopSource) string { return s.Verdict }},
+		{"PACKETS", 6, 7, 0, true, func(s control.TopSource) string { return perSecond(s.Packets, "") }},
+		{"BITS", 7, 10, 0, true, func(s control.TopSource) string { return perSecond(8*s.Bytes, "bit") }},
+		{"AGE", 8, 4, 0, true, func(s control.TopSource) string { return since(v.last.Time, s.Since) }},
+		{"PORTS", 9, 5, 24, false, func(s control.TopSource) string { return strings.ReplaceAll(portList(s.Ports), " ", "") }},
+		{"OTHER RATES", 10, 11, 60, false, otherRates},
+	}
+}
+
+// table returns the head and a line for every source, of the columns that are in
+// width; 0 is all.
+func (v *topView) table(sources []control.TopSource, width int) []string {
+	columns := v.columns()
+	cells := make([][]string, len(columns))
+	widths := make([]int, len(columns))
+	for i, c := range columns {
+		widths[i] = max(c.least, len(c.title))
+		for _, s := range sources {
+			text := cmp.Or(printable(c.cell(s)), "-")
+			if c.most > 0 {
+				text = clip(text, c.most)
+			}
+			cells[i] = append(cells[i], text)
+			widths[i] = max(widths[i], utf8.RuneCountInString(text))
+		}
+	}
+	shown := fitting(columns, widths, width)
+	line := func(text func(i int) string) string {
+		var parts []string
+		for _, i := range shown {
+			parts = append(parts, align(text(i), widths[i], columns[i].right))
+		}
+		return strings.TrimRight(strings.Join(parts, "  "), " ")
+	}
+	lines := []string{line(func(i int) string { return columns[i].title })}
+	for n := range sources {
+		lines = append(lines, line(func(i int) string { return cells[i][n] }))
+	}
+	return lines
+}
+
+// fitting returns which columns are shown in width, those that are needed most
+// before the others.
+func fitting(columns []topColumn, widths []int, width int) (shown []int) {
+	byNeed := make([]int, len(columns))
+	for i := range byNeed {
+		byNeed[i] = i
+	}
+	slices.SortFunc(byNeed, func(x, y int) int { return cmp.Compare(columns[x].need, columns[y].need) })
+	const gap = 2
+	used := -gap
+	for _, i := range byNeed {
+		if width == 0 || used+gap+widths[i] <= width {
+			used += gap + widths[i]
+			shown = append(shown, i)
+		}
+	}
+	slices.Sort(shown)
+	return shown
+}
+
+// sourceText is a source without the length of a whole address.
+func sourceText(s string) string {
+	if p, _, err := policy.ParsePrefix(s); err == nil && p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return s
+}
+
+// shortRate is a rate in the unit that needs few digits.
+func shortRate(s string) string {
+	r, err := policy.ParseRate(s)
+	switch {
+	case err != nil:
+		return s // as the daemon has it, such as 0/s
+	case r.Unit == policy.Bytes:
+		return perSecond(8*float64(r.PerSecond), "bit")
+	}
+	return perSecond(float64(r.PerSecond), "")
+}
+
+// perSecond writes n with three digits: 412/s, 12.3k/s, 1.25Mbit/s. 0 is not known.
+func perSecond(n float64, unit string) string {
+	if n <= 0 {
+		return ""
+	}
+	scales := []string{"", "k", "M", "G", "T"}
+	for len(scales) > 1 && n >= 999.5 {
+		n, scales = n/1000, scales[1:]
+	}
+	digits := 0
+	if scales[0] != "" && n < 99.95 {
+		digits = 1
+	}
+	return fmt.Sprintf("%.*f%s%s/s", digits, n, scales[0], unit)
+}
+
+// shareText writes the part of a limit that is used.
+func shareText(share float64) string {
+	if share < 9.995 {
+		return fmt.Sprintf("%.0f%%", share*100)
+	}
+	return fmt.Sprintf("%.0fx", share)
+}
+
+func since(now, then time.Time) string { return policy.FormatTTL(max(now.Sub(then), 0)) }
+
+// otherRates tells what a source does besides what is nearest to a limit.
+func otherRates(s control.TopSource) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(s.Rates)) {
+		if name != s.Nearest {
+			words = append(words, name+"="+shortRate(s.Rates[name]))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// trend tells how the share of a source went.
+func (v *topView) trend(source string) string {
+	shares := v.shares[source]
+	if v.sparks {
+		return sparkline(shares)
+	}
+	const noise = 0.05 // less than that is no change
+	if len(shares) < 2 {
+		return ""
+	}
+	before, now := shares[len(shares)-2], shares[len(shares)-1]
+	switch {
+	case now > before*(1+noise):
+		return "up"
+	case now < before*(1-noise):
+		return "down"
+	}
+	return "steady"
+}
+
+// sparkline draws shares. The highest bar is the limit, or the most there was
+// if that is more.
+func sparkline(shares []float64) string {
+	bars := []rune("▁▂▃▄▅▆▇█")
+	top := 1.0
+	for _, s := range shares {
+		top = max(top, s)
+	}
+	line := make([]rune, len(shares))
+	for i, s := range shares {
+		line[i] = bars[min(max(int(s/top*float64(len(bars))), 0), len(bars)-1)]
+	}
+	return string(line)
+}
+
+func align(text string, width int, right bool) string {
+	space := strings.Repeat(" ", max(width-utf8.RuneCountInString(text), 0))
+	if right {
+		return space + text
+	}
+	return text + space
+}
+
+func pad(text string, width int) string { return align(text, width, false) }
+
+// clip cuts off what does not fit, and shows that it did.
+func clip(text string, width int) string {
+	if utf8.RuneCountInString(text) <= width {
+		return text
+	}
+	runes := []rune(text)
+	if width < 1 {
+		return ""
+	}
+	return string(runes[:width-1]) + "~"
+}
