@@ -12,7 +12,7 @@ import (
 // evidence writes the rows that tell why a detector made an entry.
 func (p *program) evidence(w io.Writer, v control.Evidence) {
 	row(w, "    detector", printable(v.Detector))
-	row(w, "    measured", fmt.Sprintf("%s, limit %s: %s %s in %s", printable(v.Rate), printable(v.Limit), count(v.Count), counted(v.Limit), printable(v.Window)))
+	row(w, "    measured", fmt.Sprintf("%s; limit %s over %s, reached with %s %s", printable(v.Rate), printable(v.Limit), printable(v.Window), count(v.Count), counted(v.Limit)))
 	row(w, "    seen", p.clock(v.First)+" to "+p.clock(v.Last))
 	if len(v.Ports) > 0 {
 		row(w, "    ports", portList(v.Ports)+", sampled")
