@@ -149,7 +149,7 @@ var listBans = []string{"list", "--origin", origin}
 
 // showBan shows the flooder's ban, and waits for its end.
 func showBan(ctx context.Context, d lab.Daemon, flooder netip.Addr) error {
-	for _, args := range [][]string{{"detectors"}, {"top", "--once", "--limit", "3"}, {"why", flooder.String()}} {
+	for _, args := range [][]string{{"detectors"}, {"why", flooder.String()}} {
 		if err := show(ctx, d, args...); err != nil {
 			return err
 		}
