@@ -31,15 +31,14 @@ import (
 func TestMain(m *testing.M) { lab.Main(m) }
 
 const (
-	recallLimit   = 200 // packets a second
+	recallLimit   = 150 // packets a second
 	recallWindow  = 3 * time.Second
-	recallLength  = 8 * time.Second // of a mix
+	recallLength  = 6 * time.Second // of a mix; offenders start in the first second
 	recallClients = 10_000
 	// decidedFrom is the part of the limit from which on an offender must be decided
-	// upon, and decidedWithin how soon; keptTo that up to which nobody is.
-	decidedFrom   = 1.5
-	decidedWithin = 2 * recallWindow
-	keptTo        = 0.7
+	// upon, keptTo that up to which nobody is.
+	decidedFrom = 1.5
+	keptTo      = 0.7
 )
 
 // A mix is the traffic of one case: clients, offenders, and forged sources. Unless
@@ -242,12 +241,8 @@ func (r *recall) judge() {
 		r.t.Errorf("%s is no offender, and was decided upon: %s", d.Prefix, d.Evidence)
 	}
 	for p, s := range r.offenders {
-		switch {
-		case s.share < decidedFrom:
-		case s.decided == 0:
-			r.t.Errorf("%s at %.2f times the limit was never decided upon", p, s.share)
-		case s.decided-s.starts > policy.Deadline(decidedWithin):
-			r.t.Errorf("%s at %.2f times the limit was decided upon after %s", p, s.share, time.Duration(s.decided-s.starts))
+		if s.share >= decidedFrom && s.decided == 0 {
+			r.t.Errorf("%s at %.2f times the limit was not decided upon in %s", p, s.share, time.Duration(r.now-s.starts))
 		}
 	}
 }
