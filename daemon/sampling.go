@@ -20,12 +20,15 @@ type sampling struct {
 	exceeded bool   // packets come so fast that offenders may be missed
 	packets  uint64 // accounted for until at
 	at       policy.Deadline
+	lost     uint64 // samples until at
 }
 
 // adapt chooses the sampling interval by the rate of packets.
 func (d *detection) adapt(now policy.Deadline) {
 	s := &d.sampling
-	if now-s.at < adaptEvery {
+	// A flood that has just begun overflows the ring of samples: do not wait.
+	lost := d.accounts.LostSamples()
+	if now-s.at < adaptEvery && lost == s.lost {
 		return
 	}
 	packets, err := d.rest.accounted()
@@ -43,7 +46,7 @@ func (d *detection) adapt(now policy.Deadline) {
 				"packets_per_second", int(rate), "sampled_one_in", s.interval)
 		}
 	}
-	s.packets, s.at = packets, now
+	s.packets, s.at, s.lost = packets, now, lost
 }
 
 // report logs what changed of the circuit breaker, and whom the detectors left alone.

@@ -17,11 +17,12 @@ import (
 )
 
 // DefaultTrackCapacity is how many sources can be tracked unless Options say
-// otherwise: 3.3 MiB while classes are set.
+// otherwise: 3.8 MiB while classes are set.
 const DefaultTrackCapacity = 1 << 15
 
-// sampleRing is the size of the ring of samples: for 13,000 of them.
-const sampleRing = 512 << 10
+// sampleRing is the size of the ring of samples: for 26,000 of them, twice what is
+// asked for between two looks.
+const sampleRing = 1 << 20
 
 // Level and Class are those of package track.
 type (
