@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	samplePort = 1 // SAMPLE_PORT of bpf/track.h
+	samplePort = 1 // SAMPLE_PORT of bpf/track_maps.h
 	sampleSize = int(unsafe.Sizeof(plainPacketSample{}))
 
 	// CLASS_FRAGMENT and so on.

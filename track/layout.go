@@ -1,6 +1,6 @@
 // Package track is the table of sources that are counted exactly, and what is
 // counted of them: the layout of the memory that the packet program reads, see
-// bpf/track.h, and its only writer. Like package index it works on memory that
+// bpf/track_maps.h, and its only writer. Like package index it works on memory that
 // it is given and knows no kernel.
 package track
 
@@ -13,7 +13,7 @@ import (
 
 // Limits of the layout.
 const (
-	Detectors   = 12      // DETECTORS of bpf/track.h
+	Detectors   = 12      // DETECTORS of bpf/track_maps.h
 	Levels      = 2       // TRACK_LEVELS
 	MaxCapacity = 1 << 17 // a slot's number has 17 bits
 	LineSize    = 64

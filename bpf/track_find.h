@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* From the source of a packet to the slot that it is counted in, if it is tracked. */
+#ifndef PARAXIAL_TRACK_FIND_H
+#define PARAXIAL_TRACK_FIND_H
+
+#include "track_maps.h"
+
+/* The daemon writes while the program reads: load once. */
+#define TRACK_LOAD(x) (*(volatile typeof(x) *)&(x))
+
+#define TRACK_SPILLED (1ull << 31)
+#define TRACK_TAG 0x7ffe0000ull		/* of an entry */
+#define TRACK_SLOT 0x1ffffull
+#define TRACK_USED (1ull << 30)
+#define TRACK_IPV6 (1ull << 29)
+#define TRACK_LEVEL_SHIFT 28
+#define TRACK_HASH_SHIFT 17
+#define TRACK_HASH_BITS 11
+/* In both halves of a word. */
+#define TRACK_BOTH(x) ((x) | (x) << 32)
+
+/* The source of a packet, in network order. The version is known to the compiler wherever this is used. */
+struct source {
+	__u32 version;		/* 4 or 6 */
+	__u64 high;
+	__u64 low;		/* or IPv4 */
+};
+
+static __always_inline struct source source_of_ipv4(const struct iphdr *ip)
+{
+	return (struct source){ .version = 4, .low = ip->saddr };
+}
+
+/* By four bytes: on the verifier's stack the address is aligned to no more. */
+static __always_inline struct source source_of_ipv6(const struct ipv6hdr *ip)
+{
+	const __be32 *addr = ip->saddr.in6_u.u6_addr32;
+
+	return (struct source){
+		.version = 6,
+		.high = addr[0] | (__u64)addr[1] << 32,
+		.low = addr[2] | (__u64)addr[3] << 32,
+	};
+}
+
+/* A source at a level, on its way to its slot. */
+struct track_key {
+	__u64 high;
+	__u64 low;
+	__u64 mixed;		/* to be hashed */
+	__u64 tag;		/* in both halves, at its place in an entry */
+};
+
+/*
+ * Multiply-shift, as in index_v6.h: two sources have the same group and tag with a
+ * probability of about 2^-11 / groups, as long as the multiplier is secret.
+ */
+static __always_inline __u64 track_hash(const struct track_key *key, __u64 multiplier)
+{
+	return key->mixed * multiplier;
+}
+
+static __always_inline __u64 track_nh(__u64 x, __u32 a, __u32 b)
+{
+	return (__u64)((__u32)(x >> 32) + a) * (__u32)((__u32)x + b);
+}
+
+static __always_inline void track_key_of(const struct track_control *c, const struct source *from, __u32 level,
+					 struct track_key *key)
+{
+	const struct track_level *l = &c->levels[level];
+	__u64 mixed;
+
+	if (from->version == 4) {
+		key->high = 0;
+		key->low = from->low & l->ipv4;
+		key->mixed = key->low;
+		key->tag = TRACK_USED;
+	} else {
+		key->high = from->high & l->high;
+		key->low = from->low & l->low;
+		mixed = track_nh(key->high, c->nh[0], c->nh[1]) + track_nh(key->low, c->nh[2], c->nh[3]);
+		key->mixed = mixed ^ mixed >> 32;
+		key->tag = TRACK_USED | TRACK_IPV6;
+	}
+	key->tag |= (__u64)level << TRACK_LEVEL_SHIFT;
+	key->tag |= track_hash(key, c->home) >> (64 - TRACK_HASH_BITS) << TRACK_HASH_SHIFT;
+	key->tag = TRACK_BOTH(key->tag);
+}
+
+/* The group that a hash says; NULL never happens. */
+static __always_inline __u64 *track_group(void *lines, const struct track_control *c, __u64 hash)
+{
+	__u32 mask = TRACK_LOAD(c->groups);
+	__u32 group = (hash >> 32 & mask) + mask + 1;
+	__u32 line = group >> 2;
+	struct track_groups *groups = bpf_map_lookup_elem(lines, &line);
+
+	return groups ? &groups->pairs[(group & 3) * 2] : NULL;
+}
+
+/* Bit 31 of a half is clear if that entry of the pair has the tag. The others are set, and bits below mean nothing. */
+static __always_inline __u64 track_differ(__u64 pair, __u64 tag)
+{
+	return ((pair ^ tag) & TRACK_BOTH(TRACK_TAG)) + TRACK_BOTH(0x7fffffffull);
+}
+
+/*
+ * The line of the slot that the group has for a key, or 0. At most one entry has
+ * the tag; it is singled out without a branch, which would be mispredicted.
+ */
+static __always_inline __u32 track_slot_in(void *lines, const struct track_control *c, const struct track_key *key,
+					   __u64 a, __u64 b)
+{
+	__u64 same_a = ~track_differ(a, key->tag) & TRACK_BOTH(TRACK_SPILLED);
+	__u64 same_b = ~track_differ(b, key->tag) & TRACK_BOTH(TRACK_SPILLED);
+	__u64 same = same_a | same_b;
+	__u64 in_a = (__s64)(same_a | same_a << 32) >> 63;
+	struct track_slot *found;
+	__u64 entry;
+	__u32 line;
+
+	if (!same)
+		return 0;
+	entry = (b ^ ((a ^ b) & in_a)) >> (same >> 63 << 5);
+	line = c->slots + (entry & TRACK_SLOT);
+	found = bpf_map_lookup_elem(lines, &line);
+	if (!found || found->high != key->high || found->low != key->low)
+		return 0;
+	return line;
+}
+
+/* The line of the slot of a tracked source, or 0. */
+static __always_inline __u32 track_find(void *lines, const struct track_control *c, const struct source *from, __u32 level)
+{
+	struct track_key key;
+	__u64 *group, a, b;
+	__u32 line;
+
+	track_key_of(c, from, level, &key);
+	group = track_group(lines, c, track_hash(&key, c->home));
+	if (!group)
+		return 0;
+	a = TRACK_LOAD(group[0]);
+	b = TRACK_LOAD(group[1]);
+	/* Mostly neither: no branch but this one depends on what the group holds. */
+	if (((track_differ(a, key.tag) & track_differ(b, key.tag)) | ~TRACK_BOTH(TRACK_SPILLED)) == ~0ull &&
+	    !(a & TRACK_SPILLED))
+		return 0;
+	line = track_slot_in(lines, c, &key, a, b);
+	if (line || !(a & TRACK_SPILLED))
+		return line;
+	group = track_group(lines, c, track_hash(&key, c->second));
+	return group ? track_slot_in(lines, c, &key, TRACK_LOAD(group[0]), TRACK_LOAD(group[1])) : 0;
+}
+
+#endif
