@@ -136,9 +136,6 @@ func TestTopLive(t *testing.T) {
 	s.sees("[s -source]")
 
 	resize(t, person, 200, 10)
-	if err := unix.Kill(os.Getpid(), unix.SIGWINCH); err != nil { // it is not our controlling terminal
-		t.Fatal(err)
-	}
 	s.sees("OTHER RATES")
 
 	f.mu.Lock()
@@ -157,6 +154,29 @@ func TestTopLive(t *testing.T) {
 	if after := mode(t, program); after != before {
 		t.Errorf("the terminal was left otherwise:\n%+v\n%+v", before, after)
 	}
+}
+
+// TestTopResize: a new size is drawn at once, not with the next look.
+func TestTopResize(t *testing.T) {
+	person, program := pty(t, 80, 24)
+	s := startTop(t, serve(t, &fake{top: []control.TopResult{floods()}}), person, program, "--interval", "1h")
+	s.sees("[r share]")
+	resize(t, person, 200, 10)
+	if err := unix.Kill(os.Getpid(), unix.SIGWINCH); err != nil { // it is not our controlling terminal
+		t.Fatal(err)
+	}
+	s.sees("OTHER RATES")
+	s.stop()
+	s.ends(exitDone)
+}
+
+// TestTopJSONOnTerminal: what was asked for as JSON is no screen.
+func TestTopJSONOnTerminal(t *testing.T) {
+	person, program := pty(t, 80, 24)
+	s := startTop(t, serve(t, &fake{top: []control.TopResult{floods()}}), person, program, "-o", "json")
+	s.sees(`{"time":"2026-11-23T12:00:00Z","sources":[{"source":"2001:db8:1234:5678::/64"`)
+	s.stop()
+	s.ends(exitDone)
 }
 
 // TestTopEnds: every way out gives the terminal back.
