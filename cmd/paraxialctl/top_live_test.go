@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -210,6 +212,37 @@ func TestTopWithoutDaemon(t *testing.T) {
 	case text := <-s.shown:
 		t.Errorf("shown: %q", text)
 	default:
+	}
+}
+
+// TestTopPipeLosesDaemon: a script hears of a daemon that is gone.
+func TestTopPipeLosesDaemon(t *testing.T) {
+	r, w := io.Pipe()
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := control.Listen(socket, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go control.NewServer(&fake{}, control.Options{Log: slog.New(slog.DiscardHandler)}).Serve(ctx, l)
+	code := make(chan int, 1)
+	go func() {
+		code <- run(t.Context(), split("top --interval 100ms --socket "+socket), environment{
+			stdin: strings.NewReader(""), stdout: w, stderr: io.Discard, now: func() time.Time { return noon }, getenv: func(string) string { return "" },
+		})
+		w.Close()
+	}()
+	readUntil(t, r, func(s string) bool { return strings.Contains(s, "no source stands out") })
+	stop()
+	go io.Copy(io.Discard, r)
+	select {
+	case got := <-code:
+		if got != exitUnreachable {
+			t.Errorf("exit code %d, want %d", got, exitUnreachable)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it goes on")
 	}
 }
 
