@@ -101,6 +101,9 @@ func matchText(m detect.Match) string {
 	return strings.Join(words, " ")
 }
 
+// mostTop bounds what top answers: a full table is asked for every second.
+const mostTop = 1000
+
 // top is what the tracked sources do, those nearest to a limit first. Their
 // verdict is left to the caller.
 func (d *detection) top(c clock) control.TopResult {
@@ -116,6 +119,7 @@ func (d *detection) top(c clock) control.TopResult {
 	slices.SortFunc(result.Sources, func(x, y control.TopSource) int {
 		return cmp.Or(cmp.Compare(y.Share, x.Share), cmp.Compare(x.Source, y.Source))
 	})
+	result.Sources = result.Sources[:min(len(result.Sources), mostTop)]
 	return result
 }
 

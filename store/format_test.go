@@ -92,6 +92,25 @@ func TestLimitRaisesFormat(t *testing.T) {
 	}
 }
 
+// A program of before can do without the evidence, so it can open a file that has
+// some.
+func TestEvidenceKeepsFormat(t *testing.T) {
+	now := reading("A", 1, 1, true)
+	s, err := Open(filepath.Join(t.TempDir(), "state.db"), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	e := sampleEntry("detector:a")
+	e.Evidence = &policy.Evidence{Detector: "a", Rate: policy.Rate{PerSecond: 1, Unit: policy.Packets}}
+	if err := s.Apply([]policy.Op{policy.PutOp(e)}, now); err != nil {
+		t.Fatal(err)
+	}
+	if got := format(t, s); got != firstFormat {
+		t.Errorf("format %d, want %d", got, firstFormat)
+	}
+}
+
 // A limit without a rate, and a rate without a limit, are neither written nor
 // read.
 func TestRateBelongsToLimit(t *testing.T) {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -136,9 +138,6 @@ func TestTopLive(t *testing.T) {
 	s.sees("[s -source]")
 
 	resize(t, person, 200, 10)
-	if err := unix.Kill(os.Getpid(), unix.SIGWINCH); err != nil { // it is not our controlling terminal
-		t.Fatal(err)
-	}
 	s.sees("OTHER RATES")
 
 	f.mu.Lock()
@@ -157,6 +156,29 @@ func TestTopLive(t *testing.T) {
 	if after := mode(t, program); after != before {
 		t.Errorf("the terminal was left otherwise:\n%+v\n%+v", before, after)
 	}
+}
+
+// TestTopResize: a new size is drawn at once, not with the next look.
+func TestTopResize(t *testing.T) {
+	person, program := pty(t, 80, 24)
+	s := startTop(t, serve(t, &fake{top: []control.TopResult{floods()}}), person, program, "--interval", "1h")
+	s.sees("[r share]")
+	resize(t, person, 200, 10)
+	if err := unix.Kill(os.Getpid(), unix.SIGWINCH); err != nil { // it is not our controlling terminal
+		t.Fatal(err)
+	}
+	s.sees("OTHER RATES")
+	s.stop()
+	s.ends(exitDone)
+}
+
+// TestTopJSONOnTerminal: what was asked for as JSON is no screen.
+func TestTopJSONOnTerminal(t *testing.T) {
+	person, program := pty(t, 80, 24)
+	s := startTop(t, serve(t, &fake{top: []control.TopResult{floods()}}), person, program, "-o", "json")
+	s.sees(`{"time":"2026-11-23T12:00:00Z","sources":[{"source":"2001:db8:1234:5678::/64"`)
+	s.stop()
+	s.ends(exitDone)
 }
 
 // TestTopEnds: every way out gives the terminal back.
@@ -190,6 +212,37 @@ func TestTopWithoutDaemon(t *testing.T) {
 	case text := <-s.shown:
 		t.Errorf("shown: %q", text)
 	default:
+	}
+}
+
+// TestTopPipeLosesDaemon: a script hears of a daemon that is gone.
+func TestTopPipeLosesDaemon(t *testing.T) {
+	r, w := io.Pipe()
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := control.Listen(socket, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go control.NewServer(&fake{}, control.Options{Log: slog.New(slog.DiscardHandler)}).Serve(ctx, l)
+	code := make(chan int, 1)
+	go func() {
+		code <- run(t.Context(), split("top --interval 100ms --socket "+socket), environment{
+			stdin: strings.NewReader(""), stdout: w, stderr: io.Discard, now: func() time.Time { return noon }, getenv: func(string) string { return "" },
+		})
+		w.Close()
+	}()
+	readUntil(t, r, func(s string) bool { return strings.Contains(s, "no source stands out") })
+	stop()
+	go io.Copy(io.Discard, r)
+	select {
+	case got := <-code:
+		if got != exitUnreachable {
+			t.Errorf("exit code %d, want %d", got, exitUnreachable)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it goes on")
 	}
 }
 

@@ -57,6 +57,9 @@ func (v *topView) table(sources []control.TopSource, width int) []string {
 			widths[i] = max(widths[i], utf8.RuneCountInString(text))
 		}
 	}
+	if width > 0 {
+		v.keepWidths(columns, widths)
+	}
 	shown := fitting(columns, widths, width)
 	line := func(text func(i int) string) string {
 		var parts []string
@@ -70,6 +73,18 @@ func (v *topView) table(sources []control.TopSource, width int) []string {
 		lines = append(lines, line(func(i int) string { return cells[i][n] }))
 	}
 	return lines
+}
+
+// keepWidths makes no column narrower than it was, so that the table does not jump
+// with every source that comes and goes.
+func (v *topView) keepWidths(columns []topColumn, widths []int) {
+	if v.widths == nil {
+		v.widths = make(map[string]int)
+	}
+	for i, c := range columns {
+		widths[i] = max(widths[i], v.widths[c.title])
+		v.widths[c.title] = widths[i]
+	}
 }
 
 // fitting returns which columns are shown in width, those that are needed most

@@ -31,6 +31,13 @@ func fullAddress(share float64) control.TopResult {
 		Nearest: "a-detector-with-a-long-name", Share: share, Verdict: "shadow", Packets: 1e6, Bytes: 1.25e9, Since: noon.Add(-26 * time.Hour)}}}
 }
 
+func full(shares ...float64) (all []control.TopResult) {
+	for _, s := range shares {
+		all = append(all, fullAddress(s))
+	}
+	return all
+}
+
 func view(results ...control.TopResult) *topView {
 	v := &topView{now: func() time.Time { return noon }, interval: time.Second, order: topOrders()[0], shares: map[string][]float64{}, sparks: true}
 	for _, r := range results {
@@ -86,10 +93,10 @@ func TestTopScreen(t *testing.T) {
 			"203.0.113.99             syn-flood       412/s   206%  ▂█        drop        8s",
 			`198.51.100.7             bulk\x1b    9.6Mbit/s    96%  ██        pass        0s`,
 			"", "", keys}},
-		{"a whole address", view(fullAddress(0.1), fullAddress(0.5), fullAddress(1), fullAddress(1)), []string{
+		{"a whole address", view(full(0, 0, 0, 0.1, 0.5, 1, 0.1, 0.2, 0.3, 0.4, 1)...), []string{
 			"paraxial top  12:00:00  1 source, 1 at a limit or over                          ",
 			"SOURCE                                        RATE  SHARE  TREND     VERDICT",
-			"2001:db8:1234:5678:9abc:def0:1234:5678  10.0Gbit/s   100%  ▁▅██      shadow",
+			"2001:db8:1234:5678:9abc:def0:1234:5678  10.0Gbit/s   100%  ▁▅█▁▂▃▄█  shadow",
 			"", "", "", "", keys}},
 		{"no answer", failed, []string{
 			"paraxial top  12:00:00  3 sources, 2 at a limit or over                         ",
@@ -105,6 +112,9 @@ func TestTopScreen(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got[:len(tt.want)]); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", tt.name, diff)
 		}
+	}
+	if got := failed.screen(80, 5); len(got) != 5 || !strings.HasPrefix(got[3], "2001:") || got[4] != keys {
+		t.Errorf("no answer, on 5 lines:\n%s", strings.Join(got, "\n"))
 	}
 	if got := backwards.screen(200, 8); !strings.HasPrefix(got[2], "2001:") || !strings.Contains(got[2], "udp=12/s") || !strings.HasSuffix(got[7], "[s -source]  d detector  v verdict  a age") {
 		t.Errorf("by source, reversed, in 200 columns:\n%s", strings.Join(got, "\n"))
@@ -124,11 +134,28 @@ func TestTopScreen(t *testing.T) {
 	}
 }
 
+// TestTopKeepsColumns: the table does not jump when a long source comes and goes,
+// and makes use of the room when it is sorted anew.
+func TestTopKeepsColumns(t *testing.T) {
+	v := view(floods())
+	narrow := v.screen(80, 24)[1]
+	v.take(fullAddress(1))
+	wide := v.screen(80, 24)[1]
+	v.take(floods())
+	if got := v.screen(80, 24)[1]; wide == narrow || got != wide {
+		t.Errorf("%q became %q, and then %q", narrow, wide, got)
+	}
+	v.press('r')
+	if got := v.screen(80, 24)[1]; got != narrow {
+		t.Errorf("after a key %q, want %q", got, narrow)
+	}
+}
+
 // TestTopPipe: without a terminal tables follow each other, without escapes, and
 // tell how it goes.
 func TestTopPipe(t *testing.T) {
 	grown := floods()
-	grown.Time, grown.Sources[1].Share, grown.Sources[2].Share = noon.Add(time.Second), 1.5, 0.99
+	grown.Time, grown.Sources[0].Share, grown.Sources[1].Share, grown.Sources[2].Share = noon.Add(time.Second), 255, 1.5, 0.99
 	one := fullAddress(1)
 	for _, args := range []string{"top --interval 100ms", "top --interval 100ms -o json"} {
 		socket := serve(t, &fake{top: []control.TopResult{floods(), grown, one, {}}})
@@ -160,7 +187,7 @@ func TestTopPipe(t *testing.T) {
 		}
 		for _, want := range []string{
 			"2026-11-23 12:00:00 UTC  3 sources, 2 at a limit or over\nSOURCE ", "2026-11-23 12:00:01 UTC  3 sources, 2 at a limit or over\nSOURCE ",
-			"150%  down      drop", "99%  steady    pass", "-         shadow",
+			"150%  down      drop", "255x  steady    limit", "99%  steady    pass", "-         shadow",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("%q is not in:\n%s", want, text)

@@ -23,6 +23,7 @@ type topView struct {
 
 	last    control.TopResult
 	shares  map[string][]float64 // of every source, the latest last
+	widths  map[string]int       // of columns on the screen, which only grow until a key is pressed
 	problem error                // why last is not of now
 	since   time.Time            // of problem
 }
@@ -129,7 +130,7 @@ func (v *topView) press(key byte) (quit bool) {
 	for _, o := range topOrders() {
 		if o.key == key {
 			v.reversed = o.name == v.order.name && !v.reversed
-			v.order = o
+			v.order, v.widths = o, nil
 		}
 	}
 	return false
