@@ -284,7 +284,7 @@ func TestDocsNameEveryMetric(t *testing.T) {
 		t.Fatal(err)
 	}
 	reg := prometheus.NewPedanticRegistry()
-	reg.MustRegister(New(sample(), testBuild))
+	reg.MustRegister(detecting())
 	families, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -313,6 +313,42 @@ func TestDocsNameEveryMetric(t *testing.T) {
 		if _, ok := want[base]; !ok {
 			t.Errorf("docs/metrics.md names %s, which does not exist", name)
 		}
+	}
+}
+
+// detecting is a collector of a daemon with detectors.
+func detecting() *Collector {
+	s := sample()
+	s.Detection = Detection{Enabled: true, Tracked: 7, Lost: 3, Exceeded: true}
+	c := New(s, testBuild)
+	c.ObserveTick(time.Millisecond)
+	c.CountDecision("flood", "limit")
+	c.CountDecision("flood", "limit")
+	return c
+}
+
+func TestDetection(t *testing.T) {
+	const want = `
+# HELP paraxial_detector_breaker_open 1 while the circuit breaker turns all decisions to shadow, otherwise 0.
+# TYPE paraxial_detector_breaker_open gauge
+paraxial_detector_breaker_open 0
+# HELP paraxial_detector_decisions_total Sources that a detector has decided to act upon, by what is done to them.
+# TYPE paraxial_detector_decisions_total counter
+paraxial_detector_decisions_total{action="limit",detector="flood"} 2
+# HELP paraxial_detector_samples_lost_total Samples of packets that the daemon did not fetch in time.
+# TYPE paraxial_detector_samples_lost_total counter
+paraxial_detector_samples_lost_total 3
+# HELP paraxial_detector_sampling_exceeded 1 while packets come faster than the detectors can follow for certain, otherwise 0.
+# TYPE paraxial_detector_sampling_exceeded gauge
+paraxial_detector_sampling_exceeded 1
+# HELP paraxial_detector_tracked_sources Sources that are counted exactly now.
+# TYPE paraxial_detector_tracked_sources gauge
+paraxial_detector_tracked_sources 7
+`
+	err := testutil.CollectAndCompare(detecting(), strings.NewReader(want), "paraxial_detector_breaker_open", "paraxial_detector_decisions_total",
+		"paraxial_detector_samples_lost_total", "paraxial_detector_sampling_exceeded", "paraxial_detector_tracked_sources")
+	if err != nil {
+		t.Error(err)
 	}
 }
 
