@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -253,7 +253,7 @@ func (d *detection) offenders(now policy.Deadline) []detect.Offender {
 	if d.analyzer == nil {
 		return nil
 	}
-	return slices.Clone(d.analyzer.Offenders(now))
+	return d.analyzer.Offenders(now)
 }
 
 // show keeps what metrics show: a scrape must not wait for a tick, which waits
@@ -275,4 +275,35 @@ func (d *detection) snapshot() metrics.Detection {
 		return *s
 	}
 	return metrics.Detection{}
+}
+
+// startDetection puts the detectors of a configuration in force.
+func (d *Daemon) startDetection(cfg config.Config) error {
+	now := d.engine.clock.now()
+	offenders, err := readOffenders(filepath.Join(cfg.StateDir, offendersFile))
+	if err != nil {
+		d.log.Warn("repeat offenders of earlier runs are forgotten", "error", err)
+	}
+	return d.detection.configure(cfg, now, d.engine.liveEntries(now), offenders)
+}
+
+// detect has the detectors look at the counters until ctx is done.
+func (d *Daemon) detect(ctx context.Context) {
+	tick := time.NewTicker(tickInterval)
+	defer tick.Stop()
+	unsaved, saved := false, time.Time{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			unsaved = d.detection.tick(ctx, d.engine.clock.now()) || unsaved
+		}
+		if unsaved && time.Since(saved) > offendersEvery {
+			if err := d.saveOffenders(); err != nil {
+				d.log.Error("repeat offenders would be forgotten by a restart", "error", err)
+			}
+			unsaved, saved = false, time.Now()
+		}
+	}
 }

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/detect"
 )
 
@@ -32,37 +30,6 @@ type offender struct {
 	Prefix   netip.Prefix `json:"prefix"`
 	Offences int          `json:"offences"`
 	Forget   string       `json:"forget"` // how long from when the file was written
-}
-
-// startDetection puts the detectors of a configuration in force.
-func (d *Daemon) startDetection(cfg config.Config) error {
-	now := d.engine.clock.now()
-	offenders, err := readOffenders(filepath.Join(cfg.StateDir, offendersFile))
-	if err != nil {
-		d.log.Warn("repeat offenders of earlier runs are forgotten", "error", err)
-	}
-	return d.detection.configure(cfg, now, d.engine.liveEntries(now), offenders)
-}
-
-// detect has the detectors look at the counters until ctx is done.
-func (d *Daemon) detect(ctx context.Context) {
-	tick := time.NewTicker(tickInterval)
-	defer tick.Stop()
-	unsaved, saved := false, time.Time{}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			unsaved = d.detection.tick(ctx, d.engine.clock.now()) || unsaved
-		}
-		if unsaved && time.Since(saved) > offendersEvery {
-			if err := d.saveOffenders(); err != nil {
-				d.log.Error("repeat offenders would be forgotten by a restart", "error", err)
-			}
-			unsaved, saved = false, time.Now()
-		}
-	}
 }
 
 func readOffenders(path string) ([]detect.Offender, error) {
