@@ -29,7 +29,7 @@ type Breaker struct {
 
 // Bounds of the detection section.
 const (
-	MaxTracked       = 1 << 20
+	MaxTracked       = 1 << 17
 	MaxMaxBans       = 100_000
 	MaxBansPerMinute = 10_000
 )
