@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"go/ast"
@@ -14,7 +13,6 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -114,7 +112,7 @@ func usual(k key) string {
 // takes says what values a key takes. Words and bounds come from the error that a
 // value gets which is none of them.
 func takes(k key) string {
-	switch v := k.value.(type) {
+	switch k.value.(type) {
 	case *string:
 		if k.name == "socket" {
 			return fmt.Sprintf("text, at most %d bytes", maxSocketPath)
@@ -138,35 +136,23 @@ func takes(k key) string {
 	case *slog.Level:
 		_, err := ParseLevel("")
 		return wanted(err)
-	case *int:
-		return wrongly(k, v, -1)
-	case *time.Duration:
-		return wrongly(k, v, -1)
-	case *Mode:
-		return wrongly(k, v, "?")
-	case *Format:
-		return wrongly(k, v, "?")
-	case *detect.Proto:
-		return wrongly(k, v, "?")
-	case *detect.Flag:
-		return wrongly(k, v, "?")
-	case *detect.Action:
-		return wrongly(k, v, "?")
 	}
-	return fmt.Sprintf("%T", k.value)
-}
-
-// wrongly returns what the check of a key wants when the value is wrong.
-func wrongly[T any](k key, value *T, wrong T) string {
-	right := *value
-	defer func() { *value = right }()
-	*value = wrong
+	v := reflect.ValueOf(k.value).Elem()
+	right := reflect.New(v.Type()).Elem()
+	right.Set(v)
+	defer v.Set(right)
+	switch v.Kind() {
+	case reflect.String: // one of some words
+		v.SetString("?")
+	case reflect.Int, reflect.Int64:
+		v.SetInt(-1)
+	}
 	return wanted(k.check())
 }
 
 func wanted(err error) string {
 	if err == nil {
-		err = errors.New("nothing")
+		return "anything"
 	}
 	_, want, _ := strings.Cut(err.Error(), "; want ")
 	for _, article := range []string{"a whole ", "a "} {
