@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/doctor"
+	"github.com/paraxial/paraxial/doctor/probe"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -202,7 +204,7 @@ func invoke(ctx context.Context, socket, stdin string, args ...string) outcome {
 	var stdout, stderr bytes.Buffer
 	code := run(ctx, args, environment{
 		stdin: strings.NewReader(stdin), stdout: &stdout, stderr: &stderr,
-		now: func() time.Time { return noon },
+		now: func() time.Time { return noon }, probe: probeOf(doctor.Facts{}),
 		getenv: func(name string) string {
 			if name == "PARAXIAL_SOCKET" {
 				return socket
@@ -218,3 +220,8 @@ func split(line string) []string { return strings.Fields(line) }
 func lines(s ...string) string { return strings.Join(s, "\n") + "\n" }
 
 var errFull = &control.Error{Code: control.CodeStoreFailed, Message: fmt.Sprintf("save: %s", "no space left on device")}
+
+// probeOf is a look at a host that has these facts.
+func probeOf(f doctor.Facts) func(probe.Options) (doctor.Facts, error) {
+	return func(probe.Options) (doctor.Facts, error) { return f, nil }
+}
