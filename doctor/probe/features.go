@@ -13,57 +13,61 @@ import (
 
 // The netdev family of generic netlink, since Linux 6.3: include/uapi/linux/netdev.h.
 const (
-	netdevFamily     = "netdev"
-	netdevVersion    = 1
-	netdevDevGet     = 1
-	netdevIfindex    = 1
-	netdevFeatures   = 3
-	xdpBasic         = 1 << 0
-	xdpRXScatterPath = 1 << 5
+	netdevFamily   = "netdev"
+	netdevVersion  = 1
+	netdevDevGet   = 1
+	netdevIfindex  = 1
+	netdevFeatures = 3
+	xdpBasic       = 1 << 0
+	xdpScatter     = 1 << 5 // NETDEV_XDP_ACT_RX_SG: multi-buffer frames
 )
 
-// announced returns what drivers say that they can, by index of the interface;
-// nil if the kernel does not know such announcements.
-func (g *gatherer) announced() map[int]doctor.XDP {
+// genericHeader is struct genlmsghdr. That of netlink leaves whatever is in memory
+// in the reserved half, for which newer families refuse it.
+type genericHeader struct{ command, version byte }
+
+func (genericHeader) Len() int            { return nl.SizeofGenlmsg }
+func (h genericHeader) Serialize() []byte { return []byte{h.command, h.version, 0, 0} }
+
+// announced returns what the driver of an interface says that it can; nil if the
+// kernel does not know such announcements.
+func (g *gatherer) announced(index int) *doctor.XDP {
 	family, err := netlink.GenlFamilyGet(netdevFamily)
-	if err != nil {
-		if !errors.Is(err, unix.ENOENT) {
-			g.unseen("what XDP the drivers announce", err)
-		}
+	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
-	req := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_DUMP)
-	req.AddData(&nl.Genlmsg{Command: netdevDevGet, Version: netdevVersion})
-	msgs, err := req.Execute(unix.NETLINK_GENERIC, 0)
+	var msgs [][]byte
+	if err == nil {
+		req := nl.NewNetlinkRequest(int(family.ID), 0)
+		req.AddData(genericHeader{netdevDevGet, netdevVersion})
+		req.AddData(nl.NewRtAttr(netdevIfindex, nl.Uint32Attr(uint32(index))))
+		msgs, err = req.Execute(unix.NETLINK_GENERIC, 0)
+	}
 	if err != nil {
 		g.unseen("what XDP the drivers announce", err)
 		return nil
 	}
-	all := make(map[int]doctor.XDP, len(msgs))
 	for _, m := range msgs {
-		if index, x, ok := parseAnnounced(m); ok {
-			all[index] = x
+		if x, ok := parseAnnounced(m); ok {
+			return &x
 		}
 	}
-	return all
+	return nil
 }
 
-func parseAnnounced(m []byte) (index int, x doctor.XDP, ok bool) {
+func parseAnnounced(m []byte) (x doctor.XDP, ok bool) {
 	if len(m) < nl.SizeofGenlmsg {
-		return 0, x, false
+		return x, false
 	}
 	attrs, err := nl.ParseRouteAttr(m[nl.SizeofGenlmsg:])
 	if err != nil {
-		return 0, x, false
+		return x, false
 	}
 	for _, a := range attrs {
-		switch {
-		case a.Attr.Type == netdevIfindex && len(a.Value) >= 4:
-			index, ok = int(binary.NativeEndian.Uint32(a.Value)), true
-		case a.Attr.Type == netdevFeatures && len(a.Value) >= 8:
+		if a.Attr.Type == netdevFeatures && len(a.Value) >= 8 {
 			bits := binary.NativeEndian.Uint64(a.Value)
-			x = doctor.XDP{Native: bits&xdpBasic != 0, Frags: bits&xdpRXScatterPath != 0}
+			return doctor.XDP{Native: bits&xdpBasic != 0, Frags: bits&xdpScatter != 0}, true
 		}
 	}
-	return index, x, ok
+	return x, false
 }

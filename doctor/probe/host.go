@@ -1,7 +1,9 @@
 package probe
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,6 +25,9 @@ func (g *gatherer) host() {
 	h.CPUs, err = cpus()
 	g.unseen("the number of CPUs", err)
 	h.JIT, err = number("/proc/sys/net/core/bpf_jit_enable")
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("only the network namespace of the host shows it")
+	}
 	g.unseen("whether the BPF JIT is on", err)
 	h.UnprivilegedBPF, err = number("/proc/sys/kernel/unprivileged_bpf_disabled")
 	g.unseen("who may load BPF programs", err)

@@ -14,16 +14,12 @@ import (
 func isUp(l netlink.Link) bool       { return l.Attrs().Flags&net.FlagUp != 0 }
 func isLoopback(l netlink.Link) bool { return l.Attrs().Flags&net.FlagLoopback != 0 }
 
-// nic gathers what is known of one interface. announced holds what drivers
-// announce, by index, nil if the kernel cannot say.
-func (g *gatherer) nic(l netlink.Link, announced map[int]doctor.XDP) doctor.Interface {
+// nic gathers what is known of one interface.
+func (g *gatherer) nic(l netlink.Link) doctor.Interface {
 	attrs := l.Attrs()
 	i := doctor.Interface{
 		Name: attrs.Name, Kind: kind(l), MTU: attrs.MTU, Up: isUp(l), Carrier: attrs.RawFlags&flagLowerUp != 0,
-		BondMode: bondMode(l), Programs: g.programs(attrs.Xdp), Virtio: virtio(attrs.Name),
-	}
-	if x, ok := announced[attrs.Index]; ok {
-		i.XDP = &x
+		BondMode: bondMode(l), XDP: g.announced(attrs.Index), Programs: g.programs(attrs.Xdp), Virtio: virtio(attrs.Name),
 	}
 	if lower := g.names[attrs.ParentIndex]; lower != nil && isStacked(i.Kind) {
 		i.Lower = lower.Attrs().Name

@@ -78,9 +78,8 @@ func (g *gatherer) interfaces() error {
 	if err != nil {
 		return err
 	}
-	announced := g.announced()
 	for _, l := range wanted {
-		g.facts.Interfaces = append(g.facts.Interfaces, g.nic(l, announced))
+		g.facts.Interfaces = append(g.facts.Interfaces, g.nic(l))
 	}
 	return nil
 }
