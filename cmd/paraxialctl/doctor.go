@@ -35,8 +35,8 @@ func (p *program) doctorCommand() *cli.Command {
 const askDaemon = 5 * time.Second
 
 func (p *program) doctor(c *cli.Context) error {
-	daemon := p.daemonFacts(c.Context)
-	o := probe.Options{Interfaces: c.Args().Slice(), StateDir: c.String("state-dir"), BPFFS: c.String("bpffs")}
+	daemon, pid := p.daemonFacts(c.Context)
+	o := probe.Options{Interfaces: c.Args().Slice(), PID: pid, StateDir: c.String("state-dir"), BPFFS: c.String("bpffs")}
 	for _, f := range daemon.Interfaces {
 		o.Filtered = append(o.Filtered, f.Name)
 	}
@@ -44,6 +44,7 @@ func (p *program) doctor(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	daemon.Capabilities, daemon.Memlock = facts.Daemon.Capabilities, facts.Daemon.Memlock
 	facts.Daemon = daemon
 	report := doctor.Examine(facts)
 	if p.json() {
@@ -61,20 +62,19 @@ func (p *program) doctor(c *cli.Context) error {
 	return err
 }
 
-// daemonFacts asks the daemon, and the kernel about it.
-func (p *program) daemonFacts(ctx context.Context) doctor.Daemon {
+// daemonFacts asks the daemon.
+func (p *program) daemonFacts(ctx context.Context) (facts doctor.Daemon, pid int) {
 	ctx, cancel := context.WithTimeout(ctx, askDaemon)
 	defer cancel()
 	s, err := p.client.Status(ctx)
 	if err != nil {
-		return doctor.Daemon{Error: err.Error(), Forbidden: errors.Is(err, control.ErrPermission)}
+		return doctor.Daemon{Error: err.Error(), Forbidden: errors.Is(err, control.ErrPermission)}, 0
 	}
 	d := doctor.Daemon{Reachable: true, Version: s.Version}
-	d.Capabilities, d.Memlock = probe.Process(s.PID)
 	for _, i := range s.Interfaces {
 		d.Interfaces = append(d.Interfaces, doctor.Filtered{Name: i.Name, Protected: i.Protected, Mode: i.Mode, ProgramID: i.ProgramID, Note: i.Note})
 	}
-	return d
+	return d, s.PID
 }
 
 // printReport prints the findings by interface, the host last.

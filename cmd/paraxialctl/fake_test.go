@@ -52,6 +52,7 @@ type fake struct {
 	err             error
 	events          []control.Event
 	detectors       control.DetectorsStatus
+	preview         control.PreviewResult
 	top             []control.TopResult // one after the other, the last one again and again
 }
 
@@ -105,6 +106,11 @@ func (f *fake) Block(_ context.Context, _ control.Caller, r control.BlockRequest
 		return control.ChangeResult{Entries: []control.Entry{inShadow}}, nil
 	}
 	return control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}}, nil
+}
+
+func (f *fake) Preview(_ context.Context, _ control.Caller, r control.BlockRequest) (control.PreviewResult, error) {
+	f.ask(r)
+	return f.preview, f.err
 }
 
 func (f *fake) Allow(_ context.Context, _ control.Caller, r control.AllowRequest) (control.ChangeResult, error) {
@@ -224,4 +230,17 @@ var errFull = &control.Error{Code: control.CodeStoreFailed, Message: fmt.Sprintf
 // probeOf is a look at a host that has these facts.
 func probeOf(f doctor.Facts) func(probe.Options) (doctor.Facts, error) {
 	return func(probe.Options) (doctor.Facts, error) { return f, nil }
+}
+
+// cutting is a preview of what would hurt.
+var cutting = control.PreviewResult{
+	Refusals: []control.Refusal{{Prefix: "203.0.113.0/24", Message: "203.0.113.0/24 covers 203.0.113.9, from where an SSH session to this host is open"}},
+	Connections: control.PreviewConnection{Known: true, Count: 3, Peers: 2, Spared: 1, Services: []control.PreviewService{
+		{Direction: "in", Port: 22, Count: 2, Processes: []string{"sshd[7]", "sshd[9]"}}, {Direction: "out", Port: 443, Count: 1},
+	}},
+	Traffic: control.PreviewTraffic{Enabled: true, Sources: []control.TopSource{
+		{Source: "203.0.113.99/32", Rates: map[string]string{"syn-flood": "412/s"}, Nearest: "syn-flood", Verdict: "pass", Ports: []uint16{443}},
+	}},
+	Entries: []control.Entry{letPass},
+	Notes:   []string{"203.0.113.1/24 has host bits set"},
 }

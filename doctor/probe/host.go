@@ -99,9 +99,9 @@ func clockSynced() (*bool, error) {
 	return &synced, nil
 }
 
-// Process tells what the kernel lets the daemon do. Either is nil if it cannot
+// process tells what the kernel lets the daemon do. Either is nil if it cannot
 // be seen.
-func Process(pid int) (capabilities, memlock *uint64) {
+func process(pid int) (capabilities, memlock *uint64) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	if text, err := os.ReadFile(filepath.Join(dir, "status")); err == nil {
 		capabilities = parseCapabilities(string(text))

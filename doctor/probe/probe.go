@@ -21,6 +21,7 @@ type Options struct {
 	Interfaces []string
 	// Filtered are the interfaces that the daemon filters.
 	Filtered []string
+	PID      int // of the daemon, 0 if none runs
 	StateDir string
 	BPFFS    string // where the daemon pins
 }
@@ -30,6 +31,9 @@ type Options struct {
 func Gather(o Options) (doctor.Facts, error) {
 	g := &gatherer{options: o}
 	g.host()
+	if o.PID > 0 {
+		g.facts.Daemon.Capabilities, g.facts.Daemon.Memlock = process(o.PID)
+	}
 	if err := g.interfaces(); err != nil {
 		return doctor.Facts{}, err
 	}

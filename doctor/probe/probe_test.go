@@ -363,11 +363,11 @@ func TestParse(t *testing.T) {
 }
 
 func TestProcess(t *testing.T) {
-	capabilities, memlock := Process(os.Getpid())
+	capabilities, memlock := process(os.Getpid())
 	if capabilities == nil || memlock == nil {
 		t.Errorf("of this process: %v, %v", capabilities, memlock)
 	}
-	if c, m := Process(1 << 30); c != nil || m != nil {
+	if c, m := process(1 << 30); c != nil || m != nil {
 		t.Errorf("of none: %v, %v", c, m)
 	}
 }
