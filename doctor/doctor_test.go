@@ -87,6 +87,11 @@ func TestFindings(t *testing.T) {
 			f.Daemon.Interfaces = []Filtered{{Name: "eth0", Protected: true, Mode: "generic", ProgramID: 7}}
 		}, "generic", Warning, "generic", "runs in generic mode"},
 		{"foreign", nic(func(i *Interface) { i.Programs = []Program{{ID: 9, Mode: "generic", Name: "cil_xdp"}} }), "foreign-program", Problem, "refused", "ip link set dev eth0 xdpgeneric off"},
+		{"left in place", func(f *Facts) {
+			f.Daemon = Daemon{Error: "no socket"}
+			f.Interfaces[0].Pinned, f.Interfaces[0].Programs = 5, []Program{{ID: 5, Mode: "native"}}
+		}, "left-in-place", Note, "native", "program 5 in native mode"},
+		{"foreign instead of ours", nic(func(i *Interface) { i.Pinned, i.Programs = 5, []Program{{ID: 9, Mode: "native"}} }), "foreign-program", Problem, "refused", "xdpdrv off"},
 		{"foreign beside ours", func(f *Facts) {
 			f.Daemon.Interfaces = []Filtered{{Name: "eth0", Protected: true, Mode: "native", ProgramID: 7}}
 			f.Interfaces[0].Programs = []Program{{ID: 7, Mode: "native"}, {ID: 9, Mode: "hardware"}}

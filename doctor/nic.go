@@ -40,6 +40,10 @@ func (x *examination) modeRules() string {
 	if x.programRules(x.nic.Pinned) {
 		return refused
 	}
+	if x.nic.Pinned != 0 && len(x.nic.Programs) > 0 {
+		x.say("left-in-place", Note, fmt.Sprintf("the filter of the last run is in place, as program %d in %s mode", x.nic.Pinned, x.nic.Programs[0].Mode),
+			"It goes on dropping what was blocked, until that expires.", "paraxiald detach  # if it is not wanted any more")
+	}
 	return x.predict()
 }
 

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -92,7 +94,7 @@ func TestPreview(t *testing.T) {
 			t.Errorf("port %d is not in %+v", port, p.Connections.Services)
 			continue
 		}
-		if s := p.Connections.Services[i]; s.Count != 1 || len(s.Processes) != 1 || !strings.HasPrefix(s.Processes[0], "e2e.test[") {
+		if s := p.Connections.Services[i]; s.Count != 1 || len(s.Processes) != 1 || s.Processes[0] != self(h) {
 			t.Errorf("port %d: %+v", port, s)
 		}
 	}
@@ -115,6 +117,37 @@ func TestPreview(t *testing.T) {
 			h.kill()
 			h.start()
 		}
+	}
+}
+
+// self is how this process is shown.
+func self(h *host) string {
+	h.Helper()
+	name, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		h.Fatal(err)
+	}
+	return fmt.Sprintf("%s[%d]", strings.TrimSpace(string(name)), os.Getpid())
+}
+
+// TestPreviewTraffic: sources that rate analysis follows are shown if they are
+// inside.
+func TestPreviewTraffic(t *testing.T) {
+	h := newDetecting(t)
+	h.start()
+	h.flood(netip.MustParseAddr("203.0.113.9"), 60, 2000, 2*time.Second)
+	for prefix, want := range map[string]int{"203.0.113.0/24": 1, "203.0.113.9": 1, "203.0.113.128/25": 0} {
+		p := ctlJSON[control.PreviewResult](h, "block", prefix, "--dry-run")
+		if !p.Traffic.Enabled || len(p.Traffic.Sources) != want {
+			t.Errorf("%s: got %+v", prefix, p.Traffic)
+			continue
+		}
+		if want == 1 && (p.Traffic.Sources[0].Source != "203.0.113.9/32" || p.Traffic.Sources[0].Nearest != "udp-flood" || p.Traffic.Sources[0].Verdict != "pass") {
+			t.Errorf("%s: got %+v", prefix, p.Traffic.Sources[0])
+		}
+	}
+	if list := ctlJSON[[]control.Entry](h, "list"); len(list) > 0 {
+		t.Errorf("entries: %+v", list)
 	}
 }
 
@@ -161,6 +194,9 @@ func TestDoctor(t *testing.T) {
 	h.kill()
 	r = look()
 	if f := find(r, "daemon"); f.Severity != doctor.Warning {
+		t.Errorf("dead: %+v", f)
+	}
+	if f := find(r, "left-in-place"); f.Interface != interfaceName || f.Severity != doctor.Note {
 		t.Errorf("dead: %+v", f)
 	}
 	// Our own filter, which outlives the daemon, is not a stranger's.
