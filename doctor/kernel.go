@@ -17,7 +17,6 @@ var (
 	virtioShares  = version{5, 13} // virtio_net does without a queue for each CPU
 	bondNative    = version{5, 15}
 	multiBuffer   = version{5, 18}
-	xdpAnnounced  = version{6, 3}
 	virtioBuffers = version{6, 3}
 )
 

@@ -231,16 +231,3 @@ var errFull = &control.Error{Code: control.CodeStoreFailed, Message: fmt.Sprintf
 func probeOf(f doctor.Facts) func(probe.Options) (doctor.Facts, error) {
 	return func(probe.Options) (doctor.Facts, error) { return f, nil }
 }
-
-// cutting is a preview of what would hurt.
-var cutting = control.PreviewResult{
-	Refusals: []control.Refusal{{Prefix: "203.0.113.0/24", Message: "203.0.113.0/24 covers 203.0.113.9, from where an SSH session to this host is open"}},
-	Connections: control.PreviewConnection{Known: true, Count: 3, Peers: 2, Spared: 1, Services: []control.PreviewService{
-		{Direction: "in", Port: 22, Count: 2, Processes: []string{"sshd[7]", "sshd[9]"}}, {Direction: "out", Port: 443, Count: 1},
-	}},
-	Traffic: control.PreviewTraffic{Enabled: true, Sources: []control.TopSource{
-		{Source: "203.0.113.99/32", Rates: map[string]string{"syn-flood": "412/s"}, Nearest: "syn-flood", Verdict: "pass", Ports: []uint16{443}},
-	}},
-	Entries: []control.Entry{letPass},
-	Notes:   []string{"203.0.113.1/24 has host bits set"},
-}
