@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/gaissmai/bart"
+
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/policy"
@@ -85,10 +87,14 @@ func (d *Daemon) traffic(prefixes []netip.Prefix) control.PreviewTraffic {
 	return control.PreviewTraffic{Enabled: enabled, Sources: top.Sources}
 }
 
-func within(prefixes []netip.Prefix) func(netip.Prefix) bool {
-	return func(source netip.Prefix) bool {
-		return slices.ContainsFunc(prefixes, source.Overlaps)
+// within tells whether a source overlaps one of the prefixes. Both may be tens of
+// thousands, and detection waits meanwhile.
+func within(prefixes []netip.Prefix) func(source netip.Prefix) bool {
+	set := new(bart.Lite)
+	for _, p := range prefixes {
+		set.Insert(p)
 	}
+	return set.OverlapsPrefix
 }
 
 // connections counts what a block of the prefixes would cut.

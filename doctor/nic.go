@@ -2,11 +2,13 @@ package doctor
 
 import "fmt"
 
-// The modes to expect.
+// Refused is the mode of an interface that would take no program.
+const Refused = "refused"
+
+// The modes to expect of others.
 const (
 	native  = "native"
 	generic = "generic"
-	refused = "refused"
 )
 
 // interfaceRules judges one interface and returns the mode to expect of it.
@@ -38,7 +40,7 @@ func (x *examination) modeRules() string {
 			"Add it to /etc/paraxial/paraxiald.yaml under interfaces:", "systemctl restart paraxiald")
 	}
 	if x.programRules(x.nic.Pinned) {
-		return refused
+		return Refused
 	}
 	if x.nic.Pinned != 0 && len(x.nic.Programs) > 0 {
 		x.say("left-in-place", Note, fmt.Sprintf("the filter of the last run is in place, as program %d in %s mode", x.nic.Pinned, x.nic.Programs[0].Mode),
@@ -93,7 +95,7 @@ func (x *examination) predict() string {
 	x.sendQueueRule()
 	x.refusedOffloadRule()
 	if len(x.findings) > before {
-		return refused
+		return Refused
 	}
 	x.ok("mode", "native XDP is to be expected of %s", x.driverName())
 	return native

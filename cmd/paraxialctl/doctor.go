@@ -84,7 +84,11 @@ func (p *program) printReport(r doctor.Report) {
 		if i.Driver != "" {
 			heading += " (" + printable(i.Driver) + ")"
 		}
-		p.printf("%s: %s mode\n", heading, i.Mode)
+		expected := i.Mode + " mode"
+		if i.Mode == doctor.Refused {
+			expected = "cannot be filtered as it is"
+		}
+		p.printf("%s: %s\n", heading, expected)
 		p.printFindings(r.Findings, i.Interface)
 		p.printf("\n")
 	}
