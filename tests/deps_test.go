@@ -25,8 +25,9 @@ func TestRoomsImportWhatTheyMay(t *testing.T) {
 		"config":          {"config", "detect", "policy"},
 		"control":         {"control", "policy"},
 		"metrics":         {"metrics"},
-		"cmd/paraxialctl": {"cmd/paraxialctl", "control", "policy"},
-		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "detect", "index", "loader", "metrics", "policy", "replay", "store", "track"},
+		"manpage":         {"manpage"},
+		"cmd/paraxialctl": {"cmd/paraxialctl", "control", "manpage", "policy"},
+		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "detect", "index", "loader", "manpage", "metrics", "policy", "replay", "store", "track"},
 	} {
 		for _, dep := range deps(t, room) {
 			inner, ours := strings.CutPrefix(dep, module)
