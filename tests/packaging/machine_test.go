@@ -189,12 +189,18 @@ func (m *machine) do(args ...string) string {
 func (m *machine) install(deb string) string {
 	m.Helper()
 	const inside = "/root/paraxial.deb"
-	content, err := os.ReadFile(deb)
+	m.copy(deb, inside)
+	return m.do("dpkg", "--install", "--force-confdef", inside)
+}
+
+// copy brings a file of the sandbox onto the machine.
+func (m *machine) copy(from, to string) {
+	m.Helper()
+	content, err := os.ReadFile(from)
 	if err != nil {
 		m.Fatal(err)
 	}
-	m.write(inside, string(content))
-	return m.do("dpkg", "--install", "--force-confdef", inside)
+	m.write(to, string(content))
 }
 
 func (m *machine) write(file, content string) {
