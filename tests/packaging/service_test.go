@@ -25,18 +25,22 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	m := newMachine(t)
-	wire, err := lab.NewWire("eth0")
-	if err != nil {
-		t.Fatal(err)
+	s := &site{machine: newMachine(t)}
+	s.wired()
+	return s
+}
+
+func (s *site) wired() {
+	s.Helper()
+	var err error
+	if s.wire, err = lab.NewWire("eth0"); err != nil {
+		s.Fatal(err)
 	}
-	t.Cleanup(func() { wire.Close() })
-	server, err := lab.Serve(serverPort)
-	if err != nil {
-		t.Fatal(err)
+	s.Cleanup(func() { s.wire.Close() })
+	if s.server, err = lab.Serve(serverPort); err != nil {
+		s.Fatal(err)
 	}
-	t.Cleanup(func() { server.Close() })
-	return &site{m, wire, server}
+	s.Cleanup(func() { s.server.Close() })
 }
 
 // send sends n datagrams.
