@@ -18,6 +18,10 @@ help: ## list the targets
 build: ## build paraxiald and paraxialctl into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/ ./cmd/paraxiald ./cmd/paraxialctl
 
+.PHONY: package
+package: ## build .deb and .rpm for amd64 and arm64 into dist/
+	packaging/build.sh
+
 .PHONY: demo
 demo: build ## see the main job in a sandbox of its own: real packets, a real block list
 	CGO_ENABLED=0 go build -o $(BIN)/demo ./examples/demo
