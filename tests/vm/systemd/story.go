@@ -142,7 +142,7 @@ func (t *story) protected() error {
 const blockTime = 2 * time.Hour
 
 func (t *story) block() error {
-	if _, err := t.must(fmt.Sprintf("paraxialctl block %s %s --for %s", blocked4, blocked6, "2h")); err != nil {
+	if _, err := t.must(fmt.Sprintf("paraxialctl block %s %s --for %s", blocked4, blocked6, blockTime)); err != nil {
 		return err
 	}
 	t.rest = blockTime
@@ -288,6 +288,9 @@ echo "$up $attached"`)
 }
 
 func (t *story) upgrade() error {
+	if _, err := t.must("mount -o ro /dev/vdb /mnt/packages"); err != nil { // not mounted since the reboot
+		return err
+	}
 	before, err := t.must("paraxialctl stats -o json; paraxiald version")
 	if err != nil {
 		return err
