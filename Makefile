@@ -45,10 +45,6 @@ bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-qui
 	CGO_ENABLED=0 go build -o $(BIN)/bench ./tests/bench
 	$(SUDO) $(BIN)/bench -bin $(BIN) $(BENCHFLAGS)
 
-.PHONY: package
-package: ## build the .deb and .rpm packages for amd64 and arm64 into dist/
-	packaging/package.sh "$(VERSION)"
-
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	./tests/fuzz.sh $(or $(FUZZTIME),10s)

@@ -98,8 +98,7 @@ func share(path, group string) error {
 		return nil
 	}
 	gid, err := groupID(group)
-	// A system without a file of groups has not this one either.
-	if errors.As(err, new(user.UnknownGroupError)) || errors.Is(err, fs.ErrNotExist) {
+	if errors.As(err, new(user.UnknownGroupError)) {
 		slog.Warn("control: only root can use the socket: its group does not exist", "group", group, "socket", path)
 		return nil
 	}

@@ -192,9 +192,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 		run("serve metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, web) })
 	}
 	run("read drop events", d.relayDrops)
-	manager := &service{notify: o.Notify}
-	manager.alive(d.summary(ctx))
-	running.Go(func() { d.housekeep(ctx, manager) })
+	running.Go(func() { d.housekeep(ctx) })
 	running.Go(func() { d.detect(ctx) })
 	run("watch interfaces", func(ctx context.Context) error {
 		return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })

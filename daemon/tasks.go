@@ -25,7 +25,7 @@ const (
 )
 
 // housekeep does what is due from time to time, until ctx is done.
-func (d *Daemon) housekeep(ctx context.Context, manager *service) {
+func (d *Daemon) housekeep(ctx context.Context) {
 	sweep := time.NewTicker(sweepInterval)
 	attest := time.NewTicker(attestInterval)
 	checkpoint := time.NewTicker(checkpointInterval)
@@ -39,7 +39,6 @@ func (d *Daemon) housekeep(ctx context.Context, manager *service) {
 		case <-sweep.C:
 			d.grantEvents()
 			d.sweep(ctx)
-			manager.alive(d.summary(ctx))
 		case <-attest.C:
 			d.nics.attest(ctx)
 		case <-checkpoint.C:

@@ -123,7 +123,7 @@ func (p *program) newApp() *cli.App {
 		Commands: []*cli.Command{
 			p.statusCommand(), p.blockCommand(), p.promoteCommand(), p.unblockCommand(), p.allowCommand(), p.unallowCommand(),
 			p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(), p.detectorsCommand(), p.importCommand(), p.exportCommand(),
-			p.watchCommand(), p.confirmCommand(), p.completionCommand(), p.manCommand(),
+			p.watchCommand(), p.confirmCommand(), p.completionCommand(),
 		},
 		CommandNotFound: func(_ *cli.Context, name string) { p.err = p.unknownCommand(name) },
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {

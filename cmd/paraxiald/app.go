@@ -66,7 +66,6 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 				_, err := fmt.Fprintln(c.App.Writer, "paraxiald", version)
 				return err
 			})},
-			{Name: "man", Usage: "print the manual page", Hidden: true, OnUsageError: usage, Action: noArgs(man)},
 		},
 	}
 	return app
