@@ -363,7 +363,7 @@ func (t *story) remove() error {
 		return err
 	}
 	for _, b := range frames {
-		if err := t.m.send(b); err != nil {
+		if err := t.m.card.Send(b); err != nil {
 			return err
 		}
 	}
