@@ -23,12 +23,12 @@ type row struct {
 	version      string
 	plain, frags string // instructions that the verifier looked at; "-" if the kernel is too old for the build
 	mode         string
-	queues       string
+	queues       int // that frames came in on
 	skipped      int // tests, which say why
 }
 
 func (r row) String() string {
-	return fmt.Sprintf("Linux %s: verifier %s / %s, %s mode on %s with %s queues, %d tests skipped",
+	return fmt.Sprintf("Linux %s: verifier %s / %s, %s mode on %s, frames on %d queues, %d tests skipped",
 		r.version, r.plain, r.frags, r.mode, r.kernel.card, r.queues, r.skipped)
 }
 
@@ -48,44 +48,52 @@ func newCard(k kernel, dir string) (card, error) {
 	return qemu.NewStream(dir)
 }
 
-// cellTime is the watchdog of a machine.
-const cellTime = 6 * time.Minute
+// cellTime is the watchdog of a machine: several times what one takes that is alone
+// on two CPUs.
+const cellTime = 15 * time.Minute
 
 // A cell is one kernel in a machine.
 type cell struct {
 	kernel kernel
+	dir    string // for logs
 	card   card
 	port   net.Conn
 	answer *json.Decoder
 }
 
-func tryKernel(ctx context.Context, k kernel, kernelDir, dir string, t tools) (row, error) {
+// A laboratory is what all cells have in common.
+type laboratory struct {
+	cache, work string // directories: of kernels, and of this run
+	tools       tools
+	accelerator qemu.Accelerator // chosen with the first kernel
+}
+
+func (l *laboratory) try(ctx context.Context, k kernel) (row, error) {
 	ctx, cancel := context.WithTimeout(ctx, cellTime)
 	defer cancel()
 	r := row{kernel: k}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	c := &cell{kernel: k, dir: filepath.Join(l.work, k.name)}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return r, err
 	}
-	if _, err := os.Stat(filepath.Join(kernelDir, "version")); err != nil {
-		if out, err := exec.CommandContext(ctx, "tests/vm/kernel.sh", kernelDir, k.suite, k.pkg).CombinedOutput(); err != nil {
-			return r, fmt.Errorf("fetch it: %w\n%s", err, out)
-		}
+	kernelDir, err := l.fetch(ctx, k)
+	if err != nil {
+		return r, err
 	}
 	version, err := os.ReadFile(filepath.Join(kernelDir, "version"))
 	if err != nil {
 		return r, err
 	}
 	r.version = strings.TrimSpace(string(version))
-	initrd := filepath.Join(dir, "initrd")
-	if err := makeInitrd(initrd, kernelDir, k.card, t); err != nil {
+	initrd := filepath.Join(c.dir, "initrd")
+	if err := makeInitrd(initrd, kernelDir, k.card, l.tools); err != nil {
 		return r, fmt.Errorf("make an initrd: %w", err)
 	}
-	c := &cell{kernel: k}
-	if c.card, err = newCard(k, dir); err != nil {
+	if c.card, err = newCard(k, c.dir); err != nil {
 		return r, err
 	}
 	defer c.card.Close()
-	stop, err := c.boot(ctx, dir, filepath.Join(kernelDir, "vmlinuz"), initrd)
+	stop, err := c.boot(ctx, l.accelerator, filepath.Join(kernelDir, "vmlinuz"), initrd)
 	if err != nil {
 		return r, err
 	}
@@ -93,11 +101,29 @@ func tryKernel(ctx context.Context, k kernel, kernelDir, dir string, t tools) (r
 	return r, c.try(&r)
 }
 
+// fetch returns the directory of a kernel, which is kept by where it is from, so
+// that a list with other kernels finds none under an old name.
+func (l *laboratory) fetch(ctx context.Context, k kernel) (string, error) {
+	dir := filepath.Join(l.cache, k.suite+"_"+k.pkg)
+	if _, err := os.Stat(filepath.Join(dir, "version")); err != nil {
+		if out, err := exec.CommandContext(ctx, "tests/vm/kernel.sh", dir, k.suite, k.pkg).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("fetch %s of %s: %w\n%s", k.pkg, k.suite, err, out)
+		}
+	}
+	if l.accelerator == "" {
+		var err error
+		if l.accelerator, err = qemu.Choose(ctx, filepath.Join(dir, "vmlinuz")); err != nil {
+			fmt.Println(err)
+		}
+	}
+	return dir, nil
+}
+
 // cardAddress is that of the machine's network card.
 const cardAddress = "52:54:00:00:00:01"
 
-func (c *cell) boot(ctx context.Context, dir, vmlinuz, initrd string) (stop func(), err error) {
-	port, err := qemu.Listen(filepath.Join(dir, "port"))
+func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd string) (stop func(), err error) {
+	port, err := qemu.Listen(filepath.Join(c.dir, "port"))
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +132,7 @@ func (c *cell) boot(ctx context.Context, dir, vmlinuz, initrd string) (stop func
 		device += fmt.Sprintf(",mq=on,vectors=%d", 2*c.kernel.queues+2)
 	}
 	const megabytes = 1024
-	m, err := qemu.Start(ctx, append(qemu.Base(megabytes, filepath.Join(dir, "console.log")),
+	m, err := qemu.Start(ctx, append(qemu.Base(a, megabytes, filepath.Join(c.dir, "console.log")),
 		"-no-reboot", "-kernel", vmlinuz, "-initrd", initrd,
 		"-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off net.ifnames=0",
 		"-chardev", "socket,id=port,path="+port.Path(), "-serial", "chardev:port",

@@ -25,7 +25,7 @@ func renew(path string, rows []row) error {
 	var t strings.Builder
 	t.WriteString("\n| Linux | verified, plain | verified, several buffers | card | queues | mode |\n|---|--:|--:|---|--:|---|\n")
 	for _, r := range rows {
-		fmt.Fprintf(&t, "| %s | %s | %s | %s | %s | %s |\n", r.version, r.plain, r.frags, r.kernel.card, r.queues, r.mode)
+		fmt.Fprintf(&t, "| %s | %s | %s | %s | %d | %s |\n", r.version, r.plain, r.frags, r.kernel.card, r.queues, r.mode)
 	}
 	t.WriteString("\n")
 	return os.WriteFile(path, []byte(head+begin+t.String()+end+tail), 0o644)

@@ -63,15 +63,15 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	tools, err := buildTools(ctx, work)
-	if err != nil {
+	l := &laboratory{cache: cache, work: work}
+	if l.tools, err = buildTools(ctx, work); err != nil {
 		return err
 	}
 	var rows []row
 	var failed []error
 	for _, k := range kernels {
 		start := time.Now()
-		r, err := tryKernel(ctx, k, filepath.Join(cache, k.name), filepath.Join(work, k.name), tools)
+		r, err := l.try(ctx, k)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("kernel %s: %w", k.name, err))
 			fmt.Printf("FAIL %-8s %5.1fs  %v\n", k.name, time.Since(start).Seconds(), err)

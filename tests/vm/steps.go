@@ -1,36 +1,57 @@
 package main
 
 import (
-	"encoding/json"
+	"errors"
 	"fmt"
-	"net"
-	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
-	"github.com/paraxial/paraxial/tests/lab/frame"
+	"github.com/paraxial/paraxial/tests/testenv"
 	"github.com/paraxial/paraxial/tests/vm/wire"
 )
 
-// withoutFrags are the kernels that know no frames in several buffers.
-var withoutFrags = []string{"5.10."}
-
+// verify loads all programs that the loader has: both builds, each as it filters
+// and as it is asked.
 func (c *cell) verify(r *row) (err error) {
-	if r.plain, err = c.ask(wire.Request{Do: wire.Verify, Arguments: []string{"/loader/plain_x86_bpfel.o"}}); err != nil {
+	if r.plain, err = c.verifyBuild("plain"); err != nil {
 		return err
 	}
-	r.frags, err = c.ask(wire.Request{Do: wire.Verify, Arguments: []string{"/loader/frags_x86_bpfel.o"}})
-	for _, old := range withoutFrags {
-		if strings.HasPrefix(r.version, old) {
-			if err == nil {
-				return fmt.Errorf("the build for several buffers loads on %s, which should be too old", r.version)
-			}
-			r.frags = "-"
-			return nil
+	knows, err := since(r.version, 5, 18)
+	if err != nil {
+		return err
+	}
+	r.frags, err = c.verifyBuild("frags")
+	if !knows {
+		if err == nil {
+			return fmt.Errorf("the build for several buffers loads on Linux %s, which should be too old", r.version)
 		}
+		r.frags = "-"
+		return nil
 	}
 	return err
+}
+
+// verifyBuild returns how many instructions the verifier looked at for the one that
+// filters.
+func (c *cell) verifyBuild(build string) (string, error) {
+	object := "/loader/" + build + "_x86_bpfel.o"
+	n, err := c.ask(wire.Request{Do: wire.Verify, Arguments: []string{object}})
+	if err != nil {
+		return "", err
+	}
+	_, err = c.ask(wire.Request{Do: wire.Verify, Arguments: []string{object, "probe"}})
+	return n, err
+}
+
+// since tells whether a kernel's release, as 5.10.0-43-cloud-amd64, is not older.
+func since(release string, major, minor int) (bool, error) {
+	var gotMajor, gotMinor int
+	if _, err := fmt.Sscanf(release, "%d.%d", &gotMajor, &gotMinor); err != nil {
+		return false, fmt.Errorf("read the kernel's release %q: %w", release, err)
+	}
+	return gotMajor > major || gotMajor == major && gotMinor >= minor, nil
 }
 
 // suites are the tests that run. Random cases are few, as everything is emulated:
@@ -41,8 +62,6 @@ var suites = []struct{ name, cases, without string }{
 	{"differential", "20000", "-"},
 }
 
-var skip = regexp.MustCompile(`(?m)^\s*--- SKIP: (\S+)`)
-
 // test runs the packet corpus, and the program against the model.
 func (c *cell) test(r *row) error {
 	for _, s := range suites {
@@ -50,17 +69,43 @@ func (c *cell) test(r *row) error {
 			Do:          wire.Run,
 			Arguments:   []string{"/bin/" + s.name + ".test", "-test.v", "-test.failfast", "-test.skip=" + s.without},
 			Directory:   "/tests/" + s.name, // as in the repository: the objects are two up
-			Environment: []string{"PARAXIAL_CASES=" + s.cases, "PARAXIAL_LIMIT_SECONDS=1"},
+			Environment: []string{"PARAXIAL_CASES=" + s.cases, "PARAXIAL_LIMIT_SECONDS=1", testenv.RequireAll + "=1"},
 		})
+		if logErr := os.WriteFile(filepath.Join(c.dir, s.name+".log"), []byte(out), 0o644); logErr != nil {
+			return errors.Join(err, logErr)
+		}
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, failures(out))
 		}
-		for _, m := range skip.FindAllStringSubmatch(out, -1) {
-			r.skipped++
-			fmt.Printf("              skipped on %s: %s/%s\n", r.version, s.name, m[1])
+		reasons, err := skips(out)
+		if err != nil {
+			return fmt.Errorf("%s tests: %w", s.name, err)
+		}
+		for reason, n := range reasons {
+			r.skipped += n
+			fmt.Printf("%13s%s: %d skipped: %s\n", "", s.name, n, reason)
 		}
 	}
 	return nil
+}
+
+var (
+	skipped   = regexp.MustCompile(`(?m)^ *--- SKIP: `)
+	kernelOld = regexp.MustCompile(`(?m)^ +\S+_test\.go:\d+: (needs Linux \d.*)$`)
+)
+
+// skips counts the tests that were left out, by the reason they gave. There is
+// only one good reason, that the kernel is too old; so the newest has none.
+func skips(out string) (map[string]int, error) {
+	reasons := make(map[string]int)
+	old := kernelOld.FindAllStringSubmatch(out, -1)
+	for _, m := range old {
+		reasons[m[1]]++
+	}
+	if n := len(skipped.FindAllString(out, -1)); n != len(old) {
+		return nil, fmt.Errorf("%d were skipped, but only %d because of the kernel", n, len(old))
+	}
+	return reasons, nil
 }
 
 // failures returns the end of what a test printed, without those that passed.
@@ -73,162 +118,6 @@ func failures(out string) string {
 	}
 	const last = 40
 	return strings.Join(kept[max(0, len(kept)-last):], "\n")
-}
-
-// Who sends, and to whom.
-var (
-	machine4, machine6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
-	blocked4, blocked6 = netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8:bad::7")
-	clean4, clean6     = netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("2001:db8:900d::5")
-)
-
-// filter runs the daemon on the machine's card, and sends it blocked and clean
-// frames of both families.
-func (c *cell) filter(r *row) (err error) {
-	if r.queues, err = c.ask(wire.Request{Do: wire.Network, Arguments: []string{"eth0", "192.0.2.1/24", "2001:db8::1/64"}}); err != nil {
-		return err
-	}
-	if _, err := c.ask(wire.Request{Do: wire.Start, Arguments: []string{"/bin/paraxiald", "run", "--interface", "eth0", "--metrics", "off"}}); err != nil {
-		return err
-	}
-	status, err := c.ready()
-	if err != nil {
-		return err
-	}
-	r.mode = status.Interfaces[0].Mode
-	want := "native"
-	if c.kernel.card == "e1000e" { // its driver knows no XDP
-		want = "generic"
-	}
-	if r.mode != want {
-		return fmt.Errorf("eth0 is in %s mode, not %s", r.mode, want)
-	}
-	if want == "generic" && !strings.Contains(status.Interfaces[0].Note, "generic") {
-		return fmt.Errorf("the status does not say why eth0 is in generic mode: %q", status.Interfaces[0].Note)
-	}
-	if _, err := c.run("/bin/paraxialctl", "block", blocked4.String(), "2001:db8:bad::/48", "--for", "1h"); err != nil {
-		return err
-	}
-	const each = 200
-	before, err := c.counts()
-	if err != nil {
-		return err
-	}
-	if err := c.send(each); err != nil {
-		return err
-	}
-	return c.settle(before, 2*each)
-}
-
-// status is what is used of the daemon's.
-type status struct {
-	Interfaces []struct {
-		Mode, Note string
-		Protected  bool
-	}
-}
-
-// startTime is more than an emulated machine takes to load the programs.
-const startTime = time.Minute
-
-func (c *cell) ready() (s status, err error) {
-	var out string
-	for deadline := time.Now().Add(startTime); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		if out, err = c.run("/bin/paraxialctl", "status", "-o", "json"); err != nil {
-			continue
-		}
-		if err := json.Unmarshal([]byte(out), &s); err != nil {
-			return s, fmt.Errorf("read the status: %w", err)
-		}
-		if len(s.Interfaces) != 1 || !s.Interfaces[0].Protected {
-			return s, fmt.Errorf("eth0 is not protected: %s", out)
-		}
-		return s, nil
-	}
-	return s, fmt.Errorf("the daemon does not get ready: %w", err)
-}
-
-// send sends so many frames of each kind and family, of many flows, so that every
-// queue gets its share.
-func (c *cell) send(each int) error {
-	to, err := net.ParseMAC(cardAddress)
-	if err != nil {
-		return err
-	}
-	from := frame.MAC{2, 0, 0, 0, 0, 1}
-	for i := range each {
-		port := uint16(10000 + i)
-		for _, pair := range [][2]netip.Addr{{blocked4, machine4}, {blocked6, machine6}, {clean4, machine4}, {clean6, machine6}} {
-			b := frame.IP(pair[0], pair[1]).Ethernet(frame.MAC(to), from).UDP(port, 9, []byte("datagram"))
-			if err := c.card.Send(b); err != nil {
-				return fmt.Errorf("send a frame: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
-// counts are packets since the daemon started: dropped as blocked, passed, and
-// datagrams that got to the stack.
-type counts struct{ blocked, passed, stack uint64 }
-
-func (c *cell) counts() (n counts, err error) {
-	out, err := c.run("/bin/paraxialctl", "stats", "-o", "json")
-	if err != nil {
-		return n, err
-	}
-	var stats struct {
-		Interfaces []struct {
-			Reasons map[string]struct{ Packets uint64 }
-		}
-	}
-	if err := json.Unmarshal([]byte(out), &stats); err != nil || len(stats.Interfaces) != 1 {
-		return n, fmt.Errorf("read the counters: %s", out)
-	}
-	n.blocked, n.passed = stats.Interfaces[0].Reasons["blocked"].Packets, stats.Interfaces[0].Reasons["not_listed"].Packets
-	for file, field := range map[string]string{"/proc/net/snmp": "Udp:", "/proc/net/snmp6": "Udp6NoPorts"} {
-		text, err := c.ask(wire.Request{Do: wire.Read, Arguments: []string{file}})
-		if err != nil {
-			return n, err
-		}
-		n.stack += noPorts(text, field)
-	}
-	return n, nil
-}
-
-// noPorts reads how many datagrams came for a port that nobody listens on.
-func noPorts(text, field string) (n uint64) {
-	for _, line := range strings.Split(text, "\n") {
-		f := strings.Fields(line)
-		switch {
-		case len(f) > 2 && f[0] == "Udp:" && field == "Udp:":
-			fmt.Sscan(f[2], &n) // the first such line has names, and leaves n alone
-		case len(f) == 2 && f[0] == field:
-			fmt.Sscan(f[1], &n)
-		}
-	}
-	return n
-}
-
-// settle waits until so many blocked and as many clean frames have been counted,
-// and checks that the stack got just the clean ones.
-func (c *cell) settle(before counts, each uint64) error {
-	want := counts{before.blocked + each, before.passed + each, before.stack + each}
-	var got counts
-	var err error
-	for range 50 {
-		if got, err = c.counts(); err != nil {
-			return err
-		}
-		if got.blocked >= want.blocked && got.passed >= want.passed && got.stack >= want.stack {
-			break
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	if got != want {
-		return fmt.Errorf("counted %+v, not %+v", got, want)
-	}
-	return nil
 }
 
 var trouble = regexp.MustCompile(`WARNING:|BUG:|Oops|INFO: task .* blocked|general protection`)

@@ -74,7 +74,7 @@ func handle(r wire.Request) (string, error) {
 	case wire.Network:
 		return network(r.Arguments[0], r.Arguments[1:])
 	case wire.Verify:
-		return verify(r.Arguments[0])
+		return verify(r.Arguments[0], r.Arguments[1:]...)
 	case wire.Read:
 		b, err := os.ReadFile(r.Arguments[0])
 		return string(b), err

@@ -12,15 +12,24 @@ import (
 
 var processed = regexp.MustCompile(`processed (\d+) insns`)
 
-// verify loads all programs of an object and returns how many instructions the
-// verifier looked at for the packet filter.
-func verify(path string) (string, error) {
+// verify loads all programs of an object, with booleans of it set, and returns how
+// many instructions the verifier looked at for the packet filter.
+func verify(path string, set ...string) (string, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return "", err
 	}
 	spec, err := ebpf.LoadCollectionSpec(path)
 	if err != nil {
 		return "", err
+	}
+	for _, name := range set {
+		v := spec.Variables[name]
+		if v == nil {
+			return "", fmt.Errorf("no variable %s in %s", name, path)
+		}
+		if err := v.Set(true); err != nil {
+			return "", fmt.Errorf("set %s: %w", name, err)
+		}
 	}
 	options := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats}}
 	c, err := ebpf.NewCollectionWithOptions(spec, options)

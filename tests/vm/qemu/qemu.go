@@ -1,6 +1,6 @@
 // Package qemu runs virtual machines whose console is kept, and which end with
-// the process that started them. Everything is emulated: it works on any machine,
-// and says nothing of speed.
+// the process that started them. By default everything is emulated: that works on
+// any machine, and says nothing of speed.
 package qemu
 
 import (
@@ -16,13 +16,14 @@ import (
 type Machine struct {
 	command *exec.Cmd
 	exited  chan struct{}
+	failure error // once exited
 }
 
-// Base are the arguments of every machine here: two emulated CPUs, and a console
-// that is written to a file.
-func Base(megabytes int, console string) []string {
+// Base are the arguments of every machine here: two CPUs, and a console that is
+// written to a file.
+func Base(a Accelerator, megabytes int, console string) []string {
 	return []string{
-		"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-accel", "tcg,thread=multi",
+		"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-accel", string(a),
 		"-cpu", "max", "-smp", "2", "-m", fmt.Sprint(megabytes), "-serial", "file:" + console,
 	}
 }
@@ -41,7 +42,7 @@ func Start(ctx context.Context, arguments []string, files []*os.File) (*Machine,
 		err := m.command.Start()
 		started <- err
 		if err == nil {
-			m.command.Wait() // killed, mostly: what the machine said is what counts
+			m.failure = m.command.Wait()
 			close(m.exited)
 		}
 	}()
@@ -51,11 +52,14 @@ func Start(ctx context.Context, arguments []string, files []*os.File) (*Machine,
 	return m, nil
 }
 
+// Wait returns when the machine has ended by itself, or with ctx.
+func (m *Machine) Wait() error {
+	<-m.exited
+	return m.failure
+}
+
 // Stop ends the machine at once.
 func (m *Machine) Stop() {
 	m.command.Process.Kill()
 	<-m.exited
 }
-
-// Exited is closed when the machine has ended.
-func (m *Machine) Exited() <-chan struct{} { return m.exited }

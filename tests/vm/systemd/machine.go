@@ -60,7 +60,7 @@ func boot(ctx context.Context, s system, dir string) (m *machine, err error) {
 const megabytes = 768
 
 func (s system) arguments(card *qemu.Stream, agent *qemu.Socket) []string {
-	return append(qemu.Base(megabytes, s.console),
+	return append(qemu.Base(qemu.TCG, megabytes, s.console),
 		"-kernel", s.kernel, "-initrd", s.initrd,
 		"-append", "root=/dev/vda rw console=ttyS0 mitigations=off net.ifnames=0",
 		"-drive", "file="+s.disk+",if=virtio,format=raw,snapshot=on",

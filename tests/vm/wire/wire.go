@@ -7,7 +7,7 @@ const (
 	Run       = "run"     // a command with arguments, to its end
 	Start     = "start"   // a command that goes on
 	Network   = "network" // a card and its addresses: set it up
-	Verify    = "verify"  // a BPF object: load it
+	Verify    = "verify"  // a BPF object: load it, with these booleans set
 	Read      = "read"    // a file
 	KernelLog = "log"
 )
