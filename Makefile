@@ -54,6 +54,19 @@ bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-qui
 	CGO_ENABLED=0 go build -o $(BIN)/bench ./tests/bench
 	$(SUDO) $(BIN)/bench -bin $(BIN) $(BENCHFLAGS)
 
+.PHONY: test-vm
+test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, or systemd
+	@set -e; kernels="$(filter-out systemd,$(KERNEL))"; \
+	if [ -z "$(KERNEL)" ] || [ -n "$$kernels" ]; then $(SUDO) env "PATH=$$PATH" go run ./tests/vm -kernel "$$kernels" $(VMFLAGS); fi
+	@if [ -z "$(KERNEL)" ] || [ -n "$(filter systemd,$(KERNEL))" ]; then $(MAKE) --no-print-directory test-vm-systemd; fi
+
+.PHONY: test-vm-systemd
+test-vm-systemd:
+	rm -rf $(BIN)/vm && mkdir -p $(BIN)/vm
+	ARCHS=amd64 DIST=$(BIN)/vm packaging/build.sh 1.0.0
+	ARCHS=amd64 DIST=$(BIN)/vm packaging/build.sh 1.1.0
+	$(SUDO) env "PATH=$$PATH" go run ./tests/vm/systemd -old $(BIN)/vm/paraxial_1.0.0_amd64.deb -new $(BIN)/vm/paraxial_1.1.0_amd64.deb
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	./tests/fuzz.sh $(or $(FUZZTIME),10s)
