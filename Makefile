@@ -63,8 +63,8 @@ test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10,
 .PHONY: test-vm-systemd
 test-vm-systemd:
 	rm -rf $(BIN)/vm && mkdir -p $(BIN)/vm
-	ARCHS=amd64 DIST=$(BIN)/vm packaging/build.sh 1.0.0
-	ARCHS=amd64 DIST=$(BIN)/vm packaging/build.sh 1.1.0
+	ARCHES=amd64 VERSION=1.0.0 packaging/build.sh $(BIN)/vm
+	ARCHES=amd64 VERSION=1.1.0 packaging/build.sh $(BIN)/vm
 	$(SUDO) env "PATH=$$PATH" go run ./tests/vm/systemd -old $(BIN)/vm/paraxial_1.0.0_amd64.deb -new $(BIN)/vm/paraxial_1.1.0_amd64.deb
 
 .PHONY: fuzz
