@@ -4,6 +4,7 @@
 
 #include "clock.h"
 #include "maps.h"
+#include "verifier.h"
 #include <bpf/bpf_endian.h>
 
 /*
@@ -145,7 +146,7 @@ static __always_inline enum index_answer index_ipv4(__be32 saddr, struct clock *
 	line = v4_line(generation, (node >> V4_GROUP_SHIFT) + (node >> 1 & 3));
 	if (!line)
 		return INDEX_ASK;
-	any = line->words[(node & 1) << 2 | quarter];
+	any = line->words[BOUNDED((node & 1) << 2 | quarter, 7)];
 	if (!(any & bit))
 		return INDEX_CLEAN;
 	line = v4_line(generation, (node >> V4_GROUP_SHIFT) + V4_GROUP_LAST);

@@ -260,17 +260,28 @@ static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h
 	}
 }
 
-/* Functions of their own, so that the verifier looks at them once a call and not once a path. high is masked. */
-static __attribute__((noinline)) __u64 v6_short_key(void *lines, const struct index_v6_header *h, __u64 high,
-						    const struct v6_probe *p, __u32 class)
+/*
+ * A global function, so that the verifier looks at it once and not once for every
+ * way that leads here; therefore it takes scalars and finds the generation again,
+ * which has to be the same, or what the caller has seen is worth nothing. high is
+ * masked, home the generation's secret.
+ */
+__attribute__((noinline)) __u64 v6_key_says(__u64 high, __u64 low, __u64 found, __u64 place, __u64 home)
 {
-	return v6_key(lines, h, high, 0, p, class);
-}
+	struct v6_probe probe = { .found = found, .bucket = (__u32)place };
+	const struct index_v6_header *h;
+	__u32 class = place >> 32, zero = 0;
+	void *lines;
 
-static __attribute__((noinline)) __u64 v6_host_key(void *lines, const struct index_v6_header *h, __u64 high,
-						   __u64 low, const struct v6_probe *p)
-{
-	return v6_key(lines, h, high, low, p, V6_128);
+	lines = bpf_map_lookup_elem(&index_v6, &zero);
+	if (!lines)
+		return V6_ASK;
+	h = bpf_map_lookup_elem(lines, &zero);
+	if (!h || h->home != home)
+		return V6_ASK;
+	if (class == V6_128)
+		return v6_key(lines, h, high, low, &probe, V6_128);
+	return v6_key(lines, h, high, 0, &probe, class);
 }
 
 /* The part of an address's upper half that a key of the class has. */
@@ -331,8 +342,14 @@ static __always_inline bool v6_any(__u64 found)
 	return found;
 }
 
+static __always_inline __u64 v6_says(const struct index_v6_header *h, __u64 high, __u64 low,
+				     const struct v6_probe *p, __u32 class)
+{
+	return v6_key_says(high, low, p->found, (__u64)class << 32 | p->bucket, h->home);
+}
+
 /* What all keys say that cover the source. */
-static __always_inline enum index_answer v6_answer(void *lines, const struct index_v6_header *h,
+static __always_inline enum index_answer v6_answer(const struct index_v6_header *h,
 						   const struct v6_probe *probes, __u64 high, __u64 low,
 						   struct clock *clock)
 {
@@ -342,9 +359,9 @@ static __always_inline enum index_answer v6_answer(void *lines, const struct ind
 #pragma unroll
 	for (class = V6_16; class < V6_128; class++)
 		if (v6_any(probes[class].found))
-			says = v6_later(says, v6_short_key(lines, h, v6_prefix(high, class), &probes[class], class));
+			says = v6_later(says, v6_says(h, v6_prefix(high, class), 0, &probes[class], class));
 	if (v6_any(probes[V6_128].found))
-		says = v6_later(says, v6_host_key(lines, h, high, low, &probes[V6_128]));
+		says = v6_later(says, v6_says(h, high, low, &probes[V6_128], V6_128));
 	if (!says)
 		return INDEX_CLEAN;
 	return says < V6_ASK && live(clock, says) ? INDEX_DROP : INDEX_ASK;
@@ -380,7 +397,7 @@ static __always_inline enum index_answer index_ipv6(const struct in6_addr *saddr
 	}
 	if (!something)
 		return INDEX_CLEAN;
-	return v6_answer(lines, h, probes, high, low, clock);
+	return v6_answer(h, probes, high, low, clock);
 }
 
 #endif

@@ -89,6 +89,20 @@ struct {
 } headers SEC(".maps");
 
 /*
+ * How many of length bytes fit. Opaque to the compiler, or it would put the bound
+ * on another copy of it. Signed, because before Linux 6.8 the verifier learns
+ * nothing of an unsigned number from its not being 0, and a copy must have a byte.
+ */
+static __always_inline __s64 copied(__s64 length, __s64 room)
+{
+	asm volatile("" : "+r"(length));
+	if (length > room)
+		length = room;
+	asm volatile("" : "+r"(length));
+	return length;
+}
+
+/*
  * A driver may leave less than the headers in the first buffer of a frame,
  * down to nothing at all (header split, striding receive queues). Undecided,
  * such frames would be a way around every block. Returns a cursor over the
@@ -96,8 +110,8 @@ struct {
  */
 static __always_inline struct cursor headers_of(struct xdp_md *ctx)
 {
-	__u64 linear = ctx->data_end - ctx->data;
-	__u64 length = bpf_xdp_get_buff_len(ctx);
+	__s64 linear = ctx->data_end - ctx->data;
+	__s64 length = bpf_xdp_get_buff_len(ctx);
 	struct headers *copy;
 	__u32 zero = 0;
 
@@ -106,11 +120,8 @@ static __always_inline struct cursor headers_of(struct xdp_md *ctx)
 	copy = bpf_map_lookup_elem(&headers, &zero);
 	if (!copy)
 		return cursor_of(ctx);
-	/* Opaque to the compiler, or the bound would be put on another copy of it. */
-	asm volatile("" : "+r"(length));
-	if (length > BASE_HEADERS)
-		length = BASE_HEADERS;
-	if (bpf_xdp_load_bytes(ctx, 0, copy->bytes, length))
+	length = copied(length, BASE_HEADERS);
+	if (length < 1 || bpf_xdp_load_bytes(ctx, 0, copy->bytes, length))
 		return cursor_of(ctx);
 	return (struct cursor){ .pos = copy->bytes, .end = copy->bytes + length };
 }

@@ -168,18 +168,14 @@ static __always_inline struct cursor base_header(struct xdp_md *ctx, __u32 l3_of
 {
 	struct cursor c = cursor_of(ctx);
 #ifdef FRAGS
-	__u64 length = bpf_xdp_get_buff_len(ctx);
+	__s64 length = bpf_xdp_get_buff_len(ctx);
 	__u32 zero = 0;
 	struct headers *copy = bpf_map_lookup_elem(&headers, &zero);
 
 	if (!copy || length <= l3_offset)
 		return (struct cursor){};
-	length -= l3_offset;
-	/* Opaque to the compiler, or the bound would be put on another copy of it. */
-	asm volatile("" : "+r"(length));
-	if (length > BASE_COPY)
-		length = BASE_COPY;
-	if (!length || bpf_xdp_load_bytes(ctx, l3_offset, copy->bytes, length))
+	length = copied(length - l3_offset, BASE_COPY);
+	if (length < 1 || bpf_xdp_load_bytes(ctx, l3_offset, copy->bytes, length))
 		return (struct cursor){};
 	return (struct cursor){ .pos = copy->bytes, .end = copy->bytes + length };
 #endif

@@ -15,35 +15,56 @@ import (
 	"github.com/paraxial/paraxial/detect"
 )
 
-// Config is what the daemon runs with.
+// Config is what the daemon runs with. The comments of its fields, and of those
+// below, are also what the reference says of the key: go test ./config -update
+// writes them there.
 type Config struct {
 	// File is where the configuration was read from; empty if from flags alone.
 	File string
 
-	Interfaces  []Interface
-	XDPMode     Mode   // for interfaces that name none
-	Socket      string // control socket, absolute path
-	SocketGroup string // group name or number; empty for the daemon's own
-	StateDir    string // absolute path
-	BPFFS       string // directory for the pins, absolute path
-	Metrics     string // host:port; empty for none
-	Log         Log
-	MaxEntries  int // capacity of each trie, in prefixes
-	Guard       Guard
-	Events      Events
+	// The network interfaces to filter on. At least one is needed, here or with
+	// `--interface`. See Interfaces below.
+	Interfaces []Interface
+	// How to attach where an interface does not say. See Modes below.
+	XDPMode Mode
+	// The Unix socket that `paraxialctl` talks to. An absolute path.
+	Socket string
+	// Members of this group may use the socket. A name or, in quotes, a number. `""`
+	// means the daemon's own group.
+	SocketGroup string
+	// The directory that keeps the entries across restarts. An absolute path.
+	StateDir string
+	// The directory where the filter is pinned, so that it goes on filtering without
+	// the daemon. An absolute path on a mounted BPF file system.
+	BPFFS string
+	// The address that serves the [metrics](metrics.md), as `host:port`. `off` serves
+	// none. `:9798` serves on all addresses: then anyone who reaches the port can
+	// read them.
+	Metrics string
+	Log     Log
+	// How many prefixes fit. IPv4 and IPv6, blocks and allows, have this much room
+	// each.
+	MaxEntries int
+	Guard      Guard
+	Events     Events
 
-	// Proxies are never acted upon by detectors: behind them are all who use
-	// them. Load appends what is in ProxiesFile.
-	Proxies     []netip.Prefix
-	ProxiesFile string // absolute path; empty for none
+	// Addresses and prefixes of proxies and CDNs that your visitors come through.
+	// Detectors leave them alone. See Proxies below.
+	Proxies []netip.Prefix
+	// A file with more of them, one a line. An absolute path. `""` is none.
+	ProxiesFile string
 	Detection   Detection
-	Detectors   []detect.Detector
+	// The rules by which sources are acted upon. See Detectors below.
+	Detectors []detect.Detector
 }
 
 // Interface is one network interface to filter on.
 type Interface struct {
+	// The name of the interface. Each may be listed once.
 	Name string
-	Mode Mode // empty: Config.XDPMode
+	// How to attach to this one. `""`, which is to leave the key out, means
+	// `xdp_mode`.
+	Mode Mode
 }
 
 // ModeOf returns the mode in which to attach to i, its own or the general one.
@@ -66,7 +87,9 @@ const (
 
 // Log says what is logged, and how.
 type Log struct {
-	Level  slog.Level
+	// The least severe message to log.
+	Level slog.Level
+	// The form of a line of the log.
 	Format Format
 }
 
@@ -81,13 +104,18 @@ const (
 
 // Guard is what must never be blocked, besides what the daemon finds by itself.
 type Guard struct {
-	NeverBlock []netip.Prefix // without host bits
-	SSHPorts   []uint16       // the peers of live sessions on these are protected
+	// Addresses and prefixes that must not be blocked by mistake. See Guard below.
+	NeverBlock []netip.Prefix
+	// The ports that your SSH server listens on. Whoever is logged in there cannot be
+	// blocked by mistake. `[]` turns this off.
+	SSHPorts []uint16
 }
 
 // Events bounds what the kernel reports packet by packet.
 type Events struct {
-	DropsPerSecond int // sampled drops; 0 for none
+	// How many dropped packets a second `paraxialctl watch` shows at most. 0 shows
+	// none. Counters are exact whatever you put here.
+	DropsPerSecond int
 }
 
 // Limits of values, besides those which the kernel sets.

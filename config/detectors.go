@@ -17,19 +17,25 @@ import (
 
 // Detection bounds what all detectors together do.
 type Detection struct {
-	Tracked int // sources counted exactly at once
-	MaxBans int // entries of detectors at once
+	// How many sources are counted exactly at once. Each takes about 100 bytes, and
+	// as much again for every detector.
+	Tracked int
+	// How many entries detectors have at once. When there are more, the oldest goes.
+	// Entries of other origins are not touched.
+	MaxBans int
 	Breaker Breaker
 }
 
 // Breaker turns detectors to shadow when they ban too fast.
 type Breaker struct {
-	BansPerMinute int // 0 for none
+	// From how many new entries a minute on detectors only count (shadow), until a
+	// minute has passed with half as many. 0 turns this off.
+	BansPerMinute int
 }
 
 // Bounds of the detection section.
 const (
-	MaxTracked       = 1 << 20
+	MaxTracked       = 1 << 17
 	MaxMaxBans       = 100_000
 	MaxBansPerMinute = 10_000
 )

@@ -49,7 +49,7 @@ func TestValidate(t *testing.T) {
 		{"prefix", func(c *Config) { c.Guard.NeverBlock = []netip.Prefix{{}} },
 			`guard.never_block: "invalid Prefix" is not an IPv4 or IPv6 address; want an address or a prefix, as in 192.0.2.7 or 2001:db8::/32`},
 		{"drops", func(c *Config) { c.Events.DropsPerSecond = -1 }, "events.drops_per_second: got -1; want a whole number from 0 to 10000"},
-		{"tracked", func(c *Config) { c.Detection.Tracked = 0 }, "detection.tracked: got 0; want a whole number from 1 to 1048576"},
+		{"tracked", func(c *Config) { c.Detection.Tracked = 0 }, "detection.tracked: got 0; want a whole number from 1 to 131072"},
 		{"proxies file", func(c *Config) { c.ProxiesFile = "p" }, `proxies_file: "p" is not an absolute path; want one that starts with /`},
 		{"detector", func(c *Config) { c.Detectors = []detect.Detector{detect.Default()} },
 			`detectors: detector "": name "": want letters, digits, '.', '_' and '-', at most 63`},

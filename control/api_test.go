@@ -35,6 +35,8 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/v1/top", "", answer{200, one, `{"time":"2026-11-23T12:00:00Z","sources":[{"source":"192.0.2.7/32","packets":0,"bytes":0,"rates":{},"share":0.5,` +
 			`"nearest":"","verdict":"","since":"2026-11-23T12:00:00Z","ports":[]}]}`}},
 		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
+		{"POST", "/v1/preview", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"would_apply":true,"refusals":[],"connections":{"known":true,"count":1,"peers":1,"spared":0,` +
+			`"services":[{"direction":"in","port":22,"count":1,"processes":[]}]},"traffic":{"enabled":false,"sources":[]},"entries":[],"entries_more":false,"notes":[]}`}},
 		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":["host bits cleared"]}`}},
 		{"POST", "/v1/unblock", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[` + entryJSON + `],"still_blocked":[],"notes":[]}`}},
 		{"POST", "/v1/unallow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[],"still_blocked":[],"notes":[]}`}},
@@ -73,6 +75,7 @@ func TestRequests(t *testing.T) {
 		do   func(context.Context) error
 		want any
 	}{
+		{"preview", func(ctx context.Context) error { _, err := c.Preview(ctx, block); return err }, block},
 		{"block", func(ctx context.Context) error { _, err := c.Block(ctx, block); return err }, block},
 		{"block defaults", func(ctx context.Context) error {
 			_, err := c.Block(ctx, BlockRequest{Prefixes: filled.Prefixes})

@@ -31,6 +31,8 @@ type Backend interface {
 	Detectors(context.Context) (DetectorsStatus, error)
 	Top(context.Context) (TopResult, error)
 	Block(context.Context, Caller, BlockRequest) (ChangeResult, error)
+	// Preview tells what Block would do, and does nothing.
+	Preview(context.Context, Caller, BlockRequest) (PreviewResult, error)
 	Allow(context.Context, Caller, AllowRequest) (ChangeResult, error)
 	Unblock(context.Context, Caller, UnblockRequest) (RemoveResult, error)
 	Unallow(context.Context, Caller, UnallowRequest) (RemoveResult, error)

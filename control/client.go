@@ -85,6 +85,11 @@ func (c *Client) Block(ctx context.Context, r BlockRequest) (ChangeResult, error
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/block", nil, r)
 }
 
+// Preview tells what Block would do.
+func (c *Client) Preview(ctx context.Context, r BlockRequest) (PreviewResult, error) {
+	return exchange[PreviewResult](ctx, c, http.MethodPost, "/v1/preview", nil, r)
+}
+
 // Allow lets prefixes pass whatever blocks them.
 func (c *Client) Allow(ctx context.Context, r AllowRequest) (ChangeResult, error) {
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/allow", nil, r)

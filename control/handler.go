@@ -73,6 +73,7 @@ func newHandler(s *Server, table *connTable, stopping <-chan struct{}) *handler 
 			"/v1/top":       {http.MethodGet, get(b.Top)},
 			"/v1/why":       {http.MethodGet, (*call).why},
 			"/v1/block":     {http.MethodPost, post(b.Block)},
+			"/v1/preview":   {http.MethodPost, post(b.Preview)},
 			"/v1/allow":     {http.MethodPost, post(b.Allow)},
 			"/v1/unblock":   {http.MethodPost, post(b.Unblock)},
 			"/v1/unallow":   {http.MethodPost, post(b.Unallow)},

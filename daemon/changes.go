@@ -219,27 +219,37 @@ func pendingIDs(entries []policy.Entry) []string {
 	return ids
 }
 
-// guardPrefixes returns the prefixes that only force lets pass. A shadow entry
-// drops nothing and needs no guard.
+// guardPrefixes returns the prefixes that only force lets pass.
 func (d *Daemon) guardPrefixes(ctx context.Context, prefixes []netip.Prefix, action policy.Action, force bool) (forced []netip.Prefix, err error) {
+	refusals, err := d.refusals(ctx, prefixes, action)
+	if err != nil && !force {
+		return nil, control.Errorf(control.CodeRefused, "%v; --force blocks without knowing", err)
+	}
+	var causes []string
+	for _, refusal := range refusals {
+		forced = append(forced, refusal.Prefix)
+		causes = append(causes, refusal.Error())
+	}
+	if len(refusals) > 0 && !force {
+		return nil, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; if that is what you want, add --force, and --confirm 60s to have it reverted unless you confirm", strings.Join(causes, "; "))
+	}
+	return forced, nil
+}
+
+// refusals returns what the guard has against the prefixes, and an error if it
+// does not know all that it should. Against a shadow entry it has nothing.
+func (d *Daemon) refusals(ctx context.Context, prefixes []netip.Prefix, action policy.Action) ([]*policy.Refusal, error) {
 	if action == policy.Shadow {
 		return nil, nil
 	}
 	guard, err := d.guard(ctx)
-	if err != nil && !force {
-		return nil, control.Errorf(control.CodeRefused, "%v; --force blocks without knowing", err)
-	}
-	var refusals []string
+	var refusals []*policy.Refusal
 	for _, p := range prefixes {
 		if refusal := guard.Check(p); refusal != nil {
-			forced = append(forced, p)
-			refusals = append(refusals, refusal.Error())
+			refusals = append(refusals, refusal)
 		}
 	}
-	if len(refusals) > 0 && !force {
-		return nil, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; if that is what you want, add --force, and --confirm 60s to have it reverted unless you confirm", strings.Join(refusals, "; "))
-	}
-	return forced, nil
+	return refusals, err
 }
 
 // guard returns the guard for the host as it is now.

@@ -20,7 +20,7 @@ func (d *Daemon) Detectors(context.Context) (control.DetectorsStatus, error) {
 
 // Top implements control.Backend.
 func (d *Daemon) Top(context.Context) (control.TopResult, error) {
-	top := d.detection.top(d.engine.clock)
+	top, _ := d.detection.sources(d.engine.clock, func(netip.Prefix) bool { return true })
 	now := d.engine.clock.now()
 	d.engine.read(func(b *policy.Book) {
 		for i := range top.Sources {
@@ -104,23 +104,26 @@ func matchText(m detect.Match) string {
 // mostTop bounds what top answers: a full table is asked for every second.
 const mostTop = 1000
 
-// top is what the tracked sources do, those nearest to a limit first. Their
-// verdict is left to the caller.
-func (d *detection) top(c clock) control.TopResult {
+// sources is what the tracked sources do that are wanted, those nearest to a
+// limit first. Their verdict is left to the caller. It is not enabled without
+// detectors.
+func (d *detection) sources(c clock, wanted func(netip.Prefix) bool) (result control.TopResult, enabled bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	result := control.TopResult{Time: c.moment(c.now())}
+	result.Time = c.moment(c.now())
 	if d.analyzer == nil {
-		return result
+		return result, false
 	}
 	d.analyzer.Presents(func(p detect.Present) {
-		result.Sources = append(result.Sources, d.topSource(p, c))
+		if wanted(p.Source) {
+			result.Sources = append(result.Sources, d.topSource(p, c))
+		}
 	})
 	slices.SortFunc(result.Sources, func(x, y control.TopSource) int {
 		return cmp.Or(cmp.Compare(y.Share, x.Share), cmp.Compare(x.Source, y.Source))
 	})
 	result.Sources = result.Sources[:min(len(result.Sources), mostTop)]
-	return result
+	return result, true
 }
 
 func (d *detection) topSource(p detect.Present, c clock) control.TopSource {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,30 +41,18 @@ func monotonicMicroseconds() int64 {
 }
 
 // reload applies what can be applied to a running daemon, and says what cannot.
-// A configuration that is not valid changes nothing.
+// A configuration that is not valid, or of which a part cannot be had, changes
+// nothing.
 func (d *Daemon) reload(ctx context.Context, o Options) error {
 	next, err := o.Load()
 	if err != nil {
 		return err
 	}
-	old := d.settings()
-	live, restart := config.Diff(old, next)
-	if slices.Contains(live, "interfaces") {
-		if err := d.changeInterfaces(ctx, old, next); err != nil {
-			return err
-		}
+	live, restart := config.Diff(d.settings(), next)
+	if err := d.change(ctx, next, live); err != nil {
+		return err
 	}
 	o.Level.Set(next.Log.Level)
-	applied := old
-	applied.Interfaces, applied.Guard, applied.Events, applied.Log.Level = next.Interfaces, next.Guard, next.Events, next.Log.Level
-	applied.Detectors, applied.Proxies, applied.ProxiesFile = next.Detectors, next.Proxies, next.ProxiesFile
-	applied.Detection.MaxBans, applied.Detection.Breaker = next.Detection.MaxBans, next.Detection.Breaker
-	d.cfg.Store(&applied)
-	if slices.ContainsFunc(live, func(name string) bool { return strings.HasPrefix(name, "detect") }) {
-		if err := d.startDetection(applied); err != nil {
-			return err
-		}
-	}
 	d.recheckGuard(ctx)
 	if len(restart) > 0 {
 		d.log.Warn("these settings changed but need a restart: systemctl restart paraxiald (filtering goes on meanwhile)", "settings", strings.Join(restart, ", "))
@@ -72,33 +61,64 @@ func (d *Daemon) reload(ctx context.Context, o Options) error {
 	return nil
 }
 
-// changeInterfaces attaches to what is new, all or none, and then detaches from
-// what has left.
-func (d *Daemon) changeInterfaces(ctx context.Context, old, next config.Config) error {
-	var added []string
-	for _, i := range next.Interfaces {
-		if hasInterface(old.Interfaces, i.Name) {
-			continue
+// applied is old with what a reload takes over from next.
+func applied(old, next config.Config) config.Config {
+	c := old
+	c.Interfaces, c.Guard, c.Events, c.Log.Level = next.Interfaces, next.Guard, next.Events, next.Log.Level
+	c.Detectors, c.Proxies, c.ProxiesFile = next.Detectors, next.Proxies, next.ProxiesFile
+	c.Detection.MaxBans, c.Detection.Breaker = next.Detection.MaxBans, next.Detection.Breaker
+	return c
+}
+
+// change puts next in force as far as that can be done live: all of it, or
+// after an error nothing. Interfaces leave last, so that none is without its
+// filter while something can still fail.
+func (d *Daemon) change(ctx context.Context, next config.Config, live []string) (err error) {
+	var back []func() error
+	defer func() {
+		if err == nil {
+			return
 		}
-		if err := d.nics.add(ctx, i, loader.Mode(next.ModeOf(i))); err != nil {
-			for _, name := range added {
-				if dropErr := d.nics.drop(name); dropErr != nil {
-					d.log.Error("take the filter off again", "interface", name, "error", dropErr)
-				}
+		for _, undo := range slices.Backward(back) {
+			if undoErr := undo(); undoErr != nil {
+				err = errors.Join(err, fmt.Errorf("to go back failed, too: %w; systemctl restart paraxiald", undoErr))
 			}
+		}
+	}()
+	old := d.settings()
+	for _, i := range without(next.Interfaces, old.Interfaces) {
+		if err := d.nics.add(ctx, i, loader.Mode(next.ModeOf(i))); err != nil {
 			return err
 		}
-		added = append(added, i.Name)
+		back = append(back, func() error { return d.nics.drop(i.Name) })
 	}
-	for _, i := range old.Interfaces {
-		if hasInterface(next.Interfaces, i.Name) {
-			continue
+	// The proxies of detectors are read from here: they come before detectors do.
+	now := applied(old, next)
+	d.cfg.Store(&now)
+	back = append(back, func() error { d.cfg.Store(&old); return nil })
+	if slices.ContainsFunc(live, func(name string) bool { return strings.HasPrefix(name, "detect") }) {
+		back = append(back, func() error { return d.startDetection(old) })
+		if err := d.startDetection(now); err != nil {
+			return err
 		}
+	}
+	for _, i := range without(old.Interfaces, next.Interfaces) {
 		if err := d.nics.drop(i.Name); err != nil {
 			return err
 		}
+		back = append(back, func() error { return d.nics.add(ctx, i, loader.Mode(old.ModeOf(i))) })
 	}
 	return nil
+}
+
+// without returns the interfaces of list whose names are not among others.
+func without(list, others []config.Interface) (rest []config.Interface) {
+	for _, i := range list {
+		if !hasInterface(others, i.Name) {
+			rest = append(rest, i)
+		}
+	}
+	return rest
 }
 
 func hasInterface(list []config.Interface, name string) bool {

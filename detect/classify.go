@@ -31,10 +31,15 @@ const (
 
 // Match describes packets. What is empty fits all.
 type Match struct {
-	Proto    Proto
-	Flags    Flag     // of TCP
-	Ports    []uint16 // destination, of TCP or UDP; any of them
-	Fragment bool     // only IP fragments, the first and the later ones
+	// The protocol. `icmp` is ICMPv6 too.
+	Proto Proto
+	// Of TCP: `syn` (SYN without ACK: a new connection), `ack` (ACK without SYN),
+	// `fin` or `rst`. Without the key all.
+	Flags Flag
+	// Destination ports, of TCP or UDP. Without the key all.
+	Ports []uint16
+	// `true` counts IP fragments only, the first and the later ones.
+	Fragment bool
 }
 
 // Check returns what is wrong with m, nil if nothing is.

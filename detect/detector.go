@@ -46,36 +46,61 @@ const (
 )
 
 // Detector is a rule: sources that send more of what Match describes than Limit,
-// over Window, are acted upon.
+// over Window, are acted upon. The comments of its fields, and of those below, are
+// also what the configuration reference says.
 type Detector struct {
-	Name     string
-	Match    Match
-	Limit    policy.Rate
-	Window   time.Duration
-	Per      Per
-	Action   Action
+	// The name. Entries of the detector have the origin `detector:NAME`.
+	Name  string
+	Match Match
+	// How much a source may send: packets a second (`200/s`, `50k/s`), or bits or
+	// bytes a second (`10Mbit/s`, `1MB/s`).
+	Limit policy.Rate
+	// Over how long it is measured. A source is acted upon as soon as it has sent
+	// limit × window in one window.
+	Window time.Duration
+	Per    Per
+	// What is done: `block`, `limit` (drop what is above the limit) or `shadow` (only
+	// count).
+	Action Action
+	// For how long. At least the window.
 	For      time.Duration
 	Escalate Escalate
 	Widen    Widen
 }
 
-// Per is what counts as one source: the length of its prefix.
-type Per struct{ IPv4, IPv6 int }
+// Per is what counts as one source: the length of its prefix. All detectors
+// together have at most MaxLevels different values.
+type Per struct {
+	// What counts as one IPv4 source: the length of its prefix.
+	IPv4 int
+	// What counts as one IPv6 source. All detectors together have at most two
+	// different values of `per`.
+	IPv6 int
+}
 
 // Escalate makes the bans of those who come back longer: each is Factor times
 // the one before, up to Max, until the source has kept quiet for Forget after
 // the last. A Factor of 0 or 1 makes them all alike.
 type Escalate struct {
+	// How many times longer each ban is than the one before.
 	Factor int
-	Max    time.Duration
+	// The longest ban that this leads to.
+	Max time.Duration
+	// How long after its last ban a source is forgotten.
 	Forget time.Duration
 }
 
 // Widen acts on a whole network once Sources of the sources in it are acted
 // upon at once. A length of 0 is never.
 type Widen struct {
-	Sources    int
-	IPv4, IPv6 int
+	// How many sources of a network must be acted upon at once for the whole network
+	// to be.
+	Sources int
+	// The length of such an IPv4 network, which is many strangers: 0 is never.
+	IPv4 int
+	// The length of such an IPv6 network, shorter than `per.ipv6`. 0 is never, as is
+	// the default where it would not be shorter.
+	IPv6 int
 }
 
 // to returns the length to widen a source of family and length to, 0 for none.

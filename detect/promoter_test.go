@@ -98,7 +98,7 @@ func TestRecall(t *testing.T) {
 			if _, exceeded := p.Interval(w.total()); exceeded {
 				t.Fatalf("%.0f packets a second are too many", w.total())
 			}
-			w.run(5 * time.Second)
+			w.run(8 * time.Second)
 			late, missed := 0, 0
 			for n := range tt.offenders {
 				at, ok := w.tracked[netip.PrefixFrom(addr(n), 32)]

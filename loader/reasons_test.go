@@ -1,6 +1,8 @@
 package loader
 
 import (
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -36,6 +38,22 @@ func TestReasonVerdict(t *testing.T) {
 		if want := map[bool]string{true: "drop", false: "pass"}[r == Blocked || r == Limited]; r.Verdict() != want {
 			t.Errorf("verdict of %s is %s, want %s", r, r.Verdict(), want)
 		}
+	}
+}
+
+// The reference lists every reason with its verdict, and no other.
+func TestDocsNameEveryReason(t *testing.T) {
+	doc, err := os.ReadFile("../docs/metrics.md")
+	check(t, err)
+	want, got := map[string]string{}, map[string]string{}
+	for r := range Reasons() {
+		want[r.String()] = r.Verdict()
+	}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (pass|drop) \\|").FindAllStringSubmatch(string(doc), -1) {
+		got[row[1]] = row[2]
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the reasons of docs/metrics.md (-program +documented):\n%s", diff)
 	}
 }
 

@@ -77,8 +77,8 @@ func (l *Loader) Tracker() *Tracker { return l.tracker }
 // track.Levels and track.Detectors of them; without classes accounting is off and
 // takes no memory. Where they change, no source is tracked any more, since its
 // counters would mean something else, and nothing is accounted for some 40 ms: no
-// packet meets half of a configuration. With an error nothing has changed, unless
-// the memory could not be had.
+// packet meets half of a configuration. After an error accounting may be off until
+// classes are set again.
 func (t *Tracker) SetClasses(levels []Level, classes []Class) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -102,6 +102,9 @@ func (t *Tracker) setClasses(levels []Level, classes []Class) error {
 	} else if slices.Equal(t.levels, levels) && reflect.DeepEqual(t.classes, classes) {
 		return nil
 	}
+	// What fails from here on leaves accounting stopped: whoever goes back to the
+	// classes of before must not be told that they are in force.
+	t.levels, t.classes = nil, nil
 	if err := t.quiesce(); err != nil {
 		return err
 	}

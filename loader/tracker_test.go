@@ -171,6 +171,22 @@ func TestSetClasses(t *testing.T) {
 	expectCounts(t, "on again", tr, map[string][3]uint32{})
 }
 
+// Classes that could not be replaced are stopped: to go back to them says so
+// rather than that they are in force.
+func TestClassesThatCannotBeSet(t *testing.T) {
+	l, err := Open(Options{BPFFS: bpffs(t), MaxEntries: 1, TrackCapacity: 3})
+	check(t, err)
+	defer l.Close()
+	tr := l.Tracker()
+	check(t, tr.SetClasses(trackLevels, trackClasses))
+	check(t, l.maps[plainMapTracked].Freeze())
+	for _, classes := range [][]Class{trackClasses[:1], trackClasses} {
+		if err := tr.SetClasses(trackLevels, classes); err == nil {
+			t.Errorf("a map that cannot be written took %d classes", len(classes))
+		}
+	}
+}
+
 func TestTrackCapacity(t *testing.T) {
 	dir := bpffs(t)
 	if _, err := Open(Options{BPFFS: dir, MaxEntries: 1, TrackCapacity: track.MaxCapacity + 1}); err == nil {

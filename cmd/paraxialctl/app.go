@@ -15,6 +15,8 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/doctor"
+	"github.com/paraxial/paraxial/doctor/probe"
 )
 
 // The exit codes. Scripts depend on them.
@@ -34,6 +36,7 @@ type environment struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	now            func() time.Time
+	probe          func(probe.Options) (doctor.Facts, error)
 }
 
 // program is one run.
@@ -123,7 +126,7 @@ func (p *program) newApp() *cli.App {
 		Commands: []*cli.Command{
 			p.statusCommand(), p.blockCommand(), p.promoteCommand(), p.unblockCommand(), p.allowCommand(), p.unallowCommand(),
 			p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(), p.detectorsCommand(), p.importCommand(), p.exportCommand(),
-			p.watchCommand(), p.confirmCommand(), p.completionCommand(), p.manCommand(),
+			p.watchCommand(), p.confirmCommand(), p.doctorCommand(), p.completionCommand(), p.manCommand(),
 		},
 		CommandNotFound: func(_ *cli.Context, name string) { p.err = p.unknownCommand(name) },
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {

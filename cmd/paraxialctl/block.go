@@ -19,6 +19,7 @@ func (p *program) blockCommand() *cli.Command {
 			&cli.BoolFlag{Name: "shadow", Usage: "only count what would be dropped", DisableDefaultText: true},
 			&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
 			forceFlag(),
+			&cli.BoolFlag{Name: "dry-run", Usage: "change nothing, and show what it would cut and whether the guard refuses", DisableDefaultText: true},
 		},
 		Action: p.block,
 	}
@@ -32,6 +33,9 @@ func (p *program) block(c *cli.Context) error {
 	req, err := p.blockRequest(c)
 	if err != nil {
 		return err
+	}
+	if c.Bool("dry-run") {
+		return p.preview(c, req)
 	}
 	result, err := p.client.Block(c.Context, req)
 	if err != nil {

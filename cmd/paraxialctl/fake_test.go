@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/doctor"
+	"github.com/paraxial/paraxial/doctor/probe"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -50,6 +52,7 @@ type fake struct {
 	err             error
 	events          []control.Event
 	detectors       control.DetectorsStatus
+	preview         control.PreviewResult
 	top             []control.TopResult // one after the other, the last one again and again
 }
 
@@ -103,6 +106,11 @@ func (f *fake) Block(_ context.Context, _ control.Caller, r control.BlockRequest
 		return control.ChangeResult{Entries: []control.Entry{inShadow}}, nil
 	}
 	return control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}}, nil
+}
+
+func (f *fake) Preview(_ context.Context, _ control.Caller, r control.BlockRequest) (control.PreviewResult, error) {
+	f.ask(r)
+	return f.preview, f.err
 }
 
 func (f *fake) Allow(_ context.Context, _ control.Caller, r control.AllowRequest) (control.ChangeResult, error) {
@@ -202,7 +210,7 @@ func invoke(ctx context.Context, socket, stdin string, args ...string) outcome {
 	var stdout, stderr bytes.Buffer
 	code := run(ctx, args, environment{
 		stdin: strings.NewReader(stdin), stdout: &stdout, stderr: &stderr,
-		now: func() time.Time { return noon },
+		now: func() time.Time { return noon }, probe: probeOf(doctor.Facts{}),
 		getenv: func(name string) string {
 			if name == "PARAXIAL_SOCKET" {
 				return socket
@@ -218,3 +226,8 @@ func split(line string) []string { return strings.Fields(line) }
 func lines(s ...string) string { return strings.Join(s, "\n") + "\n" }
 
 var errFull = &control.Error{Code: control.CodeStoreFailed, Message: fmt.Sprintf("save: %s", "no space left on device")}
+
+// probeOf is a look at a host that has these facts.
+func probeOf(f doctor.Facts) func(probe.Options) (doctor.Facts, error) {
+	return func(probe.Options) (doctor.Facts, error) { return f, nil }
+}

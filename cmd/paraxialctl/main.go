@@ -7,6 +7,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/paraxial/paraxial/doctor/probe"
 )
 
 func main() {
@@ -19,5 +21,6 @@ func main() {
 		stderr: os.Stderr,
 		getenv: os.Getenv,
 		now:    time.Now,
+		probe:  probe.Gather,
 	}))
 }

@@ -40,6 +40,7 @@ func TestUsage(t *testing.T) {
 		{"unblock 192.0.2.1 --origin a/b", "want a name of letters", "Usage"},
 		{"list drops", `"drops": want blocks or allows`, "Usage: paraxialctl list [blocks|allows] [FLAGS]"},
 		{"list blocks allows", "takes one argument", "Usage"},
+		{"doctor --stict", "unknown flag --stict; did you mean --strict?", "Usage: paraxialctl doctor [IFACE...] [FLAGS]"},
 		{"status now", `status takes no argument, got "now"`, "Usage: paraxialctl status\n"},
 		{"status -o yaml", "-o yaml: want table or json", "See"},
 		{"status -o", "-o needs a value", "Usage"},
@@ -80,7 +81,7 @@ func TestUsage(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none")
-	for _, args := range []string{"status", "stats", "block 192.0.2.1", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "why ::1", "watch", "confirm", "import -", "list -o json",
+	for _, args := range []string{"status", "stats", "block 192.0.2.1", "block 192.0.2.1 --dry-run", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "why ::1", "watch", "confirm", "import -", "list -o json",
 		"detectors", "top", "top --once", "top --once -o json"} {
 		got := invoke(t.Context(), missing, "192.0.2.1\n", split(args)...)
 		if got.Code != exitUnreachable || got.Stdout != "" || !strings.Contains(got.Stderr, "systemctl start paraxiald") {
@@ -92,7 +93,7 @@ func TestUnreachable(t *testing.T) {
 // TestRefused: what the daemon refuses exits with 1, the reason on standard error.
 func TestRefused(t *testing.T) {
 	socket := serve(t, &fake{err: errFull})
-	for _, args := range []string{"status", "stats", "block 192.0.2.1", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "list -o json", "why ::1", "watch", "confirm", "import -",
+	for _, args := range []string{"status", "stats", "block 192.0.2.1", "block 192.0.2.1 --dry-run", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "list -o json", "why ::1", "watch", "confirm", "import -",
 		"detectors", "top", "top --once", "top -o json"} {
 		got := invoke(t.Context(), socket, "192.0.2.1\n", split(args)...)
 		if got.Code != exitFailed || got.Stderr != "paraxialctl: save: no space left on device\n" {

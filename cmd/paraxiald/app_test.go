@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestCommandLine(t *testing.T) {
@@ -49,5 +52,23 @@ func TestCommandLine(t *testing.T) {
 			t.Errorf("paraxiald %s: exit code %d, want %d\nstdout: %s\nwant: %s\nstderr: %s\nwant: %s",
 				tc.args, code, tc.code, &stdout, tc.stdout, &stderr, tc.stderr)
 		}
+	}
+}
+
+// The reference lists every flag of the daemon, and no other.
+func TestDocsNameEveryFlag(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want, got []string
+	for _, f := range flags() {
+		want = append(want, f.Names()[0])
+	}
+	for _, row := range regexp.MustCompile("(?m)^\\| `--([a-z-]+) [A-Z]+` \\|").FindAllStringSubmatch(string(doc), -1) {
+		got = append(got, row[1])
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the flags of docs/config.md (-program +documented):\n%s", diff)
 	}
 }

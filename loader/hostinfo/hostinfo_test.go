@@ -179,9 +179,9 @@ func connect(t *testing.T, network, listen, dial, from string) {
 // expectSameFromProc compares the two ways to read sessions.
 func expectSameFromProc(t *testing.T) {
 	t.Helper()
-	diag, err := diagnose()
+	diag, err := diagnose(1<<tcpEstablished | 1<<tcpListen)
 	check(t, err)
-	proc, err := readProc()
+	proc, err := readProc(1<<tcpEstablished | 1<<tcpListen)
 	check(t, err)
 	byAll := func(a, b session) int {
 		return cmp.Or(a.peer.Compare(b.peer), cmp.Compare(a.localPort, b.localPort))
@@ -194,8 +194,15 @@ func expectSameFromProc(t *testing.T) {
 }
 
 func TestParseProc(t *testing.T) {
-	for _, bad := range []string{"x\n0: 1:2", "x\n0: 0100007F:0016 0200007G:1234 01", "x\n0: 0100007F:0016 02:1234 01", "x\n0: 0100007F:XX 0200007F:1234 01"} {
-		if s, err := parseProc(strings.NewReader(bad)); err == nil {
+	for _, bad := range []string{
+		"x\n0: 1:2",
+		"x\n0: 0100007F:0016 0200007G:1234 01 0:0 0:0 0 0 0 7",
+		"x\n0: 0100007F:0016 02:1234 01 0:0 0:0 0 0 0 7",
+		"x\n0: 0100007F:XX 0200007F:1234 01 0:0 0:0 0 0 0 7",
+		"x\n0: 0100007F:0016 0200007F:1234 01 0:0 0:0 0 0 0 x",
+		"x\n0: 0100007F:0016 0200007F:1234 G1 0:0 0:0 0 0 0 7",
+	} {
+		if s, err := parseProc(strings.NewReader(bad), ^uint32(0)); err == nil {
 			t.Errorf("parseProc(%q) = %v, want an error", bad, s)
 		}
 	}

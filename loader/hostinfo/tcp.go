@@ -19,30 +19,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tcpEstablished is TCP_ESTABLISHED of the kernel.
-const tcpEstablished = 1
+// TCP_ESTABLISHED and TCP_LISTEN of the kernel.
+const (
+	tcpEstablished = 1
+	tcpListen      = 10
+)
 
-// session is an established TCP connection.
+// session is a TCP socket, mostly an established connection. One that listens has
+// no peer.
 type session struct {
-	localPort uint16
-	peer      netip.Addr
+	state               uint8
+	localPort, peerPort uint16
+	peer                netip.Addr
+	inode               uint32
 }
 
-// sshPeers returns who is connected to one of our ports. The IPv4 peers of a
-// dual-stack server appear under IPv6, mapped.
-func sshPeers(ports []uint16) ([]netip.Addr, error) {
-	sessions, err := diagnose()
-	if err != nil {
-		// inet_diag is a module, and may be missing or forbidden.
-		var procErr error
-		if sessions, procErr = readProc(); procErr != nil {
-			err = fmt.Errorf("read TCP connections: %w", errors.Join(err, procErr))
-		} else {
-			err = nil
-		}
+// sessions returns the TCP sockets of both families in these states. The IPv4
+// peers of a dual-stack server appear under IPv6, mapped, and are unmapped.
+func sessions(states ...uint8) ([]session, error) {
+	var mask uint32
+	for _, s := range states {
+		mask |= 1 << s
 	}
+	all, err := diagnose(mask)
+	if err == nil {
+		return all, nil
+	}
+	// inet_diag is a module, and may be missing or forbidden.
+	all, procErr := readProc(mask)
+	if procErr != nil {
+		return nil, fmt.Errorf("read TCP connections: %w", errors.Join(err, procErr))
+	}
+	return all, nil
+}
+
+// sshPeers returns who is connected to one of our ports.
+func sshPeers(ports []uint16) ([]netip.Addr, error) {
+	established, err := sessions(tcpEstablished)
 	var peers []netip.Addr
-	for _, s := range sessions {
+	for _, s := range established {
 		if slices.Contains(ports, s.localPort) {
 			peers = append(peers, s.peer)
 		}
@@ -60,7 +75,7 @@ const tcpDiagGetSock = 18
 // diagRequest is struct inet_diag_req with everything but the states left zero.
 // netlink's own request asks for all states, which on a busy host is most of the
 // work.
-type diagRequest struct{}
+type diagRequest struct{ states uint32 }
 
 const (
 	diagRequestLen = 60
@@ -69,16 +84,16 @@ const (
 
 func (diagRequest) Len() int { return diagRequestLen }
 
-func (diagRequest) Serialize() []byte {
+func (r diagRequest) Serialize() []byte {
 	b := make([]byte, diagRequestLen)
-	binary.NativeEndian.PutUint32(b[52:], 1<<tcpEstablished)
+	binary.NativeEndian.PutUint32(b[52:], r.states)
 	return b
 }
 
-func diagnose() ([]session, error) {
+func diagnose(states uint32) ([]session, error) {
 	return dump("socket diagnostics", func() ([]session, error) {
 		req := nl.NewNetlinkRequest(tcpDiagGetSock, unix.NLM_F_DUMP)
-		req.AddData(diagRequest{})
+		req.AddData(diagRequest{states})
 		msgs, err := req.Execute(unix.NETLINK_INET_DIAG, tcpDiagGetSock)
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return nil, err
@@ -95,8 +110,9 @@ func diagnose() ([]session, error) {
 	})
 }
 
-// parseDiag reads struct inet_diag_msg: family at 0, then from 4 on the ports
-// and from 8 on the addresses, local first, in network order.
+// parseDiag reads struct inet_diag_msg: family and state, then from 4 on the ports
+// and from 8 on the addresses, local first, in network order, and at the end the
+// inode.
 func parseDiag(b []byte) (session, error) {
 	if len(b) < diagMessageLen {
 		return session{}, fmt.Errorf("socket message of %d bytes, want %d", len(b), diagMessageLen)
@@ -105,30 +121,33 @@ func parseDiag(b []byte) (session, error) {
 	if b[0] == unix.AF_INET {
 		peer = netip.AddrFrom4([4]byte(b[24:28]))
 	}
-	return session{localPort: binary.BigEndian.Uint16(b[4:]), peer: peer}, nil
+	return session{
+		state: b[1], localPort: binary.BigEndian.Uint16(b[4:]), peerPort: binary.BigEndian.Uint16(b[6:]),
+		peer: peer, inode: binary.NativeEndian.Uint32(b[68:]),
+	}, nil
 }
 
 // readProc returns the sessions of both families; a kernel without IPv6 has no
 // file of it.
-func readProc() ([]session, error) {
-	all, err := readProcFile("/proc/net/tcp")
+func readProc(states uint32) ([]session, error) {
+	all, err := readProcFile("/proc/net/tcp", states)
 	if err != nil {
 		return nil, err
 	}
-	ipv6, err := readProcFile("/proc/net/tcp6")
+	ipv6, err := readProcFile("/proc/net/tcp6", states)
 	if errors.Is(err, fs.ErrNotExist) {
 		return all, nil
 	}
 	return append(all, ipv6...), err
 }
 
-func readProcFile(name string) ([]session, error) {
+func readProcFile(name string, states uint32) ([]session, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	sessions, err := parseProc(f)
+	sessions, err := parseProc(f, states)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -136,32 +155,41 @@ func readProcFile(name string) ([]session, error) {
 }
 
 // parseProc reads the lines of /proc/net/tcp, see proc_net_tcp in the kernel's
-// documentation, that are established: "N: LOCAL:PORT PEER:PORT STATE …".
-func parseProc(r io.Reader) ([]session, error) {
+// documentation, that are in one of the states:
+// "N: LOCAL:PORT PEER:PORT STATE QUEUES TIMER RETRANSMITS UID TIMEOUT INODE …".
+func parseProc(r io.Reader, states uint32) ([]session, error) {
 	var sessions []session
 	lines := bufio.NewScanner(r)
 	lines.Scan() // the heading
 	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 4 {
-			return nil, fmt.Errorf("line %q: too short", lines.Text())
-		}
-		if fields[3] != fmt.Sprintf("%02X", tcpEstablished) {
-			continue
-		}
-		_, port, _ := strings.Cut(fields[1], ":")
-		local, err := strconv.ParseUint(port, 16, 16)
+		s, err := parseProcLine(lines.Text())
 		if err != nil {
 			return nil, fmt.Errorf("line %q: %w", lines.Text(), err)
 		}
-		addr, _, _ := strings.Cut(fields[2], ":")
-		peer, err := parseProcAddr(addr)
-		if err != nil {
-			return nil, fmt.Errorf("line %q: %w", lines.Text(), err)
+		if states&(1<<s.state) != 0 {
+			sessions = append(sessions, s)
 		}
-		sessions = append(sessions, session{uint16(local), peer})
 	}
 	return sessions, lines.Err()
+}
+
+func parseProcLine(line string) (session, error) {
+	fields := strings.Fields(line)
+	if len(fields) < 10 {
+		return session{}, errors.New("too short")
+	}
+	local, localPort, _ := strings.Cut(fields[1], ":")
+	peer, peerPort, _ := strings.Cut(fields[2], ":")
+	state, err1 := strconv.ParseUint(fields[3], 16, 5)
+	lport, err2 := strconv.ParseUint(localPort, 16, 16)
+	pport, err3 := strconv.ParseUint(peerPort, 16, 16)
+	inode, err4 := strconv.ParseUint(fields[9], 10, 32)
+	_, err5 := parseProcAddr(local)
+	addr, err6 := parseProcAddr(peer)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+		return session{}, err
+	}
+	return session{uint8(state), uint16(lport), uint16(pport), addr, uint32(inode)}, nil
 }
 
 // parseProcAddr reads an address that was printed as 32-bit words in the

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/doctor"
+	"github.com/paraxial/paraxial/doctor/probe"
+)
+
+func (p *program) doctorCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "doctor",
+		Usage:     "find out what keeps this host from filtering, and how to mend it",
+		ArgsUsage: "[IFACE...]",
+		Description: "Without IFACE it looks at the interfaces that paraxiald filters, those of the default routes, and those with an XDP program.\n" +
+			"Needs no running paraxiald. Root sees more. Exits with 1 if there is a problem; warnings and notes do not count.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "strict", Usage: "exit with 1 on warnings too", DisableDefaultText: true},
+			&cli.StringFlag{Name: "state-dir", Usage: "paraxiald keeps its state in `DIR`", Value: "/var/lib/paraxial"},
+			&cli.StringFlag{Name: "bpffs", Usage: "paraxiald pins its filter in `DIR`", Value: "/sys/fs/bpf/paraxial"},
+		},
+		Action: p.doctor,
+	}
+}
+
+// askDaemon bounds how long a daemon that hangs holds up what can be said
+// without it.
+const askDaemon = 5 * time.Second
+
+func (p *program) doctor(c *cli.Context) error {
+	daemon, pid := p.daemonFacts(c.Context)
+	o := probe.Options{Interfaces: c.Args().Slice(), PID: pid, StateDir: c.String("state-dir"), BPFFS: c.String("bpffs")}
+	for _, f := range daemon.Interfaces {
+		o.Filtered = append(o.Filtered, f.Name)
+	}
+	facts, err := p.probe(o)
+	if err != nil {
+		return err
+	}
+	daemon.Capabilities, daemon.Memlock = facts.Daemon.Capabilities, facts.Daemon.Memlock
+	facts.Daemon = daemon
+	report := doctor.Examine(facts)
+	if p.json() {
+		err = p.printJSON(report)
+	} else {
+		p.printReport(report)
+	}
+	bad := doctor.Problem
+	if c.Bool("strict") {
+		bad = doctor.Warning
+	}
+	if err == nil && report.Worst >= bad {
+		err = errReported
+	}
+	return err
+}
+
+// daemonFacts asks the daemon.
+func (p *program) daemonFacts(ctx context.Context) (facts doctor.Daemon, pid int) {
+	ctx, cancel := context.WithTimeout(ctx, askDaemon)
+	defer cancel()
+	s, err := p.client.Status(ctx)
+	if err != nil {
+		return doctor.Daemon{Error: err.Error(), Forbidden: errors.Is(err, control.ErrPermission)}, 0
+	}
+	d := doctor.Daemon{Reachable: true, Version: s.Version}
+	for _, i := range s.Interfaces {
+		d.Interfaces = append(d.Interfaces, doctor.Filtered{Name: i.Name, Protected: i.Protected, Mode: i.Mode, ProgramID: i.ProgramID, Note: i.Note})
+	}
+	return d, s.PID
+}
+
+// printReport prints the findings by interface, the host last.
+func (p *program) printReport(r doctor.Report) {
+	for _, i := range r.Interfaces {
+		heading := printable(i.Interface)
+		if i.Driver != "" {
+			heading += " (" + printable(i.Driver) + ")"
+		}
+		expected := i.Mode + " mode"
+		if i.Mode == doctor.Refused {
+			expected = "cannot be filtered as it is"
+		}
+		p.printf("%s: %s\n", heading, expected)
+		p.printFindings(r.Findings, i.Interface)
+		p.printf("\n")
+	}
+	p.printf("host\n")
+	p.printFindings(r.Findings, "")
+	p.printf("\n%s\n", tally(r.Findings))
+}
+
+func (p *program) printFindings(all []doctor.Finding, iface string) {
+	for _, f := range all {
+		if f.Interface != iface {
+			continue
+		}
+		severity := f.Severity.String()
+		if f.Severity == doctor.Problem {
+			severity = strings.ToUpper(severity)
+		}
+		p.printf("  %-8s %s\n", severity, printable(f.What))
+		if f.Why != "" {
+			p.printf("           %s\n", printable(f.Why))
+		}
+		for _, line := range f.Fix {
+			p.printf("             %s\n", printable(line))
+		}
+	}
+}
+
+func tally(all []doctor.Finding) string {
+	var n [4]int
+	for _, f := range all {
+		n[f.Severity]++
+	}
+	return fmt.Sprintf("problems %d, warnings %d, notes %d", n[doctor.Problem], n[doctor.Warning], n[doctor.Note])
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// preview prints what a block would do. That it would be refused is a failure,
+// as the block would be.
+func (p *program) preview(c *cli.Context, req control.BlockRequest) error {
+	r, err := p.client.Preview(c.Context, req)
+	if err != nil {
+		return err
+	}
+	if p.json() {
+		err = p.printJSON(r)
+	} else {
+		err = p.printPreview(req, r)
+	}
+	if err == nil && !r.WouldApply {
+		err = errReported
+	}
+	return err
+}
+
+func (p *program) printPreview(req control.BlockRequest, r control.PreviewResult) error {
+	p.notes(r.Notes)
+	p.printf("Nothing was changed. %s: %s\n", intent(req), some(req.Prefixes))
+	heading := "REFUSED by the guard:"
+	if r.WouldApply {
+		heading = "The guard objects, and --force overrides it:"
+	}
+	if len(r.Refusals) > 0 {
+		p.printf("%s\n", heading)
+	}
+	for _, refusal := range r.Refusals[:min(len(r.Refusals), shown)] {
+		p.printf("  %s\n", printable(refusal.Message))
+	}
+	more(p.out, len(r.Refusals))
+	if err := p.printConnections(r.Connections); err != nil {
+		return err
+	}
+	if err := p.printTraffic(r.Traffic); err != nil {
+		return err
+	}
+	return p.printOverlap(r)
+}
+
+func intent(req control.BlockRequest) string {
+	switch req.Action {
+	case policy.Shadow.String():
+		return "Would only be counted"
+	case policy.Limit.String():
+		return "Would be limited to " + printable(req.Rate)
+	}
+	return "Would be dropped"
+}
+
+func (p *program) printConnections(c control.PreviewConnection) error {
+	switch {
+	case !c.Known:
+		p.printf("\nIts TCP connections with this host are not known.\n")
+		return nil
+	case c.Count == 0:
+		p.printf("\nNo established TCP connection of this host is affected.\n")
+	default:
+		p.printf("\nEstablished TCP connections of this host: %s, with %s address(es)\n", count(c.Count), count(c.Peers))
+	}
+	if c.Spared > 0 {
+		p.printf("Not affected, because an allow covers them: %s\n", count(c.Spared))
+	}
+	w := newTable(p.out)
+	for _, s := range c.Services[:min(len(c.Services), shown)] {
+		side := "to our port"
+		if s.Direction == "out" {
+			side = "from us to port"
+		}
+		row(w, "  "+fmt.Sprintf("%s %d", side, s.Port), count(s.Count), printable(strings.Join(s.Processes, " ")))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	more(p.out, len(c.Services))
+	return nil
+}
+
+func (p *program) printTraffic(t control.PreviewTraffic) error {
+	switch {
+	case !t.Enabled:
+		p.printf("\nWhat it sends now is not known, because no detector is configured.\n")
+		return nil
+	case len(t.Sources) == 0:
+		p.printf("\nIt sends nothing now that comes near the limit of a detector.\n")
+		return nil
+	}
+	p.printf("\nSources that rate analysis follows now:\n")
+	w := newTable(p.out)
+	for _, s := range t.Sources[:min(len(t.Sources), shown)] {
+		row(w, "  "+sourceText(printable(s.Source)), shortRate(s.Rates[s.Nearest]), printable(s.Nearest), printable(s.Verdict), "ports "+portList(s.Ports))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	more(p.out, len(t.Sources))
+	return nil
+}
+
+func (p *program) printOverlap(r control.PreviewResult) error {
+	if len(r.Entries) == 0 {
+		return nil
+	}
+	p.printf("\nEntries that overlap (an allow goes on to win):\n")
+	w := newTable(p.out)
+	for _, e := range r.Entries[:min(len(r.Entries), shown)] {
+		row(w, "  "+printable(e.Prefix), printable(e.Kind), actionName(e, " "), "origin "+printable(e.Origin), p.ending(e), printable(e.Reason))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if r.EntriesMore {
+		p.printf("  and more than %s others\n", count(len(r.Entries)-shown))
+		return nil
+	}
+	more(p.out, len(r.Entries))
+	return nil
+}

@@ -1,0 +1,209 @@
+package config
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// update is how the reference is written: go test ./config -update.
+var update = flag.Bool("update", false, "write the tables of "+docFile)
+
+// TestReference compares the tables of keys in the reference with the table of
+// keys, the defaults and the comments here. With -update it writes them.
+func TestReference(t *testing.T) {
+	comments := fieldComments(t, ".", "../detect")
+	c := Default()
+	var i Interface
+	d := detect.Default()
+	d.Widen.IPv6 = defaultWiden
+	doc, err := os.ReadFile(docFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := string(doc)
+	for _, table := range []struct {
+		name string
+		keys []key
+		of   any
+	}{
+		{"keys", c.keys(), &c},
+		{"interfaces", i.keys(), &i},
+		{"detectors", detectorKeys(&d), &d},
+	} {
+		want = replaced(t, want, table.name, rows(t, table.keys, reflect.ValueOf(table.of).Elem(), comments))
+	}
+	if *update {
+		if err := os.WriteFile(docFile, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if diff := cmp.Diff(want, string(doc)); diff != "" {
+		t.Errorf("%s differs from the types; run: go test ./config -run Reference -update\n(-want +got):\n%s", docFile, diff)
+	}
+}
+
+// replaced puts a table between its two marks.
+func replaced(t *testing.T, doc, name, table string) string {
+	t.Helper()
+	begin, end := "<!-- generated: "+name+" -->\n", "<!-- end -->"
+	before, rest, found := strings.Cut(doc, begin)
+	_, after, ended := strings.Cut(rest, end)
+	if !found || !ended {
+		t.Fatalf("%s has no place for the table %q", docFile, name)
+	}
+	return before + begin + table + end + after
+}
+
+func rows(t *testing.T, keys []key, of reflect.Value, comments map[string]string) string {
+	t.Helper()
+	names := map[any]string{}
+	fieldNames(of, names)
+	var b strings.Builder
+	b.WriteString("| key | value | default | reload | what it is |\n|---|---|---|---|---|\n")
+	for _, k := range keys {
+		comment := comments[names[k.value]]
+		if comment == "" {
+			t.Errorf("%s, the field of %s, has no comment", names[k.value], k.name)
+		}
+		reload := "no"
+		if k.live {
+			reload = "yes"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", k.name, takes(k), usual(k), reload, comment)
+	}
+	return b.String()
+}
+
+// usual is the default of a key, or that it has none.
+func usual(k key) string {
+	least := map[string]string{"detectors.name": "name: x", "detectors.limit": "limit: 1000/s", "detectors.action": "action: shadow"}
+	if _, inItem := least[k.name]; inItem {
+		delete(least, k.name)
+		var item []string
+		for _, line := range least {
+			item = append(item, line)
+		}
+		if _, err := Parse("f", []byte("detectors: [{"+strings.Join(item, ", ")+"}]")); err != nil {
+			return "needed"
+		}
+	}
+	if k.name == "interfaces.name" {
+		return "needed"
+	}
+	return "`" + shown(k) + "`"
+}
+
+// takes says what values a key takes. Words and bounds come from the error that a
+// value gets which is none of them.
+func takes(k key) string {
+	switch k.value.(type) {
+	case *string:
+		if k.name == "socket" {
+			return fmt.Sprintf("text, at most %d bytes", maxSocketPath)
+		}
+		return "text"
+	case *bool:
+		return "true or false"
+	case *policy.Rate:
+		return "rate"
+	case *[]netip.Prefix:
+		return "list of prefixes"
+	case *[]uint16:
+		if k.name == "detectors.match.port" {
+			return fmt.Sprintf("port, or list of at most %d", detect.MaxPorts)
+		}
+		return "list of ports"
+	case *[]Interface:
+		return fmt.Sprintf("list of at most %d", MaxInterfaces)
+	case *[]detect.Detector:
+		return fmt.Sprintf("list of at most %d", detect.MaxDetectors)
+	case *slog.Level:
+		_, err := ParseLevel("")
+		return wanted(err)
+	}
+	v := reflect.ValueOf(k.value).Elem()
+	right := reflect.New(v.Type()).Elem()
+	right.Set(v)
+	defer v.Set(right)
+	switch v.Kind() {
+	case reflect.String: // one of some words
+		v.SetString("?")
+	case reflect.Int, reflect.Int64:
+		v.SetInt(-1)
+	}
+	return wanted(k.check())
+}
+
+func wanted(err error) string {
+	if err == nil {
+		return "anything"
+	}
+	_, want, _ := strings.Cut(err.Error(), "; want ")
+	for _, article := range []string{"a whole ", "a "} {
+		want = strings.TrimPrefix(want, article)
+	}
+	return strings.ReplaceAll(want, " from ", ", ")
+}
+
+// fieldNames maps the address of every field to Type.Field.
+func fieldNames(v reflect.Value, names map[any]string) {
+	for n := range v.NumField() {
+		f := v.Field(n)
+		names[f.Addr().Interface()] = v.Type().Name() + "." + v.Type().Field(n).Name
+		if f.Kind() == reflect.Struct && f.Type() != reflect.TypeFor[policy.Rate]() {
+			fieldNames(f, names)
+		}
+	}
+}
+
+// fieldComments returns the comments of the fields of all structs in packages, by
+// Type.Field.
+func fieldComments(t *testing.T, dirs ...string) map[string]string {
+	t.Helper()
+	comments := map[string]string{}
+	for _, dir := range dirs {
+		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(parsed, func(n ast.Node) bool { return noteComments(n, comments) })
+		}
+	}
+	return comments
+}
+
+func noteComments(n ast.Node, comments map[string]string) (further bool) {
+	spec, ok := n.(*ast.TypeSpec)
+	if !ok {
+		return true
+	}
+	if s, ok := spec.Type.(*ast.StructType); ok {
+		for _, f := range s.Fields.List {
+			for _, name := range f.Names {
+				comments[spec.Name.Name+"."+name.Name] = strings.Join(strings.Fields(f.Doc.Text()), " ")
+			}
+		}
+	}
+	return false
+}

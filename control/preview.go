@@ -1,0 +1,71 @@
+package control
+
+import "encoding/json"
+
+// PreviewResult is what a BlockRequest would do. Making it changes nothing.
+type PreviewResult struct {
+	WouldApply  bool              `json:"would_apply"` // false: the guard refuses
+	Refusals    []Refusal         `json:"refusals"`    // also those that force overrides
+	Connections PreviewConnection `json:"connections"`
+	Traffic     PreviewTraffic    `json:"traffic"`
+	Entries     []Entry           `json:"entries"`      // live, that overlap
+	EntriesMore bool              `json:"entries_more"` // there are others besides
+	Notes       []string          `json:"notes"`
+}
+
+// Refusal is what the guard has against one prefix.
+type Refusal struct {
+	Prefix  string `json:"prefix"` // empty: against all
+	Message string `json:"message"`
+}
+
+// PreviewConnection are the established TCP connections with a peer inside.
+type PreviewConnection struct {
+	Known    bool             `json:"known"` // false: they could not be read, see notes
+	Count    int              `json:"count"` // that would be cut
+	Peers    int              `json:"peers"`
+	Spared   int              `json:"spared"` // with peers that an allow lets pass
+	Services []PreviewService `json:"services"`
+}
+
+// PreviewService is a port with connections, most first.
+type PreviewService struct {
+	Direction string   `json:"direction"` // in: our port; out: the peer's
+	Port      uint16   `json:"port"`
+	Count     int      `json:"count"`
+	Processes []string `json:"processes"` // NAME[PID], as far as they can be seen
+}
+
+// PreviewTraffic are the sources inside that rate analysis follows.
+type PreviewTraffic struct {
+	Enabled bool        `json:"enabled"` // false: no detector is configured, so nobody looks
+	Sources []TopSource `json:"sources"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r PreviewResult) MarshalJSON() ([]byte, error) {
+	type plain PreviewResult
+	r.Refusals, r.Entries, r.Notes = orEmpty(r.Refusals), orEmpty(r.Entries), orEmpty(r.Notes)
+	return json.Marshal(plain(r))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c PreviewConnection) MarshalJSON() ([]byte, error) {
+	type plain PreviewConnection
+	c.Services = orEmpty(c.Services)
+	return json.Marshal(plain(c))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s PreviewService) MarshalJSON() ([]byte, error) {
+	type plain PreviewService
+	s.Processes = orEmpty(s.Processes)
+	return json.Marshal(plain(s))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (t PreviewTraffic) MarshalJSON() ([]byte, error) {
+	type plain PreviewTraffic
+	t.Sources = orEmpty(t.Sources)
+	return json.Marshal(plain(t))
+}

@@ -1,0 +1,164 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/loader/hostinfo"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// Bounds of a preview, which is for people.
+const (
+	mostPreviewed = 1000 // entries
+	mostServices  = 20
+	mostProcesses = 5 // of one service
+)
+
+// Preview implements control.Backend: it answers what Block would do, and does
+// nothing.
+func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.BlockRequest) (control.PreviewResult, error) {
+	prefixes, notes, err := parsePrefixes(r.Prefixes)
+	if err != nil {
+		return control.PreviewResult{}, err
+	}
+	action, _, err := actionOf(r)
+	if err != nil {
+		return control.PreviewResult{}, err
+	}
+	result := control.PreviewResult{WouldApply: true, Notes: notes}
+	refusals, guardErr := d.refusals(ctx, prefixes, action)
+	if guardErr != nil {
+		result.Refusals = append(result.Refusals, control.Refusal{Message: guardErr.Error()})
+	}
+	for _, refusal := range refusals {
+		result.Refusals = append(result.Refusals, control.Refusal{Prefix: refusal.Prefix.String(), Message: refusal.Error()})
+	}
+	result.WouldApply = r.Force || len(result.Refusals) == 0
+	if result.Connections, err = d.connections(prefixes); err != nil {
+		result.Notes = append(result.Notes, fmt.Sprintf("the connections of this host are not known: %v", err))
+	}
+	result.Entries, result.EntriesMore = d.overlapping(prefixes)
+	result.Traffic = d.traffic(prefixes)
+	return result, nil
+}
+
+// overlapping returns the live entries of both kinds that cover one of the
+// prefixes or are inside.
+func (d *Daemon) overlapping(prefixes []netip.Prefix) (found []control.Entry, more bool) {
+	var entries []policy.Entry
+	seen := make(map[policy.Key]bool)
+	now := d.engine.clock.now()
+	d.engine.read(func(b *policy.Book) {
+		for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
+			for _, p := range prefixes {
+				for e := range b.Overlapping(kind, p) {
+					if !e.Live(now) || seen[e.Key()] {
+						continue
+					}
+					if len(entries) == mostPreviewed {
+						more = true
+						return
+					}
+					seen[e.Key()] = true
+					entries = append(entries, e)
+				}
+			}
+		}
+	})
+	return d.wireEntries(entries), more
+}
+
+// traffic returns the tracked sources that overlap one of the prefixes.
+func (d *Daemon) traffic(prefixes []netip.Prefix) control.PreviewTraffic {
+	top, enabled := d.detection.sources(d.engine.clock, within(prefixes))
+	now := d.engine.clock.now()
+	d.engine.read(func(b *policy.Book) {
+		for i := range top.Sources {
+			top.Sources[i].Verdict = sourceVerdict(b, top.Sources[i].Source, now)
+		}
+	})
+	return control.PreviewTraffic{Enabled: enabled, Sources: top.Sources}
+}
+
+// within tells whether a source overlaps one of the prefixes. Both may be tens of
+// thousands, and detection waits meanwhile.
+func within(prefixes []netip.Prefix) func(source netip.Prefix) bool {
+	set := new(bart.Lite)
+	for _, p := range prefixes {
+		set.Insert(p)
+	}
+	return set.OverlapsPrefix
+}
+
+// connections counts what a block of the prefixes would cut.
+func (d *Daemon) connections(prefixes []netip.Prefix) (control.PreviewConnection, error) {
+	inside := within(prefixes)
+	list, err := hostinfo.Connections(func(peer netip.Addr) bool { return inside(netip.PrefixFrom(peer, peer.BitLen())) })
+	if err != nil {
+		return control.PreviewConnection{}, err
+	}
+	all := len(list)
+	now := d.engine.clock.now()
+	d.engine.read(func(b *policy.Book) {
+		list = slices.DeleteFunc(list, func(c hostinfo.Connection) bool { return isAllowed(b, c.Peer, now) })
+	})
+	result := control.PreviewConnection{Known: true, Count: len(list), Spared: all - len(list)}
+	peers := make(map[netip.Addr]bool)
+	for _, c := range list {
+		peers[c.Peer] = true
+	}
+	result.Peers, result.Services = len(peers), services(list)
+	return result, nil
+}
+
+func isAllowed(b *policy.Book, a netip.Addr, now policy.Deadline) bool {
+	for e := range b.Covering(policy.Allow, netip.PrefixFrom(a, a.BitLen())) {
+		if e.Live(now) {
+			return true
+		}
+	}
+	return false
+}
+
+// services groups connections by port, those with most first.
+func services(list []hostinfo.Connection) []control.PreviewService {
+	type key struct {
+		inbound bool
+		port    uint16
+	}
+	at := make(map[key]int)
+	var all []control.PreviewService
+	for i, owners := range hostinfo.Owners(list) {
+		k := key{list[i].Inbound, list[i].Port}
+		n, ok := at[k]
+		if !ok {
+			n = len(all)
+			at[k] = n
+			all = append(all, control.PreviewService{Direction: direction(k.inbound), Port: k.port})
+		}
+		all[n].Count++
+		for _, name := range owners {
+			if len(all[n].Processes) < mostProcesses && !slices.Contains(all[n].Processes, name) {
+				all[n].Processes = append(all[n].Processes, name)
+			}
+		}
+	}
+	slices.SortFunc(all, func(x, y control.PreviewService) int {
+		return cmp.Or(cmp.Compare(y.Count, x.Count), cmp.Compare(x.Direction, y.Direction), cmp.Compare(x.Port, y.Port))
+	})
+	return all[:min(len(all), mostServices)]
+}
+
+func direction(inbound bool) string {
+	if inbound {
+		return "in"
+	}
+	return "out"
+}

@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+func TestWithin(t *testing.T) {
+	p := netip.MustParsePrefix
+	inside := within([]netip.Prefix{p("192.0.2.0/24"), p("2001:db8::/48")})
+	for source, want := range map[string]bool{
+		"192.0.2.7/32": true, "192.0.0.0/16": true, "192.0.3.0/24": false,
+		"2001:db8:0:7::/64": true, "2001:db8:1::/64": false, "::ffff:0:0/96": false,
+	} {
+		if got := inside(p(source)); got != want {
+			t.Errorf("%s: %v", source, got)
+		}
+	}
+}
+
+// TestOverlapping: what covers and what is inside, of both kinds, live only, each
+// once, and bounded.
+func TestOverlapping(t *testing.T) {
+	b := newBench(t, 5000)
+	for _, c := range []control.BlockRequest{
+		{Prefixes: []string{"198.18.0.0/15", "198.18.2.0/24", "192.0.2.1"}, Action: "drop", Origin: "cli"},
+		{Prefixes: []string{"198.18.2.3"}, Action: "shadow", Origin: "cli"},
+	} {
+		if err := b.request(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.Allow(t.Context(), control.Caller{}, control.AllowRequest{Prefixes: []string{"198.18.0.0/16"}, Origin: "cli"}); err != nil {
+		t.Fatal(err)
+	}
+	p := netip.MustParsePrefix
+	got, more := b.overlapping([]netip.Prefix{p("198.18.2.0/24"), p("198.18.2.3/32")})
+	found := map[string]int{}
+	for _, e := range got {
+		found[e.Kind+" "+e.Prefix]++
+	}
+	want := map[string]int{"allow 198.18.0.0/16": 1, "block 198.18.0.0/15": 1, "block 198.18.2.0/24": 1, "block 198.18.2.3/32": 1}
+	if fmt.Sprint(found) != fmt.Sprint(want) || more {
+		t.Errorf("got %v, more %v; want %v", found, more, want)
+	}
+	var many []string
+	for i := range mostPreviewed {
+		many = append(many, fmt.Sprintf("203.0.%d.%d", i/256, i%256))
+	}
+	for _, last := range []string{"", "203.0.113.1"} {
+		if last != "" {
+			many = []string{last}
+		}
+		if err := b.request(control.BlockRequest{Prefixes: many, Action: "shadow", Origin: "cli"}); err != nil {
+			t.Fatal(err)
+		}
+		got, more := b.overlapping([]netip.Prefix{p("203.0.0.0/16")})
+		if len(got) != mostPreviewed || more != (last != "") {
+			t.Errorf("after %q: %d entries, more %v", last, len(got), more)
+		}
+	}
+}

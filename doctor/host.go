@@ -1,0 +1,148 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+)
+
+func (x *examination) hostRules() {
+	x.daemonRules()
+	x.kernelRules()
+	x.sysctlRules()
+	x.fileSystemRules()
+	x.clockRule()
+	for _, u := range x.facts.Unseen {
+		x.say("unseen", Note, "could not see "+u.What+": "+u.Cause, "What it would show is not judged.")
+	}
+}
+
+func (x *examination) daemonRules() {
+	d := x.facts.Daemon
+	switch {
+	case d.Forbidden:
+		x.say("daemon", Note, "paraxiald could not be asked: "+d.Error, "Whether it filters is not known.", "Run this as root.")
+		return
+	case !d.Reachable:
+		x.say("daemon", Warning, d.Error, "Blocks that are in force stay and expire by themselves, but nothing can be changed and nobody repairs.",
+			"systemctl start paraxiald", "journalctl -u paraxiald -n 50")
+		return
+	}
+	x.ok("daemon", "paraxiald %s answers", d.Version)
+	if len(d.Interfaces) == 0 {
+		x.say("no-interface", Problem, "paraxiald runs without an interface", "Nothing is filtered.", "Add the interface to /etc/paraxial/paraxiald.yaml under interfaces:", "systemctl restart paraxiald")
+	}
+	for _, f := range d.Interfaces {
+		if !x.facts.examined(f.Name) && !f.Protected {
+			x.say("unprotected", Problem, f.Name+" is not filtered", orElse(f.Note, "paraxiald does not say why."), "journalctl -u paraxiald -n 50")
+		}
+	}
+	x.capabilityRule()
+	x.memlockRule()
+}
+
+func (f Facts) examined(name string) bool {
+	for _, i := range f.Interfaces {
+		if i.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// capabilities that the daemon needs, by number.
+var capabilities = []struct {
+	bit  uint
+	name string
+}{{12, "CAP_NET_ADMIN"}, {38, "CAP_PERFMON"}, {39, "CAP_BPF"}}
+
+// sysAdmin stands in for CAP_BPF and CAP_PERFMON.
+const sysAdmin = 21
+
+func (x *examination) capabilityRule() {
+	have := x.facts.Daemon.Capabilities
+	if have == nil {
+		return
+	}
+	var missing []string
+	for _, c := range capabilities {
+		replaced := c.bit != 12 && *have&(1<<sysAdmin) != 0
+		if *have&(1<<c.bit) == 0 && !replaced {
+			missing = append(missing, c.name)
+		}
+	}
+	if len(missing) == 0 {
+		x.ok("capabilities", "paraxiald has the capabilities it needs")
+		return
+	}
+	x.say("capabilities", Problem, "paraxiald runs without "+strings.Join(missing, ", "), "It cannot load or attach its program.",
+		"Add them to CapabilityBoundingSet= and AmbientCapabilities= of the unit.", "systemctl daemon-reload && systemctl restart paraxiald")
+}
+
+// memlockEnough holds the maps with a million entries, with some to spare.
+const memlockEnough = 1 << 30
+
+func (x *examination) memlockRule() {
+	limit := x.facts.Daemon.Memlock
+	if limit == nil || !x.kernel().before(memoryCgroup) || *limit >= memlockEnough {
+		return
+	}
+	x.say("memlock", Problem, fmt.Sprintf("paraxiald may lock only %s of memory", size(*limit)), "Before Linux "+memoryCgroup.String()+" BPF maps count as locked memory: they cannot be made or grow.",
+		"Set LimitMEMLOCK=infinity in the unit.", "systemctl daemon-reload && systemctl restart paraxiald")
+}
+
+// What an import of a million prefixes takes on disk, and what every change does.
+const (
+	roomy    = 512 << 20
+	tooSmall = 16 << 20
+)
+
+func (x *examination) fileSystemRules() {
+	if b := x.facts.Host.BPFFS; b.BPF {
+		x.ok("bpffs", "a bpffs is at %s", b.Path)
+	} else {
+		x.say("bpffs", Problem, "no bpffs is mounted for "+b.Asked, "The filter is pinned there, so that it outlives the daemon: paraxiald will not start.",
+			"mount -t bpf bpf /sys/fs/bpf")
+	}
+	d := x.facts.Host.StateDir
+	switch {
+	case d.Path == "":
+	case d.ReadOnly:
+		x.say("state-dir", Problem, d.Asked+" is on a read-only file system", "Changes cannot be saved, so none is accepted. What is blocked stays blocked.",
+			"mount -o remount,rw "+d.Path, "dmesg | tail  # says why it is read-only")
+	case d.Free < tooSmall:
+		x.say("state-dir", Problem, fmt.Sprintf("%s has %s left on its disk", d.Asked, size(d.Free)), "Changes that cannot be saved are refused.", "df -h "+d.Path)
+	case d.Free < roomy:
+		x.say("state-dir", Warning, fmt.Sprintf("%s has %s left on its disk", d.Asked, size(d.Free)), "An import of a million prefixes takes some 300 MB.", "df -h "+d.Path)
+	default:
+		x.ok("state-dir", "%s has %s free", d.Asked, size(d.Free))
+	}
+}
+
+func (x *examination) clockRule() {
+	synced := x.facts.Host.ClockSynced
+	switch {
+	case synced == nil:
+	case *synced:
+		x.ok("clock", "the clock is synchronised")
+	default:
+		x.say("clock", Warning, "the clock is not synchronised", "Blocks expire by the boot clock and are not affected. The times that are shown are, and the time that is left after a reboot.",
+			"timedatectl set-ntp true")
+	}
+}
+
+func orElse(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func size(n uint64) string {
+	switch {
+	case n >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+	case n >= 1<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%d KiB", n>>10)
+}

@@ -1,0 +1,143 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/doctor"
+)
+
+func (g *gatherer) host() {
+	h := &g.facts.Host
+	var name unix.Utsname
+	if err := unix.Uname(&name); err == nil {
+		h.Release = unix.ByteSliceToString(name.Release[:])
+	}
+	_, err := os.Stat("/sys/kernel/btf/vmlinux")
+	h.BTF = err == nil
+	h.CPUs, err = cpus()
+	g.unseen("the number of CPUs", err)
+	h.JIT, err = number("/proc/sys/net/core/bpf_jit_enable")
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errors.New("only the network namespace of the host shows it")
+	}
+	g.unseen("whether the BPF JIT is on", err)
+	h.UnprivilegedBPF, err = number("/proc/sys/kernel/unprivileged_bpf_disabled")
+	g.unseen("who may load BPF programs", err)
+	h.BPFFS, err = fileSystem(g.options.BPFFS)
+	g.unseen("the file system of "+g.options.BPFFS, err)
+	h.StateDir, err = fileSystem(g.options.StateDir)
+	g.unseen("the file system of "+g.options.StateDir, err)
+	h.ClockSynced, err = clockSynced()
+	g.unseen("whether the clock is synchronised", err)
+}
+
+// cpus counts those that the kernel may bring up, by the last of the ranges:
+// "0-7" or "0,2-3".
+func cpus() (int, error) {
+	text, err := os.ReadFile("/sys/devices/system/cpu/possible")
+	if err != nil {
+		return 0, err
+	}
+	ranges := strings.TrimSpace(string(text))
+	last, err := strconv.Atoi(ranges[strings.LastIndexAny(ranges, ",-")+1:])
+	if err != nil {
+		return 0, fmt.Errorf("possible CPUs %q: %w", ranges, err)
+	}
+	return last + 1, nil
+}
+
+func number(path string) (*int, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return &n, nil
+}
+
+// fileSystem tells what path is on, or will be on once it exists.
+func fileSystem(path string) (doctor.FileSystem, error) {
+	fsys := doctor.FileSystem{Asked: path}
+	for nearest := filepath.Clean(path); ; nearest = filepath.Dir(nearest) {
+		var s unix.Statfs_t
+		err := unix.Statfs(nearest, &s)
+		if err == unix.ENOENT && nearest != filepath.Dir(nearest) {
+			continue
+		}
+		if err == unix.EACCES && nearest != filepath.Dir(nearest) {
+			// A directory of root's is on what its parent is on, more often
+			// than not.
+			continue
+		}
+		if err != nil {
+			return fsys, fmt.Errorf("look at %s: %w", nearest, err)
+		}
+		fsys.Path, fsys.BPF, fsys.ReadOnly = nearest, s.Type == unix.BPF_FS_MAGIC, s.Flags&unix.ST_RDONLY != 0
+		fsys.Free = s.Bavail * uint64(s.Bsize)
+		return fsys, nil
+	}
+}
+
+func clockSynced() (*bool, error) {
+	var t unix.Timex // asks, and sets nothing
+	state, err := unix.Adjtimex(&t)
+	if err != nil {
+		return nil, err
+	}
+	synced := state != unix.TIME_ERROR && t.Status&unix.STA_UNSYNC == 0
+	return &synced, nil
+}
+
+// process tells what the kernel lets the daemon do. Either is nil if it cannot
+// be seen.
+func process(pid int) (capabilities, memlock *uint64) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	if text, err := os.ReadFile(filepath.Join(dir, "status")); err == nil {
+		capabilities = parseCapabilities(string(text))
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "limits")); err == nil {
+		memlock = parseMemlock(string(text))
+	}
+	return capabilities, memlock
+}
+
+func parseCapabilities(status string) *uint64 {
+	for line := range strings.Lines(status) {
+		if bits, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			if n, err := strconv.ParseUint(strings.TrimSpace(bits), 16, 64); err == nil {
+				return &n
+			}
+		}
+	}
+	return nil
+}
+
+func parseMemlock(limits string) *uint64 {
+	for line := range strings.Lines(limits) {
+		rest, ok := strings.CutPrefix(line, "Max locked memory")
+		fields := strings.Fields(rest)
+		if !ok || len(fields) == 0 {
+			continue
+		}
+		n := ^uint64(0)
+		if fields[0] != "unlimited" {
+			var err error
+			if n, err = strconv.ParseUint(fields[0], 10, 64); err != nil {
+				return nil
+			}
+		}
+		return &n
+	}
+	return nil
+}

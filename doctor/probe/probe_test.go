@@ -1,0 +1,366 @@
+package probe
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/doctor"
+	"github.com/paraxial/paraxial/tests/lab"
+	"github.com/paraxial/paraxial/tests/testenv"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+func check(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func add(t *testing.T, l netlink.Link) netlink.Link {
+	t.Helper()
+	testenv.Root(t)
+	check(t, netlink.LinkAdd(l))
+	t.Cleanup(func() { check(t, netlink.LinkDel(l)) })
+	return l
+}
+
+func veth(t *testing.T, name string) netlink.Link {
+	t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	return add(t, &netlink.Veth{LinkAttrs: attrs, PeerName: name + "p"})
+}
+
+func look(t *testing.T, o Options) doctor.Facts {
+	t.Helper()
+	o.BPFFS, o.StateDir = "/sys/fs/bpf/paraxial", t.TempDir()
+	f, err := Gather(o)
+	check(t, err)
+	return f
+}
+
+func lookAt(t *testing.T, name string) doctor.Interface {
+	t.Helper()
+	f := look(t, Options{Interfaces: []string{name}})
+	if len(f.Interfaces) != 1 {
+		t.Fatalf("got %+v", f.Interfaces)
+	}
+	return f.Interfaces[0]
+}
+
+// xdpAnnounced tells whether the kernel has the netdev family, by its version.
+func xdpAnnounced(t *testing.T) bool {
+	var name unix.Utsname
+	check(t, unix.Uname(&name))
+	v := unix.ByteSliceToString(name.Release[:])
+	return !strings.HasPrefix(v, "5.") && !strings.HasPrefix(v, "6.0") && !strings.HasPrefix(v, "6.1.") && !strings.HasPrefix(v, "6.2.")
+}
+
+func TestVeth(t *testing.T) {
+	l := veth(t, "v0")
+	i := lookAt(t, "v0")
+	if i.Kind != "veth" || i.Driver != "veth" || i.MTU != 1500 || i.Up || i.Carrier || i.Lower != "" || i.Virtio != nil {
+		t.Errorf("got %+v", i)
+	}
+	if i.Channels == nil || i.Channels.Receiving() != 1 {
+		t.Errorf("channels %+v", i.Channels)
+	}
+	if xdpAnnounced(t) && (i.XDP == nil || !i.XDP.Native || !i.XDP.Frags) {
+		t.Errorf("XDP %+v", i.XDP)
+	}
+	check(t, netlink.LinkSetMTU(l, 9000))
+	check(t, netlink.LinkSetUp(l))
+	peer, err := netlink.LinkByName("v0p")
+	check(t, err)
+	check(t, netlink.LinkSetUp(peer))
+	if i := lookAt(t, "v0"); i.MTU != 9000 || !i.Up || !i.Carrier {
+		t.Errorf("got %+v", i)
+	}
+}
+
+// TestOffloads turns an offload on and off in the kernel.
+func TestOffloads(t *testing.T) {
+	veth(t, "v0")
+	const gro = "rx-gro"
+	for _, on := range []bool{true, false, true} {
+		setGRO(t, "v0", on)
+		got, ok := lookAt(t, "v0").Offloads[gro]
+		if !ok || got.On != on || got.Fixed {
+			t.Errorf("%s set to %v: got %+v, %v", gro, on, got, ok)
+		}
+	}
+	if lro := lookAt(t, "v0").Offloads["rx-lro"]; !lro.Fixed || lro.On {
+		t.Errorf("LRO, which a veth has not: %+v", lro)
+	}
+}
+
+// setGRO is `ethtool -K IFACE gro on|off`.
+func setGRO(t *testing.T, iface string, on bool) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	check(t, err)
+	defer unix.Close(fd)
+	value := [2]uint32{unix.ETHTOOL_SGRO}
+	if on {
+		value[1] = 1
+	}
+	check(t, ethtoolIoctl(fd, iface, unsafe.Slice((*byte)(unsafe.Pointer(&value[0])), 8)))
+}
+
+func TestQueues(t *testing.T) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.NumRxQueues, attrs.NumTxQueues = "q0", 4, 4
+	add(t, &netlink.Veth{LinkAttrs: attrs, PeerName: "q0p"})
+	if c := lookAt(t, "q0").Channels; c == nil || c.MaxRX+c.MaxCombined != 4 || c.Receiving() < 1 {
+		t.Errorf("channels %+v", c)
+	}
+}
+
+func TestBridgeAndItsPort(t *testing.T) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "br0"
+	br := add(t, &netlink.Bridge{LinkAttrs: attrs})
+	check(t, netlink.LinkSetMaster(veth(t, "v0"), br))
+	if i := lookAt(t, "v0"); i.Master != "br0" || i.MasterKind != "bridge" {
+		t.Errorf("port: %+v", i)
+	}
+	if i := lookAt(t, "br0"); i.Kind != "bridge" || xdpAnnounced(t) && (i.XDP == nil || i.XDP.Native) {
+		t.Errorf("bridge: %+v", i)
+	}
+}
+
+func TestStacked(t *testing.T) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.ParentIndex = "mv0", veth(t, "v0").Attrs().Index
+	if lower, err := netlink.LinkByName("v0"); err == nil {
+		attrs.ParentIndex = lower.Attrs().Index
+	}
+	add(t, &netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE})
+	if i := lookAt(t, "mv0"); i.Kind != "macvlan" || i.Lower != "v0" {
+		t.Errorf("got %+v", i)
+	}
+}
+
+// TestKinds: what a kernel without the modules cannot make.
+func TestKinds(t *testing.T) {
+	g := &gatherer{names: map[int]netlink.Link{3: &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth3"}}}}
+	got := g.nic(&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "no.7", ParentIndex: 3}})
+	if got.Kind != "vlan" || got.Lower != "eth3" {
+		t.Errorf("VLAN: %+v", got)
+	}
+	bond := netlink.NewLinkBond(netlink.LinkAttrs{Name: "none"})
+	bond.Mode = netlink.BOND_MODE_BALANCE_ALB
+	if got := g.nic(bond); got.Kind != "bond" || got.BondMode != "balance-alb" {
+		t.Errorf("bond: %+v", got)
+	}
+	if got := g.nic(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "none"}}); got.Kind != "" {
+		t.Errorf("hardware: %+v", got)
+	}
+}
+
+// pass loads a program that passes everything.
+func pass(t *testing.T, name string) int {
+	t.Helper()
+	code := []uint64{0x00000002_0000_00_b7, 0x95} // r0 = XDP_PASS; exit
+	license := []byte("GPL\x00")
+	attr := struct {
+		kind, count         uint32
+		code, license       uint64
+		level, size         uint32
+		log                 uint64
+		version, flags      uint32
+		name                [16]byte
+		ifindex, attachesTo uint32
+	}{kind: unix.BPF_PROG_TYPE_XDP, count: 2, code: uint64(uintptr(unsafe.Pointer(&code[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0]))), attachesTo: 37}
+	copy(attr.name[:], name)
+	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	check(t, err)
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
+func TestForeignProgram(t *testing.T) {
+	l := veth(t, "v0")
+	fd := pass(t, "stranger")
+	for mode, flag := range map[string]int{"native": unix.XDP_FLAGS_DRV_MODE, "generic": unix.XDP_FLAGS_SKB_MODE} {
+		check(t, netlink.LinkSetXdpFdWithFlags(l, fd, flag))
+		i := lookAt(t, "v0")
+		if len(i.Programs) != 1 || i.Programs[0].Mode != mode || i.Programs[0].Name != "stranger" || i.Programs[0].ID == 0 || i.Pinned != 0 {
+			t.Errorf("%s: got %+v", mode, i.Programs)
+		}
+		check(t, netlink.LinkSetXdpFdWithFlags(l, -1, flag))
+	}
+	if p := lookAt(t, "v0").Programs; len(p) > 0 {
+		t.Errorf("after it was taken off: %+v", p)
+	}
+}
+
+// TestPinnedLink: a program that a pinned link runs is known as ours.
+func TestPinnedLink(t *testing.T) {
+	l := veth(t, "v.0")
+	l, err := netlink.LinkByName(l.Attrs().Name)
+	check(t, err)
+	link := struct{ program, target, attach, flags uint32 }{uint32(pass(t, "ours")), uint32(l.Attrs().Index), 37, 0}
+	fd, err := bpf(unix.BPF_LINK_CREATE, unsafe.Pointer(&link), unsafe.Sizeof(link))
+	check(t, err)
+	defer unix.Close(fd)
+	pin := "/sys/fs/bpf/paraxial/links/v_2e0"
+	check(t, os.MkdirAll(filepath.Dir(pin), 0o700))
+	t.Cleanup(func() { check(t, os.RemoveAll("/sys/fs/bpf/paraxial")) })
+	if i := lookAt(t, "v.0"); i.Pinned != 0 || len(i.Programs) != 1 {
+		t.Errorf("before it is pinned: %+v", i)
+	}
+	path := append([]byte(pin), 0)
+	attr := struct {
+		path      uint64
+		fd, flags uint32
+	}{path: uint64(uintptr(unsafe.Pointer(&path[0]))), fd: uint32(fd)}
+	_, err = bpf(unix.BPF_OBJ_PIN, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	check(t, err)
+	if i := lookAt(t, "v.0"); len(i.Programs) != 1 || i.Pinned != i.Programs[0].ID {
+		t.Errorf("pinned: %+v", i)
+	}
+}
+
+// TestWhichInterfaces: asked for; else filtered, on a default route or with a
+// program; else up.
+func TestWhichInterfaces(t *testing.T) {
+	plain, filtered, routed := veth(t, "plain"), veth(t, "filtered"), veth(t, "routed")
+	for _, l := range []netlink.Link{plain, filtered, routed} {
+		check(t, netlink.LinkSetUp(l))
+	}
+	names := func(o Options) (names []string) {
+		for _, i := range look(t, o).Interfaces {
+			names = append(names, i.Name)
+		}
+		slices.Sort(names)
+		return names
+	}
+	want := func(what string, got []string, want ...string) {
+		t.Helper()
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	want("up", names(Options{}), "filtered", "plain", "routed")
+	addr, err := netlink.ParseAddr("192.0.2.1/24")
+	check(t, err)
+	check(t, netlink.AddrAdd(routed, addr))
+	peer, err := netlink.LinkByName("routedp")
+	check(t, err)
+	check(t, netlink.LinkSetUp(peer))
+	l, err := netlink.LinkByName("routed")
+	check(t, err)
+	check(t, netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: []byte{192, 0, 2, 9}}))
+	want("default route", names(Options{}), "routed")
+	want("filtered", names(Options{Filtered: []string{"filtered"}}), "filtered", "routed")
+	want("asked for", names(Options{Interfaces: []string{"plain"}, Filtered: []string{"filtered"}}), "plain")
+	if _, err := Gather(Options{Interfaces: []string{"plaim"}}); err == nil || !strings.Contains(err.Error(), "`ip link`") {
+		t.Errorf("interface that is not there: %v", err)
+	}
+}
+
+func TestHost(t *testing.T) {
+	testenv.Root(t)
+	f := look(t, Options{})
+	h := f.Host
+	if h.Release == "" || h.CPUs < 1 || h.ClockSynced == nil || !h.BPFFS.BPF || h.BPFFS.Path != "/sys/fs/bpf" || h.StateDir.Free == 0 || h.StateDir.BPF || h.StateDir.ReadOnly {
+		t.Errorf("got %+v", h)
+	}
+	// The sandbox has a network namespace of its own, which hides the JIT.
+	for _, u := range f.Unseen {
+		if u.What != "whether the BPF JIT is on" {
+			t.Errorf("unseen by root: %+v", u)
+		}
+	}
+}
+
+func TestReadOnlyStateDir(t *testing.T) {
+	testenv.Root(t)
+	dir := t.TempDir()
+	check(t, unix.Mount("none", dir, "tmpfs", unix.MS_RDONLY, "size=64k"))
+	defer unix.Unmount(dir, 0)
+	got, err := fileSystem(filepath.Join(dir, "not", "yet", "there"))
+	check(t, err)
+	if !got.ReadOnly || got.Path != dir || got.Free > 64<<10 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestPlainUser: nothing fails, and what cannot be seen is said.
+func TestPlainUser(t *testing.T) {
+	testenv.Root(t)
+	l := veth(t, "v0")
+	check(t, netlink.LinkSetXdpFdWithFlags(l, pass(t, "stranger"), unix.XDP_FLAGS_DRV_MODE))
+	f := asNobody(t, func() (doctor.Facts, error) {
+		return Gather(Options{Interfaces: []string{"v0"}, BPFFS: "/sys/fs/bpf/paraxial", StateDir: "/var/lib/paraxial"})
+	})
+	if len(f.Interfaces) != 1 || len(f.Interfaces[0].Programs) != 1 || f.Interfaces[0].Driver != "veth" || len(f.Interfaces[0].Offloads) == 0 {
+		t.Errorf("got %+v", f.Interfaces)
+	}
+	if len(f.Interfaces[0].Programs) == 1 && f.Interfaces[0].Programs[0].Name != "" {
+		t.Errorf("a plain user read the name of a program")
+	}
+	if !slices.ContainsFunc(f.Unseen, func(u doctor.Unseen) bool { return u.What == "the names of XDP programs" }) {
+		t.Errorf("unseen: %+v", f.Unseen)
+	}
+}
+
+// asNobody runs f on a thread of its own, which has given up root. The thread
+// ends with its goroutine.
+func asNobody(t *testing.T, f func() (doctor.Facts, error)) (facts doctor.Facts) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		done <- onLockedThread(func() error {
+			const nobody = 65534
+			if _, _, errno := syscall.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
+				return errno
+			}
+			var err error
+			facts, err = f()
+			return err
+		})
+	}()
+	check(t, <-done)
+	return facts
+}
+
+func TestProcess(t *testing.T) {
+	capabilities, memlock := process(os.Getpid())
+	if capabilities == nil || memlock == nil {
+		t.Errorf("of this process: %v, %v", capabilities, memlock)
+	}
+	if c, m := process(1 << 30); c != nil || m != nil {
+		t.Errorf("of none: %v, %v", c, m)
+	}
+}
+
+func TestUnseen(t *testing.T) {
+	g := &gatherer{}
+	g.unseen("a", nil)
+	g.unseen("b", os.ErrNotExist)
+	g.unseen("c", errors.New("broken"))
+	g.unseen("c", errors.New("broken"))
+	if diff := cmp.Diff([]doctor.Unseen{{What: "c", Cause: "broken"}}, g.facts.Unseen); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func onLockedThread(f func() error) error {
+	runtime.LockOSThread() // never unlocked: the thread has changed
+	return f()
+}

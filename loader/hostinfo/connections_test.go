@@ -1,0 +1,72 @@
+package hostinfo
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Connections are found from both ends: as ours, to a port that listens, and as
+// those that we opened.
+func TestConnections(t *testing.T) {
+	loopbackUp(t)
+	bridge(t, "con0", "192.0.2.1/24")
+	comm, err := os.ReadFile("/proc/self/comm")
+	check(t, err)
+	me := fmt.Sprintf("%s[%d]", strings.TrimSpace(string(comm)), os.Getpid())
+	for i, tt := range []struct{ network, listen, dial, from string }{
+		{"tcp4", "192.0.2.1:2301", "192.0.2.1:2301", "127.0.0.21"},
+		{"tcp6", "[::1]:2302", "[::1]:2302", "::1"},
+		{"tcp", "[::]:2303", "192.0.2.1:2303", "127.0.0.23"},
+	} {
+		connect(t, tt.network, tt.listen, tt.dial, tt.from)
+		to, peer := netip.MustParseAddrPort(tt.dial), netip.MustParseAddr(tt.from)
+		in := connections(t, func(a netip.Addr) bool { return a == peer })
+		in = slices.DeleteFunc(in, func(c Connection) bool { return c.Port != to.Port() || !c.Inbound })
+		if len(in) != 1 || in[0].Peer != peer {
+			t.Errorf("%d: inbound: %+v", i, in)
+		}
+		if got := Owners(in); len(got) != 1 || !slices.Equal(got[0], []string{me}) {
+			t.Errorf("%d: owners: %v, want %s", i, got, me)
+		}
+		out := connections(t, func(a netip.Addr) bool { return a == to.Addr() })
+		out = slices.DeleteFunc(out, func(c Connection) bool { return c.Port != to.Port() || c.Inbound })
+		if len(out) != 1 {
+			t.Errorf("%d: outbound: %+v", i, out)
+		}
+	}
+	if none := connections(t, func(netip.Addr) bool { return false }); len(none) > 0 {
+		t.Errorf("unwanted: %+v", none)
+	}
+}
+
+func connections(t *testing.T, wanted func(netip.Addr) bool) []Connection {
+	t.Helper()
+	list, err := Connections(wanted)
+	check(t, err)
+	return list
+}
+
+// A socket that listens is not a connection, and one that ended is neither.
+func TestConnectionsEnd(t *testing.T) {
+	loopbackUp(t)
+	l, err := net.Listen("tcp4", "127.0.0.1:2310")
+	check(t, err)
+	defer l.Close()
+	every := func(netip.Addr) bool { return true }
+	before := len(connections(t, every))
+	c, err := net.Dial("tcp4", "127.0.0.1:2310")
+	check(t, err)
+	if got := len(connections(t, every)); got != before+2 {
+		t.Errorf("%d connections, want both ends of one more than %d", got, before)
+	}
+	check(t, c.(*net.TCPConn).SetLinger(0))
+	check(t, c.Close())
+	if got := len(connections(t, every)); got != before {
+		t.Errorf("%d connections after the end, want %d", got, before)
+	}
+}

@@ -1,0 +1,136 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/tests/lab/road"
+)
+
+const (
+	busyTracked = 100_000
+	busySources = busyTracked + busyTracked/10 // some are not seen often enough
+	busyRate    = 100_000                      // packets a second of all of them together
+	busySpan    = 10 * time.Second
+	// busyShare is the part of a core that the daemon may take.
+	busyShare = 0.15
+)
+
+// busyDetectors has every source tracked that sends a packet a second for some
+// seconds: at half of a limit, and the limits are low. All of the work that there
+// can be is then there: two counters of each source move between ticks, the
+// sources are far from quiet, and as much is sampled as the daemon asks for at most.
+const busyDetectors = `
+detection: {tracked: 131072}
+detectors:
+  - name: packets
+    match: {proto: udp}
+    limit: 2/s
+    window: 1m
+    action: block
+  - name: volume
+    match: {proto: udp, port: 7777}
+    limit: 1MB/s
+    window: 10s
+    action: block
+`
+
+// A daemon that counts 100,000 busy sources exactly leaves the machine to others.
+func TestBusy(t *testing.T) {
+	h := newHost(t)
+	h.configured("interfaces: [up0]\n" + busyDetectors)
+	h.start()
+	traffic := h.newTraffic(busySources)
+	for end := time.Now().Add(2 * time.Minute); h.tracked() < busyTracked; time.Sleep(250 * time.Millisecond) {
+		// In a row, so that a source is seen again before it is forgotten; and no more
+		// at once than there is room for samples.
+		traffic.send(busySources/50, 12)
+		if time.Now().After(end) {
+			t.Fatalf("%d of %d sources are tracked", h.tracked(), busyTracked)
+		}
+	}
+	traffic.pace(2 * time.Second)
+	used, took := traffic.pace(busySpan)
+	share := used.Seconds() / took.Seconds()
+	t.Logf("%.1f%% of a core, with %d sources tracked", 100*share, h.tracked())
+	if n := h.tracked(); n < busyTracked {
+		t.Errorf("only %d sources were tracked to the end", n)
+	}
+	if share > busyShare {
+		t.Errorf("the daemon took %v in %v, want %g%% of a core at most", used, took, 100*busyShare)
+	}
+}
+
+func (h *host) tracked() int {
+	h.Helper()
+	s, err := h.client().Detectors(h.Context())
+	if err != nil {
+		h.Fatal(err)
+	}
+	return s.Tracked
+}
+
+// traffic is of sources that take turns.
+type traffic struct {
+	h       *host
+	road    *road.Road
+	frame   []byte
+	sources []road.Source
+	next    int
+}
+
+func (h *host) newTraffic(sources int) *traffic {
+	h.Helper()
+	id := ctlJSON[control.Status](h, "status").Interfaces[0].ProgramID
+	filter, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(func() { filter.Close() })
+	r, err := road.New(filter)
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(func() { r.Close() })
+	t := &traffic{h: h, road: r, frame: h.datagram(ipv4(10, 0, 0, 0)), sources: make([]road.Source, sources)}
+	for n := range t.sources {
+		binary.BigEndian.PutUint32(t.sources[n][:], 10<<24|uint32(n))
+	}
+	rand.Shuffle(sources, func(i, j int) { t.sources[i], t.sources[j] = t.sources[j], t.sources[i] })
+	return t
+}
+
+// send has the next sources send a number of packets each.
+func (t *traffic) send(sources, each int) {
+	t.h.Helper()
+	var list []road.Source
+	for range sources {
+		for range each {
+			list = append(list, t.sources[t.next])
+		}
+		t.next = (t.next + 1) % len(t.sources)
+	}
+	if err := t.road.Run(t.frame, list); err != nil {
+		t.h.Fatal(err)
+	}
+}
+
+// pace sends busyRate packets a second, and returns the processor time that the
+// daemon takes meanwhile.
+func (t *traffic) pace(span time.Duration) (used, took time.Duration) {
+	t.h.Helper()
+	begin, before := time.Now(), t.h.cpuTime()
+	sent := 0
+	for ; took < span; took = time.Since(begin) {
+		due := int(took.Seconds() * busyRate)
+		t.send(due-sent, 1)
+		sent = due
+		time.Sleep(10 * time.Millisecond)
+	}
+	return t.h.cpuTime() - before, took
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/paraxial/paraxial/tests/vm/qemu"
+)
+
+// guestMAC is the address of the machine's network card.
+const guestMAC = "52:54:00:00:00:01"
+
+// A machine is a Debian system that runs in QEMU, on a copy of its disk that is
+// thrown away.
+type machine struct {
+	*qemu.Machine
+	card  *qemu.Stream
+	agent net.Conn // see guest/agent.sh
+	lines *bufio.Reader
+}
+
+// A system is what a machine boots.
+type system struct {
+	kernel, initrd, disk string
+	packages             string // an image of a file system with the packages
+	console              string // where the console's log goes
+}
+
+// boot starts the machine and waits for its agent.
+func boot(ctx context.Context, s system, dir string) (m *machine, err error) {
+	m = new(machine)
+	if m.card, err = qemu.NewStream(dir); err != nil {
+		return nil, err
+	}
+	agent, err := qemu.Listen(filepath.Join(dir, "agent"))
+	if err != nil {
+		return nil, err
+	}
+	if m.Machine, err = qemu.Start(ctx, s.arguments(m.card, agent), nil); err != nil {
+		return nil, err
+	}
+	if err = m.card.Connect(); err == nil {
+		m.agent, err = agent.Accept()
+	}
+	if err != nil {
+		m.close()
+		return nil, err
+	}
+	m.lines = bufio.NewReader(m.agent)
+	return m, m.ready(ctx)
+}
+
+const megabytes = 768
+
+func (s system) arguments(card *qemu.Stream, agent *qemu.Socket) []string {
+	return append(qemu.Base(qemu.TCG, megabytes, s.console),
+		"-kernel", s.kernel, "-initrd", s.initrd,
+		"-append", "root=/dev/vda rw console=ttyS0 mitigations=off net.ifnames=0",
+		"-drive", "file="+s.disk+",if=virtio,format=raw,snapshot=on",
+		"-drive", "file="+s.packages+",if=virtio,format=raw,readonly=on",
+		"-netdev", card.Netdev("n0"), "-device", "virtio-net-pci,netdev=n0,mac="+guestMAC,
+		"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path="+agent.Path(),
+		"-device", "virtserialport,chardev=agent,name=paraxial.test",
+	)
+}
+
+func (m *machine) close() {
+	m.Stop()
+	m.card.Close()
+	if m.agent != nil {
+		m.agent.Close()
+	}
+}
+
+// bootTime is far more than an emulated machine takes.
+const bootTime = 3 * time.Minute
+
+// ready waits until the agent says that it runs.
+func (m *machine) ready(ctx context.Context) error {
+	for {
+		line, err := m.read(ctx, bootTime)
+		if err != nil {
+			return fmt.Errorf("wait for the machine to boot: %w", err)
+		}
+		if line == "ready" {
+			return nil
+		}
+	}
+}
+
+func (m *machine) read(ctx context.Context, limit time.Duration) (string, error) {
+	if err := m.agent.SetReadDeadline(time.Now().Add(limit)); err != nil {
+		return "", err
+	}
+	line, err := m.lines.ReadString('\n')
+	return strings.TrimSpace(line), err
+}
+
+// errStatus is a command's exit status other than 0.
+type errStatus int
+
+func (e errStatus) Error() string { return "exit status " + strconv.Itoa(int(e)) }
+
+// commandTime is far more than a command takes.
+const commandTime = 2 * time.Minute
+
+// run has the machine's shell run a command, and returns what it printed.
+func (m *machine) run(ctx context.Context, command string) (string, error) {
+	fmt.Fprintln(m.agent, base64.StdEncoding.EncodeToString([]byte(command)))
+	line, err := m.read(ctx, commandTime)
+	if err != nil {
+		return "", fmt.Errorf("wait for %q: %w", command, err)
+	}
+	status, encoded, _ := strings.Cut(line, " ")
+	output, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return "", fmt.Errorf("read the answer to %q: %w", command, err)
+	}
+	text := strings.TrimSpace(string(output))
+	if status != "0" {
+		n, _ := strconv.Atoi(status)
+		return text, fmt.Errorf("%q: %w: %s", command, errStatus(n), text)
+	}
+	return text, nil
+}
+
+// reboot has the machine restart, and returns when it runs again.
+func (m *machine) reboot(ctx context.Context) error {
+	if _, err := m.run(ctx, "systemctl --no-block reboot"); err != nil {
+		return err
+	}
+	return m.ready(ctx)
+}
