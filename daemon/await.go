@@ -2,11 +2,13 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"time"
 
 	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/loader"
 )
 
 // At boot drivers find their interfaces while the daemon starts, and nothing
@@ -18,18 +20,45 @@ const (
 	peek     = 20 * time.Millisecond
 )
 
+// attachAll attaches to what is there, then waits for what is not.
+func (d *Daemon) attachAll(ctx context.Context, cfg config.Config, notify func(string)) error {
+	var missing []config.Interface
+	for _, i := range cfg.Interfaces {
+		err := d.nics.add(ctx, i, loader.Mode(cfg.ModeOf(i)))
+		if errors.Is(err, loader.ErrNoInterface) {
+			missing = append(missing, i)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	d.await(ctx, missing, notify)
+	for _, i := range missing {
+		mode := loader.Mode(cfg.ModeOf(i))
+		err := d.nics.add(ctx, i, mode)
+		if errors.Is(err, loader.ErrNoInterface) {
+			err = d.nics.expect(i, mode, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // await waits until all interfaces are there, or for as long as is sensible.
 func (d *Daemon) await(ctx context.Context, interfaces []config.Interface, notify func(string)) {
-	missing := missingOf(interfaces)
+	missing := absent(interfaces)
 	if len(missing) == 0 {
 		return
 	}
-	what := strings.Join(missing, ", ")
-	d.log.Info("waiting for interfaces", "missing", what, "at most", patience)
-	notify("STATUS=waiting for " + what)
+	names := strings.Join(missing, ", ")
+	d.log.Info("waiting for interfaces", "missing", names, "at_most", patience)
+	notify("STATUS=waiting for " + names)
 	tick := time.NewTicker(peek)
 	defer tick.Stop()
-	for limit := time.After(patience); len(missing) > 0; missing = missingOf(interfaces) {
+	for limit := time.After(patience); len(missing) > 0; missing = absent(interfaces) {
 		select {
 		case <-ctx.Done():
 			return
@@ -40,12 +69,12 @@ func (d *Daemon) await(ctx context.Context, interfaces []config.Interface, notif
 	}
 }
 
-func missingOf(interfaces []config.Interface) []string {
-	var missing []string
+func absent(interfaces []config.Interface) []string {
+	var names []string
 	for _, i := range interfaces {
 		if _, err := net.InterfaceByName(i.Name); err != nil {
-			missing = append(missing, i.Name)
+			names = append(names, i.Name)
 		}
 	}
-	return missing
+	return names
 }

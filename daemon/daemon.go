@@ -130,16 +130,8 @@ func (d *Daemon) start(ctx context.Context, notify func(string)) error {
 	if err := d.startDetection(cfg); err != nil {
 		return err
 	}
-	d.await(ctx, cfg.Interfaces, notify)
-	for _, i := range cfg.Interfaces {
-		mode := loader.Mode(cfg.ModeOf(i))
-		err := d.nics.add(ctx, i, mode)
-		if errors.Is(err, loader.ErrNoInterface) {
-			err = d.nics.expect(i, mode, err)
-		}
-		if err != nil {
-			return err
-		}
+	if err := d.attachAll(ctx, cfg, notify); err != nil {
+		return err
 	}
 	if err := d.detachOthers(cfg.Interfaces); err != nil {
 		return err

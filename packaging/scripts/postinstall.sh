@@ -45,6 +45,7 @@ if [ -z "$upgrade" ] && ! enabled; then
 	cat <<-'END'
 		Paraxial is installed, and filters nothing yet. Next:
 		  ip -br link                               which interface?
+		  paraxialctl doctor INTERFACE              what can it do?
 		  editor /etc/paraxial/paraxiald.yaml       put it there
 		  systemctl enable --now paraxiald
 		  paraxialctl status                        is it protected?

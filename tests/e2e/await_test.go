@@ -5,8 +5,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/tests/lab"
 )
 
 const lateName = "late0"
@@ -23,20 +24,36 @@ func (h *host) lateOf() control.InterfaceStatus {
 	return control.InterfaceStatus{}
 }
 
+func addLate() error {
+	return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: lateName}, PeerName: "late1"})
+}
+
+func removeLate(t *testing.T) {
+	link, err := netlink.LinkByName(lateName)
+	if err == nil {
+		err = netlink.LinkDel(link)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // TestInterfaceComesLate: what the network manager makes only after the daemon
 // has started is protected when it comes, and until then said not to be.
 func TestInterfaceComesLate(t *testing.T) {
 	h := newHost(t)
 	h.daemon.Interfaces = append(h.daemon.Interfaces, lateName)
 	h.start()
+	if up := strings.Index(h.run.Log(), "interface=up0"); up < 0 || up > strings.Index(h.run.Log(), "waiting for interfaces") {
+		t.Error("what is there has to wait for what is not")
+	}
 	if i := h.lateOf(); i.Protected || !strings.Contains(i.Note, "no such interface") {
 		t.Errorf("before it is there, status says of it: %+v", i)
 	}
-	wire, err := lab.NewWire(lateName)
-	if err != nil {
+	if err := addLate(); err != nil {
 		t.Fatal(err)
 	}
-	defer wire.Close()
+	t.Cleanup(func() { removeLate(t) })
 	for deadline := time.Now().Add(10 * time.Second); !h.lateOf().Protected; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it is there, and not protected: %+v", h.lateOf())
@@ -49,18 +66,13 @@ func TestInterfaceComesLate(t *testing.T) {
 func TestInterfaceComesDuringStart(t *testing.T) {
 	h := newHost(t)
 	h.daemon.Interfaces = append(h.daemon.Interfaces, lateName)
-	came := make(chan struct{})
-	time.AfterFunc(time.Second, func() {
-		defer close(came)
-		wire, err := lab.NewWire(lateName)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		t.Cleanup(func() { wire.Close() })
-	})
+	came := make(chan error)
+	time.AfterFunc(time.Second, func() { came <- addLate() })
+	t.Cleanup(func() { removeLate(t) })
 	h.start()
-	<-came
+	if err := <-came; err != nil {
+		t.Fatal(err)
+	}
 	if i := h.lateOf(); !i.Protected {
 		t.Errorf("the daemon is ready, and status says: %+v", i)
 	}

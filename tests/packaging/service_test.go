@@ -78,9 +78,6 @@ func (s *site) show(property string) string {
 	return strings.TrimSpace(s.do("systemctl", "show", "--property", property, "--value", "paraxiald"))
 }
 
-// pid is the daemon's, as the machine sees it.
-func (s *site) pid() string { return s.show("MainPID") }
-
 // TestService is the life of the package on a system with systemd.
 func TestService(t *testing.T) {
 	before, after := older(t), newer(t)
