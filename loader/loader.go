@@ -210,7 +210,7 @@ func (l *Loader) Close() error {
 	defer l.mu.Unlock()
 	var errs []error
 	for _, a := range l.attached {
-		errs = append(errs, a.program.Close())
+		errs = append(errs, a.close())
 	}
 	for _, t := range l.twins {
 		t.close()

@@ -33,15 +33,20 @@ func openPinDir(dir string) (pinDir, error) {
 	if strings.Contains(filepath.Base(dir), ".") {
 		return pinDir{}, fmt.Errorf("directory for pins %s: a BPF file system allows no dots in names", dir)
 	}
-	on := dir
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		on = filepath.Dir(dir)
-	}
-	if err := onBPFFS(on); err != nil {
+	p := pinDir{dir}
+	if err := p.check(); err != nil {
 		return pinDir{}, err
 	}
-	p := pinDir{dir}
 	return p, p.ensure()
+}
+
+// check tells whether the directory is, or would be, on a BPF file system.
+func (p pinDir) check() error {
+	on := p.path
+	if _, err := os.Stat(on); errors.Is(err, fs.ErrNotExist) {
+		on = filepath.Dir(on)
+	}
+	return onBPFFS(on)
 }
 
 // ensure makes the directories that are missing.
@@ -205,6 +210,9 @@ type generation struct {
 
 func (g generation) String() string { return filepath.Base(g.path) }
 
+// pin returns the path of a map.
+func (g generation) pin(name string) string { return filepath.Join(g.path, name) }
+
 // program returns the path of the program of iface.
 func (g generation) program(iface string) string {
 	return filepath.Join(g.path, programPrefix+encodeName(iface))
@@ -222,7 +230,7 @@ func (g generation) ensure(maps mapSet) error {
 		return fmt.Errorf("make %s: %w", g, err)
 	}
 	for name, m := range maps {
-		if err := pinCopy(m, filepath.Join(g.path, name)); err != nil {
+		if err := pinCopy(m, g.pin(name)); err != nil {
 			return fmt.Errorf("pin map %s in %s: %w", name, g, err)
 		}
 	}
