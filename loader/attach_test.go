@@ -536,6 +536,10 @@ func TestDetachAll(t *testing.T) {
 	l := open(t, dir, 100)
 	attach(t, l, "all0", ModeNative, 0)
 	attach(t, l, "all1.7", ModeGeneric, 1)
+	if _, err := DetachAll(dir); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("while it is open: %v", err)
+	}
+	check(t, l.Close())
 	names, err := DetachAll(dir)
 	check(t, err)
 	if diff := cmp.Diff([]string{"all0", "all1.7"}, names); diff != "" {

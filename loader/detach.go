@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // Interfaces returns the interfaces that have a link of ours pinned, sorted,
@@ -44,9 +46,9 @@ func (p pinDir) detach(iface string) error {
 	return p.dropLink(lk, iface)
 }
 
-// DetachAll takes the filter off all interfaces and removes the pin directory.
-// It returns the names of the interfaces, sorted, and is no error if there is
-// nothing. An empty bpffs means DefaultBPFFS.
+// DetachAll takes the filter off all interfaces and removes the pin directory,
+// which nobody may be using. It returns the names of the interfaces, sorted, and
+// is no error if there is nothing. An empty bpffs means DefaultBPFFS.
 func DetachAll(bpffs string) ([]string, error) {
 	if bpffs == "" {
 		bpffs = DefaultBPFFS
@@ -54,10 +56,35 @@ func DetachAll(bpffs string) ([]string, error) {
 	if _, err := os.Stat(bpffs); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err := onBPFFS(bpffs); err != nil {
+	p := pinDir{path: filepath.Clean(bpffs)}
+	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("detach: %w", err)
 	}
-	p := pinDir{filepath.Clean(bpffs)}
+	if err := p.take(); err != nil {
+		return nil, fmt.Errorf("detach: %w", err)
+	}
+	names, err := p.detachAll()
+	return names, errors.Join(err, p.unlock())
+}
+
+// DetachAll takes the filter off all interfaces and removes the pin directory.
+// After that only Close is of use.
+func (l *Loader) DetachAll() error {
+	for _, name := range slices.Collect(maps.Keys(l.attached)) {
+		if err := l.Detach(name); err != nil {
+			return err
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := os.Stat(l.pins.path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	_, err := l.pins.detachAll()
+	return err
+}
+
+func (p pinDir) detachAll() ([]string, error) {
 	names, err := p.interfaces()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("detach: %w", explain(err))

@@ -15,18 +15,19 @@ const module = "github.com/paraxial/paraxial/"
 func TestRoomsImportWhatTheyMay(t *testing.T) {
 	for room, may := range map[string][]string{
 		"policy":          {"policy"},
-		"loader":          {"loader", "policy", "track"},
+		"loader":          {"loader", "lockfile", "policy", "track"},
 		"loader/hostinfo": {"loader/hostinfo"},
 		"index":           {"index", "policy"},
 		"track":           {"track"},
-		"store":           {"store", "policy"},
+		"store":           {"store", "lockfile", "policy"},
 		"detect":          {"detect", "policy"},
 		"replay":          {"replay", "detect", "policy"},
 		"config":          {"config", "detect", "policy"},
 		"control":         {"control", "policy"},
+		"lockfile":        {"lockfile"},
 		"metrics":         {"metrics"},
 		"cmd/paraxialctl": {"cmd/paraxialctl", "control", "policy"},
-		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "detect", "index", "loader", "metrics", "policy", "replay", "store", "track"},
+		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "detect", "index", "loader", "lockfile", "metrics", "policy", "replay", "store", "track"},
 	} {
 		for _, dep := range deps(t, room) {
 			inner, ours := strings.CutPrefix(dep, module)
@@ -39,7 +40,7 @@ func TestRoomsImportWhatTheyMay(t *testing.T) {
 
 // TestLibrariesStayInTheirRoom keeps the kernel's libraries in the loader.
 func TestLibrariesStayInTheirRoom(t *testing.T) {
-	for _, room := range []string{"index", "track", "policy", "detect", "replay", "store", "config", "control", "metrics", "cmd/paraxialctl"} {
+	for _, room := range []string{"index", "track", "policy", "detect", "replay", "store", "config", "control", "lockfile", "metrics", "cmd/paraxialctl"} {
 		for _, dep := range deps(t, room) {
 			for _, library := range []string{"github.com/cilium/ebpf", "github.com/vishvananda/netlink"} {
 				if strings.HasPrefix(dep, library) {
