@@ -22,6 +22,7 @@ type Config struct {
 
 	Interfaces  []Interface
 	XDPMode     Mode   // for interfaces that name none
+	Repair      Repair // what to do about a filter that is not as it was put
 	Socket      string // control socket, absolute path
 	SocketGroup string // group name or number; empty for the daemon's own
 	StateDir    string // absolute path
@@ -64,6 +65,16 @@ const (
 	ModeGeneric Mode = "generic" // in the stack: any interface, slower
 )
 
+// Repair says what the daemon does about an interface that is found unprotected.
+type Repair string
+
+// The repairs.
+const (
+	RepairNever  Repair = "never"  // tell
+	RepairOwn    Repair = "own"    // put the filter back, unless a foreign program is there
+	RepairAlways Repair = "always" // remove foreign programs as well
+)
+
 // Log says what is logged, and how.
 type Log struct {
 	Level  slog.Level
@@ -102,6 +113,7 @@ const (
 func Default() Config {
 	return Config{
 		XDPMode:     ModeAuto,
+		Repair:      RepairOwn,
 		Socket:      "/run/paraxial/paraxiald.sock",
 		SocketGroup: "paraxial",
 		StateDir:    "/var/lib/paraxial",

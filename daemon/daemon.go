@@ -102,7 +102,10 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.indexes = newIndexes(o.Log, kernelSlots{l}, &d.engine.change)
 	d.engine.index = d.indexes
 	d.detection = &detection{log: o.Log, accounts: l.Tracker(), rest: &verdicts{d: d}, observe: d.metrics.ObserveTick}
-	d.nics = &nics{log: o.Log, loader: l, store: st, changed: d.interfaceChanged}
+	d.nics = &nics{
+		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },
+		replaced: make(map[string]time.Time), changed: d.interfaceChanged,
+	}
 	return d, nil
 }
 
@@ -193,6 +196,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	}
 	run("read drop events", d.relayDrops)
 	running.Go(func() { d.housekeep(ctx) })
+	running.Go(func() { d.attend(ctx) })
 	running.Go(func() { d.detect(ctx) })
 	run("watch interfaces", func(ctx context.Context) error {
 		return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })

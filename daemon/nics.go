@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
@@ -29,6 +31,7 @@ func (n nic) status() control.InterfaceStatus {
 	s := control.InterfaceStatus{Name: n.name, Protected: n.state.Protected, Note: n.note}
 	if n.state.Protected {
 		s.Mode, s.ProgramID = string(n.state.Mode), n.state.ProgramID
+		s.Note = strings.Trim(s.Note+"; "+n.state.Warning, "; ")
 	} else if n.state.Problem != "" {
 		s.Note = n.state.Problem
 	}
@@ -41,15 +44,18 @@ type nics struct {
 	log     *slog.Logger
 	loader  *loader.Loader
 	store   *store.Store
+	repair  func() config.Repair // as configured now
 	changed func(control.InterfaceStatus)
 
-	work sync.Mutex // serialises attach, detach and attest
-	mu   sync.Mutex // guards all
-	all  []nic
+	work     sync.Mutex           // serialises attach, detach and attest
+	replaced map[string]time.Time // when a foreign program was last removed, by interface
+	mu       sync.Mutex           // guards all
+	all      []nic
 }
 
 // slotFor returns the slot in which the packets of an interface are counted. A
-// name keeps its slot across restarts, and so its counters.
+// name keeps its slot across restarts, and so its counters. An interface that
+// neither exists nor was ever filtered gets none.
 func (s *nics) slotFor(name string) (uint32, error) {
 	slots, err := s.store.Slots()
 	if err != nil {
@@ -57,6 +63,9 @@ func (s *nics) slotFor(name string) (uint32, error) {
 	}
 	if slot, ok := slots[name]; ok {
 		return slot, nil
+	}
+	if s.loader.Attest(name).Missing {
+		return 0, fmt.Errorf("attach XDP to %s: %w", name, loader.ErrNoInterface)
 	}
 	taken := make(map[uint32]bool)
 	for _, slot := range slots {
@@ -74,7 +83,9 @@ func (s *nics) slotFor(name string) (uint32, error) {
 	return 0, fmt.Errorf("interface %s: all %d counter slots are taken by interfaces that were filtered before", name, loader.MaxSlots)
 }
 
-// add starts to filter an interface.
+// add starts to filter an interface. One that was filtered before and is gone
+// now is waited for, so that what is plugged in late, or broken, keeps nobody from
+// filtering on the others.
 func (s *nics) add(ctx context.Context, c config.Interface, mode loader.Mode) error {
 	s.work.Lock()
 	defer s.work.Unlock()
@@ -82,20 +93,53 @@ func (s *nics) add(ctx context.Context, c config.Interface, mode loader.Mode) er
 	if err != nil {
 		return err
 	}
-	attached, err := s.loader.Attach(ctx, c.Name, mode, slot)
-	if err != nil {
+	n := nic{name: c.Name, mode: mode, slot: slot}
+	err = s.attach(ctx, &n)
+	n.state = s.loader.Attest(c.Name)
+	switch {
+	case err != nil && !errors.Is(err, loader.ErrNoInterface):
 		return err
-	}
-	n := nic{name: c.Name, mode: mode, slot: slot, note: attached.Note, state: s.loader.Attest(c.Name)}
-	if !n.state.Protected {
+	case err == nil && !n.state.Protected:
 		return fmt.Errorf("attach XDP to %s: the kernel does not show it: %s", c.Name, n.state.Problem)
 	}
 	s.mu.Lock()
 	s.all = append(s.all, n)
 	s.mu.Unlock()
-	s.log.Info("interface protected", "interface", n.name, "mode", n.state.Mode, "program", n.state.ProgramID, "note", n.note)
+	if err != nil {
+		s.log.Error(unprotected, "interface", n.name, "problem", n.state.Problem)
+	} else {
+		s.log.Info("interface protected", "interface", n.name, "mode", n.state.Mode, "program", n.state.ProgramID, "note", n.note)
+	}
 	s.changed(n.status())
 	return nil
+}
+
+const unprotected = "INTERFACE UNPROTECTED: packets are not filtered"
+
+// replaceInterval is the shortest time between two removals of foreign programs
+// from one interface, so that two who both insist do not keep a CPU busy.
+const replaceInterval = 10 * time.Second
+
+// attach puts the filter onto an interface. A foreign program is removed only if
+// that is configured.
+func (s *nics) attach(ctx context.Context, n *nic) error {
+	attached, err := s.loader.Attach(ctx, n.name, n.mode, n.slot)
+	_, foreign := errors.AsType[*loader.ForeignError](err)
+	if foreign && s.repair() == config.RepairAlways && time.Since(s.replaced[n.name]) > replaceInterval {
+		s.replaced[n.name] = time.Now()
+		was, e := s.loader.RemoveForeign(n.name)
+		if e != nil {
+			return fmt.Errorf("%w; repair: always: %w", err, e)
+		}
+		if was != nil {
+			s.log.Warn("a foreign XDP program was removed, because of repair: always", "interface", n.name, "program", was.ProgramID, "name", was.Name)
+		}
+		attached, err = s.loader.Attach(ctx, n.name, n.mode, n.slot)
+	}
+	if err == nil {
+		n.note = attached.Note
+	}
+	return err
 }
 
 // drop stops filtering an interface.
@@ -144,8 +188,8 @@ func (s *nics) attest(ctx context.Context) {
 	defer s.work.Unlock()
 	for _, n := range s.list() {
 		state := s.loader.Attest(n.name)
-		if !state.Protected {
-			state = s.repair(ctx, &n, state)
+		if !state.Protected || state.Warning != "" {
+			state = s.mend(ctx, &n, state)
 		}
 		if state != n.state {
 			s.record(n, state)
@@ -153,25 +197,55 @@ func (s *nics) attest(ctx context.Context) {
 	}
 }
 
-// repair attaches again, unless a foreign program is there: that is never
-// replaced.
-func (s *nics) repair(ctx context.Context, n *nic, state loader.Attestation) loader.Attestation {
-	attached, err := s.loader.Attach(ctx, n.name, n.mode, n.slot)
-	if err != nil {
-		if _, foreign := errors.AsType[*loader.ForeignError](err); foreign || state.Problem == "" {
-			state.Problem = err.Error()
+// glance is attest for when something has happened to a link, which costs little
+// to find out.
+func (s *nics) glance(ctx context.Context) {
+	for _, n := range s.list() {
+		if n.state.Protected && !s.loader.Glance(n.name) {
+			s.attest(ctx)
+			return
 		}
-		return state
 	}
-	n.note = attached.Note
-	s.log.Warn("interface was unprotected and has been repaired", "interface", n.name, "problem", state.Problem)
-	return s.loader.Attest(n.name)
 }
 
+// mend puts back what it may, and returns how the interface is then.
+func (s *nics) mend(ctx context.Context, n *nic, found loader.Attestation) loader.Attestation {
+	if s.repair() == config.RepairNever {
+		const hint = " (repair: never is configured; `systemctl restart paraxiald` puts it right)"
+		if found.Protected {
+			found.Warning += hint
+		} else {
+			found.Problem += hint
+		}
+		return found
+	}
+	err := s.attach(ctx, n)
+	if err == nil {
+		s.log.Warn("interface has been repaired", "interface", n.name, "was_protected", found.Protected, "problem", found.Problem+found.Warning)
+		return s.loader.Attest(n.name)
+	}
+	_, foreign := errors.AsType[*loader.ForeignError](err)
+	switch {
+	case errors.Is(err, loader.ErrNoInterface), errors.Is(err, loader.ErrNoBPFFS) && found.Protected:
+		// What was found says it all.
+	case foreign:
+		found.Problem = err.Error()
+	case found.Protected:
+		found.Warning += "; repair: " + err.Error()
+	default:
+		found.Problem += "; repair: " + err.Error()
+	}
+	return found
+}
+
+// record keeps and tells how an interface is now.
 func (s *nics) record(n nic, state loader.Attestation) {
-	if n.state.Protected && !state.Protected {
-		s.log.Error("INTERFACE UNPROTECTED: packets are not filtered", "interface", n.name, "problem", state.Problem)
-	} else if !n.state.Protected && state.Protected {
+	switch {
+	case !state.Protected && (n.state.Protected || state.Problem != n.state.Problem):
+		s.log.Error(unprotected, "interface", n.name, "problem", state.Problem)
+	case state.Protected && state.Warning != "" && state.Warning != n.state.Warning:
+		s.log.Error("interface is protected, but not as it should be", "interface", n.name, "problem", state.Warning)
+	case state.Protected:
 		s.log.Info("interface protected", "interface", n.name, "mode", state.Mode, "program", state.ProgramID)
 	}
 	n.state = state

@@ -56,6 +56,7 @@ func (d *Daemon) reload(ctx context.Context, o Options) error {
 	o.Level.Set(next.Log.Level)
 	applied := old
 	applied.Interfaces, applied.Guard, applied.Events, applied.Log.Level = next.Interfaces, next.Guard, next.Events, next.Log.Level
+	applied.Repair = next.Repair
 	applied.Detectors, applied.Proxies, applied.ProxiesFile = next.Detectors, next.Proxies, next.ProxiesFile
 	applied.Detection.MaxBans, applied.Detection.Breaker = next.Detection.MaxBans, next.Detection.Breaker
 	d.cfg.Store(&applied)

@@ -19,18 +19,17 @@ import (
 )
 
 const (
-	sweepInterval      = time.Second      // expiry and the credit for drop events
-	attestInterval     = 2 * time.Second  // is the filter where it should be
-	checkpointInterval = 30 * time.Second // what is lost of a TTL by a power cut
+	sweepInterval      = time.Second            // expiry and the credit for drop events
+	glanceInterval     = 250 * time.Millisecond // has something happened to a link
+	attestInterval     = 2 * time.Second        // is the filter where it should be, in all detail
+	checkpointInterval = 30 * time.Second       // what is lost of a TTL by a power cut
 )
 
 // housekeep does what is due from time to time, until ctx is done.
 func (d *Daemon) housekeep(ctx context.Context) {
 	sweep := time.NewTicker(sweepInterval)
-	attest := time.NewTicker(attestInterval)
 	checkpoint := time.NewTicker(checkpointInterval)
 	defer sweep.Stop()
-	defer attest.Stop()
 	defer checkpoint.Stop()
 	for {
 		select {
@@ -39,10 +38,27 @@ func (d *Daemon) housekeep(ctx context.Context) {
 		case <-sweep.C:
 			d.grantEvents()
 			d.sweep(ctx)
-		case <-attest.C:
-			d.nics.attest(ctx)
 		case <-checkpoint.C:
 			d.checkpoint(ctx)
+		}
+	}
+}
+
+// attend looks after the interfaces until ctx is done, apart from housekeeping,
+// which waits for the disk.
+func (d *Daemon) attend(ctx context.Context) {
+	glance := time.NewTicker(glanceInterval)
+	attest := time.NewTicker(attestInterval)
+	defer glance.Stop()
+	defer attest.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-glance.C:
+			d.nics.glance(ctx)
+		case <-attest.C:
+			d.nics.attest(ctx)
 		}
 	}
 }

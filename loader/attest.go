@@ -18,6 +18,7 @@ type Attestation struct {
 	Protected bool
 	ProgramID uint32
 	Problem   string // why not protected
+	Missing   bool   // the interface does not exist
 	Warning   string // what is not as it should be though it is protected
 }
 
@@ -29,7 +30,7 @@ func (l *Loader) Attest(iface string) Attestation {
 	defer l.mu.Unlock()
 	a, dev, err := l.attest(iface)
 	if err != nil {
-		return Attestation{Interface: iface, Problem: err.Error()}
+		return Attestation{Interface: iface, Problem: err.Error(), Missing: errors.Is(err, ErrNoInterface)}
 	}
 	return Attestation{Interface: iface, Mode: a.Mode, Protected: true, ProgramID: a.ProgramID, Warning: l.warning(a, dev)}
 }

@@ -124,7 +124,7 @@ func onBPFFS(dir string) error {
 		return fmt.Errorf("directory for pins %s: %w", dir, err)
 	}
 	if int64(st.Type) != unix.BPF_FS_MAGIC {
-		return fmt.Errorf("directory for pins: %s is not on a BPF file system: run `mount -t bpf bpf /sys/fs/bpf`", dir)
+		return fmt.Errorf("directory for pins: %s is %w", dir, ErrNoBPFFS)
 	}
 	return nil
 }
