@@ -25,6 +25,7 @@ type nic struct {
 	slot  uint32
 	state loader.Attestation
 	note  string // what the last attachment had to say
+	frags bool   // the build for frames in several buffers
 }
 
 func (n nic) status() control.InterfaceStatus {
@@ -137,7 +138,7 @@ func (s *nics) attach(ctx context.Context, n *nic) error {
 		attached, err = s.loader.Attach(ctx, n.name, n.mode, n.slot)
 	}
 	if err == nil {
-		n.note = attached.Note
+		n.note, n.frags = attached.Note, attached.Frags
 	}
 	return err
 }
@@ -188,11 +189,14 @@ func (s *nics) attest(ctx context.Context) {
 	defer s.work.Unlock()
 	for _, n := range s.list() {
 		state := s.loader.Attest(n.name)
+		if n.state.Protected && !state.Protected {
+			s.record(&n, state) // a repair takes a moment, or fails
+		}
 		if !state.Protected || state.Warning != "" {
 			state = s.mend(ctx, &n, state)
 		}
 		if state != n.state {
-			s.record(n, state)
+			s.record(&n, state)
 		}
 	}
 }
@@ -221,7 +225,7 @@ func (s *nics) mend(ctx context.Context, n *nic, found loader.Attestation) loade
 	}
 	err := s.attach(ctx, n)
 	if err == nil {
-		s.log.Warn("interface has been repaired", "interface", n.name, "was_protected", found.Protected, "problem", found.Problem+found.Warning)
+		s.log.Warn("interface has been repaired", "interface", n.name, "was_protected", found.Protected, "frags", n.frags, "problem", cmp.Or(n.state.Problem, found.Problem, found.Warning))
 		return s.loader.Attest(n.name)
 	}
 	_, foreign := errors.AsType[*loader.ForeignError](err)
@@ -239,7 +243,7 @@ func (s *nics) mend(ctx context.Context, n *nic, found loader.Attestation) loade
 }
 
 // record keeps and tells how an interface is now.
-func (s *nics) record(n nic, state loader.Attestation) {
+func (s *nics) record(n *nic, state loader.Attestation) {
 	switch {
 	case !state.Protected && (n.state.Protected || state.Problem != n.state.Problem):
 		s.log.Error(unprotected, "interface", n.name, "problem", state.Problem)
@@ -251,7 +255,7 @@ func (s *nics) record(n nic, state loader.Attestation) {
 	n.state = state
 	s.mu.Lock()
 	if i := slices.IndexFunc(s.all, func(other nic) bool { return other.name == n.name }); i >= 0 {
-		s.all[i] = n
+		s.all[i] = *n
 	}
 	s.mu.Unlock()
 	s.changed(n.status())

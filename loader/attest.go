@@ -144,6 +144,11 @@ func (l *Loader) attestPins(a *attached) error {
 	for _, name := range slices.Sorted(maps.Keys(l.maps)) {
 		paths = append(paths, l.gen.pin(name))
 	}
+	for _, s := range []*segmented{l.hits, l.limits} {
+		for n := range s.all() {
+			paths = append(paths, l.gen.segment(s.name, n))
+		}
+	}
 	for _, path := range paths {
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("the pin %s is gone", path)

@@ -29,6 +29,7 @@ func TestAttestWarns(t *testing.T) {
 		{"pin removed", remove(linksDir, "att0"), "is gone"},
 		{"program unpinned", remove("gen-1", "prog_att0"), "is gone"},
 		{"map unpinned", remove("gen-1", "block_v4"), "is gone"},
+		{"drop counters unpinned", remove("gen-1", "hits_0"), "is gone"},
 		{"all pins removed", remove(), "is gone"},
 		{"another link in the place of the pin", func(t *testing.T, dir string) {
 			remove(linksDir, "att0")(t, dir)
