@@ -51,9 +51,12 @@ type Daemon struct {
 	broadcast *broadcast
 	detection *detection
 	warnings  warnings
-	metrics   *metrics.Collector
-	detached  chan struct{} // closed once the filter was taken off on request
-	detach    sync.Once
+
+	socketProblem string // why the socket could not be put back; of attend alone
+
+	metrics  *metrics.Collector
+	detached chan struct{} // closed once the filter was taken off on request
+	detach   sync.Once
 }
 
 func (d *Daemon) settings() config.Config { return *d.cfg.Load() }
@@ -196,7 +199,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	}
 	run("read drop events", d.relayDrops)
 	running.Go(func() { d.housekeep(ctx) })
-	running.Go(func() { d.attend(ctx) })
+	running.Go(func() { d.attend(ctx, socket) })
 	running.Go(func() { d.detect(ctx) })
 	run("watch interfaces", func(ctx context.Context) error {
 		return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })
