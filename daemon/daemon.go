@@ -50,9 +50,11 @@ type Daemon struct {
 	nics      *nics
 	broadcast *broadcast
 	detection *detection
+	verdicts  *verdicts
 	warnings  warnings
 
 	socketProblem string // why the socket could not be put back; of attend alone
+	sweepProblem  string // why expired entries could not be removed; of housekeep alone
 
 	metrics  *metrics.Collector
 	detached chan struct{} // closed once the filter was taken off on request
@@ -104,7 +106,8 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	}
 	d.indexes = newIndexes(o.Log, kernelSlots{l}, &d.engine.change)
 	d.engine.index = d.indexes
-	d.detection = &detection{log: o.Log, accounts: l.Tracker(), rest: &verdicts{d: d}, observe: d.metrics.ObserveTick}
+	d.verdicts = &verdicts{d: d}
+	d.detection = &detection{log: o.Log, accounts: l.Tracker(), rest: d.verdicts, observe: d.metrics.ObserveTick}
 	d.nics = &nics{
 		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },
 		replaced: make(map[string]time.Time), changed: d.interfaceChanged,

@@ -92,9 +92,13 @@ func (d *Daemon) sweep(ctx context.Context) {
 	for start := time.Now(); ctx.Err() == nil && time.Since(start) < sweepInterval/2; {
 		expired, err := d.engine.expire(ctx)
 		if err != nil {
-			d.log.Error("expired entries could not be removed; the kernel does not enforce them, and they are tried again", "error", err)
+			if d.sweepProblem != err.Error() { // it is tried every second
+				d.log.Error("expired entries could not be removed; the kernel does not enforce them, and they are tried again", "error", err)
+			}
+			d.sweepProblem = err.Error()
 			return
 		}
+		d.sweepProblem = ""
 		if len(expired) == 0 {
 			return
 		}
@@ -113,6 +117,9 @@ func (d *Daemon) checkpoint(ctx context.Context) {
 	if err := d.store.Checkpoint(reading); err != nil {
 		d.log.Error("checkpoint failed: after a crash, bans would last longer by the time since the last one", "error", err)
 		return
+	}
+	if err := d.verdicts.saveVolatile(ctx); err != nil {
+		d.log.Error("volatile bans of detectors still cannot be saved", "error", err)
 	}
 	changed, err := d.store.Resync(reading)
 	if err != nil {
