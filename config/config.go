@@ -27,6 +27,8 @@ type Config struct {
 	Interfaces []Interface
 	// How to attach where an interface does not say. See Modes below.
 	XDPMode Mode
+	// What to do when an interface is found unprotected. See Repair below.
+	Repair Repair
 	// The Unix socket that `paraxialctl` talks to. An absolute path.
 	Socket string
 	// Members of this group may use the socket. A name or, in quotes, a number. `""`
@@ -85,6 +87,16 @@ const (
 	ModeGeneric Mode = "generic" // in the stack: any interface, slower
 )
 
+// Repair says what the daemon does about an interface that is found unprotected.
+type Repair string
+
+// The repairs.
+const (
+	RepairNever  Repair = "never"  // tell
+	RepairOwn    Repair = "own"    // put the filter back, unless a foreign program is there
+	RepairAlways Repair = "always" // remove foreign programs as well
+)
+
 // Log says what is logged, and how.
 type Log struct {
 	// The least severe message to log.
@@ -130,6 +142,7 @@ const (
 func Default() Config {
 	return Config{
 		XDPMode:     ModeAuto,
+		Repair:      RepairOwn,
 		Socket:      "/run/paraxial/paraxiald.sock",
 		SocketGroup: "paraxial",
 		StateDir:    "/var/lib/paraxial",

@@ -37,6 +37,7 @@ func TestValidate(t *testing.T) {
 			`interfaces: "a/b" cannot be an interface; want a name such as eth0, of at most 15 bytes, without '/', ':' and blanks`},
 		{"bad interface mode", func(c *Config) { c.Interfaces[0].Mode = "fast" },
 			`interfaces.mode: "fast" is not accepted; want auto, native or generic`},
+		{"no repair", func(c *Config) { c.Repair = "" }, `repair: "" is not accepted; want never, own or always`},
 		{"no mode", func(c *Config) { c.XDPMode = "" }, `xdp_mode: "" is not accepted; want auto, native or generic`},
 		{"relative paths", func(c *Config) { c.Socket, c.StateDir, c.BPFFS = "a", "b", "" },
 			"socket: \"a\" is not an absolute path; want one that starts with /\n" +
@@ -105,14 +106,14 @@ func TestDiff(t *testing.T) {
 		{"file", func(c *Config) { c.File = "other" }, nil, nil},
 		{"everything", func(c *Config) {
 			*c = Config{
-				Interfaces: []Interface{{Name: "eth1"}}, XDPMode: ModeNative, Socket: "/s", SocketGroup: "g", StateDir: "/d",
+				Interfaces: []Interface{{Name: "eth1"}}, XDPMode: ModeNative, Repair: RepairNever, Socket: "/s", SocketGroup: "g", StateDir: "/d",
 				BPFFS: "/b", Metrics: "", Log: Log{Level: slog.LevelDebug, Format: FormatJSON}, MaxEntries: 1,
 				Guard:  Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, SSHPorts: []uint16{2222}},
 				Events: Events{DropsPerSecond: 1}, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, ProxiesFile: "/p",
 				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
 			}
 		},
-			[]string{"interfaces", "log.level", "guard.never_block", "guard.ssh_ports", "events.drops_per_second", "proxies", "proxies_file",
+			[]string{"interfaces", "repair", "log.level", "guard.never_block", "guard.ssh_ports", "events.drops_per_second", "proxies", "proxies_file",
 				"detection.max_bans", "detection.breaker.bans_per_minute", "detectors"},
 			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries", "detection.tracked"}},
 		{"an interface joins", func(c *Config) { c.Interfaces = append(c.Interfaces, Interface{Name: "eth1", Mode: ModeGeneric}) }, []string{"interfaces"}, nil},

@@ -20,6 +20,11 @@ func ParseMode(s string) (Mode, error) {
 	return oneOf(s, ModeAuto, ModeNative, ModeGeneric)
 }
 
+// ParseRepair reads a repair: never, own or always.
+func ParseRepair(s string) (Repair, error) {
+	return oneOf(s, RepairNever, RepairOwn, RepairAlways)
+}
+
 // ParseFormat reads a log format: text or json.
 func ParseFormat(s string) (Format, error) {
 	return oneOf(s, FormatText, FormatJSON)

@@ -24,7 +24,15 @@ const maxSocketPath = 107
 // (0660). If there is no such group, only root may, and a warning is logged; an
 // empty group asks for just that. A socket that nobody answers on is replaced;
 // one with a daemon behind it, and whatever is not a socket, is an error.
-func Listen(path, group string) (net.Listener, error) {
+func Listen(path, group string) (*Listener, error) {
+	l := &Listener{path: path, group: group}
+	if err := l.listen(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func bind(path, group string) (*net.UnixListener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("listen on %s: the path is %d bytes long, at most %d fit a socket; choose a shorter one", path, len(path), maxSocketPath)
 	}
@@ -47,11 +55,12 @@ func Listen(path, group string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
+	u := l.(*net.UnixListener)
 	if err := share(path, group); err != nil {
-		l.Close()
+		u.Close()
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	return l, nil
+	return u, nil
 }
 
 // makeDirectory makes the last directory of the path, as a service manager

@@ -54,10 +54,16 @@ type Daemon struct {
 	broadcast *broadcast
 	detection *detection
 	detecting pulse // of the detectors' loop
+	attending pulse // of the loop that looks after interfaces and the socket
+	verdicts  *verdicts
 	warnings  warnings
-	metrics   *metrics.Collector
-	detached  chan struct{} // closed once the filter was taken off on request
-	detach    sync.Once
+
+	socketProblem string // why the socket could not be put back; of attend alone
+	sweepProblem  string // why expired entries could not be removed; of housekeep alone
+
+	metrics  *metrics.Collector
+	detached chan struct{} // closed once the filter was taken off on request
+	detach   sync.Once
 }
 
 func (d *Daemon) settings() config.Config { return *d.cfg.Load() }
@@ -105,8 +111,12 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	}
 	d.indexes = newIndexes(o.Log, kernelSlots{l}, &d.engine.change)
 	d.engine.index = d.indexes
-	d.detection = &detection{log: o.Log, accounts: l.Tracker(), rest: &verdicts{d: d}, observe: d.metrics.ObserveTick}
-	d.nics = &nics{log: o.Log, loader: l, store: st, changed: d.interfaceChanged}
+	d.verdicts = &verdicts{d: d}
+	d.detection = &detection{log: o.Log, accounts: l.Tracker(), rest: d.verdicts, observe: d.metrics.ObserveTick}
+	d.nics = &nics{
+		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },
+		replaced: make(map[string]time.Time), changed: d.interfaceChanged,
+	}
 	return d, nil
 }
 
@@ -198,6 +208,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	manager := &service{notify: o.Notify, watchdog: o.Watchdog}
 	manager.status(d.summary())
 	running.Go(func() { d.housekeep(ctx, manager) })
+	running.Go(func() { d.attend(ctx, socket) })
 	running.Go(func() { d.detect(ctx) })
 	run("watch interfaces", func(ctx context.Context) error {
 		return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })

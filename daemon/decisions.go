@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,10 +26,14 @@ const guardAge = 2 * time.Second
 type verdicts struct {
 	d *Daemon
 
-	mu    sync.Mutex
-	guard *policy.Guard
-	read  time.Time // when guard was
+	mu       sync.Mutex
+	guard    *policy.Guard
+	read     time.Time // when guard was
+	volatile map[policy.Key]bool
 }
+
+// volatileMark begins the reason of an entry that is in force and not on disk.
+const volatileMark = "volatile, not saved: "
 
 // act implements surroundings.
 func (v *verdicts) act(ctx context.Context, now policy.Deadline, decisions []detect.Decision) (failed []detect.Decision) {
@@ -72,12 +77,47 @@ func (v *verdicts) apply(ctx context.Context, ops []policy.Op) error {
 		return err
 	}
 	v.d.log.Error("bans of detectors are volatile: they are in force, but not saved, and end with a restart", "entries", len(ops), "error", err)
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	for i := range ops {
 		if ops[i].IsPut() {
-			ops[i].Put.Reason = "volatile, not saved: " + ops[i].Put.Reason
+			ops[i].Put.Reason = volatileMark + ops[i].Put.Reason
+			v.remember(ops[i].Put.Key())
 		}
 	}
 	return v.d.engine.applyUnsaved(ctx, ops)
+}
+
+func (v *verdicts) remember(k policy.Key) {
+	if v.volatile == nil {
+		v.volatile = make(map[policy.Key]bool)
+	}
+	v.volatile[k] = true
+}
+
+// saveVolatile saves what no disk took at first.
+func (v *verdicts) saveVolatile(ctx context.Context) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if len(v.volatile) == 0 {
+		return nil
+	}
+	e := v.d.engine
+	e.change.Lock()
+	defer e.change.Unlock()
+	var ops []policy.Op
+	for key := range v.volatile {
+		if entry, ok := e.book.Get(key); ok {
+			entry.Reason = strings.TrimPrefix(entry.Reason, volatileMark)
+			ops = append(ops, policy.PutOp(entry))
+		}
+	}
+	if err := e.applyLocked(ctx, ops); err != nil {
+		return err
+	}
+	clear(v.volatile)
+	v.d.log.Info("bans of detectors that were volatile are saved now", "entries", len(ops))
+	return nil
 }
 
 // tell logs decisions, each once.

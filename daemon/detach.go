@@ -24,8 +24,7 @@ func DetachOffline(cfg config.Config) ([]string, error) {
 func (d *Daemon) removePins() error {
 	select {
 	case <-d.detached:
-		_, err := loader.DetachAll(d.settings().BPFFS)
-		return err
+		return d.loader.DetachAll()
 	default:
 		return nil
 	}

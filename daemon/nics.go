@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
@@ -23,12 +25,14 @@ type nic struct {
 	slot  uint32
 	state loader.Attestation
 	note  string // what the last attachment had to say
+	frags bool   // the build for frames in several buffers
 }
 
 func (n nic) status() control.InterfaceStatus {
 	s := control.InterfaceStatus{Name: n.name, Protected: n.state.Protected, Note: n.note}
 	if n.state.Protected {
 		s.Mode, s.ProgramID = string(n.state.Mode), n.state.ProgramID
+		s.Note = strings.Trim(s.Note+"; "+n.state.Warning, "; ")
 	} else if n.state.Problem != "" {
 		s.Note = n.state.Problem
 	}
@@ -41,15 +45,18 @@ type nics struct {
 	log     *slog.Logger
 	loader  *loader.Loader
 	store   *store.Store
+	repair  func() config.Repair // as configured now
 	changed func(control.InterfaceStatus)
 
-	work sync.Mutex // serialises attach, detach and attest
-	mu   sync.Mutex // guards all
-	all  []nic
+	work     sync.Mutex           // serialises attach, detach and attest
+	replaced map[string]time.Time // when a foreign program was last removed, by interface
+	mu       sync.Mutex           // guards all
+	all      []nic
 }
 
 // slotFor returns the slot in which the packets of an interface are counted. A
-// name keeps its slot across restarts, and so its counters.
+// name keeps its slot across restarts, and so its counters. An interface that
+// neither exists nor was ever filtered gets none.
 func (s *nics) slotFor(name string) (uint32, error) {
 	slots, err := s.store.Slots()
 	if err != nil {
@@ -74,7 +81,7 @@ func (s *nics) slotFor(name string) (uint32, error) {
 	return 0, fmt.Errorf("interface %s: all %d counter slots are taken by interfaces that were filtered before", name, loader.MaxSlots)
 }
 
-// add starts to filter an interface.
+// add starts to filter an interface that is there.
 func (s *nics) add(ctx context.Context, c config.Interface, mode loader.Mode) error {
 	s.work.Lock()
 	defer s.work.Unlock()
@@ -82,11 +89,11 @@ func (s *nics) add(ctx context.Context, c config.Interface, mode loader.Mode) er
 	if err != nil {
 		return err
 	}
-	attached, err := s.loader.Attach(ctx, c.Name, mode, slot)
-	if err != nil {
+	n := nic{name: c.Name, mode: mode, slot: slot}
+	if err := s.attach(ctx, &n); err != nil {
 		return err
 	}
-	n := nic{name: c.Name, mode: mode, slot: slot, note: attached.Note, state: s.loader.Attest(c.Name)}
+	n.state = s.loader.Attest(c.Name)
 	if !n.state.Protected {
 		return fmt.Errorf("attach XDP to %s: the kernel does not show it: %s", c.Name, n.state.Problem)
 	}
@@ -113,6 +120,34 @@ func (s *nics) expect(c config.Interface, mode loader.Mode, missing error) error
 	s.log.Error("INTERFACE MISSING: it is protected when it comes", "interface", n.name, "problem", missing)
 	s.changed(n.status())
 	return nil
+}
+
+const unprotected = "INTERFACE UNPROTECTED: packets are not filtered"
+
+// replaceInterval is the shortest time between two removals of foreign programs
+// from one interface, so that two who both insist do not keep a CPU busy.
+const replaceInterval = 10 * time.Second
+
+// attach puts the filter onto an interface. A foreign program is removed only if
+// that is configured.
+func (s *nics) attach(ctx context.Context, n *nic) error {
+	attached, err := s.loader.Attach(ctx, n.name, n.mode, n.slot)
+	_, foreign := errors.AsType[*loader.ForeignError](err)
+	if foreign && s.repair() == config.RepairAlways && time.Since(s.replaced[n.name]) > replaceInterval {
+		s.replaced[n.name] = time.Now()
+		was, e := s.loader.RemoveForeign(n.name)
+		if e != nil {
+			return fmt.Errorf("%w; repair: always: %w", err, e)
+		}
+		if was != nil {
+			s.log.Warn("a foreign XDP program was removed, because of repair: always", "interface", n.name, "program", was.ProgramID, "name", was.Name)
+		}
+		attached, err = s.loader.Attach(ctx, n.name, n.mode, n.slot)
+	}
+	if err == nil {
+		n.note, n.frags = attached.Note, attached.Frags
+	}
+	return err
 }
 
 // drop stops filtering an interface.
@@ -161,41 +196,73 @@ func (s *nics) attest(ctx context.Context) {
 	defer s.work.Unlock()
 	for _, n := range s.list() {
 		state := s.loader.Attest(n.name)
-		if !state.Protected {
-			state = s.repair(ctx, &n, state)
+		if n.state.Protected && !state.Protected {
+			s.record(&n, state) // a repair takes a moment, or fails
+		}
+		if !state.Protected || state.Warning != "" {
+			state = s.mend(ctx, &n, state)
 		}
 		if state != n.state {
-			s.record(n, state)
+			s.record(&n, state)
 		}
 	}
 }
 
-// repair attaches again, unless a foreign program is there: that is never
-// replaced.
-func (s *nics) repair(ctx context.Context, n *nic, state loader.Attestation) loader.Attestation {
-	attached, err := s.loader.Attach(ctx, n.name, n.mode, n.slot)
-	if err != nil {
-		_, foreign := errors.AsType[*loader.ForeignError](err)
-		if foreign || state.Problem == "" || errors.Is(err, loader.ErrNoInterface) {
-			state.Problem = err.Error()
+// glance is attest for when something has happened to a link, which costs little
+// to find out.
+func (s *nics) glance(ctx context.Context) {
+	for _, n := range s.list() {
+		if n.state.Protected && !s.loader.Glance(n.name) {
+			s.attest(ctx)
+			return
 		}
-		return state
 	}
-	n.note = attached.Note
-	s.log.Warn("interface was unprotected and has been repaired", "interface", n.name, "problem", state.Problem)
-	return s.loader.Attest(n.name)
 }
 
-func (s *nics) record(n nic, state loader.Attestation) {
-	if n.state.Protected && !state.Protected {
-		s.log.Error("INTERFACE UNPROTECTED: packets are not filtered", "interface", n.name, "problem", state.Problem)
-	} else if !n.state.Protected && state.Protected {
+// mend puts back what it may, and returns how the interface is then.
+func (s *nics) mend(ctx context.Context, n *nic, found loader.Attestation) loader.Attestation {
+	if s.repair() == config.RepairNever {
+		const hint = " (repair: never is configured; `systemctl restart paraxiald` puts it right)"
+		if found.Protected {
+			found.Warning += hint
+		} else {
+			found.Problem += hint
+		}
+		return found
+	}
+	err := s.attach(ctx, n)
+	if err == nil {
+		s.log.Warn("interface has been repaired", "interface", n.name, "was_protected", found.Protected, "frags", n.frags, "problem", cmp.Or(n.state.Problem, found.Problem, found.Warning))
+		return s.loader.Attest(n.name)
+	}
+	_, foreign := errors.AsType[*loader.ForeignError](err)
+	switch {
+	case errors.Is(err, loader.ErrNoInterface), errors.Is(err, loader.ErrNoBPFFS) && found.Protected:
+		// What was found says it all.
+	case foreign:
+		found.Problem = err.Error()
+	case found.Protected:
+		found.Warning += "; repair: " + err.Error()
+	default:
+		found.Problem += "; repair: " + err.Error()
+	}
+	return found
+}
+
+// record keeps and tells how an interface is now.
+func (s *nics) record(n *nic, state loader.Attestation) {
+	switch {
+	case !state.Protected && (n.state.Protected || state.Problem != n.state.Problem):
+		s.log.Error(unprotected, "interface", n.name, "problem", state.Problem)
+	case state.Protected && state.Warning != "" && state.Warning != n.state.Warning:
+		s.log.Error("interface is protected, but not as it should be", "interface", n.name, "problem", state.Warning)
+	case state.Protected:
 		s.log.Info("interface protected", "interface", n.name, "mode", state.Mode, "program", state.ProgramID)
 	}
 	n.state = state
 	s.mu.Lock()
 	if i := slices.IndexFunc(s.all, func(other nic) bool { return other.name == n.name }); i >= 0 {
-		s.all[i] = n
+		s.all[i] = *n
 	}
 	s.mu.Unlock()
 	s.changed(n.status())

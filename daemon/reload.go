@@ -65,6 +65,7 @@ func (d *Daemon) reload(ctx context.Context, o Options) error {
 func applied(old, next config.Config) config.Config {
 	c := old
 	c.Interfaces, c.Guard, c.Events, c.Log.Level = next.Interfaces, next.Guard, next.Events, next.Log.Level
+	c.Repair = next.Repair
 	c.Detectors, c.Proxies, c.ProxiesFile = next.Detectors, next.Proxies, next.ProxiesFile
 	c.Detection.MaxBans, c.Detection.Breaker = next.Detection.MaxBans, next.Detection.Breaker
 	return c

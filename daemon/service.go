@@ -66,8 +66,9 @@ func (s *service) alive(silence time.Duration) bool {
 // report tells the service manager that housekeeping gets on, and how all is.
 func (d *Daemon) report(s *service) {
 	s.status(d.summary())
-	if !s.alive(d.detecting.silence()) {
-		d.log.Error("the detectors stand still: the service manager is left to restart the daemon", "since", d.detecting.silence().Round(time.Second))
+	detecting, attending := d.detecting.silence(), d.attending.silence()
+	if !s.alive(max(detecting, attending)) {
+		d.log.Error("the daemon hangs: the service manager is left to restart it", "detectors", detecting.Round(time.Second), "interfaces", attending.Round(time.Second))
 	}
 }
 

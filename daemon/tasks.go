@@ -19,19 +19,20 @@ import (
 )
 
 const (
-	sweepInterval      = time.Second      // expiry and the credit for drop events
-	attestInterval     = 2 * time.Second  // is the filter where it should be
-	checkpointInterval = 30 * time.Second // what is lost of a TTL by a power cut
+	sweepInterval      = time.Second            // expiry and the credit for drop events
+	glanceInterval     = 250 * time.Millisecond // has something happened to a link
+	attestInterval     = 2 * time.Second        // is the filter where it should be, in all detail
+	checkpointInterval = 30 * time.Second       // what is lost of a TTL by a power cut
 )
 
 // housekeep does what is due from time to time, until ctx is done. It is what the
 // service manager watches.
 func (d *Daemon) housekeep(ctx context.Context, s *service) {
 	sweep := time.NewTicker(sweepInterval)
-	attest := time.NewTicker(s.every())
+	report := time.NewTicker(s.every())
 	checkpoint := time.NewTicker(checkpointInterval)
 	defer sweep.Stop()
-	defer attest.Stop()
+	defer report.Stop()
 	defer checkpoint.Stop()
 	for {
 		select {
@@ -40,12 +41,44 @@ func (d *Daemon) housekeep(ctx context.Context, s *service) {
 		case <-sweep.C:
 			d.grantEvents()
 			d.sweep(ctx)
-		case <-attest.C:
-			d.nics.attest(ctx)
+		case <-report.C:
 			d.report(s)
 		case <-checkpoint.C:
 			d.checkpoint(ctx)
 		}
+	}
+}
+
+// attend looks after the interfaces and the socket until ctx is done, apart from housekeeping,
+// which waits for the disk.
+func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
+	glance := time.NewTicker(glanceInterval)
+	attest := time.NewTicker(attestInterval)
+	defer glance.Stop()
+	defer attest.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-glance.C:
+			d.nics.glance(ctx)
+		case <-attest.C:
+			d.nics.attest(ctx)
+			d.keepSocket(socket)
+			d.attending.beat()
+		}
+	}
+}
+
+// keepSocket puts the socket back where clients look for it.
+func (d *Daemon) keepSocket(socket *control.Listener) {
+	switch restored, err := socket.Restore(); {
+	case err != nil && d.socketProblem != err.Error():
+		d.socketProblem = err.Error()
+		d.log.Error("paraxialctl cannot reach the daemon: its socket is gone and cannot be made again", "error", err)
+	case restored:
+		d.socketProblem = ""
+		d.log.Warn("the socket was removed by somebody and has been made again", "socket", socket.Addr())
 	}
 }
 
@@ -65,9 +98,13 @@ func (d *Daemon) sweep(ctx context.Context) {
 	for start := time.Now(); ctx.Err() == nil && time.Since(start) < sweepInterval/2; {
 		expired, err := d.engine.expire(ctx)
 		if err != nil {
-			d.log.Error("expired entries could not be removed; the kernel does not enforce them, and they are tried again", "error", err)
+			if d.sweepProblem != err.Error() { // it is tried every second
+				d.log.Error("expired entries could not be removed; the kernel does not enforce them, and they are tried again", "error", err)
+			}
+			d.sweepProblem = err.Error()
 			return
 		}
+		d.sweepProblem = ""
 		if len(expired) == 0 {
 			return
 		}
@@ -86,6 +123,9 @@ func (d *Daemon) checkpoint(ctx context.Context) {
 	if err := d.store.Checkpoint(reading); err != nil {
 		d.log.Error("checkpoint failed: after a crash, bans would last longer by the time since the last one", "error", err)
 		return
+	}
+	if err := d.verdicts.saveVolatile(ctx); err != nil {
+		d.log.Error("volatile bans of detectors still cannot be saved", "error", err)
 	}
 	changed, err := d.store.Resync(reading)
 	if err != nil {

@@ -42,7 +42,7 @@ func (l *Loader) Ask(iface string, a netip.Addr) (Answer, error) {
 }
 
 func (l *Loader) ask(iface string, a netip.Addr) (Answer, error) {
-	live, err := l.attest(iface)
+	live, _, err := l.attest(iface)
 	if errors.Is(err, ErrNotAttached) {
 		return Answer{}, err
 	}

@@ -27,10 +27,14 @@ type Attachment struct {
 type attached struct {
 	Attachment
 	ifindex int
+	mtu     int // when it was attached
 	slot    uint32
 	build   build
 	program *ebpf.Program
+	link    link.Link // held, so that it outlives its pin
 }
+
+func (a *attached) close() error { return errors.Join(a.program.Close(), a.link.Close()) }
 
 // candidate is one way to attach.
 type candidate struct {
@@ -89,11 +93,14 @@ func (l *Loader) attach(iface string, mode Mode, slot uint32) (*attached, error)
 	if err != nil {
 		return nil, err
 	}
-	lk, err := l.pins.takeLink(dev)
+	lk, err := l.takeLink(dev)
 	if err != nil {
+		l.letGo(dev, lk)
 		return nil, err
 	}
-	defer closeLink(lk)
+	if lk == nil && dev.program != 0 {
+		return nil, dev.foreign()
+	}
 	if lk != nil && mode != ModeAuto && mode != dev.mode {
 		return l.changeMode(dev, lk, mode, slot)
 	}
@@ -103,6 +110,7 @@ func (l *Loader) attach(iface string, mode Mode, slot uint32) (*attached, error)
 	}
 	a, err := l.tryAll(dev, lk, mode, slot)
 	if err != nil {
+		l.letGo(dev, lk)
 		return nil, err
 	}
 	if auto && a.Mode == ModeGeneric {
@@ -111,12 +119,20 @@ func (l *Loader) attach(iface string, mode Mode, slot uint32) (*attached, error)
 	return l.keep(a), nil
 }
 
+// letGo closes a link that was taken and is not kept.
+func (l *Loader) letGo(dev device, lk link.Link) {
+	if held := l.attached[dev.name]; held == nil || held.link != lk {
+		closeLink(lk)
+	}
+}
+
 // changeMode attaches anew, for a link cannot change its mode. If the new mode
 // is refused, it goes back to the old one.
 func (l *Loader) changeMode(dev device, lk link.Link, mode Mode, slot uint32) (*attached, error) {
 	if err := l.pins.dropLink(lk, dev.name); err != nil {
 		return nil, err
 	}
+	l.release(dev.name)
 	a, err := l.tryAll(dev, nil, mode, slot)
 	if err != nil {
 		back, backErr := l.tryAll(dev, nil, dev.mode, slot)
@@ -137,6 +153,9 @@ func (l *Loader) keep(a *attached) *attached {
 	}
 	if old := l.attached[a.Interface]; old != nil {
 		_ = old.program.Close()
+		if old.link != a.link {
+			closeLink(old.link)
+		}
 	}
 	l.attached[a.Interface] = a
 	return a
@@ -151,6 +170,9 @@ func (a *attached) addNote(s string) {
 
 // ensurePins makes what somebody may have removed from the pin directory.
 func (l *Loader) ensurePins() error {
+	if err := l.pins.check(); err != nil {
+		return err
+	}
 	if err := l.pins.ensure(); err != nil {
 		return err
 	}
@@ -246,10 +268,10 @@ func (l *Loader) switchTo(dev device, lk link.Link, c candidate, p *ebpf.Program
 	if err != nil {
 		return nil, errors.Join(err, removePin(next))
 	}
-	if isNew {
-		defer closeLink(lk)
-	}
 	if err := os.Rename(next, l.gen.program(dev.name)); err != nil {
+		if isNew {
+			closeLink(lk)
+		}
 		return nil, fmt.Errorf("pin program: %w", err)
 	}
 	a, err := readBack(dev, lk, c.mode, p)
@@ -260,7 +282,7 @@ func (l *Loader) switchTo(dev device, lk link.Link, c candidate, p *ebpf.Program
 		}
 		return nil, err
 	}
-	a.build, a.Frags, a.program = c.build, c.build == frags, p
+	a.build, a.Frags, a.program, a.link, a.mtu = c.build, c.build == frags, p, lk, dev.mtu
 	return a, nil
 }
 
@@ -304,12 +326,6 @@ func readBack(asked device, lk link.Link, mode Mode, p *ebpf.Program) (*attached
 		Attachment: Attachment{Interface: dev.name, Mode: mode, ProgramID: uint32(id), LinkID: uint32(info.ID)},
 		ifindex:    dev.index,
 	}, nil
-}
-
-func closeLink(lk link.Link) {
-	if lk != nil {
-		_ = lk.Close()
-	}
 }
 
 func removePin(path string) error {

@@ -271,31 +271,16 @@ func TestAttestNotices(t *testing.T) {
 			check(t, err)
 			defer p.Close()
 			check(t, lk.Update(p))
-		}, "link runs program"},
+		}, "the link runs program"},
 		{"foreign program instead", func(t *testing.T, l *Loader, dir string) {
 			detachLink(t, dir)
 			foreignXDP(t, "att0", unix.XDP_FLAGS_DRV_MODE)
 		}, "detached"},
-		{"other mode", func(t *testing.T, l *Loader, dir string) {
-			detachLink(t, dir)
-			pin := filepath.Join(dir, linksDir, "att0")
-			check(t, os.Remove(pin))
-			lk, err := link.AttachXDP(link.XDPOptions{
-				Program: l.attached["att0"].program, Interface: l.attached["att0"].ifindex, Flags: link.XDPGenericMode,
-			})
-			check(t, err)
-			defer lk.Close()
-			check(t, lk.Pin(pin))
-		}, "mode changed from native to generic"},
-		{"pin removed", func(t *testing.T, l *Loader, dir string) {
-			check(t, os.Remove(filepath.Join(dir, linksDir, "att0")))
-		}, "is gone"},
 		{"interface deleted", func(t *testing.T, l *Loader, dir string) { delLink(t, "att0") }, "no such interface"},
 		{"interface recreated", func(t *testing.T, l *Loader, dir string) {
 			delLink(t, "att0")
 			veth(t, "att0")
 		}, "replaced"},
-		{"all pins removed", func(t *testing.T, l *Loader, dir string) { check(t, os.RemoveAll(dir)) }, "is gone"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -330,25 +315,6 @@ func detachLink(t *testing.T, dir string) {
 	check(t, lk.Detach())
 }
 
-// A renamed interface keeps its link.
-func TestRenamedInterface(t *testing.T) {
-	dir := bpffs(t)
-	veth(t, "old0")
-	l := open(t, dir, 100)
-	a := attach(t, l, "old0", ModeNative, 0)
-	check(t, netlink.LinkSetDown(linkByName(t, "old0")))
-	check(t, netlink.LinkSetName(linkByName(t, "old0"), "new0"))
-	t.Cleanup(func() { delLink(t, "new0") })
-	if b := attach(t, l, "new0", ModeAuto, 0); b.LinkID != a.LinkID {
-		t.Errorf("link %d, before %d", b.LinkID, a.LinkID)
-	}
-	names, err := l.Interfaces()
-	check(t, err)
-	if diff := cmp.Diff([]string{"new0"}, names); diff != "" {
-		t.Errorf("interfaces (-want +got):\n%s", diff)
-	}
-}
-
 func TestDetach(t *testing.T) {
 	dir := bpffs(t)
 	veth(t, "det0")
@@ -370,6 +336,10 @@ func TestDetachAll(t *testing.T) {
 	l := open(t, dir, 100)
 	attach(t, l, "all0", ModeNative, 0)
 	attach(t, l, "all1.7", ModeGeneric, 1)
+	if _, err := DetachAll(dir); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("while it is open: %v", err)
+	}
+	check(t, l.Close())
 	names, err := DetachAll(dir)
 	check(t, err)
 	if diff := cmp.Diff([]string{"all0", "all1.7"}, names); diff != "" {

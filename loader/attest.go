@@ -3,6 +3,9 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
+	"os"
 	"slices"
 
 	"github.com/cilium/ebpf"
@@ -15,6 +18,8 @@ type Attestation struct {
 	Protected bool
 	ProgramID uint32
 	Problem   string // why not protected
+	Missing   bool   // the interface does not exist
+	Warning   string // what is not as it should be though it is protected
 }
 
 // Attest reads from the kernel whether an interface runs, in the mode in which
@@ -23,59 +28,131 @@ type Attestation struct {
 func (l *Loader) Attest(iface string) Attestation {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, err := l.attest(iface)
+	a, dev, err := l.attest(iface)
 	if err != nil {
-		return Attestation{Interface: iface, Problem: err.Error()}
+		return Attestation{Interface: iface, Problem: err.Error(), Missing: errors.Is(err, ErrNoInterface)}
 	}
-	return Attestation{Interface: iface, Mode: a.Mode, Protected: true, ProgramID: a.ProgramID}
+	return Attestation{Interface: iface, Mode: a.Mode, Protected: true, ProgramID: a.ProgramID, Warning: l.warning(a, dev)}
 }
 
-func (l *Loader) attest(iface string) (*attached, error) {
+func (l *Loader) attest(iface string) (*attached, device, error) {
 	a := l.attached[iface]
-	if a == nil {
-		return nil, ErrNotAttached
-	}
 	dev, err := findDevice(iface)
-	if err != nil {
-		return nil, err
+	switch {
+	case err != nil && a != nil:
+		return nil, dev, whereabouts(a, err)
+	case err != nil:
+		return nil, dev, err
+	case a == nil && dev.program != 0:
+		return nil, dev, dev.foreign()
+	case a == nil:
+		return nil, dev, ErrNotAttached
+	case dev.index != a.ifindex:
+		return nil, dev, whereabouts(a, fmt.Errorf("the interface was replaced: its index was %d and is %d", a.ifindex, dev.index))
 	}
-	if dev.index != a.ifindex {
-		return nil, fmt.Errorf("the interface was replaced: its index was %d and is %d", a.ifindex, dev.index)
-	}
-	if err := l.attestLink(a); err != nil {
-		return nil, err
+	if err := attestLink(a, dev); err != nil {
+		return nil, dev, err
 	}
 	switch {
 	case dev.program == 0:
-		return nil, errors.New("the interface runs no XDP program")
+		return nil, dev, errors.New("the interface runs no XDP program")
 	case uint32(dev.program) != a.ProgramID:
-		return nil, dev.foreign()
+		return nil, dev, dev.foreign()
 	case dev.mode != a.Mode:
-		return nil, fmt.Errorf("the mode changed from %s to %s", a.Mode, dev.mode)
+		return nil, dev, fmt.Errorf("the mode changed from %s to %s", a.Mode, dev.mode)
 	}
-	return a, l.usesOurMaps(a.program)
+	return a, dev, l.usesOurMaps(a.program)
 }
 
-// attestLink checks the pinned link of a.
-func (l *Loader) attestLink(a *attached) error {
-	lk, ifindex, err := l.pins.openLink(a.Interface)
-	if err != nil {
+// whereabouts says more about an interface that is not to be found: the filter
+// may still be on it.
+func whereabouts(a *attached, err error) error {
+	at, e := placeOf(a.link)
+	if e != nil || at.ifindex == 0 {
 		return err
 	}
-	if lk == nil {
-		return fmt.Errorf("the pinned link %s is gone", l.pins.link(a.Interface))
+	dev, here, e := at.device()
+	switch {
+	case e != nil:
+		return err
+	case here:
+		return fmt.Errorf("the interface was renamed to %s, and the filter is still on it: name %s under interfaces and reload; %w", dev.name, dev.name, err)
 	}
-	defer lk.Close()
-	info, err := lk.Info()
+	return fmt.Errorf("the interface was moved to another network namespace, and the filter is still on it there: bring it back, or take it from interfaces and reload; %w", err)
+}
+
+// attestLink checks the link of a, which is held, on the interface of its name.
+func attestLink(a *attached, dev device) error {
+	at, err := placeOf(a.link)
 	switch {
 	case err != nil:
 		return err
-	case ifindex == 0:
+	case at.ifindex == 0 && dev.program != 0:
+		return fmt.Errorf("the link was detached from the interface: %w", dev.foreign())
+	case at.ifindex == 0:
 		return errors.New("the link was detached from the interface")
-	case ifindex != a.ifindex:
-		return fmt.Errorf("the pinned link is attached to interface %d, not %d", ifindex, a.ifindex)
-	case uint32(info.Program) != a.ProgramID:
-		return fmt.Errorf("the pinned link runs program %d, not %d", info.Program, a.ProgramID)
+	case at.ifindex != a.ifindex:
+		return fmt.Errorf("the link is attached to interface %d, not %d", at.ifindex, a.ifindex)
+	case uint32(at.program) != a.ProgramID:
+		return fmt.Errorf("the link runs program %d, not %d", at.program, a.ProgramID)
+	}
+	return nil
+}
+
+// Glance tells whether the link of an interface is where it was attached, and
+// runs what was attached. It costs one system call. The kernel announces neither
+// that a link is detached nor that it is given another program.
+func (l *Loader) Glance(iface string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.attached[iface]
+	if a == nil {
+		return false
+	}
+	at, err := placeOf(a.link)
+	return err == nil && at.ifindex == a.ifindex && uint32(at.program) == a.ProgramID
+}
+
+// warning says what is amiss with a filter that is in force.
+func (l *Loader) warning(a *attached, dev device) string {
+	if err := l.attestPins(a); err != nil {
+		return fmt.Sprintf("%v; the filter goes on, but ends when paraxiald stops", err)
+	}
+	if a.Mode == ModeNative && (a.mtu > largestPlainMTU) != (dev.mtu > largestPlainMTU) {
+		return fmt.Sprintf("the MTU changed from %d to %d, which the other build of the program is for", a.mtu, dev.mtu)
+	}
+	return ""
+}
+
+// attestPins checks that all that the next start needs is pinned.
+func (l *Loader) attestPins(a *attached) error {
+	if err := l.pins.check(); err != nil {
+		return err
+	}
+	lk, at, err := l.pins.openLink(a.Interface)
+	if err != nil {
+		return err
+	}
+	closeLink(lk)
+	if lk == nil {
+		return fmt.Errorf("the pinned link %s is gone", l.pins.link(a.Interface))
+	}
+	if uint32(at.link) != a.LinkID {
+		return fmt.Errorf("%s is another link", l.pins.link(a.Interface))
+	}
+	paths := []string{l.gen.program(a.Interface)}
+	for _, name := range slices.Sorted(maps.Keys(l.maps)) {
+		paths = append(paths, l.gen.pin(name))
+	}
+	for _, s := range []*segmented{l.hits, l.limits} {
+		for n := range s.all() {
+			paths = append(paths, l.gen.segment(s.name, n))
+		}
+	}
+	for _, path := range paths {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("the pin %s is gone", path)
+		}
 	}
 	return nil
 }

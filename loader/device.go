@@ -55,9 +55,13 @@ func findDevice(name string) (device, error) {
 	if attrs.Name != name {
 		return device{}, fmt.Errorf("%s is another name of interface %s: use that", name, attrs.Name)
 	}
+	return deviceOf(attrs), nil
+}
+
+func deviceOf(attrs *netlink.LinkAttrs) device {
 	d := device{name: attrs.Name, index: attrs.Index, mtu: attrs.MTU}
 	if attrs.Xdp == nil {
-		return d, nil
+		return d
 	}
 	d.program = ebpf.ProgramID(attrs.Xdp.ProgId)
 	switch attrs.Xdp.AttachMode {
@@ -66,7 +70,7 @@ func findDevice(name string) (device, error) {
 	case attachedGeneric:
 		d.mode = ModeGeneric
 	}
-	return d, nil
+	return d
 }
 
 // foreign describes the program on d, which is not ours.

@@ -15,8 +15,11 @@ var ErrDifferentProgram = errors.New("a different program is in force")
 // ErrNotAttached says that this daemon has not attached to the interface.
 var ErrNotAttached = errors.New("not attached")
 
-// ErrNoInterface says that there is no interface of that name.
+// ErrNoInterface says that an interface does not exist.
 var ErrNoInterface = errors.New("no such interface (`ip link` lists them)")
+
+// ErrNoBPFFS says that the directory for pins is not where pins can be.
+var ErrNoBPFFS = errors.New("not on a BPF file system: run `mount -t bpf bpf /sys/fs/bpf`")
 
 // FullError says that a map has no room.
 type FullError struct {

@@ -23,6 +23,7 @@ func TestReplaceWithoutGap(t *testing.T) {
 	stop := flood(t, "gap0p", frameFrom(netip.MustParseAddr("192.0.2.1")))
 	for i := range 6 {
 		capacity := uint32(100 + i/3) // the third start needs new maps
+		check(t, l.Close())
 		l = open(t, dir, capacity)
 		if !l.Reused() {
 			apply(t, l, block("192.0.2.1/32", policy.TickForever, 0, 0))

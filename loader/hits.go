@@ -1,6 +1,10 @@
 package loader
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+)
 
 // HitCapacity returns how many hit ids there can be: valid ones are below it,
 // and 0 is nobody's.
@@ -32,7 +36,18 @@ func (l *Loader) growHits(ids uint32) error {
 	if err := l.hits.grow(ids); err != nil {
 		return err
 	}
-	return l.hits.pin(l.gen)
+	return l.pinSegments(l.hits)
+}
+
+// pinSegments pins what was added to an array. That the directory for pins is
+// gone is for Attest to find and Attach to repair: a block does not wait for it.
+func (l *Loader) pinSegments(a *segmented) error {
+	err := a.pin(l.gen)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.log.Warn("what was added to a map is not pinned yet: the directory for pins is gone", "map", a.name, "error", err)
+		return nil
+	}
+	return err
 }
 
 // Hits returns how many packets id has dropped or, for shadow, would have. It

@@ -71,7 +71,7 @@ func (l *Loader) growLimits(ids uint32) error {
 	if err := l.limits.grow(ids); err != nil {
 		return fmt.Errorf("add limits: %w", explain(err))
 	}
-	if err := l.limits.pin(l.gen); err != nil {
+	if err := l.pinSegments(l.limits); err != nil {
 		return fmt.Errorf("add limits: %w", explain(err))
 	}
 	return nil

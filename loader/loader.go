@@ -15,8 +15,7 @@
 // generation, and that one is in force. So a start after a crash at any point
 // finds what filters, and everything else is rubbish to be removed.
 //
-// One process at a time may hold a Loader over a directory; the caller sees to
-// that.
+// One Loader at a time can be open over a directory: it holds a lock.
 package loader
 
 import (
@@ -100,14 +99,14 @@ func Open(o Options) (*Loader, error) {
 	}
 	specs, err := loadSpecs(o.MaxEntries, o.TrackCapacity)
 	if err != nil {
-		return nil, fmt.Errorf("open filter: %w", err)
+		return nil, errors.Join(fmt.Errorf("open filter: %w", err), pins.unlock())
 	}
 	l := &Loader{
 		log: o.Log, pins: pins, specs: specs,
 		index: map[bool]*IndexMemory{}, attached: map[string]*attached{}, twins: map[string]*twin{},
 	}
 	if err := l.open(o.TrackCapacity); err != nil {
-		_ = l.closeMaps()
+		_ = errors.Join(l.closeMaps(), l.pins.unlock())
 		return nil, fmt.Errorf("open filter: %w", explain(err))
 	}
 	return l, nil
@@ -235,7 +234,7 @@ func (l *Loader) Close() error {
 	defer l.mu.Unlock()
 	var errs []error
 	for _, a := range l.attached {
-		errs = append(errs, a.program.Close())
+		errs = append(errs, a.close())
 	}
 	for _, t := range l.twins {
 		t.close()
@@ -246,7 +245,7 @@ func (l *Loader) Close() error {
 	clear(l.attached)
 	clear(l.twins)
 	clear(l.index)
-	return errors.Join(append(errs, l.closeMaps())...)
+	return errors.Join(append(errs, l.closeMaps(), l.pins.unlock())...)
 }
 
 func (l *Loader) closeMaps() error {

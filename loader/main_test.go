@@ -90,15 +90,22 @@ func linkByName(tb testing.TB, name string) netlink.Link {
 	return lk
 }
 
-// foreignXDP puts a program onto an interface the way ip link does.
-func foreignXDP(tb testing.TB, iface string, flags int) ebpf.ProgramID {
+// passProgram loads a program that is not ours.
+func passProgram(tb testing.TB) *ebpf.Program {
 	tb.Helper()
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "xdp_pass", Type: ebpf.XDP, License: "GPL",
+		Name: "xdp_pass", Type: ebpf.XDP, AttachType: ebpf.AttachXDP, License: "GPL",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()},
 	})
 	check(tb, err)
-	defer p.Close()
+	tb.Cleanup(func() { p.Close() })
+	return p
+}
+
+// foreignXDP puts a program onto an interface the way ip link does.
+func foreignXDP(tb testing.TB, iface string, flags int) ebpf.ProgramID {
+	tb.Helper()
+	p := passProgram(tb)
 	check(tb, netlink.LinkSetXdpFdWithFlags(linkByName(tb, iface), p.FD(), flags))
 	id, err := programID(p)
 	check(tb, err)

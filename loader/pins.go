@@ -11,9 +11,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
+	"github.com/paraxial/paraxial/lockfile"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,8 +26,14 @@ const (
 	nextPrefix    = "next_" // a program the link is about to be switched to
 )
 
-// pinDir is the directory of all pins.
-type pinDir struct{ path string }
+// lockTimeout lets a predecessor that is just exiting finish.
+const lockTimeout = time.Second
+
+// pinDir is the directory of all pins. The lock on it says that it is ours.
+type pinDir struct {
+	path string
+	lock *os.File
+}
 
 // openPinDir makes dir on a mounted BPF file system.
 func openPinDir(dir string) (pinDir, error) {
@@ -33,25 +41,81 @@ func openPinDir(dir string) (pinDir, error) {
 	if strings.Contains(filepath.Base(dir), ".") {
 		return pinDir{}, fmt.Errorf("directory for pins %s: a BPF file system allows no dots in names", dir)
 	}
-	on := dir
-	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		on = filepath.Dir(dir)
-	}
-	if err := onBPFFS(on); err != nil {
+	p := pinDir{path: dir}
+	if err := p.check(); err != nil {
 		return pinDir{}, err
 	}
-	p := pinDir{dir}
-	return p, p.ensure()
+	if err := p.ensure(); err != nil {
+		return pinDir{}, errors.Join(err, p.unlock())
+	}
+	return p, nil
 }
 
-// ensure makes the directories that are missing.
-func (p pinDir) ensure() error {
-	for _, d := range []string{p.path, filepath.Join(p.path, linksDir)} {
-		if err := os.Mkdir(d, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("make the directory for pins: %w", err)
-		}
+// check tells whether the directory is, or would be, on a BPF file system.
+func (p pinDir) check() error {
+	on := p.path
+	if _, err := os.Stat(on); errors.Is(err, fs.ErrNotExist) {
+		on = filepath.Dir(on)
+	}
+	return onBPFFS(on)
+}
+
+// ensure makes the directories that are missing, and takes the lock.
+func (p *pinDir) ensure() error {
+	if err := makeDir(p.path); err != nil {
+		return err
+	}
+	if err := p.take(); err != nil {
+		return err
+	}
+	return makeDir(filepath.Join(p.path, linksDir))
+}
+
+func makeDir(path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make the directory for pins: %w", err)
 	}
 	return nil
+}
+
+// take takes the lock of the directory, unless it is held: two daemons would
+// each undo what the other does. A directory that was made anew is another one.
+func (p *pinDir) take() error {
+	if p.lock != nil {
+		held, err := p.lock.Stat()
+		if err != nil {
+			return err
+		}
+		if now, err := os.Stat(p.path); err == nil && os.SameFile(held, now) {
+			return nil
+		}
+	}
+	f, err := os.Open(p.path)
+	if err != nil {
+		return fmt.Errorf("lock the directory for pins: %w", err)
+	}
+	if err := lockfile.Take(f, lockTimeout); err != nil {
+		if held, ok := errors.AsType[*lockfile.HeldError](err); ok {
+			err = fmt.Errorf("%s is in use: %s keeps its pins there; use that one, stop it first, or choose another directory with --bpffs", p.path, held.Holder())
+		}
+		return errors.Join(err, f.Close())
+	}
+	old := p.lock
+	p.lock = f
+	if old != nil {
+		return old.Close()
+	}
+	return nil
+}
+
+// unlock gives the lock back.
+func (p *pinDir) unlock() error {
+	if p.lock == nil {
+		return nil
+	}
+	err := p.lock.Close()
+	p.lock = nil
+	return err
 }
 
 func onBPFFS(dir string) error {
@@ -60,7 +124,7 @@ func onBPFFS(dir string) error {
 		return fmt.Errorf("directory for pins %s: %w", dir, err)
 	}
 	if int64(st.Type) != unix.BPF_FS_MAGIC {
-		return fmt.Errorf("directory for pins: %s is not on a BPF file system: run `mount -t bpf bpf /sys/fs/bpf`", dir)
+		return fmt.Errorf("directory for pins: %s is %w", dir, ErrNoBPFFS)
 	}
 	return nil
 }
@@ -205,6 +269,9 @@ type generation struct {
 
 func (g generation) String() string { return filepath.Base(g.path) }
 
+// pin returns the path of a map.
+func (g generation) pin(name string) string { return filepath.Join(g.path, name) }
+
 // program returns the path of the program of iface.
 func (g generation) program(iface string) string {
 	return filepath.Join(g.path, programPrefix+encodeName(iface))
@@ -222,7 +289,7 @@ func (g generation) ensure(maps mapSet) error {
 		return fmt.Errorf("make %s: %w", g, err)
 	}
 	for name, m := range maps {
-		if err := pinCopy(m, filepath.Join(g.path, name)); err != nil {
+		if err := pinCopy(m, g.pin(name)); err != nil {
 			return fmt.Errorf("pin map %s in %s: %w", name, g, err)
 		}
 	}

@@ -218,6 +218,7 @@ func TestTrackerAfterRestart(t *testing.T) {
 	check(t, first.Tracker().SetClasses(trackLevels, trackClasses))
 	first.Tracker().SetSampling(1)
 	mustTrack(t, first.Tracker(), 0, "192.0.2.1/32")
+	check(t, first.pins.unlock()) // as when it is killed
 
 	l, err := Open(Options{BPFFS: dir, MaxEntries: 100, TrackCapacity: 1000})
 	check(t, err)

@@ -7,16 +7,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
+
+	"github.com/paraxial/paraxial/lockfile"
 )
 
 const (
 	// lockTimeout lets a predecessor that is just exiting finish.
 	lockTimeout = time.Second
-	lockRetry   = 20 * time.Millisecond
 
 	newSuffix = ".new-" // of files that are being created
 )
@@ -62,18 +62,11 @@ func openFile(path string, now Reading) (*os.File, error) {
 // lock takes the lock that bbolt uses too. It belongs to the open file, so
 // bbolt gets it again at once, and closing the file gives it back.
 func lock(f *os.File) error {
-	for deadline := time.Now().Add(lockTimeout); ; time.Sleep(lockRetry) {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, syscall.EINTR):
-		case !errors.Is(err, syscall.EWOULDBLOCK):
-			return fmt.Errorf("lock %s: %w", f.Name(), err)
-		case time.Now().After(deadline):
-			return fmt.Errorf("%s: %w: another paraxiald has it open; use that one or stop it first", f.Name(), ErrLocked)
-		}
+	err := lockfile.Take(f, lockTimeout)
+	if held, ok := errors.AsType[*lockfile.HeldError](err); ok {
+		return fmt.Errorf("%s: %w: %s runs with this state directory; use that one (`paraxialctl status`) or stop it first", f.Name(), ErrLocked, held.Holder())
 	}
+	return err
 }
 
 // load verifies the locked file f and hands it to bbolt.

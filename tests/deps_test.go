@@ -15,21 +15,22 @@ const module = "github.com/paraxial/paraxial/"
 func TestRoomsImportWhatTheyMay(t *testing.T) {
 	for room, may := range map[string][]string{
 		"policy":          {"policy"},
-		"loader":          {"loader", "policy", "track"},
+		"loader":          {"loader", "lockfile", "policy", "track"},
 		"loader/hostinfo": {"loader/hostinfo"},
 		"index":           {"index", "policy"},
 		"track":           {"track"},
-		"store":           {"store", "policy"},
+		"store":           {"store", "lockfile", "policy"},
 		"detect":          {"detect", "policy"},
 		"replay":          {"replay", "detect", "policy"},
 		"config":          {"config", "detect", "policy"},
 		"control":         {"control", "policy"},
+		"lockfile":        {"lockfile"},
 		"metrics":         {"metrics"},
 		"doctor":          {"doctor"},
 		"doctor/probe":    {"doctor"},
 		"manpage":         {"manpage"},
 		"cmd/paraxialctl": {"cmd/paraxialctl", "control", "doctor", "manpage", "policy"},
-		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "detect", "index", "loader", "manpage", "metrics", "policy", "replay", "store", "track"},
+		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "detect", "index", "loader", "lockfile", "manpage", "metrics", "policy", "replay", "store", "track"},
 	} {
 		for _, dep := range deps(t, room) {
 			inner, ours := strings.CutPrefix(dep, module)
@@ -44,7 +45,7 @@ func TestRoomsImportWhatTheyMay(t *testing.T) {
 // the doctor's probe what it needs to look.
 func TestLibrariesStayInTheirRoom(t *testing.T) {
 	const ebpf, netlink = "github.com/cilium/ebpf", "github.com/vishvananda/netlink"
-	for _, room := range []string{"index", "track", "policy", "detect", "replay", "store", "config", "control", "metrics", "doctor", "doctor/probe", "cmd/paraxialctl"} {
+	for _, room := range []string{"index", "track", "policy", "detect", "replay", "store", "config", "control", "lockfile", "metrics", "doctor", "doctor/probe", "cmd/paraxialctl"} {
 		for _, dep := range deps(t, room) {
 			looks := room == "doctor/probe" || room == "cmd/paraxialctl"
 			if strings.HasPrefix(dep, ebpf) || strings.HasPrefix(dep, netlink) && !looks {

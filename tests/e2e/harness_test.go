@@ -30,6 +30,7 @@ type host struct {
 	wire   *lab.Wire
 	daemon lab.Daemon
 	run    *lab.Process // nil while no daemon runs
+	filler int          // of prefixes that only take room
 }
 
 const interfaceName = "up0"

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -94,11 +95,23 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	h.start()
 	ctx, cancel := context.WithTimeout(h.Context(), time.Minute)
 	defer cancel()
+	holder := fmt.Sprintf("another paraxiald, pid %d,", h.run.PID())
 	out, err := h.paraxiald(ctx, "run", "--interface", interfaceName, "--metrics", "")
-	if err == nil || !strings.Contains(out, "another paraxiald") {
+	if err == nil || !strings.Contains(out, holder) || !strings.Contains(out, h.daemon.StateDir) {
 		t.Errorf("a second daemon: %v\n%s", err, out)
 	}
-	h.ctl(0, "status")
+	// Nor is one with a state directory of its own let at the same pins.
+	other := &host{T: t, daemon: h.daemon}
+	other.daemon.StateDir, other.daemon.Socket = t.TempDir(), "/run/other.sock"
+	for _, command := range [][]string{{"run", "--interface", interfaceName, "--metrics", ""}, {"detach"}} {
+		out, err = other.paraxiald(ctx, command...)
+		if err == nil || !strings.Contains(out, holder) || !strings.Contains(out, h.daemon.BPFFS) {
+			t.Errorf("%s with the same pins: %v\n%s", command[0], err, out)
+		}
+	}
+	if s := ctlJSON[control.Status](h, "status"); !s.Interfaces[0].Protected {
+		t.Errorf("the first daemon: %+v", s)
+	}
 }
 
 func TestForeignProgramIsNamed(t *testing.T) {

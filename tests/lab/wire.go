@@ -191,3 +191,15 @@ func (w *Wire) CapturePeer() (*Capture, error) {
 	}
 	return startCapture(s)
 }
+
+// SetPeerMTU sets the MTU of the peer end, which the host's program may limit.
+func (w *Wire) SetPeerMTU(mtu int) error {
+	link, err := w.remote.LinkByName(peerName)
+	if err != nil {
+		return fmt.Errorf("peer end: %w", err)
+	}
+	if err := w.remote.LinkSetMTU(link, mtu); err != nil {
+		return fmt.Errorf("set the MTU of the peer of %s to %d: %w", w.Host, mtu, err)
+	}
+	return nil
+}

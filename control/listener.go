@@ -1,0 +1,97 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"sync"
+)
+
+// Listener listens on a socket whose file can be put back if somebody removes
+// it.
+type Listener struct {
+	path, group string
+
+	mu     sync.Mutex
+	now    *net.UnixListener
+	file   fs.FileInfo // of now
+	closed bool
+}
+
+// listen makes the socket, and makes it the one to accept from.
+func (l *Listener) listen() error {
+	fresh, err := bind(l.path, l.group)
+	if err != nil {
+		return err
+	}
+	// Close removes the file, but only if it is this one's.
+	fresh.SetUnlinkOnClose(false)
+	file, err := os.Lstat(l.path)
+	if err != nil {
+		return errors.Join(fmt.Errorf("listen on %s: %w", l.path, err), fresh.Close())
+	}
+	old := l.now
+	l.now, l.file = fresh, file
+	if old != nil {
+		old.Close()
+	}
+	return nil
+}
+
+// Restore makes the socket anew if its file is gone, and tells whether it did.
+// Connections that are open go on. What somebody else has put there stays.
+func (l *Listener) Restore() (restored bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.inPlace() {
+		return false, nil
+	}
+	if err := l.listen(); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// inPlace tells whether clients that connect to the path come here.
+func (l *Listener) inPlace() bool {
+	there, err := os.Lstat(l.path)
+	return err == nil && os.SameFile(l.file, there)
+}
+
+// Accept implements net.Listener.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		now := l.current()
+		c, err := now.Accept()
+		if err != nil && now != l.current() {
+			continue // it was replaced meanwhile
+		}
+		return c, err
+	}
+}
+
+func (l *Listener) current() *net.UnixListener {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now
+}
+
+// Addr implements net.Listener.
+func (l *Listener) Addr() net.Addr { return l.current().Addr() }
+
+// Close implements net.Listener, and removes the file.
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return net.ErrClosed
+	}
+	l.closed = true
+	var err error
+	if l.inPlace() {
+		err = os.Remove(l.path)
+	}
+	return errors.Join(err, l.now.Close())
+}

@@ -1,0 +1,496 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+const metricsAddress = "127.0.0.1:19798"
+
+// blocked is a host that has a blocked source.
+func blocked(t *testing.T, flags ...string) *host {
+	t.Helper()
+	h := newHost(t, append(flags, "--metrics", metricsAddress)...)
+	h.start()
+	h.ctl(0, "block", blockedSource)
+	return h
+}
+
+const blockedSource, freeSource = "203.0.113.1", "203.0.113.2"
+
+// configured is blocked, with a configuration file. The function writes another
+// one and reloads.
+func configured(t *testing.T, content string) (h *host, rewrite func(content string)) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "paraxiald.yaml")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(content)
+	h = newHost(t, "--metrics", metricsAddress, "--config", file)
+	h.daemon.Interfaces = nil
+	h.start()
+	h.ctl(0, "block", blockedSource)
+	return h, func(content string) {
+		t.Helper()
+		write(content)
+		h.logs("configuration reloaded", func() { check(t, h.run.Signal(syscall.SIGHUP)) })
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// within waits for something to become true.
+func (h *host) within(what string, limit time.Duration, is func() bool) {
+	h.Helper()
+	for end := time.Now().Add(limit); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.Fatalf("%s: not within %s\n%+v", what, limit, ctlJSON[control.Status](h, "status").Interfaces)
+		}
+	}
+}
+
+// patience is how long to wait for what takes the daemon a moment.
+const patience = 20 * time.Second
+
+// logs does something, of which the log must then say what.
+func (h *host) logs(what string, do func()) {
+	h.Helper()
+	before := strings.Count(h.run.Log(), what)
+	do()
+	h.within(fmt.Sprintf("the log says %q", what), patience, func() bool { return strings.Count(h.run.Log(), what) > before })
+}
+
+func (h *host) nic(name string) control.InterfaceStatus {
+	h.Helper()
+	all := ctlJSON[control.Status](h, "status").Interfaces
+	i := slices.IndexFunc(all, func(i control.InterfaceStatus) bool { return i.Name == name })
+	if i < 0 {
+		h.Fatalf("status does not show %s: %+v", name, all)
+	}
+	return all[i]
+}
+
+// protected waits until status and metrics say that an interface is protected.
+func (h *host) protected(name string) {
+	h.Helper()
+	h.within(name+" is protected", patience, func() bool { return h.nic(name).Protected })
+	if want := fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode="native"} 1`, name); !strings.Contains(h.scrape(), want) {
+		h.Errorf("the metrics do not say %s", want)
+	}
+}
+
+// unprotected waits until status, log and metrics say that an interface is not
+// protected, because of what.
+func (h *host) unprotected(name, because string) {
+	h.Helper()
+	h.within(fmt.Sprintf("%s is unprotected because of %q", name, because), patience, func() bool {
+		i := h.nic(name)
+		return !i.Protected && strings.Contains(i.Note, because)
+	})
+	if want := fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode=""} 0`, name); !strings.Contains(h.scrape(), want) {
+		h.Errorf("the metrics do not say %s", want)
+	}
+	table := h.ctl(0, "status").Stdout
+	if !strings.Contains(table, "NO") || !strings.Contains(table, because) {
+		h.Errorf("status does not show it to people:\n%s", table)
+	}
+	for line := range strings.Lines(h.run.Log()) {
+		if strings.Contains(line, "INTERFACE UNPROTECTED") && strings.Contains(line, because) {
+			return
+		}
+	}
+	h.Errorf("the log does not say that it is unprotected because of %q", because)
+}
+
+func (h *host) scrape() string {
+	h.Helper()
+	r, err := http.Get("http://" + metricsAddress + "/metrics")
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return string(b)
+}
+
+// counts sends a frame of the blocked source and tells whether an interface
+// counts it as blocked. It needs no address there.
+func (h *host) counts(name string) bool {
+	h.Helper()
+	blocks := func() uint64 {
+		for _, i := range ctlJSON[control.Stats](h, "stats").Interfaces {
+			if i.Name == name {
+				return i.Reasons["blocked"].Packets
+			}
+		}
+		return 0
+	}
+	before := blocks()
+	check(h.T, h.wire.Send(h.datagram(netip.MustParseAddr(blockedSource))))
+	time.Sleep(50 * time.Millisecond)
+	return blocks() == before+1
+}
+
+func (h *host) pinnedLink() link.Link {
+	h.Helper()
+	lk, err := link.LoadPinnedLink(filepath.Join(h.daemon.BPFFS, "links", interfaceName), nil)
+	check(h.T, err)
+	return lk
+}
+
+func (h *host) linkID() link.ID {
+	h.Helper()
+	lk := h.pinnedLink()
+	defer lk.Close()
+	info, err := lk.Info()
+	check(h.T, err)
+	return info.ID
+}
+
+// detachLink does what `bpftool link detach` does.
+func (h *host) detachLink() {
+	h.Helper()
+	lk := h.pinnedLink()
+	defer lk.Close()
+	check(h.T, lk.Detach())
+}
+
+func nicByName(t *testing.T, name string) netlink.Link {
+	t.Helper()
+	lk, err := netlink.LinkByName(name)
+	check(t, err)
+	return lk
+}
+
+// takePlace puts a foreign program where ours was, before anybody notices.
+func (h *host) takePlace() {
+	h.Helper()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "somebody_else", Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()},
+	})
+	check(h.T, err)
+	defer p.Close()
+	nic := nicByName(h.T, interfaceName)
+	for range 10 {
+		h.detachLink()
+		err = netlink.LinkSetXdpFdWithFlags(nic, p.FD(), unix.XDP_FLAGS_DRV_MODE)
+		if !errors.Is(err, unix.EBUSY) {
+			break
+		}
+		h.within("the daemon was faster", patience, func() bool { return h.nic(interfaceName).Protected })
+	}
+	check(h.T, err)
+}
+
+// The kernel announces to nobody that a link is detached.
+func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
+	h := blocked(t)
+	const rounds = 9
+	var took []time.Duration
+	for range rounds {
+		start := time.Now()
+		h.logs("interface has been repaired", h.detachLink)
+		took = append(took, time.Since(start))
+		h.protected(interfaceName)
+	}
+	if !h.dropped(h.serve(), blockedSource) {
+		t.Error("not dropped after the repair")
+	}
+	slices.Sort(took)
+	t.Logf("noticed and repaired after %s to %s", took[0], took[rounds-1])
+	if slow := took[rounds-2]; slow > 1500*time.Millisecond {
+		t.Errorf("it took %s", slow)
+	}
+}
+
+func TestRepairNever(t *testing.T) {
+	h, rewrite := configured(t, "interfaces: [up0]\nrepair: never\n")
+	h.detachLink()
+	h.unprotected(interfaceName, "the link was detached")
+	h.unprotected(interfaceName, "systemctl restart paraxiald")
+	time.Sleep(3 * time.Second)
+	if h.nic(interfaceName).Protected {
+		t.Error("it was repaired all the same")
+	}
+	rewrite("interfaces: [up0]\n")
+	h.protected(interfaceName)
+	if !h.dropped(h.serve(), blockedSource) {
+		t.Error("not dropped after the repair")
+	}
+}
+
+func TestForeignProgramInstead(t *testing.T) {
+	h, rewrite := configured(t, "interfaces: [up0]\n")
+	h.takePlace()
+	h.unprotected(interfaceName, "somebody_else")
+	h.unprotected(interfaceName, "ip link set dev up0 xdpdrv off")
+	time.Sleep(3 * time.Second) // in which it is not repaired
+	h.unprotected(interfaceName, "somebody_else")
+	check(t, netlink.LinkSetXdpFdWithFlags(nicByName(t, interfaceName), -1, unix.XDP_FLAGS_DRV_MODE))
+	h.protected(interfaceName)
+
+	rewrite("interfaces: [up0]\nrepair: always\n")
+	h.logs("a foreign XDP program was removed", h.takePlace)
+	h.protected(interfaceName)
+	if !h.dropped(h.serve(), blockedSource) {
+		t.Error("not dropped after the repair")
+	}
+}
+
+// Nothing is unfiltered while pins are gone, and they come back.
+func TestPinsRemoved(t *testing.T) {
+	h := blocked(t)
+	s := h.serve()
+	id := h.linkID()
+	for _, pins := range []string{filepath.Join(h.daemon.BPFFS, "links", interfaceName), h.daemon.BPFFS} {
+		h.logs("interface has been repaired", func() { check(t, os.RemoveAll(pins)) })
+		h.protected(interfaceName)
+		if got := h.linkID(); got != id {
+			t.Errorf("link %d is pinned, want %d, which was there all the time", got, id)
+		}
+	}
+	if strings.Contains(h.run.Log(), "INTERFACE UNPROTECTED") {
+		t.Error("it was unprotected meanwhile")
+	}
+	h.kill()
+	if !h.dropped(s, blockedSource) || h.dropped(s, freeSource) {
+		t.Error("the filter has not outlived the daemon")
+	}
+	h.start()
+	h.ctl(1, "unblock", freeSource)
+	h.ctl(0, "unblock", blockedSource)
+}
+
+func TestBPFFSUnmounted(t *testing.T) {
+	const mountPoint = "/sys/fs/bpf"
+	h := blocked(t)
+	s := h.serve()
+	if err := unix.Unmount(mountPoint, 0); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("umount while the daemon runs: %v, want that it is busy", err)
+	}
+	check(t, unix.Unmount(mountPoint, unix.MNT_DETACH))
+	mounted := false
+	mount := func() {
+		if !mounted {
+			mounted = true
+			check(t, unix.Mount("bpf", mountPoint, "bpf", 0, "mode=0700"))
+		}
+	}
+	defer mount()
+	h.within("status says what to do", patience, func() bool { return strings.Contains(h.nic(interfaceName).Note, "mount -t bpf bpf /sys/fs/bpf") })
+	if !strings.Contains(h.run.Log(), "not as it should be") {
+		t.Error("the log does not say it")
+	}
+	h.protected(interfaceName)
+	h.ctl(0, "block", "198.51.100.0/24")
+	h.ctl(0, "block", "198.51.101.0/24", "--limit", "1/s")
+	if !h.dropped(s, blockedSource) || !h.dropped(s, "198.51.100.1") || h.dropped(s, freeSource) {
+		t.Error("the filter does not go on without pins")
+	}
+	mount()
+	h.within("it is as it should be again", patience, func() bool { return h.nic(interfaceName).Note == "" })
+	h.kill()
+	if !h.dropped(s, blockedSource) || !h.dropped(s, "198.51.100.1") || h.dropped(s, freeSource) {
+		t.Error("the filter has not outlived the daemon")
+	}
+	h.start()
+	h.ctl(0, "unblock", "198.51.101.0/24")
+}
+
+func TestInterfaceDownAndUp(t *testing.T) {
+	h := blocked(t)
+	id := h.linkID()
+	nic := nicByName(t, interfaceName)
+	for range 3 {
+		check(t, netlink.LinkSetDown(nic))
+		check(t, netlink.LinkSetUp(nic))
+	}
+	h.protected(interfaceName)
+	if !h.counts(interfaceName) || h.linkID() != id {
+		t.Error("the filter is not what it was")
+	}
+	if strings.Contains(h.run.Log(), "UNPROTECTED") {
+		t.Error("the daemon thinks that it was unprotected")
+	}
+}
+
+// The MTU of the host end grows beyond a page: the program is exchanged for the
+// one that takes frames in several buffers, and back.
+func TestMTUAcrossFrags(t *testing.T) {
+	h := blocked(t)
+	id, nic, s := h.linkID(), nicByName(t, interfaceName), h.serve()
+	for _, tt := range []struct {
+		mtu  int
+		says string
+	}{{9000, "was_protected=true frags=true"}, {1400, "was_protected=true frags=false"}, {9000, "was_protected=true frags=true"}} {
+		h.logs(tt.says, func() { check(t, netlink.LinkSetMTU(nic, tt.mtu)) })
+		h.protected(interfaceName)
+		if !h.dropped(s, blockedSource) || h.dropped(s, freeSource) {
+			t.Errorf("with an MTU of %d: not the blocked source alone is dropped", tt.mtu)
+		}
+	}
+	if h.linkID() != id || strings.Contains(h.run.Log(), "UNPROTECTED") {
+		t.Error("it was unprotected meanwhile")
+	}
+}
+
+// With a peer that has a large MTU the driver takes only the program for several
+// buffers. It filters large frames as soon as the host end takes them.
+func TestMTUWithLargeFrames(t *testing.T) {
+	h := newHost(t, "--metrics", metricsAddress)
+	check(t, h.wire.SetPeerMTU(9000))
+	h.start()
+	h.ctl(0, "block", blockedSource)
+	nic, s := nicByName(t, interfaceName), h.serve()
+	for range 2 {
+		h.logs("interface has been repaired", func() { check(t, netlink.LinkSetMTU(nic, 9000)) })
+		h.protected(interfaceName)
+		for src, want := range map[string]int{blockedSource: 0, freeSource: 1} {
+			a := netip.MustParseAddr(src)
+			before := s.Sources()[a]
+			check(t, h.wire.Send(h.wire.From(a).UDP(clientPort, serverPort, make([]byte, 8000))))
+			s.Settle(1<<30, 300*time.Millisecond)
+			if got := s.Sources()[a] - before; got != want {
+				t.Errorf("%d large datagrams from %s arrived, want %d", got, src, want)
+			}
+		}
+		h.logs("interface has been repaired", func() { check(t, netlink.LinkSetMTU(nic, 1500)) })
+	}
+	if strings.Contains(h.run.Log(), "UNPROTECTED") {
+		t.Error("it was unprotected meanwhile")
+	}
+}
+
+func renameNIC(t *testing.T, from, to string) {
+	t.Helper()
+	nic := nicByName(t, from)
+	check(t, netlink.LinkSetDown(nic))
+	check(t, netlink.LinkSetName(nic, to))
+	check(t, netlink.LinkSetUp(nic))
+}
+
+func TestInterfaceRenamed(t *testing.T) {
+	h, rewrite := configured(t, "interfaces: [up0]\n")
+	id := h.linkID()
+	renameNIC(t, interfaceName, "up9")
+	h.unprotected(interfaceName, "renamed to up9")
+	if !h.counts(interfaceName) {
+		t.Error("it is not filtered under its new name")
+	}
+	renameNIC(t, "up9", interfaceName)
+	h.protected(interfaceName)
+
+	renameNIC(t, interfaceName, "up9")
+	h.unprotected(interfaceName, "renamed to up9")
+	rewrite("interfaces: [up9]\n")
+	h.protected("up9")
+	if !h.counts("up9") {
+		t.Error("the new name's counters do not count")
+	}
+	renameNIC(t, "up9", interfaceName)
+	rewrite("interfaces: [up0]\n")
+	h.protected(interfaceName)
+	if got := h.linkID(); got != id {
+		t.Errorf("link %d, want the same as ever, %d", got, id)
+	}
+}
+
+func TestInterfaceMovedToAnotherNamespace(t *testing.T) {
+	h := blocked(t)
+	id := h.linkID()
+	here, elsewhere, there := twoNamespaces(t)
+	check(t, netlink.LinkSetNsFd(nicByName(t, interfaceName), int(elsewhere)))
+	h.unprotected(interfaceName, "moved to another network namespace")
+	away, err := there.LinkByName(interfaceName)
+	check(t, err)
+	check(t, there.LinkSetUp(away))
+	if !h.counts(interfaceName) {
+		t.Error("it is not filtered there")
+	}
+	check(t, there.LinkSetNsFd(away, int(here)))
+	h.protected(interfaceName)
+	check(t, netlink.LinkSetUp(nicByName(t, interfaceName)))
+	if !h.counts(interfaceName) || h.linkID() != id {
+		t.Error("back again, the filter is not what it was")
+	}
+}
+
+func twoNamespaces(t *testing.T) (here, elsewhere netns.NsHandle, there *netlink.Handle) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := netns.Get()
+	check(t, err)
+	elsewhere, err = netns.New()
+	check(t, err)
+	check(t, netns.Set(here))
+	there, err = netlink.NewHandleAt(elsewhere)
+	check(t, err)
+	t.Cleanup(func() {
+		there.Close()
+		check(t, errors.Join(here.Close(), elsewhere.Close()))
+	})
+	return here, elsewhere, there
+}
+
+// An interface that was filtered once and is not there at the start does not
+// keep the daemon from filtering the others.
+func TestInterfaceMissingAtStart(t *testing.T) {
+	h := newHost(t, "--metrics", metricsAddress)
+	second := func() *netlink.Veth {
+		return &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "up1"}, PeerName: "up1-peer"}
+	}
+	check(t, netlink.LinkAdd(second()))
+	h.daemon.Interfaces = []string{interfaceName, "up1"}
+	h.start()
+	h.protected("up1")
+	h.kill()
+	check(t, netlink.LinkDel(second()))
+	h.start()
+	h.protected(interfaceName)
+	h.unprotected("up1", "no such interface")
+	check(t, netlink.LinkAdd(second()))
+	h.protected("up1")
+	h.kill()
+	check(t, netlink.LinkDel(second()))
+
+	h.daemon.Interfaces = []string{interfaceName, "pu1"}
+	if run, err := h.daemon.Start(h.Context()); err == nil || !strings.Contains(err.Error(), "no such interface") {
+		if err == nil {
+			run.Kill()
+		}
+		t.Errorf("with an interface that never was: %v", err)
+	}
+}
