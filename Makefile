@@ -7,7 +7,7 @@ BIN     := bin
 # Loading BPF programs needs root. Everything is compiled as you; only what has
 # to run as root does, through sudo where you are not root.
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-KEPT     := PATH,HOME,PARAXIAL_REQUIRE_ALL,PARAXIAL_SEED,PARAXIAL_CASES,PARAXIAL_LIMIT_SECONDS
+KEPT     := PATH,HOME,PARAXIAL_REQUIRE_ALL,PARAXIAL_SEED,PARAXIAL_CASES,PARAXIAL_LIMIT_SECONDS,PARAXIAL_RESTARTS,PARAXIAL_UPGRADES,PARAXIAL_SOAK
 TESTEXEC := $(SUDO:sudo=-exec "sudo --preserve-env=$(KEPT)")
 
 .PHONY: help
@@ -17,6 +17,10 @@ help: ## list the targets
 .PHONY: build
 build: ## build paraxiald and paraxialctl into bin/
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/ ./cmd/paraxiald ./cmd/paraxialctl
+
+.PHONY: package
+package: ## build .deb and .rpm for amd64 and arm64 into dist/
+	packaging/build.sh
 
 .PHONY: demo
 demo: build ## see the main job in a sandbox of its own: real packets, a real block list
@@ -40,10 +44,28 @@ test-race: ## run the tests that need no namespaces under the race detector
 proof: ## look up CASES (100 million) listed and as many unlisted sources while the daemon changes and dies
 	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_CASES=$(or $(CASES),100000000) go test -count=1 -v -timeout 2h $(TESTEXEC) ./tests/churn
 
+.PHONY: soak
+soak: ## everything that can happen to a daemon, for MINUTES (30); and 100 restarts and 20 upgrades before
+	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_RESTARTS=100 PARAXIAL_UPGRADES=20 PARAXIAL_SOAK=$$(( $(or $(MINUTES),30) * 30 ))s \
+		go test -count=1 -v -timeout 3h -run 'TestRestarts|TestUpgrades|TestSoak' $(TESTEXEC) ./tests/e2e
+
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
 	CGO_ENABLED=0 go build -o $(BIN)/bench ./tests/bench
 	$(SUDO) $(BIN)/bench -bin $(BIN) $(BENCHFLAGS)
+
+.PHONY: test-vm
+test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, or systemd
+	@set -e; kernels="$(filter-out systemd,$(KERNEL))"; \
+	if [ -z "$(KERNEL)" ] || [ -n "$$kernels" ]; then $(SUDO) env "PATH=$$PATH" go run ./tests/vm -kernel "$$kernels" $(VMFLAGS); fi
+	@if [ -z "$(KERNEL)" ] || [ -n "$(filter systemd,$(KERNEL))" ]; then $(MAKE) --no-print-directory test-vm-systemd; fi
+
+.PHONY: test-vm-systemd
+test-vm-systemd:
+	rm -rf $(BIN)/vm && mkdir -p $(BIN)/vm
+	ARCHS=amd64 DIST=$(BIN)/vm packaging/build.sh 1.0.0
+	ARCHS=amd64 DIST=$(BIN)/vm packaging/build.sh 1.1.0
+	$(SUDO) env "PATH=$$PATH" go run ./tests/vm/systemd -old $(BIN)/vm/paraxial_1.0.0_amd64.deb -new $(BIN)/vm/paraxial_1.1.0_amd64.deb
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)

@@ -105,7 +105,11 @@ func share(path, group string) error {
 	if err != nil {
 		return fmt.Errorf("group %s: %w", group, err)
 	}
-	if err := os.Chown(path, -1, gid); err != nil {
+	err = os.Chown(path, -1, gid)
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("give it to group %s: %w: a daemon without CAP_CHOWN has to be in that group; run `systemctl edit paraxiald` and add SupplementaryGroups=%s below [Service]", group, err, group)
+	}
+	if err != nil {
 		return fmt.Errorf("give it to group %s: %w", group, err)
 	}
 	return os.Chmod(path, 0o660)

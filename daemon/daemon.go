@@ -35,6 +35,9 @@ type Options struct {
 	Load    func() (config.Config, error) // reads the configuration again
 	Reload  <-chan struct{}               // asks for a reload
 	Notify  func(state string)            // tells the service manager
+
+	// How long the service manager puts up with hearing nothing; 0 if for ever.
+	Watchdog time.Duration
 }
 
 // Daemon is a running paraxiald. It implements control.Backend.
@@ -50,6 +53,7 @@ type Daemon struct {
 	nics      *nics
 	broadcast *broadcast
 	detection *detection
+	detecting pulse // of the detectors' loop
 	warnings  warnings
 	metrics   *metrics.Collector
 	detached  chan struct{} // closed once the filter was taken off on request
@@ -66,7 +70,7 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 		return err
 	}
 	defer d.close()
-	if err := d.start(ctx); err != nil {
+	if err := d.start(ctx, o.Notify); err != nil {
 		return err
 	}
 	return d.serve(ctx, o)
@@ -116,8 +120,9 @@ func (d *Daemon) close() {
 
 // start fills the tries and then attaches, so that an interface is never
 // switched to tries that are still being filled.
-func (d *Daemon) start(ctx context.Context) error {
+func (d *Daemon) start(ctx context.Context, notify func(string)) error {
 	begin := time.Now()
+	notify("STATUS=loading entries")
 	if err := d.engine.fill(ctx, d.loader); err != nil {
 		return err
 	}
@@ -125,8 +130,14 @@ func (d *Daemon) start(ctx context.Context) error {
 	if err := d.startDetection(cfg); err != nil {
 		return err
 	}
+	d.await(ctx, cfg.Interfaces, notify)
 	for _, i := range cfg.Interfaces {
-		if err := d.nics.add(ctx, i, loader.Mode(cfg.ModeOf(i))); err != nil {
+		mode := loader.Mode(cfg.ModeOf(i))
+		err := d.nics.add(ctx, i, mode)
+		if errors.Is(err, loader.ErrNoInterface) {
+			err = d.nics.expect(i, mode, err)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -192,7 +203,9 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 		run("serve metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, web) })
 	}
 	run("read drop events", d.relayDrops)
-	running.Go(func() { d.housekeep(ctx) })
+	manager := &service{notify: o.Notify, watchdog: o.Watchdog}
+	manager.status(d.summary())
+	running.Go(func() { d.housekeep(ctx, manager) })
 	running.Go(func() { d.detect(ctx) })
 	run("watch interfaces", func(ctx context.Context) error {
 		return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })

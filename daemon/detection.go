@@ -291,6 +291,7 @@ func (d *Daemon) startDetection(cfg config.Config) error {
 func (d *Daemon) detect(ctx context.Context) {
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
+	d.detecting.beat()
 	unsaved, saved := false, time.Time{}
 	for {
 		select {
@@ -298,6 +299,7 @@ func (d *Daemon) detect(ctx context.Context) {
 			return
 		case <-tick.C:
 			unsaved = d.detection.tick(ctx, d.engine.clock.now()) || unsaved
+			d.detecting.beat()
 		}
 		if unsaved && time.Since(saved) > offendersEvery {
 			if err := d.saveOffenders(); err != nil {

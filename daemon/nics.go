@@ -98,6 +98,23 @@ func (s *nics) add(ctx context.Context, c config.Interface, mode loader.Mode) er
 	return nil
 }
 
+// expect filters an interface as soon as it is there.
+func (s *nics) expect(c config.Interface, mode loader.Mode, missing error) error {
+	s.work.Lock()
+	defer s.work.Unlock()
+	slot, err := s.slotFor(c.Name)
+	if err != nil {
+		return err
+	}
+	n := nic{name: c.Name, mode: mode, slot: slot, state: loader.Attestation{Interface: c.Name, Problem: missing.Error()}}
+	s.mu.Lock()
+	s.all = append(s.all, n)
+	s.mu.Unlock()
+	s.log.Error("INTERFACE MISSING: it is protected when it comes", "interface", n.name, "problem", missing)
+	s.changed(n.status())
+	return nil
+}
+
 // drop stops filtering an interface.
 func (s *nics) drop(name string) error {
 	s.work.Lock()
@@ -158,7 +175,8 @@ func (s *nics) attest(ctx context.Context) {
 func (s *nics) repair(ctx context.Context, n *nic, state loader.Attestation) loader.Attestation {
 	attached, err := s.loader.Attach(ctx, n.name, n.mode, n.slot)
 	if err != nil {
-		if _, foreign := errors.AsType[*loader.ForeignError](err); foreign || state.Problem == "" {
+		_, foreign := errors.AsType[*loader.ForeignError](err)
+		if foreign || state.Problem == "" || errors.Is(err, loader.ErrNoInterface) {
 			state.Problem = err.Error()
 		}
 		return state

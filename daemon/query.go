@@ -23,16 +23,21 @@ func (d *Daemon) Status(context.Context) (control.Status, error) {
 		Interfaces: d.nics.status(),
 		Warnings:   d.warnings.list(),
 	}
+	s.Blocks, s.Allows = d.count()
+	return s, nil
+}
+
+func (d *Daemon) count() (blocks, allows int) {
 	d.engine.read(func(b *policy.Book) {
 		for g, n := range b.Counts() {
 			if g.Kind == policy.Block {
-				s.Blocks += n
+				blocks += n
 			} else {
-				s.Allows += n
+				allows += n
 			}
 		}
 	})
-	return s, nil
+	return blocks, allows
 }
 
 // Stats implements control.Backend.

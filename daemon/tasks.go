@@ -24,10 +24,11 @@ const (
 	checkpointInterval = 30 * time.Second // what is lost of a TTL by a power cut
 )
 
-// housekeep does what is due from time to time, until ctx is done.
-func (d *Daemon) housekeep(ctx context.Context) {
+// housekeep does what is due from time to time, until ctx is done. It is what the
+// service manager watches.
+func (d *Daemon) housekeep(ctx context.Context, s *service) {
 	sweep := time.NewTicker(sweepInterval)
-	attest := time.NewTicker(attestInterval)
+	attest := time.NewTicker(s.every())
 	checkpoint := time.NewTicker(checkpointInterval)
 	defer sweep.Stop()
 	defer attest.Stop()
@@ -41,6 +42,7 @@ func (d *Daemon) housekeep(ctx context.Context) {
 			d.sweep(ctx)
 		case <-attest.C:
 			d.nics.attest(ctx)
+			d.report(s)
 		case <-checkpoint.C:
 			d.checkpoint(ctx)
 		}

@@ -46,7 +46,7 @@ type device struct {
 func findDevice(name string) (device, error) {
 	lk, err := netlink.LinkByName(name)
 	if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
-		return device{}, fmt.Errorf("no such interface (`ip link` lists them): %w", err)
+		return device{}, ErrNoInterface
 	}
 	if err != nil {
 		return device{}, fmt.Errorf("read interface: %w", err)

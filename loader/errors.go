@@ -15,6 +15,9 @@ var ErrDifferentProgram = errors.New("a different program is in force")
 // ErrNotAttached says that this daemon has not attached to the interface.
 var ErrNotAttached = errors.New("not attached")
 
+// ErrNoInterface says that there is no interface of that name.
+var ErrNoInterface = errors.New("no such interface (`ip link` lists them)")
+
 // FullError says that a map has no room.
 type FullError struct {
 	Map      string

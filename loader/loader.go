@@ -153,9 +153,34 @@ func (l *Loader) takeMaps(inForce *generation) error {
 	if l.maps, err = newMaps(l.specs[plain]); err != nil {
 		return err
 	}
+	if inForce != nil {
+		l.keepCounters(*inForce)
+	}
 	l.hits = newSegmented(plainMapHits, l.maps, l.specs[plain])
 	l.limits = newSegmented(plainMapLimits, l.maps, l.specs[plain])
 	return nil
+}
+
+// keepCounters goes on with the counters of the running filter, whose other maps
+// do not fit. The program that runs until the switch and the one after it add to
+// the same ones.
+func (l *Loader) keepCounters(g generation) {
+	spec := l.specs[plain].Maps[plainMapCounters]
+	old, err := openMap(g, plainMapCounters, spec)
+	if err == nil {
+		if err = spec.Compatible(old); err != nil {
+			err = errors.Join(err, old.Close())
+		}
+	}
+	if err != nil {
+		l.log.Warn("the counters of the running filter do not fit; they begin at 0", "generation", g.String(), "reason", err)
+		return
+	}
+	err = l.maps[plainMapCounters].Close()
+	l.maps[plainMapCounters] = old
+	if err != nil {
+		l.log.Warn("close a map that is not used", "error", err)
+	}
 }
 
 func (l *Loader) reuseMaps(g generation) error {

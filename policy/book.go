@@ -33,16 +33,21 @@ type Group struct {
 	Origin string
 }
 
-// limitsAtRest is how many limits wait before one of them is used again. They
-// need more memory than drop counters, so not all are taken first.
-const limitsAtRest = 1024
+// How many freed drop counters, and limits, wait before one of them is used again:
+// far more than can be freed while a packet is in flight, and few enough that a
+// host whose few entries change all the time keeps a small memory. A limit needs
+// more of it than a counter.
+const (
+	hitsAtRest   = 1 << 16
+	limitsAtRest = 1024
+)
 
 // NewBook returns an empty book for a kernel with room for so many drop
 // counters, and as many limits. The first of each is nobody's.
 func NewBook(capacity uint32) *Book {
 	b := &Book{
 		slab: newSlab(), counts: make(map[Group]int),
-		hits: newNumbers(capacity, capacity), limits: newNumbers(capacity, limitsAtRest), tables: newTables(),
+		hits: newNumbers(capacity, hitsAtRest), limits: newNumbers(capacity, limitsAtRest), tables: newTables(),
 	}
 	b.expiry.slab = &b.slab
 	return b

@@ -27,8 +27,9 @@ func TestRoomsImportWhatTheyMay(t *testing.T) {
 		"metrics":         {"metrics"},
 		"doctor":          {"doctor"},
 		"doctor/probe":    {"doctor"},
-		"cmd/paraxialctl": {"cmd/paraxialctl", "control", "doctor", "policy"},
-		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "detect", "index", "loader", "metrics", "policy", "replay", "store", "track"},
+		"manpage":         {"manpage"},
+		"cmd/paraxialctl": {"cmd/paraxialctl", "control", "doctor", "manpage", "policy"},
+		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "detect", "index", "loader", "manpage", "metrics", "policy", "replay", "store", "track"},
 	} {
 		for _, dep := range deps(t, room) {
 			inner, ours := strings.CutPrefix(dep, module)

@@ -126,7 +126,7 @@ func (p *program) newApp() *cli.App {
 		Commands: []*cli.Command{
 			p.statusCommand(), p.blockCommand(), p.promoteCommand(), p.unblockCommand(), p.allowCommand(), p.unallowCommand(),
 			p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(), p.detectorsCommand(), p.importCommand(), p.exportCommand(),
-			p.watchCommand(), p.confirmCommand(), p.doctorCommand(), p.completionCommand(),
+			p.watchCommand(), p.confirmCommand(), p.doctorCommand(), p.completionCommand(), p.manCommand(),
 		},
 		CommandNotFound: func(_ *cli.Context, name string) { p.err = p.unknownCommand(name) },
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {

@@ -62,6 +62,7 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			{Name: "check", Usage: "validate the configuration and exit", Flags: flags(), OnUsageError: usage, Action: noArgs(check)},
 			{Name: "detach", Usage: "take the filter off all interfaces and remove its pins", Flags: flags(), OnUsageError: usage, Action: noArgs(detach)},
 			replayCommand(usage),
+			manCommand(),
 			{Name: "version", Usage: "print the version", OnUsageError: usage, Action: noArgs(func(c *cli.Context) error {
 				_, err := fmt.Fprintln(c.App.Writer, "paraxiald", version)
 				return err

@@ -33,13 +33,18 @@ func runDaemon(c *cli.Context, stderr io.Writer) error {
 	log.Info("paraxiald starts", "version", version, "config", cfg.File, "interfaces", len(cfg.Interfaces))
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
+	watchdog, err := sd.SdWatchdogEnabled(false)
+	if err != nil {
+		log.Warn("the service manager's watchdog is not heeded", "error", err)
+	}
 	err = daemon.Run(ctx, cfg, daemon.Options{
-		Version: version,
-		Log:     log,
-		Level:   level,
-		Load:    func() (config.Config, error) { return configure(c) },
-		Reload:  hangups(ctx),
-		Notify:  func(state string) { notify(log, state) },
+		Version:  version,
+		Log:      log,
+		Level:    level,
+		Load:     func() (config.Config, error) { return configure(c) },
+		Reload:   hangups(ctx),
+		Notify:   func(state string) { notify(log, state) },
+		Watchdog: watchdog,
 	})
 	if err == nil {
 		log.Info("paraxiald stops")

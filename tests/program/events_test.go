@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/tests/lab/frame"
 )
 
@@ -27,14 +28,15 @@ const (
 	eventFragment = 2
 )
 
-// decodeEvent reads struct drop_event and checks what is the same for all.
-func decodeEvent(tb testing.TB, b []byte) event {
+// decodeEvent reads struct drop_event, which was written after since, and checks
+// what is the same for all.
+func decodeEvent(tb testing.TB, b []byte, since policy.Deadline) event {
 	tb.Helper()
 	if len(b) != eventSize {
 		tb.Fatalf("event of %d bytes, want %d", len(b), eventSize)
 	}
-	if at, boot := binary.LittleEndian.Uint64(b), uint64(now(tb)); at > boot || boot-at > 10e9 {
-		tb.Errorf("event at boot time %d ns, and it is %d", at, boot)
+	if at, boot := policy.Deadline(binary.LittleEndian.Uint64(b)), now(tb); at < since || at > boot {
+		tb.Errorf("event at boot time %d ns, and it was between %d and %d", at, since, boot)
 	}
 	if slot := binary.LittleEndian.Uint32(b[8:]); slot != testSlot {
 		tb.Errorf("event of slot %d, want %d", slot, testSlot)

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/ringbuf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
@@ -96,6 +95,7 @@ type filter struct {
 	spec    *ebpf.CollectionSpec
 	maps    map[string]*ebpf.Map
 	events  *ringbuf.Reader
+	loaded  policy.Deadline // when
 	hits    []uint64
 	limits  []uint64
 	perCPU  []counter // of the last lookup
@@ -108,22 +108,11 @@ func eachBuild(t *testing.T, test func(t *testing.T, f *filter)) {
 	}
 }
 
-// before tells whether the kernel is older, which is the only good reason for
-// leaving a test out.
-func before(tb testing.TB, major, minor uint32) bool {
-	tb.Helper()
-	version, err := features.LinuxVersionCode()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return version < major<<16|minor<<8
-}
-
 func load(tb testing.TB, build string) *filter {
 	tb.Helper()
 	testenv.Root(tb)
-	if build == "frags" && before(tb, 5, 18) {
-		tb.Skip("needs Linux 5.18 for xdp.frags")
+	if build == "frags" {
+		testenv.Since(tb, 5, 18, "xdp.frags")
 	}
 	if err := rlimit.RemoveMemlock(); err != nil {
 		tb.Fatal(err)
@@ -149,7 +138,7 @@ func load(tb testing.TB, build string) *filter {
 	tb.Cleanup(func() { events.Close() })
 	events.SetDeadline(time.Unix(1, 0)) // what is there is there: never wait
 	hits := inner.HitSegment(tb, spec, collection.Maps["hits"])
-	f := &filter{tb: tb, program: collection.Programs["paraxial"], spec: spec, maps: collection.Maps, events: events, hits: hits[:hitsRead]}
+	f := &filter{tb: tb, program: collection.Programs["paraxial"], spec: spec, maps: collection.Maps, events: events, loaded: now(tb), hits: hits[:hitsRead]}
 	f.limits = inner.LimitSegment(tb, spec, collection.Maps["limits"])
 	tb.Cleanup(f.checkOtherSlots)
 	return f
@@ -306,7 +295,7 @@ func (f *filter) takeEvents() []event {
 		if err != nil {
 			f.tb.Fatalf("read event: %v", err)
 		}
-		taken = append(taken, decodeEvent(f.tb, record.RawSample))
+		taken = append(taken, decodeEvent(f.tb, record.RawSample, f.loaded))
 	}
 	return taken
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/paraxial/paraxial/tests/lab/frame"
+	"github.com/paraxial/paraxial/tests/testenv"
 )
 
 // jumbo is a 9000-byte packet, which no driver has in one buffer.
@@ -47,10 +48,8 @@ func TestJumboFrames(t *testing.T) {
 // with striding receive queues). Wherever the split is, the source decides. An
 // event tells what the first buffer holds.
 func TestHeadersInLaterBuffers(t *testing.T) {
+	testenv.Since(t, 6, 18, "the length of the first buffer to be chosen")
 	f := load(t, "frags")
-	if before(t, 6, 18) {
-		t.Skip("needs Linux 6.18 to choose the length of the first buffer")
-	}
 	f.listSources()
 	f.setCredit(1 << 40)
 	for source := range sourcesV4 {
@@ -82,10 +81,8 @@ func TestHeadersInLaterBuffers(t *testing.T) {
 // Nor does it matter for what is counted and sampled, unless there are options or
 // extension headers.
 func TestAccountsHeadersInLaterBuffers(t *testing.T) {
+	testenv.Since(t, 6, 18, "the length of the first buffer to be chosen")
 	f := load(t, "frags")
-	if before(t, 6, 18) {
-		t.Skip("needs Linux 6.18 to choose the length of the first buffer")
-	}
 	a := f.account(levels, classes)
 	a.table.SetSampling(1)
 	for _, sources := range []map[reason]string{sourcesV4, sourcesV6} {

@@ -5,6 +5,8 @@ package testenv
 import (
 	"os"
 	"testing"
+
+	"github.com/cilium/ebpf/features"
 )
 
 // RequireAll is the environment variable that turns every skip into a failure.
@@ -26,4 +28,18 @@ func Missing(tb testing.TB, what string) {
 		tb.Fatalf("%s, and %s forbids to skip", what, RequireAll)
 	}
 	tb.Skip(what)
+}
+
+// Since skips the test on a Linux older than major.minor, which nothing that can
+// be installed makes up for; so RequireAll does not forbid it. On one that is new
+// enough nothing is skipped.
+func Since(tb testing.TB, major, minor uint32, what string) {
+	tb.Helper()
+	running, err := features.LinuxVersionCode()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if running < major<<16|minor<<8 {
+		tb.Skipf("needs Linux %d.%d for %s", major, minor, what)
+	}
 }

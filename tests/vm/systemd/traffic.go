@@ -64,7 +64,7 @@ func startFlood(ctx context.Context, m *machine) (stop func() (sent int, err err
 func (f *flood) run(ctx context.Context, m *machine, frames [][]byte) error {
 	for ctx.Err() == nil {
 		for _, b := range frames {
-			if err := m.send(b); err != nil {
+			if err := m.card.Send(b); err != nil {
 				return fmt.Errorf("send a blocked datagram: %w", err)
 			}
 			f.sent++
@@ -82,7 +82,7 @@ func sendClean(m *machine, n int) error {
 	}
 	for range n {
 		for _, b := range frames {
-			if err := m.send(b); err != nil {
+			if err := m.card.Send(b); err != nil {
 				return fmt.Errorf("send a clean datagram: %w", err)
 			}
 		}

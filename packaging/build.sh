@@ -1,0 +1,43 @@
+#!/bin/sh
+# Builds the .deb and .rpm of both architectures (or of $ARCHES) into dist/ (or
+# the folder that is given). The same commit gives the same bytes.
+set -eu
+cd "$(dirname "$0")/.."
+out=${1:-dist}
+: "${ARCHES:=amd64 arm64}"
+: "${VERSION:=$(packaging/version.sh)}"
+: "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
+export VERSION SOURCE_DATE_EPOCH CGO_ENABLED=0
+# The settings of whoever builds must not show.
+umask 022
+export LC_ALL=C TZ=UTC
+
+build=$out/build
+rm -rf "$build"
+mkdir -p "$build"
+for arch in $ARCHES; do
+	GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$build/$arch/" ./cmd/paraxiald ./cmd/paraxialctl
+done
+
+# What the programs say of themselves, asked of a build for this machine.
+go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$build/here/" ./cmd/paraxiald ./cmd/paraxialctl
+"$build/here/paraxiald" man | gzip -9n >"$build/paraxiald.8.gz"
+"$build/here/paraxialctl" man | gzip -9n >"$build/paraxialctl.1.gz"
+for shell in bash zsh fish; do
+	"$build/here/paraxialctl" completion "$shell" >"$build/paraxialctl.$shell"
+done
+gzip -9nc CHANGELOG.md >"$build/changelog.gz"
+cp -R packaging docs "$build/"
+
+# nfpm takes over the modes and times of the files.
+find "$build" -type d -exec chmod 755 {} +
+find "$build" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
+nfpm=$(go tool -modfile=tools/go.mod -n nfpm)
+target=$(cd "$out" && pwd)
+cd "$build"
+for ARCH in $ARCHES; do
+	export ARCH
+	for format in deb rpm; do
+		"$nfpm" package --config packaging/nfpm.yaml --packager "$format" --target "$target/"
+	done
+done

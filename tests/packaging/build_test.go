@@ -1,0 +1,63 @@
+// Package packaging builds the packages and lives through their life: on a copy
+// of this system, with the real dpkg, rpm and systemd, and the real filter on an
+// interface of the sandbox.
+package packaging
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/paraxial/paraxial/tests/lab"
+	"github.com/paraxial/paraxial/tests/testenv"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+const repository = "../.."
+
+// A release is a version of the packages.
+type release struct{ version, dir string }
+
+// deb and rpm return the files for this machine.
+func (r release) deb() string { return r.file("paraxial_" + r.version + "_" + runtime.GOARCH + ".deb") }
+
+func (r release) rpm() string {
+	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
+	return r.file("paraxial-" + r.version + "-1." + arch + ".rpm")
+}
+
+func (r release) file(name string) string { return filepath.Join(r.dir, name) }
+
+func older(t *testing.T) release { return built(t, "1.0.0", "amd64 arm64") }
+func newer(t *testing.T) release { return built(t, "1.0.1~rc1", runtime.GOARCH) }
+
+// built builds a version once in the life of the sandbox.
+func built(t *testing.T, version, arches string) release {
+	t.Helper()
+	testenv.Root(t)
+	r := release{version, filepath.Join("/run/lab/packages", version)}
+	if _, err := os.Stat(r.dir); err == nil {
+		return r
+	}
+	build(t, r, arches)
+	return r
+}
+
+func build(t *testing.T, r release, arches string) {
+	t.Helper()
+	fresh := r.dir + ".new"
+	if err := os.MkdirAll(fresh, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(repository, "packaging/build.sh"), fresh)
+	cmd.Env = append(os.Environ(), "VERSION="+r.version, "SOURCE_DATE_EPOCH=1767225600", "ARCHES="+arches)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", cmd, err, out)
+	}
+	if err := os.Rename(fresh, r.dir); err != nil {
+		t.Fatal(err)
+	}
+}

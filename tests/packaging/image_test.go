@@ -1,0 +1,133 @@
+package packaging
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestImage is the life of the package where no service manager runs: in a
+// chroot, a container, an image that is being built.
+func TestImage(t *testing.T) {
+	before, after := older(t), newer(t)
+	s := newSite(t)
+	s.chrooted()
+
+	if said := s.install(before.deb()); !strings.Contains(said, "systemctl enable --now paraxiald") {
+		t.Errorf("the package does not say what comes next:\n%s", said)
+	}
+	if out := s.do("getent", "group", "paraxial"); !strings.HasPrefix(out, "paraxial:x:") {
+		t.Errorf("group: %s", out)
+	}
+	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0] # mine\n")
+	s.daemon(func() { s.do("paraxialctl", "block", enemy) })
+	s.filtered("blocked, and the daemon stopped")
+
+	s.install(after.deb())
+	if !strings.Contains(s.do("cat", "/etc/paraxial/paraxiald.yaml"), "# mine") {
+		t.Error("an upgrade replaces the configuration")
+	}
+	s.filtered("upgraded")
+	s.removed("dpkg", "--remove", "paraxial")
+	for _, kept := range []string{"/etc/paraxial/paraxiald.yaml", "/var/lib/paraxial/state.db"} {
+		if !s.exists(kept) {
+			t.Errorf("removed, not purged, but %s is gone", kept)
+		}
+	}
+	s.install(after.deb())
+	s.daemon(func() { s.filtered("installed again") })
+
+	s.do("dpkg", "--purge", "paraxial")
+	for _, gone := range []string{"/etc/paraxial", "/var/lib/paraxial", "/sys/fs/bpf/paraxial", "/usr/sbin/paraxiald", "/usr/share/doc/paraxial"} {
+		if s.exists(gone) {
+			t.Errorf("purged, but %s is there: %s", gone, s.do("find", gone))
+		}
+	}
+	s.do("getent", "group", "paraxial")
+}
+
+// TestRemoveWithBadConfiguration: what is wrong with the configuration must not
+// keep the filter on.
+func TestRemoveWithBadConfiguration(t *testing.T) {
+	r := older(t)
+	s := newSite(t)
+	s.chrooted()
+	s.install(r.deb())
+	s.daemon(func() { s.do("paraxialctl", "block", enemy) })
+	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [\n")
+	s.removed("dpkg", "--purge", "paraxial")
+}
+
+// TestRPM is the life of the other package, whose scripts are called otherwise.
+func TestRPM(t *testing.T) {
+	before, after := older(t), newer(t)
+	need(t, "rpm")
+	s := newSite(t)
+	s.chrooted()
+	rpm := func(args ...string) string {
+		return s.do(append([]string{"rpm", "--dbpath", "/root/rpmdb", "--nodeps"}, args...)...)
+	}
+	s.copy(before.rpm(), "/root/old.rpm")
+	s.copy(after.rpm(), "/root/new.rpm")
+
+	if said := rpm("--install", "/root/old.rpm"); !strings.Contains(said, "systemctl enable --now paraxiald") {
+		t.Errorf("the package does not say what comes next:\n%s", said)
+	}
+	s.do("getent", "group", "paraxial")
+	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0] # mine\n")
+	s.daemon(func() { s.do("paraxialctl", "block", enemy) })
+	if said := rpm("--upgrade", "/root/new.rpm"); strings.Contains(said, "detached") || strings.Contains(said, "removed") {
+		t.Errorf("an upgrade says:\n%s", said)
+	}
+	if !strings.Contains(s.do("cat", "/etc/paraxial/paraxiald.yaml"), "# mine") {
+		t.Error("an upgrade replaces the configuration")
+	}
+	s.filtered("upgraded")
+	s.removed("rpm", "--dbpath", "/root/rpmdb", "--erase", "paraxial")
+	for _, kept := range []string{"/etc/paraxial/paraxiald.yaml.rpmsave", "/var/lib/paraxial/state.db"} {
+		if !s.exists(kept) {
+			t.Errorf("removed, but %s is gone", kept)
+		}
+	}
+}
+
+// removed removes the package, and checks that the filter is off.
+func (s *site) removed(args ...string) {
+	s.Helper()
+	said := s.do(args...)
+	if n := s.arrivals(enemy); n != 50 {
+		s.Errorf("removed: %d of 50 packets of a source that was blocked arrive\n%s", n, said)
+	}
+	if s.exists("/sys/fs/bpf/paraxial/links/eth0") {
+		s.Errorf("removed, but the link is pinned\n%s", said)
+	}
+	if s.exists("/usr/sbin/paraxiald") {
+		s.Error("removed, but the daemon is there")
+	}
+	if s.exists("/etc/systemd/system/multi-user.target.wants/paraxiald.service") {
+		s.Error("removed, but enabled")
+	}
+}
+
+// daemon runs the installed daemon, by itself, while f runs.
+func (s *site) daemon(f func()) {
+	s.Helper()
+	cmd := exec.Command("chroot", s.path("/"), "/usr/sbin/paraxiald", "--metrics", "off")
+	log := new(console)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		s.Fatal(err)
+	}
+	defer func() {
+		cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err != nil {
+			s.Errorf("paraxiald: %v\n%s", err, log)
+		}
+	}()
+	s.eventually("the daemon answers", func() error {
+		_, err := s.try("paraxialctl", "status")
+		return err
+	})
+	f()
+}

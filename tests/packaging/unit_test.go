@@ -1,0 +1,184 @@
+package packaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/paraxial/paraxial/tests/lab"
+	"github.com/paraxial/paraxial/tests/testenv"
+)
+
+const unit = repository + "/packaging/paraxiald.service"
+
+// TestUnitIsValid and is as closed as was decided: 2.5 of 10 at most.
+func TestUnitIsValid(t *testing.T) {
+	s := newMachine(t)
+	s.chrooted()
+	need(t, "systemd-analyze")
+	s.do("cp", "/bin/true", "/usr/sbin/paraxiald")
+	s.copy(unit, "/usr/lib/systemd/system/paraxiald.service")
+	if out := s.do("systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/paraxiald.service"); strings.Contains(out, "paraxiald") {
+		t.Errorf("systemd-analyze verify says:\n%s", out)
+	}
+	if out, err := s.try("systemd-analyze", "security", "--offline=true", "--threshold=25", "/usr/lib/systemd/system/paraxiald.service"); err != nil {
+		t.Errorf("systemd-analyze security says:\n%s", out)
+	}
+}
+
+// capabilities returns those that the unit leaves the daemon.
+func capabilities(t *testing.T) []string {
+	t.Helper()
+	content, err := os.ReadFile(unit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.+)$`).FindStringSubmatch(string(content))
+	if m == nil {
+		t.Fatal("the unit does not bound the capabilities")
+	}
+	var all []string
+	for _, c := range strings.Fields(m[1]) {
+		all = append(all, strings.ToLower(strings.TrimPrefix(c, "CAP_")))
+	}
+	return all
+}
+
+// TestCapabilities runs the daemon with those of the unit, which are enough, and
+// with one less each, which is not.
+func TestCapabilities(t *testing.T) {
+	testenv.Root(t)
+	need(t, "setpriv")
+	all := capabilities(t)
+	t.Run("all", func(t *testing.T) {
+		s := newBare(t, all)
+		s.work(t)
+	})
+	for i, missing := range all {
+		t.Run("without "+missing, func(t *testing.T) {
+			s := newBare(t, slices.Delete(slices.Clone(all), i, i+1))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			run, err := s.daemon.Start(ctx)
+			if err == nil {
+				run.Kill()
+				t.Fatalf("it starts without %s", missing)
+			}
+			if !strings.Contains(err.Error(), "needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON") {
+				t.Errorf("the error does not say what is needed: %v", err)
+			}
+		})
+	}
+}
+
+// bare is a daemon without a machine around it.
+type bare struct {
+	*site
+	daemon lab.Daemon
+}
+
+// newBare returns a daemon that will have these capabilities and no others, as
+// root without its power.
+func newBare(t *testing.T, caps []string) *bare {
+	t.Helper()
+	binaries, err := lab.Build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := "-all"
+	for _, c := range caps {
+		set += ",+" + c
+	}
+	wrapper := filepath.Join(t.TempDir(), "paraxiald")
+	script := "#!/bin/sh\nexec setpriv --bounding-set " + set + " --inh-caps -all --ambient-caps -all --no-new-privs --groups 0 " + binaries.Daemon + ` "$@"` + "\n"
+	if err := os.WriteFile(wrapper, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := &site{machine: &machine{T: t}}
+	s.wired()
+	d := lab.NewDaemon(lab.Binaries{Daemon: wrapper, Ctl: binaries.Ctl}, t.TempDir(), "eth0")
+	b := &bare{s, d}
+	t.Cleanup(b.detach)
+	return b
+}
+
+func (s *bare) detach() {
+	s.Helper()
+	args := []string{"detach", "--socket", s.daemon.Socket, "--state-dir", s.daemon.StateDir, "--bpffs", s.daemon.BPFFS}
+	if out, err := exec.Command(s.daemon.Binaries.Daemon, args...).CombinedOutput(); err != nil {
+		s.Errorf("detach: %v\n%s", err, out)
+	}
+}
+
+// work goes through what a daemon does.
+func (s *bare) work(t *testing.T) {
+	t.Helper()
+	config := filepath.Join(t.TempDir(), "paraxiald.yaml")
+	set := func(content string) {
+		if err := os.WriteFile(config, []byte("interfaces: [eth0]\nmetrics: off\n"+content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("")
+	s.daemon.Flags = []string{"--config", config}
+	run, err := s.daemon.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Kill()
+	ctl := func(want string, args ...string) {
+		t.Helper()
+		r, err := s.daemon.Run(t.Context(), args...)
+		if err != nil || r.Code != 0 || !strings.Contains(r.Stdout, want) {
+			t.Errorf("paraxialctl %s: %v, exit code %d\n%s%s\n%s", strings.Join(args, " "), err, r.Code, r.Stdout, r.Stderr, run.Log())
+		}
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", run.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bound := regexp.MustCompile(`CapBnd:\s+(\w+)`).FindStringSubmatch(string(status)); bound == nil || bound[1] != "000000c000001000" {
+		t.Errorf("the daemon's bounding set is %v, not that of bpf, perfmon and net_admin", bound)
+	}
+	ctl("blocked", "block", enemy)
+	s.filtered("blocked")
+	ctl("drop", "why", enemy)
+	ctl("blocked", "stats")
+	set("detectors:\n- {name: udp, match: {proto: udp}, limit: 10k/s, window: 2s, action: shadow}\n")
+	if err := run.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("it is reloaded", func() error {
+		r, err := s.daemon.Run(t.Context(), "detectors")
+		if err == nil && !strings.Contains(r.Stdout, "udp") {
+			err = errors.New(r.Stdout + r.Stderr)
+		}
+		return err
+	})
+	ctl("unblocked", "unblock", enemy)
+	if n := s.arrivals(enemy); n != 50 {
+		t.Errorf("unblocked: %d of 50 packets arrived", n)
+	}
+	if err := run.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if run, err = s.daemon.Start(t.Context()); err != nil {
+		t.Fatalf("start over the running filter: %v", err)
+	}
+	s.detach()
+	if err := run.Wait(t.Context()); err != nil {
+		t.Errorf("detached: %v", err)
+	}
+	if _, err := os.Stat(s.daemon.BPFFS); err == nil {
+		t.Error("detached, but there are pins")
+	}
+}

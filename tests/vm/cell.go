@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/paraxial/paraxial/tests/vm/qemu"
+	"github.com/paraxial/paraxial/tests/vm/wire"
+)
+
+// A row is what was seen on a kernel.
+type row struct {
+	kernel       kernel
+	version      string
+	plain, frags string // instructions that the verifier looked at; "-" if the kernel is too old for the build
+	mode         string
+	queues       int // that frames came in on
+	skipped      int // tests, which say why
+}
+
+func (r row) String() string {
+	return fmt.Sprintf("Linux %s: verifier %s / %s, %s mode on %s, frames on %d queues, %d tests skipped",
+		r.version, r.plain, r.frags, r.mode, r.kernel.card, r.queues, r.skipped)
+}
+
+// card is how frames get into a machine.
+type card interface {
+	Netdev(id string) string
+	Files() []*os.File
+	Connect() error
+	Send(frame []byte) error
+	Close() error
+}
+
+func newCard(k kernel, dir string) (card, error) {
+	if k.queues > 1 {
+		return qemu.NewTap(k.queues)
+	}
+	return qemu.NewStream(dir)
+}
+
+// cellTime is the watchdog of a machine: several times what one takes that is alone
+// on two CPUs.
+const cellTime = 15 * time.Minute
+
+// A cell is one kernel in a machine.
+type cell struct {
+	kernel kernel
+	dir    string // for logs
+	card   card
+	port   net.Conn
+	answer *json.Decoder
+}
+
+// A laboratory is what all cells have in common.
+type laboratory struct {
+	cache, work string // directories: of kernels, and of this run
+	tools       tools
+	accelerator qemu.Accelerator // chosen with the first kernel
+}
+
+func (l *laboratory) try(ctx context.Context, k kernel) (row, error) {
+	ctx, cancel := context.WithTimeout(ctx, cellTime)
+	defer cancel()
+	r := row{kernel: k}
+	c := &cell{kernel: k, dir: filepath.Join(l.work, k.name)}
+	if err := os.MkdirAll(c.dir, 0o755); err != nil {
+		return r, err
+	}
+	kernelDir, err := l.fetch(ctx, k)
+	if err != nil {
+		return r, err
+	}
+	version, err := os.ReadFile(filepath.Join(kernelDir, "version"))
+	if err != nil {
+		return r, err
+	}
+	r.version = strings.TrimSpace(string(version))
+	initrd := filepath.Join(c.dir, "initrd")
+	if err := makeInitrd(initrd, kernelDir, k.card, l.tools); err != nil {
+		return r, fmt.Errorf("make an initrd: %w", err)
+	}
+	if c.card, err = newCard(k, c.dir); err != nil {
+		return r, err
+	}
+	defer c.card.Close()
+	stop, err := c.boot(ctx, l.accelerator, filepath.Join(kernelDir, "vmlinuz"), initrd)
+	if err != nil {
+		return r, err
+	}
+	defer stop()
+	return r, c.try(&r)
+}
+
+// fetch returns the directory of a kernel, which is kept by where it is from, so
+// that a list with other kernels finds none under an old name.
+func (l *laboratory) fetch(ctx context.Context, k kernel) (string, error) {
+	dir := filepath.Join(l.cache, k.suite+"_"+k.pkg)
+	if _, err := os.Stat(filepath.Join(dir, "version")); err != nil {
+		if out, err := exec.CommandContext(ctx, "tests/vm/kernel.sh", dir, k.suite, k.pkg).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("fetch %s of %s: %w\n%s", k.pkg, k.suite, err, out)
+		}
+	}
+	if l.accelerator == "" {
+		var err error
+		if l.accelerator, err = qemu.Choose(ctx, filepath.Join(dir, "vmlinuz")); err != nil {
+			fmt.Println(err)
+		}
+	}
+	return dir, nil
+}
+
+// cardAddress is that of the machine's network card.
+const cardAddress = "52:54:00:00:00:01"
+
+func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd string) (stop func(), err error) {
+	port, err := qemu.Listen(filepath.Join(c.dir, "port"))
+	if err != nil {
+		return nil, err
+	}
+	device := c.kernel.card + ",netdev=n0,mac=" + cardAddress
+	if c.kernel.queues > 1 {
+		device += fmt.Sprintf(",mq=on,vectors=%d", 2*c.kernel.queues+2)
+	}
+	const megabytes = 1024
+	m, err := qemu.Start(ctx, append(qemu.Base(a, megabytes, filepath.Join(c.dir, "console.log")),
+		"-no-reboot", "-kernel", vmlinuz, "-initrd", initrd,
+		"-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off net.ifnames=0",
+		"-chardev", "socket,id=port,path="+port.Path(), "-serial", "chardev:port",
+		"-netdev", c.card.Netdev("n0"), "-device", device,
+	), c.card.Files())
+	if err != nil {
+		return nil, err
+	}
+	if c.port, err = port.Accept(); err == nil {
+		err = c.card.Connect()
+	}
+	if err != nil {
+		m.Stop()
+		return nil, err
+	}
+	// A machine that ends closes the port, so that nobody waits for it.
+	c.answer = json.NewDecoder(bufio.NewReader(c.port))
+	return func() { m.Stop(); c.port.Close() }, c.read(&wire.Answer{})
+}
+
+func (c *cell) read(a *wire.Answer) error {
+	if err := c.port.SetReadDeadline(time.Now().Add(cellTime)); err != nil {
+		return err
+	}
+	if err := c.answer.Decode(a); err != nil {
+		return fmt.Errorf("the machine is gone: %w", err)
+	}
+	return nil
+}
+
+// ask has the machine do something. What it printed is returned with errors too.
+func (c *cell) ask(r wire.Request) (string, error) {
+	if err := json.NewEncoder(c.port).Encode(r); err != nil {
+		return "", fmt.Errorf("ask the machine: %w", err)
+	}
+	var a wire.Answer
+	if err := c.read(&a); err != nil {
+		return "", err
+	}
+	if a.Error != "" {
+		return a.Output, fmt.Errorf("%s %s: %s", r.Do, strings.Join(r.Arguments, " "), a.Error)
+	}
+	return a.Output, nil
+}
+
+func (c *cell) run(arguments ...string) (string, error) {
+	out, err := c.ask(wire.Request{Do: wire.Run, Arguments: arguments})
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, strings.TrimSpace(out))
+	}
+	return out, err
+}
+
+// try does all that is done on a kernel.
+func (c *cell) try(r *row) error {
+	return errors.Join(c.verify(r), c.test(r), c.filter(r), c.kernelLog())
+}

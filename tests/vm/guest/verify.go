@@ -1,0 +1,52 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+)
+
+var processed = regexp.MustCompile(`processed (\d+) insns`)
+
+// verify loads all programs of an object, with booleans of it set, and returns how
+// many instructions the verifier looked at for the packet filter.
+func verify(path string, set ...string) (string, error) {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return "", err
+	}
+	spec, err := ebpf.LoadCollectionSpec(path)
+	if err != nil {
+		return "", err
+	}
+	for _, name := range set {
+		v := spec.Variables[name]
+		if v == nil {
+			return "", fmt.Errorf("no variable %s in %s", name, path)
+		}
+		if err := v.Set(true); err != nil {
+			return "", fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	options := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats}}
+	c, err := ebpf.NewCollectionWithOptions(spec, options)
+	if err != nil {
+		if v, ok := errors.AsType[*ebpf.VerifierError](err); ok {
+			return "", fmt.Errorf("%w\n%s", err, strings.Join(v.Log[max(0, len(v.Log)-50):], "\n"))
+		}
+		return "", err
+	}
+	defer c.Close()
+	p := c.Programs["paraxial"]
+	if p == nil {
+		return "", fmt.Errorf("no program paraxial in %s", path)
+	}
+	m := processed.FindStringSubmatch(p.VerifierLog)
+	if m == nil {
+		return "", fmt.Errorf("the verifier does not say how many instructions it looked at: %q", p.VerifierLog)
+	}
+	return m[1], nil
+}

@@ -1,0 +1,65 @@
+// Package qemu runs virtual machines whose console is kept, and which end with
+// the process that started them. By default everything is emulated: that works on
+// any machine, and says nothing of speed.
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+)
+
+// A Machine is a running virtual machine.
+type Machine struct {
+	command *exec.Cmd
+	exited  chan struct{}
+	failure error // once exited
+}
+
+// Base are the arguments of every machine here: two CPUs, and a console that is
+// written to a file.
+func Base(a Accelerator, megabytes int, console string) []string {
+	return []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-accel", string(a),
+		"-cpu", "max", "-smp", "2", "-m", fmt.Sprint(megabytes), "-serial", "file:" + console,
+	}
+}
+
+// Start starts a machine that inherits files, from descriptor 3 on. It ends with
+// ctx, and with this process, however that ends: that signal is tied to the thread
+// that starts it, which therefore must live as long.
+func Start(ctx context.Context, arguments []string, files []*os.File) (*Machine, error) {
+	m := &Machine{command: exec.CommandContext(ctx, "qemu-system-x86_64", arguments...), exited: make(chan struct{})}
+	m.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	m.command.Stderr = os.Stderr
+	m.command.ExtraFiles = files
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		err := m.command.Start()
+		started <- err
+		if err == nil {
+			m.failure = m.command.Wait()
+			close(m.exited)
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start qemu (apt-get install qemu-system-x86): %w", err)
+	}
+	return m, nil
+}
+
+// Wait returns when the machine has ended by itself, or with ctx.
+func (m *Machine) Wait() error {
+	<-m.exited
+	return m.failure
+}
+
+// Stop ends the machine at once.
+func (m *Machine) Stop() {
+	m.command.Process.Kill()
+	<-m.exited
+}
