@@ -28,12 +28,7 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.BlockReq
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
-	now := d.engine.clock.now()
-	deadline, err := deadlineFor(now, r.For)
-	if err != nil {
-		return control.ChangeResult{}, err
-	}
-	pending, until, err := pendingFor(now, r.Confirm, deadline)
+	pending, until, err := d.terms(r)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
@@ -285,6 +280,17 @@ func deadlineFor(now policy.Deadline, ttl string) (policy.Deadline, error) {
 		return 0, control.Errorf(control.CodeInvalidRequest, "for: %v", err)
 	}
 	return policy.After(now, d), nil
+}
+
+// terms returns until when a block is in force, and how it waits for
+// confirmation if it does.
+func (d *Daemon) terms(r control.BlockRequest) (*policy.Pending, policy.Deadline, error) {
+	now := d.engine.clock.now()
+	deadline, err := deadlineFor(now, r.For)
+	if err != nil {
+		return nil, 0, err
+	}
+	return pendingFor(now, r.Confirm, deadline)
 }
 
 // pendingFor returns how an entry waits for confirmation, and until when it is

@@ -32,7 +32,10 @@ func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.BlockR
 	if err != nil {
 		return control.PreviewResult{}, err
 	}
-	result := control.PreviewResult{WouldApply: true, Notes: notes}
+	if _, _, err := d.terms(r); err != nil {
+		return control.PreviewResult{}, err
+	}
+	result := control.PreviewResult{Notes: notes}
 	refusals, guardErr := d.refusals(ctx, prefixes, action)
 	if guardErr != nil {
 		result.Refusals = append(result.Refusals, control.Refusal{Message: guardErr.Error()})
@@ -43,6 +46,9 @@ func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.BlockR
 	result.WouldApply = r.Force || len(result.Refusals) == 0
 	if result.Connections, err = d.connections(prefixes); err != nil {
 		result.Notes = append(result.Notes, fmt.Sprintf("the connections of this host are not known: %v", err))
+	}
+	if hostinfo.Forwards() {
+		result.Notes = append(result.Notes, "this host forwards packets: connections of containers, and of others that are routed through it, are cut too, and are not counted here")
 	}
 	result.Entries, result.EntriesMore = d.overlapping(prefixes)
 	result.Traffic = d.traffic(prefixes)

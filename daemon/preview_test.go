@@ -63,3 +63,21 @@ func TestOverlapping(t *testing.T) {
 		}
 	}
 }
+
+// TestPreviewRefusesWhatBlockWould: what is no valid block has no preview.
+func TestPreviewRefusesWhatBlockWould(t *testing.T) {
+	b := newBench(t, 100)
+	for name, r := range map[string]control.BlockRequest{
+		"prefix":         {Prefixes: []string{"192.0.2.0/33"}},
+		"rate":           {Prefixes: []string{"192.0.2.1"}, Action: "limit", Rate: "fast"},
+		"for":            {Prefixes: []string{"192.0.2.1"}, For: "soon"},
+		"confirm":        {Prefixes: []string{"192.0.2.1"}, Confirm: "soon"},
+		"confirm, never": {Prefixes: []string{"192.0.2.1"}, Confirm: "forever"},
+	} {
+		_, blocked := b.Block(t.Context(), control.Caller{}, r)
+		_, previewed := b.Preview(t.Context(), control.Caller{}, r)
+		if blocked == nil || previewed == nil || blocked.Error() != previewed.Error() {
+			t.Errorf("%s: block says %v, preview %v", name, blocked, previewed)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +53,12 @@ func TestFindings(t *testing.T) {
 		}
 	}
 	same := func(*Interface) {}
+	inGeneric := func(f func(*Interface)) func(*Facts) {
+		return func(all *Facts) {
+			all.Daemon.Interfaces = []Filtered{{Name: "eth0", Protected: true, Mode: "generic", ProgramID: 7}}
+			f(&all.Interfaces[0])
+		}
+	}
 	on := map[string]Offload{"rx-lro": {On: true}, "rx-gro-hw": {On: true}, "rx-gro": {On: true}, "rx-vlan-hw-parse": {On: true}}
 	tests := []struct {
 		name     string
@@ -83,9 +90,17 @@ func TestFindings(t *testing.T) {
 
 		{"not configured", func(*Facts) {}, "not-configured", Note, "native", "interfaces:"},
 		{"unprotected", func(f *Facts) { f.Daemon.Interfaces = []Filtered{{Name: "eth0", Note: "ENOMEM"}} }, "unprotected", Problem, "native", "ENOMEM"},
-		{"protected, generic", func(f *Facts) {
-			f.Daemon.Interfaces = []Filtered{{Name: "eth0", Protected: true, Mode: "generic", ProgramID: 7}}
-		}, "generic", Warning, "generic", "runs in generic mode"},
+		{"protected, generic for nothing", inGeneric(same), "generic", Warning, "generic", "Set mode: native"},
+		{"protected, generic for good", inGeneric(func(i *Interface) { i.XDP, i.Driver = &XDP{}, "e1000e" }), "generic", Warning, "generic", "generic mode: e1000e has no native XDP"},
+		{"protected, generic for LRO", inGeneric(func(i *Interface) {
+			i.Driver, i.Offloads = "hv_netvsc", map[string]Offload{"rx-lro": {On: true}}
+		}), "generic", Warning, "generic", "ethtool -K eth0 lro off\nSet mode: native"},
+		{"protected, generic for the MTU", inGeneric(func(i *Interface) { i.MTU, i.XDP.Frags = 9000, false }), "generic", Warning, "generic", "ip link set dev eth0 mtu 1500\nSet mode: native"},
+		{"tunnel", nic(func(i *Interface) { i.LinkLayer, i.Driver, i.XDP = "none", "tun", &XDP{Native: true} }), "link-layer", Problem, "refused", "every packet would pass"},
+		{"PPPoE", nic(func(i *Interface) { i.LinkLayer, i.Kind = "ppp", "ppp" }), "link-layer", Problem, "refused", "header (ppp)"},
+		{"tunnel that is said to be protected", inGeneric(func(i *Interface) { i.LinkLayer, i.Driver = "none", "tun" }), "link-layer", Problem, "refused", "as protected is not so"},
+		{"loopback", nic(func(i *Interface) { i.LinkLayer, i.XDP = "loopback", &XDP{} }), "generic", Warning, "generic", "no native XDP"},
+		{"root of a container", func(f *Facts) { f.Daemon, f.Root = Daemon{Error: "no socket"}, at[uint64](1<<12|1<<38) }, "root", Warning, "", "no CAP_BPF here"},
 		{"foreign", nic(func(i *Interface) { i.Programs = []Program{{ID: 9, Mode: "generic", Name: "cil_xdp"}} }), "foreign-program", Problem, "refused", "ip link set dev eth0 xdpgeneric off"},
 		{"left in place", func(f *Facts) {
 			f.Daemon = Daemon{Error: "no socket"}
@@ -116,10 +131,17 @@ func TestFindings(t *testing.T) {
 		{"LRO, falls back", nic(func(i *Interface) { i.Driver, i.Offloads = "hv_netvsc", on }), "generic", Warning, "generic", "ethtool -K eth0 lro off"},
 		{"LRO, unknown", nic(func(i *Interface) { i.Offloads = on }), "offload", Warning, "native", "Some drivers"},
 		{"GRO, generic", nic(func(i *Interface) { i.XDP, i.Offloads = &XDP{}, map[string]Offload{"rx-gro": {On: true}} }), "offload", Note, "generic", "ethtool -K eth0 gro off"},
+		{"LRO, unknown and fixed", nic(func(i *Interface) { i.Offloads = map[string]Offload{"rx-lro": {On: true, Fixed: true}} }), "offload", Warning, "native", "does not let lro be turned off"},
+		{"LRO, turned off by the driver", nic(func(i *Interface) { i.Driver, i.Offloads = "vmxnet3", on }), "mode", OK, "native", "vmxnet3"},
+		{"jumbo, falls back", nic(func(i *Interface) { i.Driver, i.MTU, i.XDP.Frags = "hv_netvsc", 9000, false }), "generic", Warning, "generic", "above 3506 hv_netvsc refuses"},
+		{"jumbo, falls back, by table", old("6.1.0", func(i *Interface) { i.Driver, i.MTU = "mana", 4000 }), "generic", Warning, "generic", "ip link set dev eth0 mtu 1500"},
+		{"jumbo, ena before 6.3", old("6.1.0", func(i *Interface) { i.Driver, i.MTU = "ena", 9001 }), "mtu", Problem, "refused", "3498"},
+		{"Xen", nic(func(i *Interface) { i.Driver = "vif" }), "mode", Warning, "native", "paraxialctl stats"},
 		{"VLAN tags", nic(func(i *Interface) { i.Offloads = map[string]Offload{"rx-vlan-hw-parse": {On: true}} }), "vlan-offload", Note, "native", "all the same"},
 		{"VLAN", nic(func(i *Interface) { i.Kind, i.Lower, i.XDP = "vlan", "eth7", &XDP{} }), "stacked", Warning, "generic", "Filter eth7 instead"},
 		{"bridge", nic(func(i *Interface) { i.Kind = "bridge" }), "stacked", Warning, "", "its ports"},
 		{"bond, old", old("5.10.0", func(i *Interface) { i.Kind, i.Driver = "bond", "bonding" }), "stacked", Warning, "generic", "from Linux 5.15"},
+		{"bond, mode, by table", old("6.1.0", func(i *Interface) { i.Kind, i.Driver, i.BondMode = "bond", "bonding", "balance-alb" }), "generic", Warning, "generic", "this bond offers no native XDP"},
 		{"bond, mode", nic(func(i *Interface) { i.Kind, i.BondMode = "bond", "balance-alb" }), "stacked", Warning, "", "balance-alb"},
 		{"bond", nic(func(i *Interface) { i.Kind, i.BondMode = "bond", "802.3ad" }), "bond", OK, "native", "every member"},
 		{"bond member", nic(func(i *Interface) { i.Master, i.MasterKind = "bond0", "bond" }), "member", Warning, "native", "Filter bond0"},
@@ -145,6 +167,11 @@ func TestFindings(t *testing.T) {
 			if (got.Severity == OK) != (got.Why == "") {
 				t.Errorf("%s because %q", got.Severity, got.Why)
 			}
+			for _, f := range r.Findings {
+				if f.Severity >= Warning && len(f.Fix) == 0 {
+					t.Errorf("no way out of %+v", f)
+				}
+			}
 			if tt.mode != "" && r.Interfaces[0].Mode != tt.mode {
 				t.Errorf("mode %s, want %s", r.Interfaces[0].Mode, tt.mode)
 			}
@@ -168,6 +195,35 @@ func TestOrder(t *testing.T) {
 		b := r.Findings[i]
 		if b.Interface == "" && a.Interface != "" || a.Interface == b.Interface && a.Severity > b.Severity {
 			t.Errorf("%+v before %+v", b, a)
+		}
+	}
+}
+
+// TestSame: the same facts make the same report, so that scripts can compare.
+func TestSame(t *testing.T) {
+	f := fit()
+	f.Interfaces[0].Driver = "mlx5_core"
+	f.Interfaces[0].Offloads = map[string]Offload{"rx-lro": {On: true}, "rx-gro-hw": {On: true}, "rx-vlan-hw-parse": {On: true}}
+	first := Examine(f)
+	for range 50 {
+		if again := Examine(f); !reflect.DeepEqual(first, again) {
+			t.Fatalf("first %+v, then %+v", first, again)
+		}
+	}
+}
+
+// TestNoCapabilityNeeded: a root that has what it needs, or whose daemon runs, is
+// not worth a word.
+func TestNoCapabilityNeeded(t *testing.T) {
+	dead := Daemon{Error: "no socket"}
+	for name, f := range map[string]Facts{
+		"root":      {Daemon: dead, Root: at[uint64](1<<12 | 1<<38 | 1<<39)},
+		"no root":   {Daemon: dead},
+		"a daemon":  {Daemon: Daemon{Reachable: true}, Root: at[uint64](0)},
+		"forbidden": {Daemon: Daemon{Forbidden: true}, Root: at[uint64](0)},
+	} {
+		if slices.ContainsFunc(Examine(f).Findings, func(f Finding) bool { return f.Code == "root" }) {
+			t.Errorf("%s: spoke of it", name)
 		}
 	}
 }

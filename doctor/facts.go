@@ -9,6 +9,8 @@ type Facts struct {
 	Daemon     Daemon
 	Interfaces []Interface
 	Unseen     []Unseen
+	// Root are the capabilities of a caller that is root, nil of any other.
+	Root *uint64
 }
 
 // Unseen is a fact that could not be had.
@@ -63,6 +65,7 @@ type Filtered struct {
 type Interface struct {
 	Name       string
 	Kind       string // veth, vlan, bond, …; empty for hardware
+	LinkLayer  string // what its frames begin with: ether, loopback, ppp, none, …
 	Driver     string // empty if it has none
 	MTU        int
 	Up         bool // set up by the operator

@@ -25,6 +25,7 @@ func (x *examination) daemonRules() {
 	case !d.Reachable:
 		x.say("daemon", Warning, d.Error, "Blocks that are in force stay and expire by themselves, but nothing can be changed and nobody repairs.",
 			"systemctl start paraxiald", "journalctl -u paraxiald -n 50")
+		x.rootRule()
 		return
 	}
 	x.ok("daemon", "paraxiald %s answers", d.Version)
@@ -63,19 +64,35 @@ func (x *examination) capabilityRule() {
 	if have == nil {
 		return
 	}
-	var missing []string
-	for _, c := range capabilities {
-		replaced := c.bit != 12 && *have&(1<<sysAdmin) != 0
-		if *have&(1<<c.bit) == 0 && !replaced {
-			missing = append(missing, c.name)
-		}
-	}
+	missing := missingCapabilities(*have)
 	if len(missing) == 0 {
 		x.ok("capabilities", "paraxiald has the capabilities it needs")
 		return
 	}
 	x.say("capabilities", Problem, "paraxiald runs without "+strings.Join(missing, ", "), "It cannot load or attach its program.",
 		"Add them to CapabilityBoundingSet= and AmbientCapabilities= of the unit.", "systemctl daemon-reload && systemctl restart paraxiald")
+}
+
+// missingCapabilities are those that the daemon needs and a process has not.
+func missingCapabilities(have uint64) (missing []string) {
+	for _, c := range capabilities {
+		replaced := c.bit != 12 && have&(1<<sysAdmin) != 0
+		if have&(1<<c.bit) == 0 && !replaced {
+			missing = append(missing, c.name)
+		}
+	}
+	return missing
+}
+
+// rootRule is about root in a container, who may do less than its name says.
+func (x *examination) rootRule() {
+	if x.facts.Root == nil {
+		return
+	}
+	if missing := missingCapabilities(*x.facts.Root); len(missing) > 0 {
+		x.say("root", Warning, "root has no "+strings.Join(missing, ", ")+" here", "A paraxiald that is started from here cannot load or attach its program. One that systemd starts has capabilities of its own.",
+			"In a container, add to its start: --cap-add=BPF --cap-add=PERFMON --cap-add=NET_ADMIN")
+	}
 }
 
 // memlockEnough holds the maps with a million entries, with some to spare.

@@ -77,15 +77,27 @@ func (x *examination) queueRule() {
 	x.say("channels", Note, fmt.Sprintf("it has one receive queue, with %d CPUs", cpus), why, "Give it more queues where it comes from (hypervisor, ip link … numrxqueues), if it can have them.")
 }
 
+// merging are the offloads by which a card merges packets, and how ethtool -K
+// calls them.
+var merging = []struct{ feature, flag string }{{"rx-lro", "lro"}, {"rx-gro-hw", "rx-gro-hw"}}
+
+// turnOff is the command that turns an offload off, if there is one.
+func (x *examination) turnOff(feature, flag string) string {
+	if x.nic.Offloads[feature].Fixed {
+		return fmt.Sprintf("The driver does not let %s be turned off: see the settings of the card or the hypervisor.", flag)
+	}
+	return fmt.Sprintf("ethtool -K %s %s off", x.nic.Name, flag)
+}
+
 // offloadRules is about what happens to packets before the program sees them.
 func (x *examination) offloadRules(mode string) {
 	on := func(name string) bool { return x.nic.Offloads[name].On }
 	if mode == native && x.driver().lro == lroUnknown {
-		for _, o := range []struct{ name, flag string }{{"rx-lro", "lro"}, {"rx-gro-hw", "rx-gro-hw"}} {
+		for _, o := range merging {
 			// A virtio device that can turns it off by itself.
-			if on(o.name) && x.nic.Virtio == nil {
+			if on(o.feature) && x.nic.Virtio == nil {
 				x.say("offload", Warning, o.flag+" is on", "The card merges packets before the program could see them. Some drivers refuse XDP then, others turn it off by themselves.",
-					fmt.Sprintf("ethtool -K %s %s off", x.nic.Name, o.flag))
+					x.turnOff(o.feature, o.flag))
 			}
 		}
 	}

@@ -13,6 +13,11 @@ const (
 
 // interfaceRules judges one interface and returns the mode to expect of it.
 func (x *examination) interfaceRules() string {
+	if !x.hasEthernet() {
+		x.linkLayerRule()
+		x.linkRules()
+		return Refused
+	}
 	mode := x.modeRules()
 	x.placeRules()
 	x.linkRules()
@@ -28,7 +33,7 @@ func (x *examination) modeRules() string {
 		x.ok("protected", "filtered by program %d in %s mode", f.ProgramID, f.Mode)
 		x.programRules(f.ProgramID)
 		if f.Mode == generic {
-			x.genericRule("it runs in generic mode")
+			x.runsGeneric()
 		}
 		return f.Mode
 	}
@@ -46,7 +51,34 @@ func (x *examination) modeRules() string {
 		x.say("left-in-place", Note, fmt.Sprintf("the filter of the last run is in place, as program %d in %s mode", x.nic.Pinned, x.nic.Programs[0].Mode),
 			"It goes on dropping what was blocked, until that expires.", "paraxiald detach  # if it is not wanted any more")
 	}
-	return x.predict()
+	mode := x.predict()
+	if mode == Refused {
+		x.fix("Or set mode: generic for it in /etc/paraxial/paraxiald.yaml, which costs more and undercounts.")
+	}
+	return mode
+}
+
+// hasEthernet tells whether frames begin with the header that the program reads.
+func (x *examination) hasEthernet() bool {
+	switch x.nic.LinkLayer {
+	case "ether", "loopback", "":
+		return true
+	}
+	return false
+}
+
+func (x *examination) linkLayerRule() {
+	what := "its packets have no Ethernet header"
+	if x.nic.LinkLayer != "none" {
+		what += " (" + x.nic.LinkLayer + ")"
+	}
+	why := "The program reads an address only behind an Ethernet header: every packet would pass, also from blocked sources."
+	if f, ours := x.facts.Daemon.filtered(x.nic.Name); ours && f.Protected {
+		why = "The program is attached and reads no address: every packet passes, also from blocked sources. What paraxiald says of it as protected is not so."
+	}
+	x.say("link-layer", Problem, what, why,
+		"Filter the Ethernet interface that carries it instead: there the far end of a tunnel can be blocked.",
+		"Sources inside a tunnel or PPPoE can be blocked with nft only.")
 }
 
 // programRules finds programs that are not ours, and tells whether there are any.
@@ -84,7 +116,7 @@ func xdpFlag(mode string) string {
 // predict tells what an attachment in mode auto would come to.
 func (x *examination) predict() string {
 	if !x.hasNative() {
-		x.genericRule(x.whyNoNative())
+		x.noNative()
 		return generic
 	}
 	if x.fallsBack() {
@@ -97,54 +129,13 @@ func (x *examination) predict() string {
 	if len(x.findings) > before {
 		return Refused
 	}
+	if x.driver().silent {
+		x.say("mode", Warning, x.driverName()+" may take a native program and never run it", "It reports success also if the backend at the hypervisor leaves no room for XDP. Then nothing is filtered.",
+			"paraxialctl stats  # once attached: packets must be counted", "If none are, set mode: generic for it in /etc/paraxial/paraxiald.yaml.")
+		return native
+	}
 	x.ok("mode", "native XDP is to be expected of %s", x.driverName())
 	return native
-}
-
-func (x *examination) driverName() string { return orElse(x.nic.Driver, "the driver") }
-
-func (x *examination) driver() driver { return drivers[x.nic.Driver] }
-
-// hasNative asks the kernel, or failing that the table.
-func (x *examination) hasNative() bool {
-	if x.nic.XDP != nil {
-		return x.nic.XDP.Native
-	}
-	d, known := drivers[x.nic.Driver]
-	return known && !x.kernel().before(d.native)
-}
-
-func (x *examination) whyNoNative() string {
-	switch d, known := drivers[x.nic.Driver]; {
-	case x.nic.XDP == nil && known:
-		return fmt.Sprintf("%s has native XDP only from Linux %s on", x.nic.Driver, d.native)
-	case x.nic.XDP == nil:
-		return x.driverName() + " is not known to have native XDP"
-	case known:
-		return x.nic.Driver + " offers no native XDP as it is set up now"
-	}
-	return x.driverName() + " has no native XDP"
-}
-
-func (x *examination) genericRule(what string) {
-	x.say("generic", Warning, what,
-		"Generic mode filters as well, but costs several times as much a packet, and sees packets after GRO has merged them: rates and limits count too few.")
-}
-
-// fallsBack tells whether the driver would answer as if it had no native XDP.
-func (x *examination) fallsBack() bool {
-	name := x.nic.Name
-	if v := x.nic.Virtio; v != nil && v.GuestOffloads && !v.Switchable {
-		x.genericRule("the hypervisor hands over merged packets or empty checksums, and does not let the guest turn that off")
-		x.fix("Offer the queue control virtqueue and guest offload control (ctrl_guest_offloads), or turn guest_csum, guest_tso4, guest_tso6, guest_ecn and guest_ufo off, at the hypervisor.")
-		return true
-	}
-	if x.driver().lro == lroFallsBack && x.nic.Offloads["rx-lro"].On {
-		x.genericRule("receive offload (LRO) is on, with which " + x.nic.Driver + " refuses native XDP")
-		x.fix("ethtool -K " + name + " lro off")
-		return true
-	}
-	return false
 }
 
 // fix adds to the finding that was made last.
@@ -153,24 +144,33 @@ func (x *examination) fix(lines ...string) {
 	last.Fix = append(last.Fix, lines...)
 }
 
-// largeFrameRule asks whether a frame of the MTU fits what the program is given.
-func (x *examination) largeFrameRule() {
-	mtu := x.nic.MTU
-	most := x.driver().largest
+// tooLarge tells whether a frame of the MTU does not fit what the program is
+// given, and how much would.
+func (x *examination) tooLarge() (most int, yes bool) {
+	most = x.driver().largest
 	if most == 0 {
 		most = singlePage
 	}
-	if mtu <= most || x.hasFrags() {
+	return most, x.nic.MTU > most && !x.hasFrags()
+}
+
+func (x *examination) largeFrameRule() {
+	most, yes := x.tooLarge()
+	if !yes {
 		return
 	}
 	cause := "the driver has no multi-buffer XDP"
 	if x.kernel().before(multiBuffer) {
 		cause = "multi-buffer XDP came with Linux " + multiBuffer.String()
 	}
-	x.say("mtu", Problem, fmt.Sprintf("native XDP is likely to be refused for its MTU of %d", mtu),
+	x.say("mtu", Problem, fmt.Sprintf("native XDP is likely to be refused for its MTU of %d", x.nic.MTU),
 		fmt.Sprintf("A frame has to fit one buffer, about %d bytes here: %s.", most, cause),
-		fmt.Sprintf("ip link set dev %s mtu %d", x.nic.Name, min(most, 1500)),
-		"Or set mode: generic for it in /etc/paraxial/paraxiald.yaml.")
+		x.smallerMTU(most))
+}
+
+// smallerMTU is the command for the usual MTU, or the largest that does.
+func (x *examination) smallerMTU(most int) string {
+	return fmt.Sprintf("ip link set dev %s mtu %d", x.nic.Name, min(most, 1500))
 }
 
 func (x *examination) hasFrags() bool {
@@ -182,8 +182,9 @@ func (x *examination) hasFrags() bool {
 	case x.nic.Driver == "virtio_net":
 		return !x.kernel().before(virtioBuffers)
 	}
-	// Before 6.3 nobody says; the daemon tries.
-	return true
+	// Before 6.3 nobody says. Drivers whose limit is known had one; with others
+	// the daemon tries.
+	return x.driver().largest == 0
 }
 
 // sendQueueRule is about drivers that set queues aside for sending, which the
@@ -208,17 +209,17 @@ func (x *examination) sendQueueRule() {
 		x.fix(fmt.Sprintf("ethtool -L %s combined %d", name, free))
 		return
 	}
-	x.fix(fmt.Sprintf("Give it %d queues at the hypervisor, or set mode: generic for it.", 2*cpus))
+	x.fix(fmt.Sprintf("Give it %d queues at the hypervisor.", 2*cpus))
 }
 
 func (x *examination) refusedOffloadRule() {
 	if x.driver().lro != lroRefused {
 		return
 	}
-	for offload, flag := range map[string]string{"rx-lro": "lro", "rx-gro-hw": "rx-gro-hw"} {
-		if x.nic.Offloads[offload].On {
-			x.say("offload", Problem, fmt.Sprintf("%s is on, with which %s refuses native XDP", flag, x.nic.Driver), "The card merges packets before the program could see them.",
-				fmt.Sprintf("ethtool -K %s %s off", x.nic.Name, flag))
+	for _, o := range merging {
+		if x.nic.Offloads[o.feature].On {
+			x.say("offload", Problem, fmt.Sprintf("%s is on, with which %s refuses native XDP", o.flag, x.nic.Driver), "The card merges packets before the program could see them.",
+				x.turnOff(o.feature, o.flag))
 		}
 	}
 }

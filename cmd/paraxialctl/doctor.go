@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,8 +79,10 @@ func (p *program) daemonFacts(ctx context.Context) (facts doctor.Daemon, pid int
 	return d, s.PID
 }
 
-// printReport prints the findings by interface, the host last.
+// printReport prints the findings by interface and those of the host: whoever
+// has the worst first, and otherwise the host last.
 func (p *program) printReport(r doctor.Report) {
+	groups := []section{}
 	for _, i := range r.Interfaces {
 		heading := printable(i.Interface)
 		if i.Driver != "" {
@@ -88,20 +92,38 @@ func (p *program) printReport(r doctor.Report) {
 		if i.Mode == doctor.Refused {
 			expected = "cannot be filtered as it is"
 		}
-		p.printf("%s: %s\n", heading, expected)
-		p.printFindings(r.Findings, i.Interface)
+		groups = append(groups, newSection(heading+": "+expected, i.Interface, r.Findings))
+	}
+	groups = append(groups, newSection("host", "", r.Findings))
+	slices.SortStableFunc(groups, func(a, b section) int { return cmp.Compare(b.worst, a.worst) })
+	for _, g := range groups {
+		p.printf("%s\n", g.heading)
+		p.printFindings(g.findings)
 		p.printf("\n")
 	}
-	p.printf("host\n")
-	p.printFindings(r.Findings, "")
-	p.printf("\n%s\n", tally(r.Findings))
+	p.printf("%s\n", tally(r.Findings))
 }
 
-func (p *program) printFindings(all []doctor.Finding, iface string) {
+// section is what is said of one interface, or of the host.
+type section struct {
+	heading  string
+	worst    doctor.Severity
+	findings []doctor.Finding
+}
+
+func newSection(heading, iface string, all []doctor.Finding) section {
+	s := section{heading: heading}
 	for _, f := range all {
-		if f.Interface != iface {
-			continue
+		if f.Interface == iface {
+			s.findings = append(s.findings, f)
+			s.worst = max(s.worst, f.Severity)
 		}
+	}
+	return s
+}
+
+func (p *program) printFindings(findings []doctor.Finding) {
+	for _, f := range findings {
 		severity := f.Severity.String()
 		if f.Severity == doctor.Problem {
 			severity = strings.ToUpper(severity)

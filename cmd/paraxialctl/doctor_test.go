@@ -70,6 +70,27 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
+// TestDoctorOrder: whoever has the worst finding comes first.
+func TestDoctorOrder(t *testing.T) {
+	f := healthy()
+	f.Interfaces = []doctor.Interface{
+		{Name: "fit0", Driver: "ice", MTU: 1500, Up: true, Carrier: true},
+		{Name: "down0", Driver: "ice", MTU: 1500},
+		{Name: "tun0", Driver: "tun", LinkLayer: "none", MTU: 1500, Up: true, Carrier: true},
+	}
+	f.Host.BPFFS.BPF = false
+	got, _ := diagnose(t, "/nonexistent", f)
+	var order []string
+	for line := range strings.Lines(got.Stdout) {
+		if name, _, _ := strings.Cut(strings.TrimSpace(line), " "); !strings.HasPrefix(line, " ") && name != "" {
+			order = append(order, name)
+		}
+	}
+	if diff := cmp.Diff([]string{"tun0", "host", "down0", "fit0", "problems"}, order); diff != "" {
+		t.Errorf("-want +got:\n%s\nin\n%s", diff, got.Stdout)
+	}
+}
+
 // TestDoctorExit: a problem fails, a warning only if asked, and no daemon is a
 // warning.
 func TestDoctorExit(t *testing.T) {

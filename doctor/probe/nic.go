@@ -18,7 +18,7 @@ func isLoopback(l netlink.Link) bool { return l.Attrs().Flags&net.FlagLoopback !
 func (g *gatherer) nic(l netlink.Link) doctor.Interface {
 	attrs := l.Attrs()
 	i := doctor.Interface{
-		Name: attrs.Name, Kind: kind(l), MTU: attrs.MTU, Up: isUp(l), Carrier: attrs.RawFlags&flagLowerUp != 0,
+		Name: attrs.Name, Kind: kind(l), LinkLayer: attrs.EncapType, MTU: attrs.MTU, Up: isUp(l), Carrier: attrs.RawFlags&flagLowerUp != 0,
 		BondMode: bondMode(l), XDP: g.announced(attrs.Index), Programs: g.programs(attrs.Xdp), Virtio: virtio(attrs.Name),
 	}
 	if lower := g.names[attrs.ParentIndex]; lower != nil && isStacked(i.Kind) {

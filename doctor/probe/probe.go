@@ -34,6 +34,9 @@ func Gather(o Options) (doctor.Facts, error) {
 	if o.PID > 0 {
 		g.facts.Daemon.Capabilities, g.facts.Daemon.Memlock = process(o.PID)
 	}
+	if os.Geteuid() == 0 {
+		g.facts.Root, _ = process(os.Getpid())
+	}
 	if err := g.interfaces(); err != nil {
 		return doctor.Facts{}, err
 	}

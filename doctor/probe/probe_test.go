@@ -91,6 +91,24 @@ func TestVeth(t *testing.T) {
 	}
 }
 
+// TestLinkLayer: a TUN device carries bare packets, a TAP device frames.
+func TestLinkLayer(t *testing.T) {
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		testenv.Missing(t, "TUN devices (/dev/net/tun)")
+	}
+	for mode, want := range map[netlink.TuntapMode]string{netlink.TUNTAP_MODE_TUN: "none", netlink.TUNTAP_MODE_TAP: "ether"} {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = "tt" + want
+		add(t, &netlink.Tuntap{LinkAttrs: attrs, Mode: mode})
+		if got := lookAt(t, attrs.Name).LinkLayer; got != want {
+			t.Errorf("mode %v: %q, want %q", mode, got, want)
+		}
+	}
+	if got := lookAt(t, "lo").LinkLayer; got != "loopback" {
+		t.Errorf("lo: %q", got)
+	}
+}
+
 // TestOffloads turns an offload on and off in the kernel.
 func TestOffloads(t *testing.T) {
 	veth(t, "v0")
@@ -276,6 +294,9 @@ func TestWhichInterfaces(t *testing.T) {
 func TestHost(t *testing.T) {
 	testenv.Root(t)
 	f := look(t, Options{})
+	if f.Root == nil || *f.Root&(1<<12) == 0 {
+		t.Errorf("root's capabilities: %v", f.Root)
+	}
 	h := f.Host
 	if h.Release == "" || h.CPUs < 1 || h.ClockSynced == nil || !h.BPFFS.BPF || h.BPFFS.Path != "/sys/fs/bpf" || h.StateDir.Free == 0 || h.StateDir.BPF || h.StateDir.ReadOnly {
 		t.Errorf("got %+v", h)

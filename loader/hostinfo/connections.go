@@ -44,6 +44,17 @@ func Connections(wanted func(peer netip.Addr) bool) ([]Connection, error) {
 	return list, nil
 }
 
+// Forwards tells whether this host passes packets on, as one with containers
+// does. Their connections are not its own, and Connections does not see them.
+func Forwards() bool {
+	for _, name := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
+		if text, err := os.ReadFile(name); err == nil && strings.TrimSpace(string(text)) != "0" {
+			return true
+		}
+	}
+	return false
+}
+
 // Owners tells which processes hold the connections, by name, as far as this
 // process may see that. The result has the length of the list.
 func Owners(list []Connection) [][]string {

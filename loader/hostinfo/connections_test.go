@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/paraxial/paraxial/tests/testenv"
 )
 
 // Connections are found from both ends: as ours, to a port that listens, and as
@@ -68,5 +70,23 @@ func TestConnectionsEnd(t *testing.T) {
 	check(t, c.Close())
 	if got := len(connections(t, every)); got != before {
 		t.Errorf("%d connections after the end, want %d", got, before)
+	}
+}
+
+// Either family counts.
+func TestForwards(t *testing.T) {
+	testenv.Root(t)
+	for _, name := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
+		check(t, os.WriteFile(name, []byte("0"), 0o644))
+	}
+	for _, name := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
+		if Forwards() {
+			t.Error("forwards with both off")
+		}
+		check(t, os.WriteFile(name, []byte("1"), 0o644))
+		if !Forwards() {
+			t.Errorf("%s is not seen", name)
+		}
+		check(t, os.WriteFile(name, []byte("0"), 0o644))
 	}
 }

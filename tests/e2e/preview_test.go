@@ -15,6 +15,7 @@ import (
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/doctor"
+	"github.com/paraxial/paraxial/tests/testenv"
 )
 
 // addAddress gives the loopback interface an address, from which connections to
@@ -102,6 +103,17 @@ func TestPreview(t *testing.T) {
 		t.Errorf("got %+v", p.Connections)
 	}
 
+	// What is routed through the host has no socket here, and that is said.
+	const forwarding = "/proc/sys/net/ipv4/ip_forward"
+	for value, says := range map[string]bool{"1": true, "0": false} {
+		if err := os.WriteFile(forwarding, []byte(value), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		p := ctlJSON[control.PreviewResult](h, "block", "198.51.101.0/24", "--dry-run")
+		if got := slices.ContainsFunc(p.Notes, func(n string) bool { return strings.Contains(n, "forwards packets") }); got != says {
+			t.Errorf("ip_forward %s: notes are %q", value, p.Notes)
+		}
+	}
 	h.ctl(0, "block", "198.51.101.0/24", "--dry-run")
 	for when := range 2 {
 		if list := ctlJSON[[]control.Entry](h, "list", "blocks"); len(list) != 1 || list[0].Prefix != "198.51.100.201/32" {
@@ -207,5 +219,29 @@ func TestDoctor(t *testing.T) {
 	out := h.ctl(1, "doctor", "--bpffs", filepath.Join(filepath.Dir(h.daemon.BPFFS), "elsewhere"))
 	if !strings.Contains(out.Stdout, "PROBLEM  XDP program") {
 		t.Errorf("other pins: %s", out.Stdout)
+	}
+}
+
+// TestDoctorTunnel: a layer 3 interface is attached and filters nothing, so the
+// doctor calls it a problem.
+func TestDoctorTunnel(t *testing.T) {
+	if _, err := os.Stat("/dev/net/tun"); err != nil {
+		testenv.Missing(t, "TUN devices (/dev/net/tun)")
+	}
+	h := newHost(t)
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "tunnel0"
+	tun := &netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TUN}
+	if err := netlink.LinkAdd(tun); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := netlink.LinkDel(tun); err != nil {
+			t.Error(err)
+		}
+	})
+	out := h.ctl(1, "doctor", "tunnel0", "--state-dir", h.daemon.StateDir, "--bpffs", h.daemon.BPFFS)
+	if !strings.Contains(out.Stdout, "tunnel0 (tun): cannot be filtered as it is\n  PROBLEM  its packets have no Ethernet header") {
+		t.Errorf("got %s", out.Stdout)
 	}
 }
