@@ -7,7 +7,7 @@ BIN     := bin
 # Loading BPF programs needs root. Everything is compiled as you; only what has
 # to run as root does, through sudo where you are not root.
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-KEPT     := PATH,HOME,PARAXIAL_REQUIRE_ALL,PARAXIAL_SEED,PARAXIAL_CASES,PARAXIAL_LIMIT_SECONDS
+KEPT     := PATH,HOME,PARAXIAL_REQUIRE_ALL,PARAXIAL_SEED,PARAXIAL_CASES,PARAXIAL_LIMIT_SECONDS,PARAXIAL_SOAK_SECONDS,PARAXIAL_RESTARTS,PARAXIAL_UPGRADES
 TESTEXEC := $(SUDO:sudo=-exec "sudo --preserve-env=$(KEPT)")
 
 .PHONY: help
@@ -39,6 +39,10 @@ test-race: ## run the tests that need no namespaces under the race detector
 .PHONY: proof
 proof: ## look up CASES (100 million) listed and as many unlisted sources while the daemon changes and dies
 	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_CASES=$(or $(CASES),100000000) go test -count=1 -v -timeout 2h $(TESTEXEC) ./tests/churn
+
+.PHONY: soak
+soak: ## let a daemon live through changes, flapping interfaces, reloads and kills for MINUTES (30), under traffic
+	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_SOAK_SECONDS=$$(( $(or $(MINUTES),30) * 60 )) go test -count=1 -v -timeout 0 $(TESTEXEC) ./tests/soak
 
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
