@@ -44,6 +44,10 @@ proof: ## look up CASES (100 million) listed and as many unlisted sources while 
 soak: ## let a daemon live through changes, flapping interfaces, reloads and kills for MINUTES (30), under traffic
 	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_SOAK_SECONDS=$$(( $(or $(MINUTES),30) * 60 )) go test -count=1 -v -timeout 0 $(TESTEXEC) ./tests/soak
 
+.PHONY: upgrades
+upgrades: ## restart and kill the daemon 100 times and replace it 20 times by another version, under traffic
+	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_RESTARTS=$(or $(RESTARTS),100) PARAXIAL_UPGRADES=$(or $(UPGRADES),20) go test -count=1 -v -timeout 1h $(TESTEXEC) -run 'Upgrade|Restart|OlderVersion' ./tests/e2e
+
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
 	CGO_ENABLED=0 go build -o $(BIN)/bench ./tests/bench

@@ -26,8 +26,9 @@ import (
 const (
 	probes = 1000 // sources that the program in force is asked about
 
-	// What ends within this of a comparison is left out of it.
-	doubt = 3 * time.Second
+	// What ends soon may be in one of two lists alone. Lives are far shorter than
+	// this, or far longer.
+	doubt = time.Minute
 )
 
 // list returns what the daemon says it has.

@@ -1,0 +1,227 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/tests/lab"
+)
+
+const (
+	blockedSource = "203.0.113.99"
+	cleanSource   = "198.51.100.99"
+)
+
+// past returns the host's daemon in another version: see lab.BuildPast.
+func (h *host) past() lab.Binaries {
+	h.Helper()
+	b, err := lab.BuildPast(h.Context())
+	if err != nil {
+		h.Fatal(err)
+	}
+	return b
+}
+
+func (h *host) stop() {
+	h.Helper()
+	if err := h.run.Stop(h.Context()); err != nil {
+		h.Fatal(err)
+	}
+	h.run = nil
+}
+
+// counted returns what was counted as dropped: by the interface, and for the
+// entry of the blocked source.
+func (h *host) counted() (packets, drops uint64, estimated bool) {
+	h.Helper()
+	packets = ctlJSON[control.Stats](h, "stats").Interfaces[0].Reasons["blocked"].Packets
+	for _, e := range ctlJSON[[]control.Entry](h, "list", "blocks") {
+		if e.Prefix == blockedSource+"/32" {
+			return packets, e.Drops, e.DropsEstimated
+		}
+	}
+	h.Fatalf("%s is not listed", blockedSource)
+	return 0, 0, false
+}
+
+// judge ends the traffic of a test, none of whose blocked packets may have got through.
+func (h *host) judge(s *lab.Server, stop func() int) (sent int) {
+	h.Helper()
+	sent = stop()
+	s.Settle(1<<62, 200*time.Millisecond)
+	arrived := s.Sources()
+	if n := arrived[netip.MustParseAddr(blockedSource)]; n > 0 {
+		h.Errorf("%d of %d packets of the blocked source got through", n, sent)
+	}
+	n := arrived[netip.MustParseAddr(cleanSource)]
+	// A few are lost where the receiver does not get a CPU in time.
+	if n < sent*9/10 || n == 0 {
+		h.Errorf("%d of %d packets of the clean source arrived", n, sent)
+	}
+	h.Logf("%d packets of the blocked source dropped; %d of %d of the clean one arrived", sent, n, sent)
+	return sent
+}
+
+// One version takes over from another, with the same maps, with other ones, and
+// back, while traffic goes on. Nothing gets through, and what was counted is kept.
+func TestUpgrade(t *testing.T) {
+	h := newHost(t)
+	s := h.serve()
+	present, past := h.daemon.Binaries, h.past()
+	h.daemon.Binaries = past
+	h.start()
+	h.ctl(0, "block", blockedSource, "--for", "1h")
+	stop := h.sendAllAlong(blockedSource, cleanSource)
+	for _, step := range []struct {
+		name string
+		to   lab.Binaries
+		over string // what the log says of the maps if they are others
+	}{
+		{"to a version with other maps", present, "new ones take their place"},
+		{"to the same version", present, ""},
+		{"back to the version before", past, "new ones take their place"},
+		{"and on again", present, "new ones take their place"},
+	} {
+		time.Sleep(200 * time.Millisecond)
+		packets, drops, _ := h.counted()
+		h.stop()
+		h.daemon.Binaries = step.to
+		h.start()
+		if log := h.run.Log(); step.over != "" != strings.Contains(log, "new ones take their place") {
+			t.Errorf("%s: want %q in the log:\n%s", step.name, step.over, log)
+		}
+		packetsNow, dropsNow, _ := h.counted()
+		if packetsNow <= packets || dropsNow <= drops || drops == 0 {
+			t.Errorf("%s: %d packets and %d drops were counted, and then %d and %d", step.name, packets, drops, packetsNow, dropsNow)
+		}
+		if left, _ := filepath.Glob(filepath.Join(h.daemon.BPFFS, "gen-*")); len(left) != 1 {
+			t.Errorf("%s: generations left: %v", step.name, left)
+		}
+	}
+	sent := uint64(h.judge(s, stop))
+	packets, drops, estimated := h.counted()
+	if drops != sent && !estimated {
+		t.Errorf("%d drops counted for the entry, %d packets were sent", drops, sent)
+	}
+	// What comes between the last copy and a switch is not counted.
+	if packets > sent || packets < sent*95/100 {
+		t.Errorf("%d packets counted as blocked, %d were sent", packets, sent)
+	}
+	t.Logf("%d packets counted for the interface and %d for the entry, of %d", packets, drops, sent)
+}
+
+// A version that does not know what is on disk refuses to start, says so, and
+// touches nothing. The next one goes on.
+func TestOlderVersionIsRefused(t *testing.T) {
+	h := newHost(t)
+	s := h.serve()
+	present, past := h.daemon.Binaries, h.past()
+	h.start()
+	h.ctl(0, "block", blockedSource)
+	h.ctl(0, "block", "203.0.113.0/28", "--limit", "1/s")
+	stop := h.sendAllAlong(blockedSource, cleanSource)
+	h.stop()
+	file := filepath.Join(h.daemon.StateDir, "state.db")
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.daemon.Binaries = past
+	_, err = h.daemon.Start(h.Context())
+	if err == nil || !strings.Contains(err.Error(), "written by a newer paraxiald (format 2, this one reads 1): start the newer version") {
+		t.Errorf("an older version over a newer state file: %v", err)
+	}
+	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the refused version has changed the state file, %v", err)
+	}
+	h.daemon.Binaries = present
+	h.start()
+	h.judge(s, stop)
+	if n := len(ctlJSON[[]control.Entry](h, "list", "blocks")); n != 2 {
+		t.Errorf("%d entries, want 2", n)
+	}
+}
+
+// The daemon ends and comes back over and over, in order or killed, also while it
+// starts, and in another version now and then. PARAXIAL_RESTARTS and
+// PARAXIAL_UPGRADES say how often.
+func TestRestartsAndUpgrades(t *testing.T) {
+	restarts, upgrades := timesOf(t, "PARAXIAL_RESTARTS", 8), timesOf(t, "PARAXIAL_UPGRADES", 4)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 0))
+	h := newHost(t)
+	s := h.serve()
+	versions := []lab.Binaries{h.daemon.Binaries, h.past()}
+	h.start()
+	h.ctl(0, "block", blockedSource)
+	stop := h.sendAllAlong(blockedSource, cleanSource)
+	var last uint64
+	killedStarts := 0
+	for i := range restarts + upgrades {
+		if r.IntN(2) == 0 {
+			h.kill()
+		} else {
+			h.stop()
+		}
+		// Upgrades are spread evenly.
+		if i*upgrades/(restarts+upgrades) != (i+1)*upgrades/(restarts+upgrades) {
+			versions[0], versions[1] = versions[1], versions[0]
+			h.daemon.Binaries = versions[0]
+		}
+		for r.IntN(4) == 0 && h.killedWhileStarting(time.Duration(1+r.IntN(400))*time.Millisecond) {
+			killedStarts++
+		}
+		if h.run == nil {
+			h.start()
+		}
+		packets, _, _ := h.counted()
+		if packets < last {
+			t.Errorf("restart %d: %d packets counted as blocked, and %d before", i, packets, last)
+		}
+		last = packets
+	}
+	t.Logf("%d restarts and %d upgrades, %d more were killed in the middle of the start", restarts, upgrades, killedStarts)
+	h.judge(s, stop)
+}
+
+// killedWhileStarting starts the daemon and kills it after the time, unless it is
+// ready before.
+func (h *host) killedWhileStarting(after time.Duration) bool {
+	h.Helper()
+	short, cancel := context.WithTimeout(h.Context(), after)
+	defer cancel()
+	run, err := h.daemon.Start(short)
+	if err == nil {
+		h.run = run
+		return false
+	}
+	if !errors.Is(short.Err(), context.DeadlineExceeded) {
+		h.Fatal(err)
+	}
+	return true
+}
+
+// timesOf reads a number from the environment.
+func timesOf(t *testing.T, variable string, otherwise int) int {
+	t.Helper()
+	s := os.Getenv(variable)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatalf("%s: %v", variable, err)
+	}
+	return n
+}
