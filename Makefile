@@ -7,7 +7,7 @@ BIN     := bin
 # Loading BPF programs needs root. Everything is compiled as you; only what has
 # to run as root does, through sudo where you are not root.
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-KEPT     := PATH,HOME,PARAXIAL_REQUIRE_ALL,PARAXIAL_SEED,PARAXIAL_CASES,PARAXIAL_LIMIT_SECONDS,PARAXIAL_RESTARTS,PARAXIAL_UPGRADES,PARAXIAL_SOAK
+KEPT     := PATH,HOME,PARAXIAL_REQUIRE_ALL,PARAXIAL_SEED,PARAXIAL_CASES,PARAXIAL_LIMIT_SECONDS,PARAXIAL_SOAK_SECONDS,PARAXIAL_RESTARTS,PARAXIAL_UPGRADES
 TESTEXEC := $(SUDO:sudo=-exec "sudo --preserve-env=$(KEPT)")
 
 .PHONY: help
@@ -45,9 +45,12 @@ proof: ## look up CASES (100 million) listed and as many unlisted sources while 
 	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_CASES=$(or $(CASES),100000000) go test -count=1 -v -timeout 2h $(TESTEXEC) ./tests/churn
 
 .PHONY: soak
-soak: ## everything that can happen to a daemon, for MINUTES (30); and 100 restarts and 20 upgrades before
-	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_RESTARTS=100 PARAXIAL_UPGRADES=20 PARAXIAL_SOAK=$$(( $(or $(MINUTES),30) * 30 ))s \
-		go test -count=1 -v -timeout 3h -run 'TestRestarts|TestUpgrades|TestSoak' $(TESTEXEC) ./tests/e2e
+soak: ## let a daemon live through changes, flapping interfaces, reloads and kills for MINUTES (30), under traffic
+	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_SOAK_SECONDS=$$(( $(or $(MINUTES),30) * 60 )) go test -count=1 -v -timeout 0 $(TESTEXEC) ./tests/soak
+
+.PHONY: upgrades
+upgrades: ## restart and kill the daemon 100 times and replace it 20 times by another version, under traffic
+	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_RESTARTS=$(or $(RESTARTS),100) PARAXIAL_UPGRADES=$(or $(UPGRADES),20) go test -count=1 -v -timeout 1h $(TESTEXEC) -run 'Upgrade|Restart|OlderVersion' ./tests/e2e
 
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs

@@ -40,6 +40,7 @@ func TestRestore(t *testing.T) {
 			check(t, err)
 			echo(t, l)
 			before := dialEcho(t, path)
+			expectEcho(t, before) // accepted by now: what is not yet goes with its listener
 			if restored, err := l.Restore(); restored || err != nil {
 				t.Fatalf("with nothing amiss: %t, %v", restored, err)
 			}

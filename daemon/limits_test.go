@@ -177,3 +177,7 @@ func (k *limitKernel) Limits() iter.Seq[policy.HeldLimit] {
 		}
 	}
 }
+
+func (*limitKernel) HitOwners() iter.Seq2[policy.Node, error] {
+	return func(func(policy.Node, error) bool) {}
+}

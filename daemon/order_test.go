@@ -223,3 +223,7 @@ func TestStartRemovesWhatWasNotSaved(t *testing.T) {
 		t.Errorf("kernel (-saved +after the start):\n%s", diff)
 	}
 }
+
+func (nodesOf) HitOwners() iter.Seq2[policy.Node, error] {
+	return func(func(policy.Node, error) bool) {}
+}

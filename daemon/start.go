@@ -12,6 +12,9 @@ import (
 type nodeReader interface {
 	Nodes(policy.Kind) iter.Seq2[policy.Node, error]
 	Limits() iter.Seq[policy.HeldLimit]
+	// HitOwners are the block nodes of tries that are being replaced, for their
+	// drop counters alone.
+	HitOwners() iter.Seq2[policy.Node, error]
 }
 
 // writeBatch is how many nodes are handed to the kernel at once.
@@ -41,13 +44,23 @@ func (e *engine) fill(ctx context.Context, running nodeReader) error {
 // adopt tells the book what the kernel holds.
 func (e *engine) adopt(running nodeReader) (policy.Delta, error) {
 	var broken error
-	delta := e.book.Adopt(func(yield func(policy.Node) bool) {
-		for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
-			for n, err := range running.Nodes(kind) {
+	checked := func(nodes iter.Seq2[policy.Node, error]) iter.Seq[policy.Node] {
+		return func(yield func(policy.Node) bool) {
+			for n, err := range nodes {
 				if err != nil {
 					broken = err
 					return
 				}
+				if !yield(n) {
+					return
+				}
+			}
+		}
+	}
+	e.book.AdoptHits(checked(running.HitOwners()))
+	delta := e.book.Adopt(func(yield func(policy.Node) bool) {
+		for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
+			for n := range checked(running.Nodes(kind)) {
 				if !yield(n) {
 					return
 				}

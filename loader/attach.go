@@ -244,11 +244,15 @@ func (l *Loader) install(dev device, lk link.Link, c candidate, slot uint32) (*a
 	if err != nil {
 		return nil, err
 	}
+	if err := l.carrySlot(slot); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
 	a, err := l.switchTo(dev, lk, c, p)
 	if err != nil {
 		_ = p.Close()
 		return nil, err
 	}
+	l.moved[slot] = true
 	a.slot = slot
 	return a, nil
 }

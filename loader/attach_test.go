@@ -363,3 +363,18 @@ func expectProgram(t *testing.T, iface string, want ebpf.ProgramID) {
 		t.Errorf("%s runs program %d, want %d", iface, dev.program, want)
 	}
 }
+
+// What has no Ethernet header cannot be filtered, whatever the kernel lets be
+// attached there.
+func TestNoEthernet(t *testing.T) {
+	dir := bpffs(t)
+	addLink(t, &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tun7"}, Mode: netlink.TUNTAP_MODE_TUN})
+	l := open(t, dir, 100)
+	_, err := l.Attach(t.Context(), "tun7", ModeAuto, 0)
+	if err == nil || !strings.Contains(err.Error(), "no Ethernet header") {
+		t.Fatalf("error %v, want one about the Ethernet header", err)
+	}
+	if dev := linkByName(t, "tun7"); dev.Attrs().Xdp != nil && dev.Attrs().Xdp.Attached {
+		t.Error("it is attached all the same")
+	}
+}

@@ -56,6 +56,9 @@ func readSlot(counters *ebpf.Map, slot uint32) (map[Reason]Counter, error) {
 // ClearSlot sets the counters of a slot to zero. Do so before the slot is
 // given to another interface, while no program counts into it.
 func (l *Loader) ClearSlot(slot uint32) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.moved[slot] = true // what an elder map has of it is another interface's
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		return fmt.Errorf("clear slot %d: %w", slot, err)

@@ -55,7 +55,21 @@ func findDevice(name string) (device, error) {
 	if attrs.Name != name {
 		return device{}, fmt.Errorf("%s is another name of interface %s: use that", name, attrs.Name)
 	}
+	if err := hasEthernet(attrs); err != nil {
+		return device{}, err
+	}
 	return deviceOf(attrs), nil
+}
+
+// hasEthernet refuses an interface whose frames begin with an IP header, or with
+// another link layer's. XDP can be attached there, but the program reads Ethernet
+// headers: it would pass everything, and the interface be called protected.
+func hasEthernet(attrs *netlink.LinkAttrs) error {
+	switch attrs.EncapType {
+	case "ether", "loopback":
+		return nil
+	}
+	return fmt.Errorf("its frames have no Ethernet header (link type %s), as those of tunnels: filter on the interface that the packets come in by", attrs.EncapType)
 }
 
 func deviceOf(attrs *netlink.LinkAttrs) device {

@@ -56,20 +56,22 @@ type Loader struct {
 	reused  bool
 	specs   map[build]*ebpf.CollectionSpec
 	maps    mapSet
+	elder   mapSet // maps of the generation in force that were not taken over
 	tries   []table
 	hits    *segmented
 	limits  *segmented
 	credit  words
 	tracker *Tracker
 
-	mu       sync.Mutex            // held to attach, attest, ask, add counters, change the index
+	mu       sync.Mutex            // held to attach, attest, ask, add counters, clear slots, change the index
+	moved    map[uint32]bool       // slots whose packets are counted in maps, and no longer in elder
 	index    map[bool]*IndexMemory // published by this Loader, by whether IPv6
 	attached map[string]*attached
 	twins    map[string]*twin
 }
 
-// Open prepares a new generation: over the maps of the running filter if they
-// have the right shape and capacity, else over new and empty ones. What
+// Open prepares a new generation: over the maps of the running filter that have
+// the right shape and capacity, and new ones in place of the others (inherit.go). What
 // filters now goes on filtering; nothing changes on any interface until
 // Attach. Leftovers of crashes are removed.
 //
@@ -103,7 +105,7 @@ func Open(o Options) (*Loader, error) {
 	}
 	l := &Loader{
 		log: o.Log, pins: pins, specs: specs,
-		index: map[bool]*IndexMemory{}, attached: map[string]*attached{}, twins: map[string]*twin{},
+		moved: map[uint32]bool{}, index: map[bool]*IndexMemory{}, attached: map[string]*attached{}, twins: map[string]*twin{},
 	}
 	if err := l.open(o.TrackCapacity); err != nil {
 		_ = errors.Join(l.closeMaps(), l.pins.unlock())
@@ -137,69 +139,8 @@ func (l *Loader) open(trackCapacity uint32) error {
 	return l.limits.pin(l.gen)
 }
 
-// takeMaps takes the maps of the generation in force, or new ones if there is
-// none or its maps do not fit.
-func (l *Loader) takeMaps(inForce *generation) error {
-	if inForce != nil {
-		err := l.reuseMaps(*inForce)
-		if err == nil {
-			l.reused = true
-			return nil
-		}
-		l.log.Info("the maps of the running filter do not fit; making new ones", "generation", inForce.String(), "reason", err)
-	}
-	var err error
-	if l.maps, err = newMaps(l.specs[plain]); err != nil {
-		return err
-	}
-	if inForce != nil {
-		l.keepCounters(*inForce)
-	}
-	l.hits = newSegmented(plainMapHits, l.maps, l.specs[plain])
-	l.limits = newSegmented(plainMapLimits, l.maps, l.specs[plain])
-	return nil
-}
-
-// keepCounters goes on with the counters of the running filter, whose other maps
-// do not fit. The program that runs until the switch and the one after it add to
-// the same ones.
-func (l *Loader) keepCounters(g generation) {
-	spec := l.specs[plain].Maps[plainMapCounters]
-	old, err := openMap(g, plainMapCounters, spec)
-	if err == nil {
-		if err = spec.Compatible(old); err != nil {
-			err = errors.Join(err, old.Close())
-		}
-	}
-	if err != nil {
-		l.log.Warn("the counters of the running filter do not fit; they begin at 0", "generation", g.String(), "reason", err)
-		return
-	}
-	err = l.maps[plainMapCounters].Close()
-	l.maps[plainMapCounters] = old
-	if err != nil {
-		l.log.Warn("close a map that is not used", "error", err)
-	}
-}
-
-func (l *Loader) reuseMaps(g generation) error {
-	maps, err := loadMaps(g, l.specs[plain])
-	if err != nil {
-		return err
-	}
-	hits := newSegmented(plainMapHits, maps, l.specs[plain])
-	limits := newSegmented(plainMapLimits, maps, l.specs[plain])
-	for _, a := range []*segmented{hits, limits} {
-		if err := a.takeOver(g, l.log); err != nil {
-			return errors.Join(err, hits.close(), limits.close(), maps.close())
-		}
-	}
-	l.maps, l.hits, l.limits = maps, hits, limits
-	return nil
-}
-
-// Reused tells whether the maps were taken over from a running filter. If
-// not, they are empty, and must be filled before Attach to leave no gap.
+// Reused tells whether all maps were taken over from a running filter. If not,
+// those that decide may be empty, and must be filled before Attach to leave no gap.
 func (l *Loader) Reused() bool { return l.reused }
 
 // Capacity returns the number of elements each map can hold, by map name; of
@@ -216,15 +157,15 @@ func (l *Loader) Capacity() map[string]int {
 	return c
 }
 
-// Commit removes the generations that no link points into any more. Call it
-// once every interface is attached.
+// Commit removes the generations that no link points into any more, and lets go
+// of their maps. Call it once every interface is attached.
 func (l *Loader) Commit() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.pins.removeOldGenerations(l.gen); err != nil {
 		return fmt.Errorf("remove old generations: %w", err)
 	}
-	return nil
+	return l.forgetElder()
 }
 
 // Close gives up the file descriptors, and the memory of the index. The filter
@@ -249,5 +190,5 @@ func (l *Loader) Close() error {
 }
 
 func (l *Loader) closeMaps() error {
-	return errors.Join(l.tracker.close(), l.hits.close(), l.limits.close(), l.maps.close())
+	return errors.Join(l.tracker.close(), l.hits.close(), l.limits.close(), l.maps.close(), l.elder.close())
 }

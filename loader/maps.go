@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"path/filepath"
 
 	"github.com/cilium/ebpf"
 	"github.com/paraxial/paraxial/policy"
@@ -27,46 +26,10 @@ func shared(spec *ebpf.CollectionSpec) iter.Seq2[string, *ebpf.MapSpec] {
 }
 
 // ofOneRun tells which maps every process makes anew: what was sampled and
-// counted before means nothing to it, and so their layout may change. The program
-// of the process before goes on with its own until it is replaced.
+// counted before means nothing to it, and so their meaning may change without a new
+// name. The program of the process before goes on with its own until it is replaced.
 func ofOneRun(name string) bool {
 	return name == plainMapTracking || name == plainMapTracked || name == plainMapSamples
-}
-
-func newMaps(spec *ebpf.CollectionSpec) (mapSet, error) {
-	maps := mapSet{}
-	for name, ms := range shared(spec) {
-		m, err := ebpf.NewMap(ms)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("make map %s: %w", name, err), maps.close())
-		}
-		maps[name] = m
-	}
-	return maps, nil
-}
-
-// loadMaps opens the pinned maps of g, and makes those of one run. It fails if one
-// is missing or differs from the spec in type, sizes, flags or capacity.
-func loadMaps(g generation, spec *ebpf.CollectionSpec) (mapSet, error) {
-	maps := mapSet{}
-	for name, ms := range shared(spec) {
-		m, err := openMap(g, name, ms)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("map %s: %w", name, err), maps.close())
-		}
-		maps[name] = m
-		if err := ms.Compatible(m); err != nil {
-			return nil, errors.Join(fmt.Errorf("map %s: %w", name, err), maps.close())
-		}
-	}
-	return maps, nil
-}
-
-func openMap(g generation, name string, spec *ebpf.MapSpec) (*ebpf.Map, error) {
-	if ofOneRun(name) {
-		return ebpf.NewMap(spec)
-	}
-	return ebpf.LoadPinnedMap(filepath.Join(g.path, name), nil)
 }
 
 func (s mapSet) close() error {

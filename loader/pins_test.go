@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -78,8 +79,12 @@ func TestCrashLeftovers(t *testing.T) {
 	check(t, os.Remove(first.gen.program("gone0")))
 	// Generation 2 was complete, with a program pinned and no link switched.
 	orphan := first.pins.generation(2)
-	maps, err := newMaps(first.specs[plain])
-	check(t, err)
+	maps := mapSet{}
+	for name, ms := range shared(first.specs[plain]) {
+		m, err := ebpf.NewMap(ms)
+		check(t, err)
+		maps[name] = m
+	}
 	check(t, orphan.ensure(maps))
 	p, err := first.instance(plain, 0)
 	check(t, err)

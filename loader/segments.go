@@ -17,11 +17,12 @@ import (
 // equal size in an outer map, filled from slot 0 on without a hole. Elements are
 // read and written without a lock; whoever adds segments keeps others from it.
 type segmented struct {
-	name     string
-	outer    *ebpf.Map
-	inner    *ebpf.MapSpec // of a segment
-	capacity uint32        // ids
-	segments atomic.Pointer[[]segment]
+	name      string
+	outer     *ebpf.Map
+	inner     *ebpf.MapSpec // of a segment
+	capacity  uint32        // ids
+	segments  atomic.Pointer[[]segment]
+	unsettled bool // not all segments are in outer
 }
 
 type segment struct {
@@ -29,14 +30,14 @@ type segment struct {
 	words
 }
 
-// newSegmented returns the array in the map of that name. It has no segments
-// yet.
-func newSegmented(name string, maps mapSet, spec *ebpf.CollectionSpec) *segmented {
-	outer, inner := maps[name], spec.Maps[name].InnerMap
+// newSegmented returns the array of that name. It has no segments yet, and takes
+// none before settle.
+func newSegmented(name string, spec *ebpf.CollectionSpec) *segmented {
+	outer := spec.Maps[name]
 	// The blocks of both families, and id 0, which is nobody's.
 	wanted := uint64(spec.Maps[plainMapBlockV4].MaxEntries) + uint64(spec.Maps[plainMapBlockV6].MaxEntries) + 1
-	most := uint64(outer.MaxEntries()) * uint64(inner.MaxEntries)
-	a := &segmented{name: name, outer: outer, inner: inner, capacity: uint32(min(wanted, most))}
+	most := uint64(outer.MaxEntries) * uint64(outer.InnerMap.MaxEntries)
+	a := &segmented{name: name, inner: outer.InnerMap, capacity: uint32(min(wanted, most))}
 	a.segments.Store(new([]segment))
 	return a
 }
@@ -117,14 +118,14 @@ func (a *segmented) putSlots(first int, segments []segment) error {
 	return nil
 }
 
-// takeOver opens the segments that the outer map holds by their pins in g. One
+// takeOver opens the segments that an outer map of g holds by their pins in g. One
 // whose pin is missing is replaced by an empty one: a crash has come between
 // making and pinning it, or somebody has removed the pin.
-func (a *segmented) takeOver(g generation, log *slog.Logger) error {
+func (a *segmented) takeOver(g generation, outer *ebpf.Map, log *slog.Logger) error {
 	var all []segment
-	for n := range int(a.outer.MaxEntries()) {
+	for n := range int(outer.MaxEntries()) {
 		var id uint32
-		err := a.outer.Lookup(uint32(n), &id)
+		err := outer.Lookup(uint32(n), &id)
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
 			break
 		}
@@ -134,7 +135,8 @@ func (a *segmented) takeOver(g generation, log *slog.Logger) error {
 		s, err := a.openSegment(g, n, ebpf.MapID(id))
 		if errors.Is(err, fs.ErrNotExist) {
 			log.Warn("a segment is not pinned; what it holds starts over", "map", a.name, "generation", g.String(), "segment", n)
-			s, err = a.replaceSegment(n)
+			s, err = a.makeSegment(n)
+			a.unsettled = true
 		}
 		if err != nil {
 			return errors.Join(err, closeSegments(all))
@@ -143,6 +145,21 @@ func (a *segmented) takeOver(g generation, log *slog.Logger) error {
 	}
 	a.segments.Store(&all)
 	return nil
+}
+
+// settle makes outer the map of the segments. It holds those that were taken
+// over unless it is new.
+func (a *segmented) settle(outer *ebpf.Map, isNew bool) error {
+	a.outer = outer
+	all := a.all()
+	if len(all) == 0 || !isNew && !a.unsettled {
+		return nil
+	}
+	if len(all) > int(outer.MaxEntries()) {
+		return fmt.Errorf("map %s has room for %d segments, but there are %d", a.name, outer.MaxEntries(), len(all))
+	}
+	a.unsettled = false
+	return a.putSlots(0, all)
 }
 
 // openSegment opens the pin of a segment, which must have the given id.
@@ -163,17 +180,6 @@ func (a *segmented) openSegment(g generation, n int, id ebpf.MapID) (segment, er
 		return segment{}, errors.Join(err, m.Close())
 	}
 	return mapSegment(m)
-}
-
-func (a *segmented) replaceSegment(n int) (segment, error) {
-	s, err := a.makeSegment(n)
-	if err != nil {
-		return segment{}, err
-	}
-	if err := a.putSlots(n, []segment{s}); err != nil {
-		return segment{}, errors.Join(err, s.m.Close())
-	}
-	return s, nil
 }
 
 // pin pins the segments that are not pinned in g.

@@ -35,6 +35,7 @@ func loadSpecs(maxEntries, tracked uint32) (map[build]*ebpf.CollectionSpec, erro
 		}
 		spec.Maps[plainMapTracked].InnerMap.MaxEntries = track.Lines(tracked)
 		dropUnused(spec)
+		setLayout(spec)
 		specs[b] = spec
 	}
 	return specs, nil

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/paraxial/paraxial/policy"
@@ -21,6 +22,7 @@ const batchSize = 4096
 // table is a trie without the types of its keys and values.
 type table interface {
 	kindOf() policy.Kind
+	isOpen() bool
 	holds(policy.Node) bool
 	put(context.Context, iter.Seq[policy.Node]) (int, error)
 	delete(context.Context, iter.Seq[policy.Node]) (int, error)
@@ -52,6 +54,9 @@ func newTrie[K, V any](maps mapSet, name string, kind policy.Kind,
 }
 
 func (t *trie[K, V]) kindOf() policy.Kind { return t.kind }
+
+// isOpen is false for the trie of a set of maps that lacks it.
+func (t *trie[K, V]) isOpen() bool { return t.m != nil }
 
 func (t *trie[K, V]) holds(n policy.Node) bool {
 	return n.Kind == t.kind && n.Prefix.Addr().Is4() == t.v4
@@ -193,6 +198,10 @@ func (t *trie[K, V]) nodes() iter.Seq2[policy.Node, error] {
 
 func (t *trie[K, V]) elements() iter.Seq2[policy.Node, error] {
 	return func(yield func(policy.Node, error) bool) {
+		if !t.isOurs() {
+			t.single()(yield)
+			return
+		}
 		keys, values := make([]K, batchSize), make([]V, batchSize)
 		var cursor ebpf.MapBatchCursor
 		for total := 0; total <= int(t.m.MaxEntries()); {
@@ -219,13 +228,19 @@ func (t *trie[K, V]) elements() iter.Seq2[policy.Node, error] {
 	}
 }
 
-// single reads one element at a time, for kernels without batches.
+// isOurs tells whether values have the size that this version gives them.
+func (t *trie[K, V]) isOurs() bool { return uintptr(t.m.ValueSize()) == unsafe.Sizeof(*new(V)) }
+
+// single reads one element at a time, for kernels without batches, and for tries
+// of other versions: values grow at the end, so what both know is at the start.
 func (t *trie[K, V]) single() iter.Seq2[policy.Node, error] {
 	return func(yield func(policy.Node, error) bool) {
 		var key K
-		var value V
+		var raw []byte
 		it := t.m.Iterate()
-		for it.Next(&key, &value) {
+		for it.Next(&key, &raw) {
+			var value V
+			copy(unsafe.Slice((*byte)(unsafe.Pointer(&value)), unsafe.Sizeof(value)), raw)
 			if !yield(t.node(key, value), nil) {
 				return
 			}

@@ -22,6 +22,27 @@ func (b *Book) Load(e Entry) {
 	b.count(e, 1)
 }
 
+// AdoptHits goes on with drop counters of nodes in tries that are replaced: all
+// that is looked at of a node is its prefix and HitID. If it is called at all, then
+// before Adopt.
+func (b *Book) AdoptHits(owners iter.Seq[Node]) {
+	for at := range owners {
+		if n, exists := b.blocks.Get(at.Prefix); exists && b.adoptOwn(at, &n) {
+			b.blocks.Insert(at.Prefix, n)
+		}
+	}
+}
+
+// adoptOwn gives n, the node of the book at a block node of the kernel, the drop
+// counter that it has there, if that is its own.
+func (b *Book) adoptOwn(at Node, n *node) bool {
+	if n.hit != 0 || !b.countsItself(at.Prefix, *n) || !b.hits.adopt(at.Verdict.HitID) {
+		return false
+	}
+	n.hit = at.Verdict.HitID
+	return true
+}
+
 // Adopt takes over what the kernel's tries hold, which running yields, and its
 // limits, for a book that was loaded. Block nodes keep the drop counters that
 // they have there, and limits their buckets, so that both outlive the daemon; the
@@ -38,8 +59,8 @@ func (b *Book) Adopt(running iter.Seq[Node], held iter.Seq[HeldLimit]) Delta {
 			continue
 		}
 		n.verdict = at.Verdict
-		if at.Kind == Block && n.hit == 0 && b.countsItself(at.Prefix, n) && b.hits.adopt(at.Verdict.HitID) {
-			n.hit = at.Verdict.HitID
+		if at.Kind == Block {
+			b.adoptOwn(at, &n)
 		}
 		b.table(at.Kind).Insert(at.Prefix, n)
 	}

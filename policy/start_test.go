@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -54,6 +55,55 @@ func TestStartEqualsApply(t *testing.T) {
 		if got, want := len(everything(loaded)), len(entries); got != want {
 			t.Fatalf("%d entries loaded of %d", got, want)
 		}
+	}
+}
+
+// Where tries are replaced, the new ones are filled from the book, and counters go
+// on as if they had been taken over.
+func TestStartOverNewTries(t *testing.T) {
+	w := newWorld(t)
+	kept := 0
+	for range 50 {
+		grown, k := policy.NewBook(1000), newKernel()
+		delta, _ := grown.Apply(w.ops(grown, 60))
+		k.apply(t, delta)
+		elder := newKernel()
+		elder.nodes, k.nodes = k.nodes, elder.nodes
+		for id, l := range k.limits {
+			l.Rate = policy.Rate{} // what is not read back is written again
+			k.limits[id] = l
+		}
+		elder.nodes[kernelKey{policy.Block, netip.MustParsePrefix("198.18.0.1/32")}] = policy.Verdict{HitID: 1} // what a crash left
+
+		loaded := policy.NewBook(1000)
+		for _, e := range everything(grown) {
+			loaded.Load(e)
+		}
+		loaded.AdoptHits(func(yield func(policy.Node) bool) {
+			for key, v := range elder.nodes {
+				if key.kind == policy.Block && !yield(policy.Node{Kind: key.kind, Prefix: key.prefix, Verdict: policy.Verdict{HitID: v.HitID}}) {
+					return
+				}
+			}
+		})
+		delta = loaded.Adopt(func(func(policy.Node) bool) {}, k.held())
+		for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
+			delta.Put = slices.AppendSeq(delta.Put, loaded.Compile(kind))
+		}
+		k.apply(t, delta)
+		checkCompiled(t, loaded, k)
+		for n := range loaded.Nodes(policy.Block) {
+			was := elder.nodes[kernelKey{policy.Block, n.Prefix}]
+			if owner := wantHit(nil, everything(grown), n.Prefix.Addr()); owner.prefix != n.Prefix {
+				continue
+			}
+			if kept++; n.Verdict.HitID != was.HitID {
+				t.Fatalf("%s has counter %d, its own was %d", n.Prefix, n.Verdict.HitID, was.HitID)
+			}
+		}
+	}
+	if kept == 0 {
+		t.Error("no counter was kept, so this test has shown nothing")
 	}
 }
 

@@ -14,8 +14,6 @@ import (
 const (
 	firstFormat  = 1
 	limitsFormat = 2 // entries that limit
-
-	newestFormat = limitsFormat // that this program reads
 )
 
 // Names of buckets and of the keys in meta.

@@ -62,28 +62,12 @@ func (h *host) sendAllAlong(sources ...string) (stop func() int) {
 	for _, src := range sources {
 		frames = append(frames, h.datagram(netip.MustParseAddr(src)))
 	}
-	done := make(chan struct{})
-	var running sync.WaitGroup
-	sent := 0
-	running.Go(func() {
-		pace := time.NewTicker(500 * time.Microsecond)
-		defer pace.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-pace.C:
-				if err := h.wire.Send(frames...); err != nil {
-					h.Error(err)
-					return
-				}
-				sent++
-			}
-		}
-	})
+	end := h.wire.Stream(frames...)
 	return func() int {
-		close(done)
-		running.Wait()
+		sent, err := end()
+		if err != nil {
+			h.Error(err)
+		}
 		return sent
 	}
 }

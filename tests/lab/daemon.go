@@ -24,8 +24,15 @@ type Binaries struct{ Daemon, Ctl string }
 
 // Build builds both programs, once in the life of the sandbox: later calls
 // find them. It has to be called in the module's folders and inside Enter.
-func Build(ctx context.Context) (Binaries, error) {
-	const dir = "/run/lab/bin"
+func Build(ctx context.Context) (Binaries, error) { return buildIn(ctx, "/run/lab/bin") }
+
+// BuildPast builds another version of both: one whose maps are all of another
+// shape, and that does not know the newest format of the state file.
+func BuildPast(ctx context.Context) (Binaries, error) {
+	return buildIn(ctx, "/run/lab/past", "-tags", "past")
+}
+
+func buildIn(ctx context.Context, dir string, flags ...string) (Binaries, error) {
 	b := InDir(dir)
 	if _, err := os.Stat(dir); err == nil {
 		return b, nil
@@ -35,7 +42,8 @@ func Build(ctx context.Context) (Binaries, error) {
 	if err := os.MkdirAll(fresh, 0o755); err != nil {
 		return Binaries{}, fmt.Errorf("build: %w", err)
 	}
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", fresh, daemonPackage, ctlPackage).CombinedOutput()
+	args := append([]string{"build", "-o", fresh}, append(flags, daemonPackage, ctlPackage)...)
+	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 	if err != nil {
 		return Binaries{}, fmt.Errorf("build paraxiald and paraxialctl: %w\n%s", err, out)
 	}

@@ -1,0 +1,6 @@
+//go:build !past
+
+package store
+
+// newestFormat is what this program reads at most.
+const newestFormat = limitsFormat
