@@ -19,12 +19,13 @@ for arch in $ARCHES; do
 	GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$build/$arch/" ./cmd/paraxiald ./cmd/paraxialctl
 done
 
-# What the programs say of themselves, asked of a build for this machine.
-go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$build/here/" ./cmd/paraxiald ./cmd/paraxialctl
-"$build/here/paraxiald" man | gzip -9n >"$build/paraxiald.8.gz"
-"$build/here/paraxialctl" man | gzip -9n >"$build/paraxialctl.1.gz"
+# What the programs say of themselves, asked of the build for this machine.
+here=$build/$(go env GOHOSTARCH)
+[ -d "$here" ] || go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$here/" ./cmd/paraxiald ./cmd/paraxialctl
+"$here/paraxiald" man | gzip -9n >"$build/paraxiald.8.gz"
+"$here/paraxialctl" man | gzip -9n >"$build/paraxialctl.1.gz"
 for shell in bash zsh fish; do
-	"$build/here/paraxialctl" completion "$shell" >"$build/paraxialctl.$shell"
+	"$here/paraxialctl" completion "$shell" >"$build/paraxialctl.$shell"
 done
 gzip -9nc CHANGELOG.md >"$build/changelog.gz"
 cp -R packaging docs "$build/"

@@ -56,7 +56,7 @@ func TestRemoveWithBadConfiguration(t *testing.T) {
 	s.install(r.deb())
 	s.daemon(func() { s.do("paraxialctl", "block", enemy) })
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [\n")
-	s.removed("dpkg", "--purge", "paraxial")
+	s.removed("dpkg", "--remove", "paraxial")
 }
 
 // TestRPM is the life of the other package, whose scripts are called otherwise.

@@ -189,11 +189,11 @@ func TestReloadOfTheService(t *testing.T) {
 func TestWatchdog(t *testing.T) {
 	s := newRunning(t)
 	s.do("paraxialctl", "block", enemy)
-	s.write("/etc/systemd/system/paraxiald.service.d/test.conf", "[Service]\nWatchdogSec=2s\nRestartSec=100ms\n")
+	s.write("/etc/systemd/system/paraxiald.service.d/test.conf", "[Service]\nWatchdogSec=8s\nRestartSec=100ms\n")
 	s.do("systemctl", "daemon-reload")
 	s.do("systemctl", "restart", "paraxiald")
 	pid := s.show("MainPID")
-	time.Sleep(5 * time.Second)
+	time.Sleep(12 * time.Second)
 	if now := s.show("MainPID"); now != pid {
 		t.Fatalf("a daemon that is well was restarted\n%s", s.do("journalctl", "-u", "paraxiald"))
 	}
