@@ -119,6 +119,9 @@ func (l *laboratory) fetch(ctx context.Context, k kernel) (string, error) {
 	return dir, nil
 }
 
+// consoleLog is the file in a cell's directory that has all that the machine said.
+const consoleLog = "console.log"
+
 // cardAddress is that of the machine's network card.
 const cardAddress = "52:54:00:00:00:01"
 
@@ -132,7 +135,7 @@ func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd str
 		device += fmt.Sprintf(",mq=on,vectors=%d", 2*c.kernel.queues+2)
 	}
 	const megabytes = 1024
-	m, err := qemu.Start(ctx, append(qemu.Base(a, megabytes, filepath.Join(c.dir, "console.log")),
+	m, err := qemu.Start(ctx, append(qemu.Base(a, megabytes, filepath.Join(c.dir, consoleLog)),
 		"-no-reboot", "-kernel", vmlinuz, "-initrd", initrd,
 		"-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off net.ifnames=0",
 		"-chardev", "socket,id=port,path="+port.Path(), "-serial", "chardev:port",

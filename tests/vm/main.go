@@ -74,7 +74,7 @@ func run() error {
 		r, err := l.try(ctx, k)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("kernel %s: %w", k.name, err))
-			fmt.Printf("FAIL %-8s %5.1fs  %v\n", k.name, time.Since(start).Seconds(), err)
+			fmt.Printf("FAIL %-8s %5.1fs  %v\n%s", k.name, time.Since(start).Seconds(), err, consoleEnd(filepath.Join(work, k.name)))
 			continue
 		}
 		rows = append(rows, r)
@@ -89,6 +89,17 @@ func run() error {
 		}
 	}
 	return os.RemoveAll(work)
+}
+
+// consoleEnd returns the last that a machine said, if it said anything.
+func consoleEnd(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, consoleLog))
+	if err != nil || len(b) == 0 {
+		return ""
+	}
+	const last = 10
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return "its console ends with\n  " + strings.Join(lines[max(0, len(lines)-last):], "\n  ") + "\n"
 }
 
 // cacheDir is where kernels are kept between runs: PARAXIAL_VM_CACHE, or the

@@ -59,7 +59,7 @@ func since(release string, major, minor int) (bool, error) {
 // left out counts the program's own arithmetic over millions of packets.
 var suites = []struct{ name, cases, without string }{
 	{"program", "1000", "TestSamplingIsUnbiased"},
-	{"differential", "20000", "-"},
+	{"differential", "6000", "-"},
 }
 
 // test runs the packet corpus, and the program against the model.
