@@ -8,6 +8,7 @@ BIN     := bin
 # to run as root does, through sudo where you are not root.
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 KEPT     := PATH,HOME,PARAXIAL_REQUIRE_ALL,PARAXIAL_SEED,PARAXIAL_CASES,PARAXIAL_LIMIT_SECONDS,PARAXIAL_SOAK_SECONDS,PARAXIAL_RESTARTS,PARAXIAL_UPGRADES
+VMSUDO   := $(SUDO:sudo=sudo --preserve-env=PARAXIAL_VM_CACHE,PARAXIAL_VM_ACCEL)
 TESTEXEC := $(SUDO:sudo=-exec "sudo --preserve-env=$(KEPT)")
 
 .PHONY: help
@@ -60,7 +61,7 @@ bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-qui
 .PHONY: test-vm
 test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, or systemd
 	@set -e; kernels="$(filter-out systemd,$(KERNEL))"; \
-	if [ -z "$(KERNEL)" ] || [ -n "$$kernels" ]; then $(SUDO) env "PATH=$$PATH" go run ./tests/vm -kernel "$$kernels" $(VMFLAGS); fi
+	if [ -z "$(KERNEL)" ] || [ -n "$$kernels" ]; then $(VMSUDO) env "PATH=$$PATH" go run ./tests/vm -kernel "$$kernels" $(VMFLAGS); fi
 	@if [ -z "$(KERNEL)" ] || [ -n "$(filter systemd,$(KERNEL))" ]; then $(MAKE) --no-print-directory test-vm-systemd; fi
 
 .PHONY: test-vm-systemd
@@ -68,7 +69,7 @@ test-vm-systemd:
 	rm -rf $(BIN)/vm && mkdir -p $(BIN)/vm
 	ARCHES=amd64 VERSION=1.0.0 packaging/build.sh $(BIN)/vm
 	ARCHES=amd64 VERSION=1.1.0 packaging/build.sh $(BIN)/vm
-	$(SUDO) env "PATH=$$PATH" go run ./tests/vm/systemd -old $(BIN)/vm/paraxial_1.0.0_amd64.deb -new $(BIN)/vm/paraxial_1.1.0_amd64.deb
+	$(VMSUDO) env "PATH=$$PATH" go run ./tests/vm/systemd -old $(BIN)/vm/paraxial_1.0.0_amd64.deb -new $(BIN)/vm/paraxial_1.1.0_amd64.deb
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)

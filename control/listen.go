@@ -107,7 +107,8 @@ func share(path, group string) error {
 		return nil
 	}
 	gid, err := groupID(group)
-	if errors.As(err, new(user.UnknownGroupError)) {
+	// A system without a file of groups has not this one either.
+	if errors.As(err, new(user.UnknownGroupError)) || errors.Is(err, fs.ErrNotExist) {
 		slog.Warn("control: only root can use the socket: its group does not exist", "group", group, "socket", path)
 		return nil
 	}

@@ -30,7 +30,7 @@ import (
 const (
 	defaultCases    = 1_000_000
 	sourcesPerBook  = 1500
-	leastBooks      = 15
+	leastBooks      = 10
 	entriesPerBook  = 60
 	timesPerBook    = 4
 	capacity        = 4096

@@ -275,7 +275,7 @@ func TestAccountsAgreeWithReference(t *testing.T) {
 		m := newMutator(seed)
 		want := counted{}
 		total := 0
-		for i := range randomCases / 2 {
+		for i := range randomCases() / 2 {
 			b := m.frame()
 			r := judge(b, listed)
 			var samples []sampled
@@ -297,7 +297,7 @@ func TestAccountsAgreeWithReference(t *testing.T) {
 		if diff := cmp.Diff(want, a.counts()); diff != "" {
 			t.Errorf("seed %d: counters (-want +got):\n%s", seed, diff)
 		}
-		if total < randomCases/100 {
+		if total < randomCases()/100 {
 			t.Errorf("only %d frames were of tracked sources: the mutations test too little", total)
 		}
 	})

@@ -119,6 +119,9 @@ func (l *laboratory) fetch(ctx context.Context, k kernel) (string, error) {
 	return dir, nil
 }
 
+// consoleLog is the file in a cell's directory that has all that the machine said.
+const consoleLog = "console.log"
+
 // cardAddress is that of the machine's network card.
 const cardAddress = "52:54:00:00:00:01"
 
@@ -132,7 +135,7 @@ func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd str
 		device += fmt.Sprintf(",mq=on,vectors=%d", 2*c.kernel.queues+2)
 	}
 	const megabytes = 1024
-	m, err := qemu.Start(ctx, append(qemu.Base(a, megabytes, filepath.Join(c.dir, "console.log")),
+	m, err := qemu.Start(ctx, append(qemu.Base(a, megabytes, filepath.Join(c.dir, consoleLog)),
 		"-no-reboot", "-kernel", vmlinuz, "-initrd", initrd,
 		"-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off net.ifnames=0",
 		"-chardev", "socket,id=port,path="+port.Path(), "-serial", "chardev:port",
@@ -153,12 +156,14 @@ func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd str
 	return func() { m.Stop(); c.port.Close() }, c.read(&wire.Answer{})
 }
 
+var errGone = errors.New("the machine is gone")
+
 func (c *cell) read(a *wire.Answer) error {
 	if err := c.port.SetReadDeadline(time.Now().Add(cellTime)); err != nil {
 		return err
 	}
 	if err := c.answer.Decode(a); err != nil {
-		return fmt.Errorf("the machine is gone: %w", err)
+		return fmt.Errorf("%w: %w", errGone, err)
 	}
 	return nil
 }
@@ -186,7 +191,22 @@ func (c *cell) run(arguments ...string) (string, error) {
 	return out, err
 }
 
-// try does all that is done on a kernel.
+// try does all that is done on a kernel, as far as the machine lives.
 func (c *cell) try(r *row) error {
-	return errors.Join(c.verify(r), c.test(r), c.filter(r), c.kernelLog())
+	var errs []error
+	for _, step := range []struct {
+		name string
+		do   func(*row) error
+	}{
+		{"verifier", c.verify}, {"tests", c.test}, {"filter", c.filter}, {"kernel log", c.kernelLog},
+	} {
+		start := time.Now()
+		err := step.do(r)
+		fmt.Printf("%13s%-10s %5.1fs\n", "", step.name, time.Since(start).Seconds())
+		errs = append(errs, err)
+		if errors.Is(err, errGone) {
+			break
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -11,22 +11,37 @@ const (
 	end   = "<!-- kernels: end -->\n"
 )
 
-// renew writes the table of a page anew.
-func renew(path string, rows []row) error {
+const tableHead = `
+| kernel | release | verified, plain | verified, several buffers | card | queues | mode |
+|---|---|--:|--:|---|--:|---|
+`
+
+// renew writes the rows of a page's table anew, in the order of the list. A kernel
+// that was not run keeps the row it has.
+func renew(path string, list []kernel, rows []row) error {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read the page: %w", err)
 	}
 	head, rest, ok := strings.Cut(string(b), begin)
-	_, tail, ok2 := strings.Cut(rest, end)
+	table, tail, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
 		return fmt.Errorf("%s has no place for the table", path)
 	}
-	var t strings.Builder
-	t.WriteString("\n| Linux | verified, plain | verified, several buffers | card | queues | mode |\n|---|--:|--:|---|--:|---|\n")
-	for _, r := range rows {
-		fmt.Fprintf(&t, "| %s | %s | %s | %s | %d | %s |\n", r.version, r.plain, r.frags, r.kernel.card, r.queues, r.mode)
+	lines := make(map[string]string)
+	for _, line := range strings.Split(table, "\n") {
+		if f := strings.Split(line, "|"); len(f) > 1 {
+			lines[strings.TrimSpace(f[1])] = line
+		}
 	}
-	t.WriteString("\n")
-	return os.WriteFile(path, []byte(head+begin+t.String()+end+tail), 0o644)
+	for _, r := range rows {
+		lines[r.kernel.name] = fmt.Sprintf("| %s | %s | %s | %s | %s | %d | %s |", r.kernel.name, r.version, r.plain, r.frags, r.kernel.card, r.queues, r.mode)
+	}
+	t := tableHead
+	for _, k := range list {
+		if line, ok := lines[k.name]; ok {
+			t += line + "\n"
+		}
+	}
+	return os.WriteFile(path, []byte(head+begin+t+"\n"+end+tail), 0o644)
 }

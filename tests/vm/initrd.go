@@ -135,17 +135,27 @@ func (a *archive) addModules(dir string, names []string) ([]string, error) {
 }
 
 // findModule reads a module, in whose file name hyphens and underscores are the
-// same; nothing if there is no such file.
+// same; nothing if there is no such file. The machine has no program that unpacks
+// one, so that is done here.
 func findModule(dir, name string) (file string, content []byte, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return "", nil, err
 	}
 	for _, e := range entries {
-		if strings.ReplaceAll(strings.TrimSuffix(e.Name(), ".ko"), "-", "_") == name {
-			content, err = os.ReadFile(filepath.Join(dir, e.Name()))
-			return e.Name(), content, err
+		file, packed := strings.CutSuffix(e.Name(), ".xz")
+		if strings.ReplaceAll(strings.TrimSuffix(file, ".ko"), "-", "_") != name {
+			continue
 		}
+		path := filepath.Join(dir, e.Name())
+		if !packed {
+			content, err = os.ReadFile(path)
+			return file, content, err
+		}
+		if content, err = exec.Command("xz", "-dc", path).Output(); err != nil {
+			return "", nil, fmt.Errorf("unpack %s (apt-get install xz-utils): %w", path, err)
+		}
+		return file, content, nil
 	}
 	return "", nil, nil
 }

@@ -56,6 +56,5 @@ mkdir -p "$dir/modules"
 # Cards, and what they need. modules.dep is not in the package.
 find "$modules" -name '*.ko*' \( -path '*/drivers/net/*' -o -path '*/drivers/virtio/*' -o -path '*/net/core/*' \
 	-o -path '*/lib/*' -o -path '*/drivers/ptp/*' -o -path '*/drivers/pps/*' \) -exec cp {} "$dir/modules/" \;
-if ls "$dir"/modules/*.xz >/dev/null 2>&1; then xz -d "$dir"/modules/*.xz; fi
 cp "$kernel" "$dir/vmlinuz"
 echo "${package#linux-image-}" >"$dir/version"

@@ -40,21 +40,21 @@ func run() error {
 		return nil
 	})
 	list := flag.String("list", "tests/vm/kernels.txt", "the kernels")
-	docs := flag.String("docs", "", "renew the table of `DIR`/kernels.md")
+	docs := flag.String("docs", "", "renew the rows of `DIR`/kernels.md")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 
-	kernels, err := readList(*list)
+	all, err := readList(*list)
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
-		if !slices.ContainsFunc(kernels, func(k kernel) bool { return k.name == n }) {
+		if !slices.ContainsFunc(all, func(k kernel) bool { return k.name == n }) {
 			return fmt.Errorf("%s has no kernel %q", *list, n)
 		}
 	}
-	kernels = slices.DeleteFunc(kernels, func(k kernel) bool { return len(names) > 0 && !slices.Contains(names, k.name) })
+	kernels := slices.DeleteFunc(slices.Clone(all), func(k kernel) bool { return len(names) > 0 && !slices.Contains(names, k.name) })
 	cache, err := cacheDir()
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func run() error {
 		r, err := l.try(ctx, k)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("kernel %s: %w", k.name, err))
-			fmt.Printf("FAIL %-8s %5.1fs  %v\n", k.name, time.Since(start).Seconds(), err)
+			fmt.Printf("FAIL %-8s %5.1fs  %v\n%s", k.name, time.Since(start).Seconds(), err, consoleEnd(filepath.Join(work, k.name)))
 			continue
 		}
 		rows = append(rows, r)
@@ -84,11 +84,22 @@ func run() error {
 		return fmt.Errorf("%w\nthe consoles' logs are kept in %s", errors.Join(failed...), work)
 	}
 	if *docs != "" {
-		if err := renew(filepath.Join(*docs, "kernels.md"), rows); err != nil {
+		if err := renew(filepath.Join(*docs, "kernels.md"), all, rows); err != nil {
 			return err
 		}
 	}
 	return os.RemoveAll(work)
+}
+
+// consoleEnd returns the last that a machine said, if it said anything.
+func consoleEnd(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, consoleLog))
+	if err != nil || len(b) == 0 {
+		return ""
+	}
+	const last = 10
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return "its console ends with\n  " + strings.Join(lines[max(0, len(lines)-last):], "\n  ") + "\n"
 }
 
 // cacheDir is where kernels are kept between runs: PARAXIAL_VM_CACHE, or the
