@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/tests/lab"
 )
 
 const metricsAddress = "127.0.0.1:19798"
@@ -194,14 +196,21 @@ func nicByName(t *testing.T, name string) netlink.Link {
 	return lk
 }
 
-// takePlace puts a foreign program where ours was, before anybody notices.
-func (h *host) takePlace() {
+func (h *host) foreignProgram() *ebpf.Program {
 	h.Helper()
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "somebody_else", Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()},
 	})
 	check(h.T, err)
-	defer p.Close()
+	h.Cleanup(func() { p.Close() })
+	return p
+}
+
+// takePlace puts a foreign program where ours was, before anybody notices.
+func (h *host) takePlace() {
+	h.Helper()
+	var err error
+	p := h.foreignProgram()
 	nic := nicByName(h.T, interfaceName)
 	for range 10 {
 		h.detachLink()
@@ -253,6 +262,13 @@ func TestRepairNever(t *testing.T) {
 
 func TestForeignProgramInstead(t *testing.T) {
 	h, rewrite := configured(t, "interfaces: [up0]\n")
+	p := h.foreignProgram()
+	for flags, want := range map[int]error{unix.XDP_FLAGS_DRV_MODE: unix.EBUSY, unix.XDP_FLAGS_SKB_MODE: unix.EEXIST} {
+		if err := netlink.LinkSetXdpFdWithFlags(nicByName(t, interfaceName), p.FD(), flags); !errors.Is(err, want) {
+			t.Errorf("a foreign program over ours: %v, want %v", err, want)
+		}
+	}
+	h.protected(interfaceName)
 	h.takePlace()
 	h.unprotected(interfaceName, "somebody_else")
 	h.unprotected(interfaceName, "ip link set dev up0 xdpdrv off")
@@ -493,4 +509,53 @@ func TestInterfaceMissingAtStart(t *testing.T) {
 		}
 		t.Errorf("with an interface that never was: %v", err)
 	}
+}
+
+// So much changes while the daemon cannot listen that the kernel's announcements
+// are lost. It looks at everything once it listens again.
+func TestLostAnnouncements(t *testing.T) {
+	h := blocked(t)
+	check(t, h.run.Signal(syscall.SIGSTOP))
+	stopped := true
+	defer func() {
+		if stopped {
+			h.run.Signal(syscall.SIGCONT)
+		}
+	}()
+	check(t, h.wire.Close())
+	wire, err := lab.NewWire(interfaceName)
+	check(t, err)
+	h.wire = wire
+	nic := nicByName(t, interfaceName)
+	for i := 0; lostAnnouncements(t) == 0; i++ {
+		if i == 20_000 {
+			t.Fatal("the kernel loses nothing")
+		}
+		check(t, netlink.LinkSetMTU(nic, 1400+i%2))
+	}
+	check(t, h.run.Signal(syscall.SIGCONT))
+	stopped = false
+	h.within("the interface that was made anew is filtered", patience, func() bool { return h.counts(interfaceName) })
+	h.protected(interfaceName)
+	// It still hears what the kernel announces.
+	check(t, h.wire.Close())
+	h.unprotected(interfaceName, "no such interface")
+	h.wire, err = lab.NewWire(interfaceName)
+	check(t, err)
+	h.protected(interfaceName)
+}
+
+// lostAnnouncements returns how many messages about interfaces found no room.
+func lostAnnouncements(t *testing.T) (lost int) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/net/netlink")
+	check(t, err)
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) == 10 && f[1] == "0" { // NETLINK_ROUTE
+			n, err := strconv.Atoi(f[8])
+			check(t, err)
+			lost += n
+		}
+	}
+	return lost
 }
