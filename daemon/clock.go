@@ -14,7 +14,8 @@ import (
 
 // clock reads the machine's clocks.
 type clock struct {
-	bootID string
+	bootID   string
+	wallTime func() time.Time // may jump; nothing expires by it
 }
 
 func newClock() (clock, error) {
@@ -22,7 +23,7 @@ func newClock() (clock, error) {
 	if err != nil {
 		return clock{}, fmt.Errorf("read the boot id: %w", err)
 	}
-	return clock{bootID: strings.TrimSpace(string(id))}, nil
+	return clock{bootID: strings.TrimSpace(string(id)), wallTime: time.Now}, nil
 }
 
 // now returns CLOCK_BOOTTIME, the clock that the packet program reads.
@@ -36,13 +37,13 @@ func (clock) now() policy.Deadline {
 }
 
 func (c clock) reading() store.Reading {
-	return store.Reading{BootID: c.bootID, Boot: c.now(), Wall: time.Now(), Synchronised: synchronised()}
+	return store.Reading{BootID: c.bootID, Boot: c.now(), Wall: c.wallTime(), Synchronised: synchronised()}
 }
 
 // moment returns the wall clock time of a point on the boot clock, to the
 // microsecond.
 func (c clock) moment(at policy.Deadline) time.Time {
-	return time.Now().Add(time.Duration(at - c.now())).UTC().Truncate(time.Microsecond)
+	return c.wallTime().Add(time.Duration(at - c.now())).UTC().Truncate(time.Microsecond)
 }
 
 // wall returns the wall clock time of a deadline as things stand now.

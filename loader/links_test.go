@@ -173,7 +173,7 @@ func TestMovedInterface(t *testing.T) {
 				l = open(t, dir, 100)
 			}
 			addLink(t, &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "mv0", Index: lk.Attrs().Index}, PeerName: "mv0q"})
-			a := attach(t, l, "mv0", ModeGeneric, 0)
+			a := attach(t, l, "mv0", ModeAuto, 0)
 			if at := l.Attest("mv0"); !at.Protected || a.LinkID == before.LinkID {
 				t.Errorf("attestation of the new one: %+v", at)
 			}

@@ -19,6 +19,7 @@ import (
 	"github.com/paraxial/paraxial/loader/internal/isolated"
 	"github.com/paraxial/paraxial/tests/testenv"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -267,4 +268,39 @@ func expectCall(t *testing.T, calls <-chan struct{}, when string) {
 	case <-time.After(5 * time.Second):
 		t.Fatalf("no call %s", when)
 	}
+}
+
+// A socket that overran goes on, and what was lost counts as a change.
+func TestReceiveAfterOverrun(t *testing.T) {
+	testenv.Root(t)
+	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
+	check(t, err)
+	check(t, unix.SetsockoptInt(sock.GetFd(), unix.SOL_SOCKET, unix.SO_RCVBUF, 2048))
+	for i := range 5 {
+		bridge(t, fmt.Sprintf("ovr%d", i))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	if _, _, err := sock.Receive(); !errors.Is(err, unix.ENOBUFS) {
+		t.Fatalf("the socket did not overrun: %v", err)
+	}
+	for i := range 5 {
+		bridge(t, fmt.Sprintf("ovr%d", 5+i))
+	}
+	changes, ended := make(chan struct{}, 1), make(chan struct{})
+	go func() {
+		receive(ctx, sock, changes)
+		close(ended)
+	}()
+	expectCall(t, changes, "after an overrun")
+	select {
+	case <-ended:
+		t.Fatal("an overrun ended it")
+	case <-time.After(200 * time.Millisecond):
+	}
+	for len(changes) > 0 {
+		<-changes
+	}
+	bridge(t, "ovr99")
+	expectCall(t, changes, "for a change after it")
 }

@@ -10,19 +10,17 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/asm"
-	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/tests/lab"
 )
 
 const metricsAddress = "127.0.0.1:19798"
@@ -163,170 +161,11 @@ func (h *host) counts(name string) bool {
 	return blocks() == before+1
 }
 
-func (h *host) pinnedLink() link.Link {
-	h.Helper()
-	lk, err := link.LoadPinnedLink(filepath.Join(h.daemon.BPFFS, "links", interfaceName), nil)
-	check(h.T, err)
-	return lk
-}
-
-func (h *host) linkID() link.ID {
-	h.Helper()
-	lk := h.pinnedLink()
-	defer lk.Close()
-	info, err := lk.Info()
-	check(h.T, err)
-	return info.ID
-}
-
-// detachLink does what `bpftool link detach` does.
-func (h *host) detachLink() {
-	h.Helper()
-	lk := h.pinnedLink()
-	defer lk.Close()
-	check(h.T, lk.Detach())
-}
-
 func nicByName(t *testing.T, name string) netlink.Link {
 	t.Helper()
 	lk, err := netlink.LinkByName(name)
 	check(t, err)
 	return lk
-}
-
-// takePlace puts a foreign program where ours was, before anybody notices.
-func (h *host) takePlace() {
-	h.Helper()
-	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "somebody_else", Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()},
-	})
-	check(h.T, err)
-	defer p.Close()
-	nic := nicByName(h.T, interfaceName)
-	for range 10 {
-		h.detachLink()
-		err = netlink.LinkSetXdpFdWithFlags(nic, p.FD(), unix.XDP_FLAGS_DRV_MODE)
-		if !errors.Is(err, unix.EBUSY) {
-			break
-		}
-		h.within("the daemon was faster", patience, func() bool { return h.nic(interfaceName).Protected })
-	}
-	check(h.T, err)
-}
-
-// The kernel announces to nobody that a link is detached.
-func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
-	h := blocked(t)
-	const rounds = 9
-	var took []time.Duration
-	for range rounds {
-		start := time.Now()
-		h.logs("interface has been repaired", h.detachLink)
-		took = append(took, time.Since(start))
-		h.protected(interfaceName)
-	}
-	if !h.dropped(h.serve(), blockedSource) {
-		t.Error("not dropped after the repair")
-	}
-	slices.Sort(took)
-	t.Logf("noticed and repaired after %s to %s", took[0], took[rounds-1])
-	if slow := took[rounds-2]; slow > 1500*time.Millisecond {
-		t.Errorf("it took %s", slow)
-	}
-}
-
-func TestRepairNever(t *testing.T) {
-	h, rewrite := configured(t, "interfaces: [up0]\nrepair: never\n")
-	h.detachLink()
-	h.unprotected(interfaceName, "the link was detached")
-	h.unprotected(interfaceName, "systemctl restart paraxiald")
-	time.Sleep(3 * time.Second)
-	if h.nic(interfaceName).Protected {
-		t.Error("it was repaired all the same")
-	}
-	rewrite("interfaces: [up0]\n")
-	h.protected(interfaceName)
-	if !h.dropped(h.serve(), blockedSource) {
-		t.Error("not dropped after the repair")
-	}
-}
-
-func TestForeignProgramInstead(t *testing.T) {
-	h, rewrite := configured(t, "interfaces: [up0]\n")
-	h.takePlace()
-	h.unprotected(interfaceName, "somebody_else")
-	h.unprotected(interfaceName, "ip link set dev up0 xdpdrv off")
-	time.Sleep(3 * time.Second) // in which it is not repaired
-	h.unprotected(interfaceName, "somebody_else")
-	check(t, netlink.LinkSetXdpFdWithFlags(nicByName(t, interfaceName), -1, unix.XDP_FLAGS_DRV_MODE))
-	h.protected(interfaceName)
-
-	rewrite("interfaces: [up0]\nrepair: always\n")
-	h.logs("a foreign XDP program was removed", h.takePlace)
-	h.protected(interfaceName)
-	if !h.dropped(h.serve(), blockedSource) {
-		t.Error("not dropped after the repair")
-	}
-}
-
-// Nothing is unfiltered while pins are gone, and they come back.
-func TestPinsRemoved(t *testing.T) {
-	h := blocked(t)
-	s := h.serve()
-	id := h.linkID()
-	for _, pins := range []string{filepath.Join(h.daemon.BPFFS, "links", interfaceName), h.daemon.BPFFS} {
-		h.logs("interface has been repaired", func() { check(t, os.RemoveAll(pins)) })
-		h.protected(interfaceName)
-		if got := h.linkID(); got != id {
-			t.Errorf("link %d is pinned, want %d, which was there all the time", got, id)
-		}
-	}
-	if strings.Contains(h.run.Log(), "INTERFACE UNPROTECTED") {
-		t.Error("it was unprotected meanwhile")
-	}
-	h.kill()
-	if !h.dropped(s, blockedSource) || h.dropped(s, freeSource) {
-		t.Error("the filter has not outlived the daemon")
-	}
-	h.start()
-	h.ctl(1, "unblock", freeSource)
-	h.ctl(0, "unblock", blockedSource)
-}
-
-func TestBPFFSUnmounted(t *testing.T) {
-	const mountPoint = "/sys/fs/bpf"
-	h := blocked(t)
-	s := h.serve()
-	if err := unix.Unmount(mountPoint, 0); !errors.Is(err, unix.EBUSY) {
-		t.Errorf("umount while the daemon runs: %v, want that it is busy", err)
-	}
-	check(t, unix.Unmount(mountPoint, unix.MNT_DETACH))
-	mounted := false
-	mount := func() {
-		if !mounted {
-			mounted = true
-			check(t, unix.Mount("bpf", mountPoint, "bpf", 0, "mode=0700"))
-		}
-	}
-	defer mount()
-	h.within("status says what to do", patience, func() bool { return strings.Contains(h.nic(interfaceName).Note, "mount -t bpf bpf /sys/fs/bpf") })
-	if !strings.Contains(h.run.Log(), "not as it should be") {
-		t.Error("the log does not say it")
-	}
-	h.protected(interfaceName)
-	h.ctl(0, "block", "198.51.100.0/24")
-	h.ctl(0, "block", "198.51.101.0/24", "--limit", "1/s")
-	if !h.dropped(s, blockedSource) || !h.dropped(s, "198.51.100.1") || h.dropped(s, freeSource) {
-		t.Error("the filter does not go on without pins")
-	}
-	mount()
-	h.within("it is as it should be again", patience, func() bool { return h.nic(interfaceName).Note == "" })
-	h.kill()
-	if !h.dropped(s, blockedSource) || !h.dropped(s, "198.51.100.1") || h.dropped(s, freeSource) {
-		t.Error("the filter has not outlived the daemon")
-	}
-	h.start()
-	h.ctl(0, "unblock", "198.51.101.0/24")
 }
 
 func TestInterfaceDownAndUp(t *testing.T) {
@@ -493,4 +332,53 @@ func TestInterfaceMissingAtStart(t *testing.T) {
 		}
 		t.Errorf("with an interface that never was: %v", err)
 	}
+}
+
+// So much changes while the daemon cannot listen that the kernel's announcements
+// are lost. It looks at everything once it listens again.
+func TestLostAnnouncements(t *testing.T) {
+	h := blocked(t)
+	check(t, h.run.Signal(syscall.SIGSTOP))
+	stopped := true
+	defer func() {
+		if stopped {
+			h.run.Signal(syscall.SIGCONT)
+		}
+	}()
+	check(t, h.wire.Close())
+	wire, err := lab.NewWire(interfaceName)
+	check(t, err)
+	h.wire = wire
+	nic := nicByName(t, interfaceName)
+	for i := 0; lostAnnouncements(t) == 0; i++ {
+		if i == 20_000 {
+			t.Fatal("the kernel loses nothing")
+		}
+		check(t, netlink.LinkSetMTU(nic, 1400+i%2))
+	}
+	check(t, h.run.Signal(syscall.SIGCONT))
+	stopped = false
+	h.within("the interface that was made anew is filtered", patience, func() bool { return h.counts(interfaceName) })
+	h.protected(interfaceName)
+	// It still hears what the kernel announces.
+	check(t, h.wire.Close())
+	h.unprotected(interfaceName, "no such interface")
+	h.wire, err = lab.NewWire(interfaceName)
+	check(t, err)
+	h.protected(interfaceName)
+}
+
+// lostAnnouncements returns how many messages about interfaces found no room.
+func lostAnnouncements(t *testing.T) (lost int) {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/net/netlink")
+	check(t, err)
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) == 10 && f[1] == "0" { // NETLINK_ROUTE
+			n, err := strconv.Atoi(f[8])
+			check(t, err)
+			lost += n
+		}
+	}
+	return lost
 }

@@ -1,0 +1,190 @@
+package e2e
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+func (h *host) pinnedLink() link.Link {
+	h.Helper()
+	lk, err := link.LoadPinnedLink(filepath.Join(h.daemon.BPFFS, "links", interfaceName), nil)
+	check(h.T, err)
+	return lk
+}
+
+func (h *host) linkID() link.ID {
+	h.Helper()
+	lk := h.pinnedLink()
+	defer lk.Close()
+	info, err := lk.Info()
+	check(h.T, err)
+	return info.ID
+}
+
+// detachLink does what `bpftool link detach` does.
+func (h *host) detachLink() {
+	h.Helper()
+	lk := h.pinnedLink()
+	defer lk.Close()
+	check(h.T, lk.Detach())
+}
+
+func (h *host) foreignProgram() *ebpf.Program {
+	h.Helper()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "somebody_else", Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()},
+	})
+	check(h.T, err)
+	h.Cleanup(func() { p.Close() })
+	return p
+}
+
+// takePlace puts a foreign program where ours was, before anybody notices.
+func (h *host) takePlace() {
+	h.Helper()
+	var err error
+	p := h.foreignProgram()
+	nic := nicByName(h.T, interfaceName)
+	for range 10 {
+		h.detachLink()
+		err = netlink.LinkSetXdpFdWithFlags(nic, p.FD(), unix.XDP_FLAGS_DRV_MODE)
+		if !errors.Is(err, unix.EBUSY) {
+			break
+		}
+		h.within("the daemon was faster", patience, func() bool { return h.nic(interfaceName).Protected })
+	}
+	check(h.T, err)
+}
+
+// The kernel announces to nobody that a link is detached.
+func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
+	h := blocked(t)
+	const rounds = 9
+	var took []time.Duration
+	for range rounds {
+		start := time.Now()
+		h.logs("interface has been repaired", h.detachLink)
+		took = append(took, time.Since(start))
+		h.protected(interfaceName)
+	}
+	if !h.dropped(h.serve(), blockedSource) {
+		t.Error("not dropped after the repair")
+	}
+	slices.Sort(took)
+	t.Logf("noticed and repaired after %s to %s", took[0], took[rounds-1])
+	if slow := took[rounds-2]; slow > 1500*time.Millisecond {
+		t.Errorf("it took %s", slow)
+	}
+}
+
+func TestRepairNever(t *testing.T) {
+	h, rewrite := configured(t, "interfaces: [up0]\nrepair: never\n")
+	h.detachLink()
+	h.unprotected(interfaceName, "the link was detached")
+	h.unprotected(interfaceName, "systemctl restart paraxiald")
+	time.Sleep(3 * time.Second)
+	if h.nic(interfaceName).Protected {
+		t.Error("it was repaired all the same")
+	}
+	rewrite("interfaces: [up0]\n")
+	h.protected(interfaceName)
+	if !h.dropped(h.serve(), blockedSource) {
+		t.Error("not dropped after the repair")
+	}
+}
+
+func TestForeignProgramInstead(t *testing.T) {
+	h, rewrite := configured(t, "interfaces: [up0]\n")
+	p := h.foreignProgram()
+	for flags, want := range map[int]error{unix.XDP_FLAGS_DRV_MODE: unix.EBUSY, unix.XDP_FLAGS_SKB_MODE: unix.EEXIST} {
+		if err := netlink.LinkSetXdpFdWithFlags(nicByName(t, interfaceName), p.FD(), flags); !errors.Is(err, want) {
+			t.Errorf("a foreign program over ours: %v, want %v", err, want)
+		}
+	}
+	h.protected(interfaceName)
+	h.takePlace()
+	h.unprotected(interfaceName, "somebody_else")
+	h.unprotected(interfaceName, "ip link set dev up0 xdpdrv off")
+	time.Sleep(3 * time.Second) // in which it is not repaired
+	h.unprotected(interfaceName, "somebody_else")
+	check(t, netlink.LinkSetXdpFdWithFlags(nicByName(t, interfaceName), -1, unix.XDP_FLAGS_DRV_MODE))
+	h.protected(interfaceName)
+
+	rewrite("interfaces: [up0]\nrepair: always\n")
+	h.logs("a foreign XDP program was removed", h.takePlace)
+	h.protected(interfaceName)
+	if !h.dropped(h.serve(), blockedSource) {
+		t.Error("not dropped after the repair")
+	}
+}
+
+// Nothing is unfiltered while pins are gone, and they come back.
+func TestPinsRemoved(t *testing.T) {
+	h := blocked(t)
+	s := h.serve()
+	id := h.linkID()
+	for _, pins := range []string{filepath.Join(h.daemon.BPFFS, "links", interfaceName), h.daemon.BPFFS} {
+		h.logs("interface has been repaired", func() { check(t, os.RemoveAll(pins)) })
+		h.protected(interfaceName)
+		if got := h.linkID(); got != id {
+			t.Errorf("link %d is pinned, want %d, which was there all the time", got, id)
+		}
+	}
+	if strings.Contains(h.run.Log(), "INTERFACE UNPROTECTED") {
+		t.Error("it was unprotected meanwhile")
+	}
+	h.kill()
+	if !h.dropped(s, blockedSource) || h.dropped(s, freeSource) {
+		t.Error("the filter has not outlived the daemon")
+	}
+	h.start()
+	h.ctl(1, "unblock", freeSource)
+	h.ctl(0, "unblock", blockedSource)
+}
+
+func TestBPFFSUnmounted(t *testing.T) {
+	const mountPoint = "/sys/fs/bpf"
+	h := blocked(t)
+	s := h.serve()
+	if err := unix.Unmount(mountPoint, 0); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("umount while the daemon runs: %v, want that it is busy", err)
+	}
+	check(t, unix.Unmount(mountPoint, unix.MNT_DETACH))
+	mounted := false
+	mount := func() {
+		if !mounted {
+			mounted = true
+			check(t, unix.Mount("bpf", mountPoint, "bpf", 0, "mode=0700"))
+		}
+	}
+	defer mount()
+	h.within("status says what to do", patience, func() bool { return strings.Contains(h.nic(interfaceName).Note, "mount -t bpf bpf /sys/fs/bpf") })
+	if !strings.Contains(h.run.Log(), "not as it should be") {
+		t.Error("the log does not say it")
+	}
+	h.protected(interfaceName)
+	h.ctl(0, "block", "198.51.100.0/24")
+	h.ctl(0, "block", "198.51.101.0/24", "--limit", "1/s")
+	if !h.dropped(s, blockedSource) || !h.dropped(s, "198.51.100.1") || h.dropped(s, freeSource) {
+		t.Error("the filter does not go on without pins")
+	}
+	mount()
+	h.within("it is as it should be again", patience, func() bool { return h.nic(interfaceName).Note == "" })
+	h.kill()
+	if !h.dropped(s, blockedSource) || !h.dropped(s, "198.51.100.1") || h.dropped(s, freeSource) {
+		t.Error("the filter has not outlived the daemon")
+	}
+	h.start()
+	h.ctl(0, "unblock", "198.51.101.0/24")
+}
