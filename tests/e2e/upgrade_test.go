@@ -123,7 +123,7 @@ func TestOlderVersionIsRefused(t *testing.T) {
 	present, past := h.daemon.Binaries, h.past()
 	h.start()
 	h.ctl(0, "block", blockedSource)
-	h.ctl(0, "block", "203.0.113.0/28", "--limit", "1/s")
+	h.ctl(0, "block", "198.18.0.0/28", "--limit", "1/s")
 	stop := h.sendAllAlong(blockedSource, freeSource)
 	h.stop()
 	file := filepath.Join(h.daemon.StateDir, "state.db")
