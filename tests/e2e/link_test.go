@@ -73,18 +73,21 @@ func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
 	const rounds = 9
 	var took []time.Duration
 	for range rounds {
+		repaired := strings.Count(h.run.Log(), "interface has been repaired")
 		start := time.Now()
-		h.logs("interface has been repaired", h.detachLink)
+		h.logs("INTERFACE UNPROTECTED", h.detachLink)
 		took = append(took, time.Since(start))
+		h.within("it is repaired", patience, func() bool { return strings.Count(h.run.Log(), "interface has been repaired") > repaired })
 		h.protected(interfaceName)
 	}
 	if !h.dropped(h.serve(), blockedSource) {
 		t.Error("not dropped after the repair")
 	}
 	slices.Sort(took)
-	t.Logf("noticed and repaired after %s to %s", took[0], took[rounds-1])
-	if slow := took[rounds-2]; slow > 1500*time.Millisecond {
-		t.Errorf("it took %s", slow)
+	t.Logf("noticed after %s to %s", took[0], took[rounds-1])
+	// The full attestation alone would take a second on average.
+	if typical := took[rounds/2]; typical > 700*time.Millisecond {
+		t.Errorf("it took %s", typical)
 	}
 }
 
