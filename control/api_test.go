@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -172,6 +174,7 @@ func TestBadRequests(t *testing.T) {
 		{"wrong method", "DELETE", "/v1/block", "", 405, CodeMethodNotAllowed, "takes POST"},
 		{"POST to GET", "POST", "/v1/status", "", 405, CodeMethodNotAllowed, "takes GET"},
 		{"OPTIONS", "OPTIONS", "/v1/status", "", 405, CodeMethodNotAllowed, "takes GET"},
+		{"GET with a body", "GET", "/v1/status", "abc", 400, CodeInvalidRequest, "takes no body"},
 		{"unknown parameter", "GET", "/v1/entries?kinds=block", "", 400, CodeInvalidRequest, `unknown parameter "kinds"`},
 		{"parameter twice", "GET", "/v1/entries?kind=block&kind=allow", "", 400, CodeInvalidRequest, "given 2 times"},
 		{"bad query", "GET", "/v1/entries?kind=%zz", "", 400, CodeInvalidRequest, "query"},
@@ -209,6 +212,39 @@ func TestBadRequests(t *testing.T) {
 				t.Errorf("reached the backend: %v", calls)
 			}
 		})
+	}
+}
+
+// TestKeptConnection: whatever is wrong with a request, the next one on the same
+// connection is answered.
+func TestKeptConnection(t *testing.T) {
+	socket := serve(t, &fake{}, Options{})
+	dials := 0
+	hc := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		dials++
+		return dial(ctx, socket)
+	}}}
+	for range 500 {
+		for _, r := range []struct {
+			method, path string
+			status       int
+		}{{"GET", "/v1/status", 400}, {"POST", "/v1/status", 405}, {"POST", "/v1/block", 400}, {"POST", "/v2", 404}, {"GET", "/v1/entries", 400}, {"GET", "/v1/watch", 400}} {
+			req, err := http.NewRequest(r.method, "http://x"+r.path, strings.NewReader("abc"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer, err := hc.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != r.status {
+				t.Fatalf("%s %s: %s, %v", r.method, r.path, answer.Status, err)
+			}
+			answer.Body.Close()
+		}
+	}
+	if dials != 1 {
+		t.Errorf("%d connections, want 1", dials)
 	}
 }
 

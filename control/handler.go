@@ -119,6 +119,11 @@ func (c *call) route() error {
 		c.w.Header().Set("Allow", route.method)
 		return Errorf(CodeMethodNotAllowed, "%s takes %s, not %.32q", c.r.URL.Path, route.method, c.r.Method)
 	}
+	// The library would close the connection over a body that nobody reads, without
+	// telling a client that has its next request under way.
+	if route.method == http.MethodGet && c.r.ContentLength != 0 {
+		return invalid("%s takes no body", c.r.URL.Path)
+	}
 	query, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
 		return invalid("query: %v", err)

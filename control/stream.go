@@ -163,6 +163,9 @@ func (r stallReader) Read(b []byte) (int, error) {
 		}
 		return n, invalid("read the list: nothing came for %v", r.c.opts.StallTimeout)
 	}
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return n, invalid("read the list: it is cut off")
+	}
 	return n, err
 }
 

@@ -74,23 +74,29 @@ type bench struct {
 
 func newBench(t *testing.T, limit int) *bench {
 	t.Helper()
+	b := &bench{T: t, kernel: &fakeKernel{nodes: map[string]policy.Verdict{}, room: -1}, path: filepath.Join(t.TempDir(), StoreFile)}
+	b.Daemon = newDaemonOver(t, b.kernel, b.path, limit)
+	return b
+}
+
+func newDaemonOver(tb testing.TB, k kernel, path string, limit int) *Daemon {
+	tb.Helper()
 	clock, err := newClock()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	b := &bench{T: t, kernel: &fakeKernel{nodes: map[string]policy.Verdict{}, room: -1}, path: filepath.Join(t.TempDir(), StoreFile)}
-	st, err := store.Open(b.path, clock.reading())
+	st, err := store.Open(path, clock.reading())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { st.Close() })
+	tb.Cleanup(func() { st.Close() })
 	log := slog.New(slog.DiscardHandler)
-	b.Daemon = &Daemon{detection: &detection{}, log: log, store: st, broadcast: newBroadcast(), engine: &engine{
-		log: log, clock: clock, store: st, kernel: b.kernel, index: noIndex{}, limit: limit,
+	d := &Daemon{detection: &detection{}, log: log, store: st, broadcast: newBroadcast(), detached: make(chan struct{}), nics: &nics{log: log}, engine: &engine{
+		log: log, clock: clock, store: st, kernel: k, index: noIndex{}, limit: limit,
 		applied: func(time.Duration) {}, book: policy.NewBook(uint32(limit) + 1),
 	}}
-	b.cfg.Store(&config.Config{})
-	return b
+	d.cfg.Store(&config.Config{})
+	return d
 }
 
 // state is everything that must not change when a change fails.

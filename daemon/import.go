@@ -33,9 +33,9 @@ func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.ImportR
 	if err != nil {
 		return control.ImportResult{}, err
 	}
-	wanted, err := readWanted(list, progress)
+	wanted, err := readWanted(list, 2*d.engine.limit, progress) // both families
 	if err != nil {
-		return control.ImportResult{}, err
+		return control.ImportResult{}, changeError(err)
 	}
 	if len(wanted.invalid) > 0 && !r.SkipInvalid {
 		return control.ImportResult{Invalid: wanted.invalid}, nil

@@ -70,7 +70,9 @@ func (l wantedLine) comparePrefix(o wantedLine) int {
 	return cmp.Compare(l.bits, o.bits)
 }
 
-func readWanted(list io.Reader, progress func(control.ImportProgress)) (*wanted, error) {
+// readWanted reads a list of at most so many prefixes. However long it is and however
+// often it repeats itself, no more than twice as many are held.
+func readWanted(list io.Reader, most int, progress func(control.ImportProgress)) (*wanted, error) {
 	w := &wanted{forced: make(map[netip.Prefix]bool)}
 	err := policy.ReadList(list, func(l policy.ListLine) bool {
 		if l.Number%importChunk == 0 {
@@ -86,11 +88,24 @@ func readWanted(list io.Reader, progress func(control.ImportProgress)) (*wanted,
 			w.masked++
 		}
 		w.lines = append(w.lines, newWantedLine(l.Prefix, l.Number))
-		return true
+		if len(w.lines) > 2*most {
+			w.compact()
+		}
+		return len(w.lines) <= 2*most
 	})
 	if err != nil {
 		return nil, fmt.Errorf("nothing was changed: %w", err)
 	}
+	if w.compact(); len(w.lines) > most {
+		return nil, fmt.Errorf("the list has more than %d different prefixes: %w", most, errFull)
+	}
+	// Without the room to grow: the list stays until all of it is in the book.
+	w.lines = slices.Clone(w.lines)
+	return w, nil
+}
+
+// compact sorts the lines and leaves the first of those that have the same prefix.
+func (w *wanted) compact() {
 	slices.SortFunc(w.lines, func(x, y wantedLine) int {
 		if c := x.comparePrefix(y); c != 0 {
 			return c
@@ -99,10 +114,7 @@ func readWanted(list io.Reader, progress func(control.ImportProgress)) (*wanted,
 	})
 	all := len(w.lines)
 	w.lines = slices.CompactFunc(w.lines, func(x, y wantedLine) bool { return x.comparePrefix(y) == 0 })
-	w.double = all - len(w.lines)
-	// Without the room to grow: the list stays until all of it is in the book.
-	w.lines = slices.Clone(w.lines)
-	return w, nil
+	w.double += all - len(w.lines)
 }
 
 func (w *wanted) notes() []string {

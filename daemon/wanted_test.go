@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,7 +17,7 @@ import (
 func TestReadWanted(t *testing.T) {
 	list := "2001:db8::/32\n255.255.255.255\n::1\n10.0.0.0/8\n10.0.0.0/9\n10.1.2.3 # why\n0.0.0.0/0\n" +
 		"2001:db8:0:1::/64\n::ffff:192.0.2.1\n10.0.0.0/8\nffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\n::/0\n10.9.9.9/8\n::a00:0/104\n"
-	w, err := readWanted(strings.NewReader(list), func(control.ImportProgress) {})
+	w, err := readWanted(strings.NewReader(list), 100, func(control.ImportProgress) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,4 +39,39 @@ func TestReadWanted(t *testing.T) {
 	if i := slices.IndexFunc(w.lines, func(l wantedLine) bool { return l.prefix() == netip.MustParsePrefix("10.0.0.0/8") }); w.lines[i].line != 4 {
 		t.Errorf("10.0.0.0/8 is said to be in line %d, want 4", w.lines[i].line)
 	}
+}
+
+// A list that repeats itself without end takes no memory for it; one that has too
+// much in it is refused before all of it is held.
+func TestReadWantedIsBounded(t *testing.T) {
+	const most = 50
+	var list strings.Builder
+	for i := range 100 * most {
+		fmt.Fprintf(&list, "10.0.0.%d\n", i%most)
+	}
+	w, err := readWanted(strings.NewReader(list.String()), most, func(control.ImportProgress) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(w.lines) != most || w.double != 99*most || w.lines[most-1].line != most {
+		t.Errorf("%d lines, %d double, the last is line %d; want %d, %d, %d", len(w.lines), w.double, w.lines[most-1].line, most, 99*most, most)
+	}
+	fmt.Fprintln(&list, "10.0.1.1")
+	if _, err := readWanted(strings.NewReader(list.String()), most, func(control.ImportProgress) {}); !errors.Is(err, errFull) {
+		t.Errorf("a prefix too many: %v", err)
+	}
+	read := 0
+	_, err = readWanted(endless{&read}, most, func(control.ImportProgress) {})
+	if !errors.Is(err, errFull) || read > 1<<20 {
+		t.Errorf("a list of different prefixes without end: %v, after %d bytes", err, read)
+	}
+}
+
+// endless is a list of different prefixes.
+type endless struct{ read *int }
+
+func (e endless) Read(b []byte) (int, error) {
+	*e.read++
+	n := copy(b, fmt.Sprintf("10.%d.%d.%d\n", *e.read>>16&255, *e.read>>8&255, *e.read&255))
+	return n, nil
 }
