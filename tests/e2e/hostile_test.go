@@ -74,8 +74,8 @@ func attacks() []attack {
 // PARAXIAL_SEED repeats what is sent.
 func TestHostileCallers(t *testing.T) {
 	const (
-		most      = 192 << 10 // KiB of anonymous memory above what it was
-		connected = 128       // connections of one uid, docs/api.md
+		most      = 64 << 10 // KiB of anonymous memory above what it was
+		connected = 128      // connections of one uid, docs/api.md
 	)
 	seed := uint64(timesOf(t, "PARAXIAL_SEED", int(rand.Uint64()>>1)))
 	period := time.Duration(timesOf(t, "PARAXIAL_HOSTILE_SECONDS", 6)) * time.Second
