@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/tests/lab"
@@ -27,7 +29,9 @@ const (
 func (h *host) as(groups []uint32, command string, args ...string) lab.Result {
 	h.Helper()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(h.Context(), command, args...)
+	ctx, cancel := context.WithTimeout(h.Context(), 30*time.Second) // watch, let in, would not end
+	defer cancel()
+	cmd := exec.CommandContext(ctx, command, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", &stdout, &stderr
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "PARAXIAL_SOCKET=" + h.daemon.Socket}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: groups}}
