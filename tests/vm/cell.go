@@ -57,8 +57,10 @@ type cell struct {
 	kernel kernel
 	dir    string // for logs
 	card   card
-	port   net.Conn
-	answer *json.Decoder
+
+	machine *qemu.Machine
+	port    net.Conn
+	answer  *json.Decoder
 }
 
 // A laboratory is what all cells have in common.
@@ -151,6 +153,7 @@ func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd str
 		m.Stop()
 		return nil, err
 	}
+	c.machine = m
 	// A machine that ends closes the port, so that nobody waits for it.
 	c.answer = json.NewDecoder(bufio.NewReader(c.port))
 	return func() { m.Stop(); c.port.Close() }, c.read(&wire.Answer{})
@@ -163,7 +166,7 @@ func (c *cell) read(a *wire.Answer) error {
 		return err
 	}
 	if err := c.answer.Decode(a); err != nil {
-		return fmt.Errorf("%w: %w", errGone, err)
+		return fmt.Errorf("%w: %w; %s", errGone, err, c.machine.Exit())
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"syscall"
+	"time"
 )
 
 // A Machine is a running virtual machine.
@@ -56,6 +57,22 @@ func Start(ctx context.Context, arguments []string, files []*os.File) (*Machine,
 func (m *Machine) Wait() error {
 	<-m.exited
 	return m.failure
+}
+
+// exitTime is more than QEMU takes from closing its sockets to its end.
+const exitTime = 2 * time.Second
+
+// Exit says how a machine has ended that does not answer any more.
+func (m *Machine) Exit() string {
+	select {
+	case <-m.exited:
+	case <-time.After(exitTime):
+		return "qemu still runs"
+	}
+	if m.failure != nil {
+		return "qemu: " + m.failure.Error()
+	}
+	return "it switched itself off"
 }
 
 // Stop ends the machine at once.
