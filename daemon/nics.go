@@ -55,8 +55,7 @@ type nics struct {
 }
 
 // slotFor returns the slot in which the packets of an interface are counted. A
-// name keeps its slot across restarts, and so its counters. An interface that
-// neither exists nor was ever filtered gets none.
+// name keeps its slot across restarts, and so its counters.
 func (s *nics) slotFor(name string) (uint32, error) {
 	slots, err := s.store.Slots()
 	if err != nil {

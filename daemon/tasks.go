@@ -25,8 +25,8 @@ const (
 	checkpointInterval = 30 * time.Second       // what is lost of a TTL by a power cut
 )
 
-// housekeep does what is due from time to time, until ctx is done. It is what the
-// service manager watches.
+// housekeep does what is due from time to time, until ctx is done, and tells the
+// service manager that all loops get on.
 func (d *Daemon) housekeep(ctx context.Context, s *service) {
 	sweep := time.NewTicker(sweepInterval)
 	report := time.NewTicker(s.every())
