@@ -3,7 +3,7 @@
 #define PARAXIAL_INDEX_V4_H
 
 #include "clock.h"
-#include "maps.h"
+#include "lines.h"
 #include "verifier.h"
 #include <bpf/bpf_endian.h>
 
@@ -15,7 +15,7 @@
  * two outside of it. So everything is as small as it can be, and what clean
  * sources need lies apart from what listed ones need.
  *
- *   line 0         header; the program does not read it
+ *   line 0         header, see struct index_v4_header
  *   lines 1..4096  root: a u32 for each /16. 0 = clean. With V4_UNIFORM set, the
  *                  whole /16 has the deadline in the low bits. Else its node:
  *                  the first line of a group of eight, << 3, and which of them
@@ -40,6 +40,19 @@
  * used again, so a reader finds the state before a change or after it. Readers
  * get from line to line by address, which orders the loads on every CPU.
  */
+/* A format that is not V4_FORMAT, such as 0, means: ask the tries. */
+#define V4_FORMAT 0x34760003
+
+struct index_v4_header {
+	__u64 format;
+	__u64 lines;
+	__u32 unused;
+	__u32 bank;		/* see enum index_segments */
+	__u64 rest[5];
+};
+_Static_assert(sizeof(struct index_v4_header) == sizeof(struct index_line), "the header is a line");
+_Static_assert(__builtin_offsetof(struct index_v4_header, bank) == INDEX_BANK_OFFSET, "where the loader writes it");
+
 #define V4_ROOT_LINE 1
 #define V4_UNIFORM (1u << 31)
 
@@ -86,21 +99,16 @@ static __always_inline __u64 v4_count_bits(__u64 x)
 	return x * 0x0101010101010101ull >> 56;
 }
 
-static __always_inline struct index_line *v4_line(void *generation, __u32 line)
-{
-	return bpf_map_lookup_elem(generation, &line);
-}
-
 /* The u32 at a place counted in u32; NULL never happens. */
-static __always_inline __u32 *v4_half(void *generation, __u32 at)
+static __always_inline __u32 *v4_half(__u32 bank, __u32 at)
 {
-	struct index_line *line = v4_line(generation, at / V4_IN_LINE);
+	struct index_line *line = index_line(&index_v4, bank, at / V4_IN_LINE);
 
 	return line ? (__u32 *)line->words + at % V4_IN_LINE : NULL;
 }
 
 /* A /24 with more than one prefix. A function of its own, or its loads would all be on the caller's stack. */
-static __attribute__((noinline)) enum index_answer v4_more(void *generation, __u32 leaf, __u32 addr, struct clock *clock)
+static __attribute__((noinline)) enum index_answer v4_more(__u32 bank, __u32 leaf, __u32 addr, struct clock *clock)
 {
 	struct index_line *more;
 	__u64 latest = 0;
@@ -108,10 +116,10 @@ static __attribute__((noinline)) enum index_answer v4_more(void *generation, __u
 	int i;
 
 	if (leaf & V4_PAGE) {
-		deadline = v4_half(generation, (leaf & V4_LINE) * V4_IN_LINE + (addr & 0xff));
+		deadline = v4_half(bank, (leaf & V4_LINE) * V4_IN_LINE + (addr & 0xff));
 		return deadline ? v4_answer(clock, V4_LOAD(*deadline)) : INDEX_ASK;
 	}
-	more = v4_line(generation, leaf & V4_LINE);
+	more = index_line(&index_v4, bank, leaf & V4_LINE);
 	if (!more)
 		return INDEX_ASK;
 #pragma unroll
@@ -127,15 +135,16 @@ static __attribute__((noinline)) enum index_answer v4_more(void *generation, __u
 
 static __always_inline enum index_answer index_ipv4(__be32 saddr, struct clock *clock)
 {
-	__u32 zero = 0, addr = bpf_ntohl(saddr), quarter = addr >> 14 & 3, node;
-	void *generation = bpf_map_lookup_elem(&index_v4, &zero);
+	const struct index_v4_header *header = index_header(&index_v4);
+	__u32 addr = bpf_ntohl(saddr), quarter = addr >> 14 & 3, bank, node;
 	__u64 any, leaves, bit = 1ull << (addr >> 8 & 63);
 	struct index_line *line;
 	__u32 *at;
 
-	if (!generation)
+	if (!header || header->format != V4_FORMAT)
 		return INDEX_ASK;
-	at = v4_half(generation, V4_ROOT_LINE * V4_IN_LINE + (addr >> 16));
+	bank = header->bank;
+	at = v4_half(bank, V4_ROOT_LINE * V4_IN_LINE + (addr >> 16));
 	if (!at)
 		return INDEX_ASK;
 	node = V4_LOAD(*at);
@@ -143,22 +152,22 @@ static __always_inline enum index_answer index_ipv4(__be32 saddr, struct clock *
 		return INDEX_CLEAN;
 	if (node & V4_UNIFORM)
 		return v4_answer(clock, node & V4_DEADLINE);
-	line = v4_line(generation, (node >> V4_GROUP_SHIFT) + (node >> 1 & 3));
+	line = index_line(&index_v4, bank, (node >> V4_GROUP_SHIFT) + (node >> 1 & 3));
 	if (!line)
 		return INDEX_ASK;
 	any = line->words[BOUNDED((node & 1) << 2 | quarter, 7)];
 	if (!(any & bit))
 		return INDEX_CLEAN;
-	line = v4_line(generation, (node >> V4_GROUP_SHIFT) + V4_GROUP_LAST);
+	line = index_line(&index_v4, bank, (node >> V4_GROUP_SHIFT) + V4_GROUP_LAST);
 	if (!line)
 		return INDEX_ASK;
 	leaves = line->words[node & 7];
-	at = v4_half(generation, (__u32)leaves + (leaves >> (32 + 8 * quarter) & 0xff) + v4_count_bits(any & (bit - 1)));
+	at = v4_half(bank, (__u32)leaves + (leaves >> (32 + 8 * quarter) & 0xff) + v4_count_bits(any & (bit - 1)));
 	if (!at)
 		return INDEX_ASK;
 	node = V4_LOAD(*at);
 	if (node & V4_MORE)
-		return v4_more(generation, node, addr, clock);
+		return v4_more(bank, node, addr, clock);
 	return v4_answer(clock, v4_match(node, addr));
 }
 

@@ -19,7 +19,7 @@
 #define PARAXIAL_INDEX_V6_H
 
 #include "clock.h"
-#include "maps.h"
+#include "lines.h"
 #include <bpf/bpf_endian.h>
 
 #define V6_FORMAT 2
@@ -42,13 +42,14 @@ struct index_v6_header {
 	__u32 host_buckets;
 	__u32 host_tags;	/* line of the first; short ones start in line 1 */
 	__u32 short_slots;	/* lines of the first */
-	__u32 host_slots;
+	__u32 bank;		/* see enum index_segments */
 	__u32 nh[4];		/* secrets of the hash; see v6_mix() */
 	__u64 salt;
 	__u64 home;		/* odd */
 	__u64 second;		/* odd */
 };
 _Static_assert(sizeof(struct index_v6_header) == sizeof(struct index_line), "the header is a line");
+_Static_assert(__builtin_offsetof(struct index_v6_header, bank) == INDEX_BANK_OFFSET, "where the loader writes it");
 
 /*
  * until: deadline in ticks, of a drop; TICK_NEVER says only that there is an
@@ -62,6 +63,7 @@ struct v6_slot {
 	__u32 class;		/* 1 + enum v6_class; 0 if never used */
 };
 
+#define V6_LANES 6
 #define V6_SLOTS_PER_LINE 4
 
 /* Half of a host bucket: three slots. */
@@ -77,7 +79,6 @@ struct v6_hosts {
 };
 _Static_assert(sizeof(struct v6_hosts) == sizeof(struct index_line), "three hosts are a line");
 
-#define V6_LANES 6
 #define V6_CHOICES 3		/* of buckets for a key */
 #define V6_LANE_BITS 10
 #define V6_EACH_LANE (1ull | 1ull << 10 | 1ull << 20 | 1ull << 30 | 1ull << 40 | 1ull << 50)
@@ -161,10 +162,9 @@ static __always_inline __u32 v6_lane(__u64 hits)
 }
 
 /* The tag word of a bucket. Volatile: read once. The daemon writes it. NULL never happens. */
-static __always_inline volatile __u64 *v6_word(void *lines, __u32 first, __u32 bucket)
+static __always_inline volatile __u64 *v6_word(__u32 bank, __u32 first, __u32 bucket)
 {
-	__u32 at = first + (bucket >> 3);
-	struct index_line *line = bpf_map_lookup_elem(lines, &at);
+	struct index_line *line = index_line(&index_v6, bank, first + (bucket >> 3));
 
 	return line ? &line->words[bucket & 7] : NULL;
 }
@@ -174,12 +174,11 @@ static __always_inline __u64 v6_listed(__u32 until)
 	return until == V6_ALLOW ? V6_ASK : V6_LISTED | until;
 }
 
-static __always_inline __u64 v6_short_slot(void *lines, const struct index_v6_header *h, __u64 high,
-					   __u32 bucket, __u32 class, __u64 hits)
+static __always_inline __u64 v6_short_slot(const struct index_v6_header *h, __u64 high, __u32 bucket,
+					   __u32 class, __u64 hits)
 {
 	__u32 slot = bucket * V6_LANES + v6_lane(hits);
-	__u32 at = h->short_slots + slot / V6_SLOTS_PER_LINE;
-	struct v6_slot *slots = bpf_map_lookup_elem(lines, &at);
+	struct v6_slot *slots = index_line(&index_v6, h->bank, h->short_slots + slot / V6_SLOTS_PER_LINE);
 	__u64 rest;
 
 	if (!slots)
@@ -192,13 +191,14 @@ static __always_inline __u64 v6_short_slot(void *lines, const struct index_v6_he
 	return v6_listed(rest);
 }
 
-static __always_inline __u64 v6_host_slot(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
+static __always_inline __u64 v6_host_slot(const struct index_v6_header *h, __u64 high, __u64 low,
 					  __u32 bucket, __u64 hits)
 {
 	__u32 lane = v6_lane(hits);
 	__u32 upper = lane >= V6_HOSTS_PER_LINE;
-	__u32 at = h->host_slots + bucket * 2 + upper;
-	struct v6_hosts *hosts = bpf_map_lookup_elem(lines, &at);
+	/* Past the short slots, six to a bucket; there are eight buckets to a line of tags, so no line is shared. */
+	__u32 first = h->short_slots + h->short_buckets * V6_LANES / V6_SLOTS_PER_LINE;
+	struct v6_hosts *hosts = index_line(&index_v6, h->bank, first + bucket * 2 + upper);
 
 	lane -= upper * V6_HOSTS_PER_LINE;
 	if (!hosts || lane >= V6_HOSTS_PER_LINE)
@@ -209,7 +209,7 @@ static __always_inline __u64 v6_host_slot(void *lines, const struct index_v6_hea
 }
 
 /* What the slots with a matching tag say. A third match with the wrong key is too rare to look at. */
-static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
+static __always_inline __u64 v6_bucket(const struct index_v6_header *h, __u64 high, __u64 low,
 				       __u32 bucket, __u32 class, __u64 hits)
 {
 	__u64 found = 0;
@@ -220,9 +220,9 @@ static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header
 		if (!hits)
 			return 0;
 		if (class == V6_128)
-			found = v6_host_slot(lines, h, high, low, bucket, hits);
+			found = v6_host_slot(h, high, low, bucket, hits);
 		else
-			found = v6_short_slot(lines, h, high, bucket, class, hits);
+			found = v6_short_slot(h, high, bucket, class, hits);
 		if (found)
 			return found;
 		hits &= hits - 1;
@@ -231,7 +231,7 @@ static __always_inline __u64 v6_bucket(void *lines, const struct index_v6_header
 }
 
 /* What the key says for which something was found in its home bucket's tag word. */
-static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
+static __always_inline __u64 v6_key(const struct index_v6_header *h, __u64 high, __u64 low,
 				    const struct v6_probe *p, __u32 class)
 {
 	__u64 mixed = class == V6_128 ? v6_mixed_host(h, high, low) : v6_mixed_short(h, high, class);
@@ -246,13 +246,13 @@ static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h
 
 #pragma unroll
 	for (i = 0;; i++) {
-		says = v6_bucket(lines, h, high, low, bucket, class, found & ~V6_PASSED);
+		says = v6_bucket(h, high, low, bucket, class, found & ~V6_PASSED);
 		if (says || !(found & V6_PASSED))
 			return says;
 		if (i == V6_CHOICES - 1)
 			return V6_ASK;
 		place = v6_place(mixed, i ? h->second * h->home : h->second, buckets);
-		word = v6_word(lines, tags, place.bucket);
+		word = v6_word(h->bank, tags, place.bucket);
 		if (!word)
 			return V6_ASK;
 		bucket = place.bucket;
@@ -269,19 +269,14 @@ static __always_inline __u64 v6_key(void *lines, const struct index_v6_header *h
 __attribute__((noinline)) __u64 v6_key_says(__u64 high, __u64 low, __u64 found, __u64 place, __u64 home)
 {
 	struct v6_probe probe = { .found = found, .bucket = (__u32)place };
-	const struct index_v6_header *h;
-	__u32 class = place >> 32, zero = 0;
-	void *lines;
+	const struct index_v6_header *h = index_header(&index_v6);
+	__u32 class = place >> 32;
 
-	lines = bpf_map_lookup_elem(&index_v6, &zero);
-	if (!lines)
-		return V6_ASK;
-	h = bpf_map_lookup_elem(lines, &zero);
 	if (!h || h->home != home)
 		return V6_ASK;
 	if (class == V6_128)
-		return v6_key(lines, h, high, low, &probe, V6_128);
-	return v6_key(lines, h, high, 0, &probe, class);
+		return v6_key(h, high, low, &probe, V6_128);
+	return v6_key(h, high, 0, &probe, class);
 }
 
 /* The part of an address's upper half that a key of the class has. */
@@ -296,14 +291,14 @@ static __always_inline __u64 v6_prefix(__u64 high, __u32 class)
  * Reads the home bucket's tags. No branch depends on them, so that the reads of
  * all classes overlap. False never happens; see v6_word().
  */
-static __always_inline bool v6_probe_short(void *lines, const struct index_v6_header *h, __u64 high, __u32 class,
+static __always_inline bool v6_probe_short(const struct index_v6_header *h, __u64 high, __u32 class,
 					   struct v6_probe *p)
 {
 	struct v6_place place;
 	volatile __u64 *word;
 
 	place = v6_place(v6_mixed_short(h, v6_prefix(high, class), class), h->home, h->short_buckets);
-	word = v6_word(lines, 1, place.bucket);
+	word = v6_word(h->bank, 1, place.bucket);
 	if (!word)
 		return false;
 	p->bucket = place.bucket;
@@ -311,14 +306,14 @@ static __always_inline bool v6_probe_short(void *lines, const struct index_v6_he
 	return true;
 }
 
-static __always_inline bool v6_probe_host(void *lines, const struct index_v6_header *h, __u64 high, __u64 low,
+static __always_inline bool v6_probe_host(const struct index_v6_header *h, __u64 high, __u64 low,
 					  struct v6_probe *p)
 {
 	struct v6_place place;
 	volatile __u64 *word;
 
 	place = v6_place(v6_mixed_host(h, high, low), h->home, h->host_buckets);
-	word = v6_word(lines, h->host_tags, place.bucket);
+	word = v6_word(h->bank, h->host_tags, place.bucket);
 	if (!word)
 		return false;
 	p->bucket = place.bucket;
@@ -373,15 +368,10 @@ static __always_inline enum index_answer index_ipv6(const struct in6_addr *saddr
 	__u64 high = (__u64)bpf_ntohl(addr[0]) << 32 | bpf_ntohl(addr[1]);
 	__u64 low = (__u64)bpf_ntohl(addr[2]) << 32 | bpf_ntohl(addr[3]);
 	struct v6_probe probes[V6_CLASSES];
-	const struct index_v6_header *h;
+	const struct index_v6_header *h = index_header(&index_v6);
 	__u64 something = 0;
-	__u32 zero = 0, class;
-	void *lines;
+	__u32 class;
 
-	lines = bpf_map_lookup_elem(&index_v6, &zero);
-	if (!lines)
-		return INDEX_ASK;
-	h = bpf_map_lookup_elem(lines, &zero);
 	if (!h || h->format != V6_FORMAT)
 		return INDEX_ASK;
 #pragma unroll
@@ -390,8 +380,8 @@ static __always_inline enum index_answer index_ipv6(const struct in6_addr *saddr
 		probes[class].bucket = 0;
 		if (!(h->classes & 1 << class))
 			continue;
-		if (class == V6_128 ? !v6_probe_host(lines, h, high, low, &probes[class])
-				    : !v6_probe_short(lines, h, high, class, &probes[class]))
+		if (class == V6_128 ? !v6_probe_host(h, high, low, &probes[class])
+				    : !v6_probe_short(h, high, class, &probes[class]))
 			return INDEX_ASK;
 		something |= probes[class].found;
 	}

@@ -123,29 +123,33 @@ struct {
 } attribution SEC(".maps");
 
 /*
- * The index in front of the tries, one per family: a generation is one array of
- * 64-byte lines (index_v4.h, index_v6.h), and slot 0 holds the one in force.
- * Empty means that there is none yet, and every packet asks the tries. The
- * daemon writes through mapped memory, the program reads. A change of the layout
- * needs a new name, since the program of an older version may still be reading.
+ * The index in front of the tries, one per family, in lines of 64 bytes: see
+ * index_v4.h, index_v6.h, and lines.h for how they are reached. Nothing in slot
+ * INDEX_IN_FORCE means that there is no index yet, and every packet asks the
+ * tries. The daemon writes through mapped memory, the program reads. A change of
+ * the layout needs a new name, since the program of an older version may still
+ * be reading.
  *
- * Generations differ in size, which BPF_F_INNER_MAP allows. The sizes of key and
- * value stand for their types, because clang keeps no BTF of an inner map's.
+ * The sizes of key and value stand for their types, because clang keeps no BTF
+ * of an inner map's.
  */
-struct index_lines {
+struct index_segment {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
-	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, INDEX_SEGMENT_LINES);
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(struct index_line));
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 1);
+	__uint(max_entries, INDEX_SLOTS);
 	__type(key, __u32);
-	__array(values, struct index_lines);
+	__array(values, struct index_segment);
 } index_v4 SEC(".maps"), index_v6 SEC(".maps");
+
+/* No map has the type, so nothing else would keep it in the BTF that a test of the loader reads. */
+const enum index_segments *index_segments_btf __attribute__((unused));
 
 /* Sampled drops, as struct drop_event. The program writes, the daemon reads. */
 struct {

@@ -137,6 +137,21 @@ struct index_line {
 	__u64 words[INDEX_LINE_WORDS];
 };
 
+/*
+ * An index generation is in segments, of 512 KiB, in the slots of one of two
+ * banks; the one in force has its first segment in a slot of its own besides,
+ * which is how it is put in force.
+ */
+enum index_segments {
+	INDEX_SEGMENT_LINES = 8192,
+	INDEX_BANK_SLOTS = 4096,
+	INDEX_IN_FORCE = 2 * INDEX_BANK_SLOTS,
+	INDEX_SLOTS,
+};
+
+/* Where in line 0 the bank is: its first slot. The loader's, all else is the index's. */
+#define INDEX_BANK_OFFSET 20
+
 /* What the index says of a source. */
 enum index_answer {
 	INDEX_ASK = 0,		/* ask the tries */

@@ -37,7 +37,7 @@ const (
 	v4AlwaysAsk v4Deadline = 1
 
 	// v4Format is in the first word of the header.
-	v4Format = 0x3476_0002
+	v4Format = 0x3476_0003
 
 	// v4MaxLines is the largest generation that root slots can name lines of.
 	v4MaxLines = 1 << 28

@@ -4,16 +4,15 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"os"
 	"runtime"
 	"testing"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/index"
+	"github.com/paraxial/paraxial/index/banks"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
@@ -22,8 +21,8 @@ import (
 type v4Kernel struct {
 	tb         testing.TB
 	collection *ebpf.Collection
-	inner      *ebpf.MapSpec
-	mapped     []byte // the generation in force
+	index      *banks.Index
+	inForce    *banks.Generation
 }
 
 func loadV4(tb testing.TB, object string) *v4Kernel {
@@ -45,11 +44,15 @@ func loadV4(tb testing.TB, object string) *v4Kernel {
 	if err != nil {
 		tb.Fatalf("%+v", err)
 	}
-	k := &v4Kernel{tb: tb, collection: collection, inner: spec.Maps["index_v4"].InnerMap}
+	k := &v4Kernel{tb: tb, collection: collection}
 	tb.Cleanup(func() {
 		collection.Close()
-		k.unmap(k.mapped)
+		k.close(k.inForce)
 	})
+	k.index, err = banks.Open("index_v4", collection.Maps["index_v4"], spec.Maps["index_v4"].InnerMap)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	return k
 }
 
@@ -62,39 +65,29 @@ func v4Object() string {
 // generation builds a generation in memory of the kernel and puts it in force.
 func (k *v4Kernel) generation(b index.Book) *index.V4 {
 	k.tb.Helper()
-	var m *ebpf.Map
-	var mapped []byte
-	x, err := index.BuildV4(b, func(lines uint32) ([]uint64, error) {
-		spec := k.inner.Copy()
-		spec.MaxEntries = lines
-		var err error
-		if m, err = ebpf.NewMap(spec); err != nil {
+	var g *banks.Generation
+	x, err := index.BuildV4(b, func(lines uint32) (_ []uint64, err error) {
+		if g, err = k.index.New(lines); err != nil {
 			return nil, err
 		}
-		page := os.Getpagesize()
-		size := (int(lines)*64 + page - 1) / page * page
-		if mapped, err = unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
-			return nil, err
-		}
-		return unsafe.Slice((*uint64)(unsafe.Pointer(&mapped[0])), len(mapped)/8), nil
+		return g.Words(), nil
 	})
 	if err != nil {
 		k.tb.Fatal(err)
 	}
-	defer m.Close()
-	if err := k.collection.Maps["index_v4"].Put(uint32(0), m); err != nil {
+	if err := k.index.Publish(g); err != nil {
 		k.tb.Fatal(err)
 	}
-	k.unmap(k.mapped)
-	k.mapped = mapped
+	k.close(k.inForce)
+	k.inForce = g
 	return x
 }
 
-func (k *v4Kernel) unmap(b []byte) {
-	if b == nil {
+func (k *v4Kernel) close(g *banks.Generation) {
+	if g == nil {
 		return
 	}
-	if err := unix.Munmap(b); err != nil {
+	if err := g.Close(); err != nil {
 		k.tb.Error(err)
 	}
 }

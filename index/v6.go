@@ -175,7 +175,7 @@ func (x *V6) layOut(alloc Alloc, secrets *v6Secrets, shorts, hosts int) error {
 	x.hosts.limit = int(nHost) * v6Lanes * 6 / 10
 	two := func(low, high uint32) uint64 { return uint64(high)<<32 | uint64(low) }
 	copy(lines, []uint64{
-		two(v6Format, nShort), two(nHost, hostTags), two(shortSlots, hostSlots),
+		two(v6Format, nShort), two(nHost, hostTags), two(shortSlots, 0), // and the bank
 		two(secrets.nh[0], secrets.nh[1]), two(secrets.nh[2], secrets.nh[3]),
 		secrets.salt, secrets.home, secrets.second,
 	})

@@ -8,12 +8,12 @@ import (
 	"runtime"
 	"testing"
 	"time"
-	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
+	"github.com/paraxial/paraxial/index/banks"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
@@ -45,29 +45,24 @@ func v6BenchSpec(b testing.TB) *ebpf.CollectionSpec {
 // v6Kernel returns an Alloc of kernel memory, which puts each generation in force
 // only by publish.
 func v6Kernel(tb testing.TB, outer *ebpf.Map, inner *ebpf.MapSpec) (alloc Alloc, publish func()) {
-	var latest *ebpf.Map
+	tb.Helper()
+	x, err := banks.Open("index_v6", outer, inner)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var latest *banks.Generation
 	alloc = func(lines uint32) ([]uint64, error) {
-		spec := inner.Copy()
-		spec.MaxEntries = lines
-		m, err := ebpf.NewMap(spec)
+		g, err := x.New(lines)
 		if err != nil {
 			return nil, err
 		}
-		page := unix.Getpagesize()
-		size := (int(lines)*64 + page - 1) / page * page
-		mem, err := unix.Mmap(m.FD(), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-		if err != nil {
-			return nil, err
-		}
-		tb.Cleanup(func() {
-			m.Close()
-			unix.Munmap(mem)
-		})
-		latest = m
-		return unsafe.Slice((*uint64)(unsafe.Pointer(&mem[0])), lines*v6LineWords), nil
+		tb.Cleanup(func() { g.Close() })
+		latest = g
+		return g.Words(), nil
 	}
 	publish = func() {
-		if err := outer.Put(uint32(0), latest); err != nil {
+		tb.Helper()
+		if err := x.Publish(latest); err != nil {
 			tb.Fatal(err)
 		}
 	}

@@ -185,10 +185,11 @@ func openV6(lines []uint64) *V6 {
 	low := func(i int) uint32 { return uint32(lines[i]) }
 	high := func(i int) uint32 { return uint32(lines[i] >> 32) }
 	secrets := &v6Secrets{nh: [4]uint32{low(3), high(3), low(4), high(4)}, salt: lines[5], home: lines[6], second: lines[7]}
+	hostSlots := low(2) + high(0)/2*v6ShortLines
 	return &V6{
 		rules: &v6Rules{}, lines: lines,
 		short: v6Table{secrets: secrets, buckets: high(0), tags: lines[8:], slots: lines[low(2)*8:]},
-		hosts: v6Table{secrets: secrets, buckets: low(1), host: true, tags: lines[high(1)*8:], slots: lines[high(2)*8:]},
+		hosts: v6Table{secrets: secrets, buckets: low(1), host: true, tags: lines[high(1)*8:], slots: lines[hostSlots*8:]},
 	}
 }
 

@@ -88,30 +88,31 @@ type fragsVerdict struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	fragsMapAllowV4         = "allow_v4"
-	fragsMapAllowV6         = "allow_v6"
-	fragsMapAttribution     = "attribution"
-	fragsMapBlockV4         = "block_v4"
-	fragsMapBlockV6         = "block_v6"
-	fragsMapCounters        = "counters"
-	fragsMapEventCredit     = "event_credit"
-	fragsMapEvents          = "events"
-	fragsMapHeaders         = "headers"
-	fragsMapHits            = "hits"
-	fragsMapIndexV4         = "index_v4"
-	fragsMapIndexV6         = "index_v6"
-	fragsMapLimits          = "limits"
-	fragsMapSamples         = "samples"
-	fragsMapTracked         = "tracked"
-	fragsMapTracking        = "tracking"
-	fragsProgParaxial       = "paraxial"
-	fragsVarDropEventBtf    = "drop_event_btf"
-	fragsVarLimitBtf        = "limit_btf"
-	fragsVarPacketSampleBtf = "packet_sample_btf"
-	fragsVarProbe           = "probe"
-	fragsVarReasonBtf       = "reason_btf"
-	fragsVarSlot            = "slot"
-	fragsVarTrackSlotBtf    = "track_slot_btf"
+	fragsMapAllowV4          = "allow_v4"
+	fragsMapAllowV6          = "allow_v6"
+	fragsMapAttribution      = "attribution"
+	fragsMapBlockV4          = "block_v4"
+	fragsMapBlockV6          = "block_v6"
+	fragsMapCounters         = "counters"
+	fragsMapEventCredit      = "event_credit"
+	fragsMapEvents           = "events"
+	fragsMapHeaders          = "headers"
+	fragsMapHits             = "hits"
+	fragsMapIndexV4          = "index_v4"
+	fragsMapIndexV6          = "index_v6"
+	fragsMapLimits           = "limits"
+	fragsMapSamples          = "samples"
+	fragsMapTracked          = "tracked"
+	fragsMapTracking         = "tracking"
+	fragsProgParaxial        = "paraxial"
+	fragsVarDropEventBtf     = "drop_event_btf"
+	fragsVarIndexSegmentsBtf = "index_segments_btf"
+	fragsVarLimitBtf         = "limit_btf"
+	fragsVarPacketSampleBtf  = "packet_sample_btf"
+	fragsVarProbe            = "probe"
+	fragsVarReasonBtf        = "reason_btf"
+	fragsVarSlot             = "slot"
+	fragsVarTrackSlotBtf     = "track_slot_btf"
 )
 
 // loadFrags returns the embedded CollectionSpec for frags.
@@ -185,13 +186,14 @@ type fragsMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type fragsVariableSpecs struct {
-	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
-	Slot            *ebpf.VariableSpec `ebpf:"slot"`
-	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf        *ebpf.VariableSpec `ebpf:"reason_btf"`
+	Slot             *ebpf.VariableSpec `ebpf:"slot"`
+	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // fragsObjects contains all objects after they have been loaded into the kernel.
@@ -257,13 +259,14 @@ func (m *fragsMaps) Close() error {
 //
 // It can be passed to loadFragsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fragsVariables struct {
-	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
-	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
-	Slot            *ebpf.Variable `ebpf:"slot"`
-	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
+	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
+	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf        *ebpf.Variable `ebpf:"reason_btf"`
+	Slot             *ebpf.Variable `ebpf:"slot"`
+	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // fragsPrograms contains all programs after they have been loaded into the kernel.

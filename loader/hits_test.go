@@ -196,9 +196,12 @@ func TestEmptyFilterIsSmall(t *testing.T) {
 		t.Logf("segment %d    %8d bytes", n, memoryOf(t, s.m))
 		total += memoryOf(t, s.m)
 	}
-	for _, ipv6 := range []bool{false, true} {
-		m := newIndexMemory(t, l, ipv6, 1)
-		t.Logf("%s line %7d bytes", indexName(ipv6), memoryOf(t, m.m))
+	for _, name := range indexNames() {
+		m, err := ebpf.NewMap(l.specs[plain].Maps[name].InnerMap)
+		check(t, err)
+		t.Logf("of %-9s %8d bytes", name, memoryOf(t, m))
+		total += memoryOf(t, m)
+		check(t, m.Close())
 	}
 	t.Logf("in all       %8d bytes, %d CPUs", total, ebpf.MustPossibleCPU())
 	if total > limit {

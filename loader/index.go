@@ -1,33 +1,16 @@
 package loader
 
 import (
-	"errors"
 	"fmt"
-	"sync"
 
-	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
+	"github.com/paraxial/paraxial/index/banks"
 )
 
 // IndexMemory is the memory of one generation of the index of one family,
 // shared with the program once it is published.
 type IndexMemory struct {
-	ipv6  bool
-	m     *ebpf.Map
-	bytes []byte
-	once  sync.Once
-	err   error
-}
-
-// Words returns the memory, eight words to a line, zeroed at first. It is not
-// Go's: using it after Close, or after another generation was published in
-// place of this one, is a fault.
-func (m *IndexMemory) Words() []uint64 { return asWords(m.bytes) }
-
-// Close gives up the memory. If it is published, the kernel goes on using it.
-func (m *IndexMemory) Close() error {
-	m.once.Do(func() { m.err = errors.Join(unix.Munmap(m.bytes), m.m.Close()) })
-	return m.err
+	*banks.Generation
+	ipv6 bool
 }
 
 // indexName returns the outer map of a family's index.
@@ -40,45 +23,40 @@ func indexName(ipv6 bool) string {
 
 func indexNames() []string { return []string{plainMapIndexV4, plainMapIndexV6} }
 
+// openIndexes finds out what is in force.
+func (l *Loader) openIndexes() error {
+	for _, ipv6 := range []bool{false, true} {
+		name := indexName(ipv6)
+		x, err := banks.Open(name, l.maps[name], l.specs[plain].Maps[name].InnerMap)
+		if err != nil {
+			return err
+		}
+		l.indexes[ipv6] = x
+	}
+	return nil
+}
+
 // NewIndex makes memory for a generation of the index of a family, in lines of
 // 64 bytes. It must be closed unless it gets published.
 func (l *Loader) NewIndex(ipv6 bool, lines uint32) (*IndexMemory, error) {
-	name := indexName(ipv6)
-	spec := l.specs[plain].Maps[name].InnerMap.Copy()
-	spec.Name, spec.MaxEntries = name+"_lines", lines
-	m, err := newIndex(spec)
+	g, err := l.indexes[ipv6].New(lines)
 	if err != nil {
-		return nil, fmt.Errorf("make an index of %d lines, %d KiB, for %s: %w",
-			lines, uint64(lines)*uint64(spec.ValueSize)/1024, name, explain(err))
+		return nil, explain(err)
 	}
-	m.ipv6 = ipv6
-	return m, nil
-}
-
-func newIndex(spec *ebpf.MapSpec) (*IndexMemory, error) {
-	m, err := ebpf.NewMap(spec)
-	if err != nil {
-		return nil, err
-	}
-	b, err := mapMemory(m)
-	if err != nil {
-		return nil, errors.Join(err, m.Close())
-	}
-	return &IndexMemory{m: m, bytes: b}, nil
+	return &IndexMemory{g, ipv6}, nil
 }
 
 // PublishIndex lets the program decide by m from now on. When it returns, no
-// program reads the generation before it any more, which takes up to some 40 ms
-// and until when it may have to be kept up to date. That one, nil if there was
-// none and m itself if it was in force, is then the caller's to close. The Loader
-// keeps m; on an error it remains the caller's, and what was published stays in
-// force.
+// program reads the generation before it any more, which takes some grace periods
+// of up to some 40 ms and until when it may have to be kept up to date. That one,
+// nil if there was none and m itself if it was in force, is then the caller's to
+// close. The Loader keeps m; on an error it remains the caller's, and what was
+// published stays in force.
 func (l *Loader) PublishIndex(m *IndexMemory) (before *IndexMemory, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	name := indexName(m.ipv6)
-	if err := l.maps[name].Put(uint32(0), m.m); err != nil {
-		return nil, fmt.Errorf("publish an index in map %s: %w", name, explain(err))
+	if err := l.indexes[m.ipv6].Publish(m.Generation); err != nil {
+		return nil, explain(err)
 	}
 	before = l.index[m.ipv6]
 	l.index[m.ipv6] = m
@@ -91,9 +69,8 @@ func (l *Loader) PublishIndex(m *IndexMemory) (before *IndexMemory, err error) {
 func (l *Loader) UnpublishIndex(ipv6 bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	name := indexName(ipv6)
-	if err := l.maps[name].Delete(uint32(0)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-		return fmt.Errorf("take the index out of map %s: %w", name, explain(err))
+	if err := l.indexes[ipv6].Withdraw(); err != nil {
+		return explain(err)
 	}
 	old := l.index[ipv6]
 	delete(l.index, ipv6)

@@ -8,9 +8,10 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
+	"github.com/paraxial/paraxial/index/banks"
 	"github.com/paraxial/paraxial/policy"
-	"golang.org/x/sys/unix"
 )
 
 func newIndexMemory(tb testing.TB, l *Loader, ipv6 bool, lines uint32) *IndexMemory {
@@ -28,15 +29,19 @@ func idOf(tb testing.TB, m *ebpf.Map) ebpf.MapID {
 	return id
 }
 
-// published returns the id of the generation in slot 0, or 0.
+// published returns the id of the generation in force, or 0.
 func published(tb testing.TB, l *Loader, ipv6 bool) ebpf.MapID {
 	tb.Helper()
-	var id uint32
-	err := l.maps[indexName(ipv6)].Lookup(uint32(0), &id)
-	if !errors.Is(err, ebpf.ErrKeyNotExist) {
-		check(tb, err)
-	}
-	return ebpf.MapID(id)
+	id, err := l.indexes[ipv6].InForce()
+	check(tb, err)
+	return id
+}
+
+func generationID(tb testing.TB, m *IndexMemory) ebpf.MapID {
+	tb.Helper()
+	id, err := m.ID()
+	check(tb, err)
+	return id
 }
 
 func exists(tb testing.TB, id ebpf.MapID) bool {
@@ -75,7 +80,7 @@ func TestPublishIndex(t *testing.T) {
 				if got := len(m.Words()); got != int(lines)*8 {
 					t.Errorf("%d words, want %d", got, lines*8)
 				}
-				ids = append(ids, idOf(t, m.m))
+				ids = append(ids, generationID(t, m))
 				expectPublished(t, l, ipv6, append([]ebpf.MapID{0}, ids...)[len(ids)-1])
 				publishIndex(t, l, m)
 				publishIndex(t, l, m) // once more changes nothing
@@ -85,27 +90,8 @@ func TestPublishIndex(t *testing.T) {
 			expectPublished(t, l, !ipv6, 0)
 			check(t, l.UnpublishIndex(ipv6))
 			check(t, l.UnpublishIndex(ipv6))
-			expectPublished(t, l, ipv6, 0, ids...)
+			expectPublished(t, l, ipv6, 0, ids[:len(ids)-1]...) // the first segment of the last fills the slots
 		})
-	}
-}
-
-// What is written to the words is what the kernel has.
-func TestIndexWords(t *testing.T) {
-	l := open(t, bpffs(t), 100)
-	m := newIndexMemory(t, l, false, 10)
-	for i := range m.Words() {
-		m.Words()[i] = uint64(i) + 1
-	}
-	var line [8]uint64
-	check(t, m.m.Lookup(uint32(9), &line))
-	if diff := cmp.Diff([8]uint64{73, 74, 75, 76, 77, 78, 79, 80}, line); diff != "" {
-		t.Errorf("line 9 (-want +got):\n%s", diff)
-	}
-	id := idOf(t, m.m)
-	check(t, m.Close())
-	if exists(t, id) {
-		t.Error("closed, and still in memory")
 	}
 }
 
@@ -117,7 +103,7 @@ func TestIndexSurvives(t *testing.T) {
 	first := open(t, dir, 100)
 	attach(t, first, "ind0", ModeNative, 0)
 	old := newIndexMemory(t, first, true, 10)
-	id := idOf(t, old.m)
+	id := generationID(t, old)
 	publishIndex(t, first, old)
 	outer, err := first.maps.ids(indexNames()...)
 	check(t, err)
@@ -132,17 +118,15 @@ func TestIndexSurvives(t *testing.T) {
 	expectPublished(t, l, true, id)
 	m := newIndexMemory(t, l, true, 20)
 	publishIndex(t, l, m)
-	expectPublished(t, l, true, idOf(t, m.m), id)
+	expectPublished(t, l, true, generationID(t, m), id)
 }
 
 func TestNewIndexRefused(t *testing.T) {
 	l := open(t, bpffs(t), 100)
-	_, err := l.NewIndex(false, 1<<31)
-	if !errors.Is(err, unix.ENOMEM) || !strings.Contains(err.Error(), "MemoryMax") || !strings.Contains(err.Error(), "134217728 KiB") {
-		t.Errorf("128 GiB: %v", err)
-	}
-	if _, err := l.NewIndex(false, 0); err == nil {
-		t.Error("no lines: no error")
+	for _, lines := range []uint32{0, banks.MaxLines + 1} {
+		if _, err := l.NewIndex(false, lines); err == nil || !strings.Contains(err.Error(), "index_v4") {
+			t.Errorf("%d lines: %v", lines, err)
+		}
 	}
 }
 
@@ -188,5 +172,24 @@ func publishIndex(tb testing.TB, l *Loader, m *IndexMemory) {
 	check(tb, err)
 	if before != nil && before != m {
 		check(tb, before.Close())
+	}
+}
+
+// The program and the package banks mean the same by the slots.
+func TestBanksAreTheProgrammes(t *testing.T) {
+	spec, err := loadPlain()
+	check(t, err)
+	var enum *btf.Enum
+	check(t, spec.Types.TypeByName("index_segments", &enum))
+	got := map[string]uint64{}
+	for _, v := range enum.Values {
+		got[v.Name] = v.Value
+	}
+	want := map[string]uint64{
+		"INDEX_SEGMENT_LINES": banks.Lines, "INDEX_BANK_SLOTS": banks.Bank,
+		"INDEX_IN_FORCE": banks.InForce, "INDEX_SLOTS": banks.Slots,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("enum index_segments (-banks +program):\n%s", diff)
 	}
 }

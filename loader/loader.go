@@ -26,6 +26,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
+	"github.com/paraxial/paraxial/index/banks"
 	"github.com/paraxial/paraxial/track"
 )
 
@@ -65,7 +66,8 @@ type Loader struct {
 
 	mu       sync.Mutex            // held to attach, attest, ask, add counters, clear slots, change the index
 	moved    map[uint32]bool       // slots whose packets are counted in maps, and no longer in elder
-	index    map[bool]*IndexMemory // published by this Loader, by whether IPv6
+	indexes  map[bool]*banks.Index // by whether IPv6
+	index    map[bool]*IndexMemory // published by this Loader, likewise
 	attached map[string]*attached
 	twins    map[string]*twin
 }
@@ -105,7 +107,8 @@ func Open(o Options) (*Loader, error) {
 	}
 	l := &Loader{
 		log: o.Log, pins: pins, specs: specs,
-		moved: map[uint32]bool{}, index: map[bool]*IndexMemory{}, attached: map[string]*attached{}, twins: map[string]*twin{},
+		moved: map[uint32]bool{}, indexes: map[bool]*banks.Index{}, index: map[bool]*IndexMemory{},
+		attached: map[string]*attached{}, twins: map[string]*twin{},
 	}
 	if err := l.open(o.TrackCapacity); err != nil {
 		_ = errors.Join(l.closeMaps(), l.pins.unlock())
@@ -123,6 +126,9 @@ func (l *Loader) open(trackCapacity uint32) error {
 		return err
 	}
 	l.tries = l.maps.tables()
+	if err := l.openIndexes(); err != nil {
+		return err
+	}
 	if l.credit, err = mapWords(l.maps[plainMapEventCredit]); err != nil {
 		return err
 	}

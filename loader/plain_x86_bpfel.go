@@ -134,29 +134,30 @@ type plainVerdict struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	plainMapAllowV4         = "allow_v4"
-	plainMapAllowV6         = "allow_v6"
-	plainMapAttribution     = "attribution"
-	plainMapBlockV4         = "block_v4"
-	plainMapBlockV6         = "block_v6"
-	plainMapCounters        = "counters"
-	plainMapEventCredit     = "event_credit"
-	plainMapEvents          = "events"
-	plainMapHits            = "hits"
-	plainMapIndexV4         = "index_v4"
-	plainMapIndexV6         = "index_v6"
-	plainMapLimits          = "limits"
-	plainMapSamples         = "samples"
-	plainMapTracked         = "tracked"
-	plainMapTracking        = "tracking"
-	plainProgParaxial       = "paraxial"
-	plainVarDropEventBtf    = "drop_event_btf"
-	plainVarLimitBtf        = "limit_btf"
-	plainVarPacketSampleBtf = "packet_sample_btf"
-	plainVarProbe           = "probe"
-	plainVarReasonBtf       = "reason_btf"
-	plainVarSlot            = "slot"
-	plainVarTrackSlotBtf    = "track_slot_btf"
+	plainMapAllowV4          = "allow_v4"
+	plainMapAllowV6          = "allow_v6"
+	plainMapAttribution      = "attribution"
+	plainMapBlockV4          = "block_v4"
+	plainMapBlockV6          = "block_v6"
+	plainMapCounters         = "counters"
+	plainMapEventCredit      = "event_credit"
+	plainMapEvents           = "events"
+	plainMapHits             = "hits"
+	plainMapIndexV4          = "index_v4"
+	plainMapIndexV6          = "index_v6"
+	plainMapLimits           = "limits"
+	plainMapSamples          = "samples"
+	plainMapTracked          = "tracked"
+	plainMapTracking         = "tracking"
+	plainProgParaxial        = "paraxial"
+	plainVarDropEventBtf     = "drop_event_btf"
+	plainVarIndexSegmentsBtf = "index_segments_btf"
+	plainVarLimitBtf         = "limit_btf"
+	plainVarPacketSampleBtf  = "packet_sample_btf"
+	plainVarProbe            = "probe"
+	plainVarReasonBtf        = "reason_btf"
+	plainVarSlot             = "slot"
+	plainVarTrackSlotBtf     = "track_slot_btf"
 )
 
 // loadPlain returns the embedded CollectionSpec for plain.
@@ -229,13 +230,14 @@ type plainMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainVariableSpecs struct {
-	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
-	Slot            *ebpf.VariableSpec `ebpf:"slot"`
-	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf        *ebpf.VariableSpec `ebpf:"reason_btf"`
+	Slot             *ebpf.VariableSpec `ebpf:"slot"`
+	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // plainObjects contains all objects after they have been loaded into the kernel.
@@ -299,13 +301,14 @@ func (m *plainMaps) Close() error {
 //
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainVariables struct {
-	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
-	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
-	Slot            *ebpf.Variable `ebpf:"slot"`
-	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
+	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
+	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf        *ebpf.Variable `ebpf:"reason_btf"`
+	Slot             *ebpf.Variable `ebpf:"slot"`
+	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // plainPrograms contains all programs after they have been loaded into the kernel.

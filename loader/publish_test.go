@@ -10,7 +10,7 @@ func TestPublishIndexGivesBack(t *testing.T) {
 			l := open(t, bpffs(t), 100)
 			check(t, l.UnpublishIndex(ipv6))
 			first, second := newIndexMemory(t, l, ipv6, 100), newIndexMemory(t, l, ipv6, 3)
-			firstID, secondID := idOf(t, first.m), idOf(t, second.m)
+			firstID, secondID := generationID(t, first), generationID(t, second)
 			before, err := l.PublishIndex(first)
 			check(t, err)
 			if before != nil {

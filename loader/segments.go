@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
+
+	"github.com/paraxial/paraxial/index/banks"
 )
 
 // segmented is an array that grows, of drop counters or limits: segments of
@@ -97,23 +99,14 @@ func mapSegment(m *ebpf.Map) (segment, error) {
 	return segment{m, w}, nil
 }
 
-// putSlots writes segments to the outer map, from slot first on. Every write
-// of its own waits until no program uses what was there, a batch waits once;
-// outer maps have had batches since Linux 5.19.
+// putSlots writes segments to the outer map, from slot first on.
 func (a *segmented) putSlots(first int, segments []segment) error {
-	slots, fds := make([]uint32, len(segments)), make([]uint32, len(segments))
+	maps := make([]*ebpf.Map, len(segments))
 	for i, s := range segments {
-		slots[i], fds[i] = uint32(first+i), uint32(s.m.FD())
+		maps[i] = s.m
 	}
-	if len(slots) > 1 {
-		if n, err := a.outer.BatchUpdate(slots, fds, nil); err == nil && n == len(slots) {
-			return nil
-		}
-	}
-	for i, slot := range slots {
-		if err := a.outer.Put(slot, fds[i]); err != nil {
-			return fmt.Errorf("put segment %d into map %s: %w", slot, a.name, err)
-		}
+	if err := banks.Put(a.outer, first, maps); err != nil {
+		return fmt.Errorf("put segments into map %s: %w", a.name, err)
 	}
 	return nil
 }

@@ -113,34 +113,35 @@ type floorVerdict struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	floorMapAllowV4         = "allow_v4"
-	floorMapAllowV6         = "allow_v6"
-	floorMapAttribution     = "attribution"
-	floorMapBlockV4         = "block_v4"
-	floorMapBlockV6         = "block_v6"
-	floorMapCounters        = "counters"
-	floorMapEventCredit     = "event_credit"
-	floorMapEvents          = "events"
-	floorMapHits            = "hits"
-	floorMapIndexV4         = "index_v4"
-	floorMapIndexV6         = "index_v6"
-	floorMapLimits          = "limits"
-	floorMapSamples         = "samples"
-	floorMapSourcesV4       = "sources_v4"
-	floorMapSourcesV6       = "sources_v6"
-	floorMapTracked         = "tracked"
-	floorMapTracking        = "tracking"
-	floorProgParaxial       = "paraxial"
-	floorProgVaried         = "varied"
-	floorVarDropEventBtf    = "drop_event_btf"
-	floorVarFloorReason     = "floor_reason"
-	floorVarLimitBtf        = "limit_btf"
-	floorVarPacketSampleBtf = "packet_sample_btf"
-	floorVarProbe           = "probe"
-	floorVarReasonBtf       = "reason_btf"
-	floorVarSlot            = "slot"
-	floorVarSpoofing        = "spoofing"
-	floorVarTrackSlotBtf    = "track_slot_btf"
+	floorMapAllowV4          = "allow_v4"
+	floorMapAllowV6          = "allow_v6"
+	floorMapAttribution      = "attribution"
+	floorMapBlockV4          = "block_v4"
+	floorMapBlockV6          = "block_v6"
+	floorMapCounters         = "counters"
+	floorMapEventCredit      = "event_credit"
+	floorMapEvents           = "events"
+	floorMapHits             = "hits"
+	floorMapIndexV4          = "index_v4"
+	floorMapIndexV6          = "index_v6"
+	floorMapLimits           = "limits"
+	floorMapSamples          = "samples"
+	floorMapSourcesV4        = "sources_v4"
+	floorMapSourcesV6        = "sources_v6"
+	floorMapTracked          = "tracked"
+	floorMapTracking         = "tracking"
+	floorProgParaxial        = "paraxial"
+	floorProgVaried          = "varied"
+	floorVarDropEventBtf     = "drop_event_btf"
+	floorVarFloorReason      = "floor_reason"
+	floorVarIndexSegmentsBtf = "index_segments_btf"
+	floorVarLimitBtf         = "limit_btf"
+	floorVarPacketSampleBtf  = "packet_sample_btf"
+	floorVarProbe            = "probe"
+	floorVarReasonBtf        = "reason_btf"
+	floorVarSlot             = "slot"
+	floorVarSpoofing         = "spoofing"
+	floorVarTrackSlotBtf     = "track_slot_btf"
 )
 
 // loadFloor returns the embedded CollectionSpec for floor.
@@ -216,15 +217,16 @@ type floorMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type floorVariableSpecs struct {
-	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	FloorReason     *ebpf.VariableSpec `ebpf:"floor_reason"`
-	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
-	Slot            *ebpf.VariableSpec `ebpf:"slot"`
-	Spoofing        *ebpf.VariableSpec `ebpf:"spoofing"`
-	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	FloorReason      *ebpf.VariableSpec `ebpf:"floor_reason"`
+	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf        *ebpf.VariableSpec `ebpf:"reason_btf"`
+	Slot             *ebpf.VariableSpec `ebpf:"slot"`
+	Spoofing         *ebpf.VariableSpec `ebpf:"spoofing"`
+	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // floorObjects contains all objects after they have been loaded into the kernel.
@@ -292,15 +294,16 @@ func (m *floorMaps) Close() error {
 //
 // It can be passed to loadFloorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type floorVariables struct {
-	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
-	FloorReason     *ebpf.Variable `ebpf:"floor_reason"`
-	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
-	Slot            *ebpf.Variable `ebpf:"slot"`
-	Spoofing        *ebpf.Variable `ebpf:"spoofing"`
-	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
+	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
+	FloorReason      *ebpf.Variable `ebpf:"floor_reason"`
+	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf        *ebpf.Variable `ebpf:"reason_btf"`
+	Slot             *ebpf.Variable `ebpf:"slot"`
+	Spoofing         *ebpf.Variable `ebpf:"spoofing"`
+	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // floorPrograms contains all programs after they have been loaded into the kernel.

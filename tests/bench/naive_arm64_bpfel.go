@@ -103,34 +103,35 @@ type naiveVerdict struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	naiveMapAllowV4         = "allow_v4"
-	naiveMapAllowV6         = "allow_v6"
-	naiveMapAttribution     = "attribution"
-	naiveMapBlockV4         = "block_v4"
-	naiveMapBlockV6         = "block_v6"
-	naiveMapCounters        = "counters"
-	naiveMapEventCredit     = "event_credit"
-	naiveMapEvents          = "events"
-	naiveMapHits            = "hits"
-	naiveMapIndexV4         = "index_v4"
-	naiveMapIndexV6         = "index_v6"
-	naiveMapLimits          = "limits"
-	naiveMapNaive           = "naive"
-	naiveMapSamples         = "samples"
-	naiveMapSourcesV4       = "sources_v4"
-	naiveMapSourcesV6       = "sources_v6"
-	naiveMapTracked         = "tracked"
-	naiveMapTracking        = "tracking"
-	naiveProgParaxial       = "paraxial"
-	naiveProgVaried         = "varied"
-	naiveVarDropEventBtf    = "drop_event_btf"
-	naiveVarLimitBtf        = "limit_btf"
-	naiveVarPacketSampleBtf = "packet_sample_btf"
-	naiveVarProbe           = "probe"
-	naiveVarReasonBtf       = "reason_btf"
-	naiveVarSlot            = "slot"
-	naiveVarSpoofing        = "spoofing"
-	naiveVarTrackSlotBtf    = "track_slot_btf"
+	naiveMapAllowV4          = "allow_v4"
+	naiveMapAllowV6          = "allow_v6"
+	naiveMapAttribution      = "attribution"
+	naiveMapBlockV4          = "block_v4"
+	naiveMapBlockV6          = "block_v6"
+	naiveMapCounters         = "counters"
+	naiveMapEventCredit      = "event_credit"
+	naiveMapEvents           = "events"
+	naiveMapHits             = "hits"
+	naiveMapIndexV4          = "index_v4"
+	naiveMapIndexV6          = "index_v6"
+	naiveMapLimits           = "limits"
+	naiveMapNaive            = "naive"
+	naiveMapSamples          = "samples"
+	naiveMapSourcesV4        = "sources_v4"
+	naiveMapSourcesV6        = "sources_v6"
+	naiveMapTracked          = "tracked"
+	naiveMapTracking         = "tracking"
+	naiveProgParaxial        = "paraxial"
+	naiveProgVaried          = "varied"
+	naiveVarDropEventBtf     = "drop_event_btf"
+	naiveVarIndexSegmentsBtf = "index_segments_btf"
+	naiveVarLimitBtf         = "limit_btf"
+	naiveVarPacketSampleBtf  = "packet_sample_btf"
+	naiveVarProbe            = "probe"
+	naiveVarReasonBtf        = "reason_btf"
+	naiveVarSlot             = "slot"
+	naiveVarSpoofing         = "spoofing"
+	naiveVarTrackSlotBtf     = "track_slot_btf"
 )
 
 // loadNaive returns the embedded CollectionSpec for naive.
@@ -207,14 +208,15 @@ type naiveMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type naiveVariableSpecs struct {
-	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
-	Slot            *ebpf.VariableSpec `ebpf:"slot"`
-	Spoofing        *ebpf.VariableSpec `ebpf:"spoofing"`
-	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf        *ebpf.VariableSpec `ebpf:"reason_btf"`
+	Slot             *ebpf.VariableSpec `ebpf:"slot"`
+	Spoofing         *ebpf.VariableSpec `ebpf:"spoofing"`
+	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // naiveObjects contains all objects after they have been loaded into the kernel.
@@ -284,14 +286,15 @@ func (m *naiveMaps) Close() error {
 //
 // It can be passed to loadNaiveObjects or ebpf.CollectionSpec.LoadAndAssign.
 type naiveVariables struct {
-	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
-	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
-	Slot            *ebpf.Variable `ebpf:"slot"`
-	Spoofing        *ebpf.Variable `ebpf:"spoofing"`
-	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
+	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
+	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf        *ebpf.Variable `ebpf:"reason_btf"`
+	Slot             *ebpf.Variable `ebpf:"slot"`
+	Spoofing         *ebpf.Variable `ebpf:"spoofing"`
+	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // naivePrograms contains all programs after they have been loaded into the kernel.

@@ -113,37 +113,38 @@ type shippedVerdict struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	shippedMapAllowV4         = "allow_v4"
-	shippedMapAllowV6         = "allow_v6"
-	shippedMapAttribution     = "attribution"
-	shippedMapBlockV4         = "block_v4"
-	shippedMapBlockV6         = "block_v6"
-	shippedMapCounters        = "counters"
-	shippedMapEventCredit     = "event_credit"
-	shippedMapEvents          = "events"
-	shippedMapHits            = "hits"
-	shippedMapIndexV4         = "index_v4"
-	shippedMapIndexV6         = "index_v6"
-	shippedMapLimits          = "limits"
-	shippedMapSamples         = "samples"
-	shippedMapSourcesV4       = "sources_v4"
-	shippedMapSourcesV6       = "sources_v6"
-	shippedMapTracked         = "tracked"
-	shippedMapTracking        = "tracking"
-	shippedProgEmptyDrop      = "empty_drop"
-	shippedProgEmptyPass      = "empty_pass"
-	shippedProgParaxial       = "paraxial"
-	shippedProgSend           = "send"
-	shippedProgVaried         = "varied"
-	shippedVarDropEventBtf    = "drop_event_btf"
-	shippedVarHeaderSum       = "header_sum"
-	shippedVarLimitBtf        = "limit_btf"
-	shippedVarPacketSampleBtf = "packet_sample_btf"
-	shippedVarProbe           = "probe"
-	shippedVarReasonBtf       = "reason_btf"
-	shippedVarSlot            = "slot"
-	shippedVarSpoofing        = "spoofing"
-	shippedVarTrackSlotBtf    = "track_slot_btf"
+	shippedMapAllowV4          = "allow_v4"
+	shippedMapAllowV6          = "allow_v6"
+	shippedMapAttribution      = "attribution"
+	shippedMapBlockV4          = "block_v4"
+	shippedMapBlockV6          = "block_v6"
+	shippedMapCounters         = "counters"
+	shippedMapEventCredit      = "event_credit"
+	shippedMapEvents           = "events"
+	shippedMapHits             = "hits"
+	shippedMapIndexV4          = "index_v4"
+	shippedMapIndexV6          = "index_v6"
+	shippedMapLimits           = "limits"
+	shippedMapSamples          = "samples"
+	shippedMapSourcesV4        = "sources_v4"
+	shippedMapSourcesV6        = "sources_v6"
+	shippedMapTracked          = "tracked"
+	shippedMapTracking         = "tracking"
+	shippedProgEmptyDrop       = "empty_drop"
+	shippedProgEmptyPass       = "empty_pass"
+	shippedProgParaxial        = "paraxial"
+	shippedProgSend            = "send"
+	shippedProgVaried          = "varied"
+	shippedVarDropEventBtf     = "drop_event_btf"
+	shippedVarHeaderSum        = "header_sum"
+	shippedVarIndexSegmentsBtf = "index_segments_btf"
+	shippedVarLimitBtf         = "limit_btf"
+	shippedVarPacketSampleBtf  = "packet_sample_btf"
+	shippedVarProbe            = "probe"
+	shippedVarReasonBtf        = "reason_btf"
+	shippedVarSlot             = "slot"
+	shippedVarSpoofing         = "spoofing"
+	shippedVarTrackSlotBtf     = "track_slot_btf"
 )
 
 // loadShipped returns the embedded CollectionSpec for shipped.
@@ -222,15 +223,16 @@ type shippedMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type shippedVariableSpecs struct {
-	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	HeaderSum       *ebpf.VariableSpec `ebpf:"header_sum"`
-	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
-	Slot            *ebpf.VariableSpec `ebpf:"slot"`
-	Spoofing        *ebpf.VariableSpec `ebpf:"spoofing"`
-	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	HeaderSum        *ebpf.VariableSpec `ebpf:"header_sum"`
+	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf        *ebpf.VariableSpec `ebpf:"reason_btf"`
+	Slot             *ebpf.VariableSpec `ebpf:"slot"`
+	Spoofing         *ebpf.VariableSpec `ebpf:"spoofing"`
+	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // shippedObjects contains all objects after they have been loaded into the kernel.
@@ -298,15 +300,16 @@ func (m *shippedMaps) Close() error {
 //
 // It can be passed to loadShippedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type shippedVariables struct {
-	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
-	HeaderSum       *ebpf.Variable `ebpf:"header_sum"`
-	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
-	Slot            *ebpf.Variable `ebpf:"slot"`
-	Spoofing        *ebpf.Variable `ebpf:"spoofing"`
-	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
+	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
+	HeaderSum        *ebpf.Variable `ebpf:"header_sum"`
+	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf        *ebpf.Variable `ebpf:"reason_btf"`
+	Slot             *ebpf.Variable `ebpf:"slot"`
+	Spoofing         *ebpf.Variable `ebpf:"spoofing"`
+	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // shippedPrograms contains all programs after they have been loaded into the kernel.

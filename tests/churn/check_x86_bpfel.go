@@ -127,37 +127,38 @@ type checkWrong struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	checkMapAllowV4         = "allow_v4"
-	checkMapAllowV6         = "allow_v6"
-	checkMapAttribution     = "attribution"
-	checkMapBlockV4         = "block_v4"
-	checkMapBlockV6         = "block_v6"
-	checkMapCounters        = "counters"
-	checkMapEventCredit     = "event_credit"
-	checkMapEvents          = "events"
-	checkMapHits            = "hits"
-	checkMapIndexV4         = "index_v4"
-	checkMapIndexV6         = "index_v6"
-	checkMapLimits          = "limits"
-	checkMapSamples         = "samples"
-	checkMapSources         = "sources"
-	checkMapTallies         = "tallies"
-	checkMapTracked         = "tracked"
-	checkMapTracking        = "tracking"
-	checkMapWrongs          = "wrongs"
-	checkProgCheck          = "check"
-	checkProgParaxial       = "paraxial"
-	checkVarClassBtf        = "class_btf"
-	checkVarDropEventBtf    = "drop_event_btf"
-	checkVarFirstSource     = "first_source"
-	checkVarLimitBtf        = "limit_btf"
-	checkVarPacketSampleBtf = "packet_sample_btf"
-	checkVarProbe           = "probe"
-	checkVarReasonBtf       = "reason_btf"
-	checkVarSettledBtf      = "settled_btf"
-	checkVarSlot            = "slot"
-	checkVarSourceCount     = "source_count"
-	checkVarTrackSlotBtf    = "track_slot_btf"
+	checkMapAllowV4          = "allow_v4"
+	checkMapAllowV6          = "allow_v6"
+	checkMapAttribution      = "attribution"
+	checkMapBlockV4          = "block_v4"
+	checkMapBlockV6          = "block_v6"
+	checkMapCounters         = "counters"
+	checkMapEventCredit      = "event_credit"
+	checkMapEvents           = "events"
+	checkMapHits             = "hits"
+	checkMapIndexV4          = "index_v4"
+	checkMapIndexV6          = "index_v6"
+	checkMapLimits           = "limits"
+	checkMapSamples          = "samples"
+	checkMapSources          = "sources"
+	checkMapTallies          = "tallies"
+	checkMapTracked          = "tracked"
+	checkMapTracking         = "tracking"
+	checkMapWrongs           = "wrongs"
+	checkProgCheck           = "check"
+	checkProgParaxial        = "paraxial"
+	checkVarClassBtf         = "class_btf"
+	checkVarDropEventBtf     = "drop_event_btf"
+	checkVarFirstSource      = "first_source"
+	checkVarIndexSegmentsBtf = "index_segments_btf"
+	checkVarLimitBtf         = "limit_btf"
+	checkVarPacketSampleBtf  = "packet_sample_btf"
+	checkVarProbe            = "probe"
+	checkVarReasonBtf        = "reason_btf"
+	checkVarSettledBtf       = "settled_btf"
+	checkVarSlot             = "slot"
+	checkVarSourceCount      = "source_count"
+	checkVarTrackSlotBtf     = "track_slot_btf"
 )
 
 // loadCheck returns the embedded CollectionSpec for check.
@@ -234,17 +235,18 @@ type checkMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type checkVariableSpecs struct {
-	ClassBtf        *ebpf.VariableSpec `ebpf:"class_btf"`
-	DropEventBtf    *ebpf.VariableSpec `ebpf:"drop_event_btf"`
-	FirstSource     *ebpf.VariableSpec `ebpf:"first_source"`
-	LimitBtf        *ebpf.VariableSpec `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.VariableSpec `ebpf:"probe"`
-	ReasonBtf       *ebpf.VariableSpec `ebpf:"reason_btf"`
-	SettledBtf      *ebpf.VariableSpec `ebpf:"settled_btf"`
-	Slot            *ebpf.VariableSpec `ebpf:"slot"`
-	SourceCount     *ebpf.VariableSpec `ebpf:"source_count"`
-	TrackSlotBtf    *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	ClassBtf         *ebpf.VariableSpec `ebpf:"class_btf"`
+	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	FirstSource      *ebpf.VariableSpec `ebpf:"first_source"`
+	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.VariableSpec `ebpf:"probe"`
+	ReasonBtf        *ebpf.VariableSpec `ebpf:"reason_btf"`
+	SettledBtf       *ebpf.VariableSpec `ebpf:"settled_btf"`
+	Slot             *ebpf.VariableSpec `ebpf:"slot"`
+	SourceCount      *ebpf.VariableSpec `ebpf:"source_count"`
+	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
 }
 
 // checkObjects contains all objects after they have been loaded into the kernel.
@@ -314,17 +316,18 @@ func (m *checkMaps) Close() error {
 //
 // It can be passed to loadCheckObjects or ebpf.CollectionSpec.LoadAndAssign.
 type checkVariables struct {
-	ClassBtf        *ebpf.Variable `ebpf:"class_btf"`
-	DropEventBtf    *ebpf.Variable `ebpf:"drop_event_btf"`
-	FirstSource     *ebpf.Variable `ebpf:"first_source"`
-	LimitBtf        *ebpf.Variable `ebpf:"limit_btf"`
-	PacketSampleBtf *ebpf.Variable `ebpf:"packet_sample_btf"`
-	Probe           *ebpf.Variable `ebpf:"probe"`
-	ReasonBtf       *ebpf.Variable `ebpf:"reason_btf"`
-	SettledBtf      *ebpf.Variable `ebpf:"settled_btf"`
-	Slot            *ebpf.Variable `ebpf:"slot"`
-	SourceCount     *ebpf.Variable `ebpf:"source_count"`
-	TrackSlotBtf    *ebpf.Variable `ebpf:"track_slot_btf"`
+	ClassBtf         *ebpf.Variable `ebpf:"class_btf"`
+	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
+	FirstSource      *ebpf.Variable `ebpf:"first_source"`
+	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
+	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
+	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
+	Probe            *ebpf.Variable `ebpf:"probe"`
+	ReasonBtf        *ebpf.Variable `ebpf:"reason_btf"`
+	SettledBtf       *ebpf.Variable `ebpf:"settled_btf"`
+	Slot             *ebpf.Variable `ebpf:"slot"`
+	SourceCount      *ebpf.Variable `ebpf:"source_count"`
+	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
 }
 
 // checkPrograms contains all programs after they have been loaded into the kernel.

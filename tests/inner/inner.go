@@ -9,22 +9,32 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/index/banks"
 )
 
 // Lines returns a function that makes the memory of an index generation. Publish
 // puts the one made last in force.
 func Lines(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) (alloc func(lines uint32) ([]uint64, error), publish func()) {
-	var made *ebpf.Map
+	tb.Helper()
+	name := outerName(tb, spec, outer)
+	x, err := banks.Open(name, outer, spec.Maps[name].InnerMap)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var made *banks.Generation
 	alloc = func(lines uint32) ([]uint64, error) {
-		inner := spec.Maps[outerName(tb, spec, outer)].InnerMap.Copy()
-		inner.MaxEntries = lines
-		m, words := mapped(tb, inner)
-		made = m
-		return words, nil
+		g, err := x.New(lines)
+		if err != nil {
+			return nil, err
+		}
+		tb.Cleanup(func() { g.Close() })
+		made = g
+		return g.Words(), nil
 	}
 	publish = func() {
 		tb.Helper()
-		if err := outer.Put(uint32(0), made); err != nil {
+		if err := x.Publish(made); err != nil {
 			tb.Fatal(err)
 		}
 	}
