@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/index"
-	"github.com/paraxial/paraxial/index/banks"
+	"github.com/paraxial/paraxial/loader/banks"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/tests/testenv"
 )

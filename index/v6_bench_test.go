@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
-	"github.com/paraxial/paraxial/index/banks"
+	"github.com/paraxial/paraxial/loader/banks"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 

@@ -3,7 +3,7 @@ package loader
 import (
 	"fmt"
 
-	"github.com/paraxial/paraxial/index/banks"
+	"github.com/paraxial/paraxial/loader/banks"
 )
 
 // IndexMemory is the memory of one generation of the index of one family,

@@ -10,7 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
 	"github.com/google/go-cmp/cmp"
-	"github.com/paraxial/paraxial/index/banks"
+	"github.com/paraxial/paraxial/loader/banks"
 	"github.com/paraxial/paraxial/policy"
 )
 

@@ -16,6 +16,7 @@ func TestRoomsImportWhatTheyMay(t *testing.T) {
 	for room, may := range map[string][]string{
 		"policy":          {"policy"},
 		"loader":          {"loader", "lockfile", "policy", "track"},
+		"loader/banks":    {"loader/banks"},
 		"loader/hostinfo": {"loader/hostinfo"},
 		"index":           {"index", "policy"},
 		"track":           {"track"},

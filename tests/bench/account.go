@@ -75,7 +75,7 @@ func measureAccounts(ctx context.Context, quick bool, log logger) ([]accountRow,
 		return nil, err
 	}
 	defer unpin()
-	const repeats = 3
+	const repeats = 8
 	rows := accountCases(quick)
 	var full *accountTables
 	defer func() { full.Close() }()
@@ -307,7 +307,7 @@ func (a *accounting) measure(row *accountRow, frame []byte, repeats int) error {
 		samples += n
 	}
 	for i := range runs {
-		*runs[i].ns = runs[i].best.mean()
+		*runs[i].ns = runs[i].best.ns()
 	}
 	return a.check(row, samples)
 }

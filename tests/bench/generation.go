@@ -7,7 +7,7 @@ import (
 	"github.com/cilium/ebpf"
 
 	"github.com/paraxial/paraxial/index"
-	"github.com/paraxial/paraxial/index/banks"
+	"github.com/paraxial/paraxial/loader/banks"
 )
 
 // fillIndex puts the index of the book, of both families, in front of the tries.

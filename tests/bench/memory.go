@@ -125,17 +125,20 @@ func mapCosts(bpffs string, entries int) ([]mapCost, error) {
 	return rows, nil
 }
 
-// costOf notes the names of the maps in m.
+// costOf notes the names of the maps in m, each of which counts once, however many
+// slots it is in.
 func costOf(m *ebpf.Map, inner map[string]bool) (int64, error) {
 	sum, err := memlock(m)
 	if err != nil || m.Type() != ebpf.ArrayOfMaps {
 		return sum, err
 	}
+	seen := make(map[ebpf.MapID]bool)
 	for i := range m.MaxEntries() {
 		var id ebpf.MapID
-		if m.Lookup(i, &id) != nil {
-			continue // empty
+		if m.Lookup(i, &id) != nil || seen[id] {
+			continue // empty, or counted
 		}
+		seen[id] = true
 		bytes, err := innerCost(id, inner)
 		if err != nil {
 			return 0, err

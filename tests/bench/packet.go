@@ -64,7 +64,7 @@ func measurePackets(ctx context.Context, quick bool, log logger) ([]latencyRow, 
 	}
 	defer unpin()
 	memory := measureLatency()
-	repeats := 7
+	repeats := 12
 	if quick {
 		repeats = 3
 	}
@@ -146,38 +146,28 @@ func template(src netip.Addr) []byte {
 	return frame.IP(src, dst).UDP(40000, 9, make([]byte, 8))
 }
 
-// parts is how many pieces the traffic is run in. The best of each is kept, so
-// that a neighbour on the machine would have to disturb a piece every time.
-const parts = 32
-
 // rowBudget bounds the time that a row of the table takes.
-const rowBudget = 8 * time.Second
+const rowBudget = 10 * time.Second
 
-// A stopwatch holds the best time of every part of the traffic.
-type stopwatch [parts]time.Duration
+// A stopwatch holds the best time of a packet, the mean of the whole traffic. All of
+// it is run in one go: the kernel sleeps to prepare a run, long enough for
+// neighbours on the machine to take the cache, which no stream of packets would
+// find so.
+type stopwatch time.Duration
 
 func (s *stopwatch) run(p *ebpf.Program, frame []byte) error {
-	for i := range s {
-		_, took, err := p.Benchmark(frame, sources/parts, nil)
-		if err != nil {
-			return fmt.Errorf("run %s: %w", p, err)
-		}
-		if s[i] == 0 || took < s[i] {
-			s[i] = took
-		}
+	_, took, err := p.Benchmark(frame, sources, nil)
+	if err != nil {
+		return fmt.Errorf("run %s: %w", p, err)
+	}
+	if *s == 0 || took < time.Duration(*s) {
+		*s = stopwatch(took)
 	}
 	return nil
 }
 
-// mean is in nanoseconds per packet. Benchmark has divided by the repeats, and
-// rounded down to whole nanoseconds.
-func (s *stopwatch) mean() float64 {
-	var sum time.Duration
-	for _, took := range s {
-		sum += took
-	}
-	return float64(sum.Nanoseconds()) / parts
-}
+// ns is in nanoseconds per packet, of which the kernel tells whole ones.
+func (s stopwatch) ns() float64 { return float64(time.Duration(s).Nanoseconds()) }
 
 // measure takes turns, so that what disturbs the machine disturbs all alike.
 func (t *tables) measure(row *packetRow, frame []byte, reason shippedReason, repeats int) error {
@@ -205,7 +195,7 @@ func (t *tables) measure(row *packetRow, frame []byte, reason shippedReason, rep
 		}
 	}
 	for i := range runs {
-		*runs[i].ns = runs[i].best.mean()
+		*runs[i].ns = runs[i].best.ns()
 	}
 	for _, c := range []*ebpf.Collection{t.index, t.lpm} {
 		if err := onlyReason(c.Maps[shippedMapCounters], reason); err != nil {

@@ -61,7 +61,7 @@ func (r *report) accountTable(b *strings.Builder) {
 		if row.Theirs {
 			tracked = "all of them"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %d | %.0f | %.0f | %.1f | %.0f | %.0f |\n", row.Mix, sources, tracked, row.Levels,
+		fmt.Fprintf(b, "| %s | %s | %s | %d | %.0f | %.0f | %.0f | %.0f | %.0f |\n", row.Mix, sources, tracked, row.Levels,
 			row.Off, row.On, row.On-row.Off, row.Naive, row.Naive-row.Off)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
-	"github.com/paraxial/paraxial/index/banks"
+	"github.com/paraxial/paraxial/loader/banks"
 )
 
 // Lines returns a function that makes the memory of an index generation. Publish
