@@ -77,7 +77,7 @@ func BenchmarkV4Program(b *testing.B) {
 		b.Skip("needs clang-14")
 	}
 	object := filepath.Join(b.TempDir(), "bench.o")
-	out, err := exec.Command(clang, "-O2", "-Wall", "-Werror", "-g", "-target", "bpfel", "-mcpu=v2", "-I..", "-c", "testdata/bench_v4.c", "-o", object).CombinedOutput()
+	out, err := exec.Command(clang, "-O2", "-Wall", "-Werror", "-g", "-target", "bpfel", "-mcpu=v3", "-I..", "-c", "testdata/bench_v4.c", "-o", object).CombinedOutput()
 	if err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}

@@ -31,7 +31,7 @@ func v6BenchSpec(b testing.TB) *ebpf.CollectionSpec {
 		b.Fatal(err)
 	}
 	object := filepath.Join(b.TempDir(), "bench_v6.o")
-	compile := exec.Command(clang, "-target", "bpf", "-g", "-O2", "-Wall", "-Werror", "-mcpu=v2", "-I..", "-c", "testdata/bench_v6.c", "-o", object)
+	compile := exec.Command(clang, "-target", "bpf", "-g", "-O2", "-Wall", "-Werror", "-mcpu=v3", "-I..", "-c", "testdata/bench_v6.c", "-o", object)
 	if out, err := compile.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}

@@ -3,4 +3,4 @@
 // daemon, which is killed and started again on the way.
 package churn
 
-//go:generate go tool bpf2go -target amd64,arm64 -type judged -type tally -type wrong -type class -type settled check bpf/check.c -- -O2 -Wall -Werror -mcpu=v2 -I../.. -I../../bpf
+//go:generate go tool bpf2go -target amd64,arm64 -type judged -type tally -type wrong -type class -type settled check bpf/check.c -- -O2 -Wall -Werror -mcpu=v3 -I../.. -I../../bpf
