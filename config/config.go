@@ -32,7 +32,7 @@ type Config struct {
 	// The Unix socket that `paraxialctl` talks to. An absolute path.
 	Socket string
 	// Members of this group may use the socket. A name or, in quotes, a number. `""`
-	// means the daemon's own group.
+	// means only root.
 	SocketGroup string
 	// The directory that keeps the entries across restarts. An absolute path.
 	StateDir string

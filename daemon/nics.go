@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -64,20 +65,49 @@ func (s *nics) slotFor(name string) (uint32, error) {
 	if slot, ok := slots[name]; ok {
 		return slot, nil
 	}
-	taken := make(map[uint32]bool)
-	for _, slot := range slots {
-		taken[slot] = true
+	slot, last, ok := freeSlot(slots, loader.MaxSlots, s.forgotten)
+	if !ok {
+		return 0, fmt.Errorf("interface %s: all %d counter slots are taken by interfaces that are there", name, loader.MaxSlots)
 	}
-	for slot := range uint32(loader.MaxSlots) {
-		if taken[slot] {
-			continue
-		}
-		if err := s.loader.ClearSlot(slot); err != nil {
+	if err := s.loader.ClearSlot(slot); err != nil {
+		return 0, err
+	}
+	if last != "" {
+		if err := s.store.DeleteSlot(last); err != nil {
 			return 0, err
 		}
-		return slot, s.store.PutSlot(name, slot)
+		s.log.Info("the counters of an interface that is gone are forgotten", "interface", last)
 	}
-	return 0, fmt.Errorf("interface %s: all %d counter slots are taken by interfaces that were filtered before", name, loader.MaxSlots)
+	return slot, s.store.PutSlot(name, slot)
+}
+
+// forgotten tells whether an interface is neither to be filtered nor there.
+func (s *nics) forgotten(name string) bool {
+	if slices.ContainsFunc(s.list(), func(n nic) bool { return n.name == name }) {
+		return false
+	}
+	_, err := net.InterfaceByName(name)
+	return err != nil
+}
+
+// freeSlot returns a slot below limit that no name has, or else the lowest of one
+// that is forgotten, and that name.
+func freeSlot(slots map[string]uint32, limit uint32, forgotten func(name string) bool) (slot uint32, last string, ok bool) {
+	names := make(map[uint32]string, len(slots))
+	for name, slot := range slots {
+		names[slot] = name
+	}
+	for slot := range limit {
+		if _, taken := names[slot]; !taken {
+			return slot, "", true
+		}
+	}
+	for slot := range limit {
+		if forgotten(names[slot]) {
+			return slot, names[slot], true
+		}
+	}
+	return 0, "", false
 }
 
 // add starts to filter an interface that is there.

@@ -113,8 +113,12 @@ func (l *Loader) attach(iface string, mode Mode, slot uint32) (*attached, error)
 		l.letGo(dev, lk)
 		return nil, err
 	}
-	if auto && a.Mode == ModeGeneric {
+	switch {
+	case !auto || a.Mode != ModeGeneric:
+	case lk == nil:
 		a.addNote("the driver has no native XDP")
+	default:
+		a.addNote("generic mode was in force and is kept; xdp_mode: native changes it")
 	}
 	return l.keep(a), nil
 }

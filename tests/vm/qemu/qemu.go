@@ -25,7 +25,8 @@ type Machine struct {
 func Base(a Accelerator, megabytes int, console string) []string {
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-accel", string(a),
-		"-cpu", "max", "-smp", "2", "-m", fmt.Sprint(megabytes), "-serial", "file:" + console,
+		"-cpu", "max", "-smp", "2", "-m", fmt.Sprint(megabytes),
+		"-chardev", "file,id=console,append=on,path=" + console, "-serial", "chardev:console",
 	}
 }
 
@@ -57,6 +58,17 @@ func Start(ctx context.Context, arguments []string, files []*os.File) (*Machine,
 func (m *Machine) Wait() error {
 	<-m.exited
 	return m.failure
+}
+
+// WaitFor returns when the machine has ended by itself, or with an error if it
+// has not in that time.
+func (m *Machine) WaitFor(limit time.Duration) error {
+	select {
+	case <-m.exited:
+		return m.failure
+	case <-time.After(limit):
+		return fmt.Errorf("it still runs after %s", limit)
+	}
 }
 
 // exitTime is more than QEMU takes from closing its sockets to its end.

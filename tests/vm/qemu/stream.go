@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -72,21 +73,47 @@ func (s *Stream) Netdev(id string) string {
 func (s *Stream) Files() []*os.File { return nil }
 
 // Connect waits for QEMU. What the machine sends is thrown away.
-func (s *Stream) Connect() (err error) {
-	if s.conn, err = s.socket.Accept(); err != nil {
+func (s *Stream) Connect() error {
+	c, err := s.socket.Accept()
+	if err != nil {
 		return err
 	}
-	go io.Copy(io.Discard, s.conn)
+	go io.Copy(io.Discard, c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn = c
 	return nil
 }
+
+// Reopen makes the card ready for Connect to another machine, after the one
+// before has ended.
+func (s *Stream) Reopen() (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conn != nil {
+		s.conn.Close()
+		s.conn = nil
+	}
+	s.socket, err = Listen(s.socket.path)
+	return err
+}
+
+// ErrOff says that there is no machine to take a frame.
+var ErrOff = errors.New("the machine is off")
 
 // Send gives a frame to the machine, and blocks while that does not take any.
 func (s *Stream) Send(frame []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.conn == nil {
+		return ErrOff
+	}
 	_, err := s.conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...))
-	if errors.Is(err, net.ErrClosed) {
+	switch {
+	case errors.Is(err, net.ErrClosed):
 		return nil // the test is over
+	case errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
+		return ErrOff
 	}
 	return err
 }

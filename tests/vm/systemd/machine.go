@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -17,13 +18,14 @@ import (
 // guestMAC is the address of the machine's network card.
 const guestMAC = "52:54:00:00:00:01"
 
-// A machine is a Debian system that runs in QEMU, on a copy of its disk that is
-// thrown away.
+// A machine is a Debian system that runs in QEMU.
 type machine struct {
 	*qemu.Machine
-	card  *qemu.Stream
-	agent net.Conn // see guest/agent.sh
-	lines *bufio.Reader
+	system system
+	dir    string
+	card   *qemu.Stream
+	agent  net.Conn // see guest/agent.sh
+	lines  *bufio.Reader
 }
 
 // A system is what a machine boots.
@@ -35,35 +37,43 @@ type system struct {
 
 // boot starts the machine and waits for its agent.
 func boot(ctx context.Context, s system, dir string) (m *machine, err error) {
-	m = new(machine)
+	m = &machine{system: s, dir: dir}
 	if m.card, err = qemu.NewStream(dir); err != nil {
 		return nil, err
 	}
-	agent, err := qemu.Listen(filepath.Join(dir, "agent"))
-	if err != nil {
-		return nil, err
-	}
-	if m.Machine, err = qemu.Start(ctx, s.arguments(m.card, agent), nil); err != nil {
-		return nil, err
-	}
-	if err = m.card.Connect(); err == nil {
-		m.agent, err = agent.Accept()
-	}
-	if err != nil {
+	if err := m.start(ctx); err != nil {
 		m.close()
 		return nil, err
 	}
-	m.lines = bufio.NewReader(m.agent)
 	return m, m.ready(ctx)
+}
+
+// start switches the machine on.
+func (m *machine) start(ctx context.Context) error {
+	agent, err := qemu.Listen(filepath.Join(m.dir, "agent"))
+	if err != nil {
+		return err
+	}
+	if m.Machine, err = qemu.Start(ctx, m.system.arguments(m.card, agent), nil); err != nil {
+		return err
+	}
+	if err := m.card.Connect(); err != nil {
+		return err
+	}
+	if m.agent, err = agent.Accept(); err != nil {
+		return err
+	}
+	m.lines = bufio.NewReader(m.agent)
+	return nil
 }
 
 const megabytes = 768
 
 func (s system) arguments(card *qemu.Stream, agent *qemu.Socket) []string {
 	return append(qemu.Base(qemu.TCG, megabytes, s.console),
-		"-kernel", s.kernel, "-initrd", s.initrd,
+		"-no-reboot", "-kernel", s.kernel, "-initrd", s.initrd,
 		"-append", "root=/dev/vda rw console=ttyS0 mitigations=off net.ifnames=0",
-		"-drive", "file="+s.disk+",if=virtio,format=raw,snapshot=on",
+		"-drive", "file="+s.disk+",if=virtio,format=raw",
 		"-drive", "file="+s.packages+",if=virtio,format=raw,readonly=on",
 		"-netdev", card.Netdev("n0"), "-device", "virtio-net-pci,netdev=n0,mac="+guestMAC,
 		"-device", "virtio-serial-pci", "-chardev", "socket,id=agent,path="+agent.Path(),
@@ -72,7 +82,9 @@ func (s system) arguments(card *qemu.Stream, agent *qemu.Socket) []string {
 }
 
 func (m *machine) close() {
-	m.Stop()
+	if m.Machine != nil {
+		m.Stop()
+	}
 	m.card.Close()
 	if m.agent != nil {
 		m.agent.Close()
@@ -131,9 +143,20 @@ func (m *machine) run(ctx context.Context, command string) (string, error) {
 	return text, nil
 }
 
-// reboot has the machine restart, and returns when it runs again.
+// reboot has the machine restart, and returns when it runs again. A new QEMU takes
+// over the disk where the machine resets: emulated processors that go on from a
+// reset need a minute longer to boot.
 func (m *machine) reboot(ctx context.Context) error {
 	if _, err := m.run(ctx, "systemctl --no-block reboot"); err != nil {
+		return err
+	}
+	if err := m.WaitFor(bootTime); err != nil {
+		return fmt.Errorf("wait for the machine to reset: %w", err)
+	}
+	if err := errors.Join(m.agent.Close(), m.card.Reopen()); err != nil {
+		return err
+	}
+	if err := m.start(ctx); err != nil {
 		return err
 	}
 	return m.ready(ctx)

@@ -81,10 +81,14 @@ func (o options) system(ctx context.Context, dir string) (system, error) {
 	if err := imageOf(ctx, packages, map[string]string{"old.deb": o.old, "new.deb": o.new}); err != nil {
 		return system{}, err
 	}
+	disk := filepath.Join(dir, "disk") // thrown away
+	if err := command(ctx, "cp", "--sparse=always", filepath.Join(root, "disk"), disk); err != nil {
+		return system{}, err
+	}
 	return system{
 		kernel:   filepath.Join(root, "vmlinuz"),
 		initrd:   filepath.Join(root, "initrd"),
-		disk:     filepath.Join(root, "disk"),
+		disk:     disk,
 		packages: packages,
 		console:  filepath.Join(dir, "console.log"),
 	}, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/tests/lab/frame"
+	"github.com/paraxial/paraxial/tests/vm/qemu"
 )
 
 // The machine, who is blocked, and who is not. Nothing listens on the port: what
@@ -64,7 +66,11 @@ func startFlood(ctx context.Context, m *machine) (stop func() (sent int, err err
 func (f *flood) run(ctx context.Context, m *machine, frames [][]byte) error {
 	for ctx.Err() == nil {
 		for _, b := range frames {
-			if err := m.card.Send(b); err != nil {
+			err := m.card.Send(b)
+			if errors.Is(err, qemu.ErrOff) {
+				continue // between the end of a boot and the next
+			}
+			if err != nil {
 				return fmt.Errorf("send a blocked datagram: %w", err)
 			}
 			f.sent++
