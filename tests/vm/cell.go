@@ -57,6 +57,7 @@ type cell struct {
 	kernel kernel
 	dir    string // for logs
 	card   card
+	brief  bool // see the flag
 
 	machine *qemu.Machine
 	port    net.Conn
@@ -67,6 +68,7 @@ type cell struct {
 type laboratory struct {
 	cache, work string // directories: of kernels, and of this run
 	tools       tools
+	brief       bool
 	accelerator qemu.Accelerator // chosen with the first kernel
 }
 
@@ -74,7 +76,7 @@ func (l *laboratory) try(ctx context.Context, k kernel) (row, error) {
 	ctx, cancel := context.WithTimeout(ctx, cellTime)
 	defer cancel()
 	r := row{kernel: k}
-	c := &cell{kernel: k, dir: filepath.Join(l.work, k.name)}
+	c := &cell{kernel: k, dir: filepath.Join(l.work, k.name), brief: l.brief}
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return r, err
 	}

@@ -41,6 +41,7 @@ func run() error {
 	})
 	list := flag.String("list", "tests/vm/kernels.txt", "the kernels")
 	docs := flag.String("docs", "", "renew the rows of `DIR`/kernels.md")
+	brief := flag.Bool("brief", false, "of the packet corpus, run the tests that look at all of the program, and not those of its parts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -63,7 +64,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	l := &laboratory{cache: cache, work: work}
+	l := &laboratory{cache: cache, work: work, brief: *brief}
 	if l.tools, err = buildTools(ctx, work); err != nil {
 		return err
 	}
