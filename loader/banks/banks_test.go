@@ -68,8 +68,8 @@ func (k *kernel) segment(slot int) *ebpf.Map {
 	return m
 }
 
-// expect reads the generation in force as the program does.
-func (k *kernel) expect(number uint64, segments int) {
+// expect reads the generation in force as the program does. It returns its bank.
+func (k *kernel) expect(number uint64, segments int) (bank int) {
 	k.Helper()
 	header := k.segment(InForce)
 	if header == nil {
@@ -78,7 +78,7 @@ func (k *kernel) expect(number uint64, segments int) {
 	var line [lineWords]uint64
 	check(k, header.Lookup(uint32(0), &line))
 	check(k, header.Close())
-	bank := int(line[bankWord] >> 32)
+	bank = int(line[bankWord] >> 32)
 	for n := range segments {
 		m := k.segment(bank + n)
 		if m == nil {
@@ -92,6 +92,7 @@ func (k *kernel) expect(number uint64, segments int) {
 		}
 		check(k, m.Close())
 	}
+	return bank
 }
 
 // inMemory returns how many of the segments the kernel holds.
@@ -125,12 +126,19 @@ func TestPublish(t *testing.T) {
 	k := newKernel(t)
 	x := k.open()
 	var before []ebpf.MapID
+	last := -1
 	for number, segments := range []uint32{1, 3, 2, 5, 1, 1, 4} {
 		g := k.generation(x, uint64(number), segments)
 		check(t, x.Publish(g))
-		k.expect(uint64(number), int(segments))
+		bank := k.expect(uint64(number), int(segments))
+		if bank == last {
+			t.Errorf("generation %d was put into bank %d, which was in force", number, bank)
+		}
 		check(t, x.Publish(g)) // changes nothing
-		k.expect(uint64(number), int(segments))
+		last = k.expect(uint64(number), int(segments))
+		if last != bank {
+			t.Errorf("published again, generation %d went from bank %d to %d", number, bank, last)
+		}
 		if n := inMemory(t, before); n != 0 {
 			t.Errorf("%d segments of the generation before are still in memory", n)
 		}
