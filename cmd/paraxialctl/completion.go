@@ -38,6 +38,7 @@ type completedCommand struct {
 	Flags       []completedFlag
 	Words       []string // arguments
 	Files       bool     // arguments are files
+	Interfaces  bool     // arguments are network interfaces
 }
 
 type completedFlag struct {
@@ -66,7 +67,7 @@ func completed(app *cli.App) []completedCommand {
 		if c.Hidden || c.Name == "help" {
 			continue
 		}
-		command := completedCommand{Name: c.Name, Usage: c.Usage, Words: words[c.Name], Files: c.Name == "import"}
+		command := completedCommand{Name: c.Name, Usage: c.Usage, Words: words[c.Name], Files: c.Name == "import", Interfaces: c.Name == "doctor"}
 		for _, f := range append(globalFlags(), c.Flags...) {
 			if f.Names()[0] == "help" {
 				continue
@@ -94,7 +95,7 @@ _paraxialctl() {
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         case $word in
 {{- range .}}
-            {{.Name}}) cmd=$word words="{{join .Options " "}}{{range .Words}} {{.}}{{end}}"{{if .Files}} files=1{{end}}; break ;;
+            {{.Name}}) cmd=$word words="{{join .Options " "}}{{range .Words}} {{.}}{{end}}"{{if .Files}} files=1{{end}}{{if .Interfaces}} words+=" $(ls /sys/class/net)"{{end}}; break ;;
 {{- end}}
         esac
     done
@@ -115,7 +116,7 @@ _paraxialctl() {
     for word in ${words[2,CURRENT-1]}; do
         case $word in
 {{- range .}}
-            ({{.Name}}) cmd=$word; compadd -- {{join .Options " "}}{{range .Words}} {{.}}{{end}}{{if .Files}}; _files{{end}}; break ;;
+            ({{.Name}}) cmd=$word; compadd -- {{join .Options " "}}{{range .Words}} {{.}}{{end}}{{if .Files}}; _files{{end}}{{if .Interfaces}}; compadd -- /sys/class/net/*(N:t){{end}}; break ;;
 {{- end}}
         esac
     done
@@ -142,6 +143,9 @@ complete -c paraxialctl -n '__fish_seen_subcommand_from {{$c.Name}}' -a {{.}}
 {{- end}}
 {{- if .Files}}
 complete -c paraxialctl -n '__fish_seen_subcommand_from {{.Name}}' -F
+{{- end}}
+{{- if .Interfaces}}
+complete -c paraxialctl -n '__fish_seen_subcommand_from {{.Name}}' -a '(ls /sys/class/net)'
 {{- end}}
 {{- end}}
 `
