@@ -92,11 +92,14 @@ func (x *Index) InForce() (ebpf.MapID, error) { return x.holds(InForce) }
 // Publish lets the program decide by g from now on. When it returns, no program
 // reads the generation before it any more, which takes some grace periods of the
 // kernel, of up to some 40 ms each, and until when it may have to be kept up to
-// date. To put in force what is in force changes nothing. On an error what was
-// published stays in force.
+// date. To put in force what is in force changes nothing; what no longer is cannot
+// be again. On an error what was published stays in force.
 func (x *Index) Publish(g *Generation) error {
 	if g == x.generation {
 		return nil
+	}
+	if len(g.segments) < g.count {
+		return fmt.Errorf("publish an index in map %s: it was published before", x.name)
 	}
 	bank := 1 - x.bank
 	g.setBank(uint32(bank * Bank))
@@ -108,8 +111,8 @@ func (x *Index) Publish(g *Generation) error {
 		return fmt.Errorf("publish an index in map %s: %w", x.name, err)
 	}
 	x.generation, x.bank = g, bank
-	_ = x.release(g.segments[0], len(g.segments)) // done again by the next Publish
-	return nil
+	_ = x.release(g.segments[0], g.count) // done again by the next Publish
+	return g.keepFirst()
 }
 
 // Withdraw takes away what is in force, so that the program asks the tries about

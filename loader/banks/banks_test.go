@@ -129,6 +129,7 @@ func TestPublish(t *testing.T) {
 	last := -1
 	for number, segments := range []uint32{1, 3, 2, 5, 1, 1, 4} {
 		g := k.generation(x, uint64(number), segments)
+		ids := idsOf(t, g)
 		check(t, x.Publish(g))
 		bank := k.expect(uint64(number), int(segments))
 		if bank == last {
@@ -142,7 +143,7 @@ func TestPublish(t *testing.T) {
 		if n := inMemory(t, before); n != 0 {
 			t.Errorf("%d segments of the generation before are still in memory", n)
 		}
-		before = idsOf(t, g)
+		before = ids
 		check(t, g.Close())
 		k.expect(uint64(number), int(segments))
 	}
@@ -154,6 +155,7 @@ func TestWithdraw(t *testing.T) {
 	check(t, x.Withdraw()) // nothing there
 	for number := range uint64(3) {
 		g := k.generation(x, number, 3)
+		ids := idsOf(t, g)
 		check(t, x.Publish(g))
 		k.expect(number, 3)
 		check(t, x.Withdraw())
@@ -161,7 +163,6 @@ func TestWithdraw(t *testing.T) {
 		if id, err := x.InForce(); err != nil || id != 0 {
 			t.Errorf("map %d is in force (%v), want none", id, err)
 		}
-		ids := idsOf(t, g)
 		check(t, g.Close())
 		if n := inMemory(t, ids); n > 1 {
 			t.Errorf("%d segments are still in memory, want at most the one that fills the slots", n)
@@ -192,8 +193,8 @@ func TestPublishAfterCrash(t *testing.T) {
 					check(t, x.Publish(k.generation(x, number, 4)))
 				}
 				lost := k.generation(x, 10, 3)
-				check(t, crash(x, lost))
 				ids := idsOf(t, lost)
+				check(t, crash(x, lost))
 				check(t, lost.Close())
 
 				next := k.open()
@@ -222,6 +223,21 @@ func swapped(x *Index, g *Generation) error {
 	bank := (1 - x.bank) * Bank
 	g.setBank(uint32(bank))
 	return errors.Join(Put(x.outer, bank, g.segments), x.outer.Put(uint32(InForce), g.segments[0]))
+}
+
+// What was in force is not put there again: only its first segment is still open.
+func TestPublishOnce(t *testing.T) {
+	k := newKernel(t)
+	x := k.open()
+	old, young := k.generation(x, 1, 2), k.generation(x, 2, 2)
+	check(t, errors.Join(x.Publish(old), x.Publish(young)))
+	if len(old.segments) != 1 {
+		t.Errorf("%d segments are open, want the first", len(old.segments))
+	}
+	if x.Publish(old) == nil {
+		t.Error("published again: no error")
+	}
+	k.expect(2, 2)
 }
 
 func TestNewRefused(t *testing.T) {

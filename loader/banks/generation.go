@@ -13,7 +13,8 @@ import (
 
 // Generation is the memory of one generation, shared with the kernel.
 type Generation struct {
-	segments []*ebpf.Map
+	segments []*ebpf.Map // once published, only the first
+	count    int
 	mem      unsafe.Pointer // of all segments, one after the other
 	size     uintptr
 	lines    uint32
@@ -43,6 +44,7 @@ func (x *Index) New(lines uint32) (_ *Generation, err error) {
 		}
 		g.segments = append(g.segments, m)
 	}
+	g.count = len(g.segments)
 	return g, g.mapMemory(uintptr(n) * Lines * lineBytes)
 }
 
@@ -87,6 +89,17 @@ func (g *Generation) ID() (ebpf.MapID, error) {
 func (g *Generation) setBank(slot uint32) {
 	word := &g.Words()[bankWord]
 	atomic.StoreUint64(word, *word&0xffffffff|uint64(slot)<<32)
+}
+
+// keepFirst closes the file descriptors of all segments but the first: of a large
+// index there are many, and the mapping and the slots hold the memory.
+func (g *Generation) keepFirst() error {
+	var errs []error
+	for _, m := range g.segments[1:] {
+		errs = append(errs, m.Close())
+	}
+	g.segments = g.segments[:1]
+	return errors.Join(errs...)
 }
 
 // Close gives up the memory. If it is in force, the kernel goes on using it.

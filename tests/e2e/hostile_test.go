@@ -86,6 +86,7 @@ func TestHostileCallers(t *testing.T) {
 	h.start()
 	h.ctl(0, "block", blockedSource)
 	h.importMany(10_000)
+	h.ctl(0, "why", blockedSource) // the daemon keeps a second program to ask, from the first question on
 	before, files := h.anonymous(), h.files()
 	ctx, cancel := context.WithTimeout(h.Context(), period)
 	defer cancel()
