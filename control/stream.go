@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -163,7 +164,8 @@ func (r stallReader) Read(b []byte) (int, error) {
 		}
 		return n, invalid("read the list: nothing came for %v", r.c.opts.StallTimeout)
 	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	// A client that goes without having read its answer resets the connection.
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return n, invalid("read the list: it is cut off")
 	}
 	return n, err

@@ -148,13 +148,21 @@ func TestStopEndsStreams(t *testing.T) {
 // TestImportCutOff: a list whose sender dies must not look like a short list.
 func TestImportCutOff(t *testing.T) {
 	result := make(chan error, 1)
+	begun := make(chan error, 1)
 	f := &fake{load: func(_ context.Context, list io.Reader) (ImportResult, error) {
-		_, err := io.Copy(io.Discard, list)
+		_, err := list.Read(make([]byte, 1))
+		begun <- err
+		if err == nil {
+			_, err = io.Copy(io.Discard, list)
+		}
 		result <- err
 		return ImportResult{}, err
 	}}
 	socket := serve(t, f, Options{})
-	for _, header := range []string{"Content-Length: 1000", "Transfer-Encoding: chunked"} {
+	for _, header := range []string{
+		"Content-Length: 1000", "Transfer-Encoding: chunked",
+		"Content-Length: 1000\r\nExpect: 100-continue", // which the client does not read before it goes
+	} {
 		nc, err := net.Dial("unix", socket)
 		if err != nil {
 			t.Fatal(err)
@@ -164,6 +172,9 @@ func TestImportCutOff(t *testing.T) {
 			body = fmt.Sprintf("%x\r\n%s\r\n", len(body), body)
 		}
 		fmt.Fprintf(nc, "POST /v1/import?origin=x HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n%s", header, body)
+		if err := waitFor(t, begun, "the list to begin"); err != nil {
+			t.Errorf("%s: the list begins with %v", header, err)
+		}
 		nc.Close()
 		// It is the caller's doing, and no failure of the daemon's.
 		err = waitFor(t, result, "the backend")
