@@ -38,7 +38,7 @@ func TestAnswers(t *testing.T) {
 			`"nearest":"","verdict":"","since":"2026-11-23T12:00:00Z","ports":[]}]}`}},
 		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
 		{"POST", "/v1/preview", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"would_apply":true,"refusals":[],"connections":{"known":true,"count":1,"peers":1,"spared":0,` +
-			`"services":[{"direction":"in","port":22,"count":1,"processes":[]}]},"traffic":{"enabled":false,"sources":[]},"entries":[],"entries_more":false,"notes":[]}`}},
+			`"services":[{"protocol":"tcp","direction":"in","port":22,"count":1,"processes":[]}]},"traffic":{"enabled":false,"sources":[]},"entries":[],"entries_more":false,"notes":[]}`}},
 		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":["host bits cleared"]}`}},
 		{"POST", "/v1/unblock", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[` + entryJSON + `],"still_blocked":[],"notes":[]}`}},
 		{"POST", "/v1/unallow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[],"still_blocked":[],"notes":[]}`}},

@@ -83,7 +83,7 @@ func (f *fake) Block(ctx context.Context, c Caller, r BlockRequest) (ChangeResul
 
 func (f *fake) Preview(_ context.Context, c Caller, r BlockRequest) (PreviewResult, error) {
 	f.record(c, r)
-	return PreviewResult{WouldApply: true, Connections: PreviewConnection{Known: true, Count: 1, Peers: 1, Services: []PreviewService{{Direction: "in", Port: 22, Count: 1}}}}, nil
+	return PreviewResult{WouldApply: true, Connections: PreviewConnection{Known: true, Count: 1, Peers: 1, Services: []PreviewService{{Protocol: "tcp", Direction: "in", Port: 22, Count: 1}}}}, nil
 }
 
 func (f *fake) Allow(_ context.Context, c Caller, r AllowRequest) (ChangeResult, error) {

@@ -19,7 +19,8 @@ type Refusal struct {
 	Message string `json:"message"`
 }
 
-// PreviewConnection are the established TCP connections with a peer inside.
+// PreviewConnection are the established TCP connections, and the connected UDP
+// sockets, with a peer inside.
 type PreviewConnection struct {
 	Known    bool             `json:"known"` // false: they could not be read, see notes
 	Count    int              `json:"count"` // that would be cut
@@ -30,6 +31,7 @@ type PreviewConnection struct {
 
 // PreviewService is a port with connections, most first.
 type PreviewService struct {
+	Protocol  string   `json:"protocol"`  // tcp or udp
 	Direction string   `json:"direction"` // in: our port; out: the peer's
 	Port      uint16   `json:"port"`
 	Count     int      `json:"count"`

@@ -136,18 +136,19 @@ func isAllowed(b *policy.Book, a netip.Addr, now policy.Deadline) bool {
 // services groups connections by port, those with most first.
 func services(list []hostinfo.Connection) []control.PreviewService {
 	type key struct {
-		inbound bool
-		port    uint16
+		protocol string
+		inbound  bool
+		port     uint16
 	}
 	at := make(map[key]int)
 	var all []control.PreviewService
 	for i, owners := range hostinfo.Owners(list) {
-		k := key{list[i].Inbound, list[i].Port}
+		k := key{list[i].Protocol, list[i].Inbound, list[i].Port}
 		n, ok := at[k]
 		if !ok {
 			n = len(all)
 			at[k] = n
-			all = append(all, control.PreviewService{Direction: direction(k.inbound), Port: k.port})
+			all = append(all, control.PreviewService{Protocol: k.protocol, Direction: direction(k.inbound), Port: k.port})
 		}
 		all[n].Count++
 		for _, name := range owners {
@@ -157,7 +158,7 @@ func services(list []hostinfo.Connection) []control.PreviewService {
 		}
 	}
 	slices.SortFunc(all, func(x, y control.PreviewService) int {
-		return cmp.Or(cmp.Compare(y.Count, x.Count), cmp.Compare(x.Direction, y.Direction), cmp.Compare(x.Port, y.Port))
+		return cmp.Or(cmp.Compare(y.Count, x.Count), cmp.Compare(x.Direction, y.Direction), cmp.Compare(x.Port, y.Port), cmp.Compare(x.Protocol, y.Protocol))
 	})
 	return all[:min(len(all), mostServices)]
 }

@@ -64,12 +64,12 @@ func intent(req control.BlockRequest) string {
 func (p *program) printConnections(c control.PreviewConnection) error {
 	switch {
 	case !c.Known:
-		p.printf("\nIts TCP connections with this host are not known.\n")
+		p.printf("\nIts connections with this host are not known.\n")
 		return nil
 	case c.Count == 0:
-		p.printf("\nNo established TCP connection of this host is affected.\n")
+		p.printf("\nNo established connection of this host is affected.\n")
 	default:
-		p.printf("\nEstablished TCP connections of this host: %s, with %s address(es)\n", count(c.Count), count(c.Peers))
+		p.printf("\nEstablished connections of this host: %s, with %s address(es)\n", count(c.Count), count(c.Peers))
 	}
 	if c.Spared > 0 {
 		p.printf("Not affected, because an allow covers them: %s\n", count(c.Spared))
@@ -80,7 +80,7 @@ func (p *program) printConnections(c control.PreviewConnection) error {
 		if s.Direction == "out" {
 			side = "from us to port"
 		}
-		row(w, "  "+fmt.Sprintf("%s %d", side, s.Port), count(s.Count), printable(strings.Join(s.Processes, " ")))
+		row(w, "  "+fmt.Sprintf("%s %d/%s", side, s.Port, printable(s.Protocol)), count(s.Count), printable(strings.Join(s.Processes, " ")))
 	}
 	if err := w.Flush(); err != nil {
 		return err

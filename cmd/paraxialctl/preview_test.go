@@ -13,7 +13,7 @@ import (
 var cutting = control.PreviewResult{
 	Refusals: []control.Refusal{{Prefix: "203.0.113.0/24", Message: "203.0.113.0/24 covers 203.0.113.9, from where an SSH session to this host is open"}},
 	Connections: control.PreviewConnection{Known: true, Count: 3, Peers: 2, Spared: 1, Services: []control.PreviewService{
-		{Direction: "in", Port: 22, Count: 2, Processes: []string{"sshd[7]", "sshd[9]"}}, {Direction: "out", Port: 443, Count: 1},
+		{Protocol: "tcp", Direction: "in", Port: 22, Count: 2, Processes: []string{"sshd[7]", "sshd[9]"}}, {Protocol: "udp", Direction: "out", Port: 443, Count: 1},
 	}},
 	Traffic: control.PreviewTraffic{Enabled: true, Sources: []control.TopSource{
 		{Source: "203.0.113.99/32", Rates: map[string]string{"syn-flood": "412/s"}, Nearest: "syn-flood", Verdict: "pass", Ports: []uint16{443}},
@@ -34,10 +34,10 @@ func TestPreview(t *testing.T) {
 			"REFUSED by the guard:",
 			"  203.0.113.0/24 covers 203.0.113.9, from where an SSH session to this host is open",
 			"",
-			"Established TCP connections of this host: 3, with 2 address(es)",
+			"Established connections of this host: 3, with 2 address(es)",
 			"Not affected, because an allow covers them: 1",
-			"  to our port 22       2  sshd[7] sshd[9]",
-			"  from us to port 443  1  -",
+			"  to our port 22/tcp       2  sshd[7] sshd[9]",
+			"  from us to port 443/udp  1  -",
 			"",
 			"Sources that rate analysis follows now:",
 			"  203.0.113.99  412/s  syn-flood  pass  ports 443",
@@ -50,7 +50,7 @@ func TestPreview(t *testing.T) {
 			"The guard objects, and --force overrides it:",
 			"  203.0.113.0/24 covers 203.0.113.9, from where an SSH session to this host is open",
 			"",
-			"Its TCP connections with this host are not known.",
+			"Its connections with this host are not known.",
 			"",
 			"What it sends now is not known, because no detector is configured.",
 		), ""}},
@@ -59,7 +59,7 @@ func TestPreview(t *testing.T) {
 		}}, outcome{0, lines(
 			"Nothing was changed. Would only be counted: 192.0.2.9",
 			"",
-			"No established TCP connection of this host is affected.",
+			"No established connection of this host is affected.",
 			"",
 			"It sends nothing now that comes near the limit of a detector.",
 		), ""}},

@@ -10,38 +10,50 @@ import (
 	"strings"
 )
 
-// Connection is an established TCP connection of this host.
+// Connection is an established TCP connection of this host, or a UDP socket that is
+// connected to a peer.
 type Connection struct {
-	Peer    netip.Addr
-	Inbound bool   // to a port on which somebody here listens
-	Port    uint16 // of the service: ours if inbound, otherwise the peer's
-	inode   uint32
+	Protocol string // tcp or udp
+	Peer     netip.Addr
+	Inbound  bool   // to a port on which somebody here listens
+	Port     uint16 // of the service: ours if inbound, otherwise the peer's
+	inode    uint32
 }
 
-// Connections returns the established TCP connections whose peer is wanted.
+// Connections returns the connections whose peer is wanted.
 func Connections(wanted func(peer netip.Addr) bool) ([]Connection, error) {
-	all, err := sessions(tcpEstablished, tcpListen)
+	tcp, err := sessions(tcpEstablished, tcpListen)
 	if err != nil {
 		return nil, err
 	}
+	udp, err := udpSockets()
+	if err != nil {
+		return nil, err
+	}
+	return append(connected("tcp", tcp, tcpEstablished, wanted), connected("udp", udp, udpConnected, wanted)...), nil
+}
+
+// connected returns the sockets in that state whose peer is wanted; those in any
+// other tell on which ports somebody listens.
+func connected(protocol string, all []session, state uint8, wanted func(peer netip.Addr) bool) []Connection {
 	listening := make(map[uint16]bool)
 	for _, s := range all {
-		if s.state == tcpListen {
+		if s.state != state {
 			listening[s.localPort] = true
 		}
 	}
 	var list []Connection
 	for _, s := range all {
-		if s.state != tcpEstablished || !wanted(s.peer) {
+		if s.state != state || !wanted(s.peer) {
 			continue
 		}
-		c := Connection{Peer: s.peer, Inbound: listening[s.localPort], Port: s.peerPort, inode: s.inode}
+		c := Connection{Protocol: protocol, Peer: s.peer, Inbound: listening[s.localPort], Port: s.peerPort, inode: s.inode}
 		if c.Inbound {
 			c.Port = s.localPort
 		}
 		list = append(list, c)
 	}
-	return list, nil
+	return list
 }
 
 // Forwards tells whether this host passes packets on, as one with containers

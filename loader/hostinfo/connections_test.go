@@ -1,6 +1,7 @@
 package hostinfo
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/netip"
@@ -88,5 +89,50 @@ func TestForwards(t *testing.T) {
 			t.Errorf("%s is not seen", name)
 		}
 		check(t, os.WriteFile(name, []byte("0"), 0o644))
+	}
+}
+
+// UDP sockets that are connected to a peer count, by both ways to read them.
+func TestUDPConnections(t *testing.T) {
+	loopbackUp(t)
+	for i, tt := range []struct{ network, listen, from string }{
+		{"udp4", "127.0.0.1:2311", "127.0.0.31"},
+		{"udp6", "[::1]:2312", "::1"},
+	} {
+		to, from := netip.MustParseAddrPort(tt.listen), netip.MustParseAddr(tt.from)
+		server, err := net.ListenUDP(tt.network, net.UDPAddrFromAddrPort(to))
+		check(t, err)
+		defer server.Close()
+		client, err := net.DialUDP(tt.network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), net.UDPAddrFromAddrPort(to))
+		check(t, err)
+		defer client.Close()
+		out := connections(t, func(a netip.Addr) bool { return a == to.Addr() })
+		want := []Connection{{Protocol: "udp", Peer: to.Addr(), Port: to.Port(), inode: out[0].inode}}
+		if !slices.Equal(out, want) || out[0].inode == 0 {
+			t.Errorf("%d: %+v, want %+v", i, out, want)
+		}
+		all, err := udpSockets()
+		check(t, err)
+		proc, err := readProc("/proc/net/udp", 1<<udpConnected|1<<udpUnconnected)
+		check(t, err)
+		sort := func(x, y session) int { return cmp.Compare(x.inode, y.inode) }
+		slices.SortFunc(all, sort)
+		slices.SortFunc(proc, sort)
+		if !slices.Equal(all, proc) {
+			t.Errorf("%d: sock_diag has %v, /proc/net/udp and udp6 %v", i, all, proc)
+		}
+	}
+	if len(connections(t, func(netip.Addr) bool { return false })) > 0 {
+		t.Error("unwanted ones")
+	}
+}
+
+// A connected socket whose port somebody listens on is inbound.
+func TestConnectedInbound(t *testing.T) {
+	peer := netip.MustParseAddr("192.0.2.9")
+	all := []session{{state: udpUnconnected, localPort: 443}, {state: udpConnected, localPort: 443, peerPort: 50000, peer: peer}}
+	got := connected("udp", all, udpConnected, func(netip.Addr) bool { return true })
+	if want := []Connection{{Protocol: "udp", Peer: peer, Inbound: true, Port: 443}}; !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

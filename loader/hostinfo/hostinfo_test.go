@@ -182,7 +182,7 @@ func expectSameFromProc(t *testing.T) {
 	t.Helper()
 	diag, err := diagnose(1<<tcpEstablished | 1<<tcpListen)
 	check(t, err)
-	proc, err := readProc(1<<tcpEstablished | 1<<tcpListen)
+	proc, err := readProc("/proc/net/tcp", 1<<tcpEstablished|1<<tcpListen)
 	check(t, err)
 	byAll := func(a, b session) int {
 		return cmp.Or(a.peer.Compare(b.peer), cmp.Compare(a.localPort, b.localPort))

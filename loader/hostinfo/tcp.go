@@ -25,8 +25,8 @@ const (
 	tcpListen      = 10
 )
 
-// session is a TCP socket, mostly an established connection. One that listens has
-// no peer.
+// session is a TCP or UDP socket, mostly an established connection. One that
+// listens has no peer.
 type session struct {
 	state               uint8
 	localPort, peerPort uint16
@@ -46,7 +46,7 @@ func sessions(states ...uint8) ([]session, error) {
 		return all, nil
 	}
 	// inet_diag is a module, and may be missing or forbidden.
-	all, procErr := readProc(mask)
+	all, procErr := readProc("/proc/net/tcp", mask)
 	if procErr != nil {
 		return nil, fmt.Errorf("read TCP connections: %w", errors.Join(err, procErr))
 	}
@@ -129,12 +129,12 @@ func parseDiag(b []byte) (session, error) {
 
 // readProc returns the sessions of both families; a kernel without IPv6 has no
 // file of it.
-func readProc(states uint32) ([]session, error) {
-	all, err := readProcFile("/proc/net/tcp", states)
+func readProc(name string, states uint32) ([]session, error) {
+	all, err := readProcFile(name, states)
 	if err != nil {
 		return nil, err
 	}
-	ipv6, err := readProcFile("/proc/net/tcp6", states)
+	ipv6, err := readProcFile(name+"6", states)
 	if errors.Is(err, fs.ErrNotExist) {
 		return all, nil
 	}
@@ -154,7 +154,7 @@ func readProcFile(name string, states uint32) ([]session, error) {
 	return sessions, nil
 }
 
-// parseProc reads the lines of /proc/net/tcp, see proc_net_tcp in the kernel's
+// parseProc reads the lines of /proc/net/tcp, and of udp, which are alike, see proc_net_tcp in the kernel's
 // documentation, that are in one of the states:
 // "N: LOCAL:PORT PEER:PORT STATE QUEUES TIMER RETRANSMITS UID TIMEOUT INODE …".
 func parseProc(r io.Reader, states uint32) ([]session, error) {
