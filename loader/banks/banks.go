@@ -111,8 +111,9 @@ func (x *Index) Publish(g *Generation) error {
 		return fmt.Errorf("publish an index in map %s: %w", x.name, err)
 	}
 	x.generation, x.bank = g, bank
-	_ = x.release(g.segments[0], g.count) // done again by the next Publish
-	return g.keepFirst()
+	// What these leave behind goes with the next Publish, or with the process.
+	_ = errors.Join(x.release(g.segments[0], g.count), g.keepFirst())
+	return nil
 }
 
 // Withdraw takes away what is in force, so that the program asks the tries about
