@@ -40,6 +40,7 @@
  * used again, so a reader finds the state before a change or after it. Readers
  * get from line to line by address, which orders the loads on every CPU.
  */
+
 /* A format that is not V4_FORMAT, such as 0, means: ask the tries. */
 #define V4_FORMAT 0x34760003
 

@@ -12,17 +12,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/index"
-	"github.com/paraxial/paraxial/loader/banks"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/tests/inner"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-// v4Kernel is a loaded program and the generation it uses.
+// v4Kernel is a loaded program, and how it gets generations.
 type v4Kernel struct {
 	tb         testing.TB
 	collection *ebpf.Collection
-	index      *banks.Index
-	inForce    *banks.Generation
+	alloc      index.Alloc
+	publish    func()
 }
 
 func loadV4(tb testing.TB, object string) *v4Kernel {
@@ -45,14 +45,8 @@ func loadV4(tb testing.TB, object string) *v4Kernel {
 		tb.Fatalf("%+v", err)
 	}
 	k := &v4Kernel{tb: tb, collection: collection}
-	tb.Cleanup(func() {
-		collection.Close()
-		k.close(k.inForce)
-	})
-	k.index, err = banks.Open("index_v4", collection.Maps["index_v4"], spec.Maps["index_v4"].InnerMap)
-	if err != nil {
-		tb.Fatal(err)
-	}
+	tb.Cleanup(collection.Close)
+	k.alloc, k.publish = inner.Lines(tb, spec, collection.Maps["index_v4"])
 	return k
 }
 
@@ -65,31 +59,12 @@ func v4Object() string {
 // generation builds a generation in memory of the kernel and puts it in force.
 func (k *v4Kernel) generation(b index.Book) *index.V4 {
 	k.tb.Helper()
-	var g *banks.Generation
-	x, err := index.BuildV4(b, func(lines uint32) (_ []uint64, err error) {
-		if g, err = k.index.New(lines); err != nil {
-			return nil, err
-		}
-		return g.Words(), nil
-	})
+	x, err := index.BuildV4(b, k.alloc)
 	if err != nil {
 		k.tb.Fatal(err)
 	}
-	if err := k.index.Publish(g); err != nil {
-		k.tb.Fatal(err)
-	}
-	k.close(k.inForce)
-	k.inForce = g
+	k.publish()
 	return x
-}
-
-func (k *v4Kernel) close(g *banks.Generation) {
-	if g == nil {
-		return
-	}
-	if err := g.Close(); err != nil {
-		k.tb.Error(err)
-	}
 }
 
 // apply makes the changes in the book and in the tries.

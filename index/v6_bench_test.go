@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
-	"github.com/paraxial/paraxial/loader/banks"
+	"github.com/paraxial/paraxial/tests/inner"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
@@ -42,33 +42,6 @@ func v6BenchSpec(b testing.TB) *ebpf.CollectionSpec {
 	return spec
 }
 
-// v6Kernel returns an Alloc of kernel memory, which puts each generation in force
-// only by publish.
-func v6Kernel(tb testing.TB, outer *ebpf.Map, inner *ebpf.MapSpec) (alloc Alloc, publish func()) {
-	tb.Helper()
-	x, err := banks.Open("index_v6", outer, inner)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	var latest *banks.Generation
-	alloc = func(lines uint32) ([]uint64, error) {
-		g, err := x.New(lines)
-		if err != nil {
-			return nil, err
-		}
-		tb.Cleanup(func() { g.Close() })
-		latest = g
-		return g.Words(), nil
-	}
-	publish = func() {
-		tb.Helper()
-		if err := x.Publish(latest); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	return alloc, publish
-}
-
 func v6SetSources(b testing.TB, m *ebpf.Map, source func(i int) netip.Addr) {
 	b.Helper()
 	mem, err := unix.Mmap(m.FD(), 0, v6BenchSources*16, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
@@ -86,7 +59,6 @@ func v6SetSources(b testing.TB, m *ebpf.Map, source func(i int) netip.Addr) {
 // over a million different sources, next to the same without the index.
 func BenchmarkV6Program(b *testing.B) {
 	spec := v6BenchSpec(b)
-	inner := spec.Maps["index_v6"].InnerMap
 	var maps struct {
 		Sources *ebpf.Map     `ebpf:"sources"`
 		Answers *ebpf.Map     `ebpf:"answers"`
@@ -99,7 +71,7 @@ func BenchmarkV6Program(b *testing.B) {
 	}
 	for _, n := range []int{1000, 100_000, 1_000_000} {
 		book, prefixes := v6Big(n, 1)
-		alloc, publish := v6Kernel(b, maps.Index, inner)
+		alloc, publish := inner.Lines(b, spec, maps.Index)
 		start := time.Now()
 		if _, err := BuildV6(book, alloc); err != nil {
 			b.Fatal(err)

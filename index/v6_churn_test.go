@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/tests/inner"
 )
 
 // v6Churn changes entries that cover none of the listed prefixes nor any of the
@@ -84,7 +85,6 @@ func (c *v6Churn) step() netip.Prefix {
 // ever clean, no unlisted one dropped.
 func TestV6ConcurrentChanges(t *testing.T) {
 	spec := v6BenchSpec(t)
-	inner := spec.Maps["index_v6"].InnerMap
 	var loaded struct {
 		Index   *ebpf.Map     `ebpf:"index_v6"`
 		Sources *ebpf.Map     `ebpf:"sources"`
@@ -101,7 +101,7 @@ func TestV6ConcurrentChanges(t *testing.T) {
 		}
 		return c.unlisted()
 	})
-	alloc, publish := v6Kernel(t, loaded.Index, inner)
+	alloc, publish := inner.Lines(t, spec, loaded.Index)
 	x, err := BuildV6(c.book, alloc)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/tests/inner"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
@@ -26,7 +27,6 @@ func v6BootTime(tb testing.TB) policy.Deadline {
 // The program reads the layout as Lookup does.
 func TestV6ProgramAnswersAsLookup(t *testing.T) {
 	spec := v6BenchSpec(t)
-	inner := spec.Maps["index_v6"].InnerMap
 	var loaded struct {
 		Index  *ebpf.Map     `ebpf:"index_v6"`
 		Answer *ebpf.Program `ebpf:"answer"`
@@ -61,7 +61,7 @@ func TestV6ProgramAnswersAsLookup(t *testing.T) {
 			}
 			book.Apply([]policy.Op{policy.PutOp(e)})
 		}
-		alloc, publish := v6Kernel(t, loaded.Index, inner)
+		alloc, publish := inner.Lines(t, spec, loaded.Index)
 		x, err := BuildV6(book, alloc)
 		if err != nil {
 			t.Fatal(err)
@@ -89,7 +89,6 @@ func TestV6ProgramInFullTables(t *testing.T) {
 		Index  *ebpf.Map     `ebpf:"index_v6"`
 		Answer *ebpf.Program `ebpf:"answer"`
 	}
-	inner := spec.Maps["index_v6"].InnerMap
 	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
 		t.Fatalf("%+v", err)
 	}
@@ -98,7 +97,7 @@ func TestV6ProgramInFullTables(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets.salt = 0
-	alloc, publish := v6Kernel(t, loaded.Index, inner)
+	alloc, publish := inner.Lines(t, spec, loaded.Index)
 	for seed := range uint64(8) {
 		x := &V6{rules: &v6Rules{}}
 		if err := x.layOut(alloc, secrets, 0, 0); err != nil {
@@ -136,7 +135,7 @@ func TestV6ProgramInFullTables(t *testing.T) {
 // v6Filter is the shipped program with its maps.
 type v6Filter struct {
 	*ebpf.Collection
-	inner *ebpf.MapSpec
+	spec *ebpf.CollectionSpec
 }
 
 func loadV6Filter(t *testing.T) *v6Filter {
@@ -155,7 +154,7 @@ func loadV6Filter(t *testing.T) *v6Filter {
 		t.Fatalf("%+v", err)
 	}
 	t.Cleanup(c.Close)
-	return &v6Filter{c, spec.Maps["index_v6"].InnerMap}
+	return &v6Filter{c, spec}
 }
 
 func (f *v6Filter) key(p netip.Prefix) []byte {
@@ -205,7 +204,7 @@ func TestV6ProgramAgainstModel(t *testing.T) {
 		book := policy.NewBook(1 << 16)
 		w := newV6World(seed, v6AllLengths())
 		now := v6BootTime(t)
-		alloc, publish := v6Kernel(t, f.Maps["index_v6"], f.inner)
+		alloc, publish := inner.Lines(t, f.spec, f.Maps["index_v6"])
 		x, err := BuildV6(book, alloc)
 		if err != nil {
 			t.Fatal(err)

@@ -14,7 +14,7 @@ import (
 )
 
 // Lines returns a function that makes the memory of an index generation. Publish
-// puts the one made last in force.
+// puts the one made last in force, and ends that of the one before.
 func Lines(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) (alloc func(lines uint32) ([]uint64, error), publish func()) {
 	tb.Helper()
 	name := outerName(tb, spec, outer)
@@ -22,7 +22,7 @@ func Lines(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) (alloc fun
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var made *banks.Generation
+	var made, inForce *banks.Generation
 	alloc = func(lines uint32) ([]uint64, error) {
 		g, err := x.New(lines)
 		if err != nil {
@@ -37,6 +37,10 @@ func Lines(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) (alloc fun
 		if err := x.Publish(made); err != nil {
 			tb.Fatal(err)
 		}
+		if inForce != nil && inForce != made {
+			inForce.Close()
+		}
+		inForce = made
 	}
 	return alloc, publish
 }
