@@ -140,8 +140,8 @@ func checkKernel(t *testing.T, d *Daemon, k *fakeKernel, limit int) {
 				t.Fatalf("%s is %+v in the kernel, by the book %+v", nodeKey(n), k.nodes[nodeKey(n)], n.Verdict)
 			}
 		}
-		for _, ipv6 := range []bool{false, true} {
-			if size := d.engine.book.Size(kind, ipv6); size > limit {
+		for _, family := range policy.Families() {
+			if size := d.engine.book.Size(kind, family); size > limit {
 				t.Fatalf("%d nodes, there is room for %d", size, limit)
 			}
 		}

@@ -64,7 +64,7 @@ func (x *indexes) begin(b *policy.Book, f *family) {
 		if x.adopt(b, f, d, s, g, err) {
 			x.swapIn(f, d, m)
 		} else if err := closeMemory(m); err != nil {
-			x.log.Error("an index that was not needed cannot be closed", "family", familyName(f.ipv6), "error", err)
+			x.log.Error("an index that was not needed cannot be closed", "family", f.family.String(), "error", err)
 		}
 	})
 }
@@ -81,7 +81,7 @@ func (x *indexes) adopt(b *policy.Book, f *family, d *draft, s *source, g genera
 	if err != nil {
 		f.draft = nil
 		f.changes, f.room = 0, 0 // not at every change again
-		x.log.Error("the next index cannot be built, and is tried again later", "family", familyName(f.ipv6), "error", err)
+		x.log.Error("the next index cannot be built, and is tried again later", "family", f.family.String(), "error", err)
 		return false
 	}
 	s.Book = b
@@ -103,7 +103,7 @@ func (x *indexes) adopt(b *policy.Book, f *family, d *draft, s *source, g genera
 // swapIn puts the draft in force. It does not hold change while it waits for
 // readers.
 func (x *indexes) swapIn(f *family, d *draft, m memory) {
-	before, err := x.slots.swap(f.ipv6, m)
+	before, err := x.slots.swap(f.family, m)
 	d.failed = err
 	close(d.swapped)
 	x.change.Lock()
@@ -119,6 +119,6 @@ func (x *indexes) swapIn(f *family, d *draft, m memory) {
 		f.before, f.draft = nil, nil
 	}
 	if err := errors.Join(err, closeMemory(before)); err != nil {
-		x.log.Error("an index cannot be put in force, or closed after that", "family", familyName(f.ipv6), "error", err)
+		x.log.Error("an index cannot be put in force, or closed after that", "family", f.family.String(), "error", err)
 	}
 }

@@ -166,8 +166,8 @@ func (e *engine) overfull() bool {
 		return true
 	}
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-		for _, ipv6 := range []bool{false, true} {
-			if e.book.Size(kind, ipv6) > e.limit {
+		for _, family := range policy.Families() {
+			if e.book.Size(kind, family) > e.limit {
 				return true
 			}
 		}

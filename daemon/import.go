@@ -158,13 +158,13 @@ func (j *importJob) each(lines []wantedLine, f func(e policy.Entry, exists, same
 // compare counts what the import changes, and returns what is not in the list.
 // It fails if the kernel has no room.
 func (j *importJob) compare() (stale []policy.EntryRef, err error) {
-	nodes := map[bool]int{}
+	nodes := map[policy.Family]int{}
 	j.each(j.wanted, func(e policy.Entry, exists, same bool) {
 		switch {
 		case !exists:
 			j.added++
 			if _, ok := j.engine.book.Node(e.Kind, e.Prefix); !ok {
-				nodes[e.Prefix.Addr().Is6()]++
+				nodes[policy.FamilyOf(e.Prefix.Addr())]++
 			}
 		case same:
 			j.unchanged++
@@ -179,8 +179,8 @@ func (j *importJob) compare() (stale []policy.EntryRef, err error) {
 				stale = append(stale, r)
 			}
 		}
-		for ipv6, n := range nodes {
-			if b.Size(policy.Block, ipv6)+n > j.engine.limit {
+		for family, n := range nodes {
+			if b.Size(policy.Block, family)+n > j.engine.limit {
 				err = errFull
 			}
 		}

@@ -44,8 +44,8 @@ type indexes struct {
 
 // family is the index of one address family.
 type family struct {
-	ipv6  bool
-	build func(index.Book, index.Alloc) (generation, error)
+	family policy.Family
+	build  func(index.Book, index.Alloc) (generation, error)
 
 	now    generation // what changes go to; nil while the tries alone decide
 	before generation // goes on in force until now is; mostly nil
@@ -65,8 +65,8 @@ type generation interface {
 func newIndexes(log *slog.Logger, s slots, change sync.Locker) *indexes {
 	return &indexes{
 		log: log, slots: s, change: change,
-		v4: family{build: func(b index.Book, a index.Alloc) (generation, error) { return index.BuildV4(b, a) }},
-		v6: family{ipv6: true, build: func(b index.Book, a index.Alloc) (generation, error) { return index.BuildV6(b, a) }},
+		v4: family{family: policy.IPv4, build: func(b index.Book, a index.Alloc) (generation, error) { return index.BuildV4(b, a) }},
+		v6: family{family: policy.IPv6, build: func(b index.Book, a index.Alloc) (generation, error) { return index.BuildV6(b, a) }},
 	}
 }
 
@@ -106,7 +106,7 @@ func (f *family) own(changed [][]policy.Node) []netip.Prefix {
 	var own []netip.Prefix
 	for _, nodes := range changed {
 		for _, n := range nodes {
-			if n.Prefix.Addr().Is6() == f.ipv6 {
+			if policy.FamilyOf(n.Prefix.Addr()) == f.family {
 				own = append(own, n.Prefix)
 			}
 		}
@@ -170,7 +170,7 @@ func (f *family) low() bool {
 func (f *family) take(b *policy.Book, g generation) {
 	used, capacity := g.Lines()
 	f.now, f.room, f.changes = g, capacity-used, 0
-	f.nodes = b.Size(policy.Block, f.ipv6) + b.Size(policy.Allow, f.ipv6)
+	f.nodes = b.Size(policy.Block, f.family) + b.Size(policy.Allow, f.family)
 }
 
 // prepare gives up what is being built in the background.
@@ -196,7 +196,7 @@ func (x *indexes) rebuild(b *policy.Book, f *family) {
 	g, m, err := x.make(f, b)
 	var before memory
 	if err == nil {
-		before, err = x.slots.swap(f.ipv6, m)
+		before, err = x.slots.swap(f.family, m)
 	}
 	if err != nil {
 		x.giveUp(f, errors.Join(err, closeMemory(m)))
@@ -204,7 +204,7 @@ func (x *indexes) rebuild(b *policy.Book, f *family) {
 	}
 	f.take(b, g)
 	if err := closeMemory(before); err != nil {
-		x.log.Error("the index before this one cannot be closed", "family", familyName(f.ipv6), "error", err)
+		x.log.Error("the index before this one cannot be closed", "family", f.family.String(), "error", err)
 	}
 }
 
@@ -212,7 +212,7 @@ func (x *indexes) rebuild(b *policy.Book, f *family) {
 func (x *indexes) make(f *family, b index.Book) (g generation, m memory, err error) {
 	start := time.Now()
 	g, err = f.build(b, func(lines uint32) ([]uint64, error) {
-		fresh, err := x.slots.fresh(f.ipv6, lines)
+		fresh, err := x.slots.fresh(f.family, lines)
 		if err != nil {
 			return nil, err
 		}
@@ -223,7 +223,7 @@ func (x *indexes) make(f *family, b index.Book) (g generation, m memory, err err
 		return nil, nil, errors.Join(err, closeMemory(m))
 	}
 	used, capacity := g.Lines()
-	x.log.Debug("index built", "family", familyName(f.ipv6), "lines", used, "capacity", capacity, "took", time.Since(start))
+	x.log.Debug("index built", "family", f.family.String(), "lines", used, "capacity", capacity, "took", time.Since(start))
 	return g, m, nil
 }
 
@@ -238,16 +238,16 @@ func closeMemory(m memory) error {
 // the next generation is built: a change that this one has no room for must not
 // wait for that.
 func (x *indexes) retire(f *family) {
-	x.log.Debug("the index has no room: the tries alone decide until the next one is built", "family", familyName(f.ipv6))
+	x.log.Debug("the index has no room: the tries alone decide until the next one is built", "family", f.family.String())
 	if err := x.clear(f); err != nil {
-		x.log.Error("an index that is out of date cannot be taken away: restart paraxiald", "family", familyName(f.ipv6), "error", err)
+		x.log.Error("an index that is out of date cannot be taken away: restart paraxiald", "family", f.family.String(), "error", err)
 	}
 }
 
 // giveUp is retire for want of a generation.
 func (x *indexes) giveUp(f *family, err error) {
 	err = errors.Join(err, x.clear(f))
-	x.log.Error("the index cannot be built: packets are filtered by the tries alone, which is slower", "family", familyName(f.ipv6), "error", err)
+	x.log.Error("the index cannot be built: packets are filtered by the tries alone, which is slower", "family", f.family.String(), "error", err)
 }
 
 // clear waits for a draft that is coming into force, and takes away what is.
@@ -255,5 +255,5 @@ func (x *indexes) clear(f *family) error {
 	// Whether it came into force or not, it goes.
 	_ = f.settle()
 	f.now, f.before = nil, nil
-	return x.slots.clear(f.ipv6)
+	return x.slots.clear(f.family)
 }

@@ -1,6 +1,9 @@
 package daemon
 
-import "github.com/paraxial/paraxial/loader"
+import (
+	"github.com/paraxial/paraxial/loader"
+	"github.com/paraxial/paraxial/policy"
+)
 
 // memory is what a generation of the index is written to.
 type memory interface {
@@ -11,26 +14,26 @@ type memory interface {
 // slots are where generations are in force, one per family.
 type slots interface {
 	// fresh returns zeroed memory of this many lines.
-	fresh(ipv6 bool, lines uint32) (memory, error)
+	fresh(f policy.Family, lines uint32) (memory, error)
 	// swap puts m in force and returns what was before, if anything, once no
 	// packet is decided by it any more.
-	swap(ipv6 bool, m memory) (before memory, err error)
+	swap(f policy.Family, m memory) (before memory, err error)
 	// clear lets the tries decide alone, and closes what was in force.
-	clear(ipv6 bool) error
+	clear(f policy.Family) error
 }
 
 // kernelSlots are those of the loader.
 type kernelSlots struct{ *loader.Loader }
 
-func (s kernelSlots) fresh(ipv6 bool, lines uint32) (memory, error) {
-	m, err := s.NewIndex(ipv6, lines)
+func (s kernelSlots) fresh(f policy.Family, lines uint32) (memory, error) {
+	m, err := s.NewIndex(f, lines)
 	if err != nil {
 		return nil, err
 	}
 	return m, nil
 }
 
-func (s kernelSlots) swap(_ bool, m memory) (memory, error) {
+func (s kernelSlots) swap(_ policy.Family, m memory) (memory, error) {
 	before, err := s.PublishIndex(m.(*loader.IndexMemory))
 	if err != nil || before == nil {
 		return nil, err
@@ -38,4 +41,4 @@ func (s kernelSlots) swap(_ bool, m memory) (memory, error) {
 	return before, nil
 }
 
-func (s kernelSlots) clear(ipv6 bool) error { return s.UnpublishIndex(ipv6) }
+func (s kernelSlots) clear(f policy.Family) error { return s.UnpublishIndex(f) }

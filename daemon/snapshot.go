@@ -23,23 +23,16 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	capacity := d.loader.Capacity()
 	d.engine.read(func(b *policy.Book) {
 		for g, n := range b.Counts() {
-			s.Entries = append(s.Entries, metrics.Entries{Kind: g.Kind.String(), Family: familyName(g.IPv6), Origin: g.Origin, Count: n})
+			s.Entries = append(s.Entries, metrics.Entries{Kind: g.Kind.String(), Family: g.Family.String(), Origin: g.Origin, Count: n})
 		}
 		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-			for name, ipv6 := range map[string]bool{"v4": false, "v6": true} {
+			for name, family := range map[string]policy.Family{"v4": policy.IPv4, "v6": policy.IPv6} {
 				trie := kind.String() + "_" + name
-				s.Maps = append(s.Maps, metrics.Map{Name: trie, Entries: b.Size(kind, ipv6), Capacity: capacity[trie]})
+				s.Maps = append(s.Maps, metrics.Map{Name: trie, Entries: b.Size(kind, family), Capacity: capacity[trie]})
 			}
 		}
 		s.Maps = append(s.Maps, metrics.Map{Name: "limits", Entries: b.Limits(), Capacity: capacity["limits"]})
 	})
 	s.Detection = d.detection.snapshot()
 	return s
-}
-
-func familyName(ipv6 bool) string {
-	if ipv6 {
-		return "ipv6"
-	}
-	return "ipv4"
 }

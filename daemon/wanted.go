@@ -27,18 +27,18 @@ type wanted struct {
 type wantedLine struct {
 	high, low uint64 // the address, IPv4 mapped to IPv6
 	line      uint32
-	ipv6      bool
+	family    policy.Family
 	bits      uint8
 }
 
 func newWantedLine(p netip.Prefix, number int) wantedLine {
 	a := p.Addr().As16()
 	return wantedLine{
-		high: binary.BigEndian.Uint64(a[:8]),
-		low:  binary.BigEndian.Uint64(a[8:]),
-		line: uint32(number),
-		ipv6: p.Addr().Is6(),
-		bits: uint8(p.Bits()),
+		high:   binary.BigEndian.Uint64(a[:8]),
+		low:    binary.BigEndian.Uint64(a[8:]),
+		line:   uint32(number),
+		family: policy.FamilyOf(p.Addr()),
+		bits:   uint8(p.Bits()),
 	}
 }
 
@@ -47,7 +47,7 @@ func (l wantedLine) prefix() netip.Prefix {
 	binary.BigEndian.PutUint64(a[:8], l.high)
 	binary.BigEndian.PutUint64(a[8:], l.low)
 	addr := netip.AddrFrom16(a)
-	if !l.ipv6 {
+	if l.family == policy.IPv4 {
 		addr = addr.Unmap()
 	}
 	return netip.PrefixFrom(addr, int(l.bits))
@@ -57,11 +57,8 @@ func (l wantedLine) prefix() netip.Prefix {
 // family, address and length. It spares a sort of a million what it can.
 func (l wantedLine) comparePrefix(o wantedLine) int {
 	switch {
-	case l.ipv6 != o.ipv6:
-		if o.ipv6 {
-			return -1
-		}
-		return 1
+	case l.family != o.family:
+		return cmp.Compare(l.family, o.family)
 	case l.high != o.high:
 		return cmp.Compare(l.high, o.high)
 	case l.low != o.low:

@@ -30,7 +30,7 @@ const (
 type Book interface {
 	NodesCovering(policy.Kind, netip.Prefix) iter.Seq[policy.Node]
 	NodesInside(policy.Kind, netip.Prefix) iter.Seq[policy.Node]
-	SortedNodes(k policy.Kind, ipv6 bool) iter.Seq[policy.Node]
+	SortedNodes(policy.Kind, policy.Family) iter.Seq[policy.Node]
 }
 
 // Alloc returns the zeroed memory of a new generation, eight words to a line.

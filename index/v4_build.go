@@ -112,7 +112,7 @@ const v4Chunk = 1 << 14
 
 func scanV4(b Book) *v4Scan {
 	s := &v4Scan{book: b}
-	for n := range b.SortedNodes(policy.Block, false) {
+	for n := range b.SortedNodes(policy.Block, policy.IPv4) {
 		d := uint32(v4DeadlineOf(n.Verdict))
 		if n.Prefix.Bits() > 16 {
 			s.add(v4Long{v4Addr(n.Prefix), uint32(n.Prefix.Bits()-17)<<28 | d})
@@ -124,7 +124,7 @@ func scanV4(b Book) *v4Scan {
 			wide[i] = d
 		}
 	}
-	for n := range b.SortedNodes(policy.Allow, false) {
+	for n := range b.SortedNodes(policy.Allow, policy.IPv4) {
 		flag := uint32(v4Allowed)
 		if n.Prefix.Bits() > 16 {
 			flag = v4Mixed

@@ -108,7 +108,7 @@ func v6Census(b Book) (nodes [][]v6Node, count [129]int) {
 	var part []v6Node
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 		var last [v6Classes]v6Key
-		for n := range b.SortedNodes(kind, true) {
+		for n := range b.SortedNodes(kind, policy.IPv6) {
 			bits := n.Prefix.Bits()
 			k := v6KeyOf(n.Prefix.Addr(), v6Class128)
 			if part = append(part, v6Node{k.high, k.low, v6UntilOf(n), uint8(bits)}); len(part) == v6Part {

@@ -80,7 +80,7 @@ func BenchmarkPublishIndex(b *testing.B) {
 	l := open(b, bpffs(b), 1000)
 	b.Run("make", func(b *testing.B) {
 		for b.Loop() {
-			m, err := l.NewIndex(false, lines)
+			m, err := l.NewIndex(policy.IPv4, lines)
 			check(b, err)
 			check(b, m.Close())
 		}
@@ -88,7 +88,7 @@ func BenchmarkPublishIndex(b *testing.B) {
 	b.Run("publish", func(b *testing.B) {
 		for b.Loop() {
 			b.StopTimer()
-			m, err := l.NewIndex(false, lines)
+			m, err := l.NewIndex(policy.IPv4, lines)
 			check(b, err)
 			b.StartTimer()
 			publishIndex(b, l, m)

@@ -4,18 +4,19 @@ import (
 	"fmt"
 
 	"github.com/paraxial/paraxial/loader/banks"
+	"github.com/paraxial/paraxial/policy"
 )
 
 // IndexMemory is the memory of one generation of the index of one family,
 // shared with the program once it is published.
 type IndexMemory struct {
 	*banks.Generation
-	ipv6 bool
+	family policy.Family
 }
 
 // indexName returns the outer map of a family's index.
-func indexName(ipv6 bool) string {
-	if ipv6 {
+func indexName(f policy.Family) string {
+	if f == policy.IPv6 {
 		return plainMapIndexV6
 	}
 	return plainMapIndexV4
@@ -25,25 +26,25 @@ func indexNames() []string { return []string{plainMapIndexV4, plainMapIndexV6} }
 
 // openIndexes finds out what is in force.
 func (l *Loader) openIndexes() error {
-	for _, ipv6 := range []bool{false, true} {
-		name := indexName(ipv6)
+	for _, f := range policy.Families() {
+		name := indexName(f)
 		x, err := banks.Open(name, l.maps[name], l.specs[plain].Maps[name].InnerMap)
 		if err != nil {
 			return err
 		}
-		l.indexes[ipv6] = x
+		l.indexes[f] = x
 	}
 	return nil
 }
 
 // NewIndex makes memory for a generation of the index of a family, in lines of
 // 64 bytes. It must be closed unless it gets published.
-func (l *Loader) NewIndex(ipv6 bool, lines uint32) (*IndexMemory, error) {
-	g, err := l.indexes[ipv6].New(lines)
+func (l *Loader) NewIndex(f policy.Family, lines uint32) (*IndexMemory, error) {
+	g, err := l.indexes[f].New(lines)
 	if err != nil {
 		return nil, explain(err)
 	}
-	return &IndexMemory{g, ipv6}, nil
+	return &IndexMemory{g, f}, nil
 }
 
 // PublishIndex lets the program decide by m from now on. When it returns, no
@@ -55,25 +56,25 @@ func (l *Loader) NewIndex(ipv6 bool, lines uint32) (*IndexMemory, error) {
 func (l *Loader) PublishIndex(m *IndexMemory) (before *IndexMemory, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.indexes[m.ipv6].Publish(m.Generation); err != nil {
+	if err := l.indexes[m.family].Publish(m.Generation); err != nil {
 		return nil, explain(err)
 	}
-	before = l.index[m.ipv6]
-	l.index[m.ipv6] = m
+	before = l.index[m.family]
+	l.index[m.family] = m
 	return before, nil
 }
 
 // UnpublishIndex takes the index of a family away, so that the program asks
 // the tries about every packet, and closes its memory. It is no error if there
 // is none.
-func (l *Loader) UnpublishIndex(ipv6 bool) error {
+func (l *Loader) UnpublishIndex(f policy.Family) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.indexes[ipv6].Withdraw(); err != nil {
+	if err := l.indexes[f].Withdraw(); err != nil {
 		return explain(err)
 	}
-	old := l.index[ipv6]
-	delete(l.index, ipv6)
+	old := l.index[f]
+	delete(l.index, f)
 	if old == nil {
 		return nil
 	}

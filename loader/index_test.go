@@ -14,9 +14,9 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func newIndexMemory(tb testing.TB, l *Loader, ipv6 bool, lines uint32) *IndexMemory {
+func newIndexMemory(tb testing.TB, l *Loader, family policy.Family, lines uint32) *IndexMemory {
 	tb.Helper()
-	m, err := l.NewIndex(ipv6, lines)
+	m, err := l.NewIndex(family, lines)
 	check(tb, err)
 	tb.Cleanup(func() { check(tb, m.Close()) })
 	return m
@@ -30,9 +30,9 @@ func idOf(tb testing.TB, m *ebpf.Map) ebpf.MapID {
 }
 
 // published returns the id of the generation in force, or 0.
-func published(tb testing.TB, l *Loader, ipv6 bool) ebpf.MapID {
+func published(tb testing.TB, l *Loader, family policy.Family) ebpf.MapID {
 	tb.Helper()
-	id, err := l.indexes[ipv6].InForce()
+	id, err := l.indexes[family].InForce()
 	check(tb, err)
 	return id
 }
@@ -56,9 +56,9 @@ func exists(tb testing.TB, id ebpf.MapID) bool {
 }
 
 // expectPublished checks what is in force, and that what was is freed.
-func expectPublished(t *testing.T, l *Loader, ipv6 bool, want ebpf.MapID, freed ...ebpf.MapID) {
+func expectPublished(t *testing.T, l *Loader, family policy.Family, want ebpf.MapID, freed ...ebpf.MapID) {
 	t.Helper()
-	if got := published(t, l, ipv6); got != want {
+	if got := published(t, l, family); got != want {
 		t.Errorf("map %d is published, want %d", got, want)
 	}
 	for _, id := range freed {
@@ -69,28 +69,28 @@ func expectPublished(t *testing.T, l *Loader, ipv6 bool, want ebpf.MapID, freed 
 }
 
 func TestPublishIndex(t *testing.T) {
-	for _, ipv6 := range []bool{false, true} {
-		t.Run(indexName(ipv6), func(t *testing.T) {
+	for _, family := range policy.Families() {
+		t.Run(indexName(family), func(t *testing.T) {
 			l := open(t, bpffs(t), 100)
-			check(t, l.UnpublishIndex(ipv6))
+			check(t, l.UnpublishIndex(family))
 			// Generations differ in size, down and up.
 			var ids []ebpf.MapID
 			for _, lines := range []uint32{100, 3, 70_000} {
-				m := newIndexMemory(t, l, ipv6, lines)
+				m := newIndexMemory(t, l, family, lines)
 				if got := len(m.Words()); got != int(lines)*8 {
 					t.Errorf("%d words, want %d", got, lines*8)
 				}
 				ids = append(ids, generationID(t, m))
-				expectPublished(t, l, ipv6, append([]ebpf.MapID{0}, ids...)[len(ids)-1])
+				expectPublished(t, l, family, append([]ebpf.MapID{0}, ids...)[len(ids)-1])
 				publishIndex(t, l, m)
 				publishIndex(t, l, m) // once more changes nothing
-				expectPublished(t, l, ipv6, ids[len(ids)-1], ids[:len(ids)-1]...)
+				expectPublished(t, l, family, ids[len(ids)-1], ids[:len(ids)-1]...)
 				m.Words()[lines*8-1] = 1
 			}
-			expectPublished(t, l, !ipv6, 0)
-			check(t, l.UnpublishIndex(ipv6))
-			check(t, l.UnpublishIndex(ipv6))
-			expectPublished(t, l, ipv6, 0, ids[:len(ids)-1]...) // the first segment of the last fills the slots
+			expectPublished(t, l, policy.IPv6-family, 0)
+			check(t, l.UnpublishIndex(family))
+			check(t, l.UnpublishIndex(family))
+			expectPublished(t, l, family, 0, ids[:len(ids)-1]...) // the first segment of the last fills the slots
 		})
 	}
 }
@@ -102,7 +102,7 @@ func TestIndexSurvives(t *testing.T) {
 	veth(t, "ind0")
 	first := open(t, dir, 100)
 	attach(t, first, "ind0", ModeNative, 0)
-	old := newIndexMemory(t, first, true, 10)
+	old := newIndexMemory(t, first, policy.IPv6, 10)
 	id := generationID(t, old)
 	publishIndex(t, first, old)
 	outer, err := first.maps.ids(indexNames()...)
@@ -115,16 +115,16 @@ func TestIndexSurvives(t *testing.T) {
 	if diff := cmp.Diff(outer, again); diff != "" {
 		t.Errorf("ids of the outer maps (-before +after):\n%s", diff)
 	}
-	expectPublished(t, l, true, id)
-	m := newIndexMemory(t, l, true, 20)
+	expectPublished(t, l, policy.IPv6, id)
+	m := newIndexMemory(t, l, policy.IPv6, 20)
 	publishIndex(t, l, m)
-	expectPublished(t, l, true, generationID(t, m), id)
+	expectPublished(t, l, policy.IPv6, generationID(t, m), id)
 }
 
 func TestNewIndexRefused(t *testing.T) {
 	l := open(t, bpffs(t), 100)
 	for _, lines := range []uint32{0, banks.MaxLines + 1} {
-		if _, err := l.NewIndex(false, lines); err == nil || !strings.Contains(err.Error(), "index_v4") {
+		if _, err := l.NewIndex(policy.IPv4, lines); err == nil || !strings.Contains(err.Error(), "index_v4") {
 			t.Errorf("%d lines: %v", lines, err)
 		}
 	}
@@ -151,8 +151,8 @@ func TestAskWithIndex(t *testing.T) {
 		}
 	}
 	ask()
-	for _, ipv6 := range []bool{false, true} {
-		publishIndex(t, l, newIndexMemory(t, l, ipv6, 64)) // all zero: knows nothing
+	for _, family := range policy.Families() {
+		publishIndex(t, l, newIndexMemory(t, l, family, 64)) // all zero: knows nothing
 		ask()
 	}
 	expectUntouched(t, l)

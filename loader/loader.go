@@ -27,6 +27,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
 	"github.com/paraxial/paraxial/loader/banks"
+	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/track"
 )
 
@@ -64,10 +65,10 @@ type Loader struct {
 	credit  words
 	tracker *Tracker
 
-	mu       sync.Mutex            // held to attach, attest, ask, add counters, clear slots, change the index
-	moved    map[uint32]bool       // slots whose packets are counted in maps, and no longer in elder
-	indexes  map[bool]*banks.Index // by whether IPv6
-	index    map[bool]*IndexMemory // published by this Loader, likewise
+	mu       sync.Mutex      // held to attach, attest, ask, add counters, clear slots, change the index
+	moved    map[uint32]bool // slots whose packets are counted in maps, and no longer in elder
+	indexes  map[policy.Family]*banks.Index
+	index    map[policy.Family]*IndexMemory // published by this Loader
 	attached map[string]*attached
 	twins    map[string]*twin
 }
@@ -107,7 +108,8 @@ func Open(o Options) (*Loader, error) {
 	}
 	l := &Loader{
 		log: o.Log, pins: pins, specs: specs,
-		moved: map[uint32]bool{}, indexes: map[bool]*banks.Index{}, index: map[bool]*IndexMemory{},
+		moved:   map[uint32]bool{},
+		indexes: map[policy.Family]*banks.Index{}, index: map[policy.Family]*IndexMemory{},
 		attached: map[string]*attached{}, twins: map[string]*twin{},
 	}
 	if err := l.open(o.TrackCapacity); err != nil {

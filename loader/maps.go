@@ -73,10 +73,10 @@ func trieNames() []string {
 // tables returns the tries with the Go types of their keys and values.
 func (s mapSet) tables() []table {
 	return []table{
-		newTrie(s, plainMapAllowV4, policy.Allow, keyV4, prefixV4, allowOf, verdictOfAllow),
-		newTrie(s, plainMapAllowV6, policy.Allow, keyV6, prefixV6, allowOf, verdictOfAllow),
-		newTrie(s, plainMapBlockV4, policy.Block, keyV4, prefixV4, blockOf, verdictOfBlock),
-		newTrie(s, plainMapBlockV6, policy.Block, keyV6, prefixV6, blockOf, verdictOfBlock),
+		newTrie(s, plainMapAllowV4, policy.Allow, policy.IPv4, keyV4, prefixV4, allowOf, verdictOfAllow),
+		newTrie(s, plainMapAllowV6, policy.Allow, policy.IPv6, keyV6, prefixV6, allowOf, verdictOfAllow),
+		newTrie(s, plainMapBlockV4, policy.Block, policy.IPv4, keyV4, prefixV4, blockOf, verdictOfBlock),
+		newTrie(s, plainMapBlockV6, policy.Block, policy.IPv6, keyV6, prefixV6, blockOf, verdictOfBlock),
 	}
 }
 

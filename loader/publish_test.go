@@ -1,15 +1,19 @@
 package loader
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/paraxial/paraxial/policy"
+)
 
 // A generation that another took the place of can be written to until it is
 // closed, which is up to the caller.
 func TestPublishIndexGivesBack(t *testing.T) {
-	for _, ipv6 := range []bool{false, true} {
-		t.Run(indexName(ipv6), func(t *testing.T) {
+	for _, family := range policy.Families() {
+		t.Run(indexName(family), func(t *testing.T) {
 			l := open(t, bpffs(t), 100)
-			check(t, l.UnpublishIndex(ipv6))
-			first, second := newIndexMemory(t, l, ipv6, 100), newIndexMemory(t, l, ipv6, 3)
+			check(t, l.UnpublishIndex(family))
+			first, second := newIndexMemory(t, l, family, 100), newIndexMemory(t, l, family, 3)
 			firstID, secondID := generationID(t, first), generationID(t, second)
 			before, err := l.PublishIndex(first)
 			check(t, err)
@@ -18,7 +22,7 @@ func TestPublishIndexGivesBack(t *testing.T) {
 			}
 			before, err = l.PublishIndex(second)
 			check(t, err)
-			expectPublished(t, l, ipv6, secondID)
+			expectPublished(t, l, family, secondID)
 			if before != first {
 				t.Fatalf("got %v of before, want %v", before, first)
 			}
@@ -27,9 +31,9 @@ func TestPublishIndexGivesBack(t *testing.T) {
 				t.Error("the generation before has gone by itself")
 			}
 			check(t, before.Close())
-			expectPublished(t, l, ipv6, secondID, firstID)
-			check(t, l.UnpublishIndex(ipv6))
-			expectPublished(t, l, ipv6, 0, secondID)
+			expectPublished(t, l, family, secondID, firstID)
+			check(t, l.UnpublishIndex(family))
+			expectPublished(t, l, family, 0, secondID)
 		})
 	}
 }

@@ -33,7 +33,7 @@ type trie[K, V any] struct {
 	name    string
 	m       *ebpf.Map
 	kind    policy.Kind
-	v4      bool
+	family  policy.Family
 	key     func(netip.Prefix) K
 	prefix  func(K) netip.Prefix
 	value   func(policy.Verdict) V
@@ -43,12 +43,12 @@ type trie[K, V any] struct {
 	noBatch atomic.Bool
 }
 
-func newTrie[K, V any](maps mapSet, name string, kind policy.Kind,
+func newTrie[K, V any](maps mapSet, name string, kind policy.Kind, family policy.Family,
 	key func(netip.Prefix) K, prefix func(K) netip.Prefix,
 	value func(policy.Verdict) V, verdict func(V) policy.Verdict,
 ) *trie[K, V] {
 	return &trie[K, V]{
-		name: name, m: maps[name], kind: kind, v4: name == plainMapAllowV4 || name == plainMapBlockV4,
+		name: name, m: maps[name], kind: kind, family: family,
 		key: key, prefix: prefix, value: value, verdict: verdict,
 	}
 }
@@ -59,7 +59,7 @@ func (t *trie[K, V]) kindOf() policy.Kind { return t.kind }
 func (t *trie[K, V]) isOpen() bool { return t.m != nil }
 
 func (t *trie[K, V]) holds(n policy.Node) bool {
-	return n.Kind == t.kind && n.Prefix.Addr().Is4() == t.v4
+	return n.Kind == t.kind && policy.FamilyOf(n.Prefix.Addr()) == t.family
 }
 
 // put inserts or replaces nodes and returns how many it did.

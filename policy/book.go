@@ -29,7 +29,7 @@ type node struct {
 // Group is what entries are counted by.
 type Group struct {
 	Kind   Kind
-	IPv6   bool
+	Family Family
 	Origin string
 }
 
@@ -196,7 +196,7 @@ func (b *Book) find(k Key) (ref, bool) {
 }
 
 func (b *Book) count(e Entry, by int) {
-	g := Group{e.Kind, e.Prefix.Addr().Is6(), e.Origin}
+	g := Group{e.Kind, FamilyOf(e.Prefix.Addr()), e.Origin}
 	if b.counts[g] += by; b.counts[g] == 0 {
 		delete(b.counts, g)
 	}
@@ -327,8 +327,8 @@ func (b *Book) Counts() iter.Seq2[Group, int] {
 
 // Size returns the number of nodes that the kernel's trie for a kind and
 // family holds.
-func (b *Book) Size(k Kind, ipv6 bool) int {
-	if ipv6 {
+func (b *Book) Size(k Kind, f Family) int {
+	if f == IPv6 {
 		return b.table(k).Size6()
 	}
 	return b.table(k).Size4()

@@ -266,7 +266,8 @@ func checkCompiled(t *testing.T, b *policy.Book, k kernel) {
 	if diff := cmp.Diff(verdicts(compiled), verdicts(k)); diff != "" {
 		t.Fatalf("the book's nodes differ from the kernel (-book +kernel):\n%s", diff)
 	}
-	size := b.Size(policy.Block, false) + b.Size(policy.Block, true) + b.Size(policy.Allow, false) + b.Size(policy.Allow, true)
+	size := b.Size(policy.Block, policy.IPv4) + b.Size(policy.Block, policy.IPv6) +
+		b.Size(policy.Allow, policy.IPv4) + b.Size(policy.Allow, policy.IPv6)
 	if size != len(k.nodes) {
 		t.Fatalf("the book says %d nodes, the kernel has %d", size, len(k.nodes))
 	}
@@ -373,7 +374,7 @@ func TestCounts(t *testing.T) {
 	}
 	want := make(map[policy.Group]int)
 	for _, e := range everything(b) {
-		want[policy.Group{Kind: e.Kind, IPv6: e.Prefix.Addr().Is6(), Origin: e.Origin}]++
+		want[policy.Group{Kind: e.Kind, Family: policy.FamilyOf(e.Prefix.Addr()), Origin: e.Origin}]++
 	}
 	got := make(map[policy.Group]int)
 	for g, n := range b.Counts() {

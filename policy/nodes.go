@@ -19,8 +19,8 @@ func (t tables) NodesInside(k Kind, p netip.Prefix) iter.Seq[Node] {
 
 // SortedNodes yields all nodes of a kind and family in ascending order: by
 // address, the covering before the covered.
-func (t tables) SortedNodes(k Kind, ipv6 bool) iter.Seq[Node] {
-	if ipv6 {
+func (t tables) SortedNodes(k Kind, f Family) iter.Seq[Node] {
+	if f == IPv6 {
 		return nodesOf(k, t.table(k).AllSorted6())
 	}
 	return nodesOf(k, t.table(k).AllSorted4())

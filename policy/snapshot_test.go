@@ -60,11 +60,11 @@ func TestSnapshot(t *testing.T) {
 
 // nodesOf returns all nodes of a book or snapshot.
 func nodesOf(b interface {
-	SortedNodes(policy.Kind, bool) iter.Seq[policy.Node]
+	SortedNodes(policy.Kind, policy.Family) iter.Seq[policy.Node]
 }) []policy.Node {
 	var all []policy.Node
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-		all = append(slices.AppendSeq(all, b.SortedNodes(kind, false)), slices.Collect(b.SortedNodes(kind, true))...)
+		all = append(slices.AppendSeq(all, b.SortedNodes(kind, policy.IPv4)), slices.Collect(b.SortedNodes(kind, policy.IPv6))...)
 	}
 	return all
 }
