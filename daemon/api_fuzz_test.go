@@ -44,7 +44,7 @@ func FuzzAPI(f *testing.F) {
 	f.Add(uint8(0), true, "", []byte(`{"prefixes":["198.51.100.0/24"],"action":"limit","rate":"10/s"}`))
 	f.Add(uint8(0), false, "", []byte(`{"prefixes":["::ffff:1.2.3.4","fe80::1","0.0.0.0/0"],"action":"shadow","force":true}`))
 	const limit = 300
-	k := &fakeKernel{nodes: map[string]policy.Verdict{}, room: -1}
+	k := &fakeKernel{nodes: map[string]policy.Verdict{}}
 	d := newDaemonOver(f, k, filepath.Join(f.TempDir(), StoreFile), limit)
 	client := serveFuzzed(f, d)
 	f.Fuzz(func(t *testing.T, path uint8, post bool, query string, body []byte) {
@@ -131,22 +131,26 @@ func checkAnswer(r *http.Response) error {
 // them than it has room for.
 func checkKernel(t *testing.T, d *Daemon, k *fakeKernel, limit int) {
 	t.Helper()
-	d.engine.change.Lock()
-	defer d.engine.change.Unlock()
-	nodes := 0
-	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-		for n := range d.engine.book.Nodes(kind) {
-			if nodes++; k.nodes[nodeKey(n)] != n.Verdict {
-				t.Fatalf("%s is %+v in the kernel, by the book %+v", nodeKey(n), k.nodes[nodeKey(n)], n.Verdict)
+	err := d.engine.Freeze(func(b *policy.Book) error {
+		nodes := 0
+		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+			for n := range b.Nodes(kind) {
+				if nodes++; k.nodes[nodeKey(n)] != n.Verdict {
+					return fmt.Errorf("%s is %+v in the kernel, by the book %+v", nodeKey(n), k.nodes[nodeKey(n)], n.Verdict)
+				}
+			}
+			for _, family := range policy.Families() {
+				if size := b.Size(kind, family); size > limit {
+					return fmt.Errorf("%d nodes, there is room for %d", size, limit)
+				}
 			}
 		}
-		for _, family := range policy.Families() {
-			if size := d.engine.book.Size(kind, family); size > limit {
-				t.Fatalf("%d nodes, there is room for %d", size, limit)
-			}
+		if nodes != len(k.nodes) {
+			return fmt.Errorf("%d nodes in the kernel, %d in the book", len(k.nodes), nodes)
 		}
-	}
-	if nodes != len(k.nodes) {
-		t.Fatalf("%d nodes in the kernel, %d in the book", len(k.nodes), nodes)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

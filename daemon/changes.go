@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -43,7 +44,7 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.BlockReq
 	result, err := d.put(ctx, entries)
 	result.Notes = notes
 	if pending != nil {
-		by := d.engine.clock.wall(until)
+		by := d.engine.Wall(until)
 		result.ConfirmID, result.ConfirmBy = pending.ID, &by
 	}
 	return result, err
@@ -70,7 +71,7 @@ func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.AllowReq
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
-	deadline, err := deadlineFor(d.engine.clock.now(), r.For)
+	deadline, err := deadlineFor(d.engine.Now(), r.For)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
@@ -92,12 +93,17 @@ func (d *Daemon) put(ctx context.Context, entries []policy.Entry) (control.Chang
 	for i, e := range entries {
 		ops[i] = policy.PutOp(e)
 	}
-	if err := d.engine.apply(ctx, ops); err != nil {
+	if err := d.engine.Edit(ctx, func(*policy.Book) ([]policy.Op, error) { return ops, nil }); err != nil {
 		return control.ChangeResult{}, changeError(err)
 	}
+	return d.added(entries), nil
+}
+
+// added announces entries that are in force now, and returns them as a result.
+func (d *Daemon) added(entries []policy.Entry) control.ChangeResult {
 	result := control.ChangeResult{Entries: d.wireEntries(entries)}
 	d.announce(control.EventAdded, result.Entries)
-	return result, nil
+	return result
 }
 
 // Unblock implements control.Backend.
@@ -131,24 +137,20 @@ func (d *Daemon) Unallow(ctx context.Context, _ control.Caller, r control.Unallo
 // origin or of all. What is found and what is removed cannot differ, because no
 // other change comes between.
 func (d *Daemon) remove(ctx context.Context, kind policy.Kind, prefixes []netip.Prefix, origin string, all bool) ([]control.Entry, error) {
-	d.engine.change.Lock()
-	defer d.engine.change.Unlock()
-	var entries []policy.Entry
-	d.engine.read(func(b *policy.Book) {
+	var removed []control.Entry
+	err := d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
+		var entries []policy.Entry
 		for _, p := range prefixes {
 			for e := range b.At(kind, p) {
 				if all || e.Origin == origin {
-					entries = append(entries, e)
+					entries, ops = append(entries, e), append(ops, policy.RemoveOp(e.Key()))
 				}
 			}
 		}
+		removed = d.wireEntries(entries) // with their drops, which are gone afterwards
+		return ops, nil
 	})
-	removed := d.wireEntries(entries)
-	ops := make([]policy.Op, len(entries))
-	for i, e := range entries {
-		ops[i] = policy.RemoveOp(e.Key())
-	}
-	if err := d.engine.applyLocked(ctx, ops); err != nil {
+	if err != nil {
 		return nil, changeError(err)
 	}
 	d.announce(control.EventRemoved, removed)
@@ -158,8 +160,8 @@ func (d *Daemon) remove(ctx context.Context, kind policy.Kind, prefixes []netip.
 // stillBlocked returns the blocks in force that cover any of the prefixes.
 func (d *Daemon) stillBlocked(prefixes []netip.Prefix) []control.Entry {
 	var entries []policy.Entry
-	now := d.engine.clock.now()
-	d.engine.read(func(b *policy.Book) {
+	now := d.engine.Now()
+	d.engine.Read(func(b *policy.Book) {
 		for _, p := range prefixes {
 			for e := range b.Covering(policy.Block, p) {
 				if e.Live(now) {
@@ -173,35 +175,39 @@ func (d *Daemon) stillBlocked(prefixes []netip.Prefix) []control.Entry {
 
 // Confirm implements control.Backend.
 func (d *Daemon) Confirm(ctx context.Context, _ control.Caller, r control.ConfirmRequest) (control.ChangeResult, error) {
-	d.engine.change.Lock()
-	defer d.engine.change.Unlock()
-	var waiting []policy.Entry
-	d.engine.read(func(b *policy.Book) { waiting = b.Pending(r.ID) })
-	now := d.engine.clock.now()
-	waiting = slices.DeleteFunc(waiting, func(e policy.Entry) bool { return !e.Live(now) })
-	if len(waiting) == 0 {
-		if r.ID == "" {
-			return control.ChangeResult{}, control.Errorf(control.CodeNotFound, "nothing waits for confirmation")
-		}
-		return control.ChangeResult{}, control.Errorf(control.CodeNotFound, "nothing waits for confirmation under %q: it was confirmed, or it has been reverted", r.ID)
-	}
-	if ids := pendingIDs(waiting); len(ids) > 1 {
-		return control.ChangeResult{}, control.Errorf(control.CodeInvalidRequest, "several changes wait for confirmation: name one of %s", strings.Join(ids, ", "))
-	}
-	var ops []policy.Op
 	var confirmed []policy.Entry
-	for _, e := range waiting {
-		ops = append(ops, policy.RemoveOp(e.Key()))
-		e.Deadline, e.Pending = e.Pending.Deadline, nil
-		ops = append(ops, policy.PutOp(e))
-		confirmed = append(confirmed, e)
-	}
-	if err := d.engine.applyLocked(ctx, ops); err != nil {
+	err := d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, err error) {
+		if confirmed, err = waiting(b, r.ID, d.engine.Now()); err != nil {
+			return nil, err
+		}
+		for i, e := range confirmed {
+			ops = append(ops, policy.RemoveOp(e.Key()))
+			e.Deadline, e.Pending = e.Pending.Deadline, nil
+			ops = append(ops, policy.PutOp(e))
+			confirmed[i] = e
+		}
+		return ops, nil
+	})
+	if err != nil {
 		return control.ChangeResult{}, changeError(err)
 	}
-	result := control.ChangeResult{Entries: d.wireEntries(confirmed)}
-	d.announce(control.EventAdded, result.Entries)
-	return result, nil
+	return d.added(confirmed), nil
+}
+
+// waiting returns the entries that wait for the confirmation with this ID, or
+// for the only one if id is empty.
+func waiting(b *policy.Book, id string, now policy.Deadline) ([]policy.Entry, error) {
+	entries := slices.DeleteFunc(b.Pending(id), func(e policy.Entry) bool { return !e.Live(now) })
+	if len(entries) == 0 {
+		if id == "" {
+			return nil, control.Errorf(control.CodeNotFound, "nothing waits for confirmation")
+		}
+		return nil, control.Errorf(control.CodeNotFound, "nothing waits for confirmation under %q: it was confirmed, or it has been reverted", id)
+	}
+	if ids := pendingIDs(entries); len(ids) > 1 {
+		return nil, control.Errorf(control.CodeInvalidRequest, "several changes wait for confirmation: name one of %s", strings.Join(ids, ", "))
+	}
+	return entries, nil
 }
 
 func pendingIDs(entries []policy.Entry) []string {
@@ -285,7 +291,7 @@ func deadlineFor(now policy.Deadline, ttl string) (policy.Deadline, error) {
 // terms returns until when a block is in force, and how it waits for
 // confirmation if it does.
 func (d *Daemon) terms(r control.BlockRequest) (*policy.Pending, policy.Deadline, error) {
-	now := d.engine.clock.now()
+	now := d.engine.Now()
 	deadline, err := deadlineFor(now, r.For)
 	if err != nil {
 		return nil, 0, err
@@ -312,10 +318,10 @@ func pendingFor(now policy.Deadline, confirm string, deadline policy.Deadline) (
 
 // changeError gives an error of the engine the code that the client sees.
 func changeError(err error) error {
-	if _, ok := errors.AsType[*saveError](err); ok {
+	if _, ok := errors.AsType[*engine.SaveError](err); ok {
 		return control.Errorf(control.CodeStoreFailed, "%v", err)
 	}
-	if errors.Is(err, errFull) {
+	if errors.Is(err, engine.ErrFull) {
 		return control.Errorf(control.CodeTooLarge, "nothing was changed: %v", err)
 	}
 	return err

@@ -17,10 +17,10 @@ import (
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
-	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
 )
 
@@ -48,14 +48,14 @@ type Daemon struct {
 	cfg       atomic.Pointer[config.Config]
 	store     *store.Store
 	loader    *loader.Loader
-	engine    *engine
-	indexes   *indexes
+	drops     dropCounters
+	engine    *engine.Engine
 	nics      *nics
 	broadcast *broadcast
 	detection *detection
 	detecting pulse // of the detectors' loop
 	attending pulse // of the loop that looks after interfaces and the socket
-	verdicts  *verdicts
+	enforcer  *enforcer
 	warnings  warnings
 
 	socketProblem string // why the socket could not be put back; of attend alone
@@ -67,6 +67,13 @@ type Daemon struct {
 }
 
 func (d *Daemon) settings() config.Config { return *d.cfg.Load() }
+
+// dropCounters are the kernel's counters of drops, by the IDs of the book.
+type dropCounters interface {
+	Hits(id uint32) uint64
+	// Sampled returns how many drops were attributed by sampling.
+	Sampled() (uint64, error)
+}
 
 // Run starts the daemon and serves until ctx is done, or until the filter is
 // detached on request. The filter stays in place when it returns, and on errors.
@@ -85,11 +92,11 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 // open takes the state directory, and with it the right to be the only daemon,
 // and the maps. It changes nothing that runs.
 func open(cfg config.Config, o Options) (*Daemon, error) {
-	clock, err := newClock()
+	clock, err := engine.NewClock()
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.Open(filepath.Join(cfg.StateDir, StoreFile), clock.reading())
+	st, err := store.Open(filepath.Join(cfg.StateDir, StoreFile), clock.Reading())
 	if err != nil {
 		return nil, err
 	}
@@ -101,18 +108,16 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
-		store: st, loader: l, broadcast: newBroadcast(), detached: make(chan struct{}),
+		store: st, loader: l, drops: l, broadcast: newBroadcast(), detached: make(chan struct{}),
 	}
 	d.cfg.Store(&cfg)
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
-	d.engine = &engine{
-		log: o.Log, clock: clock, store: st, kernel: l, limit: cfg.MaxEntries,
-		applied: d.metrics.ObserveApply, book: policy.NewBook(l.HitCapacity()),
-	}
-	d.indexes = newIndexes(o.Log, kernelSlots{l}, &d.engine.change)
-	d.engine.index = d.indexes
-	d.verdicts = &verdicts{d: d}
-	d.detection = &detection{log: o.Log, accounts: l.Tracker(), rest: d.verdicts, observe: d.metrics.ObserveTick}
+	d.engine = engine.New(engine.Options{
+		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
+		MaxEntries: cfg.MaxEntries, DropCounts: l.HitCapacity(), Observe: d.metrics.ObserveApply,
+	})
+	d.enforcer = &enforcer{d: d}
+	d.detection = &detection{log: o.Log, accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick}
 	d.nics = &nics{
 		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },
 		replaced: make(map[string]time.Time), changed: d.interfaceChanged,
@@ -122,7 +127,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 
 func (d *Daemon) close() {
 	d.loader.SetEventCredit(0)
-	d.indexes.close()
+	d.engine.Close()
 	if err := errors.Join(d.loader.Close(), d.store.Close()); err != nil {
 		d.log.Error("close", "error", err)
 	}
@@ -133,7 +138,7 @@ func (d *Daemon) close() {
 func (d *Daemon) start(ctx context.Context, notify func(string)) error {
 	begin := time.Now()
 	notify("STATUS=loading entries")
-	if err := d.engine.fill(ctx, d.loader); err != nil {
+	if err := d.engine.Fill(ctx, d.loader); err != nil {
 		return err
 	}
 	cfg := d.settings()
@@ -230,7 +235,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
-	return errors.Join(d.removePins(), d.saveOffenders(), d.store.Checkpoint(d.engine.clock.reading()))
+	return errors.Join(d.removePins(), d.saveOffenders(), d.store.Checkpoint(d.engine.Reading()))
 }
 
 // Detach implements control.Backend: it takes the filter off and ends the

@@ -11,6 +11,7 @@ import (
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/policy"
 )
@@ -22,8 +23,8 @@ const detectorAuthor = "detector"
 // it for every source of an attack would cost more than the attack.
 const guardAge = 2 * time.Second
 
-// verdicts carries out what detectors decide. It implements surroundings.
-type verdicts struct {
+// enforcer carries out what detectors decide. It implements host.
+type enforcer struct {
 	d *Daemon
 
 	mu       sync.Mutex
@@ -35,45 +36,64 @@ type verdicts struct {
 // volatileMark begins the reason of an entry that is in force and not on disk.
 const volatileMark = "volatile, not saved: "
 
-// act implements surroundings.
-func (v *verdicts) act(ctx context.Context, now policy.Deadline, decisions []detect.Decision) (failed []detect.Decision) {
+// act implements host.
+func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detect.Decision) (failed []detect.Decision) {
 	if len(decisions) == 0 {
 		return nil
 	}
-	var ops []policy.Op
-	var put, lifted []policy.Entry
-	v.d.engine.read(func(b *policy.Book) {
-		for _, decision := range decisions {
-			key := keyOfDecision(decision)
-			old, known := b.Get(key)
-			if decision.Kind == detect.Lifted {
-				if known {
-					ops, lifted = append(ops, policy.RemoveOp(key)), append(lifted, old)
-				}
-				continue
-			}
-			e := v.entryOf(decision)
-			if known && decision.Kind == detect.Extended {
-				e = extended(old, e)
-			}
-			ops, put = append(ops, policy.PutOp(e)), append(put, e)
-		}
+	var planned plannedDecisions
+	err := v.apply(ctx, func(b *policy.Book) ([]policy.Op, error) {
+		planned = v.plan(b, decisions)
+		return planned.ops, nil
 	})
-	gone := v.d.wireEntries(lifted) // while there are counters
-	if err := v.apply(ctx, ops); err != nil {
+	if err != nil {
 		v.d.log.Error("decisions of detectors could not be carried out; they are tried again", "decisions", len(decisions), "error", err)
 		return decisions
 	}
 	v.tell(decisions)
-	v.d.announce(control.EventAdded, v.d.wireEntries(put))
-	v.d.announce(control.EventRemoved, gone)
+	v.d.announce(control.EventAdded, v.d.wireEntries(planned.put))
+	v.d.announce(control.EventRemoved, planned.lifted)
 	return nil
 }
 
-// apply saves decisions, or enforces them all the same.
-func (v *verdicts) apply(ctx context.Context, ops []policy.Op) error {
-	err := v.d.engine.apply(ctx, ops)
-	if _, ok := errors.AsType[*saveError](err); !ok {
+// plannedDecisions are decisions as changes of the book.
+type plannedDecisions struct {
+	ops    []policy.Op
+	put    []policy.Entry
+	lifted []control.Entry // with their drops, which are gone afterwards
+}
+
+// plan reads the entries that decisions change while no other change is under
+// way: an operator's unblock in between must not be undone.
+func (v *enforcer) plan(b *policy.Book, decisions []detect.Decision) (p plannedDecisions) {
+	var lifted []policy.Entry
+	for _, decision := range decisions {
+		key := keyOfDecision(decision)
+		old, known := b.Get(key)
+		if decision.Kind == detect.Lifted {
+			if known {
+				p.ops, lifted = append(p.ops, policy.RemoveOp(key)), append(lifted, old)
+			}
+			continue
+		}
+		e := v.entryOf(decision)
+		if known && decision.Kind == detect.Extended {
+			e = extended(old, e)
+		}
+		p.ops, p.put = append(p.ops, policy.PutOp(e)), append(p.put, e)
+	}
+	p.lifted = v.d.wireEntries(lifted)
+	return p
+}
+
+// apply saves decisions and enforces them. Without a disk it only enforces them.
+func (v *enforcer) apply(ctx context.Context, plan func(*policy.Book) ([]policy.Op, error)) error {
+	var ops []policy.Op
+	err := v.d.engine.Edit(ctx, func(b *policy.Book) (_ []policy.Op, err error) {
+		ops, err = plan(b)
+		return ops, err
+	})
+	if _, ok := errors.AsType[*engine.SaveError](err); !ok {
 		return err
 	}
 	v.d.log.Error("bans of detectors are volatile: they are in force, but not saved, and end with a restart", "entries", len(ops), "error", err)
@@ -85,43 +105,44 @@ func (v *verdicts) apply(ctx context.Context, ops []policy.Op) error {
 			v.remember(ops[i].Put.Key())
 		}
 	}
-	return v.d.engine.applyUnsaved(ctx, ops)
+	return v.d.engine.EditUnsaved(ctx, ops)
 }
 
-func (v *verdicts) remember(k policy.Key) {
+func (v *enforcer) remember(k policy.Key) {
 	if v.volatile == nil {
 		v.volatile = make(map[policy.Key]bool)
 	}
 	v.volatile[k] = true
 }
 
-// saveVolatile saves what no disk took at first.
-func (v *verdicts) saveVolatile(ctx context.Context) error {
+// saveVolatile saves the entries that could not be saved at first.
+func (v *enforcer) saveVolatile(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.volatile) == 0 {
 		return nil
 	}
-	e := v.d.engine
-	e.change.Lock()
-	defer e.change.Unlock()
-	var ops []policy.Op
-	for key := range v.volatile {
-		if entry, ok := e.book.Get(key); ok {
-			entry.Reason = strings.TrimPrefix(entry.Reason, volatileMark)
-			ops = append(ops, policy.PutOp(entry))
+	saved := 0
+	err := v.d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
+		for key := range v.volatile {
+			if entry, ok := b.Get(key); ok {
+				entry.Reason = strings.TrimPrefix(entry.Reason, volatileMark)
+				ops = append(ops, policy.PutOp(entry))
+			}
 		}
-	}
-	if err := e.applyLocked(ctx, ops); err != nil {
+		saved = len(ops)
+		return ops, nil
+	})
+	if err != nil {
 		return err
 	}
 	clear(v.volatile)
-	v.d.log.Info("bans of detectors that were volatile are saved now", "entries", len(ops))
+	v.d.log.Info("bans of detectors that were volatile are saved now", "entries", saved)
 	return nil
 }
 
 // tell logs decisions, each once.
-func (v *verdicts) tell(decisions []detect.Decision) {
+func (v *enforcer) tell(decisions []detect.Decision) {
 	for _, dec := range decisions {
 		if dec.Kind == detect.New {
 			v.d.metrics.CountDecision(dec.Detector, string(dec.Action))
@@ -135,8 +156,8 @@ func keyOfDecision(d detect.Decision) policy.Key {
 	return policy.Key{Kind: policy.Block, Prefix: d.Prefix, Origin: policy.OriginDetector + d.Detector}
 }
 
-func (v *verdicts) entryOf(dec detect.Decision) policy.Entry {
-	at := func(t policy.Deadline) time.Time { return v.d.engine.clock.wall(t) }
+func (v *enforcer) entryOf(dec detect.Decision) policy.Entry {
+	at := func(t policy.Deadline) time.Time { return v.d.engine.Wall(t) }
 	key := keyOfDecision(dec)
 	e := policy.Entry{
 		Prefix: key.Prefix, Kind: key.Kind, Action: decidedAction(dec.Action), Origin: key.Origin, Reason: dec.Evidence.String(),
@@ -184,26 +205,26 @@ func actionFrom(a policy.Action) detect.Action {
 	return detect.Shadow
 }
 
-// drops implements surroundings.
-func (v *verdicts) drops(entries []detect.Entry) []detect.Drops {
+// drops implements host.
+func (v *enforcer) drops(entries []detect.Entry) []detect.Drops {
 	drops := make([]detect.Drops, 0, len(entries))
-	v.d.engine.read(func(b *policy.Book) {
+	v.d.engine.Read(func(b *policy.Book) {
 		for _, e := range entries {
 			if id := b.HitID(e.Prefix); id != 0 {
-				drops = append(drops, detect.Drops{Detector: e.Detector, Prefix: e.Prefix, Packets: v.d.engine.kernel.Hits(id)})
+				drops = append(drops, detect.Drops{Detector: e.Detector, Prefix: e.Prefix, Packets: v.d.drops.Hits(id)})
 			}
 		}
 	})
 	return drops
 }
 
-// exempt implements surroundings.
-func (v *verdicts) exempt(p netip.Prefix) (reason string, exempt bool) {
+// exempt implements host.
+func (v *enforcer) exempt(p netip.Prefix) (reason string, exempt bool) {
 	if proxy, ok := v.d.settings().ProxyOf(p); ok {
 		return fmt.Sprintf("part of proxies (%s): behind it are all who use it", proxy), true
 	}
-	now := v.d.engine.clock.now()
-	v.d.engine.read(func(b *policy.Book) {
+	now := v.d.engine.Now()
+	v.d.engine.Read(func(b *policy.Book) {
 		for e := range b.Covering(policy.Allow, p) {
 			if e.Live(now) {
 				reason, exempt = "allowed by "+e.Origin, true
@@ -222,7 +243,7 @@ func (v *verdicts) exempt(p netip.Prefix) (reason string, exempt bool) {
 
 // fresh returns the guard, read lately. What it cannot find out it does not
 // protect, which is logged.
-func (v *verdicts) fresh() *policy.Guard {
+func (v *enforcer) fresh() *policy.Guard {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.guard != nil && time.Since(v.read) < guardAge {
@@ -236,8 +257,8 @@ func (v *verdicts) fresh() *policy.Guard {
 	return guard
 }
 
-// accounted implements surroundings.
-func (v *verdicts) accounted() (packets uint64, err error) {
+// accounted implements host.
+func (v *enforcer) accounted() (packets uint64, err error) {
 	all, err := v.d.loader.Counters()
 	if err != nil {
 		return 0, err
@@ -253,9 +274,9 @@ func (v *verdicts) accounted() (packets uint64, err error) {
 }
 
 // liveEntries returns what detectors of earlier runs have put.
-func (e *engine) liveEntries(now policy.Deadline) []detect.Entry {
+func liveEntries(e *engine.Engine, now policy.Deadline) []detect.Entry {
 	var live []detect.Entry
-	e.read(func(b *policy.Book) {
+	e.Read(func(b *policy.Book) {
 		for _, ref := range b.Refs(policy.Block) {
 			entry, ok := b.Resolve(ref)
 			name, automatic := detectorOf(entry.Origin)

@@ -16,14 +16,17 @@ import (
 const offenderPrefix = "198.51.100.7/32"
 
 // decided is a bench with what carries decisions out.
-func decided(t *testing.T) (*bench, *verdicts) {
-	b, _ := blocked(t)
+func decided(t *testing.T) (*bench, *enforcer) {
+	b := newBench(t, 1000)
 	b.Daemon.metrics = metrics.New(b.Daemon, metrics.Build{})
-	return b, &verdicts{d: b.Daemon}
+	if _, err := b.Allow(t.Context(), control.Caller{}, control.AllowRequest{Prefixes: []string{"203.0.113.7"}, Origin: "cli"}); err != nil {
+		t.Fatal(err)
+	}
+	return b, &enforcer{d: b.Daemon}
 }
 
 func (b *bench) decision(kind detect.Kind, action detect.Action) detect.Decision {
-	now := b.engine.clock.now()
+	now := b.engine.Now()
 	return detect.Decision{
 		Kind: kind, Detector: "flood", Prefix: netip.MustParsePrefix(offenderPrefix), Action: action,
 		Limit: policy.Rate{PerSecond: 200, Unit: policy.Packets}, For: time.Hour, Until: policy.After(now, time.Hour),
@@ -35,14 +38,19 @@ func (b *bench) decision(kind detect.Kind, action detect.Action) detect.Decision
 }
 
 func (b *bench) decidedEntry() (policy.Entry, bool) {
-	return b.engine.book.Get(policy.Key{Kind: policy.Block, Prefix: netip.MustParsePrefix(offenderPrefix), Origin: "detector:flood"})
+	var e policy.Entry
+	var ok bool
+	b.engine.Read(func(book *policy.Book) {
+		e, ok = book.Get(policy.Key{Kind: policy.Block, Prefix: netip.MustParsePrefix(offenderPrefix), Origin: "detector:flood"})
+	})
+	return e, ok
 }
 
 func TestDecisionsBecomeEntries(t *testing.T) {
 	for action, want := range map[detect.Action]policy.Action{detect.Block: policy.Drop, detect.Limit: policy.Limit, detect.Shadow: policy.Shadow} {
 		t.Run(string(action), func(t *testing.T) {
 			b, v := decided(t)
-			before := b.state()
+			before := b.copies()
 			if failed := v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, action)}); len(failed) > 0 {
 				t.Fatalf("failed: %v", failed)
 			}
@@ -56,8 +64,8 @@ func TestDecisionsBecomeEntries(t *testing.T) {
 			if e.Evidence == nil || e.Evidence.Count != 2060 || e.Evidence.Ports[0] != 443 {
 				t.Errorf("evidence: %+v", e.Evidence)
 			}
-			after := b.state()
-			if len(after.Stored) != len(before.Stored)+1 || len(after.Kernel) != len(before.Kernel)+1 {
+			after := b.copies()
+			if after.stored != before.stored+1 || after.kernel != before.kernel+1 {
 				t.Error("not on disk or not in the kernel")
 			}
 			v.act(t.Context(), 0, []detect.Decision{b.decision(detect.Lifted, action)})
@@ -89,13 +97,13 @@ func TestDecisionsWithoutDisk(t *testing.T) {
 // What cannot be carried out is told, to be decided anew.
 func TestDecisionsWithoutKernel(t *testing.T) {
 	b, v := decided(t)
-	before := b.state()
-	b.kernel.room = 0
+	before := b.copies()
+	b.kernel.full = true
 	if failed := v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Block)}); len(failed) != 1 {
 		t.Errorf("failed: %v, want the one decision", failed)
 	}
-	b.kernel.room = -1
-	if after := b.state(); len(after.Book) != len(before.Book) || len(after.Stored) != len(before.Stored) {
+	b.kernel.full = false
+	if after := b.copies(); after.book != before.book || after.stored != before.stored {
 		t.Errorf("half applied: %v, want %v", after, before)
 	}
 }
@@ -109,7 +117,7 @@ func TestExtendedKeepsWhatOperatorsDid(t *testing.T) {
 		t.Fatal(err)
 	}
 	longer := b.decision(detect.Extended, detect.Shadow)
-	longer.Until = policy.After(b.engine.clock.now(), 3*time.Hour)
+	longer.Until = policy.After(b.engine.Now(), 3*time.Hour)
 	v.act(t.Context(), 0, []detect.Decision{longer})
 	if e, _ := b.decidedEntry(); e.Action != policy.Drop || e.Author != "uid:7" || e.Deadline != longer.Until {
 		t.Errorf("entry: %+v", e)
@@ -144,7 +152,7 @@ func TestExempt(t *testing.T) {
 func TestLiveEntries(t *testing.T) {
 	b, v := decided(t)
 	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Limit)})
-	live := b.engine.liveEntries(b.engine.clock.now())
+	live := liveEntries(b.engine, b.engine.Now())
 	if len(live) != 1 || live[0].Detector != "flood" || live[0].Prefix.String() != offenderPrefix || live[0].Action != detect.Limit {
 		t.Errorf("live: %+v", live)
 	}

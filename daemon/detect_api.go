@@ -10,19 +10,20 @@ import (
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/policy"
 )
 
 // Detectors implements control.Backend.
 func (d *Daemon) Detectors(context.Context) (control.DetectorsStatus, error) {
-	return d.detection.status(d.engine.clock), nil
+	return d.detection.status(d.engine.Clock), nil
 }
 
 // Top implements control.Backend.
 func (d *Daemon) Top(context.Context) (control.TopResult, error) {
-	top, _ := d.detection.sources(d.engine.clock, func(netip.Prefix) bool { return true })
-	now := d.engine.clock.now()
-	d.engine.read(func(b *policy.Book) {
+	top, _ := d.detection.sources(d.engine.Clock, func(netip.Prefix) bool { return true })
+	now := d.engine.Now()
+	d.engine.Read(func(b *policy.Book) {
 		for i := range top.Sources {
 			top.Sources[i].Verdict = sourceVerdict(b, top.Sources[i].Source, now)
 		}
@@ -54,7 +55,7 @@ func sourceVerdict(b *policy.Book, source string, now policy.Deadline) string {
 }
 
 // status is the state of rate analysis, for people.
-func (d *detection) status(c clock) control.DetectorsStatus {
+func (d *detection) status(c engine.Clock) control.DetectorsStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.analyzer == nil {
@@ -68,7 +69,7 @@ func (d *detection) status(c clock) control.DetectorsStatus {
 		Sampling: control.SamplingStatus{Interval: d.sampling.interval, Lost: d.accounts.LostSamples(), Exceeded: d.sampling.exceeded, Refused: d.promoter.Refused()},
 	}
 	if stats.Breaker.Since != 0 {
-		since := c.wall(stats.Breaker.Since)
+		since := c.Wall(stats.Breaker.Since)
 		s.Breaker.Since = &since
 	}
 	for i, detector := range d.cfg.Detectors {
@@ -107,10 +108,10 @@ const mostTop = 1000
 // sources is what the tracked sources do that are wanted, those nearest to a
 // limit first. Their verdict is left to the caller. It is not enabled without
 // detectors.
-func (d *detection) sources(c clock, wanted func(netip.Prefix) bool) (result control.TopResult, enabled bool) {
+func (d *detection) sources(c engine.Clock, wanted func(netip.Prefix) bool) (result control.TopResult, enabled bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	result.Time = c.moment(c.now())
+	result.Time = c.Moment(c.Now())
 	if d.analyzer == nil {
 		return result, false
 	}
@@ -126,8 +127,8 @@ func (d *detection) sources(c clock, wanted func(netip.Prefix) bool) (result con
 	return result, true
 }
 
-func (d *detection) topSource(p detect.Present, c clock) control.TopSource {
-	s := control.TopSource{Source: p.Source.String(), Since: c.wall(p.Began), Rates: make(map[string]string), Ports: d.promoter.About(p.Source).Ports}
+func (d *detection) topSource(p detect.Present, c engine.Clock) control.TopSource {
+	s := control.TopSource{Source: p.Source.String(), Since: c.Wall(p.Began), Rates: make(map[string]string), Ports: d.promoter.About(p.Source).Ports}
 	for i, detector := range d.cfg.Detectors {
 		share := p.Shares[i]
 		if uint64(share*float64(detector.Limit.PerSecond)) == 0 {

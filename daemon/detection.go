@@ -34,8 +34,8 @@ type accounts interface {
 	Capacity() int
 }
 
-// surroundings is what detection needs of the rest of the daemon.
-type surroundings interface {
+// host is what detection needs of the rest of the daemon.
+type host interface {
 	// act carries decisions out and reports those that it could not.
 	act(ctx context.Context, now policy.Deadline, decisions []detect.Decision) (failed []detect.Decision)
 	// drops tells what live entries have dropped so far.
@@ -51,7 +51,7 @@ type surroundings interface {
 type detection struct {
 	log      *slog.Logger
 	accounts accounts
-	rest     surroundings
+	host     host
 	observe  func(time.Duration) // of a tick, for the metrics
 	shown    atomic.Pointer[metrics.Detection]
 
@@ -93,7 +93,7 @@ func (d *detection) configure(cfg config.Config, now policy.Deadline, live []det
 	d.promoter = detect.NewPromoter(cfg.Detectors, d.accounts.Capacity(), rand.Uint64())
 	d.analyzer = detect.NewAnalyzer(cfg.Detectors, detect.Options{
 		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans, BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
-		Exempt: d.rest.exempt, About: d.promoter.About,
+		Exempt: d.host.exempt, About: d.promoter.About,
 	})
 	d.analyzer.Restore(now, offenders)
 	d.analyzer.Adopt(now, live)
@@ -119,7 +119,7 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 	d.observeDrops(now)
 	decisions := d.analyzer.Tick(now, d.read())
 	d.report()
-	for _, failed := range d.rest.act(ctx, now, decisions) {
+	for _, failed := range d.host.act(ctx, now, decisions) {
 		d.analyzer.Remove(failed.Detector, failed.Prefix)
 	}
 	d.follow(now)
@@ -148,7 +148,7 @@ func (d *detection) observeDrops(now policy.Deadline) {
 		return
 	}
 	d.observed = now
-	d.analyzer.Observe(now, d.rest.drops(d.analyzer.Entries()))
+	d.analyzer.Observe(now, d.host.drops(d.analyzer.Entries()))
 }
 
 const (
@@ -279,12 +279,12 @@ func (d *detection) snapshot() metrics.Detection {
 
 // startDetection puts the detectors of a configuration in force.
 func (d *Daemon) startDetection(cfg config.Config) error {
-	now := d.engine.clock.now()
+	now := d.engine.Now()
 	offenders, err := readOffenders(filepath.Join(cfg.StateDir, offendersFile))
 	if err != nil {
 		d.log.Warn("repeat offenders of earlier runs are forgotten", "error", err)
 	}
-	return d.detection.configure(cfg, now, d.engine.liveEntries(now), offenders)
+	return d.detection.configure(cfg, now, liveEntries(d.engine, now), offenders)
 }
 
 // detect has the detectors look at the counters until ctx is done.
@@ -298,7 +298,7 @@ func (d *Daemon) detect(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			unsaved = d.detection.tick(ctx, d.engine.clock.now()) || unsaved
+			unsaved = d.detection.tick(ctx, d.engine.Now()) || unsaved
 			d.detecting.beat()
 		}
 		if unsaved && time.Since(saved) > offendersEvery {

@@ -57,7 +57,7 @@ func readOffenders(path string) ([]detect.Offender, error) {
 
 // saveOffenders keeps the memory of offenders for the next run, if it changed.
 func (d *Daemon) saveOffenders() error {
-	list := d.detection.offenders(d.engine.clock.now())
+	list := d.detection.offenders(d.engine.Now())
 	path := filepath.Join(d.settings().StateDir, offendersFile)
 	if len(list) == 0 {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {

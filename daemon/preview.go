@@ -60,8 +60,8 @@ func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.BlockR
 func (d *Daemon) overlapping(prefixes []netip.Prefix) (found []control.Entry, more bool) {
 	var entries []policy.Entry
 	seen := make(map[policy.Key]bool)
-	now := d.engine.clock.now()
-	d.engine.read(func(b *policy.Book) {
+	now := d.engine.Now()
+	d.engine.Read(func(b *policy.Book) {
 		for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
 			for _, p := range prefixes {
 				for e := range b.Overlapping(kind, p) {
@@ -83,9 +83,9 @@ func (d *Daemon) overlapping(prefixes []netip.Prefix) (found []control.Entry, mo
 
 // traffic returns the tracked sources that overlap one of the prefixes.
 func (d *Daemon) traffic(prefixes []netip.Prefix) control.PreviewTraffic {
-	top, enabled := d.detection.sources(d.engine.clock, within(prefixes))
-	now := d.engine.clock.now()
-	d.engine.read(func(b *policy.Book) {
+	top, enabled := d.detection.sources(d.engine.Clock, within(prefixes))
+	now := d.engine.Now()
+	d.engine.Read(func(b *policy.Book) {
 		for i := range top.Sources {
 			top.Sources[i].Verdict = sourceVerdict(b, top.Sources[i].Source, now)
 		}
@@ -111,8 +111,8 @@ func (d *Daemon) connections(prefixes []netip.Prefix) (control.PreviewConnection
 		return control.PreviewConnection{}, err
 	}
 	all := len(list)
-	now := d.engine.clock.now()
-	d.engine.read(func(b *policy.Book) {
+	now := d.engine.Now()
+	d.engine.Read(func(b *policy.Book) {
 		list = slices.DeleteFunc(list, func(c hostinfo.Connection) bool { return isAllowed(b, c.Peer, now) })
 	})
 	result := control.PreviewConnection{Known: true, Count: len(list), Spared: all - len(list)}

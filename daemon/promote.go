@@ -21,43 +21,41 @@ func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promot
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
-	d.engine.change.Lock()
-	defer d.engine.change.Unlock()
 	var entries []policy.Entry
-	var ops []policy.Op
-	for _, p := range prefixes {
-		e, err := d.shadowAt(p, r.Origin)
-		if err != nil {
-			return control.ChangeResult{}, err
+	err = d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
+		entries = nil
+		for _, p := range prefixes {
+			e, err := shadowAt(b, p, r.Origin, d.engine.Now())
+			if err != nil {
+				return nil, err
+			}
+			e.Action, e.Author, e.Forced = policy.Drop, c.Author(), slices.Contains(forced, p)
+			entries, ops = append(entries, e), append(ops, policy.PutOp(e))
 		}
-		e.Action, e.Author, e.Forced = policy.Drop, c.Author(), slices.Contains(forced, p)
-		entries, ops = append(entries, e), append(ops, policy.PutOp(e))
-	}
-	if err := d.engine.applyLocked(ctx, ops); err != nil {
+		return ops, nil
+	})
+	if err != nil {
 		return control.ChangeResult{}, changeError(err)
 	}
-	result := control.ChangeResult{Entries: d.wireEntries(entries), Notes: notes}
-	d.announce(control.EventAdded, result.Entries)
+	result := d.added(entries)
+	result.Notes = notes
 	return result, nil
 }
 
 // shadowAt returns the shadow entry in force that an origin has at p.
-func (d *Daemon) shadowAt(p netip.Prefix, origin string) (policy.Entry, error) {
+func shadowAt(b *policy.Book, p netip.Prefix, origin string, now policy.Deadline) (policy.Entry, error) {
 	var found policy.Entry
 	var exists bool
 	var others []string
-	now := d.engine.clock.now()
-	d.engine.read(func(b *policy.Book) {
-		for e := range b.At(policy.Block, p) {
-			switch {
-			case e.Pending != nil || !e.Live(now):
-			case e.Origin == origin:
-				found, exists = e, true
-			case e.Action == policy.Shadow:
-				others = append(others, e.Origin)
-			}
+	for e := range b.At(policy.Block, p) {
+		switch {
+		case e.Pending != nil || !e.Live(now):
+		case e.Origin == origin:
+			found, exists = e, true
+		case e.Action == policy.Shadow:
+			others = append(others, e.Origin)
 		}
-	})
+	}
 	hint := ""
 	if len(others) > 0 {
 		hint = "; a shadow there is of origin " + strings.Join(others, ", ")

@@ -28,7 +28,7 @@ func (d *Daemon) Status(context.Context) (control.Status, error) {
 }
 
 func (d *Daemon) count() (blocks, allows int) {
-	d.engine.read(func(b *policy.Book) {
+	d.engine.Read(func(b *policy.Book) {
 		for g, n := range b.Counts() {
 			if g.Kind == policy.Block {
 				blocks += n
@@ -71,7 +71,7 @@ func (d *Daemon) Entries(ctx context.Context, kind, origin string, yield func(co
 			continue
 		}
 		var refs []policy.EntryRef
-		d.engine.read(func(b *policy.Book) { refs = b.Refs(k) })
+		d.engine.Read(func(b *policy.Book) { refs = b.Refs(k) })
 		for batch := range slices.Chunk(refs, entriesBatch) {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -88,8 +88,8 @@ func (d *Daemon) Entries(ctx context.Context, kind, origin string, yield func(co
 
 func (d *Daemon) resolve(refs []policy.EntryRef, k policy.Kind, origin string) []policy.Entry {
 	var entries []policy.Entry
-	now := d.engine.clock.now()
-	d.engine.read(func(b *policy.Book) {
+	now := d.engine.Now()
+	d.engine.Read(func(b *policy.Book) {
 		for _, r := range refs {
 			e, ok := b.Resolve(r)
 			if ok && e.Kind == k && e.Live(now) && (origin == "" || e.Origin == origin) {
@@ -107,8 +107,16 @@ func (d *Daemon) Why(_ context.Context, address string) (control.WhyResult, erro
 	if err != nil {
 		return control.WhyResult{}, control.Errorf(control.CodeInvalidRequest, "%v", err)
 	}
-	d.engine.change.Lock()
-	defer d.engine.change.Unlock()
+	var result control.WhyResult
+	err = d.engine.Freeze(func(*policy.Book) (err error) {
+		result, err = d.why(src)
+		return err
+	})
+	return result, err
+}
+
+// why asks both while nothing changes.
+func (d *Daemon) why(src netip.Addr) (control.WhyResult, error) {
 	entries, before := d.model(src)
 	answer, asked, err := d.nics.ask(d.loader, src)
 	if err != nil {
@@ -145,8 +153,8 @@ func verdictOf(a loader.Answer) string {
 
 func (d *Daemon) model(src netip.Addr) ([]policy.Entry, policy.Outcome) {
 	var entries []policy.Entry
-	now := d.engine.clock.now()
-	d.engine.read(func(b *policy.Book) { entries = b.Matching(src, now) })
+	now := d.engine.Now()
+	d.engine.Read(func(b *policy.Book) { entries = b.Matching(src, now) })
 	return entries, policy.Decide(entries, src, now)
 }
 
@@ -164,7 +172,7 @@ func (d *Daemon) Watch(ctx context.Context, yield func(control.Event) error) err
 func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 	out := make([]control.Entry, len(entries))
 	sampled := d.dropsSampled()
-	d.engine.read(func(b *policy.Book) {
+	d.engine.Read(func(b *policy.Book) {
 		for i, e := range entries {
 			out[i] = control.Entry{
 				Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
@@ -176,7 +184,7 @@ func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 			}
 			if e.Kind == policy.Block {
 				id := b.HitID(e.Prefix)
-				out[i].Drops = d.engine.kernel.Hits(id)
+				out[i].Drops = d.drops.Hits(id)
 				// Without a counter of its own the drops are not known.
 				out[i].DropsEstimated = id == 0 || sampled
 			}
@@ -202,7 +210,7 @@ func wireEvidence(v *policy.Evidence) *control.Evidence {
 // dropsSampled tells whether drops were ever so many that the program attributed
 // them to entries by sampling.
 func (d *Daemon) dropsSampled() bool {
-	n, err := d.engine.kernel.Sampled()
+	n, err := d.drops.Sampled()
 	if err != nil {
 		d.log.Error("it is not known whether drop counts are exact", "error", err)
 	}
@@ -214,6 +222,6 @@ func (d *Daemon) expires(deadline policy.Deadline) *time.Time {
 	if deadline == policy.Forever {
 		return nil
 	}
-	t := d.engine.clock.wall(deadline)
+	t := d.engine.Wall(deadline)
 	return &t
 }

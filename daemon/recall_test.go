@@ -175,7 +175,7 @@ func (r *recall) configure() {
 	cfg := config.Default()
 	cfg.Detectors = detectorsOf(r.kinds)
 	r.detection = &detection{
-		log: slog.New(slog.NewTextHandler(r.t.Output(), nil)), accounts: r.loader.Tracker(), rest: r,
+		log: slog.New(slog.NewTextHandler(r.t.Output(), nil)), accounts: r.loader.Tracker(), host: r,
 		observe: func(d time.Duration) { r.slowest = max(r.slowest, d) },
 	}
 	if err := r.detection.configure(cfg, r.now, nil, nil); err != nil {
@@ -188,7 +188,7 @@ func (r *recall) configure() {
 	})
 }
 
-// act implements surroundings. What is decided goes on passing, as in shadow: so
+// act implements host. What is decided goes on passing, as in shadow: so
 // the detectors have the most to do.
 func (r *recall) act(_ context.Context, now policy.Deadline, decisions []detect.Decision) []detect.Decision {
 	for _, d := range decisions {
@@ -202,15 +202,15 @@ func (r *recall) act(_ context.Context, now policy.Deadline, decisions []detect.
 	return nil
 }
 
-// drops implements surroundings.
+// drops implements host.
 func (r *recall) drops([]detect.Entry) []detect.Drops { return nil }
 
-// exempt implements surroundings.
+// exempt implements host.
 func (r *recall) exempt(netip.Prefix) (reason string, exempt bool) { return "", false }
 
-// accounted implements surroundings.
+// accounted implements host.
 func (r *recall) accounted() (packets uint64, err error) {
-	return (&verdicts{d: &Daemon{loader: r.loader}}).accounted()
+	return (&enforcer{d: &Daemon{loader: r.loader}}).accounted()
 }
 
 func (r *recall) run() {

@@ -31,7 +31,7 @@ func (d *detection) adapt(now policy.Deadline) {
 	if now-s.at < adaptEvery && lost == s.lost {
 		return
 	}
-	packets, err := d.rest.accounted()
+	packets, err := d.host.accounted()
 	if err != nil {
 		d.complains.about(d.log, "counters", err)
 		return

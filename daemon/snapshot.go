@@ -21,7 +21,7 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 		s.Interfaces = append(s.Interfaces, i)
 	}
 	capacity := d.loader.Capacity()
-	d.engine.read(func(b *policy.Book) {
+	d.engine.Read(func(b *policy.Book) {
 		for g, n := range b.Counts() {
 			s.Entries = append(s.Entries, metrics.Entries{Kind: g.Kind.String(), Family: g.Family.String(), Origin: g.Origin, Count: n})
 		}

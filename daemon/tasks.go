@@ -96,7 +96,7 @@ func (d *Daemon) grantEvents() {
 // What it does not get done is for the next one.
 func (d *Daemon) sweep(ctx context.Context) {
 	for start := time.Now(); ctx.Err() == nil && time.Since(start) < sweepInterval/2; {
-		expired, err := d.engine.expire(ctx)
+		expired, err := d.engine.Expire(ctx)
 		if err != nil {
 			if d.sweepProblem != err.Error() { // it is tried every second
 				d.log.Error("expired entries could not be removed; the kernel does not enforce them, and they are tried again", "error", err)
@@ -119,24 +119,15 @@ func (d *Daemon) checkpoint(ctx context.Context) {
 	if err := d.saveOffenders(); err != nil {
 		d.log.Error("repeat offenders would be forgotten by a restart", "error", err)
 	}
-	reading := d.engine.clock.reading()
-	if err := d.store.Checkpoint(reading); err != nil {
-		d.log.Error("checkpoint failed: after a crash, bans would last longer by the time since the last one", "error", err)
-		return
-	}
-	if err := d.verdicts.saveVolatile(ctx); err != nil {
+	if err := d.enforcer.saveVolatile(ctx); err != nil {
 		d.log.Error("volatile bans of detectors still cannot be saved", "error", err)
 	}
-	changed, err := d.store.Resync(reading)
+	corrected, err := d.engine.Checkpoint(ctx)
 	if err != nil {
-		d.log.Error("deadlines could not be corrected for the time the machine was off", "error", err)
+		d.log.Error("checkpoint failed", "error", err)
 		return
 	}
-	if changed {
-		if err := d.engine.reloadDeadlines(ctx); err != nil {
-			d.log.Error("deadlines could not be corrected for the time the machine was off", "error", err)
-			return
-		}
+	if corrected {
 		d.log.Info("wall clock is synchronised: deadlines corrected for the time the machine was off")
 	}
 }
@@ -148,7 +139,7 @@ func (d *Daemon) recheckGuard(ctx context.Context) {
 		d.log.Warn("guard is incomplete", "error", err)
 	}
 	var found []string
-	d.engine.read(func(b *policy.Book) { found = violations(b, list, d.engine.clock.now()) })
+	d.engine.Read(func(b *policy.Book) { found = violations(b, list, d.engine.Now()) })
 	for _, w := range d.warnings.set(found) {
 		d.log.Warn("guard: " + w)
 	}
@@ -187,7 +178,7 @@ func (d *Daemon) relayDrops(ctx context.Context) error {
 			kind = control.EventShadow
 		}
 		d.broadcast.send(control.Event{
-			Time: d.engine.clock.moment(e.Boot), Type: kind,
+			Time: d.engine.Moment(e.Boot), Type: kind,
 			Packet: &control.Packet{
 				Interface: d.nics.nameOf(e.Slot), Source: e.Source.String(), Protocol: protocolName(e.Protocol),
 				SourcePort: e.SourcePort, DestinationPort: e.DestPort, Length: e.Length, Reason: e.Reason.String(),

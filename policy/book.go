@@ -62,11 +62,57 @@ type site struct {
 func siteOf(e Entry) site { return site{e.Kind, e.Prefix} }
 
 // Apply makes the changes, in order, and returns what they change in the
-// kernel, and the changes that take them back. Prefixes must be masked and
-// unmapped, as ParsePrefix returns them. Removing what is not there is no
-// change.
+// kernel, and the changes that undo them. Prefixes must be masked and
+// unmapped, as ParsePrefix returns them. Removing an entry that does not exist
+// is no change.
 func (b *Book) Apply(ops []Op) (delta Delta, undo []Op) {
-	c := b.begin(len(ops))
+	c := b.Begin()
+	undo = c.Apply(ops)
+	return c.Compile(), undo
+}
+
+// Put is Apply for many entries, and for callers that need no way back.
+func (b *Book) Put(entries []Entry) Delta {
+	c := b.begin(len(entries))
+	for _, e := range entries {
+		r, _ := b.find(e.Key())
+		c.put(r, e)
+	}
+	return c.Compile()
+}
+
+// Remove takes many entries away, and returns no way back. All must be there.
+func (b *Book) Remove(entries []EntryRef) Delta {
+	c := b.begin(len(entries))
+	for _, r := range entries {
+		c.remove(r)
+	}
+	return c.Compile()
+}
+
+// Change is a change of the book that is not compiled yet. The entries of the
+// book are changed at once, the verdicts of its nodes by Compile. Nothing else
+// may change the book before Compile.
+type Change struct {
+	book    *Book
+	touched []site
+	gone    map[site]node // nodes that lost their last entry
+	fresh   []uint32
+	ended   map[uint64]*limited // limits that were removed, by owner
+}
+
+// Begin starts a change that several calls of Apply make up. They share one
+// compilation, so that the kernel gets one delta for all of them.
+func (b *Book) Begin() *Change { return b.begin(1) }
+
+// begin starts a change of about n entries.
+func (b *Book) begin(n int) *Change {
+	return &Change{book: b, touched: make([]site, 0, n), gone: make(map[site]node), ended: make(map[uint64]*limited)}
+}
+
+// Apply makes ops, in order, and returns the operations that undo them.
+func (c *Change) Apply(ops []Op) (undo []Op) {
+	b := c.book
 	undo = make([]Op, 0, len(ops))
 	for _, op := range ops {
 		k := op.key()
@@ -84,44 +130,11 @@ func (b *Book) Apply(ops []Op) (delta Delta, undo []Op) {
 		}
 	}
 	slices.Reverse(undo)
-	return c.compile(), undo
-}
-
-// Put is Apply for many entries, and for callers that need no way back.
-func (b *Book) Put(entries []Entry) Delta {
-	c := b.begin(len(entries))
-	for _, e := range entries {
-		r, _ := b.find(e.Key())
-		c.put(r, e)
-	}
-	return c.compile()
-}
-
-// Remove takes many entries away, and returns no way back. All must be there.
-func (b *Book) Remove(entries []EntryRef) Delta {
-	c := b.begin(len(entries))
-	for _, r := range entries {
-		c.remove(r)
-	}
-	return c.compile()
-}
-
-// change is an edit of the book under way.
-type change struct {
-	book    *Book
-	touched []site
-	gone    map[site]node // nodes that lost their last entry
-	fresh   []uint32
-	ended   map[uint64]*limited // limits that were let go of, by owner
-}
-
-// begin starts a change of about n entries.
-func (b *Book) begin(n int) *change {
-	return &change{book: b, touched: make([]site, 0, n), gone: make(map[site]node), ended: make(map[uint64]*limited)}
+	return undo
 }
 
 // put makes e the entry at r, which has its key, or a new entry if r is 0.
-func (c *change) put(r ref, e Entry) {
+func (c *Change) put(r ref, e Entry) {
 	b := c.book
 	if r != 0 {
 		b.expiry.remove(r)
@@ -136,7 +149,7 @@ func (c *change) put(r ref, e Entry) {
 	c.touched = append(c.touched, siteOf(e))
 }
 
-func (c *change) remove(r ref) {
+func (c *Change) remove(r ref) {
 	b := c.book
 	e := b.slab.entry(r)
 	b.expiry.remove(r)
@@ -149,7 +162,7 @@ func (c *change) remove(r ref) {
 
 // link puts r first at its site, making the node if there is none. A node that
 // went in the same change comes back with its counter and verdict.
-func (b *Book) link(c *change, s site, r ref) {
+func (b *Book) link(c *Change, s site, r ref) {
 	b.modify(s, func(n node, exists bool) (node, bool) {
 		if !exists {
 			var revived bool
@@ -167,7 +180,7 @@ func (b *Book) link(c *change, s site, r ref) {
 }
 
 // unlink takes r out of its site, and the node away with its last entry.
-func (b *Book) unlink(c *change, s site, r ref) {
+func (b *Book) unlink(c *Change, s site, r ref) {
 	b.modify(s, func(n node, _ bool) (node, bool) {
 		at := &n.head
 		for *at != r {

@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// compile brings the verdicts of all touched sites, and of the sites they
-// cover, up to date and returns what that changes in the kernel.
-func (c *change) compile() Delta {
+// Compile updates the verdicts of all touched sites, and of the sites they
+// cover, and returns what that changes in the kernel. It ends the change.
+func (c *Change) Compile() Delta {
 	delta := Delta{FreshHits: c.fresh}
 	slices.SortFunc(c.touched, func(x, y site) int {
 		return cmp.Or(cmp.Compare(x.kind, y.kind), comparePrefix(x.prefix, y.prefix))

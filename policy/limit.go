@@ -65,7 +65,7 @@ func (r Rate) Compare(o Rate) int {
 
 // putLimit gives r, which has become e, its bucket. It keeps the one that it
 // has, or had in the same change, unless the rate is another.
-func (c *change) putLimit(r ref, e Entry) {
+func (c *Change) putLimit(r ref, e Entry) {
 	c.endLimit(r)
 	if e.Action != Limit {
 		return
@@ -82,7 +82,7 @@ func (c *change) putLimit(r ref, e Entry) {
 }
 
 // endLimit lets go of the bucket of r, if it has one.
-func (c *change) endLimit(r ref) {
+func (c *Change) endLimit(r ref) {
 	l := c.book.slab.limits[r]
 	if l == nil {
 		return
@@ -94,7 +94,7 @@ func (c *change) endLimit(r ref) {
 // freeLimits adds to delta the buckets that were let go of. One that came and
 // went in the same change was never in the kernel. They go in order, so that the
 // same changes lead to the same numbers.
-func (c *change) freeLimits(delta *Delta) {
+func (c *Change) freeLimits(delta *Delta) {
 	ended := slices.SortedFunc(maps.Values(c.ended), func(x, y *limited) int { return cmp.Compare(x.id, y.id) })
 	for _, l := range ended {
 		if l.told.ID != 0 {

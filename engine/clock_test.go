@@ -1,4 +1,4 @@
-package daemon
+package engine
 
 import (
 	"maps"
@@ -14,26 +14,29 @@ import (
 // later, what is shown follows, and the next boot goes on with what was left.
 func TestWallClockJumps(t *testing.T) {
 	b := newBench(t, 100)
-	b.verdicts = &verdicts{d: b.Daemon}
 	real := time.Now()
 	if err := b.block("203.0.113.1"); err != nil {
 		t.Fatal(err)
 	}
 	const ttl = 10 * time.Minute
-	e := policy.Entry{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Kind: policy.Block, Action: policy.Drop, Origin: "cli", Deadline: b.engine.clock.now() + policy.Deadline(ttl)}
-	if err := b.engine.apply(t.Context(), []policy.Op{policy.PutOp(e)}); err != nil {
+	e := policy.Entry{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Kind: policy.Block, Action: policy.Drop, Origin: "cli", Deadline: b.Now() + policy.Deadline(ttl)}
+	if err := b.apply(policy.PutOp(e)); err != nil {
 		t.Fatal(err)
 	}
 	before := maps.Clone(b.kernel.nodes)
 	for _, jump := range []time.Duration{0, 10 * 365 * 24 * time.Hour, -10 * 365 * 24 * time.Hour, time.Hour, -time.Hour} {
-		b.engine.clock.wallTime = func() time.Time { return time.Now().Add(jump) }
-		b.sweep(t.Context())
-		b.checkpoint(t.Context())
+		b.wallTime = func() time.Time { return time.Now().Add(jump) }
+		expired, err := b.Expire(t.Context())
+		if err != nil || len(expired) > 0 {
+			t.Fatalf("after a jump of %s %d entries expired: %v", jump, len(expired), err)
+		}
+		if _, err := b.Checkpoint(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		if !maps.Equal(before, b.kernel.nodes) {
 			t.Fatalf("after a jump of %s the kernel has %v, want %v", jump, b.kernel.nodes, before)
 		}
-		wire := b.wireEntries([]policy.Entry{e})[0]
-		if left := wire.Expires.Sub(real.Add(jump)); left < ttl-time.Second || left > ttl+time.Minute {
+		if left := b.Wall(e.Deadline).Sub(real.Add(jump)); left < ttl-time.Second || left > ttl+time.Minute {
 			t.Errorf("after a jump of %s it is shown to expire in %s, want %s", jump, left, ttl)
 		}
 	}

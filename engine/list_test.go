@@ -1,4 +1,4 @@
-package daemon
+package engine
 
 import (
 	"errors"
@@ -10,14 +10,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/paraxial/paraxial/control"
 )
 
 // Lines come back as they were, in the order of the book, each once.
-func TestReadWanted(t *testing.T) {
+func TestReadList(t *testing.T) {
 	list := "2001:db8::/32\n255.255.255.255\n::1\n10.0.0.0/8\n10.0.0.0/9\n10.1.2.3 # why\n0.0.0.0/0\n" +
 		"2001:db8:0:1::/64\n::ffff:192.0.2.1\n10.0.0.0/8\nffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\n::/0\n10.9.9.9/8\n::a00:0/104\n"
-	w, err := readWanted(strings.NewReader(list), 100, func(control.ImportProgress) {})
+	w, err := ReadList(strings.NewReader(list), 100, func(int) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,37 +31,37 @@ func TestReadWanted(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
-	if w.double != 2 || w.masked != 1 || w.bad != 0 {
-		t.Errorf("%d double, %d masked, %d bad; want 2, 1, 0", w.double, w.masked, w.bad)
+	if w.repeated != 2 || w.masked != 1 || w.bad != 0 {
+		t.Errorf("%d double, %d masked, %d bad; want 2, 1, 0", w.repeated, w.masked, w.bad)
 	}
 	// Of lines with the same prefix the first is the one that is named.
-	if i := slices.IndexFunc(w.lines, func(l wantedLine) bool { return l.prefix() == netip.MustParsePrefix("10.0.0.0/8") }); w.lines[i].line != 4 {
-		t.Errorf("10.0.0.0/8 is said to be in line %d, want 4", w.lines[i].line)
+	if i := slices.IndexFunc(w.lines, func(l line) bool { return l.prefix() == netip.MustParsePrefix("10.0.0.0/8") }); w.lines[i].number != 4 {
+		t.Errorf("10.0.0.0/8 is said to be in line %d, want 4", w.lines[i].number)
 	}
 }
 
 // A list that repeats itself without end takes no memory for it; one that has too
 // much in it is refused before all of it is held.
-func TestReadWantedIsBounded(t *testing.T) {
+func TestReadListIsBounded(t *testing.T) {
 	const most = 50
 	var list strings.Builder
 	for i := range 100 * most {
 		fmt.Fprintf(&list, "10.0.0.%d\n", i%most)
 	}
-	w, err := readWanted(strings.NewReader(list.String()), most, func(control.ImportProgress) {})
+	w, err := ReadList(strings.NewReader(list.String()), most, func(int) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(w.lines) != most || w.double != 99*most || w.lines[most-1].line != most {
-		t.Errorf("%d lines, %d double, the last is line %d; want %d, %d, %d", len(w.lines), w.double, w.lines[most-1].line, most, 99*most, most)
+	if len(w.lines) != most || w.repeated != 99*most || w.lines[most-1].number != most {
+		t.Errorf("%d lines, %d double, the last is line %d; want %d, %d, %d", len(w.lines), w.repeated, w.lines[most-1].number, most, 99*most, most)
 	}
 	fmt.Fprintln(&list, "10.0.1.1")
-	if _, err := readWanted(strings.NewReader(list.String()), most, func(control.ImportProgress) {}); !errors.Is(err, errFull) {
+	if _, err := ReadList(strings.NewReader(list.String()), most, func(int) {}); !errors.Is(err, ErrFull) {
 		t.Errorf("a prefix too many: %v", err)
 	}
 	read := 0
-	_, err = readWanted(endless{&read}, most, func(control.ImportProgress) {})
-	if !errors.Is(err, errFull) || read > 1<<20 {
+	_, err = ReadList(endless{&read}, most, func(int) {})
+	if !errors.Is(err, ErrFull) || read > 1<<20 {
 		t.Errorf("a list of different prefixes without end: %v, after %d bytes", err, read)
 	}
 }

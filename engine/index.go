@@ -1,4 +1,4 @@
-package daemon
+package engine
 
 import (
 	"errors"
@@ -33,7 +33,7 @@ const (
 // generation per family. All but close are called by whoever holds change.
 type indexes struct {
 	log    *slog.Logger
-	slots  slots
+	kernel Publisher
 	change sync.Locker // the engine's: nobody else changes the book
 	v4     family
 	v6     family
@@ -62,9 +62,9 @@ type generation interface {
 	Lines() (used, capacity uint32)
 }
 
-func newIndexes(log *slog.Logger, s slots, change sync.Locker) *indexes {
+func newIndexes(log *slog.Logger, p Publisher, change sync.Locker) *indexes {
 	return &indexes{
-		log: log, slots: s, change: change,
+		log: log, kernel: p, change: change,
 		v4: family{family: policy.IPv4, build: func(b index.Book, a index.Alloc) (generation, error) { return index.BuildV4(b, a) }},
 		v6: family{family: policy.IPv6, build: func(b index.Book, a index.Alloc) (generation, error) { return index.BuildV6(b, a) }},
 	}
@@ -194,9 +194,9 @@ func (x *indexes) rebuild(b *policy.Book, f *family) {
 	_ = f.settle()
 	f.abandon(b)
 	g, m, err := x.make(f, b)
-	var before memory
+	var before Memory
 	if err == nil {
-		before, err = x.slots.swap(f.family, m)
+		before, err = x.kernel.Publish(f.family, m)
 	}
 	if err != nil {
 		x.giveUp(f, errors.Join(err, closeMemory(m)))
@@ -209,10 +209,10 @@ func (x *indexes) rebuild(b *policy.Book, f *family) {
 }
 
 // make builds a generation that is not in force yet.
-func (x *indexes) make(f *family, b index.Book) (g generation, m memory, err error) {
+func (x *indexes) make(f *family, b index.Book) (g generation, m Memory, err error) {
 	start := time.Now()
 	g, err = f.build(b, func(lines uint32) ([]uint64, error) {
-		fresh, err := x.slots.fresh(f.family, lines)
+		fresh, err := x.kernel.Allocate(f.family, lines)
 		if err != nil {
 			return nil, err
 		}
@@ -227,7 +227,7 @@ func (x *indexes) make(f *family, b index.Book) (g generation, m memory, err err
 	return g, m, nil
 }
 
-func closeMemory(m memory) error {
+func closeMemory(m Memory) error {
 	if m == nil {
 		return nil
 	}
@@ -255,5 +255,5 @@ func (x *indexes) clear(f *family) error {
 	// Whether it came into force or not, it goes.
 	_ = f.settle()
 	f.now, f.before = nil, nil
-	return x.slots.clear(f.family)
+	return x.kernel.Unpublish(f.family)
 }

@@ -1,4 +1,4 @@
-package daemon
+package engine
 
 import (
 	"context"
@@ -15,8 +15,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/paraxial/paraxial/config"
-	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
 )
@@ -51,10 +49,8 @@ func (k *fakeKernel) Apply(_ context.Context, d policy.Delta) error {
 	return nil
 }
 
-func (k *fakeKernel) GrowHits(uint32) error    { return nil }
-func (k *fakeKernel) ClearHits(uint32)         {}
-func (k *fakeKernel) Hits(uint32) uint64       { return 0 }
-func (k *fakeKernel) Sampled() (uint64, error) { return 0, nil }
+func (k *fakeKernel) GrowHits(uint32) error { return nil }
+func (k *fakeKernel) ClearHits(uint32)      {}
 
 // noIndex is for tests of what the tries hold.
 type noIndex struct{}
@@ -63,40 +59,40 @@ func (noIndex) follow(*policy.Book, ...[]policy.Node) {}
 func (noIndex) lapsed(*policy.Book, ...[]policy.Node) {}
 func (noIndex) prepare(*policy.Book)                  {}
 func (noIndex) build(*policy.Book)                    {}
+func (noIndex) close()                                {}
 
-// bench is a daemon on a real store and a kernel that can be made to fail.
+// bench is an engine on a real store and a kernel that can be made to fail.
 type bench struct {
 	*testing.T
-	*Daemon
+	*Engine
 	kernel *fakeKernel
 	path   string
 }
 
 func newBench(t *testing.T, limit int) *bench {
 	t.Helper()
-	b := &bench{T: t, kernel: &fakeKernel{nodes: map[string]policy.Verdict{}, room: -1}, path: filepath.Join(t.TempDir(), StoreFile)}
-	b.Daemon = newDaemonOver(t, b.kernel, b.path, limit)
-	return b
+	k := &fakeKernel{nodes: map[string]policy.Verdict{}, room: -1}
+	path := filepath.Join(t.TempDir(), "state.db")
+	return &bench{T: t, Engine: newEngine(t, k, path, limit), kernel: k, path: path}
 }
 
-func newDaemonOver(tb testing.TB, k kernel, path string, limit int) *Daemon {
+func newEngine(tb testing.TB, k Kernel, path string, limit int) *Engine {
 	tb.Helper()
-	clock, err := newClock()
+	clock, err := NewClock()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	st, err := store.Open(path, clock.reading())
+	st, err := store.Open(path, clock.Reading())
 	if err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { st.Close() })
-	log := slog.New(slog.DiscardHandler)
-	d := &Daemon{detection: &detection{}, log: log, store: st, broadcast: newBroadcast(), detached: make(chan struct{}), nics: &nics{log: log}, engine: &engine{
-		log: log, clock: clock, store: st, kernel: k, index: noIndex{}, limit: limit,
-		applied: func(time.Duration) {}, book: policy.NewBook(uint32(limit) + 1),
-	}}
-	d.cfg.Store(&config.Config{})
-	return d
+	e := New(Options{
+		Log: slog.New(slog.DiscardHandler), Clock: clock, Store: st, Kernel: k,
+		MaxEntries: limit, DropCounts: uint32(limit) + 1, Observe: func(time.Duration) {},
+	})
+	e.index = noIndex{}
+	return e
 }
 
 // state is everything that must not change when a change fails.
@@ -116,7 +112,7 @@ func (b *bench) state() state {
 		return fmt.Sprint(e.Kind, e.Action, e.Prefix, e.Origin, e.Reason, e.Deadline, e.Pending != nil)
 	}
 	for _, k := range []policy.Kind{policy.Block, policy.Allow} {
-		for e := range b.engine.book.Entries(k) {
+		for e := range b.book.Entries(k) {
 			s.Book = append(s.Book, line(e))
 		}
 	}
@@ -131,13 +127,47 @@ func (b *bench) state() state {
 	return s
 }
 
-func (b *bench) block(prefixes ...string) error {
-	_, err := b.Block(b.Context(), control.Caller{UID: 7}, control.BlockRequest{Prefixes: prefixes, Action: "drop", Origin: "cli"})
-	return err
+// apply makes operations that do not depend on the book.
+func (b *bench) apply(ops ...policy.Op) error {
+	return b.Edit(b.Context(), func(*policy.Book) ([]policy.Op, error) { return ops, nil })
 }
 
-func (b *bench) importLines(lines ...string) (control.ImportResult, error) {
-	return b.Import(b.Context(), control.Caller{}, control.ImportRequest{Origin: "feed"}, strings.NewReader(strings.Join(lines, "\n")), func(control.ImportProgress) {})
+// entry returns a block of "cli" that drops, for ever.
+func entry(prefix string) policy.Entry {
+	p, _, err := policy.ParsePrefix(prefix)
+	if err != nil {
+		panic(err)
+	}
+	return policy.Entry{Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: "cli", Author: "uid:7", Deadline: policy.Forever}
+}
+
+func (b *bench) block(prefixes ...string) error {
+	var ops []policy.Op
+	for _, p := range prefixes {
+		ops = append(ops, policy.PutOp(entry(p)))
+	}
+	return b.apply(ops...)
+}
+
+// unblock removes all blocks at the prefixes.
+func (b *bench) unblock(prefixes ...string) error {
+	return b.Edit(b.Context(), func(book *policy.Book) (ops []policy.Op, _ error) {
+		for _, p := range prefixes {
+			for e := range book.At(policy.Block, entry(p).Prefix) {
+				ops = append(ops, policy.RemoveOp(e.Key()))
+			}
+		}
+		return ops, nil
+	})
+}
+
+func (b *bench) importLines(lines ...string) (Replaced, error) {
+	list, err := ReadList(strings.NewReader(strings.Join(lines, "\n")), 2*b.limit, func(int) {})
+	if err != nil {
+		return Replaced{}, err
+	}
+	e := policy.Entry{Kind: policy.Block, Action: policy.Drop, Origin: "feed", Author: "uid:7", Deadline: policy.Forever}
+	return b.Replace(b.Context(), Set{List: list, Entry: e}, func(int, int) {})
 }
 
 // many returns n addresses, in order.
@@ -163,16 +193,16 @@ func TestFailureChangesNothing(t *testing.T) {
 		name   string
 		change func(*bench) error
 		breaks func(*bench)
-		code   string
+		want   error
 	}{
-		{"block, the kernel fails at once", blockThree, kernelFailsAfter(0), ""},
-		{"block, the kernel fails midway", blockThree, kernelFailsAfter(1), ""},
-		{"small import, the kernel fails midway", importSmall, kernelFailsAfter(100), ""},
-		{"large import, the kernel fails at once", importLarge, kernelFailsAfter(0), ""},
-		{"large import, the kernel fails midway", importLarge, kernelFailsAfter(30_000), ""},
-		{"block, no room", blockThree, func(b *bench) { b.engine.limit = 30_003 }, control.CodeTooLarge},
-		{"small import, no room", importSmall, func(b *bench) { b.engine.limit = 30_200 }, control.CodeTooLarge},
-		{"large import, no room", importLarge, func(b *bench) { b.engine.limit = 60_000 }, control.CodeTooLarge},
+		{"block, the kernel fails at once", blockThree, kernelFailsAfter(0), errKernel},
+		{"block, the kernel fails midway", blockThree, kernelFailsAfter(1), errKernel},
+		{"small import, the kernel fails midway", importSmall, kernelFailsAfter(100), errKernel},
+		{"large import, the kernel fails at once", importLarge, kernelFailsAfter(0), errKernel},
+		{"large import, the kernel fails midway", importLarge, kernelFailsAfter(30_000), errKernel},
+		{"block, no room", blockThree, func(b *bench) { b.limit = 30_003 }, ErrFull},
+		{"small import, no room", importSmall, func(b *bench) { b.limit = 30_200 }, ErrFull},
+		{"large import, no room", importLarge, func(b *bench) { b.limit = 60_000 }, ErrFull},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, 200_000)
@@ -185,16 +215,13 @@ func TestFailureChangesNothing(t *testing.T) {
 			before := b.state()
 			tc.breaks(b)
 			err := tc.change(b)
-			if err == nil {
-				t.Fatal("the change succeeded")
-			}
-			if e, ok := errors.AsType[*control.Error](err); tc.code != "" && (!ok || e.Code != tc.code) {
-				t.Errorf("error %v, want code %s", err, tc.code)
+			if !errors.Is(err, tc.want) {
+				t.Fatalf("error %v, want %v", err, tc.want)
 			}
 			if diff := cmp.Diff(before, b.state()); diff != "" {
 				t.Errorf("the failed change left something (-before +after):\n%.2000s", diff)
 			}
-			b.engine.limit = 200_000
+			b.limit = 200_000
 			if err := tc.change(b); err != nil {
 				t.Errorf("the same change, with nothing in its way: %v", err)
 			}
@@ -214,14 +241,11 @@ func TestStoreFailureChangesNothing(t *testing.T) {
 	}
 	for name, change := range map[string]func() error{
 		"block": func() error { return b.block("203.0.113.6") },
-		"unblock": func() error {
-			_, err := b.Unblock(t.Context(), control.Caller{}, control.UnblockRequest{Prefixes: []string{"203.0.113.5"}, Origin: "cli"})
-			return err
-		},
+		"unblock": func() error { return b.unblock("203.0.113.5") },
 	} {
 		err := change()
-		if e, ok := errors.AsType[*control.Error](err); !ok || e.Code != control.CodeStoreFailed {
-			t.Errorf("%s: error %v, want code %s", name, err, control.CodeStoreFailed)
+		if _, ok := errors.AsType[*SaveError](err); !ok {
+			t.Errorf("%s: error %v, want a SaveError", name, err)
 		}
 		after := b.bookAndKernel()
 		if diff := cmp.Diff(after.Book, after.Kernel); diff != "" {
@@ -239,7 +263,7 @@ type copies struct{ Book, Kernel map[string]policy.Verdict }
 func (b *bench) bookAndKernel() copies {
 	c := copies{Book: map[string]policy.Verdict{}, Kernel: maps.Clone(b.kernel.nodes)}
 	for _, k := range []policy.Kind{policy.Block, policy.Allow} {
-		for n := range b.engine.book.Nodes(k) {
+		for n := range b.book.Nodes(k) {
 			c.Book[nodeKey(n)] = n.Verdict
 		}
 	}
@@ -294,7 +318,7 @@ func TestSavedImportIsIndexed(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := new(builtIndex)
-	b.engine.index = x
+	b.index = x
 	b.kernel.stuck = true
 	if _, err := b.importLines(many(netip.MustParseAddr("198.19.0.0"), 30_000)...); !errors.Is(err, errKernel) {
 		t.Fatalf("error %v, want %v", err, errKernel)

@@ -1,4 +1,4 @@
-package daemon
+package engine
 
 import (
 	"errors"
@@ -102,8 +102,8 @@ func (x *indexes) adopt(b *policy.Book, f *family, d *draft, s *source, g genera
 
 // swapIn puts the draft in force. It does not hold change while it waits for
 // readers.
-func (x *indexes) swapIn(f *family, d *draft, m memory) {
-	before, err := x.slots.swap(f.family, m)
+func (x *indexes) swapIn(f *family, d *draft, m Memory) {
+	before, err := x.kernel.Publish(f.family, m)
 	d.failed = err
 	close(d.swapped)
 	x.change.Lock()

@@ -1,4 +1,4 @@
-package daemon
+package engine
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// nodeReader reads the kernel's tries and limits.
-type nodeReader interface {
+// Running is the filter that an earlier run left: it reads the kernel's tries and limits.
+type Running interface {
 	Nodes(policy.Kind) iter.Seq2[policy.Node, error]
 	Limits() iter.Seq[policy.HeldLimit]
 	// HitOwners are the block nodes of tries that are being replaced, for their
@@ -20,9 +20,9 @@ type nodeReader interface {
 // writeBatch is how many nodes are handed to the kernel at once.
 const writeBatch = 16_384
 
-// fill loads the book from the store and makes the kernel's tries equal to it,
+// Fill loads the book from the store and makes the kernel's tries equal to it,
 // changing only what differs: a filter that runs goes on running.
-func (e *engine) fill(ctx context.Context, running nodeReader) error {
+func (e *Engine) Fill(ctx context.Context, running Running) error {
 	stats, err := e.store.Load(func(entry policy.Entry) error {
 		e.book.Load(entry)
 		return nil
@@ -42,7 +42,7 @@ func (e *engine) fill(ctx context.Context, running nodeReader) error {
 }
 
 // adopt tells the book what the kernel holds.
-func (e *engine) adopt(running nodeReader) (policy.Delta, error) {
+func (e *Engine) adopt(running Running) (policy.Delta, error) {
 	var broken error
 	checked := func(nodes iter.Seq2[policy.Node, error]) iter.Seq[policy.Node] {
 		return func(yield func(policy.Node) bool) {
@@ -75,7 +75,7 @@ func (e *engine) adopt(running nodeReader) (policy.Delta, error) {
 // that nothing that is to be decided the same is decided otherwise meanwhile.
 // The index is always built anew: that of an earlier run, which is in force
 // until then, cannot be checked for less.
-func (e *engine) reconcile(ctx context.Context, delta policy.Delta) error {
+func (e *Engine) reconcile(ctx context.Context, delta policy.Delta) error {
 	if err := e.putNodes(ctx, policy.Delta{FreshHits: delta.FreshHits, Limits: delta.Limits}); err != nil {
 		return err
 	}
@@ -100,33 +100,4 @@ func (e *engine) reconcile(ctx context.Context, delta policy.Delta) error {
 	}
 	e.index.build(e.book)
 	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete, FreeLimits: delta.FreeLimits})
-}
-
-// reloadDeadlines takes the deadlines of entries over from the store, where
-// they have been corrected.
-func (e *engine) reloadDeadlines(ctx context.Context) error {
-	e.change.Lock()
-	defer e.change.Unlock()
-	var ops []policy.Op
-	flush := func() error {
-		delta, _ := e.edit(ops)
-		ops = ops[:0]
-		return e.enforce(ctx, delta, e.index.follow)
-	}
-	_, err := e.store.Load(func(entry policy.Entry) error {
-		var old policy.Entry
-		var known bool
-		e.read(func(b *policy.Book) { old, known = b.Get(entry.Key()) })
-		if !known || old.Deadline == entry.Deadline {
-			return nil
-		}
-		if ops = append(ops, policy.PutOp(entry)); len(ops) < writeBatch {
-			return nil
-		}
-		return flush()
-	})
-	if err != nil {
-		return err
-	}
-	return flush()
 }

@@ -1,4 +1,4 @@
-package daemon
+package engine
 
 import (
 	"context"
@@ -9,7 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -54,16 +53,21 @@ func (k *limitKernel) check(when string) {
 	}
 }
 
-func (b *bench) limit(origin, rate string, prefixes ...string) error {
-	_, err := b.Block(b.Context(), control.Caller{}, control.BlockRequest{Prefixes: prefixes, Action: "limit", Rate: rate, Origin: origin})
-	return err
+func (b *bench) limitTo(origin string, perSecond uint64, prefixes ...string) error {
+	var ops []policy.Op
+	for _, p := range prefixes {
+		op := b.op(p, forever, policy.Limit, perSecond)
+		op.Put.Origin = origin
+		ops = append(ops, op)
+	}
+	return b.apply(ops...)
 }
 
 func newLimitBench(t *testing.T, limit int) (*bench, *limitKernel) {
 	t.Helper()
 	b := newBench(t, limit)
 	k := &limitKernel{b.kernel, t, map[uint32]policy.LimitRecord{}}
-	b.engine.kernel = k
+	b.Engine.kernel = k
 	return b, k
 }
 
@@ -71,25 +75,21 @@ func newLimitBench(t *testing.T, limit int) (*bench, *limitKernel) {
 // kernel holds the limits that its nodes refer to.
 func TestLimitsAreThereFirst(t *testing.T) {
 	b, k := newLimitBench(t, 1000)
-	unblock := func(prefix string) error {
-		_, err := b.Unblock(b.Context(), control.Caller{}, control.UnblockRequest{Prefixes: []string{prefix}, All: true})
-		return err
-	}
 	for i, step := range []struct {
 		do   func() error
 		fail int // the put at which the kernel fails, from 1
 	}{
-		{func() error { return b.limit("cli", "10/s", "203.0.113.0/24") }, 1},
-		{func() error { return b.limit("cli", "10/s", "203.0.113.0/24") }, 0},
-		{func() error { return b.limit("cli", "20/s", "203.0.113.1", "203.0.113.2") }, 2},
-		{func() error { return b.limit("cli", "20/s", "203.0.113.1", "203.0.113.2") }, 0},
-		{func() error { return b.limit("other", "5/s", "203.0.113.1") }, 0},
-		{func() error { return b.limit("cli", "1/s", "203.0.113.0/24") }, 1},
-		{func() error { return b.limit("cli", "1/s", "203.0.113.0/24") }, 0},
-		{func() error { return unblock("203.0.113.0/24") }, 0},
+		{func() error { return b.limitTo("cli", 10, "203.0.113.0/24") }, 1},
+		{func() error { return b.limitTo("cli", 10, "203.0.113.0/24") }, 0},
+		{func() error { return b.limitTo("cli", 20, "203.0.113.1", "203.0.113.2") }, 2},
+		{func() error { return b.limitTo("cli", 20, "203.0.113.1", "203.0.113.2") }, 0},
+		{func() error { return b.limitTo("other", 5, "203.0.113.1") }, 0},
+		{func() error { return b.limitTo("cli", 1, "203.0.113.0/24") }, 1},
+		{func() error { return b.limitTo("cli", 1, "203.0.113.0/24") }, 0},
+		{func() error { return b.unblock("203.0.113.0/24") }, 0},
 		{func() error { return b.block("203.0.113.1") }, 0},
-		{func() error { return unblock("203.0.113.1") }, 0},
-		{func() error { return unblock("203.0.113.2") }, 0},
+		{func() error { return b.unblock("203.0.113.1") }, 0},
+		{func() error { return b.unblock("203.0.113.2") }, 0},
 	} {
 		if step.fail > 0 {
 			b.kernel.room = step.fail - 1
@@ -99,14 +99,14 @@ func TestLimitsAreThereFirst(t *testing.T) {
 			t.Fatalf("step %d: %v", i, err)
 		}
 		b.kernel.room = -1
-		for r := range b.engine.book.Entries(policy.Block) {
-			if n, _ := b.engine.book.Node(policy.Block, r.Prefix); n.Verdict != k.nodes[nodeKey(n)] {
+		for r := range b.book.Entries(policy.Block) {
+			if n, _ := b.book.Node(policy.Block, r.Prefix); n.Verdict != k.nodes[nodeKey(n)] {
 				t.Fatalf("step %d: %s is %+v, the kernel has %+v", i, r.Prefix, n.Verdict, k.nodes[nodeKey(n)])
 			}
 		}
 	}
-	if b.engine.book.Limits() != 0 || len(k.nodes) != 0 {
-		t.Errorf("%d limits and %d nodes are left", b.engine.book.Limits(), len(k.nodes))
+	if b.book.Limits() != 0 || len(k.nodes) != 0 {
+		t.Errorf("%d limits and %d nodes are left", b.book.Limits(), len(k.nodes))
 	}
 }
 
@@ -114,13 +114,13 @@ func TestLimitsAreThereFirst(t *testing.T) {
 func TestLimitsRunOut(t *testing.T) {
 	b, k := newLimitBench(t, 3)
 	for i := range 3 {
-		if err := b.limit(fmt.Sprint("o", i), "10/s", "203.0.113.0/24"); err != nil {
+		if err := b.limitTo(fmt.Sprint("o", i), 10, "203.0.113.0/24"); err != nil {
 			t.Fatal(err)
 		}
 	}
 	before := b.state()
-	err := b.limit("more", "10/s", "203.0.113.0/24")
-	if e, ok := errors.AsType[*control.Error](err); !ok || e.Code != control.CodeTooLarge {
+	err := b.limitTo("more", 10, "203.0.113.0/24")
+	if !errors.Is(err, ErrFull) {
 		t.Errorf("a limit too many: %v", err)
 	}
 	if after := b.state(); len(after.Book) != 3 || len(after.Stored) != 3 || len(before.Stored) != 3 {
@@ -134,7 +134,7 @@ func TestLimitsRunOut(t *testing.T) {
 // What is read from the kernel at a start is what was there before.
 func TestFillAdoptsLimits(t *testing.T) {
 	b, k := newLimitBench(t, 1000)
-	if err := b.limit("cli", "10/s", "203.0.113.0/24", "203.0.113.9", "2001:db8::/32"); err != nil {
+	if err := b.limitTo("cli", 10, "203.0.113.0/24", "203.0.113.9", "2001:db8::/32"); err != nil {
 		t.Fatal(err)
 	}
 	was := map[uint64]uint32{}
@@ -142,8 +142,8 @@ func TestFillAdoptsLimits(t *testing.T) {
 		was[l.Owner] = id
 	}
 	k.limits[77] = policy.LimitRecord{ID: 77, Owner: 5} // what a crash left
-	b.engine.book = policy.NewBook(1000)
-	if err := b.engine.fill(t.Context(), k); err != nil {
+	b.book = policy.NewBook(1000)
+	if err := b.Fill(t.Context(), k); err != nil {
 		t.Fatal(err)
 	}
 	if len(k.limits) != 3 {

@@ -1,4 +1,4 @@
-package daemon
+package engine
 
 import (
 	"context"
@@ -7,10 +7,10 @@ import (
 	"maps"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -31,6 +31,7 @@ func (x *mirrorIndex) follow(b *policy.Book, changed ...[]policy.Node) {
 func (x *mirrorIndex) lapsed(b *policy.Book, changed ...[]policy.Node) { x.follow(b, changed...) }
 func (x *mirrorIndex) prepare(*policy.Book)                            {}
 func (x *mirrorIndex) build(*policy.Book)                              {}
+func (x *mirrorIndex) close()                                          {}
 
 // tracedKernel calls a function before every write.
 type tracedKernel struct {
@@ -52,53 +53,54 @@ type step struct {
 	change    func(*bench) error
 }
 
-func (b *bench) request(r control.BlockRequest) error {
-	_, err := b.Block(b.Context(), control.Caller{}, r)
-	return err
+const forever = 0
+
+// op puts a block for ttl, and one that limits with a rate in packets.
+func (b *bench) op(prefix string, ttl time.Duration, a policy.Action, perSecond uint64) policy.Op {
+	e := entry(prefix)
+	e.Action = a
+	if ttl != forever {
+		e.Deadline = policy.After(b.Now(), ttl)
+	}
+	if a == policy.Limit {
+		e.Rate = policy.Rate{PerSecond: perSecond, Unit: policy.Packets}
+	}
+	return policy.PutOp(e)
 }
 
-func (b *bench) unblock(prefixes ...string) error {
-	_, err := b.Unblock(b.Context(), control.Caller{}, control.UnblockRequest{Prefixes: prefixes, All: true})
-	return err
+func allow(prefix string) policy.Entry {
+	e := entry(prefix)
+	e.Kind, e.Action = policy.Allow, policy.NoAction
+	return e
 }
 
 // steps come after blocked: 203.0.113.5 dropped, .6 shadowed and .12 limited to
 // 10/s for an hour, and 203.0.113.7 allowed.
 func steps() []step {
-	block := func(p, ttl, action string) func(*bench) error {
-		return func(b *bench) error {
-			return b.request(control.BlockRequest{Prefixes: []string{p}, Action: action, Origin: "cli", For: ttl})
-		}
+	block := func(p string, ttl time.Duration, a policy.Action) func(*bench) error {
+		return func(b *bench) error { return b.apply(b.op(p, ttl, a, 0)) }
 	}
-	limit := func(p, ttl, rate string) func(*bench) error {
-		return func(b *bench) error {
-			return b.request(control.BlockRequest{Prefixes: []string{p}, Action: "limit", Rate: rate, Origin: "cli", For: ttl})
-		}
+	limit := func(p string, ttl time.Duration, perSecond uint64) func(*bench) error {
+		return func(b *bench) error { return b.apply(b.op(p, ttl, policy.Limit, perSecond)) }
 	}
 	return []step{
-		{"limit", true, limit("203.0.113.9", "", "5/s")},
-		{"limit for longer", true, limit("203.0.113.12", "2h", "10/s")},
-		{"limit to drop", true, block("203.0.113.12", "1h", "drop")},
-		{"shadow to limit", true, limit("203.0.113.6", "1h", "5/s")},
-		{"limit for less long", false, limit("203.0.113.12", "1m", "10/s")},
-		{"limit of another rate", false, limit("203.0.113.12", "1h", "5/s")},
-		{"limit to shadow", false, block("203.0.113.12", "2h", "shadow")},
-		{"drop to limit", false, limit("203.0.113.5", "2h", "5/s")},
-		{"block", true, block("203.0.113.9", "", "drop")},
-		{"block what covers others", true, block("203.0.113.0/24", "", "drop")},
-		{"extend", true, block("203.0.113.5", "2h", "drop")},
-		{"shadow to drop", true, block("203.0.113.6", "1h", "drop")},
-		{"unallow", true, func(b *bench) error {
-			_, err := b.Unallow(b.Context(), control.Caller{}, control.UnallowRequest{Prefixes: []string{"203.0.113.7"}, All: true})
-			return err
-		}},
-		{"shorten", false, block("203.0.113.5", "1m", "drop")},
-		{"drop to shadow", false, block("203.0.113.5", "2h", "shadow")},
+		{"limit", true, limit("203.0.113.9", forever, 5)},
+		{"limit for longer", true, limit("203.0.113.12", 2*time.Hour, 10)},
+		{"limit to drop", true, block("203.0.113.12", time.Hour, policy.Drop)},
+		{"shadow to limit", true, limit("203.0.113.6", time.Hour, 5)},
+		{"limit for less long", false, limit("203.0.113.12", time.Minute, 10)},
+		{"limit of another rate", false, limit("203.0.113.12", time.Hour, 5)},
+		{"limit to shadow", false, block("203.0.113.12", 2*time.Hour, policy.Shadow)},
+		{"drop to limit", false, limit("203.0.113.5", 2*time.Hour, 5)},
+		{"block", true, block("203.0.113.9", forever, policy.Drop)},
+		{"block what covers others", true, block("203.0.113.0/24", forever, policy.Drop)},
+		{"extend", true, block("203.0.113.5", 2*time.Hour, policy.Drop)},
+		{"shadow to drop", true, block("203.0.113.6", time.Hour, policy.Drop)},
+		{"unallow", true, func(b *bench) error { return b.apply(policy.RemoveOp(allow("203.0.113.7").Key())) }},
+		{"shorten", false, block("203.0.113.5", time.Minute, policy.Drop)},
+		{"drop to shadow", false, block("203.0.113.5", 2*time.Hour, policy.Shadow)},
 		{"unblock", false, func(b *bench) error { return b.unblock("203.0.113.5") }},
-		{"allow", false, func(b *bench) error {
-			_, err := b.Allow(b.Context(), control.Caller{}, control.AllowRequest{Prefixes: []string{"203.0.113.5"}, Origin: "cli"})
-			return err
-		}},
+		{"allow", false, func(b *bench) error { return b.apply(policy.PutOp(allow("203.0.113.5"))) }},
 		{"part of a list comes, part goes", false, func(b *bench) error { _, err := b.importLines("203.0.113.10"); return err }},
 	}
 }
@@ -107,13 +109,13 @@ func steps() []step {
 func blocked(t *testing.T) (*bench, *mirrorIndex) {
 	b := newBench(t, 1000)
 	x := &mirrorIndex{nodes: map[string]policy.Verdict{}}
-	b.engine.index = x
-	_, listed := b.importLines("203.0.113.8")
-	_, allowed := b.Allow(t.Context(), control.Caller{}, control.AllowRequest{Prefixes: []string{"203.0.113.7"}, Origin: "cli"})
-	if err := errors.Join(listed, allowed,
-		b.request(control.BlockRequest{Prefixes: []string{"203.0.113.5"}, Action: "drop", Origin: "cli", For: "1h"}),
-		b.request(control.BlockRequest{Prefixes: []string{"203.0.113.12"}, Action: "limit", Rate: "10/s", Origin: "cli", For: "1h"}),
-		b.request(control.BlockRequest{Prefixes: []string{"203.0.113.6"}, Action: "shadow", Origin: "cli", For: "1h"})); err != nil {
+	b.index = x
+	if _, err := b.importLines("203.0.113.8"); err != nil {
+		t.Fatal(err)
+	}
+	err := b.apply(policy.PutOp(allow("203.0.113.7")), b.op("203.0.113.5", time.Hour, policy.Drop, 0),
+		b.op("203.0.113.12", time.Hour, policy.Limit, 10), b.op("203.0.113.6", time.Hour, policy.Shadow, 0))
+	if err != nil {
 		t.Fatal(err)
 	}
 	return b, x
@@ -126,7 +128,7 @@ func TestOrder(t *testing.T) {
 		t.Run(s.name, func(t *testing.T) {
 			b, _ := blocked(t)
 			before, wrote := b.state().Stored, false
-			b.engine.kernel = tracedKernel{b.kernel, func() {
+			b.Engine.kernel = tracedKernel{b.kernel, func() {
 				kernelFirst := cmp.Equal(before, b.state().Stored)
 				if !wrote && kernelFirst != s.restricts {
 					t.Errorf("the kernel came first: %t, want %t", kernelFirst, s.restricts)
@@ -154,8 +156,8 @@ func TestStoreFailureIsUndone(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := s.change(b)
-			if e, ok := errors.AsType[*control.Error](err); !ok || e.Code != control.CodeStoreFailed {
-				t.Errorf("error %v, want code %s", err, control.CodeStoreFailed)
+			if _, ok := errors.AsType[*SaveError](err); !ok {
+				t.Errorf("error %v, want a SaveError", err)
 			}
 			for name, pair := range map[string][2]map[string]policy.Verdict{
 				"book": {before.Book, b.bookAndKernel().Book}, "kernel": {before.Kernel, b.kernel.nodes}, "index": {index, x.nodes},
@@ -204,19 +206,19 @@ func TestStartRemovesWhatWasNotSaved(t *testing.T) {
 	saved := maps.Clone(b.kernel.nodes)
 	for _, p := range []string{"203.0.113.5", "203.0.113.99"} {
 		e := policy.Entry{Prefix: netip.PrefixFrom(netip.MustParseAddr(p), 32), Kind: policy.Block, Action: policy.Drop, Origin: "died", Deadline: policy.Forever}
-		delta, _ := b.engine.edit([]policy.Op{policy.PutOp(e)})
-		if err := b.engine.enforce(t.Context(), delta, b.engine.index.follow); err != nil {
+		delta, _ := b.change([]policy.Op{policy.PutOp(e)})
+		if err := b.enforce(t.Context(), delta, b.index.follow); err != nil {
 			t.Fatal(err)
 		}
 	}
 	var left nodesOf
 	for _, k := range []policy.Kind{policy.Block, policy.Allow} {
-		for n := range b.engine.book.Nodes(k) {
+		for n := range b.book.Nodes(k) {
 			left = append(left, n)
 		}
 	}
-	b.engine.book = policy.NewBook(1001)
-	if err := b.engine.fill(t.Context(), left); err != nil {
+	b.book = policy.NewBook(1001)
+	if err := b.Fill(t.Context(), left); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(withoutHits(saved), withoutHits(b.kernel.nodes)); diff != "" {

@@ -1,4 +1,4 @@
-package daemon
+package engine
 
 import (
 	"errors"
@@ -46,7 +46,7 @@ type fakeSlots struct {
 	swap1   func(put func()) // how a swap goes; put makes it
 }
 
-func (s *fakeSlots) fresh(_ policy.Family, lines uint32) (memory, error) {
+func (s *fakeSlots) Allocate(_ policy.Family, lines uint32) (Memory, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := &fakeMemory{slots: s, words: make([]uint64, lines*8)}
@@ -55,7 +55,7 @@ func (s *fakeSlots) fresh(_ policy.Family, lines uint32) (memory, error) {
 	return m, nil
 }
 
-func (s *fakeSlots) swap(_ policy.Family, m memory) (before memory, err error) {
+func (s *fakeSlots) Publish(_ policy.Family, m Memory) (before Memory, err error) {
 	s.swap1(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -71,7 +71,7 @@ func (s *fakeSlots) swap(_ policy.Family, m memory) (before memory, err error) {
 	return before, err
 }
 
-func (s *fakeSlots) clear(policy.Family) error {
+func (s *fakeSlots) Unpublish(policy.Family) error {
 	s.mu.Lock()
 	m := s.current
 	s.current = nil
@@ -86,7 +86,7 @@ func (s *fakeSlots) setFail(err error) {
 	s.fail = err
 }
 
-func asMemory(m *fakeMemory) memory {
+func asMemory(m *fakeMemory) Memory {
 	if m == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package daemon
+package engine
 
 import (
 	"context"
@@ -41,27 +41,35 @@ func weaker(e, old policy.Entry) bool {
 	return false
 }
 
+// carryOut saves and enforces a change that the book has, or undoes it.
+func (e *Engine) carryOut(ctx context.Context, c edited, restricts bool) error {
+	if restricts {
+		return e.enforceThenSave(ctx, c)
+	}
+	return e.saveThenEnforce(ctx, c)
+}
+
 // enforceThenSave is for changes that restrict: the disk is slower than the
 // kernel, and no packet should pass for its sake. A crash in between leaves nodes
 // that nobody was promised, which the next start removes.
-func (e *engine) enforceThenSave(ctx context.Context, c edited) error {
+func (e *Engine) enforceThenSave(ctx context.Context, c edited) error {
 	if err := e.enforce(ctx, c.delta, c.tell); err != nil {
 		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.takeBack(ctx, c.undo))
 	}
-	if err := e.store.Apply(c.ops, e.clock.reading()); err != nil {
-		return errors.Join(&saveError{err}, e.takeBack(ctx, c.undo))
+	if err := e.store.Apply(c.ops, e.Reading()); err != nil {
+		return errors.Join(&SaveError{err}, e.takeBack(ctx, c.undo))
 	}
 	return nil
 }
 
 // saveThenEnforce is for all other changes: a source that is blocked must not get
 // through because a disk is full.
-func (e *engine) saveThenEnforce(ctx context.Context, c edited) error {
-	if err := e.store.Apply(c.ops, e.clock.reading()); err != nil {
-		return errors.Join(&saveError{err}, e.takeBack(ctx, c.undo))
+func (e *Engine) saveThenEnforce(ctx context.Context, c edited) error {
+	if err := e.store.Apply(c.ops, e.Reading()); err != nil {
+		return errors.Join(&SaveError{err}, e.takeBack(ctx, c.undo))
 	}
 	if err := e.enforce(ctx, c.delta, c.tell); err != nil {
-		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.store.Apply(c.undo, e.clock.reading()), e.takeBack(ctx, c.undo))
+		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.store.Apply(c.undo, e.Reading()), e.takeBack(ctx, c.undo))
 	}
 	return nil
 }
@@ -76,19 +84,3 @@ type edited struct {
 
 // teller is how the index learns of a change: follow or lapsed of a follower.
 type teller func(b *policy.Book, changed ...[]policy.Node)
-
-// applyUnsaved enforces changes that no disk takes, until they expire or the
-// daemon ends. It is for what detectors decide: nobody was promised that it
-// lasts, and an attack does not wait for room on the disk.
-func (e *engine) applyUnsaved(ctx context.Context, ops []policy.Op) error {
-	e.change.Lock()
-	defer e.change.Unlock()
-	delta, undo := e.edit(ops)
-	if e.overfull() {
-		return errors.Join(errFull, e.takeBack(ctx, undo))
-	}
-	if err := e.enforce(ctx, delta, e.index.follow); err != nil {
-		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.takeBack(ctx, undo))
-	}
-	return nil
-}

@@ -1,0 +1,155 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/store"
+)
+
+var errKernel = errors.New("kernel says no")
+
+// fakeKernel holds the nodes that it gets, until it is full.
+type fakeKernel struct {
+	nodes map[string]policy.Verdict
+	full  bool
+}
+
+func nodeKey(n policy.Node) string { return n.Kind.String() + " " + n.Prefix.String() }
+
+func (k *fakeKernel) Apply(_ context.Context, d policy.Delta) error {
+	for _, n := range d.Put {
+		if k.full {
+			return errKernel
+		}
+		k.nodes[nodeKey(n)] = n.Verdict
+	}
+	for _, n := range d.Delete {
+		delete(k.nodes, nodeKey(n))
+	}
+	return nil
+}
+
+func (k *fakeKernel) GrowHits(uint32) error    { return nil }
+func (k *fakeKernel) ClearHits(uint32)         {}
+func (k *fakeKernel) Hits(uint32) uint64       { return 0 }
+func (k *fakeKernel) Sampled() (uint64, error) { return 0, nil }
+
+// heapPublisher keeps indexes in ordinary memory.
+type heapPublisher struct{}
+
+type heapMemory []uint64
+
+func (m heapMemory) Words() []uint64 { return m }
+func (heapMemory) Close() error      { return nil }
+
+func (heapPublisher) Allocate(_ policy.Family, lines uint32) (engine.Memory, error) {
+	const wordsPerLine = 8
+	return make(heapMemory, lines*wordsPerLine), nil
+}
+
+func (heapPublisher) Publish(policy.Family, engine.Memory) (engine.Memory, error) { return nil, nil }
+func (heapPublisher) Unpublish(policy.Family) error                               { return nil }
+
+// bench is a daemon on a real store and a fake kernel.
+type bench struct {
+	*testing.T
+	*Daemon
+	kernel *fakeKernel
+}
+
+func newBench(t *testing.T, limit int) *bench {
+	t.Helper()
+	k := &fakeKernel{nodes: map[string]policy.Verdict{}}
+	return &bench{T: t, kernel: k, Daemon: newDaemonOver(t, k, filepath.Join(t.TempDir(), StoreFile), limit)}
+}
+
+// kernelAndDrops is the part of the loader that a daemon in a test needs.
+type kernelAndDrops interface {
+	engine.Kernel
+	dropCounters
+}
+
+func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Daemon {
+	tb.Helper()
+	clock, err := engine.NewClock()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	st, err := store.Open(path, clock.Reading())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	d := &Daemon{
+		log: log, store: st, drops: k, broadcast: newBroadcast(), detached: make(chan struct{}),
+		detection: &detection{}, nics: &nics{log: log},
+	}
+	d.cfg.Store(&config.Config{MaxEntries: limit})
+	d.engine = engine.New(engine.Options{
+		Log: log, Clock: clock, Store: st, Kernel: k, Publisher: heapPublisher{},
+		MaxEntries: limit, DropCounts: uint32(limit) + 1, Observe: func(time.Duration) {},
+	})
+	tb.Cleanup(func() {
+		d.engine.Close()
+		st.Close()
+	})
+	return d
+}
+
+func (b *bench) request(r control.BlockRequest) error {
+	_, err := b.Block(b.Context(), control.Caller{UID: 7}, r)
+	return err
+}
+
+// copies counts the entries of the book and of the store, and the nodes of the
+// kernel.
+type copies struct{ book, stored, kernel int }
+
+func (b *bench) copies() copies {
+	b.Helper()
+	c := copies{kernel: len(b.kernel.nodes)}
+	b.engine.Read(func(book *policy.Book) {
+		for _, n := range book.Counts() {
+			c.book += n
+		}
+	})
+	if _, err := b.store.Load(func(policy.Entry) error {
+		c.stored++
+		return nil
+	}); err != nil {
+		b.Fatal(err)
+	}
+	return c
+}
+
+// The client sees a code for each way in which the engine refuses a change.
+func TestCodesOfRefusedChanges(t *testing.T) {
+	b := newBench(t, 1)
+	code := func() string {
+		err := b.request(control.BlockRequest{Prefixes: []string{"192.0.2.1", "192.0.2.2"}, Action: "shadow", Origin: "cli"})
+		e, ok := errors.AsType[*control.Error](err)
+		if !ok {
+			t.Fatalf("error %v, want one with a code", err)
+		}
+		return e.Code
+	}
+	if got := code(); got != control.CodeTooLarge {
+		t.Errorf("without room: code %s, want %s", got, control.CodeTooLarge)
+	}
+	if err := b.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err := b.request(control.BlockRequest{Prefixes: []string{"192.0.2.1"}, Action: "shadow", Origin: "cli"})
+	if e, ok := errors.AsType[*control.Error](err); !ok || e.Code != control.CodeStoreFailed {
+		t.Errorf("without a disk: %v, want code %s", err, control.CodeStoreFailed)
+	}
+}

@@ -1,0 +1,205 @@
+// Package engine is the ledger: it keeps the store, the book, the kernel's
+// tries and the index in front of them in step, and is the only writer of all
+// four.
+//
+// Locks are taken in this order: the turn, then mu, then the locks of the
+// loader. A caller may hold locks of its own when it calls a method of Engine,
+// if no function that it passes to the engine takes them.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/store"
+)
+
+// Kernel writes the tries and the limits. No call may keep the delta.
+type Kernel interface {
+	Apply(context.Context, policy.Delta) error
+	GrowHits(ids uint32) error
+	ClearHits(id uint32)
+}
+
+// follower is the index, as a change sees it. The caller has the turn.
+type follower interface {
+	// follow updates the index after nodes of the book changed.
+	follow(b *policy.Book, changed ...[]policy.Node)
+	// lapsed is follow for nodes that changed only because entries expired.
+	lapsed(b *policy.Book, changed ...[]policy.Node)
+	// prepare comes before a large change that ends with build.
+	prepare(b *policy.Book)
+	// build builds a new index.
+	build(b *policy.Book)
+	// close waits until no index is being built. The caller does not have the turn.
+	close()
+}
+
+// Options are what an engine works on. All fields are required.
+type Options struct {
+	Log        *slog.Logger
+	Clock      Clock
+	Store      *store.Store
+	Kernel     Kernel
+	Publisher  Publisher
+	MaxEntries int                 // capacity of each trie, in nodes
+	DropCounts uint32              // capacity of the kernel's drop counters
+	Observe    func(time.Duration) // receives the time that each change took
+}
+
+// Engine makes changes durable and enforces them. Its methods may be called
+// from several goroutines at once.
+type Engine struct {
+	Clock
+	log     *slog.Logger
+	store   *store.Store
+	kernel  Kernel
+	index   follower
+	observe func(time.Duration)
+	limit   int // nodes per trie
+
+	// turn is held from the first look at the book until the change is
+	// acknowledged. Its holder may read the book without mu.
+	turn  turn
+	queue queue
+	sweep batch
+
+	mu   sync.RWMutex // guards book, and is held briefly
+	book *policy.Book
+}
+
+// New returns an engine with an empty book. Fill loads it.
+func New(o Options) *Engine {
+	e := &Engine{
+		Clock: o.Clock, log: o.Log, store: o.Store, kernel: o.Kernel, observe: o.Observe, limit: o.MaxEntries,
+		turn: make(turn, 1), book: policy.NewBook(o.DropCounts),
+	}
+	e.index = newIndexes(o.Log, o.Publisher, e.turn)
+	return e
+}
+
+// Close waits until no index is being built. It closes neither the store nor
+// the kernel's maps.
+func (e *Engine) Close() { e.index.close() }
+
+// ErrFull is the error of a change for which the kernel's maps have no room.
+var ErrFull = errors.New("no room left in the kernel maps: raise max_entries in the configuration and restart paraxiald")
+
+// SaveError is the error of a change that was not made because it could not be
+// saved.
+type SaveError struct{ err error }
+
+func (e *SaveError) Error() string {
+	return fmt.Sprintf("nothing was changed, because it could not be saved: %v", e.err)
+}
+
+func (e *SaveError) Unwrap() error { return e.err }
+
+// turn is a mutex that can be waited for together with other events.
+type turn chan struct{}
+
+func (t turn) Lock()   { t <- struct{}{} }
+func (t turn) Unlock() { <-t }
+
+// Read calls f with the book, which f must neither change nor keep. It may run
+// between two steps of a change, so f may see a change that fails later.
+func (e *Engine) Read(f func(*policy.Book)) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	f(e.book)
+}
+
+// Freeze calls f while no change is under way, so that the book and the kernel
+// agree.
+func (e *Engine) Freeze(f func(*policy.Book) error) error {
+	e.turn.Lock()
+	defer e.turn.Unlock()
+	return f(e.book)
+}
+
+// change changes the book alone.
+func (e *Engine) change(ops []policy.Op) (policy.Delta, []policy.Op) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.book.Apply(ops)
+}
+
+// write calls f with the book, to change it alone.
+func (e *Engine) write(f func(*policy.Book)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	f(e.book)
+}
+
+// enforce brings a delta into the kernel. It ignores the end of ctx, because a
+// change that is on disk must be completed.
+//
+// The order keeps the index right at every instant. A source that the index
+// calls clean is in no trie that counts, and a source that it drops is in the
+// tries. So puts go into the tries first, then the index follows, and then
+// nodes are deleted.
+func (e *Engine) enforce(ctx context.Context, delta policy.Delta, tell teller) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := e.putNodes(ctx, delta); err != nil {
+		return err
+	}
+	tell(e.book, delta.Put, delta.Delete)
+	return e.deleteNodes(ctx, delta)
+}
+
+// enforceTries is enforce for one part of a large change. The index is built
+// when all parts are done, and until then answers as before the change.
+func (e *Engine) enforceTries(ctx context.Context, delta policy.Delta) error {
+	return e.enforce(ctx, delta, func(*policy.Book, ...[]policy.Node) {})
+}
+
+// putNodes writes the nodes of a delta into the tries, and the limits that they
+// refer to.
+func (e *Engine) putNodes(ctx context.Context, delta policy.Delta) error {
+	if len(delta.FreshHits) > 0 {
+		if err := e.kernel.GrowHits(slices.Max(delta.FreshHits) + 1); err != nil {
+			return err
+		}
+	}
+	for _, id := range delta.FreshHits {
+		e.kernel.ClearHits(id)
+	}
+	return e.kernel.Apply(ctx, policy.Delta{Limits: delta.Limits, Put: delta.Put})
+}
+
+func (e *Engine) deleteNodes(ctx context.Context, delta policy.Delta) error {
+	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete, FreeLimits: delta.FreeLimits})
+}
+
+// takeBack undoes a change in the book and the kernel. It writes to the kernel
+// even if the change did not get there, because a node that comes back into the
+// book has a new drop counter.
+func (e *Engine) takeBack(ctx context.Context, undo []policy.Op) error {
+	delta, _ := e.change(undo)
+	if err := e.enforce(ctx, delta, e.index.follow); err != nil {
+		return fmt.Errorf("put the filter back as it was: %w; restart paraxiald", err)
+	}
+	return nil
+}
+
+// overfull reports whether the book has more nodes or limits than the kernel has
+// room for. The caller has the turn.
+func (e *Engine) overfull() bool {
+	if e.book.LimitsFull() {
+		return true
+	}
+	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+		for _, family := range policy.Families() {
+			if e.book.Size(kind, family) > e.limit {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,190 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/netip"
+	"runtime/debug"
+	"time"
+
+	"github.com/paraxial/paraxial/policy"
+)
+
+const (
+	// importChunk is how many entries of a large import are put into the book,
+	// the kernel and the store at a time.
+	importChunk = 20_000
+	// smallImport is how many changes an import makes in one transaction. With
+	// more, the new set is staged.
+	smallImport = 20_000
+)
+
+// Set is all that an origin blocks.
+type Set struct {
+	Entry policy.Entry // of every prefix, but for Prefix and Forced
+	List  *List        // used up by Replace
+}
+
+// Replaced is how Replace changed a set, in entries.
+type Replaced struct {
+	Added, Removed, Unchanged int
+}
+
+// errLarge is the answer of a plan that has more changes than smallImport.
+var errLarge = errors.New("too many changes for one transaction")
+
+// Replace makes s the whole set of its origin, or changes nothing. Errors are
+// those of Edit. progress gets the number of entries that are in the kernel.
+func (e *Engine) Replace(ctx context.Context, s Set, progress func(applied, total int)) (Replaced, error) {
+	job := importJob{Engine: e, set: s, progress: progress}
+	err := e.Edit(ctx, job.plan)
+	if errors.Is(err, errLarge) {
+		err = job.large(ctx)
+	}
+	if len(s.List.lines) > smallImport {
+		// The memory that the list needed is a third of the process now. The
+		// runtime would keep it until something else is as large.
+		s.List.lines = nil
+		go debug.FreeOSMemory()
+	}
+	return job.Replaced, err
+}
+
+// importJob replaces the set of one origin. Its methods are called by the holder
+// of the turn, who may read the book.
+type importJob struct {
+	*Engine
+	set      Set
+	progress func(applied, total int)
+
+	Replaced
+	changed int // entries of Unchanged whose deadline, reason or author changes
+}
+
+// plan returns the changes of a small import, and errLarge if there are too many.
+func (j *importJob) plan(b *policy.Book) ([]policy.Op, error) {
+	stale, complete := j.compare(smallImport)
+	if !complete {
+		return nil, errLarge
+	}
+	ops := make([]policy.Op, 0, j.changes())
+	j.each(j.set.List.lines, func(e policy.Entry, _, same bool) bool {
+		if !same {
+			ops = append(ops, policy.PutOp(e))
+		}
+		return true
+	})
+	for _, r := range stale {
+		e, _ := b.Resolve(r)
+		ops = append(ops, policy.RemoveOp(e.Key()))
+	}
+	return ops, nil
+}
+
+// entry returns the entry that the import wants at p, given the present one.
+func (j *importJob) entry(p netip.Prefix, old policy.Entry, exists bool) (e policy.Entry, same bool) {
+	e = j.set.Entry
+	e.Prefix = p
+	e.Forced = j.set.List.forced[p]
+	if !exists {
+		return e, false
+	}
+	if old.Deadline == e.Deadline && old.Reason == e.Reason && old.Action == e.Action && old.Forced == e.Forced {
+		return old, true
+	}
+	e.Created = old.Created
+	return e, false
+}
+
+// each calls f with the wanted entry of every line, until f returns false.
+func (j *importJob) each(lines []line, f func(e policy.Entry, exists, same bool) bool) {
+	key := j.set.Entry.Key()
+	for _, l := range lines {
+		key.Prefix = l.prefix()
+		old, exists := j.book.Get(key)
+		e, same := j.entry(key.Prefix, old, exists)
+		if !f(e, exists, same) {
+			return
+		}
+	}
+}
+
+// changes is how many entries the import puts or removes.
+func (j *importJob) changes() int { return j.Added + j.changed + j.Removed }
+
+// compare counts what the import changes, and returns the entries that are not in
+// the list. It is not complete if there are more than most changes.
+func (j *importJob) compare(most int) (stale []policy.EntryRef, complete bool) {
+	j.Replaced, j.changed = Replaced{}, 0
+	j.each(j.set.List.lines, func(_ policy.Entry, exists, same bool) bool {
+		switch {
+		case !exists:
+			j.Added++
+		case same:
+			j.Unchanged++
+		default:
+			j.Unchanged++
+			j.changed++
+		}
+		return j.changes() <= most
+	})
+	if j.changes() > most {
+		return nil, false
+	}
+	for r := range j.book.Origin(policy.Block, j.set.Entry.Origin) {
+		if e, _ := j.book.Resolve(r); !j.set.List.has(e.Prefix) {
+			stale = append(stale, r)
+		}
+	}
+	j.Removed = len(stale)
+	return stale, j.changes() <= most
+}
+
+// hasRoom returns ErrFull if the kernel's tries cannot hold what the import adds
+// beside what is there.
+func (j *importJob) hasRoom() error {
+	nodes := map[policy.Family]int{}
+	j.each(j.set.List.lines, func(e policy.Entry, exists, _ bool) bool {
+		if _, ok := j.book.Node(e.Kind, e.Prefix); !exists && !ok {
+			nodes[policy.FamilyOf(e.Prefix.Addr())]++
+		}
+		return true
+	})
+	for family, n := range nodes {
+		if j.book.Size(policy.Block, family)+n > j.limit {
+			return ErrFull
+		}
+	}
+	return nil
+}
+
+// large carries out an import with many changes. The set is staged on disk while
+// the kernel takes it in. One small transaction makes it the set of the origin,
+// and only then are stale entries removed. A crash before that transaction leaves
+// nodes that the next start removes.
+func (j *importJob) large(ctx context.Context) error {
+	j.turn.Lock()
+	defer j.turn.Unlock()
+	start := time.Now()
+	defer func() { j.observe(time.Since(start)) }()
+	stale, _ := j.compare(math.MaxInt)
+	if err := j.hasRoom(); err != nil {
+		return err
+	}
+	j.index.prepare(j.book)
+	staged, err := j.store.Begin(j.set.Entry.Origin)
+	if err != nil {
+		return &SaveError{err}
+	}
+	if err := j.stage(ctx, staged); err != nil {
+		return errors.Join(err, staged.Abort(), j.rollBack(ctx))
+	}
+	if err := staged.Commit(j.Reading()); err != nil {
+		return errors.Join(&SaveError{err}, staged.Abort(), j.rollBack(ctx))
+	}
+	err = j.removeStale(ctx, stale)
+	// Also after an error: the new entries are saved now.
+	j.index.build(j.book)
+	return err
+}
