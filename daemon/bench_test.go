@@ -93,6 +93,7 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 		log: log, store: st, drops: k, broadcast: newBroadcast(), detached: make(chan struct{}),
 		detection: &detection{}, nics: &nics{log: log},
 	}
+	d.facts.read = d.protected
 	d.cfg.Store(&config.Config{MaxEntries: limit})
 	d.engine = engine.New(engine.Options{
 		Log: log, Clock: clock, Store: st, Kernel: k, Publisher: heapPublisher{},

@@ -243,7 +243,7 @@ func (d *Daemon) refusals(ctx context.Context, prefixes []netip.Prefix, action p
 	if action == policy.Shadow {
 		return nil, nil
 	}
-	guard, err := d.guard(ctx)
+	guard, err := d.facts.guard(ctx)
 	var refusals []*policy.Refusal
 	for _, p := range prefixes {
 		if refusal := guard.Check(p); refusal != nil {
@@ -251,12 +251,6 @@ func (d *Daemon) refusals(ctx context.Context, prefixes []netip.Prefix, action p
 		}
 	}
 	return refusals, err
-}
-
-// guard returns the guard for the host as it is now.
-func (d *Daemon) guard(ctx context.Context) (*policy.Guard, error) {
-	list, err := protected(ctx, d.settings().Guard)
-	return policy.NewGuard(list), err
 }
 
 // parsePrefixes returns the prefixes, each once, and a note for each that is

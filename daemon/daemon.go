@@ -49,6 +49,7 @@ type Daemon struct {
 	store     *store.Store
 	loader    *loader.Loader
 	drops     dropCounters
+	facts     factReader
 	engine    *engine.Engine
 	nics      *nics
 	broadcast *broadcast
@@ -111,6 +112,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		store: st, loader: l, drops: l, broadcast: newBroadcast(), detached: make(chan struct{}),
 	}
 	d.cfg.Store(&cfg)
+	d.facts.read = d.protected
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = engine.New(engine.Options{
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},

@@ -249,7 +249,7 @@ func (v *enforcer) fresh() *policy.Guard {
 	if v.guard != nil && time.Since(v.read) < guardAge {
 		return v.guard
 	}
-	guard, err := v.d.guard(context.Background())
+	guard, err := v.d.facts.guard(context.Background())
 	if err != nil {
 		v.d.log.Warn("guard is incomplete", "error", err)
 	}

@@ -5,15 +5,15 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/policy"
 )
 
-// protected lists what blocks must not cover on this host now. It is read anew
-// for every request, because SSH sessions come and go. Facts that cannot be read
-// are an error, but those that can are still returned.
-func protected(ctx context.Context, cfg config.Guard) ([]policy.Protected, error) {
+// protected lists the addresses that blocks must not cover on this host now, with
+// an error for facts that cannot be read. SSH sessions come and go, so nothing is
+// kept from one reading to the next.
+func (d *Daemon) protected(ctx context.Context) ([]policy.Protected, error) {
+	cfg := d.settings().Guard
 	facts, err := hostinfo.Read(ctx, hostinfo.Options{SSHPorts: cfg.SSHPorts})
 	var list []policy.Protected
 	add := func(a netip.Addr, format string, args ...any) {

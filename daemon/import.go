@@ -55,7 +55,7 @@ func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.ImportR
 // guardList removes the prefixes that the guard refuses from the list, unless
 // force keeps them.
 func (d *Daemon) guardList(ctx context.Context, l *engine.List, force bool) ([]control.RefusedLine, error) {
-	guard, err := d.guard(ctx)
+	guard, err := d.facts.guard(ctx)
 	if err != nil && !force {
 		return nil, control.Errorf(control.CodeRefused, "%v; --force imports without knowing", err)
 	}

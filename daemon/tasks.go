@@ -134,7 +134,7 @@ func (d *Daemon) checkpoint(ctx context.Context) {
 
 // recheckGuard warns of blocks that cover what must not be blocked.
 func (d *Daemon) recheckGuard(ctx context.Context) {
-	list, err := protected(ctx, d.settings().Guard)
+	list, _, err := d.facts.facts(ctx)
 	if err != nil {
 		d.log.Warn("guard is incomplete", "error", err)
 	}

@@ -45,12 +45,39 @@ func (d *edit) finished() bool {
 type queue struct {
 	mu      sync.Mutex
 	waiting []*edit
+	full    chan struct{} // closed when wanted edits wait; nil unless gather is running
+	wanted  int
 }
 
 func (q *queue) add(d *edit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting = append(q.waiting, d)
+	if q.full != nil && len(q.waiting) >= q.wanted {
+		close(q.full)
+		q.full = nil
+	}
+}
+
+// gather returns when n edits wait, or after d. The caller has the turn.
+func (q *queue) gather(n int, d time.Duration) {
+	q.mu.Lock()
+	if len(q.waiting) >= n {
+		q.mu.Unlock()
+		return
+	}
+	full := make(chan struct{})
+	q.full, q.wanted = full, n
+	q.mu.Unlock()
+	timeout := time.NewTimer(d)
+	defer timeout.Stop()
+	select {
+	case <-full:
+	case <-timeout.C:
+		q.mu.Lock()
+		q.full = nil
+		q.mu.Unlock()
+	}
 }
 
 // next removes the first edit, and returns nil if there is none.
@@ -110,6 +137,19 @@ func (e *Engine) Edit(ctx context.Context, plan func(*policy.Book) ([]policy.Op,
 	}
 }
 
+// gatherMost bounds the time for which a group waits for further edits.
+const gatherMost = time.Millisecond
+
+// gather waits for edits that are about to come. After a group of several, its
+// callers send their next edits at about the same time, and without a wait the
+// first of them would take a transaction for itself. An edit that comes alone
+// does not wait.
+func (e *Engine) gather() {
+	if e.grouped > 1 {
+		e.queue.gather(e.grouped, gatherMost)
+	}
+}
+
 // group is several edits that the book has, and no other copy yet.
 type group struct {
 	edits     []*edit
@@ -128,6 +168,7 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 			}
 		}
 	}()
+	e.gather()
 	c := e.book.Begin()
 	for len(g.ops) < mostOps {
 		d := e.queue.next()
@@ -137,6 +178,7 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 		g.edits = append(g.edits, d)
 		e.join(&g, c, d)
 	}
+	e.grouped = len(g.edits)
 	err := e.complete(ctx, &g, c)
 	if err != nil && len(g.edits) > 1 {
 		e.carryOutEach(ctx, g.edits)

@@ -66,9 +66,10 @@ type Engine struct {
 
 	// turn is held from the first look at the book until the change is
 	// acknowledged. Its holder may read the book without mu.
-	turn  turn
-	queue queue
-	sweep batch
+	turn    turn
+	queue   queue
+	grouped int   // how many edits the last group had
+	sweep   batch // of expired entries
 
 	mu   sync.RWMutex // guards book, and is held briefly
 	book *policy.Book

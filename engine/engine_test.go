@@ -240,7 +240,7 @@ func TestStoreFailureChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func() error{
-		"block": func() error { return b.block("203.0.113.6") },
+		"block":   func() error { return b.block("203.0.113.6") },
 		"unblock": func() error { return b.unblock("203.0.113.5") },
 	} {
 		err := change()

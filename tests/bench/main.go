@@ -25,7 +25,7 @@ import (
 // limit bounds a run, so that a hung tool does not hang the benchmark.
 const limit = 10 * time.Minute
 
-const allParts = "packets,account,veth,load"
+const allParts = "packets,account,veth,changes,load"
 
 type options struct {
 	quick bool
@@ -116,6 +116,7 @@ func measure(ctx context.Context, o options, log logger) (*report, error) {
 		{"packets", func() (err error) { r.Memory, r.Packets, err = measurePackets(ctx, o.quick, log); return err }},
 		{"account", func() (err error) { r.Account, err = measureAccounts(ctx, o.quick, log); return err }},
 		{"veth", func() (err error) { r.Veth, err = measureVeth(ctx, o.quick, log); return err }},
+		{"changes", func() error { return r.measureChanges(ctx, o.quick, lab.InDir(bin), log) }},
 		{"load", func() error { return r.measureLoads(ctx, o.quick, lab.InDir(bin), log) }},
 	} {
 		if !slices.Contains(strings.Split(o.only, ","), part.name) {

@@ -19,6 +19,7 @@ type report struct {
 	Packets []packetRow  `json:"packets"`
 	Account []accountRow `json:"account"`
 	Veth    []vethRow    `json:"veth"`
+	Changes []changesRow `json:"changes"`
 	Load    []loadRow    `json:"load"`
 	Maps    []mapCost    `json:"maps"`
 	Block   *blockRow    `json:"block"`

@@ -17,6 +17,7 @@ func (r *report) write(w io.Writer) error {
 	r.packetTable(&b)
 	r.accountTable(&b)
 	r.vethTable(&b)
+	r.changesTable(&b)
 	r.loadTable(&b)
 	r.mapTable(&b)
 	if _, err := io.WriteString(w, b.String()); err != nil {
@@ -47,6 +48,18 @@ func (r *report) packetTable(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "| %s | %d | %s | %.0f | %.0f | %.0f | %.0f | %.0f | %.1f | %.1f |\n", name, row.Entries, row.Traffic,
 			row.Pass, row.Drop, row.Floor, row.LPM, row.Index, row.Index/row.Floor, row.LPM/row.Index)
+	}
+}
+
+func (r *report) changesTable(b *strings.Builder) {
+	if len(r.Changes) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n### Single blocks a second, by connections, and milliseconds until acknowledged\n\n"+
+		"| state directory on | 1 | p50 | p99 | %d | p50 | p99 | ratio |\n|---|--:|--:|--:|--:|--:|--:|--:|\n", manyConnections)
+	for _, row := range r.Changes {
+		fmt.Fprintf(b, "| %s | %.0f | %.1f | %.1f | %.0f | %.1f | %.1f | %.1f |\n", row.Disk, row.One, row.OneLatency.P50,
+			row.OneLatency.P99, row.Many, row.ManyLatency.P50, row.ManyLatency.P99, row.Many/row.One)
 	}
 }
 
