@@ -92,6 +92,13 @@ func (q *queue) next() *edit {
 	return d
 }
 
+// putBack makes d the first again.
+func (q *queue) putBack(d *edit) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = slices.Insert(q.waiting, 0, d)
+}
+
 // withdraw removes d, and reports false if d was removed before.
 func (q *queue) withdraw(d *edit) bool {
 	q.mu.Lock()
@@ -175,8 +182,10 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 		if d == nil {
 			break
 		}
-		g.edits = append(g.edits, d)
-		e.join(&g, c, d)
+		if !e.join(&g, c, d) {
+			e.queue.putBack(d)
+			break
+		}
 	}
 	e.grouped = len(g.edits)
 	err := e.complete(ctx, &g, c)
@@ -185,32 +194,42 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 		return
 	}
 	for _, d := range g.edits {
-		e.observe(time.Since(start))
-		if !d.finished() {
-			d.finish(err)
-		}
+		e.finish(d, start, err)
 	}
 }
 
-// join adds an edit to a group, in the book. An edit that cannot join is
-// finished.
-func (e *Engine) join(g *group, c *policy.Change, d *edit) {
-	ops, err := e.plan(d)
+// join adds an edit to a group, in the book, and finishes an edit that fails. It
+// reports false if the edit failed behind others: it is tried again when they are
+// saved, since without them it may succeed.
+func (e *Engine) join(g *group, c *policy.Change, d *edit) bool {
+	ops, undo, err := e.enter(c, d)
+	if err != nil && len(g.ops) > 0 {
+		return false
+	}
+	g.edits = append(g.edits, d)
 	if err != nil {
 		d.finish(err)
-		return
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	undo := c.Apply(ops)
-	if len(ops) > 0 && e.overfull() {
-		c.Apply(undo)
-		d.finish(ErrFull)
-		return
+		return true
 	}
 	g.restricts = g.restricts && restricts(ops, undo)
 	g.ops = append(g.ops, ops...)
 	g.undo = append(undo, g.undo...)
+	return true
+}
+
+// enter makes an edit in the book, if there is room.
+func (e *Engine) enter(c *policy.Change, d *edit) (ops, undo []policy.Op, err error) {
+	if ops, err = e.plan(d); err != nil {
+		return nil, nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	undo = c.Apply(ops)
+	if len(ops) > 0 && e.overfull() {
+		c.Apply(undo)
+		return nil, nil, ErrFull
+	}
+	return ops, undo, nil
 }
 
 // plan turns a panic into an error: the other edits of the group are innocent.
@@ -244,12 +263,19 @@ func (e *Engine) carryOutEach(ctx context.Context, edits []*edit) {
 		start := time.Now()
 		g, c := group{restricts: true}, e.book.Begin()
 		e.join(&g, c, d)
-		err := e.complete(ctx, &g, c)
-		e.observe(time.Since(start))
-		if !d.finished() {
-			d.finish(err)
-		}
+		e.finish(d, start, e.complete(ctx, &g, c))
 	}
+}
+
+// finish ends an edit that has not failed before.
+func (e *Engine) finish(d *edit, start time.Time, err error) {
+	if d.finished() {
+		return
+	}
+	if err == nil {
+		e.observe(time.Since(start))
+	}
+	d.finish(err)
 }
 
 // EditUnsaved enforces operations that could not be saved. They end with their

@@ -283,7 +283,8 @@ func TestEditDuringMassExpiry(t *testing.T) {
 	for pending := false; ; batches++ {
 		if batches%5 == 1 {
 			pending = true
-			go func() { done <- b.block(fmt.Sprintf("192.0.2.%d", batches)) }()
+			prefix := fmt.Sprintf("203.0.%d.%d", batches>>8, batches&255)
+			go func() { done <- b.block(prefix) }()
 			b.waitingOrDone(done)
 		}
 		expired, err := b.Expire(t.Context())
