@@ -86,7 +86,7 @@ func (r *report) vethTable(b *strings.Builder) {
 
 func (r *report) loadTable(b *strings.Builder) {
 	b.WriteString("\n### Loading a list, and memory\n\n")
-	b.WriteString("| contender | entries | seconds | process, MiB | of it private | kernel, MiB |\n|---|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| contender | entries | seconds | process, MiB | private, MiB | kernel, MiB |\n|---|--:|--:|--:|--:|--:|\n")
 	for _, row := range r.Load {
 		if row.Missing != "" {
 			fmt.Fprintf(b, "| %s | %s | | | | |\n", row.Contender, row.Missing)
