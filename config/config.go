@@ -25,38 +25,38 @@ type Config struct {
 	// The network interfaces to filter on. At least one is needed, here or with
 	// `--interface`. See Interfaces below.
 	Interfaces []Interface
-	// How to attach where an interface does not say. See Modes below.
+	// The mode for interfaces without a mode of their own. See Modes below.
 	XDPMode Mode
-	// What to do when an interface is found unprotected. See Repair below.
+	// The action when an interface is found unprotected. See Repair below.
 	Repair Repair
-	// The Unix socket that `paraxialctl` talks to. An absolute path.
+	// The Unix socket for `paraxialctl`. An absolute path.
 	Socket string
-	// Members of this group may use the socket. A name or, in quotes, a number. `""`
-	// means only root.
+	// The group whose members may use the socket. A name or, in quotes, a number. `""`
+	// permits root only.
 	SocketGroup string
 	// The directory that keeps the entries across restarts. An absolute path.
 	StateDir string
-	// The directory where the filter is pinned, so that it goes on filtering without
-	// the daemon. An absolute path on a mounted BPF file system.
+	// The directory where the filter is pinned, so that it continues without the
+	// daemon. An absolute path on a mounted BPF file system.
 	BPFFS string
-	// The address that serves the [metrics](metrics.md), as `host:port`. `off` serves
-	// none. `:9798` serves on all addresses: then anyone who reaches the port can
-	// read them.
+	// The address that serves the [metrics](metrics.md), as `host:port`. `off` turns
+	// them off. `:9798` listens on all addresses: everyone who reaches the port can
+	// then read them.
 	Metrics string
 	Log     Log
-	// How many prefixes fit. IPv4 and IPv6, blocks and allows, have this much room
-	// each.
+	// The maximum number of prefixes. IPv4 and IPv6, blocks and allows, have this much
+	// room each.
 	MaxEntries int
 	Guard      Guard
 	Events     Events
 
-	// Addresses and prefixes of proxies and CDNs that your visitors come through.
-	// Detectors leave them alone. See Proxies below.
+	// Addresses and prefixes of proxies and CDNs in front of your visitors. Detectors
+	// ignore them. See Proxies below.
 	Proxies []netip.Prefix
-	// A file with more of them, one a line. An absolute path. `""` is none.
+	// A file with more proxies, one per line. An absolute path. `""` means no file.
 	ProxiesFile string
 	Detection   Detection
-	// The rules by which sources are acted upon. See Detectors below.
+	// The detectors: rules for acting on sources. See Detectors below.
 	Detectors []detect.Detector
 }
 
@@ -64,8 +64,7 @@ type Config struct {
 type Interface struct {
 	// The name of the interface. Each may be listed once.
 	Name string
-	// How to attach to this one. `""`, which is to leave the key out, means
-	// `xdp_mode`.
+	// The mode of this interface. `""`, or no key, means `xdp_mode`.
 	Mode Mode
 }
 
@@ -99,9 +98,9 @@ const (
 
 // Log says what is logged, and how.
 type Log struct {
-	// The least severe message to log.
+	// The lowest level of messages to log.
 	Level slog.Level
-	// The form of a line of the log.
+	// The format of log lines.
 	Format Format
 }
 
@@ -116,17 +115,17 @@ const (
 
 // Guard is what must never be blocked, besides what the daemon finds by itself.
 type Guard struct {
-	// Addresses and prefixes that must not be blocked by mistake. See Guard below.
+	// Addresses and prefixes that the guard protects from blocks. See Guard below.
 	NeverBlock []netip.Prefix
-	// The ports that your SSH server listens on. Whoever is logged in there cannot be
-	// blocked by mistake. `[]` turns this off.
+	// The ports of your SSH server. The guard protects addresses with a session there.
+	// `[]` turns this off.
 	SSHPorts []uint16
 }
 
 // Events bounds what the kernel reports packet by packet.
 type Events struct {
-	// How many dropped packets a second `paraxialctl watch` shows at most. 0 shows
-	// none. Counters are exact whatever you put here.
+	// The maximum number of dropped packets per second that `paraxialctl watch` shows.
+	// 0 shows none. Counters are exact with any value.
 	DropsPerSecond int
 }
 

@@ -17,19 +17,20 @@ import (
 
 // Detection bounds what all detectors together do.
 type Detection struct {
-	// How many sources are counted exactly at once. Each takes about 100 bytes, and
-	// as much again for every detector.
+	// The maximum number of sources with exact counters. Each takes about 100 bytes,
+	// and 100 more for every detector.
 	Tracked int
-	// How many entries detectors have at once. When there are more, the oldest goes.
-	// Entries of other origins are not touched.
+	// The maximum number of entries of all detectors. Above it, the oldest one is
+	// removed. Entries of other origins are not touched.
 	MaxBans int
 	Breaker Breaker
 }
 
 // Breaker turns detectors to shadow when they ban too fast.
 type Breaker struct {
-	// From how many new entries a minute on detectors only count (shadow), until a
-	// minute has passed with half as many. 0 turns this off.
+	// The circuit breaker: above this number of new entries per minute, detectors only
+	// count (shadow), until a minute passes with at most half as many. 0 turns this
+	// off.
 	BansPerMinute int
 }
 

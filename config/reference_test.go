@@ -75,7 +75,7 @@ func rows(t *testing.T, keys []key, of reflect.Value, comments map[string]string
 	names := map[any]string{}
 	fieldNames(of, names)
 	var b strings.Builder
-	b.WriteString("| key | value | default | reload | what it is |\n|---|---|---|---|---|\n")
+	b.WriteString("| key | value | default | reload | meaning |\n|---|---|---|---|---|\n")
 	for _, k := range keys {
 		comment := comments[names[k.value]]
 		if comment == "" {

@@ -31,14 +31,14 @@ const (
 
 // Match describes packets. What is empty fits all.
 type Match struct {
-	// The protocol. `icmp` is ICMPv6 too.
+	// The protocol. `icmp` includes ICMPv6.
 	Proto Proto
-	// Of TCP: `syn` (SYN without ACK: a new connection), `ack` (ACK without SYN),
-	// `fin` or `rst`. Without the key all.
+	// TCP flags: `syn` (SYN without ACK: a new connection), `ack` (ACK without SYN),
+	// `fin` or `rst`. Default: any.
 	Flags Flag
-	// Destination ports, of TCP or UDP. Without the key all.
+	// Destination ports of TCP or UDP. Default: all.
 	Ports []uint16
-	// `true` counts IP fragments only, the first and the later ones.
+	// `true` counts only IP fragments, the first and the later ones.
 	Fragment bool
 }
 

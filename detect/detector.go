@@ -52,17 +52,17 @@ type Detector struct {
 	// The name. Entries of the detector have the origin `detector:NAME`.
 	Name  string
 	Match Match
-	// How much a source may send: packets a second (`200/s`, `50k/s`), or bits or
-	// bytes a second (`10Mbit/s`, `1MB/s`).
+	// The highest permitted rate of a source: packets per second (`200/s`, `50k/s`),
+	// or bits or bytes per second (`10Mbit/s`, `1MB/s`).
 	Limit policy.Rate
-	// Over how long it is measured. A source is acted upon as soon as it has sent
-	// limit × window in one window.
+	// The time over which the rate is measured. The detector acts on a source that has
+	// sent limit × window within one window.
 	Window time.Duration
 	Per    Per
-	// What is done: `block`, `limit` (drop what is above the limit) or `shadow` (only
+	// The action: `block`, `limit` (drop packets above the limit) or `shadow` (only
 	// count).
 	Action Action
-	// For how long. At least the window.
+	// The duration of the action. At least the window.
 	For      time.Duration
 	Escalate Escalate
 	Widen    Widen
@@ -71,9 +71,9 @@ type Detector struct {
 // Per is what counts as one source: the length of its prefix. All detectors
 // together have at most MaxLevels different values.
 type Per struct {
-	// What counts as one IPv4 source: the length of its prefix.
+	// The prefix length of one IPv4 source.
 	IPv4 int
-	// What counts as one IPv6 source. All detectors together have at most two
+	// The prefix length of one IPv6 source. All detectors together have at most two
 	// different values of `per`.
 	IPv6 int
 }
@@ -82,24 +82,25 @@ type Per struct {
 // the one before, up to Max, until the source has kept quiet for Forget after
 // the last. A Factor of 0 or 1 makes them all alike.
 type Escalate struct {
-	// How many times longer each ban is than the one before.
+	// Each ban is longer than the previous one by this factor.
 	Factor int
-	// The longest ban that this leads to.
+	// The maximum duration of an escalated ban.
 	Max time.Duration
-	// How long after its last ban a source is forgotten.
+	// The time after its last ban until a source is forgotten.
 	Forget time.Duration
 }
 
 // Widen acts on a whole network once Sources of the sources in it are acted
 // upon at once. A length of 0 is never.
 type Widen struct {
-	// How many sources of a network must be acted upon at once for the whole network
-	// to be.
+	// The number of sources in a network that must be acted upon at the same time
+	// before the detector acts on the network.
 	Sources int
-	// The length of such an IPv4 network, which is many strangers: 0 is never.
+	// The prefix length of such an IPv4 network. It may have many independent users,
+	// so the default is 0, which means never.
 	IPv4 int
-	// The length of such an IPv6 network, shorter than `per.ipv6`. 0 is never, as is
-	// the default where it would not be shorter.
+	// The prefix length of such an IPv6 network, shorter than `per.ipv6`. 0 means
+	// never. If the default is not shorter, it also means never.
 	IPv6 int
 }
 

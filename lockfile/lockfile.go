@@ -1,5 +1,5 @@
 // Package lockfile takes the advisory lock of a file or directory (flock), and
-// tells who has it.
+// finds the process that holds it.
 package lockfile
 
 import (
@@ -16,9 +16,9 @@ import (
 
 const retry = 20 * time.Millisecond
 
-// HeldError says that another process has the lock.
+// HeldError means that another process holds the lock.
 type HeldError struct {
-	PID int // 0 if it is not to be found out
+	PID int // 0 if unknown
 }
 
 func (e *HeldError) Error() string {
@@ -28,7 +28,8 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("locked by process %d", e.PID)
 }
 
-// Holder says who has the lock, for a message: "another paraxiald, pid 1234,".
+// Holder names the process that holds the lock, for a message: "another paraxiald,
+// pid 1234,".
 func (e *HeldError) Holder() string {
 	if e.PID == 0 {
 		return "another paraxiald"
@@ -36,9 +37,9 @@ func (e *HeldError) Holder() string {
 	return fmt.Sprintf("another paraxiald, pid %d,", e.PID)
 }
 
-// Take takes the lock of an open file, and waits for it a while. It belongs to
-// the open file: closing that gives it back. The error is a *HeldError if
-// another process has the lock.
+// Take takes the lock of an open file, and retries until wait has passed. The lock
+// belongs to the open file; closing the file releases it. The error is a *HeldError
+// if another process holds the lock.
 func Take(f *os.File, wait time.Duration) error {
 	for deadline := time.Now().Add(wait); ; time.Sleep(retry) {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
@@ -54,7 +55,7 @@ func Take(f *os.File, wait time.Duration) error {
 	}
 }
 
-// holder asks the kernel's list of locks, where a sandbox may hide it.
+// holder searches the kernel's list of locks. A sandbox may hide that list.
 func holder(f *os.File) int {
 	info, err := f.Stat()
 	if err != nil {
@@ -73,8 +74,8 @@ func holder(f *os.File) int {
 }
 
 // findHolder reads lines such as "1: FLOCK  ADVISORY  WRITE 4711 fe:00:1234 0
-// EOF". Only the inode is compared, since some file systems show programs
-// another device number; of several files with that inode number none is named.
+// EOF". It compares only the inode, because some file systems show programs
+// another device number. If several files have that inode number, it returns 0.
 func findHolder(locks io.Reader, inode uint64) (pid int) {
 	lines := bufio.NewScanner(locks)
 	for lines.Scan() {

@@ -9,13 +9,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// maxScrapes bounds the scrapes at a time; one more is answered 503. Two
-// Prometheus servers and a curious operator fit.
+// maxScrapes bounds the concurrent scrapes; a further one gets status 503. It is
+// enough for two Prometheus servers and an operator.
 const maxScrapes = 4
 
 // Handler serves the metrics of c, of the Go runtime and of the process at
-// /metrics. Timeouts are those of the http.Server. Errors of a scrape go to
-// log, and what could be gathered is served all the same.
+// /metrics. The http.Server sets the timeouts. Errors of a scrape go to log; the
+// metrics that were gathered are served anyway.
 func Handler(c *Collector, log promhttp.Logger) (http.Handler, error) {
 	reg := prometheus.NewRegistry()
 	for _, collector := range []prometheus.Collector{

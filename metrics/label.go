@@ -8,16 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// maxOrigins bounds the series of paraxial_entries: origins are names that
-// users give, without limit, and every one would be a time series of its own.
+// maxOrigins bounds the series of paraxial_entries. Users choose origins freely,
+// and each one would be a time series of its own.
 const maxOrigins = 50
 
-// otherOrigin stands for all origins beyond maxOrigins.
+// otherOrigin is the label of all origins beyond maxOrigins.
 const otherOrigin = "other"
 
 // capOrigins sums the entries of all but the maxOrigins largest origins under
-// otherOrigin. Of origins of equal size the first by name stay. What it returns
-// are label values, and no two are alike in kind, family and origin.
+// otherOrigin. Among origins of equal size the first by name are kept. The results
+// are label values. No two have the same kind, family and origin.
 func capOrigins(entries []Entries) []Entries {
 	kept := largestOrigins(entries)
 	type series struct{ kind, family, origin string }
@@ -60,9 +60,9 @@ func largestOrigins(entries []Entries) map[string]bool {
 	return kept
 }
 
-// label returns s as a label value, which must be UTF-8: the kernel lets an
-// interface be named with any bytes. Those that are none are written as \xNN,
-// so that different names stay different.
+// label returns s as a label value, which must be UTF-8. The kernel permits any
+// bytes in the name of an interface. Bytes that are not UTF-8 become \xNN, so that
+// different names stay different.
 func label(s string) string {
 	if utf8.ValidString(s) {
 		return s

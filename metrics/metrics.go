@@ -1,5 +1,6 @@
-// Package metrics shows the daemon's state to Prometheus. It keeps nothing but
-// one histogram: every scrape asks the Source for a Snapshot.
+// Package metrics exports the daemon's state to Prometheus. Every scrape asks the
+// Source for a Snapshot. Only the histograms and the counter of decisions are kept
+// here.
 package metrics
 
 import (
@@ -8,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Source gives what is shown. Snapshot is called once a scrape, by several
-// scrapes at a time, and must be cheap: totals are kept, nothing is walked.
+// Source provides the state. Snapshot is called once per scrape. Several scrapes
+// may run at a time. It must be cheap: the source keeps totals and walks nothing.
 type Source interface {
 	Snapshot() Snapshot
 }
@@ -25,9 +26,9 @@ type Snapshot struct {
 // Detection is the state of rate analysis; the zero value if there is none.
 type Detection struct {
 	Enabled  bool
-	Tracked  int    // sources that are counted exactly
-	Lost     uint64 // samples that found no room
-	Exceeded bool   // packets come faster than recall is good for
+	Tracked  int    // sources with exact counters
+	Lost     uint64 // samples lost because the ring was full
+	Exceeded bool   // packets arrive too fast for reliable detection
 	Tripped  bool   // the circuit breaker is open
 }
 
@@ -35,11 +36,11 @@ type Detection struct {
 type Interface struct {
 	Name      string
 	Mode      string // "native" or "generic", empty when off
-	Protected bool   // the filter was read back from the kernel, and is ours
+	Protected bool   // the kernel confirmed the filter, and it is ours
 	Counters  []Counter
 }
 
-// Counter is what happened to packets for one reason.
+// Counter counts packets of one reason.
 type Counter struct {
 	Verdict string // "pass" or "drop"
 	Reason  string // of the C enum, in snake case
@@ -62,7 +63,7 @@ type Map struct {
 	Capacity int
 }
 
-// Build says which program this is.
+// Build identifies the program.
 type Build struct {
 	Version   string
 	Revision  string // of the source
@@ -92,7 +93,7 @@ type descs struct {
 
 // New returns a collector of src.
 func New(src Source, build Build) *Collector {
-	info := prometheus.NewDesc("paraxial_build_info", "Always 1; the labels say which version runs.",
+	info := prometheus.NewDesc("paraxial_build_info", "Always 1. The labels are the running version.",
 		[]string{"version", "revision", "goversion"}, nil)
 	return &Collector{
 		source: src,
@@ -100,53 +101,53 @@ func New(src Source, build Build) *Collector {
 			label(build.Version), label(build.Revision), label(build.GoVersion)),
 		apply: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "paraxial_apply_seconds",
-			Help:    "Time from a change being asked for to its being in force in the kernel.",
+			Help:    "Time from the request for a change until the kernel enforces it.",
 			Buckets: applyBuckets,
 		}),
 		tick: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "paraxial_detector_analysis_seconds",
-			Help:    "Time that one look of the detectors at all counters took; there are four a second.",
+			Help:    "Duration of one detection tick, which reads all counters. There are four a second.",
 			Buckets: applyBuckets[:12],
 		}),
 		decide: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "paraxial_detector_decisions_total",
-			Help: "Sources that a detector has decided to act upon, by what is done to them.",
+			Help: "Sources that a detector acted upon, by action.",
 		}, []string{"detector", "action"}),
 		descs: descs{
-			tracked: prometheus.NewDesc("paraxial_detector_tracked_sources", "Sources that are counted exactly now.", nil, nil),
+			tracked: prometheus.NewDesc("paraxial_detector_tracked_sources", "Sources with exact counters now.", nil, nil),
 			lost: prometheus.NewDesc("paraxial_detector_samples_lost_total",
-				"Samples of packets that the daemon did not fetch in time.", nil, nil),
+				"Packet samples lost because the daemon did not read them in time.", nil, nil),
 			exceeded: prometheus.NewDesc("paraxial_detector_sampling_exceeded",
-				"1 while packets come faster than the detectors can follow for certain, otherwise 0.", nil, nil),
+				"1 while packets arrive too fast for reliable detection, otherwise 0.", nil, nil),
 			tripped: prometheus.NewDesc("paraxial_detector_breaker_open",
-				"1 while the circuit breaker turns all decisions to shadow, otherwise 0.", nil, nil),
-			packets: prometheus.NewDesc("paraxial_packets_total", "Packets received, by what became of them and why.",
+				"1 while the circuit breaker turns all decisions into shadows, otherwise 0.", nil, nil),
+			packets: prometheus.NewDesc("paraxial_packets_total", "Received packets, by verdict and reason.",
 				[]string{"interface", "verdict", "reason"}, nil),
-			bytes: prometheus.NewDesc("paraxial_bytes_total", "Bytes of the packets received, by what became of them and why.",
+			bytes: prometheus.NewDesc("paraxial_bytes_total", "Bytes of received packets, by verdict and reason.",
 				[]string{"interface", "verdict", "reason"}, nil),
-			entries: prometheus.NewDesc("paraxial_entries", "Entries in force, by origin; beyond the largest origins the rest is summed as other.",
+			entries: prometheus.NewDesc("paraxial_entries", "Entries in force, by origin. Origins beyond the largest ones are summed as other.",
 				[]string{"kind", "family", "origin"}, nil),
-			protected: prometheus.NewDesc("paraxial_interface_protected", "1 if the filter was seen at work on the interface, otherwise 0.",
+			protected: prometheus.NewDesc("paraxial_interface_protected", "1 if the kernel confirms that the filter is in force on the interface, otherwise 0.",
 				[]string{"interface", "mode"}, nil),
 			mapEntries: prometheus.NewDesc("paraxial_map_entries", "Elements in a kernel map.",
 				[]string{"map"}, nil),
-			mapCapacity: prometheus.NewDesc("paraxial_map_capacity", "Elements that fit in a kernel map.",
+			mapCapacity: prometheus.NewDesc("paraxial_map_capacity", "Capacity of a kernel map in elements.",
 				[]string{"map"}, nil),
 		},
 	}
 }
 
-// ObserveApply records that a change took d to be in force.
+// ObserveApply records the time d until a change was in force.
 func (c *Collector) ObserveApply(d time.Duration) {
 	c.apply.Observe(d.Seconds())
 }
 
-// ObserveTick records that the detectors took d for a look at all counters.
+// ObserveTick records the duration d of a detection tick.
 func (c *Collector) ObserveTick(d time.Duration) {
 	c.tick.Observe(d.Seconds())
 }
 
-// CountDecision records that a detector acts upon a source.
+// CountDecision counts a source that a detector acts upon.
 func (c *Collector) CountDecision(detector, action string) {
 	c.decide.WithLabelValues(label(detector), label(action)).Inc()
 }

@@ -329,19 +329,19 @@ func detecting() *Collector {
 
 func TestDetection(t *testing.T) {
 	const want = `
-# HELP paraxial_detector_breaker_open 1 while the circuit breaker turns all decisions to shadow, otherwise 0.
+# HELP paraxial_detector_breaker_open 1 while the circuit breaker turns all decisions into shadows, otherwise 0.
 # TYPE paraxial_detector_breaker_open gauge
 paraxial_detector_breaker_open 0
-# HELP paraxial_detector_decisions_total Sources that a detector has decided to act upon, by what is done to them.
+# HELP paraxial_detector_decisions_total Sources that a detector acted upon, by action.
 # TYPE paraxial_detector_decisions_total counter
 paraxial_detector_decisions_total{action="limit",detector="flood"} 2
-# HELP paraxial_detector_samples_lost_total Samples of packets that the daemon did not fetch in time.
+# HELP paraxial_detector_samples_lost_total Packet samples lost because the daemon did not read them in time.
 # TYPE paraxial_detector_samples_lost_total counter
 paraxial_detector_samples_lost_total 3
-# HELP paraxial_detector_sampling_exceeded 1 while packets come faster than the detectors can follow for certain, otherwise 0.
+# HELP paraxial_detector_sampling_exceeded 1 while packets arrive too fast for reliable detection, otherwise 0.
 # TYPE paraxial_detector_sampling_exceeded gauge
 paraxial_detector_sampling_exceeded 1
-# HELP paraxial_detector_tracked_sources Sources that are counted exactly now.
+# HELP paraxial_detector_tracked_sources Sources with exact counters now.
 # TYPE paraxial_detector_tracked_sources gauge
 paraxial_detector_tracked_sources 7
 `

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds the .deb and .rpm of both architectures (or of $ARCHES) into dist/ (or
-# the folder that is given). The same commit gives the same bytes.
+# the folder in the first argument). The same commit gives the same bytes.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-dist}
@@ -8,7 +8,7 @@ out=${1:-dist}
 : "${VERSION:=$(packaging/version.sh)}"
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 export VERSION SOURCE_DATE_EPOCH CGO_ENABLED=0
-# The settings of whoever builds must not show.
+# The result must not depend on the builder's settings.
 umask 022
 export LC_ALL=C TZ=UTC
 
@@ -19,7 +19,7 @@ for arch in $ARCHES; do
 	GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$build/$arch/" ./cmd/paraxiald ./cmd/paraxialctl
 done
 
-# What the programs say of themselves, asked of the build for this machine.
+# Manual pages and completions come from the programs built for this machine.
 here=$build/$(go env GOHOSTARCH)
 [ -d "$here" ] || go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$here/" ./cmd/paraxiald ./cmd/paraxialctl
 "$here/paraxiald" man | gzip -9n >"$build/paraxiald.8.gz"
@@ -30,7 +30,7 @@ done
 gzip -9nc CHANGELOG.md >"$build/changelog.gz"
 cp -R packaging docs "$build/"
 
-# nfpm takes over the modes and times of the files.
+# nfpm copies the modes and times of the files.
 find "$build" -type d -exec chmod 755 {} +
 find "$build" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 nfpm=$(go tool -modfile=tools/go.mod -n nfpm)

@@ -1,11 +1,11 @@
 #!/bin/sh
-# Prints the version of a package, from git describe or from the description
-# that is given. It sorts as versions do, in dpkg as in rpm:
+# Prints the version of a package, from git describe or from the first argument.
+# dpkg and rpm sort it in the order of versions:
 #   v1.2.3             1.2.3
 #   v1.2.3-rc1         1.2.3~rc1          before 1.2.3
 #   v1.2.3-5-gabc1234  1.2.3+5.gabc1234   after 1.2.3, before 1.2.4
 #   abc1234            0.0.0+N.gabc1234   no release yet; N commits
-# and +dirty behind what is not committed.
+# Uncommitted changes append +dirty.
 set -eu
 
 described=${1-$(git describe --tags --match 'v[0-9]*' --always --dirty)}
@@ -22,7 +22,7 @@ fi
 case $release in
 v[0-9]*) version=${release#v} ;;
 *[!0-9a-f]* | '')
-	echo "version.sh: $described is not what git describe says of a tag such as v1.2.3" >&2
+	echo "version.sh: $described is not the output of git describe for a tag such as v1.2.3" >&2
 	exit 1
 	;;
 *) version=0.0.0+$(git rev-list --count HEAD).g$release ;;

@@ -1,16 +1,16 @@
 #!/bin/sh
-# After the files are there. dpkg says "configure", and the version before if
-# there was one; rpm says how many versions there are now.
+# Runs after the files are installed. dpkg passes "configure", and the previous
+# version if there was one. rpm passes the number of installed versions.
 set -e
 
 case "$1" in
 configure) upgrade=${2:-} ;;
 1) upgrade= ;;
 [2-9]*) upgrade=yes ;;
-*) exit 0 ;; # dpkg undoes something that failed
+*) exit 0 ;; # dpkg reverts a failed operation
 esac
 
-# Also in a chroot or an image that is being built, where no service manager runs.
+# In a chroot, or while an image is built, no service manager runs.
 booted() { [ -d /run/systemd/system ]; }
 
 if ! getent group paraxial >/dev/null; then
@@ -26,17 +26,17 @@ if booted; then
 fi
 
 # The daemon leaves its filter in the kernel when it ends, and the next one takes
-# it over: nothing passes meanwhile. Nothing is started that did not run.
+# it over, so no blocked packet passes. A daemon that did not run is not started.
 if [ -n "$upgrade" ] && booted && systemctl is-active --quiet paraxiald.service; then
-	# Debian's helper heeds policy-rc.d.
+	# Debian's helper obeys policy-rc.d.
 	if command -v deb-systemd-invoke >/dev/null; then
 		restart="deb-systemd-invoke restart"
 	else
 		restart="systemctl restart"
 	fi
 	$restart paraxiald.service || cat >&2 <<-'END'
-		paraxial: the new paraxiald did not start. The filter goes on as it was; see
-		why with: journalctl -u paraxiald
+		paraxial: the new paraxiald did not start. The filter stays in force as it
+		was. To see the cause, run: journalctl -u paraxiald
 	END
 fi
 
@@ -44,11 +44,11 @@ enabled() { command -v systemctl >/dev/null && systemctl --quiet is-enabled para
 if [ -z "$upgrade" ] && ! enabled; then
 	cat <<-'END'
 		Paraxial is installed, and filters nothing yet. Next:
-		  ip -br link                               which interface?
-		  paraxialctl doctor INTERFACE              what can it do?
-		  editor /etc/paraxial/paraxiald.yaml       put it there
+		  ip -br link                               find your interface
+		  paraxialctl doctor INTERFACE              check it
+		  editor /etc/paraxial/paraxiald.yaml       configure it
 		  systemctl enable --now paraxiald
-		  paraxialctl status                        is it protected?
+		  paraxialctl status                        it must say PROTECTED yes
 		  paraxialctl allow ADDRESS                 your own, before the first block
 	END
 fi

@@ -1,14 +1,14 @@
 #!/bin/sh
-# After the files are gone. dpkg says "remove" and, if everything shall go,
-# later "purge"; rpm says how many versions are left, and knows no purge.
+# Runs after the files are removed. dpkg passes "remove", and on a purge later
+# "purge". rpm passes the number of remaining versions, and has no purge.
 set -e
 
 case "$1" in
 purge)
-	# The group stays: files of somebody else's may belong to it.
+	# The group stays, because other files may belong to it.
 	rm -rf /var/lib/paraxial /sys/fs/bpf/paraxial
 	;;
-0) echo "Paraxial is removed. What it blocked and allowed is kept in /var/lib/paraxial; delete that if you do not want it back." ;;
+0) echo "Paraxial is removed. Its entries are kept in /var/lib/paraxial; delete it if you do not need them." ;;
 remove) ;;
 *) exit 0 ;;
 esac

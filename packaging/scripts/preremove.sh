@@ -1,6 +1,7 @@
 #!/bin/sh
-# Before the files go. dpkg says "remove", and rpm how many versions are left;
-# with an upgrade the filter stays, and the daemon until the new one is there.
+# Runs before the files are removed. dpkg passes "remove", and rpm the number of
+# remaining versions. On an upgrade the filter stays, and the daemon runs until the
+# new one is installed.
 set -e
 
 case "$1" in
@@ -15,15 +16,15 @@ if command -v systemctl >/dev/null; then
 	systemctl --quiet disable paraxiald.service 2>/dev/null || true
 fi
 
-# The daemon has left its filter in place. Without the package nobody could take
-# it off.
+# The daemon has left its filter in place. Remove it now, while the command for it
+# is still installed.
 if paraxiald detach; then
 	exit 0
 fi
-# The pins hold the filter, and the configuration may be what was wrong.
+# The pins hold the filter. detach may have failed because of the configuration.
 pins=/sys/fs/bpf/paraxial
 echo "paraxial: detach failed; removing the pins below $pins" >&2
 if ! rm -rf "$pins"; then
-	echo "paraxial: the filter may still be in place: rm -r $pins as root, or reboot, and remove the package again" >&2
+	echo "paraxial: the filter may still be in force: run rm -r $pins as root, or reboot, and remove the package again" >&2
 	exit 1
 fi

@@ -27,7 +27,7 @@ func (r *report) write(w io.Writer) error {
 }
 
 func (r *report) memoryTable(b *strings.Builder) {
-	b.WriteString("### Nanoseconds for a random read from memory that depends on the one before\n\n| in MiB |")
+	b.WriteString("### Latency of a dependent random read from memory, nanoseconds\n\n| in MiB |")
 	var rule, reads strings.Builder
 	for _, row := range r.Memory {
 		fmt.Fprintf(b, " %.3g |", mib(int64(row.Bytes)))
@@ -64,7 +64,7 @@ func (r *report) changesTable(b *strings.Builder) {
 }
 
 func (r *report) accountTable(b *strings.Builder) {
-	b.WriteString("\n### What accounting for detectors adds, nanoseconds per packet that passes\n\n")
+	b.WriteString("\n### Cost of accounting for detectors, nanoseconds per packet that passes\n\n")
 	b.WriteString("| list | sources | tracked | levels | off | on | adds | LRU hash | adds |\n|---|--:|---|--:|--:|--:|--:|--:|--:|\n")
 	for _, row := range r.Account {
 		sources, tracked := fmt.Sprint(row.Sources), fmt.Sprintf("%d others", row.Tracked)
@@ -99,7 +99,7 @@ func (r *report) vethTable(b *strings.Builder) {
 
 func (r *report) loadTable(b *strings.Builder) {
 	b.WriteString("\n### Loading a list, and memory\n\n")
-	b.WriteString("| contender | entries | seconds | process, MiB | of it its own | kernel, MiB |\n|---|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| contender | entries | seconds | process, MiB | private, MiB | kernel, MiB |\n|---|--:|--:|--:|--:|--:|\n")
 	for _, row := range r.Load {
 		if row.Missing != "" {
 			fmt.Fprintf(b, "| %s | %s | | | | |\n", row.Contender, row.Missing)
@@ -109,7 +109,7 @@ func (r *report) loadTable(b *strings.Builder) {
 			mib(row.Process.Resident), mib(row.Process.Own), mib(row.Kernel))
 	}
 	if r.Block != nil {
-		fmt.Fprintf(b, "\n### A single block among them, %d times, milliseconds from the request\n\n", r.Block.Rounds)
+		fmt.Fprintf(b, "\n### A single block among them, %d rounds, milliseconds from the request\n\n", r.Block.Rounds)
 		b.WriteString("| until | p50 | p99 | worst |\n|---|--:|--:|--:|\n")
 		for _, row := range []struct {
 			name string
@@ -121,7 +121,7 @@ func (r *report) loadTable(b *strings.Builder) {
 }
 
 func (r *report) mapTable(b *strings.Builder) {
-	b.WriteString("\n### What each map takes, KiB, as the kernel says\n\n| map | entries | KiB |\n|---|--:|--:|\n")
+	b.WriteString("\n### Memory per map, KiB, as reported by the kernel\n\n| map | entries | KiB |\n|---|--:|--:|\n")
 	for _, row := range r.Maps {
 		fmt.Fprintf(b, "| %s | %d | %d |\n", row.Map, row.Entries, row.Bytes>>10)
 	}
