@@ -24,7 +24,7 @@ func (c *call) why() error {
 	}
 	ctx, cancel := c.timeout()
 	defer cancel()
-	out, err := c.backend.Why(ctx, addr.String())
+	out, err := c.backend.Why(ctx, addr)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (c *call) why() error {
 // empty is the body or the answer that says nothing.
 type empty struct{}
 
-func (*empty) check(Caller) error { return nil }
+func (*empty) parse(Caller) (empty, error) { return empty{}, nil }
 
 // detach takes protection away, so being able to open the socket is not enough.
 func detach(b Backend) func(context.Context, Caller, empty) (empty, error) {

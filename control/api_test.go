@@ -8,11 +8,15 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/policy"
 )
 
 func self() string { return fmt.Sprintf("uid:%d", os.Getuid()) }
@@ -64,57 +68,76 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// prefixes lets cmp compare prefixes.
+var prefixes = cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })
+
 // TestRequests shows what the backend is handed: defaults filled in, and the
 // author that the kernel named.
 func TestRequests(t *testing.T) {
 	f := &fake{}
 	c := NewClient(serve(t, f, Options{}))
-	block := BlockRequest{Prefixes: []string{"192.0.2.1"}, Action: "shadow", For: "1h", Reason: "why not", Origin: "cli", Confirm: "60s", Force: true}
+	one, six := []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}, []netip.Prefix{netip.MustParsePrefix("::1/128")}
+	block := BlockRequest{
+		Prefixes: []string{"192.0.2.1"}, Action: "shadow", For: "1h", Reason: "why not", Origin: "cli", Confirm: "60s", Force: true,
+	}
+	parsed := Block{
+		Prefixes: one, Action: policy.Shadow, For: time.Hour, Reason: "why not", Origin: "cli", Confirm: time.Minute, Force: true,
+	}
 	load := ImportRequest{Origin: "ipsum", For: "7d", Reason: "a & b", SkipInvalid: true, Force: true}
-	filled := BlockRequest{Prefixes: []string{"192.0.2.1"}, Action: "drop", Origin: selfOrigin()}
 	tests := []struct {
 		name string
 		do   func(context.Context) error
 		want any
 	}{
-		{"preview", func(ctx context.Context) error { _, err := c.Preview(ctx, block); return err }, block},
-		{"block", func(ctx context.Context) error { _, err := c.Block(ctx, block); return err }, block},
+		{"preview", func(ctx context.Context) error { _, err := c.Preview(ctx, block); return err }, parsed},
+		{"block", func(ctx context.Context) error { _, err := c.Block(ctx, block); return err }, parsed},
 		{"block defaults", func(ctx context.Context) error {
-			_, err := c.Block(ctx, BlockRequest{Prefixes: filled.Prefixes})
+			_, err := c.Block(ctx, BlockRequest{Prefixes: []string{"192.0.2.1"}})
 			return err
-		}, filled},
+		}, Block{Prefixes: one, Action: policy.Drop, For: policy.TTLForever, Origin: selfOrigin()}},
 		{"limit", func(ctx context.Context) error {
-			_, err := c.Block(ctx, BlockRequest{Prefixes: filled.Prefixes, Rate: "10Mbit/s"})
+			_, err := c.Block(ctx, BlockRequest{Prefixes: []string{"192.0.2.1"}, Rate: "10Mbit/s"})
 			return err
-		}, BlockRequest{Prefixes: filled.Prefixes, Action: "limit", Rate: "10Mbit/s", Origin: selfOrigin()}},
+		}, Block{
+			Prefixes: one, Action: policy.Limit, Rate: policy.Rate{PerSecond: 1_250_000, Unit: policy.Bytes},
+			For: policy.TTLForever, Origin: selfOrigin(),
+		}},
+		{"prefixes once, with notes", func(ctx context.Context) error {
+			_, err := c.Block(ctx, BlockRequest{Prefixes: []string{"192.0.2.1", "192.0.2.1/32", "192.0.2.9/24", "192.0.2.1"}})
+			return err
+		}, Block{
+			Prefixes: append(one, netip.MustParsePrefix("192.0.2.0/24")),
+			Notes:    []string{"192.0.2.9/24 has host bits set: taken as 192.0.2.0/24"},
+			Action:   policy.Drop, For: policy.TTLForever, Origin: selfOrigin(),
+		}},
 		{"promote", func(ctx context.Context) error {
 			_, err := c.Promote(ctx, PromoteRequest{Prefixes: []string{"::1"}, Force: true})
 			return err
-		}, PromoteRequest{Prefixes: []string{"::1"}, Origin: selfOrigin(), Force: true}},
-		{"promote what a list put", func(ctx context.Context) error {
+		}, Promotion{Prefixes: six, Origin: selfOrigin(), Force: true}},
+		{"promote an entry of a list", func(ctx context.Context) error {
 			_, err := c.Promote(ctx, PromoteRequest{Prefixes: []string{"::1"}, Origin: "feed:x"})
 			return err
-		}, PromoteRequest{Prefixes: []string{"::1"}, Origin: "feed:x"}},
+		}, Promotion{Prefixes: six, Origin: "feed:x"}},
 		{"allow", func(ctx context.Context) error {
-			_, err := c.Allow(ctx, AllowRequest{Prefixes: []string{"::1"}})
+			_, err := c.Allow(ctx, AllowRequest{Prefixes: []string{"::1"}, For: "forever"})
 			return err
-		}, AllowRequest{Prefixes: []string{"::1"}, Origin: selfOrigin()}},
+		}, Allow{Prefixes: six, For: policy.TTLForever, Origin: selfOrigin()}},
 		{"unblock all", func(ctx context.Context) error {
 			_, err := c.Unblock(ctx, UnblockRequest{Prefixes: []string{"::1"}, All: true})
 			return err
-		}, UnblockRequest{Prefixes: []string{"::1"}, All: true}},
-		{"unblock what a detector put", func(ctx context.Context) error {
+		}, Removal{Prefixes: six}},
+		{"unblock an entry of a detector", func(ctx context.Context) error {
 			_, err := c.Unblock(ctx, UnblockRequest{Prefixes: []string{"::1"}, Origin: "detector:syn"})
 			return err
-		}, UnblockRequest{Prefixes: []string{"::1"}, Origin: "detector:syn"}},
+		}, Removal{Prefixes: six, Origin: "detector:syn"}},
 		{"unallow", func(ctx context.Context) error {
 			_, err := c.Unallow(ctx, UnallowRequest{Prefixes: []string{"::1"}})
 			return err
-		}, UnallowRequest{Prefixes: []string{"::1"}, Origin: selfOrigin()}},
+		}, Removal{Prefixes: six, Origin: selfOrigin()}},
 		{"import", func(ctx context.Context) error {
 			_, err := c.Import(ctx, load, strings.NewReader("192.0.2.1\n"), nil)
 			return err
-		}, load},
+		}, Import{Origin: "ipsum", For: 7 * 24 * time.Hour, Reason: "a & b", SkipInvalid: true, Force: true}},
 		{"detach", c.Detach, "detach"},
 	}
 	for _, tt := range tests {
@@ -122,7 +145,7 @@ func TestRequests(t *testing.T) {
 			if err := tt.do(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff([]any{recorded{self(), tt.want}}, f.taken()); diff != "" {
+			if diff := cmp.Diff([]any{recorded{self(), tt.want}}, f.taken(), prefixes); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
@@ -265,7 +288,7 @@ func TestBackendErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f.block = func(context.Context, BlockRequest) (ChangeResult, error) { return ChangeResult{}, tt.err }
+			f.block = func(context.Context, Block) (ChangeResult, error) { return ChangeResult{}, tt.err }
 			_, err := c.Block(t.Context(), BlockRequest{Prefixes: []string{"192.0.2.1"}})
 			got, ok := errors.AsType[*Error](err)
 			if !ok {
@@ -280,7 +303,7 @@ func TestBackendErrors(t *testing.T) {
 
 func TestPanicIsAnAnswer(t *testing.T) {
 	f := &fake{
-		block: func(context.Context, BlockRequest) (ChangeResult, error) { panic("off by one") },
+		block: func(context.Context, Block) (ChangeResult, error) { panic("off by one") },
 		list: func(_ context.Context, yield func(Entry) error) error {
 			for range 1000 {
 				if err := yield(entry); err != nil {
@@ -314,9 +337,10 @@ func FuzzBlockBody(f *testing.F) {
 	caller := Caller{UID: 1000}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var r BlockRequest
+		var b Block
 		err := decode(body, &r)
 		if err == nil {
-			err = r.check(caller)
+			b, err = r.parse(caller)
 		}
 		if err != nil {
 			if e := wireError(err); e.Status >= 500 {
@@ -324,8 +348,8 @@ func FuzzBlockBody(f *testing.F) {
 			}
 			return
 		}
-		if len(r.Prefixes) == 0 || r.Origin == "" || r.Action == "" {
-			t.Fatalf("%q: accepted as %+v", body, r)
+		if len(b.Prefixes) == 0 || b.Origin == "" || b.Action == policy.NoAction || b.For == 0 {
+			t.Fatalf("%q: accepted as %+v", body, b)
 		}
 	})
 }

@@ -8,6 +8,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
+	"time"
+
+	"github.com/paraxial/paraxial/policy"
 )
 
 // Caller is the process at the other end of the socket, as it was when it
@@ -30,28 +34,28 @@ type Backend interface {
 	Stats(context.Context) (Stats, error)
 	Detectors(context.Context) (DetectorsStatus, error)
 	Top(context.Context) (TopResult, error)
-	Block(context.Context, Caller, BlockRequest) (ChangeResult, error)
+	Block(context.Context, Caller, Block) (ChangeResult, error)
 	// Preview tells what Block would do, and does nothing.
-	Preview(context.Context, Caller, BlockRequest) (PreviewResult, error)
-	Allow(context.Context, Caller, AllowRequest) (ChangeResult, error)
-	Unblock(context.Context, Caller, UnblockRequest) (RemoveResult, error)
-	Unallow(context.Context, Caller, UnallowRequest) (RemoveResult, error)
-	Promote(context.Context, Caller, PromoteRequest) (ChangeResult, error)
+	Preview(context.Context, Caller, Block) (PreviewResult, error)
+	Allow(context.Context, Caller, Allow) (ChangeResult, error)
+	Unblock(context.Context, Caller, Removal) (RemoveResult, error)
+	Unallow(context.Context, Caller, Removal) (RemoveResult, error)
+	Promote(context.Context, Caller, Promotion) (ChangeResult, error)
 	Confirm(context.Context, Caller, ConfirmRequest) (ChangeResult, error)
 
-	// Entries yields the entries in force, of one kind ("block" or "allow")
-	// and origin, or of all where these are empty. yield may wait for a slow
-	// reader, so no lock may be held while it runs.
-	Entries(ctx context.Context, kind, origin string, yield func(Entry) error) error
+	// Entries yields the entries in force, of one kind and origin, or of all
+	// where these are 0 and empty. yield may wait for a slow reader, so no
+	// lock may be held while it runs.
+	Entries(ctx context.Context, kind policy.Kind, origin string, yield func(Entry) error) error
 
 	// Import makes list the whole set of blocks of r.Origin, or changes
 	// nothing and returns an error, also when reading list fails midway. A
 	// list with invalid lines, unless r.SkipInvalid, changes nothing either:
 	// the result names the lines. progress is called from Import's goroutine.
-	Import(ctx context.Context, c Caller, r ImportRequest, list io.Reader, progress func(ImportProgress)) (ImportResult, error)
+	Import(ctx context.Context, c Caller, r Import, list io.Reader, progress func(ImportProgress)) (ImportResult, error)
 
-	// Why tells what happens to packets from address.
-	Why(ctx context.Context, address string) (WhyResult, error)
+	// Why tells what happens to packets from source.
+	Why(ctx context.Context, source netip.Addr) (WhyResult, error)
 
 	// Watch yields events until ctx is done, and then returns nil or ctx's
 	// error. For events that it could not keep for a slow reader it yields one
@@ -60,4 +64,50 @@ type Backend interface {
 
 	// Detach takes the filter off all interfaces.
 	Detach(context.Context, Caller) error
+}
+
+// Block is a BlockRequest as it reaches the backend.
+type Block struct {
+	Prefixes []netip.Prefix // masked, each once
+	Notes    []string       // for the result: prefixes that were not taken as written
+	Action   policy.Action
+	Rate     policy.Rate // of a limit
+	For      time.Duration
+	Reason   string
+	Origin   string
+	Confirm  time.Duration // revert after this unless confirmed; 0: do not
+	Force    bool          // override the guard
+}
+
+// Allow is an AllowRequest as it reaches the backend.
+type Allow struct {
+	Prefixes []netip.Prefix // masked, each once
+	Notes    []string       // for the result
+	For      time.Duration
+	Reason   string
+	Origin   string
+}
+
+// Removal is an UnblockRequest or an UnallowRequest as it reaches the backend.
+type Removal struct {
+	Prefixes []netip.Prefix // masked, each once
+	Notes    []string       // for the result
+	Origin   string         // empty: of all origins
+}
+
+// Promotion is a PromoteRequest as it reaches the backend.
+type Promotion struct {
+	Prefixes []netip.Prefix // masked, each once
+	Notes    []string       // for the result
+	Origin   string
+	Force    bool // override the guard
+}
+
+// Import is an ImportRequest as it reaches the backend.
+type Import struct {
+	Origin      string
+	For         time.Duration
+	Reason      string
+	SkipInvalid bool
+	Force       bool // override the guard
 }

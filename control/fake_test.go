@@ -3,10 +3,12 @@ package control
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,7 +26,7 @@ type fake struct {
 	calls []any // Caller and request
 
 	status func(context.Context) (Status, error)
-	block  func(context.Context, BlockRequest) (ChangeResult, error)
+	block  func(context.Context, Block) (ChangeResult, error)
 	watch  func(context.Context, func(Event) error) error
 	list   func(context.Context, func(Entry) error) error
 	load   func(context.Context, io.Reader) (ImportResult, error)
@@ -73,7 +75,7 @@ func (f *fake) Top(context.Context) (TopResult, error) {
 	return TopResult{Time: created, Sources: []TopSource{{Source: "192.0.2.7/32", Share: 0.5, Since: created}}}, nil
 }
 
-func (f *fake) Block(ctx context.Context, c Caller, r BlockRequest) (ChangeResult, error) {
+func (f *fake) Block(ctx context.Context, c Caller, r Block) (ChangeResult, error) {
 	f.record(c, r)
 	if f.block != nil {
 		return f.block(ctx, r)
@@ -81,27 +83,27 @@ func (f *fake) Block(ctx context.Context, c Caller, r BlockRequest) (ChangeResul
 	return ChangeResult{Entries: []Entry{entry}}, nil
 }
 
-func (f *fake) Preview(_ context.Context, c Caller, r BlockRequest) (PreviewResult, error) {
+func (f *fake) Preview(_ context.Context, c Caller, r Block) (PreviewResult, error) {
 	f.record(c, r)
 	return PreviewResult{WouldApply: true, Connections: PreviewConnection{Known: true, Count: 1, Peers: 1, Services: []PreviewService{{Protocol: "tcp", Direction: "in", Port: 22, Count: 1}}}}, nil
 }
 
-func (f *fake) Allow(_ context.Context, c Caller, r AllowRequest) (ChangeResult, error) {
+func (f *fake) Allow(_ context.Context, c Caller, r Allow) (ChangeResult, error) {
 	f.record(c, r)
 	return ChangeResult{Entries: []Entry{entry}, Notes: []string{"host bits cleared"}}, nil
 }
 
-func (f *fake) Unblock(_ context.Context, c Caller, r UnblockRequest) (RemoveResult, error) {
+func (f *fake) Unblock(_ context.Context, c Caller, r Removal) (RemoveResult, error) {
 	f.record(c, r)
 	return RemoveResult{Removed: []Entry{entry}}, nil
 }
 
-func (f *fake) Unallow(_ context.Context, c Caller, r UnallowRequest) (RemoveResult, error) {
+func (f *fake) Unallow(_ context.Context, c Caller, r Removal) (RemoveResult, error) {
 	f.record(c, r)
 	return RemoveResult{}, nil
 }
 
-func (f *fake) Promote(_ context.Context, c Caller, r PromoteRequest) (ChangeResult, error) {
+func (f *fake) Promote(_ context.Context, c Caller, r Promotion) (ChangeResult, error) {
 	f.record(c, r)
 	return ChangeResult{Entries: []Entry{entry}}, nil
 }
@@ -111,8 +113,8 @@ func (f *fake) Confirm(_ context.Context, c Caller, r ConfirmRequest) (ChangeRes
 	return ChangeResult{}, Errorf(CodeNotFound, "nothing waits to be confirmed")
 }
 
-func (f *fake) Entries(ctx context.Context, kind, origin string, yield func(Entry) error) error {
-	f.record(Caller{}, kind+","+origin)
+func (f *fake) Entries(ctx context.Context, kind policy.Kind, origin string, yield func(Entry) error) error {
+	f.record(Caller{}, fmt.Sprintf("%s,%s", kind, origin))
 	if f.list != nil {
 		return f.list(ctx, yield)
 	}
@@ -124,7 +126,7 @@ func (f *fake) Entries(ctx context.Context, kind, origin string, yield func(Entr
 	return yield(entry)
 }
 
-func (f *fake) Import(ctx context.Context, c Caller, r ImportRequest, list io.Reader, progress func(ImportProgress)) (ImportResult, error) {
+func (f *fake) Import(ctx context.Context, c Caller, r Import, list io.Reader, progress func(ImportProgress)) (ImportResult, error) {
 	f.record(c, r)
 	if f.load != nil {
 		return f.load(ctx, list)
@@ -138,8 +140,8 @@ func (f *fake) Import(ctx context.Context, c Caller, r ImportRequest, list io.Re
 	return result, err
 }
 
-func (f *fake) Why(_ context.Context, address string) (WhyResult, error) {
-	return WhyResult{Address: address, Verdict: "pass", CheckedBy: "kernel"}, nil
+func (f *fake) Why(_ context.Context, source netip.Addr) (WhyResult, error) {
+	return WhyResult{Address: source.String(), Verdict: "pass", CheckedBy: "kernel"}, nil
 }
 
 func (f *fake) Watch(ctx context.Context, yield func(Event) error) error {

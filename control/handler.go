@@ -72,14 +72,14 @@ func newHandler(s *Server, table *connTable, stopping <-chan struct{}) *handler 
 			"/v1/detectors": {http.MethodGet, get(b.Detectors)},
 			"/v1/top":       {http.MethodGet, get(b.Top)},
 			"/v1/why":       {http.MethodGet, (*call).why},
-			"/v1/block":     {http.MethodPost, post(b.Block)},
-			"/v1/preview":   {http.MethodPost, post(b.Preview)},
-			"/v1/allow":     {http.MethodPost, post(b.Allow)},
-			"/v1/unblock":   {http.MethodPost, post(b.Unblock)},
-			"/v1/unallow":   {http.MethodPost, post(b.Unallow)},
-			"/v1/promote":   {http.MethodPost, post(b.Promote)},
-			"/v1/confirm":   {http.MethodPost, post(b.Confirm)},
-			"/v1/detach":    {http.MethodPost, post(detach(b))},
+			"/v1/block":     {http.MethodPost, post[BlockRequest](b.Block)},
+			"/v1/preview":   {http.MethodPost, post[BlockRequest](b.Preview)},
+			"/v1/allow":     {http.MethodPost, post[AllowRequest](b.Allow)},
+			"/v1/unblock":   {http.MethodPost, post[UnblockRequest](b.Unblock)},
+			"/v1/unallow":   {http.MethodPost, post[UnallowRequest](b.Unallow)},
+			"/v1/promote":   {http.MethodPost, post[PromoteRequest](b.Promote)},
+			"/v1/confirm":   {http.MethodPost, post[ConfirmRequest](b.Confirm)},
+			"/v1/detach":    {http.MethodPost, post[empty](detach(b))},
 			"/v1/entries":   {http.MethodGet, (*call).entries},
 			"/v1/watch":     {http.MethodGet, (*call).watch},
 			"/v1/import":    {http.MethodPost, (*call).importList},
@@ -235,14 +235,14 @@ func get[Out any](f func(context.Context) (Out, error)) func(*call) error {
 	}
 }
 
-// checker is a request that can check itself and fill in what it left out.
-type checker[In any] interface {
+// parser is a request on the wire. parse checks it and fills in what it left out.
+type parser[In, Parsed any] interface {
 	*In
-	check(Caller) error
+	parse(Caller) (Parsed, error)
 }
 
-// post answers a body with what f returns for it.
-func post[In, Out any, P checker[In]](f func(context.Context, Caller, In) (Out, error)) func(*call) error {
+// post answers a body of type In with what f returns for it.
+func post[In, Parsed, Out any, P parser[In, Parsed]](f func(context.Context, Caller, Parsed) (Out, error)) func(*call) error {
 	return func(c *call) error {
 		if err := knownParameters(c.query); err != nil {
 			return err
@@ -255,7 +255,8 @@ func post[In, Out any, P checker[In]](f func(context.Context, Caller, In) (Out, 
 		if err := decode(data, &in); err != nil {
 			return err
 		}
-		if err := P(&in).check(c.caller); err != nil {
+		parsed, err := P(&in).parse(c.caller)
+		if err != nil {
 			return err
 		}
 		if err := c.begin(); err != nil {
@@ -263,7 +264,7 @@ func post[In, Out any, P checker[In]](f func(context.Context, Caller, In) (Out, 
 		}
 		ctx, cancel := c.timeout()
 		defer cancel()
-		out, err := f(ctx, c.caller, in)
+		out, err := f(ctx, c.caller, parsed)
 		if err != nil {
 			return err
 		}

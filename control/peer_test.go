@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
@@ -86,8 +88,10 @@ func TestAnotherUser(t *testing.T) {
 
 	t.Run("in the group", func(t *testing.T) {
 		out := runAsNobody(t, socket, 1)
-		want := []any{recorded{"uid:65534", BlockRequest{Prefixes: []string{"192.0.2.1"}, Action: "drop", Origin: "api:65534"}}}
-		if diff := cmp.Diff(want, f.taken()); diff != "" {
+		want := []any{recorded{"uid:65534", Block{
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}, Action: policy.Drop, For: policy.TTLForever, Origin: "api:65534",
+		}}}
+		if diff := cmp.Diff(want, f.taken(), prefixes); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
 		}
 		if !strings.Contains(out, "block: <nil>\ndetach: detach: only root may") {

@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/paraxial/paraxial/policy"
 )
@@ -68,67 +70,88 @@ func jsonName(t reflect.Type) string {
 	}
 }
 
-func (r *BlockRequest) check(c Caller) error {
-	return cmp.Or(
-		checkAction(&r.Action, r.Rate), checkPrefixes(r.Prefixes), checkDuration("for", r.For), checkDuration("confirm", r.Confirm),
-		checkReason(r.Reason), ownOrigin(&r.Origin, c))
+// parse returns the block that the request asks for. An action that is left out is
+// drop, or limit if there is a rate.
+func (r *BlockRequest) parse(c Caller) (Block, error) {
+	b := Block{Reason: r.Reason, Force: r.Force}
+	var err [6]error
+	b.Action, b.Rate, err[0] = parseAction(r.Action, r.Rate)
+	b.Prefixes, b.Notes, err[1] = parsePrefixes(r.Prefixes)
+	b.For, err[2] = parseDuration("for", r.For, policy.TTLForever)
+	b.Confirm, err[3] = parseDuration("confirm", r.Confirm, 0)
+	err[4] = checkReason(r.Reason)
+	b.Origin, err[5] = ownOrigin(r.Origin, c)
+	return b, cmp.Or(err[:]...)
 }
 
-// checkAction fills in the action that a request leaves out: of one with a rate
-// that is to limit.
-func checkAction(action *string, rate string) error {
-	if *action == "" {
-		*action = policy.Drop.String()
-		if rate != "" {
-			*action = policy.Limit.String()
-		}
-	}
-	switch *action {
-	case policy.Limit.String():
+func parseAction(action, rate string) (policy.Action, policy.Rate, error) {
+	switch {
+	case action == policy.Limit.String(), action == "" && rate != "":
 		if rate == "" {
-			return invalid("rate: missing; a limit needs one, such as 100/s or 10Mbit/s")
+			return 0, policy.Rate{}, invalid("rate: missing; a limit needs one, such as 100/s or 10Mbit/s")
 		}
-		return checkRate(rate)
-	case policy.Drop.String(), policy.Shadow.String():
-		if rate != "" {
-			return invalid("rate: only with the action %q", policy.Limit)
-		}
-		return nil
+		r, err := parseRate(rate)
+		return policy.Limit, r, err
+	case rate != "":
+		return 0, policy.Rate{}, invalid("rate: only with the action %q", policy.Limit)
+	case action == policy.Drop.String(), action == "":
+		return policy.Drop, policy.Rate{}, nil
+	case action == policy.Shadow.String():
+		return policy.Shadow, policy.Rate{}, nil
 	}
-	return invalid("action: want %q, %q or %q", policy.Drop, policy.Limit, policy.Shadow)
+	return 0, policy.Rate{}, invalid("action: want %q, %q or %q", policy.Drop, policy.Limit, policy.Shadow)
 }
 
-func checkRate(s string) error {
+func parseRate(s string) (policy.Rate, error) {
 	if err := checkWord("rate", s); err != nil {
-		return err
+		return policy.Rate{}, err
 	}
-	if _, err := policy.ParseRate(s); err != nil {
-		return invalid("%v", err)
+	r, err := policy.ParseRate(s)
+	if err != nil {
+		return r, invalid("%v", err)
 	}
-	return nil
+	return r, nil
 }
 
-func (r *AllowRequest) check(c Caller) error {
-	return cmp.Or(checkPrefixes(r.Prefixes), checkDuration("for", r.For), checkReason(r.Reason), ownOrigin(&r.Origin, c))
+func (r *AllowRequest) parse(c Caller) (Allow, error) {
+	a := Allow{Reason: r.Reason}
+	var err [4]error
+	a.Prefixes, a.Notes, err[0] = parsePrefixes(r.Prefixes)
+	a.For, err[1] = parseDuration("for", r.For, policy.TTLForever)
+	err[2] = checkReason(r.Reason)
+	a.Origin, err[3] = ownOrigin(r.Origin, c)
+	return a, cmp.Or(err[:]...)
 }
 
-func (r *UnblockRequest) check(c Caller) error {
-	return cmp.Or(checkPrefixes(r.Prefixes), anyOrigin(&r.Origin, r.All, c))
+func (r *UnblockRequest) parse(c Caller) (Removal, error) {
+	return parseRemoval(r.Prefixes, r.Origin, r.All, c)
 }
 
-func (r *UnallowRequest) check(c Caller) error {
-	return cmp.Or(checkPrefixes(r.Prefixes), anyOrigin(&r.Origin, r.All, c))
+func (r *UnallowRequest) parse(c Caller) (Removal, error) {
+	return parseRemoval(r.Prefixes, r.Origin, r.All, c)
 }
 
-func (r *PromoteRequest) check(c Caller) error {
-	return cmp.Or(checkPrefixes(r.Prefixes), anyOrigin(&r.Origin, false, c))
+func parseRemoval(prefixes []string, origin string, all bool, c Caller) (Removal, error) {
+	var r Removal
+	var err [2]error
+	r.Prefixes, r.Notes, err[0] = parsePrefixes(prefixes)
+	r.Origin, err[1] = anyOrigin(origin, all, c)
+	return r, cmp.Or(err[:]...)
 }
 
-func (r *ConfirmRequest) check(Caller) error { return checkWord("id", r.ID) }
+func (r *PromoteRequest) parse(c Caller) (Promotion, error) {
+	p := Promotion{Force: r.Force}
+	var err [2]error
+	p.Prefixes, p.Notes, err[0] = parsePrefixes(r.Prefixes)
+	p.Origin, err[1] = anyOrigin(r.Origin, false, c)
+	return p, cmp.Or(err[:]...)
+}
 
-// importRequest reads the parameters of an import.
-func importRequest(query url.Values) (ImportRequest, error) {
-	r := ImportRequest{Origin: query.Get("origin"), For: query.Get("for"), Reason: query.Get("reason")}
+func (r *ConfirmRequest) parse(Caller) (ConfirmRequest, error) { return *r, checkWord("id", r.ID) }
+
+// parseImport reads the parameters of an import.
+func parseImport(query url.Values) (Import, error) {
+	r := Import{Origin: query.Get("origin"), Reason: query.Get("reason")}
 	if err := knownParameters(query, "origin", "for", "reason", "skip_invalid", "force"); err != nil {
 		return r, err
 	}
@@ -141,7 +164,9 @@ func importRequest(query url.Values) (ImportRequest, error) {
 			return r, invalid("%s: want true or false", name)
 		}
 	}
-	return r, cmp.Or(CheckImportOrigin(r.Origin), checkDuration("for", r.For), checkReason(r.Reason))
+	var err error
+	r.For, err = parseDuration("for", query.Get("for"), policy.TTLForever)
+	return r, cmp.Or(CheckImportOrigin(r.Origin), err, checkReason(r.Reason))
 }
 
 // CheckImportOrigin returns an error unless an import may own the set of the
@@ -163,6 +188,19 @@ func CheckImportOrigin(origin string) error {
 	return nil
 }
 
+// parseKind returns 0 for the empty string.
+func parseKind(s string) (policy.Kind, error) {
+	for _, k := range []policy.Kind{policy.Block, policy.Allow} {
+		if s == k.String() {
+			return k, nil
+		}
+	}
+	if s != "" {
+		return 0, invalid("kind: want %q or %q", policy.Block, policy.Allow)
+	}
+	return 0, nil
+}
+
 func knownParameters(query url.Values, known ...string) error {
 	for name, values := range query {
 		if !slices.Contains(known, name) {
@@ -175,40 +213,52 @@ func knownParameters(query url.Values, known ...string) error {
 	return nil
 }
 
-func checkPrefixes(prefixes []string) error {
-	if len(prefixes) == 0 {
-		return invalid("prefixes: name at least one address or prefix")
+// parsePrefixes returns the prefixes, each once, and a note for each that differs
+// from what was written.
+func parsePrefixes(list []string) (prefixes []netip.Prefix, notes []string, err error) {
+	if len(list) == 0 {
+		return nil, nil, invalid("prefixes: name at least one address or prefix")
 	}
-	if len(prefixes) > MaxPrefixes {
-		return Errorf(CodeTooLarge, "prefixes: %d given, at most %d; use import for long lists", len(prefixes), MaxPrefixes)
+	if len(list) > MaxPrefixes {
+		return nil, nil, Errorf(CodeTooLarge, "prefixes: %d given, at most %d; use import for long lists", len(list), MaxPrefixes)
 	}
-	for i, p := range prefixes {
+	seen := make(map[netip.Prefix]bool, len(list))
+	for i, s := range list {
 		field := fmt.Sprintf("prefixes[%d]", i)
-		if err := checkWord(field, p); err != nil {
-			return err
+		if err := checkWord(field, s); err != nil {
+			return nil, nil, err
 		}
-		if _, _, err := policy.ParsePrefix(p); err != nil {
-			return invalid("%s: %v", field, err)
+		p, masked, err := policy.ParsePrefix(s)
+		if err != nil {
+			return nil, nil, invalid("%s: %v", field, err)
+		}
+		if masked {
+			notes = append(notes, fmt.Sprintf("%s has host bits set: taken as %s", s, p))
+		}
+		if !seen[p] {
+			seen[p] = true
+			prefixes = append(prefixes, p)
 		}
 	}
-	return nil
+	return prefixes, notes, nil
 }
 
-func checkDuration(field, s string) error {
+// parseDuration returns unset for the empty string.
+func parseDuration(field, s string, unset time.Duration) (time.Duration, error) {
 	if s == "" {
-		return nil
+		return unset, nil
 	}
 	if err := checkWord(field, s); err != nil {
-		return err
+		return 0, err
 	}
 	ttl, err := policy.ParseTTL(s)
 	if err != nil {
-		return invalid("%s: %v", field, err)
+		return 0, invalid("%s: %v", field, err)
 	}
 	if field == "confirm" && ttl == policy.TTLForever {
-		return invalid("confirm: forever leaves nothing to confirm; give a time such as 60s")
+		return 0, invalid("confirm: forever leaves nothing to confirm; give a time such as 60s")
 	}
-	return nil
+	return ttl, nil
 }
 
 func checkReason(reason string) error {
@@ -240,35 +290,35 @@ func isReserved(origin string) bool {
 		strings.HasPrefix(origin, policy.OriginFeed) || strings.HasPrefix(origin, policy.OriginAPI)
 }
 
-// ownOrigin fills in the caller's origin, and refuses those that only the
-// daemon or another caller may write.
-func ownOrigin(origin *string, c Caller) error {
+// ownOrigin returns the origin to write, the caller's own if none is named. It
+// refuses those that only the daemon or another caller may write.
+func ownOrigin(origin string, c Caller) (string, error) {
 	own := apiOrigin(c)
-	if *origin == "" {
-		*origin = own
+	if origin == "" {
+		origin = own
 	}
-	if err := checkOrigin(*origin); err != nil {
-		return err
+	if err := checkOrigin(origin); err != nil {
+		return "", err
 	}
-	if *origin != own && isReserved(*origin) {
-		return invalid("origin: %q is reserved for the daemon; leave it out or choose a name without a colon", *origin)
+	if origin != own && isReserved(origin) {
+		return "", invalid("origin: %q is reserved for the daemon; leave it out or choose a name without a colon", origin)
 	}
-	return nil
+	return origin, nil
 }
 
-// anyOrigin fills in the caller's origin unless all are meant. Everyone may
-// remove or arm what others put.
-func anyOrigin(origin *string, all bool, c Caller) error {
+// anyOrigin returns the origin whose entries are meant, the caller's own if none is
+// named. Everyone may remove or arm the entries of others.
+func anyOrigin(origin string, all bool, c Caller) (string, error) {
 	if all {
-		if *origin != "" {
-			return invalid("origin: not together with all")
+		if origin != "" {
+			return "", invalid("origin: not together with all")
 		}
-		return nil
+		return "", nil
 	}
-	if *origin == "" {
-		*origin = apiOrigin(c)
+	if origin == "" {
+		origin = apiOrigin(c)
 	}
-	return checkOrigin(*origin)
+	return origin, checkOrigin(origin)
 }
 
 func apiOrigin(c Caller) string {

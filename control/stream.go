@@ -175,10 +175,11 @@ func (c *call) entries() error {
 	if err := knownParameters(c.query, "kind", "origin"); err != nil {
 		return err
 	}
-	kind, origin := c.query.Get("kind"), c.query.Get("origin")
-	if kind != "" && kind != "block" && kind != "allow" {
-		return invalid(`kind: want "block" or "allow"`)
+	kind, err := parseKind(c.query.Get("kind"))
+	if err != nil {
+		return err
 	}
+	origin := c.query.Get("origin")
 	if origin != "" {
 		if err := checkOrigin(origin); err != nil {
 			return err
@@ -212,7 +213,7 @@ func (c *call) watch() error {
 }
 
 func (c *call) importList() error {
-	req, err := importRequest(c.query)
+	req, err := parseImport(c.query)
 	if err != nil {
 		return err
 	}

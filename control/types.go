@@ -86,8 +86,7 @@ type Counter struct {
 	Bytes   uint64 `json:"bytes"`
 }
 
-// BlockRequest asks to block prefixes. The server hands a Backend only requests
-// whose fields are well formed, with Action and Origin filled in.
+// BlockRequest asks to block prefixes.
 type BlockRequest struct {
 	Prefixes []string `json:"prefixes"`
 	Action   string   `json:"action,omitempty"` // drop (default), limit or shadow

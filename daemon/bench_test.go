@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
@@ -106,9 +107,25 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	return d
 }
 
-func (b *bench) request(r control.BlockRequest) error {
+func (b *bench) request(r control.Block) error {
 	_, err := b.Block(b.Context(), control.Caller{UID: 7}, r)
 	return err
+}
+
+func prefixes(list ...string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, s := range list {
+		p, _, err := policy.ParsePrefix(s)
+		if err != nil {
+			panic(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+func shadow(list ...string) control.Block {
+	return control.Block{Prefixes: prefixes(list...), Action: policy.Shadow, For: policy.TTLForever, Origin: "cli"}
 }
 
 // copies counts the entries of the book and of the store, and the nodes of the
@@ -136,7 +153,7 @@ func (b *bench) copies() copies {
 func TestCodesOfRefusedChanges(t *testing.T) {
 	b := newBench(t, 1)
 	code := func() string {
-		err := b.request(control.BlockRequest{Prefixes: []string{"192.0.2.1", "192.0.2.2"}, Action: "shadow", Origin: "cli"})
+		err := b.request(shadow("192.0.2.1", "192.0.2.2"))
 		e, ok := errors.AsType[*control.Error](err)
 		if !ok {
 			t.Fatalf("error %v, want one with a code", err)
@@ -149,7 +166,7 @@ func TestCodesOfRefusedChanges(t *testing.T) {
 	if err := b.store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	err := b.request(control.BlockRequest{Prefixes: []string{"192.0.2.1"}, Action: "shadow", Origin: "cli"})
+	err := b.request(shadow("192.0.2.1"))
 	if e, ok := errors.AsType[*control.Error](err); !ok || e.Code != control.CodeStoreFailed {
 		t.Errorf("without a disk: %v, want code %s", err, control.CodeStoreFailed)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,33 +15,22 @@ import (
 )
 
 // Block implements control.Backend.
-func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.BlockRequest) (control.ChangeResult, error) {
-	prefixes, notes, err := parsePrefixes(r.Prefixes)
+func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (control.ChangeResult, error) {
+	forced, err := d.guardPrefixes(ctx, r.Prefixes, r.Action, r.Force)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
-	action, rate, err := actionOf(r)
-	if err != nil {
-		return control.ChangeResult{}, err
-	}
-	forced, err := d.guardPrefixes(ctx, prefixes, action, r.Force)
-	if err != nil {
-		return control.ChangeResult{}, err
-	}
-	pending, until, err := d.terms(r)
-	if err != nil {
-		return control.ChangeResult{}, err
-	}
-	entries := make([]policy.Entry, len(prefixes))
-	for i, p := range prefixes {
+	pending, until := terms(r, d.engine.Now())
+	entries := make([]policy.Entry, len(r.Prefixes))
+	for i, p := range r.Prefixes {
 		entries[i] = policy.Entry{
-			Prefix: p, Kind: policy.Block, Action: action, Rate: rate, Origin: r.Origin, Reason: r.Reason,
+			Prefix: p, Kind: policy.Block, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Reason: r.Reason,
 			Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: until,
-			Forced: slices.Contains(forced, p), Pending: pending,
+			Forced: forced[p], Pending: pending,
 		}
 	}
 	result, err := d.put(ctx, entries)
-	result.Notes = notes
+	result.Notes = r.Notes
 	if pending != nil {
 		by := d.engine.Wall(until)
 		result.ConfirmID, result.ConfirmBy = pending.ID, &by
@@ -50,40 +38,17 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.BlockReq
 	return result, err
 }
 
-// actionOf returns what a request does with packets, and of a limit the rate.
-func actionOf(r control.BlockRequest) (policy.Action, policy.Rate, error) {
-	switch r.Action {
-	case policy.Shadow.String():
-		return policy.Shadow, policy.Rate{}, nil
-	case policy.Limit.String():
-		rate, err := policy.ParseRate(r.Rate)
-		if err != nil {
-			return 0, rate, control.Errorf(control.CodeInvalidRequest, "%v", err)
-		}
-		return policy.Limit, rate, nil
-	}
-	return policy.Drop, policy.Rate{}, nil
-}
-
 // Allow implements control.Backend.
-func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.AllowRequest) (control.ChangeResult, error) {
-	prefixes, notes, err := parsePrefixes(r.Prefixes)
-	if err != nil {
-		return control.ChangeResult{}, err
-	}
-	deadline, err := deadlineFor(d.engine.Now(), r.For)
-	if err != nil {
-		return control.ChangeResult{}, err
-	}
-	entries := make([]policy.Entry, len(prefixes))
-	for i, p := range prefixes {
+func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.Allow) (control.ChangeResult, error) {
+	entries := make([]policy.Entry, len(r.Prefixes))
+	for i, p := range r.Prefixes {
 		entries[i] = policy.Entry{
-			Prefix: p, Kind: policy.Allow, Origin: r.Origin, Reason: r.Reason,
-			Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: deadline,
+			Prefix: p, Kind: policy.Allow, Origin: r.Origin, Reason: r.Reason, Author: c.Author(),
+			Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(d.engine.Now(), r.For),
 		}
 	}
 	result, err := d.put(ctx, entries)
-	result.Notes = notes
+	result.Notes = r.Notes
 	return result, err
 }
 
@@ -107,42 +72,33 @@ func (d *Daemon) added(entries []policy.Entry) control.ChangeResult {
 }
 
 // Unblock implements control.Backend.
-func (d *Daemon) Unblock(ctx context.Context, _ control.Caller, r control.UnblockRequest) (control.RemoveResult, error) {
-	prefixes, notes, err := parsePrefixes(r.Prefixes)
-	if err != nil {
-		return control.RemoveResult{}, err
-	}
-	removed, err := d.remove(ctx, policy.Block, prefixes, r.Origin, r.All)
+func (d *Daemon) Unblock(ctx context.Context, _ control.Caller, r control.Removal) (control.RemoveResult, error) {
+	removed, err := d.remove(ctx, policy.Block, r)
 	if err != nil {
 		return control.RemoveResult{}, err
 	}
 	d.detection.removed(removed)
-	return control.RemoveResult{Removed: removed, StillBlocked: d.stillBlocked(prefixes), Notes: notes}, nil
+	return control.RemoveResult{Removed: removed, StillBlocked: d.stillBlocked(r.Prefixes), Notes: r.Notes}, nil
 }
 
 // Unallow implements control.Backend.
-func (d *Daemon) Unallow(ctx context.Context, _ control.Caller, r control.UnallowRequest) (control.RemoveResult, error) {
-	prefixes, notes, err := parsePrefixes(r.Prefixes)
+func (d *Daemon) Unallow(ctx context.Context, _ control.Caller, r control.Removal) (control.RemoveResult, error) {
+	removed, err := d.remove(ctx, policy.Allow, r)
 	if err != nil {
 		return control.RemoveResult{}, err
 	}
-	removed, err := d.remove(ctx, policy.Allow, prefixes, r.Origin, r.All)
-	if err != nil {
-		return control.RemoveResult{}, err
-	}
-	return control.RemoveResult{Removed: removed, Notes: notes}, nil
+	return control.RemoveResult{Removed: removed, Notes: r.Notes}, nil
 }
 
-// remove takes out the entries that stand at exactly these prefixes, of one
-// origin or of all. What is found and what is removed cannot differ, because no
-// other change comes between.
-func (d *Daemon) remove(ctx context.Context, kind policy.Kind, prefixes []netip.Prefix, origin string, all bool) ([]control.Entry, error) {
+// remove removes the entries of exactly these prefixes, and returns them as they
+// were.
+func (d *Daemon) remove(ctx context.Context, kind policy.Kind, r control.Removal) ([]control.Entry, error) {
 	var removed []control.Entry
 	err := d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
 		var entries []policy.Entry
-		for _, p := range prefixes {
+		for _, p := range r.Prefixes {
 			for e := range b.At(kind, p) {
-				if all || e.Origin == origin {
+				if r.Origin == "" || e.Origin == r.Origin {
 					entries, ops = append(entries, e), append(ops, policy.RemoveOp(e.Key()))
 				}
 			}
@@ -220,15 +176,17 @@ func pendingIDs(entries []policy.Entry) []string {
 	return ids
 }
 
-// guardPrefixes returns the prefixes that only force lets pass.
-func (d *Daemon) guardPrefixes(ctx context.Context, prefixes []netip.Prefix, action policy.Action, force bool) (forced []netip.Prefix, err error) {
+// guardPrefixes returns the prefixes that the guard refuses, if force overrides it.
+// Otherwise a refusal is an error.
+func (d *Daemon) guardPrefixes(ctx context.Context, prefixes []netip.Prefix, action policy.Action, force bool) (forced map[netip.Prefix]bool, err error) {
 	refusals, err := d.refusals(ctx, prefixes, action)
 	if err != nil && !force {
 		return nil, control.Errorf(control.CodeRefused, "%v; --force blocks without knowing", err)
 	}
+	forced = make(map[netip.Prefix]bool)
 	var causes []string
 	for _, refusal := range refusals {
-		forced = append(forced, refusal.Prefix)
+		forced[refusal.Prefix] = true
 		causes = append(causes, refusal.Error())
 	}
 	if len(refusals) > 0 && !force {
@@ -253,61 +211,15 @@ func (d *Daemon) refusals(ctx context.Context, prefixes []netip.Prefix, action p
 	return refusals, err
 }
 
-// parsePrefixes returns the prefixes, each once, and a note for each that is
-// not quite what was written.
-func parsePrefixes(list []string) (prefixes []netip.Prefix, notes []string, err error) {
-	for _, s := range list {
-		p, masked, err := policy.ParsePrefix(s)
-		if err != nil {
-			return nil, nil, control.Errorf(control.CodeInvalidRequest, "%v", err)
-		}
-		if masked {
-			notes = append(notes, fmt.Sprintf("%s has host bits set: taken as %s", s, p))
-		}
-		if !slices.Contains(prefixes, p) {
-			prefixes = append(prefixes, p)
-		}
-	}
-	return prefixes, notes, nil
-}
-
-func deadlineFor(now policy.Deadline, ttl string) (policy.Deadline, error) {
-	if ttl == "" {
-		return policy.Forever, nil
-	}
-	d, err := policy.ParseTTL(ttl)
-	if err != nil {
-		return 0, control.Errorf(control.CodeInvalidRequest, "for: %v", err)
-	}
-	return policy.After(now, d), nil
-}
-
 // terms returns until when a block is in force, and how it waits for
 // confirmation if it does.
-func (d *Daemon) terms(r control.BlockRequest) (*policy.Pending, policy.Deadline, error) {
-	now := d.engine.Now()
-	deadline, err := deadlineFor(now, r.For)
-	if err != nil {
-		return nil, 0, err
-	}
-	return pendingFor(now, r.Confirm, deadline)
-}
-
-// pendingFor returns how an entry waits for confirmation, and until when it is
-// in force meanwhile. Without confirm that is its deadline.
-func pendingFor(now policy.Deadline, confirm string, deadline policy.Deadline) (*policy.Pending, policy.Deadline, error) {
-	if confirm == "" {
-		return nil, deadline, nil
-	}
-	window, err := policy.ParseTTL(confirm)
-	if err != nil {
-		return nil, 0, control.Errorf(control.CodeInvalidRequest, "confirm: %v", err)
-	}
-	if window == policy.TTLForever {
-		return nil, 0, control.Errorf(control.CodeInvalidRequest, "confirm: forever is no time to revert after")
+func terms(r control.Block, now policy.Deadline) (*policy.Pending, policy.Deadline) {
+	deadline := policy.After(now, r.For)
+	if r.Confirm == 0 {
+		return nil, deadline
 	}
 	id := strings.ToLower(rand.Text()[:6])
-	return &policy.Pending{ID: id, Deadline: deadline}, min(policy.After(now, window), deadline), nil
+	return &policy.Pending{ID: id, Deadline: deadline}, min(policy.After(now, r.Confirm), deadline)
 }
 
 // changeError gives an error of the engine the code that the client sees.

@@ -19,7 +19,7 @@ const offenderPrefix = "198.51.100.7/32"
 func decided(t *testing.T) (*bench, *enforcer) {
 	b := newBench(t, 1000)
 	b.Daemon.metrics = metrics.New(b.Daemon, metrics.Build{})
-	if _, err := b.Allow(t.Context(), control.Caller{}, control.AllowRequest{Prefixes: []string{"203.0.113.7"}, Origin: "cli"}); err != nil {
+	if _, err := b.Allow(t.Context(), control.Caller{}, control.Allow{Prefixes: prefixes("203.0.113.7"), For: policy.TTLForever, Origin: "cli"}); err != nil {
 		t.Fatal(err)
 	}
 	return b, &enforcer{d: b.Daemon}
@@ -112,7 +112,7 @@ func TestDecisionsWithoutKernel(t *testing.T) {
 func TestExtendedKeepsWhatOperatorsDid(t *testing.T) {
 	b, v := decided(t)
 	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Shadow)})
-	_, err := b.Promote(t.Context(), control.Caller{UID: 7}, control.PromoteRequest{Prefixes: []string{offenderPrefix}, Origin: "detector:flood", Force: true})
+	_, err := b.Promote(t.Context(), control.Caller{UID: 7}, control.Promotion{Prefixes: prefixes(offenderPrefix), Origin: "detector:flood", Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,11 +15,8 @@ import (
 )
 
 // Import implements control.Backend.
-func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.ImportRequest, list io.Reader, progress func(control.ImportProgress)) (control.ImportResult, error) {
-	deadline, err := deadlineFor(d.engine.Now(), r.For)
-	if err != nil {
-		return control.ImportResult{}, err
-	}
+func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.Import, list io.Reader, progress func(control.ImportProgress)) (control.ImportResult, error) {
+	deadline := policy.After(d.engine.Now(), r.For)
 	const families = 2
 	wanted, err := engine.ReadList(list, families*d.settings().MaxEntries, func(read int) { progress(control.ImportProgress{Read: read}) })
 	if err != nil {

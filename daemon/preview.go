@@ -23,35 +23,24 @@ const (
 
 // Preview implements control.Backend: it answers what Block would do, and does
 // nothing.
-func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.BlockRequest) (control.PreviewResult, error) {
-	prefixes, notes, err := parsePrefixes(r.Prefixes)
+func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block) (control.PreviewResult, error) {
+	result := control.PreviewResult{Notes: r.Notes}
+	refusals, err := d.refusals(ctx, r.Prefixes, r.Action)
 	if err != nil {
-		return control.PreviewResult{}, err
-	}
-	action, _, err := actionOf(r)
-	if err != nil {
-		return control.PreviewResult{}, err
-	}
-	if _, _, err := d.terms(r); err != nil {
-		return control.PreviewResult{}, err
-	}
-	result := control.PreviewResult{Notes: notes}
-	refusals, guardErr := d.refusals(ctx, prefixes, action)
-	if guardErr != nil {
-		result.Refusals = append(result.Refusals, control.Refusal{Message: guardErr.Error()})
+		result.Refusals = append(result.Refusals, control.Refusal{Message: err.Error()})
 	}
 	for _, refusal := range refusals {
 		result.Refusals = append(result.Refusals, control.Refusal{Prefix: refusal.Prefix.String(), Message: refusal.Error()})
 	}
 	result.WouldApply = r.Force || len(result.Refusals) == 0
-	if result.Connections, err = d.connections(prefixes); err != nil {
+	if result.Connections, err = d.connections(r.Prefixes); err != nil {
 		result.Notes = append(result.Notes, fmt.Sprintf("the connections of this host are not known: %v", err))
 	}
 	if hostinfo.Forwards() {
 		result.Notes = append(result.Notes, "this host forwards packets: connections of containers, and of others that are routed through it, are cut too, and are not counted here")
 	}
-	result.Entries, result.EntriesMore = d.overlapping(prefixes)
-	result.Traffic = d.traffic(prefixes)
+	result.Entries, result.EntriesMore = d.overlapping(r.Prefixes)
+	result.Traffic = d.traffic(r.Prefixes)
 	return result, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
 )
 
 func TestWithin(t *testing.T) {
@@ -25,15 +26,14 @@ func TestWithin(t *testing.T) {
 // once, and bounded.
 func TestOverlapping(t *testing.T) {
 	b := newBench(t, 5000)
-	for _, c := range []control.BlockRequest{
-		{Prefixes: []string{"198.18.0.0/15", "198.18.2.0/24", "192.0.2.1"}, Action: "drop", Origin: "cli"},
-		{Prefixes: []string{"198.18.2.3"}, Action: "shadow", Origin: "cli"},
-	} {
+	drops := shadow("198.18.0.0/15", "198.18.2.0/24", "192.0.2.1")
+	drops.Action = policy.Drop
+	for _, c := range []control.Block{drops, shadow("198.18.2.3")} {
 		if err := b.request(c); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := b.Allow(t.Context(), control.Caller{}, control.AllowRequest{Prefixes: []string{"198.18.0.0/16"}, Origin: "cli"}); err != nil {
+	if _, err := b.Allow(t.Context(), control.Caller{}, control.Allow{Prefixes: prefixes("198.18.0.0/16"), For: policy.TTLForever, Origin: "cli"}); err != nil {
 		t.Fatal(err)
 	}
 	p := netip.MustParsePrefix
@@ -54,30 +54,12 @@ func TestOverlapping(t *testing.T) {
 		if last != "" {
 			many = []string{last}
 		}
-		if err := b.request(control.BlockRequest{Prefixes: many, Action: "shadow", Origin: "cli"}); err != nil {
+		if err := b.request(shadow(many...)); err != nil {
 			t.Fatal(err)
 		}
 		got, more := b.overlapping([]netip.Prefix{p("203.0.0.0/16")})
 		if len(got) != mostPreviewed || more != (last != "") {
 			t.Errorf("after %q: %d entries, more %v", last, len(got), more)
-		}
-	}
-}
-
-// TestPreviewRefusesWhatBlockWould: what is no valid block has no preview.
-func TestPreviewRefusesWhatBlockWould(t *testing.T) {
-	b := newBench(t, 100)
-	for name, r := range map[string]control.BlockRequest{
-		"prefix":         {Prefixes: []string{"192.0.2.0/33"}},
-		"rate":           {Prefixes: []string{"192.0.2.1"}, Action: "limit", Rate: "fast"},
-		"for":            {Prefixes: []string{"192.0.2.1"}, For: "soon"},
-		"confirm":        {Prefixes: []string{"192.0.2.1"}, Confirm: "soon"},
-		"confirm, never": {Prefixes: []string{"192.0.2.1"}, Confirm: "forever"},
-	} {
-		_, blocked := b.Block(t.Context(), control.Caller{}, r)
-		_, previewed := b.Preview(t.Context(), control.Caller{}, r)
-		if blocked == nil || previewed == nil || blocked.Error() != previewed.Error() {
-			t.Errorf("%s: block says %v, preview %v", name, blocked, previewed)
 		}
 	}
 }

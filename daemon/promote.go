@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/paraxial/paraxial/control"
@@ -12,24 +11,20 @@ import (
 
 // Promote implements control.Backend: shadow entries drop from now on. Reason,
 // creation and expiry stay; the author is who armed them. Either all are or none.
-func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.PromoteRequest) (control.ChangeResult, error) {
-	prefixes, notes, err := parsePrefixes(r.Prefixes)
-	if err != nil {
-		return control.ChangeResult{}, err
-	}
-	forced, err := d.guardPrefixes(ctx, prefixes, policy.Drop, r.Force)
+func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promotion) (control.ChangeResult, error) {
+	forced, err := d.guardPrefixes(ctx, r.Prefixes, policy.Drop, r.Force)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
 	var entries []policy.Entry
 	err = d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
 		entries = nil
-		for _, p := range prefixes {
+		for _, p := range r.Prefixes {
 			e, err := shadowAt(b, p, r.Origin, d.engine.Now())
 			if err != nil {
 				return nil, err
 			}
-			e.Action, e.Author, e.Forced = policy.Drop, c.Author(), slices.Contains(forced, p)
+			e.Action, e.Author, e.Forced = policy.Drop, c.Author(), forced[p]
 			entries, ops = append(entries, e), append(ops, policy.PutOp(e))
 		}
 		return ops, nil
@@ -38,7 +33,7 @@ func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promot
 		return control.ChangeResult{}, changeError(err)
 	}
 	result := d.added(entries)
-	result.Notes = notes
+	result.Notes = r.Notes
 	return result, nil
 }
 

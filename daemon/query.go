@@ -65,9 +65,9 @@ const entriesBatch = 4096
 
 // Entries implements control.Backend. Of what changes meanwhile, either state
 // may be seen; nothing is seen twice.
-func (d *Daemon) Entries(ctx context.Context, kind, origin string, yield func(control.Entry) error) error {
+func (d *Daemon) Entries(ctx context.Context, kind policy.Kind, origin string, yield func(control.Entry) error) error {
 	for _, k := range []policy.Kind{policy.Block, policy.Allow} {
-		if kind != "" && kind != k.String() {
+		if kind != 0 && kind != k {
 			continue
 		}
 		var refs []policy.EntryRef
@@ -102,14 +102,10 @@ func (d *Daemon) resolve(refs []policy.EntryRef, k policy.Kind, origin string) [
 
 // Why implements control.Backend. It asks the program in force, and the model,
 // and says so if they disagree.
-func (d *Daemon) Why(_ context.Context, address string) (control.WhyResult, error) {
-	src, err := policy.ParseAddr(address)
-	if err != nil {
-		return control.WhyResult{}, control.Errorf(control.CodeInvalidRequest, "%v", err)
-	}
+func (d *Daemon) Why(_ context.Context, source netip.Addr) (control.WhyResult, error) {
 	var result control.WhyResult
-	err = d.engine.Freeze(func(*policy.Book) (err error) {
-		result, err = d.why(src)
+	err := d.engine.Freeze(func(*policy.Book) (err error) {
+		result, err = d.why(source)
 		return err
 	})
 	return result, err
