@@ -48,9 +48,9 @@ type slot struct {
 	began  policy.Deadline
 	seen   policy.Deadline // when a counter last moved
 	tick   policy.Deadline // when it was last among the counts
-	mask   Classes         // detectors that count such prefixes
-	held   Classes         // detectors with nothing more to decide: acted upon, or spared
-	spared Classes         // detectors that have said so
+	mask   DetectorSet     // detectors that count such prefixes
+	held   DetectorSet     // detectors with nothing more to decide: acted upon, or spared
+	spared DetectorSet     // detectors that have said so
 }
 
 // candidate is a slot above the limit of a detector.
@@ -159,8 +159,8 @@ func (a *Analyzer) settle(s *slot, c *Counts, before, now policy.Deadline) {
 }
 
 // maskOf returns the detectors whose sources have the length of p.
-func (a *Analyzer) maskOf(p netip.Prefix) Classes {
-	var mask Classes
+func (a *Analyzer) maskOf(p netip.Prefix) DetectorSet {
+	var mask DetectorSet
 	for n, d := range a.detectors {
 		if d.Per.of(p.Addr().Is4()) == p.Bits() {
 			mask |= 1 << n

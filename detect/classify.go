@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+
+	"github.com/paraxial/paraxial/track"
 )
 
 // Proto is the protocol that a detector looks at.
@@ -69,22 +71,6 @@ func (m Match) Check() error {
 	return nil
 }
 
-// Bits of Header.Flags, as in the TCP header.
-const (
-	FlagFIN uint8 = 0x01
-	FlagSYN uint8 = 0x02
-	FlagRST uint8 = 0x04
-	FlagACK uint8 = 0x10
-)
-
-// Numbers of IP protocols.
-const (
-	protoICMP   = 1
-	protoTCP    = 6
-	protoUDP    = 17
-	protoICMPv6 = 58
-)
-
 // Header is what detectors look at of a packet.
 type Header struct {
 	Source    netip.Addr
@@ -96,68 +82,23 @@ type Header struct {
 	Flags     uint8  // of TCP
 }
 
-// Classes has bit n set for what the nth detector counts.
-type Classes uint16
+// DetectorSet is a set of detectors: bit n stands for the nth of the configuration.
+type DetectorSet uint16
 
-// Classifier tells which detectors count a packet. It is the model that the
-// packet program is held to.
+// Classifier tells which detectors count a packet. It looks packets up in the
+// compiled form that the packet program has of the same detectors.
 type Classifier struct {
-	matches []Match
+	compiled track.Compiled
 }
 
-// NewClassifier returns the classifier of the detectors.
+// NewClassifier returns the classifier of detectors that CheckAll accepts.
 func NewClassifier(list []Detector) *Classifier {
-	c := new(Classifier)
-	for _, d := range list {
-		c.matches = append(c.matches, d.Match)
-	}
-	return c
+	_, classes := Compile(list)
+	return &Classifier{track.Compile(classes)}
 }
 
 // Classify returns the detectors that count a packet.
-func (c *Classifier) Classify(h Header) Classes {
-	var classes Classes
-	for n := range c.matches {
-		if c.matches[n].matches(h) {
-			classes |= 1 << n
-		}
-	}
-	return classes
-}
-
-func (m *Match) matches(h Header) bool {
-	if m.Fragment && !h.Fragment || !m.Proto.matches(h) {
-		return false
-	}
-	if m.Flags == AnyFlag && len(m.Ports) == 0 {
-		return true
-	}
-	return h.Transport && m.Flags.matches(h.Flags) && (len(m.Ports) == 0 || slices.Contains(m.Ports, h.Port))
-}
-
-func (p Proto) matches(h Header) bool {
-	switch p {
-	case TCP:
-		return h.Proto == protoTCP
-	case UDP:
-		return h.Proto == protoUDP
-	case ICMP:
-		// The other family's number is just an unknown protocol.
-		return h.Proto == protoICMP && h.Source.Is4() || h.Proto == protoICMPv6 && h.Source.Is6()
-	}
-	return true
-}
-
-func (f Flag) matches(bits uint8) bool {
-	switch f {
-	case SYN:
-		return bits&(FlagSYN|FlagACK) == FlagSYN
-	case ACK:
-		return bits&(FlagSYN|FlagACK) == FlagACK
-	case FIN:
-		return bits&FlagFIN != 0
-	case RST:
-		return bits&FlagRST != 0
-	}
-	return true
+func (c *Classifier) Classify(h Header) DetectorSet {
+	kind := track.KindOf(h.Proto, h.Flags, h.Transport, h.Fragment)
+	return DetectorSet(c.compiled.Wanted(kind, h.Port, h.Transport))
 }

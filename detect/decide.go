@@ -13,7 +13,7 @@ import (
 // whether it still has to be.
 const retryAfter = policy.Deadline(5 * time.Second)
 
-func trailingZeros(c Classes) int { return bits.TrailingZeros16(uint16(c)) }
+func trailingZeros(c DetectorSet) int { return bits.TrailingZeros16(uint16(c)) }
 
 // judge decides about a slot that is above its limit and not held.
 func (a *Analyzer) judge(c candidate, now policy.Deadline) {

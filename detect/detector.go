@@ -13,15 +13,16 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/track"
 )
 
 // MaxDetectors is how many detectors there can be: the packet program has a
 // counter for each in every source that it tracks.
-const MaxDetectors = 12
+const MaxDetectors = track.Detectors
 
 // MaxLevels is how many different values of Per there can be: each costs the
 // packet program a look-up for every packet.
-const MaxLevels = 2
+const MaxLevels = track.Levels
 
 // Bounds of a detector's values.
 const (

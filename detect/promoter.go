@@ -12,11 +12,11 @@ import (
 
 // Sample is one packet of Weight, about: what the packet program picks out.
 type Sample struct {
-	Source  netip.Addr
-	Length  uint32 // whole frame, bytes
-	Weight  uint32 // packets that it stands for
-	Classes Classes
-	Port    uint16 // destination; 0 if it has none
+	Source    netip.Addr
+	Length    uint32 // whole frame, bytes
+	Weight    uint32 // packets that it stands for
+	Detectors DetectorSet
+	Port      uint16 // destination; 0 if it has none
 }
 
 const (
@@ -53,7 +53,7 @@ type Promoter struct {
 // width is a length of prefixes, and the detectors that count by it.
 type width struct {
 	bits int
-	mask Classes
+	mask DetectorSet
 }
 
 // cost is how much nearer to promotion a packet brings a source.
@@ -121,13 +121,13 @@ func (p *Promoter) Add(now policy.Deadline, s Sample) {
 		widths = p.widths4
 	}
 	for _, w := range widths {
-		if s.Classes&w.mask != 0 {
-			p.add(now, keyOf(s.Source, w.bits), s, s.Classes&w.mask)
+		if s.Detectors&w.mask != 0 {
+			p.add(now, keyOf(s.Source, w.bits), s, s.Detectors&w.mask)
 		}
 	}
 }
 
-func (p *Promoter) add(now policy.Deadline, k sourceKey, s Sample, classes Classes) {
+func (p *Promoter) add(now policy.Deadline, k sourceKey, s Sample, detectors DetectorSet) {
 	if t := p.tracked[k]; t != nil {
 		t.about.note(s)
 		return
@@ -135,7 +135,7 @@ func (p *Promoter) add(now policy.Deadline, k sourceKey, s Sample, classes Class
 	c := p.candidates.of(k, uint32(now/p.period))
 	c.about.note(s)
 	c.samples = min(c.samples+1, math.MaxUint16/2)
-	c.score += p.score(s, classes)
+	c.score += p.score(s, detectors)
 	if c.samples+c.oldSamples < minSamples || c.score+c.oldScore < 1 {
 		return
 	}
@@ -148,9 +148,9 @@ func (p *Promoter) add(now policy.Deadline, k sourceKey, s Sample, classes Class
 
 // score returns how much nearer to promotion s brings its source, at 1, by the
 // detector that it is nearest to.
-func (p *Promoter) score(s Sample, classes Classes) float32 {
+func (p *Promoter) score(s Sample, detectors DetectorSet) float32 {
 	var most float32
-	for rest := classes; rest != 0; rest &= rest - 1 {
+	for rest := detectors; rest != 0; rest &= rest - 1 {
 		n := trailingZeros(rest)
 		if n >= len(p.costs) {
 			break

@@ -46,7 +46,7 @@ func (t *traffic) run(d time.Duration) {
 	step := policy.Deadline(float64(time.Second) * float64(interval) / t.total())
 	next := t.now + second/4
 	for end := t.now + policy.Deadline(d); t.now < end; t.now += step {
-		s := Sample{Weight: interval, Length: 60, Classes: 1, Port: 443}
+		s := Sample{Weight: interval, Length: 60, Detectors: 1, Port: 443}
 		if at := t.rng.Float64() * sum; at < t.forged {
 			s.Source = netip.AddrFrom4([4]byte{byte(50 + t.rng.IntN(100)), byte(t.rng.IntN(256)), byte(t.rng.IntN(256)), byte(t.rng.IntN(256))})
 		} else {
@@ -156,7 +156,7 @@ func TestOnceSeenIsNeverTracked(t *testing.T) {
 	p := NewPromoter([]Detector{detector()}, 100, 1)
 	for n := range 100_000 {
 		// Heavy enough for the limit, all of them.
-		p.Add(start+policy.Deadline(n)*second/10_000, Sample{Source: addr(n), Weight: 10_000, Classes: 1})
+		p.Add(start+policy.Deadline(n)*second/10_000, Sample{Source: addr(n), Weight: 10_000, Detectors: 1})
 	}
 	if c := p.Changes(start+10*second, nil); len(c.Track) > 0 {
 		t.Errorf("tracked %v", c.Track)
@@ -165,7 +165,7 @@ func TestOnceSeenIsNeverTracked(t *testing.T) {
 
 func offend(p *Promoter, now policy.Deadline, a netip.Addr, weight uint32) {
 	for range minSamples {
-		p.Add(now, Sample{Source: a, Weight: weight, Length: 100, Classes: 1, Port: 80})
+		p.Add(now, Sample{Source: a, Weight: weight, Length: 100, Detectors: 1, Port: 80})
 	}
 }
 
@@ -197,14 +197,14 @@ func TestPeriodsOverlap(t *testing.T) {
 	p := NewPromoter([]Detector{detector()}, 3, 1)
 	edge := (start/p.period + 1) * p.period
 	for _, at := range []policy.Deadline{edge - second, edge - 1, edge} {
-		p.Add(at, Sample{Source: addr(1), Weight: 90, Classes: 1})
+		p.Add(at, Sample{Source: addr(1), Weight: 90, Detectors: 1})
 	}
 	if c := p.Changes(edge, nil); len(c.Track) != 1 {
 		t.Errorf("tracked %v", c.Track)
 	}
 	// But not into two that are far from each other.
 	for n := range policy.Deadline(9) {
-		p.Add(edge+n*2*p.period, Sample{Source: addr(2), Weight: 90, Classes: 1})
+		p.Add(edge+n*2*p.period, Sample{Source: addr(2), Weight: 90, Detectors: 1})
 	}
 	if c := p.Changes(edge, nil); len(c.Track) != 0 {
 		t.Errorf("tracked %v", c.Track)
@@ -272,7 +272,7 @@ func TestAboutSources(t *testing.T) {
 	p := NewPromoter([]Detector{detector()}, 3, 1)
 	a := netip.MustParseAddr("2001:db8:1:2:3::4")
 	for n, port := range []uint16{80, 443, 80, 22, 0, 25, 443, 8080} {
-		p.Add(start, Sample{Source: a, Weight: 300, Length: 100, Classes: 1, Port: port})
+		p.Add(start, Sample{Source: a, Weight: 300, Length: 100, Detectors: 1, Port: port})
 		if n == 4 {
 			p.Changes(start, nil)
 		}
@@ -307,6 +307,6 @@ func BenchmarkAdd(b *testing.B) {
 	for b.Loop() {
 		now += second / 50_000
 		u := rng.Uint32()
-		p.Add(now, Sample{Source: netip.AddrFrom4([4]byte{byte(u), byte(u >> 8), byte(u >> 16), byte(u >> 24)}), Weight: 83, Length: 60, Classes: 1})
+		p.Add(now, Sample{Source: netip.AddrFrom4([4]byte{byte(u), byte(u >> 8), byte(u >> 16), byte(u >> 24)}), Weight: 83, Length: 60, Detectors: 1})
 	}
 }

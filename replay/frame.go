@@ -255,7 +255,7 @@ func parseTransport(c *cursor, h *detect.Header) {
 	size := 4
 	switch h.Proto {
 	case tcp:
-		size = 14
+		size = 16 // as struct tcp_start of bpf/track.h
 	case udp:
 	default:
 		return

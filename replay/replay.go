@@ -92,7 +92,7 @@ type widths struct{ ipv4, ipv6 []width }
 
 type width struct {
 	bits int
-	mask detect.Classes
+	mask detect.DetectorSet
 }
 
 func widthsOf(list []detect.Detector) widths {
@@ -197,13 +197,13 @@ func (p *run) count(h detect.Header, now policy.Deadline) {
 		return
 	}
 	s.Counted++
-	classes := p.classifier.Classify(h)
+	detectors := p.classifier.Classify(h)
 	widths := p.widths.ipv6
 	if h.Source.Is4() {
 		widths = p.widths.ipv4
 	}
 	for _, w := range widths {
-		if mine := classes & w.mask; mine != 0 && !p.tracker.count(h, w.bits, mine, now, s) {
+		if mine := detectors & w.mask; mine != 0 && !p.tracker.count(h, w.bits, mine, now, s) {
 			s.TooMany++
 		}
 	}

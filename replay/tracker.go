@@ -39,7 +39,7 @@ func newTracker(list []detect.Detector) *tracker {
 
 // count adds a packet to the counters of its source. It tells whether there was
 // a slot.
-func (t *tracker) count(h detect.Header, bits int, classes detect.Classes, now policy.Deadline, s *Summary) bool {
+func (t *tracker) count(h detect.Header, bits int, detectors detect.DetectorSet, now policy.Deadline, s *Summary) bool {
 	p, err := h.Source.Prefix(bits)
 	if err != nil {
 		return true // never: both are of the same family
@@ -53,7 +53,7 @@ func (t *tracker) count(h detect.Header, bits int, classes detect.Classes, now p
 	}
 	for n, unit := range t.units {
 		switch {
-		case classes>>n&1 == 0:
+		case detectors>>n&1 == 0:
 		case unit == policy.Bytes:
 			t.counts[slot].Values[n] += h.Length
 		default:

@@ -12,8 +12,8 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 
-	"github.com/paraxial/paraxial/detect"
 	"github.com/paraxial/paraxial/tests/lab/frame"
+	"github.com/paraxial/paraxial/track"
 )
 
 // The recipe of the captures here: clients that load a page every second or so, a SYN
@@ -24,8 +24,8 @@ var (
 	server    = netip.MustParseAddr("198.51.100.80")
 	attacker  = netip.MustParseAddr("203.0.113.7")
 	dayOne    = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	synFlag   = detect.FlagSYN
-	ackFlag   = detect.FlagACK
+	synFlag   = track.SYN
+	ackFlag   = track.ACK
 	shortData = make([]byte, 100)
 )
 

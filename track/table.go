@@ -74,10 +74,10 @@ func (t *Table) Configure(levels []Level, classes []Class) error {
 	for i, l := range levels {
 		c.Levels[i] = l.mask()
 	}
-	c.compile(classes)
+	compiled := Compile(classes)
+	compiled.write(c, t.ports)
 	c.Slots, c.Ports, c.Groups = t.geometry.slots, t.geometry.ports, leastGroups-1
 	t.levels = levels
-	t.fillPorts(classes)
 	t.forget()
 	store(&c.Active, 1)
 	return nil
@@ -106,15 +106,6 @@ func (l Level) mask() LevelMask {
 	k4 := keyOf(0, netip.PrefixFrom(netip.AddrFrom4([4]byte(ones[:4])), l.IPv4))
 	k6 := keyOf(0, netip.PrefixFrom(netip.AddrFrom16(ones), l.IPv6))
 	return LevelMask{High: k6.high, Low: k6.low, IPv4: uint32(k4.low)}
-}
-
-func (t *Table) fillPorts(classes []Class) {
-	clear(t.ports)
-	for i, c := range classes {
-		for _, p := range c.Ports {
-			t.ports[p] |= 1 << i
-		}
-	}
 }
 
 func (t *Table) forget() {
