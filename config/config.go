@@ -130,12 +130,33 @@ type Events struct {
 	DropsPerSecond int
 }
 
+// Detection bounds what all detectors together do.
+type Detection struct {
+	// How many sources are counted exactly at once. Each takes about 100 bytes, and
+	// as much again for every detector.
+	Tracked int
+	// How many entries detectors have at once. When there are more, the oldest goes.
+	// Entries of other origins are not touched.
+	MaxBans int
+	Breaker Breaker
+}
+
+// Breaker turns detectors to shadow when they ban too fast.
+type Breaker struct {
+	// From how many new entries a minute on detectors only count (shadow), until a
+	// minute has passed with half as many. 0 turns this off.
+	BansPerMinute int
+}
+
 // Limits of values, besides those which the kernel sets.
 const (
 	MaxFileSize       = 1 << 20 // bytes
 	MaxInterfaces     = 64      // as many as the program has counters for
 	MaxMaxEntries     = 1 << 24 // prefixes in each trie
 	MaxDropsPerSecond = 10000
+	MaxTracked        = 1 << 17
+	MaxMaxBans        = 100_000
+	MaxBansPerMinute  = 10_000
 )
 
 // Default returns the configuration of an empty file.

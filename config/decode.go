@@ -83,16 +83,14 @@ func (d *decoder) entry(v *ast.MappingValueNode, section, name string, keys []ke
 	}
 }
 
-// value decodes the value of a key. No value means the default where that is
-// how a list looks whose items are all commented out; elsewhere it is a mistake.
+// value decodes the value of a key. A key without a value is an error, unless it
+// may be blank.
 func (d *decoder) value(k key, v *ast.MappingValueNode) {
 	if _, none := v.Value.(*ast.NullNode); !none {
 		k.decode(d, v.Value)
 		return
 	}
-	switch k.name {
-	case "interfaces", "guard.never_block", "guard.ssh_ports", "proxies", "detectors":
-	default:
+	if !k.blank {
 		d.errorf(v.Key, "%s has no value; give one, or leave the key out for the default", k.name)
 	}
 }

@@ -3,9 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io"
-	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -13,31 +10,6 @@ import (
 
 	"github.com/paraxial/paraxial/detect"
 	"github.com/paraxial/paraxial/policy"
-)
-
-// Detection bounds what all detectors together do.
-type Detection struct {
-	// How many sources are counted exactly at once. Each takes about 100 bytes, and
-	// as much again for every detector.
-	Tracked int
-	// How many entries detectors have at once. When there are more, the oldest goes.
-	// Entries of other origins are not touched.
-	MaxBans int
-	Breaker Breaker
-}
-
-// Breaker turns detectors to shadow when they ban too fast.
-type Breaker struct {
-	// From how many new entries a minute on detectors only count (shadow), until a
-	// minute has passed with half as many. 0 turns this off.
-	BansPerMinute int
-}
-
-// Bounds of the detection section.
-const (
-	MaxTracked       = 1 << 17
-	MaxMaxBans       = 100_000
-	MaxBansPerMinute = 10_000
 )
 
 // defaultWiden is what IPv6 sources are widened to where nothing is said: a
@@ -90,6 +62,7 @@ func detectorsKey(list *[]detect.Detector) key {
 	return key{
 		name:   "detectors",
 		live:   true,
+		blank:  true,
 		value:  list,
 		decode: func(d *decoder, n ast.Node) { *list = d.detectors(n) },
 		check:  func() error { return named("detectors", detect.CheckAll(*list)) },
@@ -160,118 +133,4 @@ func nextDetector(before []detect.Detector, t detect.Detector) error {
 		return fmt.Errorf("more than %d; %q is one too many", detect.MaxDetectors, t.Name)
 	}
 	return detect.CheckAll(append(slices.Clip(before), t))
-}
-
-// portsKey is a key whose value is a port or a list of ports.
-func portsKey(name string, ports *[]uint16) key {
-	k := listKey(name, true, ports, number, parsePort, formatPort)
-	list := k.decode
-	k.decode = func(d *decoder, n ast.Node) {
-		if _, kind := scalarText(n); kind == other {
-			list(d, n)
-			return
-		}
-		var p uint16
-		if scalar(d, name, n, number, parsePort, &p) {
-			*ports = []uint16{p}
-		}
-	}
-	return k
-}
-
-func boolKey(name string, live bool, value *bool) key {
-	parse := func(s string) (bool, error) {
-		if s != "true" && s != "false" {
-			return false, fmt.Errorf("%q is not accepted; want true or false", s)
-		}
-		return s == "true", nil
-	}
-	return key{
-		name:   name,
-		live:   live,
-		value:  value,
-		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, word, parse, value) },
-		check:  func() error { return nil },
-	}
-}
-
-func rateKey(name string, live bool, value *policy.Rate) key {
-	return key{
-		name:   name,
-		live:   live,
-		value:  value,
-		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, text, policy.ParseRate, value) },
-		check:  func() error { return named(name, value.Check()) },
-	}
-}
-
-func durationKey(name string, live bool, value *time.Duration, low, high time.Duration) key {
-	within := func(t time.Duration) error {
-		if t < low || t > high {
-			return fmt.Errorf("got %s; want a duration from %s to %s", policy.FormatTTL(t), policy.FormatTTL(low), policy.FormatTTL(high))
-		}
-		return nil
-	}
-	parse := func(s string) (time.Duration, error) {
-		t, err := policy.ParseTTL(s)
-		if err == nil {
-			err = within(t)
-		}
-		return t, err
-	}
-	return key{
-		name:   name,
-		live:   live,
-		value:  value,
-		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, text, parse, value) },
-		check:  func() error { return named(name, within(*value)) },
-	}
-}
-
-// parseOptionalPath reads an absolute path, or nothing.
-func parseOptionalPath(s string) (string, error) {
-	if s == "" {
-		return "", nil
-	}
-	return parsePath(s)
-}
-
-// readProxies appends the prefixes of the file that c names to those listed.
-func (c *Config) readProxies() error {
-	if c.ProxiesFile == "" {
-		return nil
-	}
-	f, err := os.Open(c.ProxiesFile)
-	if err != nil {
-		return fmt.Errorf("read proxies_file: %w (named in %s)", err, c.File)
-	}
-	defer f.Close()
-	var errs Errors
-	prefixes := slices.Clip(c.Proxies)
-	err = policy.ReadList(io.LimitReader(f, MaxFileSize), func(l policy.ListLine) bool {
-		if l.Err != nil {
-			errs = append(errs, &Error{File: c.ProxiesFile, Line: l.Number, Column: 1, Message: "proxies_file: " + message("%v", l.Err)})
-			return len(errs) < maxListed
-		}
-		prefixes = append(prefixes, l.Prefix)
-		return true
-	})
-	if err != nil {
-		return fmt.Errorf("read proxies_file %s: %w", c.ProxiesFile, err)
-	}
-	if len(errs) > 0 {
-		return errs
-	}
-	c.Proxies = prefixes
-	return nil
-}
-
-// ProxyOf returns the range of Proxies that p overlaps, if there is one.
-func (c Config) ProxyOf(p netip.Prefix) (netip.Prefix, bool) {
-	for _, proxy := range c.Proxies {
-		if proxy.Overlaps(p) {
-			return proxy, true
-		}
-	}
-	return netip.Prefix{}, false
 }

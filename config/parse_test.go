@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -325,5 +326,39 @@ func TestTooManyDetectors(t *testing.T) {
 	_, err := Parse("f", []byte(in.String()))
 	if got := fmt.Sprint(err); !strings.HasPrefix(got, "f:14:3: detectors: more than 12; \"d12\" is one too many\n") {
 		t.Errorf("error %q", got)
+	}
+}
+
+// A list without a value is the default: its items may all be commented out. Any
+// other key without a value is an error.
+func TestKeysWithoutAValue(t *testing.T) {
+	defaults := Default()
+	for _, k := range defaults.keys() {
+		isList := reflect.ValueOf(k.value).Elem().Kind() == reflect.Slice
+		file := strings.ReplaceAll(k.name, ".", ": {") + ":" + strings.Repeat("}", strings.Count(k.name, "."))
+		c, err := Parse("f", []byte(file))
+		if !isList {
+			if want := k.name + " has no value"; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", file, err, want)
+			}
+			continue
+		}
+		want := Default()
+		want.File = "f"
+		if diff := cmp.Diff(want, c, comparePrefixes); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", file, err, diff)
+		}
+	}
+}
+
+// No key of a detector may be without a value, a list of ports included.
+func TestKeysOfADetectorWithoutAValue(t *testing.T) {
+	for _, k := range detectorKeys(new(detect.Detector)) {
+		name := strings.TrimPrefix(k.name, "detectors.")
+		file := "detectors: [{" + strings.ReplaceAll(name, ".", ": {") + ":" + strings.Repeat("}", strings.Count(name, ".")) + "}]"
+		_, err := Parse("f", []byte(file))
+		if want := k.name + " has no value"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", file, err, want)
+		}
 	}
 }

@@ -96,56 +96,6 @@ func TestNoInterfaceIsTold(t *testing.T) {
 	}
 }
 
-func TestDiff(t *testing.T) {
-	tests := []struct {
-		name          string
-		change        func(*Config)
-		live, restart []string
-	}{
-		{"nothing", func(*Config) {}, nil, nil},
-		{"file", func(c *Config) { c.File = "other" }, nil, nil},
-		{"everything", func(c *Config) {
-			*c = Config{
-				Interfaces: []Interface{{Name: "eth1"}}, XDPMode: ModeNative, Repair: RepairNever, Socket: "/s", SocketGroup: "g", StateDir: "/d",
-				BPFFS: "/b", Metrics: "", Log: Log{Level: slog.LevelDebug, Format: FormatJSON}, MaxEntries: 1,
-				Guard:  Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, SSHPorts: []uint16{2222}},
-				Events: Events{DropsPerSecond: 1}, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, ProxiesFile: "/p",
-				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
-			}
-		},
-			[]string{"interfaces", "repair", "log.level", "guard.never_block", "guard.ssh_ports", "events.drops_per_second", "proxies", "proxies_file",
-				"detection.max_bans", "detection.breaker.bans_per_minute", "detectors"},
-			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries", "detection.tracked"}},
-		{"an interface joins", func(c *Config) { c.Interfaces = append(c.Interfaces, Interface{Name: "eth1", Mode: ModeGeneric}) }, []string{"interfaces"}, nil},
-		{"an interface leaves", func(c *Config) { c.Interfaces = nil }, []string{"interfaces"}, nil},
-		{"an interface switches", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeGeneric}} }, nil, []string{"interfaces.mode"}},
-		{"the general mode switches", func(c *Config) { c.XDPMode = ModeGeneric }, nil, []string{"xdp_mode"}},
-		{"an interface says what held anyway", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeAuto}} }, nil, nil},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			after := valid()
-			tt.change(&after)
-			live, restart := Diff(valid(), after)
-			if diff := cmp.Diff(tt.live, live); diff != "" {
-				t.Errorf("live (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff(tt.restart, restart); diff != "" {
-				t.Errorf("restart (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestDiffIgnoresOrderOfInterfaces(t *testing.T) {
-	a, b := valid(), valid()
-	a.Interfaces = []Interface{{Name: "eth0"}, {Name: "eth1"}}
-	b.Interfaces = []Interface{{Name: "eth1"}, {Name: "eth0"}}
-	if live, restart := Diff(a, b); live != nil || restart != nil {
-		t.Errorf("Diff = %v, %v", live, restart)
-	}
-}
-
 func TestModeOf(t *testing.T) {
 	c := Config{XDPMode: ModeNative}
 	if m := c.ModeOf(Interface{Name: "a"}); m != ModeNative {

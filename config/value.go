@@ -91,6 +91,14 @@ func parsePath(s string) (string, error) {
 	return filepath.Clean(s), nil
 }
 
+// parseOptionalPath reads an absolute path, or nothing.
+func parseOptionalPath(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return parsePath(s)
+}
+
 // maxSocketPath is what fits into sun_path with its final zero.
 const maxSocketPath = 107
 
