@@ -8,7 +8,7 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// Proto is the protocol that a detector looks at.
+// Proto is the protocol of the packets that a detector counts.
 type Proto string
 
 // The protocols.
@@ -16,35 +16,35 @@ const (
 	AnyProto Proto = "any"
 	TCP      Proto = "tcp"
 	UDP      Proto = "udp"
-	ICMP     Proto = "icmp" // ICMPv6 too
+	ICMP     Proto = "icmp" // and ICMPv6
 )
 
-// Flag is the kind of TCP segment that a detector looks at.
+// Flag is the kind of TCP segments that a detector counts.
 type Flag string
 
 // The kinds of TCP segments.
 const (
 	AnyFlag Flag = ""
-	SYN     Flag = "syn" // SYN without ACK: somebody opens a connection
-	ACK     Flag = "ack" // ACK without SYN: part of a connection, or pretends to be
+	SYN     Flag = "syn" // SYN without ACK: opens a connection
+	ACK     Flag = "ack" // ACK without SYN: belongs to a connection, or claims to
 	FIN     Flag = "fin"
 	RST     Flag = "rst"
 )
 
-// Match describes packets. What is empty fits all.
+// Match describes packets. An empty field matches all of them.
 type Match struct {
-	// The protocol. `icmp` is ICMPv6 too.
+	// The protocol. `icmp` includes ICMPv6.
 	Proto Proto
-	// Of TCP: `syn` (SYN without ACK: a new connection), `ack` (ACK without SYN),
-	// `fin` or `rst`. Without the key all.
+	// The TCP flags: `syn` (SYN without ACK: a new connection), `ack` (ACK without
+	// SYN), `fin` or `rst`. Without this key all segments count.
 	Flags Flag
-	// Destination ports, of TCP or UDP. Without the key all.
+	// Destination ports of TCP or UDP. Without this key all ports count.
 	Ports []uint16
-	// `true` counts IP fragments only, the first and the later ones.
+	// `true` counts only IP fragments, the first one and later ones.
 	Fragment bool
 }
 
-// Check returns what is wrong with m, nil if nothing is.
+// Check returns an error if m is not valid.
 func (m Match) Check() error {
 	switch m.Proto {
 	case AnyProto, TCP, UDP, ICMP:
@@ -58,7 +58,7 @@ func (m Match) Check() error {
 	}
 	switch {
 	case m.Flags != AnyFlag && m.Proto != TCP:
-		return fmt.Errorf("match.flags: %s is a matter of TCP; add proto: tcp", m.Flags)
+		return fmt.Errorf("match.flags: only TCP has the flag %s; add proto: tcp", m.Flags)
 	case len(m.Ports) > 0 && m.Proto != TCP && m.Proto != UDP:
 		return fmt.Errorf("match.port: protocol %s has no ports; add proto: tcp or proto: udp", m.Proto)
 	case len(m.Ports) > MaxPorts:
@@ -66,27 +66,27 @@ func (m Match) Check() error {
 	case slices.Contains(m.Ports, 0):
 		return fmt.Errorf("match.port: got 0; want a number from 1 to 65535")
 	case m.Fragment && (m.Flags != AnyFlag || len(m.Ports) > 0):
-		return fmt.Errorf("match.fragment: only first fragments have flags and ports; leave out flags and port")
+		return fmt.Errorf("match.fragment: later fragments have no flags or ports; leave out flags and port")
 	}
 	return nil
 }
 
-// Header is what detectors look at of a packet.
+// Header holds the fields of a packet that detectors use.
 type Header struct {
 	Source    netip.Addr
-	Length    uint32 // whole frame, bytes
-	Proto     uint8  // of the transport, past IPv6 extension headers
+	Length    uint32 // of the whole frame, in bytes
+	Proto     uint8  // number of the transport protocol, after IPv6 extension headers
 	Fragment  bool
-	Transport bool   // Port, and of TCP Flags, are known: not a later fragment, nor cut short
-	Port      uint16 // destination
-	Flags     uint8  // of TCP
+	Transport bool   // Port and, for TCP, Flags are known: no later fragment, and not cut short
+	Port      uint16 // destination port
+	Flags     uint8  // TCP flags
 }
 
-// DetectorSet is a set of detectors: bit n stands for the nth of the configuration.
+// DetectorSet is a set of detectors. Bit n stands for number n of the configuration.
 type DetectorSet uint16
 
-// Classifier tells which detectors count a packet. It looks packets up in the
-// compiled form that the packet program has of the same detectors.
+// Classifier determines which detectors count a packet. It uses the same compiled
+// form of the detectors as the packet program.
 type Classifier struct {
 	compiled track.Compiled
 }

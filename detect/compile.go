@@ -7,8 +7,8 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// Compile returns what the packet program has to count for detectors that CheckAll
-// accepts: the levels, and the class of each detector.
+// Compile returns the levels and classes that the packet program needs to count for a
+// list of detectors. Class n belongs to detector n. CheckAll must accept the list.
 func Compile(list []Detector) ([]track.Level, []track.Class) {
 	pers := Levels(list)
 	var levels []track.Level
@@ -25,8 +25,8 @@ func Compile(list []Detector) ([]track.Level, []track.Class) {
 	return levels, classes
 }
 
-// class returns the packets that m describes. Every field of m has to change what
-// it returns; TestEveryMatchKeyHasAnEffect checks that.
+// class returns the class of the packets that m describes. Every field of m must
+// change the result; TestEveryMatchKeyHasAnEffect checks this.
 func (m Match) class() track.Class {
 	c := track.Class{Proto: m.Proto.number(), Fragments: m.Fragment, Ports: m.Ports}
 	c.Set, c.Clear = m.Flags.bits()
@@ -45,7 +45,7 @@ func (p Proto) number() track.Proto {
 	return track.AnyProto
 }
 
-// bits returns the TCP flags that must be set, and those that must not.
+// bits returns the TCP flags that must be set and those that must be clear.
 func (f Flag) bits() (set, clear uint8) {
 	switch f {
 	case SYN:

@@ -13,11 +13,11 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// The numbers of the protocols that detectors tell apart.
+// The numbers of the protocols in a match.
 var protocols = map[Proto][]uint8{TCP: {6}, UDP: {17}, ICMP: {1, 58}}
 
-// fits reports whether a packet fits a match. It states the reference of the
-// configuration once more, independently of the compiled form.
+// fits reports whether a packet fits a match, as docs/config.md describes it. It does
+// not use the compiled form.
 func (m Match) fits(h Header) bool {
 	segments := map[Flag]bool{
 		AnyFlag: true,
@@ -49,9 +49,9 @@ func everyMatch() (list []Match) {
 	return list
 }
 
-// everyPacket returns the packets that a detector could tell apart: of all
-// protocols and both families, whole and as fragments, with all combinations of TCP
-// flags, to ports on the list of a match and others, short and long.
+// everyPacket returns packets of every kind: all protocols, both families, whole packets
+// and fragments, all combinations of TCP flags, ports that are in a match and ports that
+// are not, two lengths.
 func everyPacket() (list []Header) {
 	for _, source := range []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")} {
 		for proto := range 256 {
@@ -79,7 +79,7 @@ func withTransport(h Header) (list []Header) {
 	return list
 }
 
-// program is the memory that the packet program looks packets up in.
+// program is the memory in which the packet program looks packets up.
 type program struct {
 	control track.Control
 	lines   []uint64
@@ -100,7 +100,7 @@ func compiled(t *testing.T, list []Detector) *program {
 	return p
 }
 
-// looksUp does what detectors_of() of bpf/track.h does, on the same memory.
+// looksUp does the same as detectors_of() of bpf/track.h, on the same memory.
 func (p *program) looksUp(h Header) DetectorSet {
 	kind := track.KindOf(h.Proto, h.Flags, h.Transport, h.Fragment)
 	detectors := uint32(p.control.Classes[kind])
@@ -114,7 +114,7 @@ func (p *program) looksUp(h Header) DetectorSet {
 }
 
 // TestMatchMeansTheSameEverywhere compares the classifier and the memory of the packet
-// program with what a match says, for all matches and packets.
+// program with the description of a match, for all matches and packets.
 func TestMatchMeansTheSameEverywhere(t *testing.T) {
 	packets := everyPacket()
 	for matches := range slices.Chunk(everyMatch(), MaxDetectors) {
@@ -146,10 +146,10 @@ func withPer(list []Detector) []Detector {
 	return list
 }
 
-// TestEveryMatchKeyHasAnEffect changes each field of a match by itself, and expects
-// another compiled form.
+// TestEveryMatchKeyHasAnEffect changes one field of a match at a time. Each must change
+// the compiled form.
 func TestEveryMatchKeyHasAnEffect(t *testing.T) {
-	// Values that the fields accept. A field that is not listed gets a value of its type.
+	// Values that the fields accept. Other fields get a value by their type.
 	accepted := map[string]any{"Proto": UDP, "Flags": SYN}
 	for n := range reflect.TypeFor[Match]().NumField() {
 		field := reflect.TypeFor[Match]().Field(n)

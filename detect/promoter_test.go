@@ -11,7 +11,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// traffic is what passes a promoter: sources with rates, and forged ones.
+// traffic is the traffic that a promoter sees: sources with rates, and forged sources.
 type traffic struct {
 	p       *Promoter
 	rng     *rand.Rand
@@ -34,7 +34,7 @@ func (t *traffic) total() float64 {
 	return total
 }
 
-// run samples the traffic for a while, as the packet program would.
+// run samples the traffic as the packet program would.
 func (t *traffic) run(d time.Duration) {
 	interval, _ := t.p.Interval(t.total())
 	sums := make([]float64, len(t.rates))
@@ -74,8 +74,8 @@ func search(sums []float64, at float64) int {
 	return low
 }
 
-// TestRecall has offenders among clients and a flood of forged sources, at
-// the rates up to which Interval does not complain.
+// TestRecall has offenders among clients and a flood of forged sources, at rates that
+// Interval does not report as exceeded.
 func TestRecall(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	for _, tt := range []struct {
@@ -118,7 +118,7 @@ func TestRecall(t *testing.T) {
 					forged++
 				}
 			}
-			// Chance brings some clients in, who do no harm there.
+			// A few clients are tracked by chance, which does no harm.
 			if forged > 0 || len(w.tracked) > clients/100 {
 				t.Errorf("seed %d: %d forged sources and %d clients are tracked", seed, forged, len(w.tracked)-forged)
 			}
@@ -155,7 +155,7 @@ func TestInterval(t *testing.T) {
 func TestOnceSeenIsNeverTracked(t *testing.T) {
 	p := NewPromoter([]Detector{detector()}, 100, 1)
 	for n := range 100_000 {
-		// Heavy enough for the limit, all of them.
+		// The weight of each sample is enough for the limit.
 		p.Add(start+policy.Deadline(n)*second/10_000, Sample{Source: addr(n), Weight: 10_000, Detectors: 1})
 	}
 	if c := p.Changes(start+10*second, nil); len(c.Track) > 0 {
@@ -192,7 +192,7 @@ func TestFullTable(t *testing.T) {
 	}
 }
 
-// TestPeriodsOverlap has the samples of a source fall into two periods.
+// TestPeriodsOverlap spreads the samples of a source over two periods.
 func TestPeriodsOverlap(t *testing.T) {
 	p := NewPromoter([]Detector{detector()}, 3, 1)
 	edge := (start/p.period + 1) * p.period
@@ -202,7 +202,7 @@ func TestPeriodsOverlap(t *testing.T) {
 	if c := p.Changes(edge, nil); len(c.Track) != 1 {
 		t.Errorf("tracked %v", c.Track)
 	}
-	// But not into two that are far from each other.
+	// Samples of periods that do not follow each other are not added up.
 	for n := range policy.Deadline(9) {
 		p.Add(edge+n*2*p.period, Sample{Source: addr(2), Weight: 90, Detectors: 1})
 	}
@@ -211,8 +211,8 @@ func TestPeriodsOverlap(t *testing.T) {
 	}
 }
 
-// TestFullSetForgetsTheOldest has more sources in one set of the table than it
-// has places.
+// TestFullSetForgetsTheOldest puts more sources into a set of the table than it has
+// places.
 func TestFullSetForgetsTheOldest(t *testing.T) {
 	c := newCandidates(1)
 	var same []sourceKey
@@ -225,7 +225,7 @@ func TestFullSetForgetsTheOldest(t *testing.T) {
 		c.of(k, 1).samples++
 	}
 	c.of(same[2], 1).samples++ // seen twice
-	c.of(same[0], 1)           // seen again, if not counted
+	c.of(same[0], 1)           // used again, without a sample
 	for _, k := range same[ways:] {
 		c.of(k, 1).samples++
 	}
@@ -256,15 +256,15 @@ func TestIdleIsReleased(t *testing.T) {
 	if len(c.Release) != 1 || c.Release[0] != active[0].Source || p.Tracked() != 1 {
 		t.Errorf("released %v, %d are left", c.Release, p.Tracked())
 	}
-	// It may come back.
+	// It can be tracked again.
 	offend(p, start+11*second, addr(1), 200)
 	if c := p.Changes(start+11*second, nil); len(c.Track) != 1 {
 		t.Errorf("tracked %v", c.Track)
 	}
-	// What was told to be tracked and never was is no burden for good.
+	// A source that was chosen and never tracked is forgotten.
 	p.Changes(start+60*second, nil)
 	if p.Tracked() != 0 {
-		t.Errorf("%d tracked that nobody tracks", p.Tracked())
+		t.Errorf("%d sources are still kept as tracked", p.Tracked())
 	}
 }
 
@@ -282,7 +282,7 @@ func TestAboutSources(t *testing.T) {
 		t.Errorf("about %+v, want %+v", got, want)
 	}
 	if got := p.About(netip.MustParsePrefix("2001:db8::/64")); !reflect.DeepEqual(got, About{}) {
-		t.Errorf("about a stranger: %+v", got)
+		t.Errorf("about an unknown source: %+v", got)
 	}
 }
 

@@ -35,7 +35,7 @@ func TestBreaker(t *testing.T) {
 		t.Errorf("%d offenders, want those that were banned", n)
 	}
 	want(t, w.run(50*time.Second), "")
-	// Calm for a minute: those that have not stopped are banned now.
+	// It was calm for a minute: sources that have not stopped are banned now.
 	got = w.run(20 * time.Second)
 	if len(got) != 5 || got[0].Action != Block || got[0].Tripped || got[0].Evidence.Offence != 1 || w.Stats().Breaker.Open {
 		t.Errorf("after the calm: %s %+v", kinds(got), w.Stats().Breaker)
@@ -50,7 +50,7 @@ func TestBreakerStaysOpenWhileItIsNotCalm(t *testing.T) {
 		if n < 30 {
 			w.run(2 * time.Second)
 		} else {
-			w.run(8 * time.Second) // 7.5 a minute: less than trips it, and not yet calm
+			w.run(8 * time.Second) // 7.5 a minute: too few to trip it, too many to be calm
 		}
 		if open := w.Stats().Breaker.Open; n > 25 && !open {
 			t.Fatalf("closed after %d sources", n)
@@ -107,7 +107,7 @@ func TestWidening(t *testing.T) {
 		name    string
 		sources string
 		change  func(*Detector)
-		want    string // the widened
+		want    string // the widened prefix
 	}{
 		{"enough", "2001:db8:0:1::/64 2001:db8:0:2::/64 2001:db8:0:3::/64", widening, "2001:db8::/56"},
 		{"too few", "2001:db8:0:1::/64 2001:db8:0:2::/64", widening, ""},
@@ -140,7 +140,7 @@ func TestWidening(t *testing.T) {
 
 func TestSourcesBelowAWideEntryAreNotDecided(t *testing.T) {
 	w := newWorld(t, Options{}, detector(widening, func(d *Detector) { d.Action = Shadow }))
-	for n := range 6 { // in shadow all of them go on being counted
+	for n := range 6 { // sources with shadow entries are still counted
 		w.add(fmt.Sprintf("192.0.2.%d/32", n), 1000)
 		w.run(2 * time.Second)
 	}
@@ -174,7 +174,7 @@ func TestExempt(t *testing.T) {
 		w.add(fmt.Sprintf("192.0.2.%d/32", n), 1000)
 	}
 	w.run(time.Minute)
-	// Neither the source itself nor the network around it.
+	// Neither the source itself nor the network that contains it is blocked.
 	want(t, w.made, "new block 192.0.2.1/32 10m;new block 192.0.2.2/32 10m;new block 192.0.2.4/32 10m;")
 	var spared []string
 	for _, s := range w.spared {
@@ -183,7 +183,7 @@ func TestExempt(t *testing.T) {
 	if want := []string{"192.0.2.3/32 of the office", "192.0.2.0/24 of the office"}; !reflect.DeepEqual(spared, want) {
 		t.Errorf("spared %q, want each once, %q", spared, want)
 	}
-	// It is noticed when it is no longer exempt.
+	// The analyzer notices when the source is no longer exempt.
 	protected = netip.MustParsePrefix("198.51.100.1/32")
 	want(t, w.run(6*time.Second), "new block 192.0.2.3/32 10m;new block 192.0.2.0/24 10m;")
 }
@@ -213,7 +213,7 @@ func TestPerIsRespected(t *testing.T) {
 	}
 }
 
-// TestSlotBeyondTheTable has counters of a slot that cannot be.
+// TestSlotBeyondTheTable passes counters of a slot that is not in the table.
 func TestSlotBeyondTheTable(t *testing.T) {
 	w := newWorld(t, Options{Tracked: 10}, detector())
 	s := w.add("192.0.2.1/32", 1000)
@@ -223,8 +223,8 @@ func TestSlotBeyondTheTable(t *testing.T) {
 	want(t, w.run(2*time.Second), "new block 192.0.2.1/32 10m;")
 }
 
-// TestDeterminism runs a random world twice, the second time with the sources in
-// another order and in other slots.
+// TestDeterminism runs a random world twice. The second time the sources are in another
+// order and in other slots.
 func TestDeterminism(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	history := func(order []int) string {
@@ -303,9 +303,9 @@ func TestCheckAll(t *testing.T) {
 		{with(func(d *Detector) { d.Limit = policy.Rate{} }), `detector "flood": limit: unit(0): want packets or bytes`},
 		{with(func(d *Detector) { d.Window = time.Millisecond }), `detector "flood": window: got 0s; want a duration from 1s to 1h`},
 		{with(func(d *Detector) { d.Match.Ports = []uint16{53} }), `detector "flood": match.port: protocol any has no ports; add proto: tcp or proto: udp`},
-		{with(func(d *Detector) { d.Match.Flags = SYN }), `detector "flood": match.flags: syn is a matter of TCP; add proto: tcp`},
+		{with(func(d *Detector) { d.Match.Flags = SYN }), `detector "flood": match.flags: only TCP has the flag syn; add proto: tcp`},
 		{with(func(d *Detector) { d.Match = Match{Proto: UDP, Ports: []uint16{53}, Fragment: true} }),
-			`detector "flood": match.fragment: only first fragments have flags and ports; leave out flags and port`},
+			`detector "flood": match.fragment: later fragments have no flags or ports; leave out flags and port`},
 		{with(func(d *Detector) { d.Per.IPv4 = 4 }), `detector "flood": per.ipv4: got 4; want a length from 8 to 32`},
 		{with(func(d *Detector) { d.Action = "ban" }), `detector "flood": action: got "ban"; want block, limit or shadow`},
 		{with(func(d *Detector) { d.For = time.Second }), `detector "flood": for: 1s is shorter than the window, 5s`},
@@ -315,7 +315,7 @@ func TestCheckAll(t *testing.T) {
 		{with(func(d *Detector) { d.Widen = Widen{Sources: 8, IPv6: 64} }),
 			`detector "flood": widen.ipv6: got 64; want a length from 16 to 63, shorter than per.ipv6, or 0 for never`},
 		{[]Detector{many[0], detector(func(d *Detector) { d.Per.IPv4 = 24 }), detector(func(d *Detector) { d.Name, d.Per.IPv4 = "x", 16 })},
-			"per: detectors have more than two different values; every one costs each packet a look-up"},
+			"per: detectors have more than two different values; use one or two, since each costs a look-up for every packet"},
 	} {
 		if got := fmt.Sprint(CheckAll(tt.list)); got != tt.want {
 			t.Errorf("CheckAll: %s\nwant: %s", got, tt.want)
