@@ -12,11 +12,11 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// defaultWiden is what IPv6 sources are widened to where nothing is said: a
-// /56 is commonly one customer. IPv4 sources never are.
+// defaultWiden is the default of widen.ipv6: a /56 is commonly one customer. IPv4 sources
+// are not widened by default.
 const defaultWiden = 56
 
-// detectorKeys are those of an item of detectors.
+// detectorKeys returns the keys of an item of detectors.
 func detectorKeys(t *detect.Detector) []key {
 	return []key{
 		textKey("detectors.name", true, &t.Name, parseDetectorName),
@@ -41,7 +41,8 @@ func detectorKeys(t *detect.Detector) []key {
 
 func parseDetectorName(s string) (string, error) {
 	if policy.ValidOrigin(policy.OriginDetector+s) != nil {
-		return "", fmt.Errorf("%q cannot be a name; want letters, digits, '.', '_' and '-', at most 63, a letter or digit first", shorten(s, 80))
+		return "", fmt.Errorf("%q cannot be a name; want letters, digits, '.', '_' and '-', at most 63, "+
+			"a letter or digit first", shorten(s, 80))
 	}
 	return s, nil
 }
@@ -69,14 +70,15 @@ func detectorsKey(list *[]detect.Detector) key {
 	}
 }
 
-// detectors decodes the list of detectors. What is wrong with one value is told
-// at the value, what is wrong between values at the detector.
+// detectors decodes the list of detectors. A mistake in one value is reported at the
+// value, and values that contradict each other at the detector.
 func (d *decoder) detectors(n ast.Node) []detect.Detector {
 	var list []detect.Detector
 	for _, item := range d.list("detectors", n) {
 		m, ok := item.(*ast.MappingNode)
 		if !ok {
-			d.errorf(item, "detectors: got %s; want keys with values, as in - {name: syn-flood, match: {proto: tcp, flags: syn}, limit: 200/s, action: limit}", describe(item))
+			d.errorf(item, "detectors: got %s; want keys with values, as in - {name: syn-flood, "+
+				"match: {proto: tcp, flags: syn}, limit: 200/s, action: limit}", describe(item))
 			continue
 		}
 		if t, ok := d.detector(m); ok {
@@ -107,7 +109,7 @@ func (d *decoder) detector(m *ast.MappingNode) (detect.Detector, bool) {
 	return t, len(d.errs) == before
 }
 
-// complete wants the keys that have no default, and values that go together.
+// complete reports missing required keys and values that contradict each other.
 func (d *decoder) complete(m *ast.MappingNode, t detect.Detector) {
 	var err error
 	switch {

@@ -11,8 +11,8 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// key is one key of the file, bound to its place in a Config. The table that
-// keys returns is all that decoding, Validate, Diff and Reload know of the keys.
+// key is a key of the file, bound to its field in a Config. Decoding, Validate, Diff and
+// Reload all use the table that keys returns.
 type key struct {
 	name string // as in the file, with its section: guard.ssh_ports
 	live bool   // a reload applies a change
@@ -49,7 +49,7 @@ func (c *Config) keys() []key {
 	}
 }
 
-// keys are those of an item of interfaces.
+// keys returns the keys of an item of interfaces.
 func (i *Interface) keys() []key {
 	return []key{
 		textKey("interfaces.name", true, &i.Name, ParseInterface),
@@ -61,8 +61,8 @@ func (i *Interface) modeKey() key { return textKey("interfaces.mode", false, &i.
 
 func formatPort(p uint16) string { return strconv.Itoa(int(p)) }
 
-// textKey is a key whose value is text. What parse returns must parse again to
-// itself: that is how Validate checks what flags have put there.
+// textKey is a key whose value is text. Parsing the result of parse must return it
+// unchanged, because Validate checks values set by flags in this way.
 func textKey[T ~string](name string, live bool, value *T, parse func(string) (T, error)) key {
 	return key{
 		name:  name,
@@ -110,7 +110,9 @@ func numberKey(name string, live bool, value *int, low, high int) key {
 	}
 }
 
-func listKey[T any](name string, live bool, values *[]T, kind scalarKind, parse func(string) (T, error), format func(T) string) key {
+func listKey[T any](
+	name string, live bool, values *[]T, kind scalarKind, parse func(string) (T, error), format func(T) string,
+) key {
 	return key{
 		name:  name,
 		live:  live,
@@ -183,7 +185,8 @@ func rateKey(name string, live bool, value *policy.Rate) key {
 func durationKey(name string, live bool, value *time.Duration, low, high time.Duration) key {
 	within := func(t time.Duration) error {
 		if t < low || t > high {
-			return fmt.Errorf("got %s; want a duration from %s to %s", policy.FormatTTL(t), policy.FormatTTL(low), policy.FormatTTL(high))
+			return fmt.Errorf("got %s; want a duration from %s to %s",
+				policy.FormatTTL(t), policy.FormatTTL(low), policy.FormatTTL(high))
 		}
 		return nil
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// readProxies appends the prefixes of the file that c names to those listed.
+// readProxies appends the prefixes in ProxiesFile to Proxies.
 func (c *Config) readProxies() error {
 	if c.ProxiesFile == "" {
 		return nil
@@ -24,7 +24,9 @@ func (c *Config) readProxies() error {
 	prefixes := slices.Clip(c.Proxies)
 	err = policy.ReadList(io.LimitReader(f, MaxFileSize), func(l policy.ListLine) bool {
 		if l.Err != nil {
-			errs = append(errs, &Error{File: c.ProxiesFile, Line: l.Number, Column: 1, Message: "proxies_file: " + message("%v", l.Err)})
+			errs = append(errs, &Error{
+				File: c.ProxiesFile, Line: l.Number, Column: 1, Message: "proxies_file: " + message("%v", l.Err),
+			})
 			return len(errs) < maxListed
 		}
 		prefixes = append(prefixes, l.Prefix)
@@ -40,7 +42,7 @@ func (c *Config) readProxies() error {
 	return nil
 }
 
-// ProxyOf returns the range of Proxies that p overlaps, if there is one.
+// ProxyOf returns the prefix in Proxies that overlaps p, if there is one.
 func (c Config) ProxyOf(p netip.Prefix) (netip.Prefix, bool) {
 	for _, proxy := range c.Proxies {
 		if proxy.Overlaps(p) {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestDiff(t *testing.T) {
+	networks := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
 	tests := []struct {
 		name          string
 		change        func(*Config)
@@ -24,21 +25,29 @@ func TestDiff(t *testing.T) {
 		{"file", func(c *Config) { c.File = "other" }, nil, nil},
 		{"everything", func(c *Config) {
 			*c = Config{
-				Interfaces: []Interface{{Name: "eth1"}}, XDPMode: ModeNative, Repair: RepairNever, Socket: "/s", SocketGroup: "g", StateDir: "/d",
-				BPFFS: "/b", Metrics: "", Log: Log{Level: slog.LevelDebug, Format: FormatJSON}, MaxEntries: 1,
-				Guard:  Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, SSHPorts: []uint16{2222}},
-				Events: Events{DropsPerSecond: 1}, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, ProxiesFile: "/p",
+				Interfaces: []Interface{{Name: "eth1"}}, XDPMode: ModeNative, Repair: RepairNever,
+				Socket: "/s", SocketGroup: "g", StateDir: "/d", BPFFS: "/b",
+				Metrics: "", Log: Log{Level: slog.LevelDebug, Format: FormatJSON}, MaxEntries: 1,
+				Guard:  Guard{NeverBlock: networks, SSHPorts: []uint16{2222}},
+				Events: Events{DropsPerSecond: 1}, Proxies: networks, ProxiesFile: "/p",
 				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
 			}
 		},
-			[]string{"interfaces", "repair", "log.level", "guard.never_block", "guard.ssh_ports", "events.drops_per_second", "proxies", "proxies_file",
-				"detection.max_bans", "detection.breaker.bans_per_minute", "detectors"},
-			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries", "detection.tracked"}},
-		{"an interface joins", func(c *Config) { c.Interfaces = append(c.Interfaces, Interface{Name: "eth1", Mode: ModeGeneric}) }, []string{"interfaces"}, nil},
-		{"an interface leaves", func(c *Config) { c.Interfaces = nil }, []string{"interfaces"}, nil},
-		{"an interface switches", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeGeneric}} }, nil, []string{"interfaces.mode"}},
-		{"the general mode switches", func(c *Config) { c.XDPMode = ModeGeneric }, nil, []string{"xdp_mode"}},
-		{"an interface says what held anyway", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeAuto}} }, nil, nil},
+			[]string{"interfaces", "repair", "log.level", "guard.never_block", "guard.ssh_ports",
+				"events.drops_per_second", "proxies", "proxies_file", "detection.max_bans", "detection.breaker.bans_per_minute", "detectors"},
+			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries",
+				"detection.tracked"}},
+		{"an interface is added", func(c *Config) {
+			c.Interfaces = append(c.Interfaces, Interface{Name: "eth1", Mode: ModeGeneric})
+		}, []string{"interfaces"}, nil},
+		{"an interface is removed", func(c *Config) { c.Interfaces = nil }, []string{"interfaces"}, nil},
+		{"the mode of an interface changes", func(c *Config) {
+			c.Interfaces = []Interface{{Name: "eth0", Mode: ModeGeneric}}
+		}, nil, []string{"interfaces.mode"}},
+		{"the general mode changes", func(c *Config) { c.XDPMode = ModeGeneric }, nil, []string{"xdp_mode"}},
+		{"an interface gets the general mode", func(c *Config) {
+			c.Interfaces = []Interface{{Name: "eth0", Mode: ModeAuto}}
+		}, nil, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -64,7 +73,7 @@ func TestDiffIgnoresOrderOfInterfaces(t *testing.T) {
 	}
 }
 
-// changes has a file for every key, with a value that is not the default.
+// changes has for every key a file with a value that is not the default.
 var changes = map[string]string{
 	"interfaces":                        "interfaces: [eth0, eth1]",
 	"xdp_mode":                          "xdp_mode: generic",
@@ -88,8 +97,8 @@ var changes = map[string]string{
 	"detectors":                         "detectors: [{name: x, limit: 10/s, action: shadow}]",
 }
 
-// TestReloadOfEveryKey changes each key by itself. A reload must apply it exactly if
-// the reference says so, and otherwise report it as needing a restart.
+// TestReloadOfEveryKey changes one key at a time. If the reference has "yes" for the key, a
+// reload must apply the change; otherwise it must report that the key needs a restart.
 func TestReloadOfEveryKey(t *testing.T) {
 	documented := documentedReload(t)
 	defaults := Default()
@@ -117,8 +126,7 @@ func TestReloadOfEveryKey(t *testing.T) {
 	}
 }
 
-// parsed returns the configuration of a file, with an interface unless the file has
-// some.
+// parsed returns the configuration in a file. It adds an interface if there is none.
 func parsed(t *testing.T, file string) Config {
 	t.Helper()
 	c, err := Parse("f", []byte(file))
@@ -149,8 +157,8 @@ func documentedReload(t *testing.T) map[string]bool {
 	return reload
 }
 
-// An interface that stays keeps its mode; interfaces are added, removed and ordered as
-// in the new file.
+// An interface that stays keeps its mode. Interfaces are added, removed and ordered as in
+// the new file.
 func TestReloadOfInterfaces(t *testing.T) {
 	tests := []struct{ old, next, want string }{
 		{"[eth0]", "[eth1, eth0]", "[eth1, eth0]"},
@@ -161,14 +169,16 @@ func TestReloadOfInterfaces(t *testing.T) {
 		{"[{name: eth0, mode: native}]", "[eth0]", "[{name: eth0, mode: native}]"},
 	}
 	for _, tt := range tests {
-		old, next, want := parsed(t, "interfaces: "+tt.old), parsed(t, "interfaces: "+tt.next), parsed(t, "interfaces: "+tt.want)
+		old, next := parsed(t, "interfaces: "+tt.old), parsed(t, "interfaces: "+tt.next)
+		want := parsed(t, "interfaces: "+tt.want)
 		now := Reload(old, next)
 		if diff := cmp.Diff(want.Interfaces, now.Interfaces); diff != "" {
 			t.Errorf("%s, then %s (-want +got):\n%s", tt.old, tt.next, diff)
 		}
 		_, before := Diff(old, next)
 		if live, restart := Diff(now, next); live != nil || !slices.Equal(restart, before) {
-			t.Errorf("%s, then %s: the next reload reports %v, %v; want none and %v", tt.old, tt.next, live, restart, before)
+			t.Errorf("%s, then %s: the next reload reports %v, %v; want none and %v",
+				tt.old, tt.next, live, restart, before)
 		}
 	}
 }

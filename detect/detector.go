@@ -70,12 +70,13 @@ type Detector struct {
 }
 
 // Per defines one source by the length of its prefix. All detectors together may have
-// MaxLevels different values.
+// at most MaxLevels different values.
 type Per struct {
 	// The length of the prefix that counts as one IPv4 source.
 	IPv4 int
 	// The length of the prefix that counts as one IPv6 source. All detectors together
-	// may have two different values of `per`.
+	// may have at most two different
+	// values of `per`.
 	IPv6 int
 }
 
