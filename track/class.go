@@ -2,10 +2,10 @@ package track
 
 import "fmt"
 
-// Proto is what a class asks of the transport protocol.
+// Proto is the transport protocol of the packets of a class.
 type Proto uint8
 
-// The protocols that detectors tell apart.
+// The protocols.
 const (
 	AnyProto Proto = iota
 	TCP
@@ -25,30 +25,30 @@ const (
 
 const allFlags = FIN | SYN | RST | PSH | ACK | URG
 
-// Class is which packets a detector counts, and what of them. The zero Class
+// Class describes the packets that a detector counts, and what it counts. The zero Class
 // counts all packets, at level 0.
 type Class struct {
 	Proto     Proto
-	Set       uint8    // TCP flags that are set
-	Clear     uint8    // TCP flags that are not set
-	Fragments bool     // fragments alone, the first among them
-	Ports     []uint16 // TCP or UDP packets to one of these alone; of fragments, the first has the port
-	Bytes     bool     // count the bytes of frames, not packets
+	Set       uint8    // TCP flags that must be set
+	Clear     uint8    // TCP flags that must be clear
+	Fragments bool     // only fragments, the first one included
+	Ports     []uint16 // only TCP or UDP packets to these ports; of fragments, only the first has a port
+	Bytes     bool     // count bytes of frames instead of packets
 	Level     int
 }
 
-// Level is what counts as one source: so many bits of the address.
+// Level defines one source by a number of bits of the address.
 type Level struct{ IPv4, IPv6 int }
 
-// check tells what is wrong with a class.
+// check returns an error if c is not valid.
 func (c Class) check(levels int) error {
 	switch {
 	case c.Level < 0 || c.Level >= levels:
-		return fmt.Errorf("level %d: there are %d", c.Level, levels)
+		return fmt.Errorf("level %d: want a level below %d", c.Level, levels)
 	case c.Proto > ICMP:
-		return fmt.Errorf("protocol %d is none that is told apart", c.Proto)
+		return fmt.Errorf("protocol %d: want one from %d to %d", c.Proto, AnyProto, ICMP)
 	case (c.Set|c.Clear)&^allFlags != 0:
-		return fmt.Errorf("TCP flags %#x: there are %#x", c.Set|c.Clear, allFlags)
+		return fmt.Errorf("TCP flags %#x: want flags in %#x", c.Set|c.Clear, allFlags)
 	case c.Set&c.Clear != 0:
 		return fmt.Errorf("TCP flags %#x cannot be both set and clear", c.Set&c.Clear)
 	case c.Set|c.Clear != 0 && c.Proto != TCP:

@@ -1,14 +1,14 @@
 package track
 
-// Kind is a kind of packets in the eight bits by which the program tells packets
-// apart: CLASS_FRAGMENT, and either CLASS_TCP with the flags of the TCP header or
-// an enum packet_kind of bpf/track_maps.h.
+// Kind is the kind of a packet, in the eight bits that the program uses: CLASS_FRAGMENT,
+// and either CLASS_TCP with the flags of the TCP header or an enum packet_kind. See
+// bpf/track_maps.h.
 type Kind uint8
 
 const (
 	kindFragment Kind = 0x80
-	kindHeader   Kind = 0x40 // a TCP header, whose flags are in the bits below
-	kindTCP      Kind = 1    // without its header: a later fragment, or cut short
+	kindHeader   Kind = 0x40 // with a TCP header; the lower bits are its flags
+	kindTCP      Kind = 1    // without the header: a later fragment, or cut short
 	kindUDP      Kind = 2
 	kindICMP     Kind = 3
 )
@@ -21,9 +21,9 @@ const (
 	protoICMPv6 = 58
 )
 
-// KindOf returns the kind of a packet by the number of its transport protocol, as
-// seen_of() of bpf/track.h does. The flags are those of the TCP header; header tells
-// whether the packet has one.
+// KindOf returns the kind of a packet, like seen_of() in bpf/track.h. Proto is the number
+// of the transport protocol, flags are the flags of the TCP header, and header reports
+// whether the packet has that header.
 func KindOf(proto, flags uint8, header, fragment bool) Kind {
 	var k Kind
 	switch {
@@ -66,17 +66,17 @@ func (c Class) wants(k Kind) bool {
 	return k <= kindICMP
 }
 
-// Compiled is the form of classes in which the program looks packets up. In its
-// sets of classes, bit n stands for class n.
+// Compiled is the form of classes in which the program looks packets up. Bit n of a set
+// of classes stands for class n.
 type Compiled struct {
 	kinds   [256]uint16       // classes that count a kind of packets
-	byPort  uint16            // classes that count certain ports only
+	byPort  uint16            // classes that count only some ports
 	byBytes uint16            // classes that count bytes
 	ports   map[uint16]uint16 // classes that count a port
 	levels  [Levels]uint16    // classes of a level
 }
 
-// Compile returns the compiled form of classes that Check accepts.
+// Compile returns the compiled form of classes. Check must accept them.
 func Compile(classes []Class) Compiled {
 	c := Compiled{ports: make(map[uint16]uint16)}
 	for n, class := range classes {
@@ -100,8 +100,8 @@ func Compile(classes []Class) Compiled {
 	return c
 }
 
-// Wanted returns the classes that count a packet, as detectors_of() of bpf/track.h
-// does. The port is the destination port; known tells whether the packet has one.
+// Wanted returns the classes that count a packet, like detectors_of() in bpf/track.h.
+// Known reports whether the packet has a destination port.
 func (c *Compiled) Wanted(k Kind, port uint16, known bool) uint16 {
 	classes := c.kinds[k]
 	if classes&c.byPort == 0 {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestEveryFieldOfAClassIsCompiled changes each field of a class by itself, and
-// expects another control or table of ports.
+// TestEveryFieldOfAClassIsCompiled changes one field of a class at a time. Each must change
+// the control or the table of ports.
 func TestEveryFieldOfAClassIsCompiled(t *testing.T) {
 	values := map[string]any{
 		"Proto": UDP, "Set": SYN, "Clear": ACK, "Fragments": true, "Ports": []uint16{53}, "Bytes": true, "Level": 1,
@@ -37,7 +37,7 @@ func written(c Class) (Control, []uint16) {
 	return control, ports
 }
 
-// The memory of earlier classes is written over.
+// write leaves nothing of the previous classes.
 func TestWriteReplaces(t *testing.T) {
 	var control Control
 	ports := make([]uint16, 1<<16)
