@@ -34,7 +34,8 @@ func TestDiff(t *testing.T) {
 			}
 		},
 			[]string{"interfaces", "repair", "log.level", "guard.never_block", "guard.ssh_ports",
-				"events.drops_per_second", "proxies", "proxies_file", "detection.max_bans", "detection.breaker.bans_per_minute", "detectors"},
+				"events.drops_per_second", "proxies", "proxies_file", "detection.max_bans",
+				"detection.breaker.bans_per_minute", "detectors"},
 			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries",
 				"detection.tracked"}},
 		{"an interface is added", func(c *Config) {

@@ -66,7 +66,9 @@ func newWorld(t *testing.T, o Options, list ...Detector) *world {
 }
 
 func (w *world) add(prefix string, rate float64) *source {
-	s := &source{rate: rate, counts: Counts{Slot: uint32(len(w.sources)), Source: netip.MustParsePrefix(prefix), Began: w.now}}
+	s := &source{rate: rate, counts: Counts{
+		Slot: uint32(len(w.sources)), Source: netip.MustParsePrefix(prefix), Began: w.now,
+	}}
 	w.sources = append(w.sources, s)
 	return s
 }
@@ -170,7 +172,8 @@ func TestLimitIsExact(t *testing.T) {
 				got = append(got, w.run(2*window)...)
 			}
 			if (len(got) > 0) != tt.decided {
-				t.Fatalf("seed %d, case %d: window %s, limit %d/s, source at %g of it: %s", seed, n, window, limit, tt.share, kinds(got))
+				t.Fatalf("seed %d, case %d: window %s, limit %d/s, source at %g of it: %s",
+					seed, n, window, limit, tt.share, kinds(got))
 			}
 		}
 	}
@@ -448,7 +451,8 @@ func TestOffendersSurviveRestart(t *testing.T) {
 
 func TestAdoptedEntriesAreExtended(t *testing.T) {
 	w := newWorld(t, Options{}, detector())
-	w.Adopt(w.now, []Entry{{"flood", netip.MustParsePrefix("192.0.2.1/32"), Block, false, time.Minute, w.now + 20*second}})
+	p := netip.MustParsePrefix("192.0.2.1/32")
+	w.Adopt(w.now, []Entry{{"flood", p, Block, false, time.Minute, w.now + 20*second}})
 	w.add("192.0.2.1/32", 1000).blocked = true
 	want(t, w.run(25*time.Second), "extended block 192.0.2.1/32 10m;")
 }

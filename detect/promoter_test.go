@@ -48,7 +48,8 @@ func (t *traffic) run(d time.Duration) {
 	for end := t.now + policy.Deadline(d); t.now < end; t.now += step {
 		s := Sample{Weight: interval, Length: 60, Detectors: 1, Port: 443}
 		if at := t.rng.Float64() * sum; at < t.forged {
-			s.Source = netip.AddrFrom4([4]byte{byte(50 + t.rng.IntN(100)), byte(t.rng.IntN(256)), byte(t.rng.IntN(256)), byte(t.rng.IntN(256))})
+			u := t.rng.Uint32()
+			s.Source = netip.AddrFrom4([4]byte{byte(50 + t.rng.IntN(100)), byte(u >> 16), byte(u >> 8), byte(u)})
 		} else {
 			s.Source = t.sources[search(sums, at)]
 		}
@@ -86,7 +87,10 @@ func TestRecall(t *testing.T) {
 		t.Run(fmt.Sprintf("%d at %g, %.0f forged", tt.offenders, tt.share, tt.forged), func(t *testing.T) {
 			const clients = 10_000
 			p := NewPromoter([]Detector{detector()}, 32_768, seed)
-			w := &traffic{p: p, rng: rand.New(rand.NewPCG(seed, 2)), now: start, forged: tt.forged, tracked: map[netip.Prefix]policy.Deadline{}}
+			w := &traffic{
+				p: p, rng: rand.New(rand.NewPCG(seed, 2)), now: start, forged: tt.forged,
+				tracked: map[netip.Prefix]policy.Deadline{},
+			}
 			for n := range tt.offenders + clients {
 				w.sources = append(w.sources, addr(n))
 				rate := 200 * tt.share
@@ -147,7 +151,8 @@ func TestInterval(t *testing.T) {
 		p := NewPromoter([]Detector{detector(func(d *Detector) { d.Limit = tt.limit })}, 100, 1)
 		interval, exceeded := p.Interval(tt.pps)
 		if interval != tt.interval || exceeded != tt.exceeded {
-			t.Errorf("limit %s at %.0f/s: %d, %t; want %d, %t", tt.limit, tt.pps, interval, exceeded, tt.interval, tt.exceeded)
+			t.Errorf("limit %s at %.0f/s: %d, %t; want %d, %t",
+				tt.limit, tt.pps, interval, exceeded, tt.interval, tt.exceeded)
 		}
 	}
 }
@@ -287,7 +292,10 @@ func TestAboutSources(t *testing.T) {
 }
 
 func TestSourceKeys(t *testing.T) {
-	for _, s := range []string{"192.0.2.1/32", "192.0.2.0/24", "0.0.0.0/8", "2001:db8::1/128", "2001:db8::/64", "2001:db8::/65", "2001:db8::/48", "2001::/16"} {
+	for _, s := range []string{
+		"192.0.2.1/32", "192.0.2.0/24", "0.0.0.0/8",
+		"2001:db8::1/128", "2001:db8::/64", "2001:db8::/65", "2001:db8::/48", "2001::/16",
+	} {
 		p := netip.MustParsePrefix(s)
 		if got := keyOf(p.Addr(), p.Bits()).prefix(); got != p {
 			t.Errorf("%s comes back as %s", p, got)
@@ -307,6 +315,7 @@ func BenchmarkAdd(b *testing.B) {
 	for b.Loop() {
 		now += second / 50_000
 		u := rng.Uint32()
-		p.Add(now, Sample{Source: netip.AddrFrom4([4]byte{byte(u), byte(u >> 8), byte(u >> 16), byte(u >> 24)}), Weight: 83, Length: 60, Detectors: 1})
+		source := netip.AddrFrom4([4]byte{byte(u), byte(u >> 8), byte(u >> 16), byte(u >> 24)})
+		p.Add(now, Sample{Source: source, Weight: 83, Length: 60, Detectors: 1})
 	}
 }
