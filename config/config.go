@@ -27,7 +27,7 @@ type Config struct {
 	Interfaces []Interface
 	// How to attach to interfaces without a mode of their own. See Modes below.
 	XDPMode Mode
-	// What to do when an interface is unprotected. See Repair below.
+	// The action when an interface is unprotected. See Repair below.
 	Repair Repair
 	// The Unix socket for `paraxialctl`. An absolute path.
 	Socket string

@@ -60,7 +60,7 @@ type Detector struct {
 	// it has sent more than limit × window in one window.
 	Window time.Duration
 	Per    Per
-	// What to do: `block`, `limit` (drop packets above the limit) or `shadow` (only
+	// The action: `block`, `limit` (drop packets above the limit) or `shadow` (only
 	// count).
 	Action Action
 	// How long a ban lasts. The window or longer.
@@ -75,8 +75,7 @@ type Per struct {
 	// The length of the prefix that counts as one IPv4 source.
 	IPv4 int
 	// The length of the prefix that counts as one IPv6 source. All detectors together
-	// may have at most two different
-	// values of `per`.
+	// may have at most two different values of `per`.
 	IPv6 int
 }
 

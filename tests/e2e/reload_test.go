@@ -75,7 +75,8 @@ func TestReloadAppliesLiveKeysOnly(t *testing.T) {
 			}
 		}
 		if s, err := h.client().Detectors(t.Context()); err != nil || s.MaxEntries != 8 || s.Capacity == 7 {
-			t.Errorf("detectors have %d entries at most and track %d sources, want 8 and as before: %v", s.MaxEntries, s.Capacity, err)
+			t.Errorf("detectors have %d entries at most and track %d sources, want 8 and as before: %v",
+				s.MaxEntries, s.Capacity, err)
 		}
 	}
 	const restart = `settings="interfaces.mode, xdp_mode, detection.tracked"`
