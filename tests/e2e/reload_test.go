@@ -57,9 +57,9 @@ func TestReloadAppliesLiveKeysOnly(t *testing.T) {
 	file := h.configured("interfaces: [up0]\nxdp_mode: native\n" + detectors)
 	h.start()
 	writeConfig(t, file, "interfaces: [{name: up0, mode: generic}, up1]\nxdp_mode: generic\n"+
-		"detection: {tracked: 7, max_bans: 8}\nguard: {never_block: [198.51.100.0/24]}\n"+detectors)
+		"detection: {tracked: 7, max_bans: 8}\nlog: {level: debug}\nguard: {never_block: [198.51.100.0/24]}\n"+detectors)
 	for _, want := range []string{
-		`applied="interfaces, guard.never_block, detection.max_bans"`,
+		`applied="interfaces, log.level, guard.never_block, detection.max_bans"`,
 		`applied=""`,
 	} {
 		if !h.reloads() {
@@ -79,6 +79,7 @@ func TestReloadAppliesLiveKeysOnly(t *testing.T) {
 				s.MaxEntries, s.Capacity, err)
 		}
 	}
+	h.logs("entries expired", func() { h.ctl(0, "block", "203.0.113.200", "--for", "1s") }) // only at the level debug
 	const restart = `settings="interfaces.mode, xdp_mode, detection.tracked"`
 	if n := strings.Count(h.run.Log(), restart); n != 2 {
 		t.Errorf("the log has %s %d times, want it at both reloads:\n%s", restart, n, h.run.Log())
