@@ -1,6 +1,6 @@
-// Package config reads the daemon's configuration: a YAML file in, a validated
-// Config out. It is strict, because a misspelt key in a packet filter is a hole:
-// what is not understood is an error that shows the place.
+// Package config reads the configuration of the daemon, a YAML file, and returns a valid
+// Config. It is strict, because a misspelt key in a packet filter is a hole: an unknown
+// key is an error that shows the place.
 package config
 
 import (
@@ -15,48 +15,47 @@ import (
 	"github.com/paraxial/paraxial/detect"
 )
 
-// Config is what the daemon runs with. The comments of its fields, and of those
-// below, are also what the reference says of the key: go test ./config -update
+// Config is the configuration of the daemon. The comments of its fields, and of the types
+// below, are also the text of the reference: go test ./config -run Reference -update
 // writes them there.
 type Config struct {
-	// File is where the configuration was read from; empty if from flags alone.
+	// File is the file that the configuration was read from; empty if there was none.
 	File string
 
-	// The network interfaces to filter on. At least one is needed, here or with
+	// The network interfaces to filter on. At least one is required, here or with
 	// `--interface`. See Interfaces below.
 	Interfaces []Interface
-	// The mode for interfaces without a mode of their own. See Modes below.
+	// How to attach to interfaces without a mode of their own. See Modes below.
 	XDPMode Mode
-	// The action when an interface is found unprotected. See Repair below.
+	// The action when an interface is unprotected. See Repair below.
 	Repair Repair
 	// The Unix socket for `paraxialctl`. An absolute path.
 	Socket string
-	// The group whose members may use the socket. A name or, in quotes, a number. `""`
-	// permits root only.
+	// The group whose members may use the socket. A name or, in quotes, a number. With
+	// `""` only root may.
 	SocketGroup string
 	// The directory that keeps the entries across restarts. An absolute path.
 	StateDir string
-	// The directory where the filter is pinned, so that it continues without the
+	// The directory where the filter is pinned, so that it keeps filtering without the
 	// daemon. An absolute path on a mounted BPF file system.
 	BPFFS string
 	// The address that serves the [metrics](metrics.md), as `host:port`. `off` turns
-	// them off. `:9798` listens on all addresses: everyone who reaches the port can
-	// then read them.
+	// this off. `:9798` serves on all addresses; then anyone who can reach the port can
+	// read the metrics.
 	Metrics string
 	Log     Log
-	// The maximum number of prefixes. IPv4 and IPv6, blocks and allows, have this much
-	// room each.
+	// The largest number of prefixes, for blocks and allows of IPv4 and IPv6 each.
 	MaxEntries int
 	Guard      Guard
 	Events     Events
 
-	// Addresses and prefixes of proxies and CDNs in front of your visitors. Detectors
-	// ignore them. See Proxies below.
+	// Addresses and prefixes of proxies and CDNs that your visitors use. Detectors leave
+	// them alone. See Proxies below.
 	Proxies []netip.Prefix
-	// A file with more proxies, one per line. An absolute path. `""` means no file.
+	// A file with more of them, one per line. An absolute path. `""` is no file.
 	ProxiesFile string
 	Detection   Detection
-	// The detectors: rules for acting on sources. See Detectors below.
+	// The rules by which sources are blocked, limited or shadowed. See Detectors below.
 	Detectors []detect.Detector
 }
 
@@ -64,11 +63,12 @@ type Config struct {
 type Interface struct {
 	// The name of the interface. Each may be listed once.
 	Name string
-	// The mode of this interface. `""`, or no key, means `xdp_mode`.
+	// How to attach to this interface. `""`, the same as leaving the key out, means
+	// `xdp_mode`.
 	Mode Mode
 }
 
-// ModeOf returns the mode in which to attach to i, its own or the general one.
+// ModeOf returns the mode in which to attach to i: its own mode, or XDPMode.
 func (c Config) ModeOf(i Interface) Mode {
 	if i.Mode != "" {
 		return i.Mode
@@ -76,35 +76,35 @@ func (c Config) ModeOf(i Interface) Mode {
 	return c.XDPMode
 }
 
-// Mode says where in the network stack the program runs.
+// Mode is where in the network stack the program runs.
 type Mode string
 
 // The modes.
 const (
 	ModeAuto    Mode = "auto"    // native, or generic where the driver has no XDP
 	ModeNative  Mode = "native"  // in the driver
-	ModeGeneric Mode = "generic" // in the stack: any interface, slower
+	ModeGeneric Mode = "generic" // in the stack: works on any interface, but is slower
 )
 
-// Repair says what the daemon does about an interface that is found unprotected.
+// Repair is what the daemon does about an unprotected interface.
 type Repair string
 
 // The repairs.
 const (
-	RepairNever  Repair = "never"  // tell
-	RepairOwn    Repair = "own"    // put the filter back, unless a foreign program is there
-	RepairAlways Repair = "always" // remove foreign programs as well
+	RepairNever  Repair = "never"  // only report it
+	RepairOwn    Repair = "own"    // attach the filter again, unless a foreign program is attached
+	RepairAlways Repair = "always" // also remove foreign programs
 )
 
-// Log says what is logged, and how.
+// Log is what is logged, and in which form.
 type Log struct {
-	// The lowest level of messages to log.
+	// The least severe message to log.
 	Level slog.Level
-	// The format of log lines.
+	// The format of a line of the log.
 	Format Format
 }
 
-// Format is the form of a line of the log.
+// Format is the format of a line of the log.
 type Format string
 
 // The formats.
@@ -113,28 +113,50 @@ const (
 	FormatJSON Format = "json"
 )
 
-// Guard is what must never be blocked, besides what the daemon finds by itself.
+// Guard is what must never be blocked, besides the addresses that the daemon finds
+// itself.
 type Guard struct {
-	// Addresses and prefixes that the guard protects from blocks. See Guard below.
+	// Addresses and prefixes that must not be blocked by mistake. See Guard below.
 	NeverBlock []netip.Prefix
-	// The ports of your SSH server. The guard protects addresses with a session there.
-	// `[]` turns this off.
+	// The ports that your SSH server listens on. The clients of its live sessions cannot
+	// be blocked by mistake. `[]` turns this off.
 	SSHPorts []uint16
 }
 
-// Events bounds what the kernel reports packet by packet.
+// Events limits the reports of single packets by the kernel.
 type Events struct {
-	// The maximum number of dropped packets per second that `paraxialctl watch` shows.
-	// 0 shows none. Counters are exact with any value.
+	// The largest number of dropped packets a second that `paraxialctl watch` shows. 0
+	// shows none. Counters are exact with any value.
 	DropsPerSecond int
 }
 
-// Limits of values, besides those which the kernel sets.
+// Detection has the limits for all detectors together.
+type Detection struct {
+	// The number of sources that are counted exactly at the same time. Each takes about
+	// 100 bytes, and another 100 bytes for every detector.
+	Tracked int
+	// The largest number of entries of detectors at the same time. A new one then
+	// replaces the oldest. Entries of other origins are not affected.
+	MaxBans int
+	Breaker Breaker
+}
+
+// Breaker turns the bans of detectors into shadow entries when there are too many.
+type Breaker struct {
+	// The number of new entries a minute above which detectors only count (shadow). They
+	// act again after a minute with half as many or fewer. 0 turns this off.
+	BansPerMinute int
+}
+
+// Limits of values, besides the limits of the kernel.
 const (
 	MaxFileSize       = 1 << 20 // bytes
-	MaxInterfaces     = 64      // as many as the program has counters for
+	MaxInterfaces     = 64      // the program has counters for this many
 	MaxMaxEntries     = 1 << 24 // prefixes in each trie
 	MaxDropsPerSecond = 10000
+	MaxTracked        = 1 << 17
+	MaxMaxBans        = 100_000
+	MaxBansPerMinute  = 10_000
 )
 
 // Default returns the configuration of an empty file.
@@ -155,8 +177,8 @@ func Default() Config {
 	}
 }
 
-// Load reads the configuration from the file at path. What is wrong in the
-// file comes back as Errors, all of it at once.
+// Load reads the configuration from the file at path. All mistakes in the file are
+// returned together, as Errors.
 func Load(path string) (Config, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -166,7 +188,7 @@ func Load(path string) (Config, error) {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
 	}
 	defer f.Close()
-	// One byte more than accepted tells Parse that the file is too large.
+	// With one byte more than MaxFileSize, Parse sees that the file is too large.
 	data, err := io.ReadAll(io.LimitReader(f, MaxFileSize+1))
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
@@ -178,9 +200,9 @@ func Load(path string) (Config, error) {
 	return c, c.readProxies()
 }
 
-// Parse reads the configuration from data; name stands for the file in errors
-// and in Config.File. A configuration without an interface is accepted, as
-// flags may bring one: see Validate. What is wrong comes back as Errors.
+// Parse reads the configuration from data. Name is the name of the file in errors and in
+// Config.File. A configuration without an interface is accepted, since flags may add
+// one: see Validate. Mistakes are returned as Errors.
 func Parse(name string, data []byte) (Config, error) {
 	d := &decoder{source: newSource(name, data)}
 	c := Default()

@@ -8,7 +8,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// decoder goes through the parsed file, sets values and gathers mistakes.
+// decoder walks the parsed file, sets values and collects mistakes.
 type decoder struct {
 	source source
 	errs   Errors
@@ -16,8 +16,8 @@ type decoder struct {
 
 func (d *decoder) add(e *Error) { d.errs = append(d.errs, e) }
 
-// errorf adds an error at n. Beyond those that are listed no lines are cut out
-// for them: a file may be one long line of mistakes.
+// errorf adds an error at n. Errors that will not be listed get no source line, since a
+// file may be one long line of mistakes.
 func (d *decoder) errorf(n ast.Node, format string, args ...any) {
 	at := nodePosition(n)
 	if len(d.errs) < maxListed {
@@ -27,8 +27,8 @@ func (d *decoder) errorf(n ast.Node, format string, args ...any) {
 	d.add(&Error{File: d.source.name, Line: at.line, Column: at.column, Message: message(format, args...)})
 }
 
-// nodePosition returns where the text of n begins. The token of a block mapping
-// is the colon after its first key.
+// nodePosition returns where the text of n begins. The token of a block mapping is the
+// colon after its first key, so the position of that key is used.
 func nodePosition(n ast.Node) position {
 	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle && len(m.Values) > 0 {
 		return nodePosition(m.Values[0].Key)
@@ -52,7 +52,8 @@ func (d *decoder) mapping(m *ast.MappingNode, section string, keys []key) {
 		name := v.Key.GetToken().Value
 		at := nodePosition(v.Key)
 		if line, again := first[name]; again {
-			d.errorf(v.Key, "%s%s is given twice, first in line %d; leave one of them out", section, printable(name), line)
+			d.errorf(v.Key, "%s%s is given twice, first in line %d; leave one of them out",
+				section, printable(name), line)
 			continue
 		}
 		first[name] = at.line
@@ -75,7 +76,7 @@ func (d *decoder) entry(v *ast.MappingValueNode, section, name string, keys []ke
 		return
 	}
 	switch n := v.Value.(type) {
-	case *ast.NullNode: // all in it is commented out
+	case *ast.NullNode: // all its keys are commented out
 	case *ast.MappingNode:
 		d.mapping(n, full+".", keys)
 	default:
@@ -83,31 +84,29 @@ func (d *decoder) entry(v *ast.MappingValueNode, section, name string, keys []ke
 	}
 }
 
-// value decodes the value of a key. No value means the default where that is
-// how a list looks whose items are all commented out; elsewhere it is a mistake.
+// value decodes the value of a key. A key without a value is an error, unless it
+// may be blank.
 func (d *decoder) value(k key, v *ast.MappingValueNode) {
 	if _, none := v.Value.(*ast.NullNode); !none {
 		k.decode(d, v.Value)
 		return
 	}
-	switch k.name {
-	case "interfaces", "guard.never_block", "guard.ssh_ports", "proxies", "detectors":
-	default:
+	if !k.blank {
 		d.errorf(v.Key, "%s has no value; give one, or leave the key out for the default", k.name)
 	}
 }
 
-// scalarKind is what a single value looks like to YAML.
+// scalarKind is the kind of a single value in YAML.
 type scalarKind int
 
 const (
-	other scalarKind = iota // no single value
+	other scalarKind = iota // not a single value
 	text
 	number
 	word // true, false, .inf, .nan
 )
 
-// scalar decodes a single value into value, and reports whether it was good.
+// scalar decodes a single value into value, and reports whether it is valid.
 func scalar[T any](d *decoder, name string, n ast.Node, want scalarKind, parse func(string) (T, error), value *T) bool {
 	s, kind := scalarText(n)
 	if kind == other {
@@ -129,8 +128,8 @@ func scalar[T any](d *decoder, name string, n ast.Node, want scalarKind, parse f
 	return false
 }
 
-// quotesHint tells of the trap that a text like fe80:: is to YAML the key fe80:
-// without a value.
+// quotesHint explains a common mistake: YAML reads fe80:: as the key fe80: without a
+// value.
 func quotesHint(n ast.Node) string {
 	if m, ok := n.(*ast.MappingNode); ok && !m.IsFlowStyle {
 		return `; put text with ":" at its end in quotes`
@@ -138,8 +137,8 @@ func quotesHint(n ast.Node) string {
 	return ""
 }
 
-// scalarText returns the text of a single value and its kind. A number beyond
-// what YAML's can be comes as text without quotes.
+// scalarText returns the text of a single value and its kind. YAML reports a number that
+// is too large for it as text without quotes.
 func scalarText(n ast.Node) (string, scalarKind) {
 	switch n := n.(type) {
 	case *ast.StringNode:
@@ -198,7 +197,7 @@ func (d *decoder) interfaces(n ast.Node) []Interface {
 	return list
 }
 
-// describe names what is in the file, for the first half of an error.
+// describe describes a value, for the first half of an error.
 func describe(n ast.Node) string {
 	switch n := n.(type) {
 	case *ast.MappingNode:

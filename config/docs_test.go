@@ -93,8 +93,8 @@ func TestExampleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A commented key follows its # at once or, in a section, after two blanks;
-	// prose follows after one.
+	// A commented key follows its # directly or, in a section, after two blanks. Prose
+	// follows after one blank.
 	commented := regexp.MustCompile(`(?m)^#((?:|  )[a-z_]+:.*)$`)
 	if !commented.Match(data) {
 		t.Fatal("no commented keys in the example")
@@ -129,8 +129,7 @@ func TestExampleFile(t *testing.T) {
 	}
 }
 
-// TestExampleDetectors takes the # away from the detectors of the example, as an
-// operator would.
+// TestExampleDetectors removes the # before the detectors of the example.
 func TestExampleDetectors(t *testing.T) {
 	data, err := os.ReadFile(exampleFile)
 	if err != nil {
@@ -146,12 +145,12 @@ func TestExampleDetectors(t *testing.T) {
 		t.Errorf("only %d detectors", len(c.Detectors))
 	}
 	for _, d := range c.Detectors {
-		// What they look at can be forged: none of them may ban.
+		// The packets they count can be forged, so none of them may block.
 		if d.Action == detect.Block {
 			t.Errorf("%s blocks", d.Name)
 		}
 	}
-	// What they cost: a low limit needs many samples.
+	// A low limit needs many samples, which cost CPU time.
 	if n := detect.NewPromoter(c.Detectors, c.Detection.Tracked, 0).Recall(); n < 16 {
 		t.Errorf("one packet in %d is sampled", n)
 	}

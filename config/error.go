@@ -7,20 +7,20 @@ import (
 	"unicode/utf8"
 )
 
-// Error is one mistake in a configuration file.
+// Error is a mistake in a configuration file.
 type Error struct {
 	File    string
 	Line    int    // from 1
 	Column  int    // from 1, in characters
-	Message string // what is wrong, and what is accepted
-	Source  string // the line; empty if it would not help, or after many errors
+	Message string // the mistake and the accepted values
+	Source  string // the line; empty if it does not help, or after many errors
 }
 
-// maxShown is how much of a line an error shows, in characters.
+// maxShown is the largest part of a line that an error shows, in characters.
 const maxShown = 100
 
-// Error returns FILE:LINE:COLUMN: MESSAGE, and below it the line with a caret
-// under the column.
+// Error returns FILE:LINE:COLUMN: MESSAGE, then the line, then a caret under the
+// column.
 func (e *Error) Error() string {
 	head := fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Message)
 	if e.Source == "" {
@@ -30,9 +30,9 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s\n    %s\n    %s^", head, line, strings.Repeat(" ", column-1))
 }
 
-// excerpt returns the part of line around column that is shown, and the column
-// in it. Characters that would move the cursor are replaced, so that the caret
-// stands right and a file cannot play tricks on a terminal.
+// excerpt returns the part of line to show, around column, and the column in that part.
+// It replaces characters that move the cursor, so that the caret is in the right place
+// and a file cannot send control sequences to the terminal.
 func excerpt(line string, column int) (string, int) {
 	runes := []rune(strings.TrimRight(line, " \t"))
 	for i, r := range runes {
@@ -58,14 +58,14 @@ func excerpt(line string, column int) (string, int) {
 	return shown, column
 }
 
-// Errors are the mistakes of one file, in its order. It is never empty.
+// Errors are the mistakes in a file, in the order of the file. It is never empty.
 type Errors []*Error
 
-// maxListed is how many mistakes are listed: beyond that the file is something
-// else altogether.
+// maxListed is the largest number of mistakes that are listed. A file with more is
+// probably no configuration.
 const maxListed = 20
 
-// Error returns the mistakes one below the other.
+// Error returns the mistakes on lines of their own.
 func (e Errors) Error() string {
 	var b strings.Builder
 	for i, err := range e {
@@ -81,7 +81,7 @@ func (e Errors) Error() string {
 	return b.String()
 }
 
-// Unwrap returns the mistakes one by one.
+// Unwrap returns the mistakes as errors.
 func (e Errors) Unwrap() []error {
 	errs := make([]error, len(e))
 	for i, err := range e {

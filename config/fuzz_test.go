@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// FuzzParse holds Parse to its word: a valid configuration or errors that point
-// into the file, and nothing else.
+// FuzzParse checks that Parse returns either a valid configuration or errors with a
+// position in the file.
 func FuzzParse(f *testing.F) {
 	golden, err := os.ReadFile(filepath.Join("testdata", "errors.txt"))
 	if err != nil {
@@ -42,7 +42,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// checkValid wants c to be valid but for its interfaces, of which it may have none.
+// checkValid checks that c is valid, except that it may have no interfaces.
 func checkValid(t *testing.T, c Config) {
 	t.Helper()
 	if len(c.Interfaces) == 0 {

@@ -4,16 +4,22 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"time"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"github.com/paraxial/paraxial/policy"
 )
 
-// key is one key of the file, bound to its place in a Config. The table that
-// keys returns is all that decoding, Validate and Diff know of the keys.
+// key is a key of the file, bound to its field in a Config. Decoding, Validate, Diff and
+// Reload all use the table that keys returns.
 type key struct {
-	name   string // as in the file, with its section: guard.ssh_ports
-	live   bool   // a change is applied without a restart
-	value  any    // pointer into the Config
+	name string // as in the file, with its section: guard.ssh_ports
+	live bool   // a reload applies a change
+	// blank allows a key without a value, which means the default. A list whose
+	// items are all commented out looks like that.
+	blank  bool
+	value  any // pointer into the Config
 	decode func(*decoder, ast.Node)
 	check  func() error
 }
@@ -43,18 +49,20 @@ func (c *Config) keys() []key {
 	}
 }
 
-// keys are those of an item of interfaces.
+// keys returns the keys of an item of interfaces.
 func (i *Interface) keys() []key {
 	return []key{
 		textKey("interfaces.name", true, &i.Name, ParseInterface),
-		textKey("interfaces.mode", false, &i.Mode, ParseMode),
+		i.modeKey(),
 	}
 }
 
+func (i *Interface) modeKey() key { return textKey("interfaces.mode", false, &i.Mode, ParseMode) }
+
 func formatPort(p uint16) string { return strconv.Itoa(int(p)) }
 
-// textKey is a key whose value is text. What parse returns must parse again to
-// itself: that is how Validate checks what flags have put there.
+// textKey is a key whose value is text. Parsing the result of parse must return it
+// unchanged, because Validate checks values set by flags in this way.
 func textKey[T ~string](name string, live bool, value *T, parse func(string) (T, error)) key {
 	return key{
 		name:  name,
@@ -102,10 +110,13 @@ func numberKey(name string, live bool, value *int, low, high int) key {
 	}
 }
 
-func listKey[T any](name string, live bool, values *[]T, kind scalarKind, parse func(string) (T, error), format func(T) string) key {
+func listKey[T any](
+	name string, live bool, values *[]T, kind scalarKind, parse func(string) (T, error), format func(T) string,
+) key {
 	return key{
 		name:  name,
 		live:  live,
+		blank: true,
 		value: values,
 		decode: func(d *decoder, n ast.Node) {
 			*values = nil
@@ -127,10 +138,79 @@ func listKey[T any](name string, live bool, values *[]T, kind scalarKind, parse 
 	}
 }
 
+// portsKey is a key whose value is a port or a list of ports.
+func portsKey(name string, ports *[]uint16) key {
+	k := listKey(name, true, ports, number, parsePort, formatPort)
+	k.blank = false
+	list := k.decode
+	k.decode = func(d *decoder, n ast.Node) {
+		if _, kind := scalarText(n); kind == other {
+			list(d, n)
+			return
+		}
+		var p uint16
+		if scalar(d, name, n, number, parsePort, &p) {
+			*ports = []uint16{p}
+		}
+	}
+	return k
+}
+
+func boolKey(name string, live bool, value *bool) key {
+	parse := func(s string) (bool, error) {
+		if s != "true" && s != "false" {
+			return false, fmt.Errorf("%q is not accepted; want true or false", s)
+		}
+		return s == "true", nil
+	}
+	return key{
+		name:   name,
+		live:   live,
+		value:  value,
+		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, word, parse, value) },
+		check:  func() error { return nil },
+	}
+}
+
+func rateKey(name string, live bool, value *policy.Rate) key {
+	return key{
+		name:   name,
+		live:   live,
+		value:  value,
+		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, text, policy.ParseRate, value) },
+		check:  func() error { return named(name, value.Check()) },
+	}
+}
+
+func durationKey(name string, live bool, value *time.Duration, low, high time.Duration) key {
+	within := func(t time.Duration) error {
+		if t < low || t > high {
+			return fmt.Errorf("got %s; want a duration from %s to %s",
+				policy.FormatTTL(t), policy.FormatTTL(low), policy.FormatTTL(high))
+		}
+		return nil
+	}
+	parse := func(s string) (time.Duration, error) {
+		t, err := policy.ParseTTL(s)
+		if err == nil {
+			err = within(t)
+		}
+		return t, err
+	}
+	return key{
+		name:   name,
+		live:   live,
+		value:  value,
+		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, text, parse, value) },
+		check:  func() error { return named(name, within(*value)) },
+	}
+}
+
 func interfacesKey(list *[]Interface) key {
 	return key{
 		name:   "interfaces",
 		live:   true,
+		blank:  true,
 		value:  list,
 		decode: func(d *decoder, n ast.Node) { *list = d.interfaces(n) },
 		check:  func() error { return checkInterfaces(*list) },

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -46,10 +47,12 @@ func TestParse(t *testing.T) {
 		{"sections without keys", "log:\nguard:\n# x: y\nevents: {}\n", with(func(*Config) {})},
 		{"lists without items", "interfaces:\nguard:\n  never_block:\n  ssh_ports:\n", with(func(*Config) {})},
 		{"empty lists", "interfaces: []\nguard: {ssh_ports: []}\n", with(func(c *Config) { c.Guard.SSHPorts = nil })},
-		{"byte order mark and Windows line ends", "\ufeffinterfaces: [eth0]\r\nlog:\r\n  level: warn\r\n", with(func(c *Config) {
+		{"byte order mark and Windows line ends", "\ufeffinterfaces: [eth0]\r\n" +
+			"log:\r\n  level: warn\r\n", with(func(c *Config) {
 			c.Interfaces, c.Log.Level = eth0, slog.LevelWarn
 		})},
-		{"interfaces of both forms", "xdp_mode: native\ninterfaces:\n- eth0\n- {name: eth1.100, mode: generic}\n- name: \"1\"\n", with(func(c *Config) {
+		{"interfaces of both forms", "xdp_mode: native\n" +
+			"interfaces:\n- eth0\n- {name: eth1.100, mode: generic}\n- name: \"1\"\n", with(func(c *Config) {
 			c.XDPMode = ModeNative
 			c.Interfaces = []Interface{{Name: "eth0"}, {Name: "eth1.100", Mode: ModeGeneric}, {Name: "1"}}
 		})},
@@ -92,9 +95,9 @@ events:
 	}
 }
 
-// TestParseErrors compares the whole text of errors with testdata/errors.txt:
-// cases divided by lines of ===, the input and its errors by a line of -----.
-// <TAB> stands for a tab. UPDATE_GOLDEN=1 writes the file anew.
+// TestParseErrors compares the whole text of errors with testdata/errors.txt. A line of
+// === separates cases, and a line of ----- separates the input from its errors. <TAB>
+// stands for a tab. UPDATE_GOLDEN=1 rewrites the file.
 func TestParseErrors(t *testing.T) {
 	golden, err := os.ReadFile(filepath.Join("testdata", "errors.txt"))
 	if err != nil {
@@ -122,11 +125,15 @@ func TestParseErrors(t *testing.T) {
 
 func TestParseBinary(t *testing.T) {
 	tests := []struct{ name, in, want string }{
-		{"not UTF-8", "socket: /x\nlog: \xe9t\xe9\n", "f:2:6: not UTF-8 (byte 0xe9); save the file as UTF-8 text\n    log: \ufffdt\ufffd\n         ^"},
-		{"UTF-16", "\xff\xfes\x00o\x00", "f:1:1: not UTF-8 (byte 0xff); save the file as UTF-8 text\n    \ufffd\ufffds\ufffdo\ufffd\n    ^"},
-		{"escape sequence", "socket: /\x1b[2J\n", "f:1:10: the control character U+001B; want plain UTF-8 text\n    socket: /\ufffd[2J\n             ^"},
+		{"not UTF-8", "socket: /x\nlog: \xe9t\xe9\n",
+			"f:2:6: not UTF-8 (byte 0xe9); save the file as UTF-8 text\n    log: \ufffdt\ufffd\n         ^"},
+		{"UTF-16", "\xff\xfes\x00o\x00",
+			"f:1:1: not UTF-8 (byte 0xff); save the file as UTF-8 text\n    \ufffd\ufffds\ufffdo\ufffd\n    ^"},
+		{"escape sequence", "socket: /\x1b[2J\n",
+			"f:1:10: the control character U+001B; want plain UTF-8 text\n    socket: /\ufffd[2J\n             ^"},
 		{"zero", "a\x00", "f:1:2: the control character U+0000; want plain UTF-8 text\n    a\ufffd\n     ^"},
-		{"too large", strings.Repeat("#", MaxFileSize+1), "f:1:1: larger than 1048576 bytes: not a configuration of paraxiald"},
+		{"too large", strings.Repeat("#", MaxFileSize+1),
+			"f:1:1: larger than 1048576 bytes: not a configuration of paraxiald"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -173,8 +180,8 @@ func TestErrorsOfAnotherFileAreCut(t *testing.T) {
 	}
 }
 
-// TestHostileFilesEndSoon has what YAML parsers are attacked with, and what
-// takes this one time that grows with the square of its length.
+// TestHostileFilesEndSoon has known attacks on YAML parsers, and input for which the time
+// of this parser grows with the square of the length.
 func TestHostileFilesEndSoon(t *testing.T) {
 	fill := func(s string) string { return strings.Repeat(s, MaxFileSize/4/len(s)) }
 	bomb := "a: &a [x, x, x, x, x, x, x, x, x]\n"
@@ -182,7 +189,8 @@ func TestHostileFilesEndSoon(t *testing.T) {
 		bomb += fmt.Sprintf("%c: &%c [*%c, *%c, *%c, *%c]\n", c, c, c-1, c-1, c-1, c-1)
 	}
 	tests := []struct{ name, in, want string }{
-		{"aliases", bomb, `f:1:4: anchors, aliases, tags and the like are not accepted; put a text that starts with "&" in quotes`},
+		{"aliases", bomb,
+			`f:1:4: anchors, aliases, tags and the like are not accepted; put a text that starts with "&" in quotes`},
 		{"brackets", fill("["), "f:1:9: nested deeper than 8"},
 		{"braces", fill("{a: "), "f:1:33: nested deeper than 8"},
 		{"closing brackets", fill("]"), "f:1:1: not YAML"},
@@ -193,8 +201,10 @@ func TestHostileFilesEndSoon(t *testing.T) {
 		{"tags", fill("!a "), "f:1:1: anchors"},
 		{"items in flow", "interfaces: [" + fill("1,"), "f:1:13: not YAML"},
 		{"lists in flow", "interfaces: [" + fill("[[[[[[1]]]]]],"), "f:1:13: not YAML"},
-		{"mistakes in one line", "interfaces: [" + fill("1,") + "]", `f:1:14: interfaces: got 1; want text, so put it in quotes: "1"`},
-		{"mistakes one a line", "guard: {never_block: [" + fill("x,\n") + "]}", `f:1:23: guard.never_block: "x" is not an IPv4 or IPv6 address`},
+		{"mistakes in one line", "interfaces: [" + fill("1,") + "]",
+			`f:1:14: interfaces: got 1; want text, so put it in quotes: "1"`},
+		{"mistakes one a line", "guard: {never_block: [" + fill("x,\n") + "]}",
+			`f:1:23: guard.never_block: "x" is not an IPv4 or IPv6 address`},
 		{"lists one a line", "interfaces: [" + fill("[[[[[[1]]]]]],\n") + "]", "f:1:14: interfaces: got a list"},
 		{"a large list", "guard: {never_block: [" + fill("192.0.2.7, ") + "]}\nx: 1", `f:2:1: unknown key "x"`},
 		{"documents", fill("---\n"), "f:2:1: a second document"},
@@ -262,7 +272,8 @@ func TestLoadProxies(t *testing.T) {
 		t.Errorf("proxies %s", got)
 	}
 	for p, want := range map[string]bool{
-		"198.51.100.9/32": true, "198.51.0.0/16": true, "192.0.2.7/32": true, "192.0.2.8/32": false, "2001:db8:1::/64": true, "2001:db9::/64": false,
+		"198.51.100.9/32": true, "198.51.0.0/16": true, "192.0.2.7/32": true, "192.0.2.8/32": false,
+		"2001:db8:1::/64": true, "2001:db9::/64": false,
 	} {
 		if _, got := c.ProxyOf(netip.MustParsePrefix(p)); got != want {
 			t.Errorf("%s is part of a proxy: %t, want %t", p, got, want)
@@ -301,9 +312,10 @@ detectors:
 	}
 	all := detect.Detector{
 		Name: "all", Match: detect.Match{Proto: detect.TCP, Flags: detect.SYN, Ports: []uint16{80, 443}},
-		Limit: policy.Rate{PerSecond: 200, Unit: policy.Packets}, Window: 10 * time.Second, Per: detect.Per{IPv4: 24, IPv6: 48},
-		Action: detect.Block, For: time.Hour, Escalate: detect.Escalate{Factor: 2, Max: 12 * time.Hour, Forget: 48 * time.Hour},
-		Widen: detect.Widen{Sources: 3, IPv6: 40, IPv4: 20},
+		Limit: policy.Rate{PerSecond: 200, Unit: policy.Packets}, Window: 10 * time.Second,
+		Per: detect.Per{IPv4: 24, IPv6: 48}, Action: detect.Block, For: time.Hour,
+		Escalate: detect.Escalate{Factor: 2, Max: 12 * time.Hour, Forget: 48 * time.Hour},
+		Widen:    detect.Widen{Sources: 3, IPv6: 40, IPv4: 20},
 	}
 	least := detect.Default()
 	least.Name, least.Match, least.Action = "least", detect.Match{Proto: detect.AnyProto, Fragment: true}, detect.Shadow
@@ -325,5 +337,44 @@ func TestTooManyDetectors(t *testing.T) {
 	_, err := Parse("f", []byte(in.String()))
 	if got := fmt.Sprint(err); !strings.HasPrefix(got, "f:14:3: detectors: more than 12; \"d12\" is one too many\n") {
 		t.Errorf("error %q", got)
+	}
+}
+
+// A list without a value is the default: its items may all be commented out. Any
+// other key without a value is an error.
+func TestKeysWithoutAValue(t *testing.T) {
+	defaults := Default()
+	for _, k := range defaults.keys() {
+		isList := reflect.ValueOf(k.value).Elem().Kind() == reflect.Slice
+		file := blank(k.name)
+		c, err := Parse("f", []byte(file))
+		if !isList {
+			if want := k.name + " has no value"; err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", file, err, want)
+			}
+			continue
+		}
+		want := Default()
+		want.File = "f"
+		if diff := cmp.Diff(want, c, comparePrefixes); err != nil || diff != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", file, err, diff)
+		}
+	}
+}
+
+// blank returns a file with a key without a value.
+func blank(name string) string {
+	return strings.ReplaceAll(name, ".", ": {") + ":" + strings.Repeat("}", strings.Count(name, "."))
+}
+
+// No key of a detector may be without a value, a list of ports included.
+func TestKeysOfADetectorWithoutAValue(t *testing.T) {
+	for _, k := range detectorKeys(new(detect.Detector)) {
+		name := strings.TrimPrefix(k.name, "detectors.")
+		file := "detectors: [{" + blank(name) + "}]"
+		_, err := Parse("f", []byte(file))
+		if want := k.name + " has no value"; err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", file, err, want)
+		}
 	}
 }

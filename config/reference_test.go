@@ -20,11 +20,11 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// update is how the reference is written: go test ./config -update.
+// update has TestReference write the reference: go test ./config -run Reference -update.
 var update = flag.Bool("update", false, "write the tables of "+docFile)
 
-// TestReference compares the tables of keys in the reference with the table of
-// keys, the defaults and the comments here. With -update it writes them.
+// TestReference compares the tables in the reference with the keys, the defaults and the
+// comments in the code. With -update it writes the tables.
 func TestReference(t *testing.T) {
 	comments := fieldComments(t, ".", "../detect")
 	c := Default()
@@ -54,11 +54,12 @@ func TestReference(t *testing.T) {
 		return
 	}
 	if diff := cmp.Diff(want, string(doc)); diff != "" {
-		t.Errorf("%s differs from the types; run: go test ./config -run Reference -update\n(-want +got):\n%s", docFile, diff)
+		t.Errorf("%s differs from the types; run: go test ./config -run Reference -update\n(-want +got):\n%s",
+			docFile, diff)
 	}
 }
 
-// replaced puts a table between its two marks.
+// replaced returns doc with a table between its two marks.
 func replaced(t *testing.T, doc, name, table string) string {
 	t.Helper()
 	begin, end := "<!-- generated: "+name+" -->\n", "<!-- end -->"
@@ -90,9 +91,11 @@ func rows(t *testing.T, keys []key, of reflect.Value, comments map[string]string
 	return b.String()
 }
 
-// usual is the default of a key, or that it has none.
+// usual returns the default of a key, or "needed" if it has none.
 func usual(k key) string {
-	least := map[string]string{"detectors.name": "name: x", "detectors.limit": "limit: 1000/s", "detectors.action": "action: shadow"}
+	least := map[string]string{
+		"detectors.name": "name: x", "detectors.limit": "limit: 1000/s", "detectors.action": "action: shadow",
+	}
 	if _, inItem := least[k.name]; inItem {
 		delete(least, k.name)
 		var item []string
@@ -109,8 +112,8 @@ func usual(k key) string {
 	return "`" + shown(k) + "`"
 }
 
-// takes says what values a key takes. Words and bounds come from the error that a
-// value gets which is none of them.
+// takes returns the values that a key accepts. It takes words and limits from the error
+// for a value that is not accepted.
 func takes(k key) string {
 	switch k.value.(type) {
 	case *string:
@@ -142,7 +145,7 @@ func takes(k key) string {
 	right.Set(v)
 	defer v.Set(right)
 	switch v.Kind() {
-	case reflect.String: // one of some words
+	case reflect.String: // one of several words
 		v.SetString("?")
 	case reflect.Int, reflect.Int64:
 		v.SetInt(-1)
@@ -161,7 +164,7 @@ func wanted(err error) string {
 	return strings.ReplaceAll(want, " from ", ", ")
 }
 
-// fieldNames maps the address of every field to Type.Field.
+// fieldNames fills names with the address of every field and its Type.Field.
 func fieldNames(v reflect.Value, names map[any]string) {
 	for n := range v.NumField() {
 		f := v.Field(n)
@@ -172,7 +175,7 @@ func fieldNames(v reflect.Value, names map[any]string) {
 	}
 }
 
-// fieldComments returns the comments of the fields of all structs in packages, by
+// fieldComments returns the comments of all struct fields in some packages, by
 // Type.Field.
 func fieldComments(t *testing.T, dirs ...string) map[string]string {
 	t.Helper()

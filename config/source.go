@@ -8,15 +8,15 @@ import (
 	"unicode/utf8"
 )
 
-// source is the text of a file, for errors to point into.
+// source is the text of a file, from which errors quote lines.
 type source struct {
 	name  string
 	text  string // UTF-8, lines ended by \n
 	lines []string
 }
 
-// newSource takes the line ends of Windows and a byte order mark out of data:
-// editors put them there, and nobody sees them.
+// newSource removes Windows line ends and a byte order mark from data. Editors insert
+// them, and they are invisible.
 func newSource(name string, data []byte) source {
 	if len(data) > MaxFileSize {
 		return source{name: name}
@@ -26,11 +26,11 @@ func newSource(name string, data []byte) source {
 	return source{name: name, text: text, lines: strings.Split(text, "\n")}
 }
 
-// position is a place in a file. Both count from 1, columns in characters.
+// position is a place in a file. Lines and columns count from 1, columns in characters.
 type position struct{ line, column int }
 
-// errorAt returns the error at pos. A position on the blanks before a value, or
-// outside the text, is moved to the next character there is.
+// errorAt returns an error at pos. A position on the blanks before a value is moved to the
+// value, and a position outside the text into the text.
 func (s source) errorAt(pos position, format string, args ...any) *Error {
 	e := &Error{File: s.name, Message: message(format, args...)}
 	e.Line = min(max(pos.line, 1), max(len(s.lines), 1))
@@ -47,12 +47,12 @@ func (s source) errorAt(pos position, format string, args ...any) *Error {
 	return e
 }
 
-// maxMessage bounds a message, in characters: values are quoted in it, and a
-// value may be as long as the file.
+// maxMessage is the longest message, in characters. Messages quote values, and a value
+// may be as long as the file.
 const maxMessage = 300
 
-// message formats a message on one line and without control characters, which
-// values and the parser's own words may hold.
+// message formats a message on one line and without control characters, which values
+// and messages of the parser may contain.
 func message(format string, args ...any) string {
 	m := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
@@ -71,8 +71,8 @@ func shorten(s string, n int) string {
 	return s
 }
 
-// checkText finds what cannot be YAML text at all, before it confuses the
-// parser: other encodings, control characters, tabs as indentation.
+// checkText refuses text that cannot be YAML before it confuses the parser: other
+// encodings, control characters, tabs as indentation.
 func (s source) checkText() *Error {
 	for i, line := range s.lines {
 		column := 1
@@ -95,7 +95,7 @@ func (s source) checkText() *Error {
 	return nil
 }
 
-// tabAt points at the tab itself, which errorAt would skip.
+// tabAt returns an error at a tab, which errorAt would skip.
 func (s source) tabAt(at position) *Error {
 	e := s.errorAt(at, "a tab in the indentation; YAML wants spaces")
 	e.Column = at.column

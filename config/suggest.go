@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// suggest says what might be meant by the unknown key full, or what is accepted
-// in its section.
+// suggest returns the key that may be meant by the unknown key full, or the keys that
+// its section accepts.
 func suggest(full, section string, keys []key) string {
 	accepted := names(section, keys)
-	// One slip in a short word, two in a long one.
+	// Allow one mistake in a short word and two in a long one.
 	best, distance := "", min(2, max(1, (len(full)-len(section))/3))+1
 	for _, name := range accepted {
 		if d := editDistance(full, section+name); d < distance {
@@ -28,7 +28,7 @@ func suggest(full, section string, keys []key) string {
 	return "accepted here: " + strings.Join(accepted, ", ")
 }
 
-// names returns the keys and sections right below section, in order.
+// names returns the keys and sections directly below section, in order.
 func names(section string, keys []key) []string {
 	var names []string
 	for _, k := range keys {
@@ -44,9 +44,9 @@ func names(section string, keys []key) []string {
 	return names
 }
 
-// editDistance is the number of bytes to put in, take out, change or swap with
-// their neighbour to get from a to b (optimal string alignment). It looks at
-// no more of a than could matter.
+// editDistance returns the number of bytes to insert, delete, change or swap with their
+// neighbour to get from a to b (optimal string alignment). If a is much longer than b,
+// it returns the length of a.
 func editDistance(a, b string) int {
 	if len(a) > 2*len(b)+2 {
 		return len(a)

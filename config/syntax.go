@@ -11,15 +11,15 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// The parser's time grows with the square of keys and of nesting. Within these
-// a file of MaxFileSize takes it seconds at the very worst.
+// The time of the parser grows with the square of the number of keys and of the nesting.
+// With these limits a file of MaxFileSize takes seconds in the worst case.
 const (
 	maxKeys    = 1000
 	maxNesting = 8
 )
 
-// parse returns the value that the file holds; nil if it holds none, or if it
-// is not YAML, which is in d.errs.
+// parse returns the value in the file. It returns nil if there is none, or if the file is
+// not valid YAML; then the error is in d.errs.
 func (d *decoder) parse(data []byte) ast.Node {
 	if len(data) > MaxFileSize {
 		d.add(d.source.errorAt(position{1, 1}, "larger than %d bytes: not a configuration of paraxiald", MaxFileSize))
@@ -59,8 +59,8 @@ func tokenPosition(t *token.Token) position {
 	return position{t.Position.Line, t.Position.Column}
 }
 
-// checkTokens refuses what YAML has and this file has no use for, before the
-// parser expands it, and reports whether all is well.
+// checkTokens refuses features of YAML that the configuration does not need, before the
+// parser expands them. It reports whether all tokens are accepted.
 func (d *decoder) checkTokens(tokens token.Tokens) bool {
 	s := tokenScan{decoder: d}
 	for _, t := range tokens {
@@ -71,12 +71,12 @@ func (d *decoder) checkTokens(tokens token.Tokens) bool {
 	return true
 }
 
-// tokenScan is the state of going through a file's tokens.
+// tokenScan is the state of a scan of the tokens of a file.
 type tokenScan struct {
 	decoder *decoder
 	last    token.Type
 	keys    int
-	flow    int // brackets and braces open
+	flow    int // number of open brackets and braces
 	content bool
 	header  bool
 	ended   bool
@@ -88,7 +88,7 @@ func (s *tokenScan) next(t *token.Token) bool {
 	}
 	second := s.ended || t.Type == token.DocumentHeaderType && (s.header || s.content)
 	if second && t.Type != token.DocumentEndType {
-		return s.refuse(t, "a second document starts here; want one in a file")
+		return s.refuse(t, "a second document starts here; want one document in a file")
 	}
 	switch t.Type {
 	case token.DocumentHeaderType:
@@ -106,7 +106,8 @@ func (s *tokenScan) next(t *token.Token) bool {
 func (s *tokenScan) allowed(t *token.Token) bool {
 	switch t.Type {
 	case token.AnchorType, token.AliasType, token.TagType, token.DirectiveType, token.MappingKeyType:
-		return s.refuse(t, "anchors, aliases, tags and the like are not accepted; put a text that starts with %q in quotes", t.Value[:1])
+		return s.refuse(t, "anchors, aliases, tags and the like are not accepted; "+
+			"put a text that starts with %q in quotes", t.Value[:1])
 	case token.MergeKeyType:
 		return s.refuse(t, "merge keys are not accepted; write the keys out")
 	}

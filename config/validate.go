@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// ErrNoInterface is in what Validate returns if there is no interface at all.
+// ErrNoInterface is the error of Validate for a configuration without interfaces.
 var ErrNoInterface = errors.New("no interface")
 
-// Validate returns what is wrong with c, joined, nil if a daemon can run with
-// it. It is for after flags were laid over the file, so it knows no positions.
+// Validate returns the mistakes in c as a joined error, or nil if a daemon can run with
+// it. It is called after flags were applied, so its errors have no position.
 func (c Config) Validate() error {
 	var errs []error
 	if len(c.Interfaces) == 0 {

@@ -34,7 +34,8 @@ func TestValidate(t *testing.T) {
 		{"twice", func(c *Config) { c.Interfaces = append(c.Interfaces, Interface{Name: "eth0", Mode: ModeNative}) },
 			`interfaces: "eth0" is listed twice; leave one of them out`},
 		{"bad name", func(c *Config) { c.Interfaces[0].Name = "a/b" },
-			`interfaces: "a/b" cannot be an interface; want a name such as eth0, of at most 15 bytes, without '/', ':' and blanks`},
+			`interfaces: "a/b" cannot be an interface; want a name such as eth0, ` +
+				`of at most 15 bytes, without '/', ':' and blanks`},
 		{"bad interface mode", func(c *Config) { c.Interfaces[0].Mode = "fast" },
 			`interfaces.mode: "fast" is not accepted; want auto, native or generic`},
 		{"no repair", func(c *Config) { c.Repair = "" }, `repair: "" is not accepted; want never, own or always`},
@@ -43,19 +44,26 @@ func TestValidate(t *testing.T) {
 			"socket: \"a\" is not an absolute path; want one that starts with /\n" +
 				"state_dir: \"b\" is not an absolute path; want one that starts with /\n" +
 				"bpffs: \"\" is not an absolute path; want one that starts with /"},
-		{"level between", func(c *Config) { c.Log.Level = slog.LevelInfo + 1 }, `log.level: "info+1" is not accepted; want debug, info, warn or error`},
+		{"level between", func(c *Config) { c.Log.Level = slog.LevelInfo + 1 },
+			`log.level: "info+1" is not accepted; want debug, info, warn or error`},
 		{"format", func(c *Config) { c.Log.Format = "xml" }, `log.format: "xml" is not accepted; want text or json`},
 		{"entries", func(c *Config) { c.MaxEntries = 0 }, "max_entries: got 0; want a whole number from 1 to 16777216"},
-		{"port", func(c *Config) { c.Guard.SSHPorts = []uint16{22, 0} }, "guard.ssh_ports: got 0; want a whole number from 1 to 65535"},
+		{"port", func(c *Config) { c.Guard.SSHPorts = []uint16{22, 0} },
+			"guard.ssh_ports: got 0; want a whole number from 1 to 65535"},
 		{"prefix", func(c *Config) { c.Guard.NeverBlock = []netip.Prefix{{}} },
-			`guard.never_block: "invalid Prefix" is not an IPv4 or IPv6 address; want an address or a prefix, as in 192.0.2.7 or 2001:db8::/32`},
-		{"drops", func(c *Config) { c.Events.DropsPerSecond = -1 }, "events.drops_per_second: got -1; want a whole number from 0 to 10000"},
-		{"tracked", func(c *Config) { c.Detection.Tracked = 0 }, "detection.tracked: got 0; want a whole number from 1 to 131072"},
-		{"proxies file", func(c *Config) { c.ProxiesFile = "p" }, `proxies_file: "p" is not an absolute path; want one that starts with /`},
+			`guard.never_block: "invalid Prefix" is not an IPv4 or IPv6 address; ` +
+				`want an address or a prefix, as in 192.0.2.7 or 2001:db8::/32`},
+		{"drops", func(c *Config) { c.Events.DropsPerSecond = -1 },
+			"events.drops_per_second: got -1; want a whole number from 0 to 10000"},
+		{"tracked", func(c *Config) { c.Detection.Tracked = 0 },
+			"detection.tracked: got 0; want a whole number from 1 to 131072"},
+		{"proxies file", func(c *Config) { c.ProxiesFile = "p" },
+			`proxies_file: "p" is not an absolute path; want one that starts with /`},
 		{"detector", func(c *Config) { c.Detectors = []detect.Detector{detect.Default()} },
 			`detectors: detector "": name "": want letters, digits, '.', '_' and '-', at most 63`},
 		{"metrics", func(c *Config) { c.Metrics = "9798" },
-			`metrics: "9798" is not an address to listen on; want host:port, as in 127.0.0.1:9798 or [::1]:9798, or off`},
+			`metrics: "9798" is not an address to listen on; want host:port, ` +
+				`as in 127.0.0.1:9798 or [::1]:9798, or off`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -93,56 +101,6 @@ func TestTooManyInterfaces(t *testing.T) {
 func TestNoInterfaceIsTold(t *testing.T) {
 	if err := Default().Validate(); !errors.Is(err, ErrNoInterface) {
 		t.Errorf("Validate = %v, want ErrNoInterface", err)
-	}
-}
-
-func TestDiff(t *testing.T) {
-	tests := []struct {
-		name          string
-		change        func(*Config)
-		live, restart []string
-	}{
-		{"nothing", func(*Config) {}, nil, nil},
-		{"file", func(c *Config) { c.File = "other" }, nil, nil},
-		{"everything", func(c *Config) {
-			*c = Config{
-				Interfaces: []Interface{{Name: "eth1"}}, XDPMode: ModeNative, Repair: RepairNever, Socket: "/s", SocketGroup: "g", StateDir: "/d",
-				BPFFS: "/b", Metrics: "", Log: Log{Level: slog.LevelDebug, Format: FormatJSON}, MaxEntries: 1,
-				Guard:  Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, SSHPorts: []uint16{2222}},
-				Events: Events{DropsPerSecond: 1}, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, ProxiesFile: "/p",
-				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
-			}
-		},
-			[]string{"interfaces", "repair", "log.level", "guard.never_block", "guard.ssh_ports", "events.drops_per_second", "proxies", "proxies_file",
-				"detection.max_bans", "detection.breaker.bans_per_minute", "detectors"},
-			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries", "detection.tracked"}},
-		{"an interface joins", func(c *Config) { c.Interfaces = append(c.Interfaces, Interface{Name: "eth1", Mode: ModeGeneric}) }, []string{"interfaces"}, nil},
-		{"an interface leaves", func(c *Config) { c.Interfaces = nil }, []string{"interfaces"}, nil},
-		{"an interface switches", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeGeneric}} }, nil, []string{"interfaces.mode"}},
-		{"the general mode switches", func(c *Config) { c.XDPMode = ModeGeneric }, nil, []string{"xdp_mode"}},
-		{"an interface says what held anyway", func(c *Config) { c.Interfaces = []Interface{{Name: "eth0", Mode: ModeAuto}} }, nil, nil},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			after := valid()
-			tt.change(&after)
-			live, restart := Diff(valid(), after)
-			if diff := cmp.Diff(tt.live, live); diff != "" {
-				t.Errorf("live (-want +got):\n%s", diff)
-			}
-			if diff := cmp.Diff(tt.restart, restart); diff != "" {
-				t.Errorf("restart (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestDiffIgnoresOrderOfInterfaces(t *testing.T) {
-	a, b := valid(), valid()
-	a.Interfaces = []Interface{{Name: "eth0"}, {Name: "eth1"}}
-	b.Interfaces = []Interface{{Name: "eth1"}, {Name: "eth0"}}
-	if live, restart := Diff(a, b); live != nil || restart != nil {
-		t.Errorf("Diff = %v, %v", live, restart)
 	}
 }
 

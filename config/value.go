@@ -46,15 +46,16 @@ func ParseLevel(s string) (slog.Level, error) {
 
 func formatLevel(l slog.Level) string { return strings.ToLower(l.String()) }
 
-// ParseMetrics reads the address to serve metrics on: host:port, where host may
-// be missing to mean all addresses. For "off" or nothing it returns "".
+// ParseMetrics reads the address to serve metrics on: host:port. An empty host means all
+// addresses. For "off" or "" it returns "".
 func ParseMetrics(s string) (string, error) {
 	if s == "" || s == "off" {
 		return "", nil
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || !validHost(host) {
-		return "", fmt.Errorf("%q is not an address to listen on; want host:port, as in 127.0.0.1:9798 or [::1]:9798, or off", s)
+		return "", fmt.Errorf("%q is not an address to listen on; want host:port, "+
+			"as in 127.0.0.1:9798 or [::1]:9798, or off", s)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", fmt.Errorf("%q: the port must be a number from 1 to 65535", s)
@@ -72,11 +73,12 @@ func validHost(s string) bool {
 	return s == "" || hostName.MatchString(s)
 }
 
-// ParseInterface reads the name of a network interface, as the kernel limits it.
+// ParseInterface reads the name of a network interface, with the limits of the kernel.
 func ParseInterface(s string) (string, error) {
 	bad := func(r rune) bool { return r == '/' || r == ':' || unicode.IsSpace(r) || unicode.IsControl(r) }
 	if s == "" || len(s) > 15 || s == "." || s == ".." || strings.ContainsFunc(s, bad) {
-		return "", fmt.Errorf("%q cannot be an interface; want a name such as eth0, of at most 15 bytes, without '/', ':' and blanks", s)
+		return "", fmt.Errorf("%q cannot be an interface; want a name such as eth0, "+
+			"of at most 15 bytes, without '/', ':' and blanks", s)
 	}
 	return s, nil
 }
@@ -91,7 +93,15 @@ func parsePath(s string) (string, error) {
 	return filepath.Clean(s), nil
 }
 
-// maxSocketPath is what fits into sun_path with its final zero.
+// parseOptionalPath reads an absolute path, or "".
+func parseOptionalPath(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return parsePath(s)
+}
+
+// maxSocketPath is the longest path that fits into sun_path with its final zero.
 const maxSocketPath = 107
 
 func parseSocket(s string) (string, error) {
@@ -118,8 +128,8 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// parsePort reads a port. Like all numbers here it is decimal and nothing else:
-// YAML would read 022 as 18.
+// parsePort reads a port. All numbers must be plain decimal, because YAML would read
+// 022 as 18.
 func parsePort(s string) (uint16, error) {
 	n, err := parseNumber(s, 1, 65535)
 	return uint16(n), err
@@ -133,7 +143,7 @@ func parseNumber(s string, low, high int) (int, error) {
 	return n, nil
 }
 
-// oneOf reads one of the words accepted.
+// oneOf reads one of the accepted words.
 func oneOf[T ~string](s string, accepted ...T) (T, error) {
 	if slices.Contains(accepted, T(s)) {
 		return T(s), nil
@@ -141,7 +151,7 @@ func oneOf[T ~string](s string, accepted ...T) (T, error) {
 	return "", fmt.Errorf("%q is not accepted; want %s", s, alternatives(accepted))
 }
 
-// alternatives writes "a, b or c".
+// alternatives returns "a, b or c".
 func alternatives[T ~string](words []T) string {
 	var b strings.Builder
 	for i, w := range words {

@@ -78,7 +78,7 @@ func (d *detection) configure(cfg config.Config, now policy.Deadline, live []det
 	if d.analyzer != nil {
 		offenders = d.analyzer.Offenders(now)
 	}
-	levels, classes := levelsOf(cfg.Detectors)
+	levels, classes := detect.Compile(cfg.Detectors)
 	if err := d.accounts.SetClasses(levels, classes); err != nil {
 		return fmt.Errorf("put %d detectors in force: %w", len(cfg.Detectors), err)
 	}

@@ -49,10 +49,11 @@ func (d *Daemon) reload(ctx context.Context, o Options) error {
 		return err
 	}
 	live, restart := config.Diff(d.settings(), next)
-	if err := d.change(ctx, next, live); err != nil {
+	now := config.Reload(d.settings(), next)
+	if err := d.change(ctx, now, live); err != nil {
 		return err
 	}
-	o.Level.Set(next.Log.Level)
+	o.Level.Set(now.Log.Level)
 	d.recheckGuard(ctx)
 	if len(restart) > 0 {
 		d.log.Warn("these settings changed but need a restart: systemctl restart paraxiald (filtering goes on meanwhile)", "settings", strings.Join(restart, ", "))
@@ -61,20 +62,10 @@ func (d *Daemon) reload(ctx context.Context, o Options) error {
 	return nil
 }
 
-// applied is old with what a reload takes over from next.
-func applied(old, next config.Config) config.Config {
-	c := old
-	c.Interfaces, c.Guard, c.Events, c.Log.Level = next.Interfaces, next.Guard, next.Events, next.Log.Level
-	c.Repair = next.Repair
-	c.Detectors, c.Proxies, c.ProxiesFile = next.Detectors, next.Proxies, next.ProxiesFile
-	c.Detection.MaxBans, c.Detection.Breaker = next.Detection.MaxBans, next.Detection.Breaker
-	return c
-}
-
-// change puts next in force as far as that can be done live: all of it, or
-// after an error nothing. Interfaces leave last, so that none is without its
-// filter while something can still fail.
-func (d *Daemon) change(ctx context.Context, next config.Config, live []string) (err error) {
+// change puts a configuration in force that differs from the present one in live
+// keys only: all of it, or after an error nothing. Interfaces leave last, so that
+// none is without its filter while something can still fail.
+func (d *Daemon) change(ctx context.Context, now config.Config, live []string) (err error) {
 	var back []func() error
 	defer func() {
 		if err == nil {
@@ -87,14 +78,13 @@ func (d *Daemon) change(ctx context.Context, next config.Config, live []string) 
 		}
 	}()
 	old := d.settings()
-	for _, i := range without(next.Interfaces, old.Interfaces) {
-		if err := d.nics.add(ctx, i, loader.Mode(next.ModeOf(i))); err != nil {
+	for _, i := range without(now.Interfaces, old.Interfaces) {
+		if err := d.nics.add(ctx, i, loader.Mode(now.ModeOf(i))); err != nil {
 			return err
 		}
 		back = append(back, func() error { return d.nics.drop(i.Name) })
 	}
 	// The proxies of detectors are read from here: they come before detectors do.
-	now := applied(old, next)
 	d.cfg.Store(&now)
 	back = append(back, func() error { d.cfg.Store(&old); return nil })
 	if slices.ContainsFunc(live, func(name string) bool { return strings.HasPrefix(name, "detect") }) {
@@ -103,7 +93,7 @@ func (d *Daemon) change(ctx context.Context, next config.Config, live []string) 
 			return err
 		}
 	}
-	for _, i := range without(old.Interfaces, next.Interfaces) {
+	for _, i := range without(old.Interfaces, now.Interfaces) {
 		if err := d.nics.drop(i.Name); err != nil {
 			return err
 		}

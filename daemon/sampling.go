@@ -8,7 +8,6 @@ import (
 	"github.com/paraxial/paraxial/detect"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/policy"
-	"github.com/paraxial/paraxial/track"
 )
 
 // adaptEvery is how often sampling follows the rate of packets.
@@ -69,52 +68,8 @@ func (d *detection) report() {
 // sampleOf is a sample in the words of the detectors.
 func sampleOf(s loader.Sample) detect.Sample {
 	return detect.Sample{
-		Source: s.Source, Length: s.Length, Weight: s.Weight, Classes: detect.Classes(s.Detectors), Port: s.DestPort,
+		Source: s.Source, Length: s.Length, Weight: s.Weight, Detectors: detect.DetectorSet(s.Detectors), Port: s.DestPort,
 	}
-}
-
-// levelsOf returns what the packet program has to count for the detectors.
-func levelsOf(list []detect.Detector) ([]loader.Level, []loader.Class) {
-	var levels []loader.Level
-	pers := detect.Levels(list)
-	for _, p := range pers {
-		levels = append(levels, loader.Level{IPv4: p.IPv4, IPv6: p.IPv6})
-	}
-	var classes []loader.Class
-	for _, d := range list {
-		c := classOf(d.Match)
-		c.Bytes = d.Limit.Unit == policy.Bytes
-		for level, p := range pers {
-			if p == d.Per {
-				c.Level = level
-			}
-		}
-		classes = append(classes, c)
-	}
-	return levels, classes
-}
-
-func classOf(m detect.Match) loader.Class {
-	c := loader.Class{Fragments: m.Fragment, Ports: m.Ports}
-	switch m.Proto {
-	case detect.TCP:
-		c.Proto = track.TCP
-	case detect.UDP:
-		c.Proto = track.UDP
-	case detect.ICMP:
-		c.Proto = track.ICMP
-	}
-	switch m.Flags {
-	case detect.SYN:
-		c.Set, c.Clear = track.SYN, track.ACK
-	case detect.ACK:
-		c.Set, c.Clear = track.ACK, track.SYN
-	case detect.RST:
-		c.Set = track.RST
-	case detect.FIN:
-		c.Set = track.FIN
-	}
-	return c
 }
 
 // detectorOf returns the detector that has the origin.

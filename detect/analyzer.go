@@ -8,24 +8,24 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Options are what an Analyzer works with besides its detectors.
+// Options are the settings of an Analyzer besides its detectors.
 type Options struct {
-	Tracked int // slots there can be
-	MaxBans int // entries at once; the oldest makes room for a new one
-	// BansPerMinute trips the circuit breaker; 0 for none.
+	Tracked int // number of slots
+	MaxBans int // most entries at once; the oldest is lifted to make room for a new one
+	// BansPerMinute is the rate above which the circuit breaker opens. 0 is no breaker.
 	BansPerMinute int
-	// Exempt tells which prefixes must be left alone, and why: allowed,
-	// protected by the guard, part of a proxy. Nil for none.
+	// Exempt reports whether a prefix must be left alone, and why: it is allowed,
+	// protected by the guard, or part of a proxy. Nil exempts nothing.
 	Exempt func(netip.Prefix) (reason string, exempt bool)
-	// About returns what samples have shown of a source. Nil if there are none.
+	// About returns what samples have shown about a source. Nil if there are no samples.
 	About func(netip.Prefix) About
 }
 
-// Analyzer decides from exact counters. It is not safe for concurrent use.
+// Analyzer makes decisions from exact counters. It is not safe for concurrent use.
 type Analyzer struct {
 	options   Options
 	detectors []Detector
-	index     map[string]int // detector by name
+	index     map[string]int // detector number by name
 	windows   []*window
 	memory    memory
 	entries   entries
@@ -34,23 +34,23 @@ type Analyzer struct {
 
 	now     policy.Deadline // of the last tick
 	started bool
-	retry   policy.Deadline // when spared sources are looked at again
+	retry   policy.Deadline // when spared sources are judged again
 
 	slots     []slot
-	above     []candidate // in this tick
+	above     []candidate // found in this tick
 	decisions []Decision
 	spared    []Spared
 }
 
-// slot is the source that a slot holds now.
+// slot is a slot of the tracking table and the source in it.
 type slot struct {
 	source netip.Prefix
 	began  policy.Deadline
-	seen   policy.Deadline // when a counter last moved
-	tick   policy.Deadline // when it was last among the counts
-	mask   Classes         // detectors that count such prefixes
-	held   Classes         // detectors with nothing more to decide: acted upon, or spared
-	spared Classes         // detectors that have said so
+	seen   policy.Deadline // when a counter last changed
+	tick   policy.Deadline // last tick that had counters of it
+	mask   DetectorSet     // detectors that count prefixes of this length
+	held   DetectorSet     // detectors that need not decide: there is an entry, or the source is exempt
+	spared DetectorSet     // detectors that have reported the source as spared
 }
 
 // candidate is a slot above the limit of a detector.
@@ -77,9 +77,9 @@ func NewAnalyzer(list []Detector, o Options) *Analyzer {
 	return a
 }
 
-// Tick takes in the counters of all tracked sources at boot time now, and
-// returns what is to be done about them, ordered. What it returns is good until
-// the next Tick. Ticks may come late or be missed.
+// Tick takes the counters of all tracked sources at boot time now and returns the
+// decisions about them, in order. The result is valid until the next Tick. A tick may
+// be late or missing.
 func (a *Analyzer) Tick(now policy.Deadline, counts []Counts) []Decision {
 	a.decisions, a.spared, a.above = a.decisions[:0], a.spared[:0], a.above[:0]
 	before := a.now
@@ -110,11 +110,11 @@ func (a *Analyzer) Tick(now policy.Deadline, counts []Counts) []Decision {
 	return a.decisions
 }
 
-// Spared returns the sources that the last Tick found above a limit for the
-// first time and left alone. It is good until the next Tick.
+// Spared returns the sources that the last Tick found above a limit for the first
+// time and left alone. The result is valid until the next Tick.
 func (a *Analyzer) Spared() []Spared { return a.spared }
 
-// count adds all counters to the windows and gathers those above their limit.
+// count adds all counters to the windows and collects the slots above a limit.
 func (a *Analyzer) count(before, now policy.Deadline, counts []Counts) {
 	for i := range counts {
 		c := &counts[i]
@@ -144,8 +144,8 @@ func (a *Analyzer) count(before, now policy.Deadline, counts []Counts) {
 	}
 }
 
-// settle puts a new source into a slot. What it has sent so far counts if it
-// was all sent since the tick before; otherwise nobody knows when it was.
+// settle puts a new source into a slot. Its counters so far are added only if they
+// began after the previous tick; otherwise it is unknown when the packets were sent.
 func (a *Analyzer) settle(s *slot, c *Counts, before, now policy.Deadline) {
 	*s = slot{source: c.Source, began: c.Began, seen: now, mask: a.maskOf(c.Source)}
 	recent := c.Began > 0 && c.Began >= before
@@ -158,9 +158,9 @@ func (a *Analyzer) settle(s *slot, c *Counts, before, now policy.Deadline) {
 	}
 }
 
-// maskOf returns the detectors whose sources have the length of p.
-func (a *Analyzer) maskOf(p netip.Prefix) Classes {
-	var mask Classes
+// maskOf returns the detectors that count prefixes of the length of p.
+func (a *Analyzer) maskOf(p netip.Prefix) DetectorSet {
+	var mask DetectorSet
 	for n, d := range a.detectors {
 		if d.Per.of(p.Addr().Is4()) == p.Bits() {
 			mask |= 1 << n
@@ -176,7 +176,7 @@ func (p Per) of(is4 bool) int {
 	return p.IPv6
 }
 
-// growTo makes room for a slot, if it is one that there can be.
+// growTo makes room for slot s. It reports false if s is not a valid slot number.
 func (a *Analyzer) growTo(s uint32) bool {
 	if int64(s) >= int64(a.options.Tracked) {
 		return false
@@ -189,16 +189,16 @@ func (a *Analyzer) growTo(s uint32) bool {
 	return true
 }
 
-// Activity is how busy a tracked source is.
+// Activity describes how busy a tracked source is.
 type Activity struct {
 	Slot   uint32
 	Source netip.Prefix
 	Began  policy.Deadline
-	Seen   policy.Deadline // when it last sent anything that is counted
-	Share  float64         // of the limit that it is nearest to; 1 is at the limit
+	Seen   policy.Deadline // when a packet of it was last counted
+	Share  float64         // its rate divided by the limit it is nearest to
 }
 
-// Activities appends the sources that the last Tick had counters of, by slot.
+// Activities appends the sources of the last Tick, in the order of their slots.
 func (a *Analyzer) Activities(list []Activity) []Activity {
 	for n := range a.slots {
 		s := &a.slots[n]
@@ -214,15 +214,15 @@ func (a *Analyzer) Activities(list []Activity) []Activity {
 	return list
 }
 
-// Present is a source that the last Tick had counters of.
+// Present is a source of the last Tick.
 type Present struct {
 	Source netip.Prefix
 	Began  policy.Deadline
-	// Shares are the rates as parts of the limits, by detector: 1 is at the limit.
+	// Shares has for each detector the rate divided by its limit.
 	Shares [MaxDetectors]float64
 }
 
-// Presents calls f for each of them, by slot.
+// Presents calls f for each source of the last Tick, in the order of their slots.
 func (a *Analyzer) Presents(f func(Present)) {
 	for n := range a.slots {
 		s := &a.slots[n]

@@ -9,7 +9,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// BenchmarkTick has every tracked source move in two of six detectors.
+// BenchmarkTick changes two of six counters of every tracked source in each tick.
 func BenchmarkTick(b *testing.B) {
 	for _, tracked := range []int{32_768, 100_000} {
 		b.Run(fmt.Sprint(tracked), func(b *testing.B) { benchmarkTick(b, tracked) })

@@ -13,7 +13,7 @@ import (
 
 const second = policy.Deadline(time.Second)
 
-// start is when the worlds of these tests begin: hours after boot.
+// start is the boot time at which these tests begin.
 const start = policy.Deadline(10 * time.Hour)
 
 func packets(n uint64) policy.Rate { return policy.Rate{PerSecond: n, Unit: policy.Packets} }
@@ -27,7 +27,7 @@ func detector(change ...func(*Detector)) Detector {
 	return d
 }
 
-// world holds an analyzer, and the counters that the kernel would.
+// world has an analyzer and the counters that the kernel would have.
 type world struct {
 	*Analyzer
 	t       *testing.T
@@ -39,12 +39,12 @@ type world struct {
 	spared  []Spared
 }
 
-// source sends rate packets a second to each detector while it may.
+// source sends rate packets a second that all detectors count, unless it is blocked.
 type source struct {
 	counts  Counts
 	rate    float64
 	owed    float64
-	blocked bool // what it sends is dropped, and not counted
+	blocked bool // its packets are dropped and not counted
 	drops   float64
 	total   float64
 }
@@ -66,12 +66,14 @@ func newWorld(t *testing.T, o Options, list ...Detector) *world {
 }
 
 func (w *world) add(prefix string, rate float64) *source {
-	s := &source{rate: rate, counts: Counts{Slot: uint32(len(w.sources)), Source: netip.MustParsePrefix(prefix), Began: w.now}}
+	s := &source{rate: rate, counts: Counts{
+		Slot: uint32(len(w.sources)), Source: netip.MustParsePrefix(prefix), Began: w.now,
+	}}
 	w.sources = append(w.sources, s)
 	return s
 }
 
-// run lets time pass, and returns the decisions made in it.
+// run advances time, and returns the decisions made meanwhile.
 func (w *world) run(d time.Duration) []Decision {
 	w.t.Helper()
 	before := len(w.made)
@@ -98,7 +100,7 @@ func (w *world) step(d time.Duration) {
 		w.enforce(made)
 	}
 	w.spared = append(w.spared, w.Spared()...)
-	blocked := map[netip.Prefix]bool{} // by what detectors count and what they widen to
+	blocked := map[netip.Prefix]bool{} // sources and widened networks
 	for _, e := range w.Entries() {
 		blocked[e.Prefix] = e.Action == Block
 	}
@@ -148,8 +150,8 @@ func want(t *testing.T, got []Decision, want string) {
 	}
 }
 
-// TestLimitIsExact holds the analyzer to both sides of its limit, whatever the
-// window, the phase of the source and the jitter of ticks.
+// TestLimitIsExact checks sources below and above the limit, with random windows, limits,
+// phases of the source and jitter of the ticks.
 func TestLimitIsExact(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
@@ -170,15 +172,15 @@ func TestLimitIsExact(t *testing.T) {
 				got = append(got, w.run(2*window)...)
 			}
 			if (len(got) > 0) != tt.decided {
-				t.Fatalf("seed %d, case %d: window %s, limit %d/s, source at %g of it: %s", seed, n, window, limit, tt.share, kinds(got))
+				t.Fatalf("seed %d, case %d: window %s, limit %d/s, source at %g of it: %s",
+					seed, n, window, limit, tt.share, kinds(got))
 			}
 		}
 	}
 }
 
-// TestBurstsKeepWithinTheWindow sends exactly what a window may have, in bursts
-// placed where counters that start anew with the clock would see two of them as one, or
-// let twice as much pass.
+// TestBurstsKeepWithinTheWindow sends exactly as much as a window allows, in bursts. Fixed
+// windows, aligned to the clock, would add two bursts up or let twice as much pass.
 func TestBurstsKeepWithinTheWindow(t *testing.T) {
 	for phase := range 40 {
 		t.Run(fmt.Sprint(phase), func(t *testing.T) {
@@ -189,12 +191,12 @@ func TestBurstsKeepWithinTheWindow(t *testing.T) {
 				w.run(time.Second)
 				for range 3 {
 					s.counts.Values[0] += 500 + extra
-					w.run(time.Second) // half of it here, half a second later
+					w.run(time.Second) // half of the count now, the other half a second later
 					s.counts.Values[0] += 500
 					w.run(5 * time.Second)
 				}
 				if got := len(w.made) > 0; got != (extra > 0) {
-					t.Errorf("with %d more than the window may have: %s", extra, kinds(w.made))
+					t.Errorf("with %d more than the window allows: %s", extra, kinds(w.made))
 				}
 			}
 		})
@@ -254,7 +256,7 @@ func TestCountersWrap(t *testing.T) {
 	}
 }
 
-// TestBytesBeyond32Bits has a limit whose window holds more than a counter does.
+// TestBytesBeyond32Bits has a limit whose window has more bytes than fit into a counter.
 func TestBytesBeyond32Bits(t *testing.T) {
 	rate, err := policy.ParseRate("10Gbit/s")
 	if err != nil {
@@ -277,16 +279,16 @@ func TestSlotIsUsedAgain(t *testing.T) {
 	w := newWorld(t, Options{}, detector())
 	s := w.add("192.0.2.1/32", 150)
 	w.run(5 * time.Second)
-	// Another source takes the slot, its counter begins at 0, and neither is
-	// above the limit alone.
+	// Another source gets the slot and its counter begins at 0. Neither source
+	// alone is above the limit.
 	s.counts.Source, s.counts.Began = netip.MustParsePrefix("192.0.2.2/32"), w.now
 	clear(s.counts.Values[:])
 	want(t, w.run(5*time.Second), "")
-	// The same source again, but its counters have begun anew: no wrap.
+	// The same source again. Its counters began again at 0, which is no overflow.
 	s.counts.Began = w.now
 	clear(s.counts.Values[:])
 	want(t, w.run(5*time.Second), "")
-	// Another one that came within the same reading of the clock.
+	// Another source that was put into the slot at the same time.
 	s.counts.Source = netip.MustParsePrefix("192.0.2.3/32")
 	clear(s.counts.Values[:])
 	want(t, w.run(5*time.Second), "")
@@ -302,8 +304,8 @@ func TestRestartKnowsNoFirstDelta(t *testing.T) {
 	want(t, w.run(20*time.Second), "")
 }
 
-// TestMissedTicks has the analyzer miss ticks, one to many windows long: what
-// came in a gap counts as if it had come evenly.
+// TestMissedTicks leaves out ticks, for up to many windows. Packets in a gap count as if
+// they were spread evenly over it.
 func TestMissedTicks(t *testing.T) {
 	for _, gap := range []time.Duration{time.Second, 4 * time.Second, 6 * time.Second, time.Minute, time.Hour} {
 		for _, share := range []float64{0.7, 0.99, 1.5} {
@@ -332,7 +334,7 @@ func TestClockStandsStill(t *testing.T) {
 	for range 3 {
 		w.step(0)
 	}
-	w.now -= second // never happens to boot time, and must not do harm
+	w.now -= second // boot time never goes back; if it does, nothing breaks
 	w.step(0)
 	w.now += second
 	want(t, w.run(4*time.Second), "new block 192.0.2.1/32 10m;")
@@ -340,7 +342,7 @@ func TestClockStandsStill(t *testing.T) {
 
 func TestOneDecisionPerEntry(t *testing.T) {
 	for _, action := range []Action{Shadow, Limit} {
-		// Both go on being counted.
+		// The source is still counted with both.
 		w := newWorld(t, Options{}, detector(func(d *Detector) { d.Action = action }))
 		w.add("192.0.2.1/32", 1000)
 		want(t, w.run(9*time.Minute), "new "+string(action)+" 192.0.2.1/32 10m;")
@@ -398,7 +400,7 @@ func TestEscalation(t *testing.T) {
 		want(t, offend(), "new block 192.0.2.1/32 "+ttl+";")
 		w.run(30 * time.Minute)
 	}
-	w.run(25 * time.Minute) // less than an hour after the last ban
+	w.run(25 * time.Minute) // still less than an hour after the last ban
 	got := offend()
 	want(t, got, "new block 192.0.2.1/32 10m;")
 	if got[0].Evidence.Offence != 6 {
@@ -421,7 +423,7 @@ func TestOffendersSurviveRestart(t *testing.T) {
 		saved[0].Forget < time.Hour || saved[0].Forget > time.Hour+time.Minute {
 		t.Fatalf("offenders %+v", saved)
 	}
-	// A new boot: other times, the same remaining ones.
+	// A new boot: other deadlines with the same time left.
 	again := newWorld(t, Options{}, d)
 	again.now = 100 * second
 	again.Restore(again.now, append(saved, Offender{"gone", saved[0].Prefix, 3, time.Hour}))
@@ -437,7 +439,7 @@ func TestOffendersSurviveRestart(t *testing.T) {
 	again.sources[0].rate = 0
 	again.run(6 * time.Second)
 	if n := len(again.Entries()); n != 0 {
-		t.Fatalf("%d entries, want those adopted gone", n)
+		t.Fatalf("%d entries, want the adopted ones gone", n)
 	}
 	again.sources[0].rate = 1000
 	want(t, again.run(2*time.Second), "new block 192.0.2.1/32 2m;")
@@ -449,7 +451,8 @@ func TestOffendersSurviveRestart(t *testing.T) {
 
 func TestAdoptedEntriesAreExtended(t *testing.T) {
 	w := newWorld(t, Options{}, detector())
-	w.Adopt(w.now, []Entry{{"flood", netip.MustParsePrefix("192.0.2.1/32"), Block, false, time.Minute, w.now + 20*second}})
+	p := netip.MustParsePrefix("192.0.2.1/32")
+	w.Adopt(w.now, []Entry{{"flood", p, Block, false, time.Minute, w.now + 20*second}})
 	w.add("192.0.2.1/32", 1000).blocked = true
 	want(t, w.run(25*time.Second), "extended block 192.0.2.1/32 10m;")
 }
@@ -464,7 +467,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			t.Fatalf("%d offenders", len(m.offences))
 		}
 	}
-	for n := 4999; n > 4999-800; n-- { // the latest are there
+	for n := 4999; n > 4999-800; n-- { // the latest are kept
 		k := entryKey{0, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 32)}
 		if m.count(k, 5000*second) != 1 {
 			t.Fatalf("offender %d is forgotten", n)

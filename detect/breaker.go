@@ -6,14 +6,14 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// breaker turns decisions to shadow while there are suspiciously many: rather a
-// detector is wrong, or sources are forged, than half the world is bad.
+// breaker is the circuit breaker. While there are too many bans it turns new ones into
+// shadow entries, because a wrong detector or forged sources are the likely cause.
 type breaker struct {
-	limit  int // bans a minute; 0 for no limit
-	recent []policy.Deadline
-	next   int // place in recent for the next ban
+	limit  int               // bans a minute; 0 for no limit
+	recent []policy.Deadline // times of the last limit+1 bans
+	next   int               // index in recent of the next ban
 	open   bool
-	since  policy.Deadline
+	since  policy.Deadline // when open last changed
 	trips  uint64
 }
 
@@ -23,8 +23,8 @@ func newBreaker(limit int) *breaker {
 	return &breaker{limit: limit, recent: make([]policy.Deadline, limit+1)}
 }
 
-// ban takes note of a ban that a detector wants, and tells whether it must be
-// shadow only.
+// ban records a ban that a detector asks for, and reports whether it must be a
+// shadow entry.
 func (b *breaker) ban(now policy.Deadline) (shadow bool) {
 	if b.limit == 0 {
 		return false
@@ -38,8 +38,8 @@ func (b *breaker) ban(now policy.Deadline) (shadow bool) {
 	return b.open
 }
 
-// calm closes the breaker if a minute has passed with at most half the bans that
-// are allowed, and tells whether it just did.
+// calm closes an open breaker after a minute in which there were no more than half of
+// the bans allowed. It reports whether it closed the breaker.
 func (b *breaker) calm(now policy.Deadline) (closed bool) {
 	if !b.open || now-b.since < minute || b.lastMinute(now) > b.limit/2 {
 		return false

@@ -8,10 +8,11 @@ import (
 	"slices"
 )
 
-// sourceKey is a source prefix without pointers: IPv4 as its mapped address.
+// sourceKey is the prefix of a source without pointers. IPv4 is held as an IPv4-mapped
+// address.
 type sourceKey struct {
 	high, low uint64
-	bits      uint8 // of the IPv6 address
+	bits      uint8 // prefix length of the IPv6 address
 }
 
 const mappedBits = 96
@@ -26,7 +27,7 @@ func keyOf(a netip.Addr, length int) sourceKey {
 		k.low = 0
 		k.high &= ^uint64(0) << (64 - length)
 	} else {
-		k.low &= ^uint64(0) << (128 - length) // all of it for 64, by Go's rules
+		k.low &= ^uint64(0) << (128 - length) // a length of 64 clears all: Go shifts by 64 to 0
 	}
 	return k
 }
@@ -46,10 +47,10 @@ func (k sourceKey) compare(other sourceKey) int {
 	return cmp.Or(cmp.Compare(k.high, other.high), cmp.Compare(k.low, other.low), cmp.Compare(k.bits, other.bits))
 }
 
-// seen is what samples have shown of a source.
+// seen is what samples have shown about a source.
 type seen struct {
-	ports  [maxPorts]uint16 // the latest that differ, the last one first
-	length uint32           // mean, the latest weigh most; 0 is none
+	ports  [maxPorts]uint16 // the last different ports, most recent first; 0 is none
+	length uint32           // moving average of packet lengths; 0 is none
 }
 
 func (s *seen) note(sample Sample) {
@@ -77,28 +78,28 @@ func (s *seen) about() About {
 	return About{Ports: slices.Clone(s.ports[:n]), Length: s.length}
 }
 
-// The candidates are a hash table of fixed size: sets of ways places each.
+// The size of the hash table of candidates: sets, with this many places each.
 const (
 	ways = 8
 	sets = 1 << 13
 )
 
-// candidate sources, each with what was sampled in this period and the one
-// before. In a full set the one that was sampled least makes room, of equals the
-// one that was sampled first: of a million forged sources each is seen once, and
-// none stays for long.
+// candidates is a hash table of fixed size. It holds sources with what was sampled of
+// them in this period and the previous one. In a full set the source with the fewest
+// samples is replaced, and of several with equally few the one whose last sample is
+// oldest. Of a million forged sources each is seen once and is soon replaced.
 type candidates struct {
 	seeds [2]uint64
 	table []sampled
-	clock uint32 // samples so far
+	clock uint32 // number of samples so far
 }
 
 // sampled is one place of the table.
 type sampled struct {
 	key        sourceKey
-	period     uint32 // that samples and score are of
+	period     uint32 // period of samples and score
 	samples    uint16
-	oldSamples uint16 // in the period before
+	oldSamples uint16 // in the previous period
 	score      float32
 	oldScore   float32
 	last       uint32 // clock at the last sample
@@ -106,7 +107,7 @@ type sampled struct {
 }
 
 func newCandidates(seed uint64) candidates {
-	// Odd, and unlike each other, whatever the seed.
+	// Both are odd, and they differ, for every seed.
 	mixed := seed*0x9e3779b97f4a7c15 ^ 0xd1b54a32d192ed03
 	return candidates{seeds: [2]uint64{seed | 1, mixed | 1}, table: make([]sampled, sets*ways)}
 }
@@ -121,7 +122,7 @@ func fold(a, b uint64) uint64 {
 	return high ^ low
 }
 
-// of returns the place of k in the given period, new or not.
+// of returns the place of k in the given period, and makes one if there is none.
 func (c *candidates) of(k sourceKey, period uint32) *sampled {
 	first := int(c.hash(k)%sets) * ways
 	set := c.table[first : first+ways]
@@ -142,7 +143,7 @@ func (c *candidates) of(k sourceKey, period uint32) *sampled {
 	return worst
 }
 
-// age moves on to a period.
+// age moves s to a period.
 func (s *sampled) age(period uint32) {
 	switch period - s.period {
 	case 0:
@@ -155,7 +156,7 @@ func (s *sampled) age(period uint32) {
 	s.period, s.samples, s.score = period, 0, 0
 }
 
-// worth orders by samples, then by how late the last one was.
+// worth orders places by the number of samples, then by the time of the last one.
 func (s *sampled) worth(clock uint32) int64 {
 	return int64(s.samples+s.oldSamples)<<32 - int64(clock-s.last)
 }

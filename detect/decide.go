@@ -9,20 +9,20 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// retryAfter is how long a spared source is left alone before it is asked again
-// whether it still has to be.
+// retryAfter is the time after which the analyzer asks again whether a spared source
+// is still exempt.
 const retryAfter = policy.Deadline(5 * time.Second)
 
-func trailingZeros(c Classes) int { return bits.TrailingZeros16(uint16(c)) }
+func trailingZeros(c DetectorSet) int { return bits.TrailingZeros16(uint16(c)) }
 
-// judge decides about a slot that is above its limit and not held.
+// judge decides about a slot that is above the limit of a detector and not held.
 func (a *Analyzer) judge(c candidate, now policy.Deadline) {
 	s := &a.slots[c.slot]
 	k := entryKey{c.detector, s.source}
 	old := a.entries.byKey[k]
 	switch {
 	case old != nil && (!old.tripped || a.breaker.open):
-		old.slot = int64(c.slot) // adopted, or back in another slot
+		old.slot = int64(c.slot) // the entry was adopted, or the source has another slot now
 		a.hold(old)
 		return
 	case old == nil && a.covered(k):
@@ -38,7 +38,7 @@ func (a *Analyzer) judge(c candidate, now policy.Deadline) {
 	a.widen(k, c, now)
 }
 
-// covered tells whether a wide entry of the same detector covers k.
+// covered reports whether a wide entry of the same detector covers k.
 func (a *Analyzer) covered(k entryKey) bool {
 	if a.entries.wide == 0 {
 		return false
@@ -68,7 +68,7 @@ func (a *Analyzer) about(p netip.Prefix) About {
 	return about
 }
 
-// spare leaves a source alone, and says so once for as long as it stays busy.
+// spare leaves a source alone. It reports the source once while it stays busy.
 func (a *Analyzer) spare(e *entry, s *slot, reason string, now policy.Deadline) {
 	s.held |= 1 << e.detector
 	if s.spared>>e.detector&1 == 1 {
@@ -83,7 +83,7 @@ func (a *Analyzer) spare(e *entry, s *slot, reason string, now policy.Deadline) 
 func (a *Analyzer) decide(e *entry, now policy.Deadline) {
 	d := &a.detectors[e.detector]
 	e.action = d.Action
-	// A detector in shadow bans nobody, so it has no breaker to trip.
+	// A shadow detector bans no source, so its decisions do not count for the breaker.
 	if d.Action != Shadow && a.breaker.ban(now) {
 		e.action, e.tripped = Shadow, true
 	}
@@ -109,7 +109,7 @@ func (a *Analyzer) remember(e *entry, now policy.Deadline) {
 	}
 }
 
-// ttl returns how long the nth ban of a source is.
+// ttl returns the length of a ban, given the number of offences.
 func (d *Detector) ttl(offence int) time.Duration {
 	ttl := d.For
 	if d.Escalate.Factor <= 1 {
@@ -124,8 +124,8 @@ func (d *Detector) ttl(offence int) time.Duration {
 	return ttl
 }
 
-// widen decides about the prefix around a new offender if there are enough of
-// them. In shadow because of the breaker there are too many by definition.
+// widen decides about the wider prefix of a new offender if it contains enough of
+// them. It does nothing while the breaker is open, when too many sources offend anyway.
 func (a *Analyzer) widen(k entryKey, c candidate, now policy.Deadline) {
 	wide, ok := a.widened(k)
 	if !ok || a.breaker.open || a.entries.byKey[wide] != nil {
@@ -135,7 +135,10 @@ func (a *Analyzer) widen(k entryKey, c candidate, now policy.Deadline) {
 	if sources < a.detectors[k.detector].Widen.Sources {
 		return
 	}
-	e := &entry{entryKey: wide, slot: int64(c.slot), first: a.slots[c.slot].began, wide: true, sources: sources, about: a.about(k.prefix)}
+	e := &entry{
+		entryKey: wide, slot: int64(c.slot), first: a.slots[c.slot].began,
+		wide: true, sources: sources, about: a.about(k.prefix),
+	}
 	if reason, exempt := a.exempt(wide.prefix); exempt {
 		a.stats[k.detector].Spared++
 		a.spared = append(a.spared, Spared{a.detectors[k.detector].Name, wide.prefix, reason, a.evidence(e, now)})
@@ -152,8 +155,8 @@ func (a *Analyzer) decision(kind Kind, e *entry, now policy.Deadline, evidence E
 	}
 }
 
-// evidence returns what speaks against the source of e now. What a wide entry's
-// says is that of the source that made it one.
+// evidence returns the present evidence against the source of e. For a wide entry it is
+// the evidence against the source that caused the widening.
 func (a *Analyzer) evidence(e *entry, now policy.Deadline) Evidence {
 	d, w := &a.detectors[e.detector], a.windows[e.detector]
 	ev := Evidence{

@@ -14,9 +14,9 @@ type Kind uint8
 
 // The kinds.
 const (
-	New      Kind = 1 // put an entry, over an older one if there is one
-	Extended Kind = 2 // put it again with a later deadline: the source has not stopped
-	Lifted   Kind = 3 // remove it, to make room for a newer one
+	New      Kind = 1 // put an entry; it replaces an older one
+	Extended Kind = 2 // put the entry with a later deadline: the source has not stopped
+	Lifted   Kind = 3 // remove the entry, to make room for a newer one
 )
 
 func (k Kind) String() string {
@@ -31,33 +31,33 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
 
-// Decision is what is to be done, and why.
+// Decision is a change of an entry, with the reason for it.
 type Decision struct {
 	Kind     Kind
 	Detector string
 	Prefix   netip.Prefix // masked and unmapped
 	Action   Action
-	Tripped  bool // Action is Shadow because the circuit breaker says so
+	Tripped  bool // Action is Shadow because the circuit breaker is open
 	Limit    policy.Rate
 	For      time.Duration
 	Until    policy.Deadline
 	Evidence Evidence
 }
 
-// Evidence is why a decision was made.
+// Evidence is what was measured of a source when a decision was made.
 type Evidence struct {
 	Rate    policy.Rate // measured
 	Limit   policy.Rate
 	Window  time.Duration
-	Count   uint64          // packets or bytes in the window, in Limit's unit
-	First   policy.Deadline // since when the source is counted
+	Count   uint64          // packets or bytes in the window, in the unit of Limit
+	First   policy.Deadline // when counting of the source began
 	Last    policy.Deadline
-	Ports   []uint16 // some of the destination ports, sampled
-	Offence int      // 1 is the first that is remembered
-	Sources int      // distinct offenders in a widened prefix, else 0
+	Ports   []uint16 // some of the destination ports, from samples
+	Offence int      // number of this offence; 1 is the first one remembered
+	Sources int      // number of offenders in a widened prefix, otherwise 0
 }
 
-// String says it in one line, for the reason of an entry.
+// String returns the evidence in one line, for the reason of an entry.
 func (e Evidence) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, limit %s over %s", e.Rate, e.Limit, policy.FormatTTL(e.Window))
@@ -78,7 +78,7 @@ func (e Evidence) String() string {
 	return b.String()
 }
 
-// Spared is a source above a limit that is left alone.
+// Spared is a source that is above a limit and is left alone.
 type Spared struct {
 	Detector string
 	Prefix   netip.Prefix
@@ -86,28 +86,30 @@ type Spared struct {
 	Evidence Evidence
 }
 
-// About is what samples have shown of a source.
+// About is what samples have shown about a source.
 type About struct {
-	Ports  []uint16 // destinations, some
-	Length uint32   // of a packet on average, bytes; 0 is unknown
+	Ports  []uint16 // some of the destination ports
+	Length uint32   // average length of a packet in bytes; 0 is unknown
 }
 
 // Counts are the exact counters of one tracked source.
 type Counts struct {
-	// Slot of the tracking table: small numbers, used again for other sources.
+	// Slot is the number of the slot in the tracking table. A slot is reused for other
+	// sources.
 	Slot   uint32
 	Source netip.Prefix
-	// Began is when the counters were at zero: when the source came into the
-	// slot. It tells two stays of a source in the same slot apart.
+	// Began is when the counters were zero, which is when the source was put into the
+	// slot. It differs if a source leaves a slot and is put into the same one again.
 	Began policy.Deadline
-	// Values count, for each detector, packets or bytes as its limit does. They
-	// only grow, and wrap.
+	// Values has a counter for each detector, of packets or bytes as its limit has. They
+	// only grow, and overflow to 0.
 	Values [MaxDetectors]uint32
 }
 
-// Drops are the packets that an entry has dropped or, in shadow, would have.
+// Drops are the packets that an entry has dropped or, for a shadow entry, would have
+// dropped.
 type Drops struct {
 	Detector string
 	Prefix   netip.Prefix
-	Packets  uint64 // ever; only grows
+	Packets  uint64 // total; only grows
 }

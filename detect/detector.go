@@ -1,9 +1,9 @@
-// Package detect finds the sources that send more than they may. Samples of
-// packets tell whom to count exactly, and exact counts alone decide.
+// Package detect finds sources that send more than a limit allows. Samples of packets
+// determine which sources are counted exactly, and only exact counts lead to decisions.
 //
-// It knows no kernel, no clock and no goroutines: counters and time come in as
-// arguments, decisions go out. The same input gives the same output, in the same
-// order, which is what makes yesterday's traffic worth replaying.
+// It uses no kernel, no clock and no goroutines: counters and time come in as
+// arguments, decisions are returned. The same input gives the same output in the same
+// order, so that recorded traffic can be replayed.
 package detect
 
 import (
@@ -13,98 +13,99 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/track"
 )
 
-// MaxDetectors is how many detectors there can be: the packet program has a
-// counter for each in every source that it tracks.
-const MaxDetectors = 12
+// MaxDetectors is the largest number of detectors. The packet program has a counter
+// for each of them in every tracked source.
+const MaxDetectors = track.Detectors
 
-// MaxLevels is how many different values of Per there can be: each costs the
-// packet program a look-up for every packet.
-const MaxLevels = 2
+// MaxLevels is the largest number of different values of Per. Each costs the packet
+// program a look-up for every packet.
+const MaxLevels = track.Levels
 
-// Bounds of a detector's values.
+// Limits of the values of a detector.
 const (
 	MinWindow  = time.Second
 	MaxWindow  = time.Hour
 	MaxFor     = 52 * 7 * 24 * time.Hour
 	MaxFactor  = 100
 	MaxPorts   = 16
-	MinSources = 2 // a widening needs at least
+	MinSources = 2 // fewest offenders that a network is widened for
 	MaxSources = 1000
 )
 
-// Action is what happens to a source above its limit, in the words of the
-// configuration, of JSON and of metrics.
+// Action is what is done to a source above the limit. Configuration, JSON and metrics
+// use the same words.
 type Action string
 
 // The actions.
 const (
-	Block  Action = "block"  // drop all it sends
-	Limit  Action = "limit"  // drop what is above the limit
-	Shadow Action = "shadow" // only count what would be dropped
+	Block  Action = "block"  // drop all packets of the source
+	Limit  Action = "limit"  // drop packets above the limit
+	Shadow Action = "shadow" // only count the packets that would be dropped
 )
 
-// Detector is a rule: sources that send more of what Match describes than Limit,
-// over Window, are acted upon. The comments of its fields, and of those below, are
-// also what the configuration reference says.
+// Detector is a rule. It acts on sources that send more of the packets described by
+// Match than Limit allows over Window. The comments of its fields, and of the types
+// below, are also the text of the configuration reference.
 type Detector struct {
 	// The name. Entries of the detector have the origin `detector:NAME`.
 	Name  string
 	Match Match
-	// The highest permitted rate of a source: packets per second (`200/s`, `50k/s`),
-	// or bits or bytes per second (`10Mbit/s`, `1MB/s`).
+	// How much a source may send: packets a second (`200/s`, `50k/s`), or bits or
+	// bytes a second (`10Mbit/s`, `1MB/s`).
 	Limit policy.Rate
-	// The time over which the rate is measured. The detector acts on a source that has
-	// sent limit × window within one window.
+	// The time over which the rate is measured. The detector acts on a source as soon as
+	// it has sent more than limit × window in one window.
 	Window time.Duration
 	Per    Per
 	// The action: `block`, `limit` (drop packets above the limit) or `shadow` (only
 	// count).
 	Action Action
-	// The duration of the action. At least the window.
+	// How long a ban lasts. The window or longer.
 	For      time.Duration
 	Escalate Escalate
 	Widen    Widen
 }
 
-// Per is what counts as one source: the length of its prefix. All detectors
-// together have at most MaxLevels different values.
+// Per defines one source by the length of its prefix. All detectors together may have
+// at most MaxLevels different values.
 type Per struct {
-	// The prefix length of one IPv4 source.
+	// The length of the prefix that counts as one IPv4 source.
 	IPv4 int
-	// The prefix length of one IPv6 source. All detectors together have at most two
-	// different values of `per`.
+	// The length of the prefix that counts as one IPv6 source. All detectors together
+	// may have at most two different values of `per`.
 	IPv6 int
 }
 
-// Escalate makes the bans of those who come back longer: each is Factor times
-// the one before, up to Max, until the source has kept quiet for Forget after
-// the last. A Factor of 0 or 1 makes them all alike.
+// Escalate makes the bans of a repeat offender longer. Each is Factor times as long as
+// the previous one, up to Max, until no ban was needed for Forget after the end of the
+// last one. With a Factor of 0 or 1 all bans are equally long.
 type Escalate struct {
-	// Each ban is longer than the previous one by this factor.
+	// The factor by which each ban is longer than the previous one.
 	Factor int
-	// The maximum duration of an escalated ban.
+	// The longest ban.
 	Max time.Duration
-	// The time after its last ban until a source is forgotten.
+	// How long after the end of its last ban a source is forgotten.
 	Forget time.Duration
 }
 
-// Widen acts on a whole network once Sources of the sources in it are acted
-// upon at once. A length of 0 is never.
+// Widen acts on a whole network when Sources of its sources have entries at the same
+// time. A length of 0 turns it off.
 type Widen struct {
-	// The number of sources in a network that must be acted upon at the same time
-	// before the detector acts on the network.
+	// The number of sources of a network that must have entries at the same time before
+	// the whole network gets one.
 	Sources int
-	// The prefix length of such an IPv4 network. It may have many independent users,
-	// so the default is 0, which means never.
+	// The prefix length of such an IPv4 network. It contains many unrelated hosts. 0
+	// turns this off.
 	IPv4 int
-	// The prefix length of such an IPv6 network, shorter than `per.ipv6`. 0 means
-	// never. If the default is not shorter, it also means never.
+	// The prefix length of such an IPv6 network, shorter than `per.ipv6`. 0 turns this
+	// off. If the default is not shorter than `per.ipv6`, it is 0.
 	IPv6 int
 }
 
-// to returns the length to widen a source of family and length to, 0 for none.
+// to returns the prefix length to widen a source of a family to, 0 for none.
 func (w Widen) to(is4 bool) int {
 	if is4 {
 		return w.IPv4
@@ -112,8 +113,8 @@ func (w Widen) to(is4 bool) int {
 	return w.IPv6
 }
 
-// Default returns a detector that lacks what only its author can know: its
-// name, match, limit and action.
+// Default returns a detector with the default values. It has no name, limit and
+// action, which have no default, and matches all packets.
 func Default() Detector {
 	return Detector{
 		Match:    Match{Proto: AnyProto},
@@ -125,7 +126,7 @@ func Default() Detector {
 	}
 }
 
-// Check returns what is wrong with d, nil if nothing is.
+// Check returns an error if d is not valid.
 func (d Detector) Check() error {
 	checks := []error{
 		d.checkName(), d.Match.Check(), d.checkRate(), d.checkPer(), d.checkAction(), d.checkEscalate(), d.checkWiden(),
@@ -168,7 +169,7 @@ func (d Detector) checkAction() error {
 	default:
 		return fmt.Errorf("action: got %q; want block, limit or shadow", string(d.Action))
 	}
-	// A ban shorter than what it takes to see the source again would flap.
+	// A shorter ban would end before the source can be detected again, and flap.
 	if d.For < d.Window {
 		return fmt.Errorf("for: %s is shorter than the window, %s", policy.FormatTTL(d.For), policy.FormatTTL(d.Window))
 	}
@@ -195,10 +196,12 @@ func (d Detector) checkEscalate() error {
 func (d Detector) checkWiden() error {
 	w := d.Widen
 	if w.IPv4 != 0 && (w.IPv4 < policy.WidestIPv4 || w.IPv4 >= d.Per.IPv4) {
-		return fmt.Errorf("widen.ipv4: got %d; want a length from %d to %d, shorter than per.ipv4, or 0 for never", w.IPv4, policy.WidestIPv4, d.Per.IPv4-1)
+		return fmt.Errorf("widen.ipv4: got %d; want a length from %d to %d, shorter than per.ipv4, or 0 for never",
+			w.IPv4, policy.WidestIPv4, d.Per.IPv4-1)
 	}
 	if w.IPv6 != 0 && (w.IPv6 < policy.WidestIPv6 || w.IPv6 >= d.Per.IPv6) {
-		return fmt.Errorf("widen.ipv6: got %d; want a length from %d to %d, shorter than per.ipv6, or 0 for never", w.IPv6, policy.WidestIPv6, d.Per.IPv6-1)
+		return fmt.Errorf("widen.ipv6: got %d; want a length from %d to %d, shorter than per.ipv6, or 0 for never",
+			w.IPv6, policy.WidestIPv6, d.Per.IPv6-1)
 	}
 	if (w.IPv4 != 0 || w.IPv6 != 0) && (w.Sources < MinSources || w.Sources > MaxSources) {
 		return fmt.Errorf("widen.sources: got %d; want a number from %d to %d", w.Sources, MinSources, MaxSources)
@@ -208,12 +211,14 @@ func (d Detector) checkWiden() error {
 
 func within(name string, d, low, high time.Duration) error {
 	if d < low || d > high {
-		return fmt.Errorf("%s: got %s; want a duration from %s to %s", name, policy.FormatTTL(d), policy.FormatTTL(low), policy.FormatTTL(high))
+		return fmt.Errorf("%s: got %s; want a duration from %s to %s",
+			name, policy.FormatTTL(d), policy.FormatTTL(low), policy.FormatTTL(high))
 	}
 	return nil
 }
 
-// CheckAll returns what is wrong with the detectors together or one by one.
+// CheckAll returns an error if one of the detectors, or all of them together, are not
+// valid.
 func CheckAll(list []Detector) error {
 	if len(list) > MaxDetectors {
 		return fmt.Errorf("%d detectors; at most %d", len(list), MaxDetectors)
@@ -234,9 +239,10 @@ func CheckAll(list []Detector) error {
 	return nil
 }
 
-var errTooManyLevels = errors.New("per: detectors have more than two different values; every one costs each packet a look-up")
+var errTooManyLevels = errors.New(
+	"per: detectors have more than two different values; use one or two, since each costs a look-up for every packet")
 
-// Levels returns the different values of Per, in the order of the detectors.
+// Levels returns the different values of Per in the order of the detectors.
 func Levels(list []Detector) []Per {
 	var levels []Per
 	for _, d := range list {

@@ -14,32 +14,32 @@ import (
 type entry struct {
 	entryKey
 	action  Action
-	tripped bool // shadow because of the breaker
+	tripped bool // action is Shadow because of the breaker
 	ttl     time.Duration
 	until   policy.Deadline
 	order   *list.Element
-	slot    int64 // of the source; -1 if it has none
-	wide    bool
+	slot    int64 // slot of the source; -1 if it has none
+	wide    bool  // of a network, by widening
 	offence int
-	sources int // distinct offenders, of a wide one
+	sources int // number of offenders in a wide entry
 	first   policy.Deadline
 	about   About
 	drops   dropRate
 }
 
-// entries are the live ones, in the order of the last decision on each.
+// entries are the live entries, ordered by the last decision on each.
 type entries struct {
 	byKey  map[entryKey]*entry
 	order  *list.List       // of *entry, the oldest first
-	inside map[entryKey]int // live narrow entries below a wider prefix
-	wide   int
+	inside map[entryKey]int // number of live entries inside a wider prefix
+	wide   int              // number of wide entries
 }
 
 func newEntries() entries {
 	return entries{byKey: map[entryKey]*entry{}, order: list.New(), inside: map[entryKey]int{}}
 }
 
-// put adds e, in place of what has its key.
+// put adds e, and replaces the entry with the same key.
 func (a *Analyzer) put(e *entry) {
 	if old := a.entries.byKey[e.entryKey]; old != nil {
 		a.remove(old)
@@ -54,7 +54,7 @@ func (a *Analyzer) put(e *entry) {
 	a.hold(e)
 }
 
-// remove takes e out, so that its source can be decided upon again.
+// remove removes e, so that its source is judged again.
 func (a *Analyzer) remove(e *entry) {
 	delete(a.entries.byKey, e.entryKey)
 	a.entries.order.Remove(e.order)
@@ -73,7 +73,7 @@ func (a *Analyzer) remove(e *entry) {
 	}
 }
 
-// releaseInside lets sources be decided upon again that a wide entry covered.
+// releaseInside has the sources that the wide entry e covered judged again.
 func (a *Analyzer) releaseInside(e *entry) {
 	for n := range a.slots {
 		s := &a.slots[n]
@@ -86,7 +86,8 @@ func (a *Analyzer) releaseInside(e *entry) {
 	}
 }
 
-// widened returns the wider prefix that k is an offender in, if its detector widens.
+// widened returns the wider prefix in which k counts as an offender. It reports false
+// if the detector does not widen it.
 func (a *Analyzer) widened(k entryKey) (entryKey, bool) {
 	to := a.detectors[k.detector].Widen.to(k.prefix.Addr().Is4())
 	if to == 0 || to >= k.prefix.Bits() {
@@ -96,14 +97,14 @@ func (a *Analyzer) widened(k entryKey) (entryKey, bool) {
 	return entryKey{k.detector, wide}, err == nil
 }
 
-// hold notes that there is nothing to decide about the source of e.
+// hold marks that there is nothing to decide about the source of e.
 func (a *Analyzer) hold(e *entry) {
 	if s := a.slotOf(e); s != nil {
 		s.held |= 1 << e.detector
 	}
 }
 
-// slotOf returns the slot that holds the source of e, nil if none does.
+// slotOf returns the slot of the source of e, or nil.
 func (a *Analyzer) slotOf(e *entry) *slot {
 	if e.slot < 0 || e.slot >= int64(len(a.slots)) || a.slots[e.slot].source != e.prefix {
 		return nil
@@ -111,7 +112,7 @@ func (a *Analyzer) slotOf(e *entry) *slot {
 	return &a.slots[e.slot]
 }
 
-// expire removes the entries whose time has come.
+// expire removes the entries past their deadline.
 func (a *Analyzer) expire(now policy.Deadline) {
 	var next *list.Element
 	for at := a.entries.order.Front(); at != nil; at = next {
@@ -122,8 +123,8 @@ func (a *Analyzer) expire(now policy.Deadline) {
 	}
 }
 
-// release lets the sources of some entries be decided upon again; with nil
-// those that were held without an entry of their own, because they were spared.
+// release has the sources of the entries that which selects judged again. With nil it
+// releases the sources that were spared and so have no entry.
 func (a *Analyzer) release(which func(*entry) bool) {
 	if which == nil {
 		for n := range a.slots {
@@ -139,7 +140,7 @@ func (a *Analyzer) release(which func(*entry) bool) {
 	}
 }
 
-// makeRoom lifts the oldest entries until there is room for one more.
+// makeRoom lifts the oldest entries until there is room for another one.
 func (a *Analyzer) makeRoom(now policy.Deadline) {
 	for len(a.entries.byKey) > 0 && len(a.entries.byKey) >= a.options.MaxBans {
 		e := a.entries.order.Front().Value.(*entry)
@@ -149,18 +150,17 @@ func (a *Analyzer) makeRoom(now policy.Deadline) {
 	}
 }
 
-// Entry is a live entry of a detector, for the daemon to give back after a
-// restart.
+// Entry is a live entry of a detector. The daemon passes it to Adopt after a restart.
 type Entry struct {
 	Detector string
 	Prefix   netip.Prefix
 	Action   Action
 	Tripped  bool          // Action is Shadow because of the circuit breaker
-	TTL      time.Duration // that it was given
+	TTL      time.Duration // the duration it was given
 	Until    policy.Deadline
 }
 
-// Entries returns the live entries, by prefix and detector.
+// Entries returns the live entries, sorted by prefix and detector.
 func (a *Analyzer) Entries() []Entry {
 	var live []*entry
 	for _, e := range a.entries.byKey {
@@ -174,11 +174,11 @@ func (a *Analyzer) Entries() []Entry {
 	return out
 }
 
-// Adopt makes entries of an earlier run or configuration live, as they are in
-// force, without a decision. Those of detectors that are no more are left out.
+// Adopt takes over entries of an earlier run or configuration, which are in force,
+// without a decision. Entries of detectors that no longer exist are left out.
 func (a *Analyzer) Adopt(now policy.Deadline, live []Entry) {
 	live = slices.Clone(live)
-	// The order in which they will make room: those that end first go first.
+	// Those that end first are lifted first to make room.
 	slices.SortFunc(live, func(x, y Entry) int {
 		return cmp.Or(cmp.Compare(x.Until, y.Until), x.Prefix.Compare(y.Prefix), cmp.Compare(x.Detector, y.Detector))
 	})
@@ -189,12 +189,14 @@ func (a *Analyzer) Adopt(now policy.Deadline, live []Entry) {
 		}
 		k := entryKey{d, l.Prefix.Masked()}
 		wide := k.prefix.Bits() < a.detectors[d].Per.of(k.prefix.Addr().Is4())
-		a.put(&entry{entryKey: k, action: l.Action, tripped: l.Tripped, ttl: max(l.TTL, a.detectors[d].For), until: l.Until,
-			slot: a.find(k.prefix), wide: wide, offence: max(a.memory.count(k, now), 1), first: now})
+		a.put(&entry{
+			entryKey: k, action: l.Action, tripped: l.Tripped, ttl: max(l.TTL, a.detectors[d].For), until: l.Until,
+			slot: a.find(k.prefix), wide: wide, offence: max(a.memory.count(k, now), 1), first: now,
+		})
 	}
 }
 
-// find returns the slot that holds a source, -1 if none does.
+// find returns the slot of a source, or -1.
 func (a *Analyzer) find(p netip.Prefix) int64 {
 	for n := range a.slots {
 		if a.slots[n].source == p && a.slots[n].tick == a.now {
@@ -204,8 +206,8 @@ func (a *Analyzer) find(p netip.Prefix) int64 {
 	return -1
 }
 
-// Remove tells that an entry is no longer in force: an operator took it out, or
-// it could not be put. Its source is decided upon again if it goes on.
+// Remove drops an entry that is no longer in force: an operator removed it, or it could
+// not be put. Its source is judged again if it continues.
 func (a *Analyzer) Remove(detector string, p netip.Prefix) {
 	d, known := a.index[detector]
 	if !known {

@@ -6,19 +6,19 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// dropRate measures what an entry drops, over half a window to a whole one.
+// dropRate measures the rate of drops of an entry, over half a window to a whole one.
 type dropRate struct {
-	packets    uint64 // ever, as last told
+	packets    uint64 // total at the last observation
 	at         policy.Deadline
-	base       uint64 // at the beginning of the measurement
+	base       uint64 // total at the beginning of this measurement
 	baseAt     policy.Deadline
-	previous   uint64 // at the beginning of the next one
+	previous   uint64 // total at the beginning of the next measurement
 	previousAt policy.Deadline
 }
 
-// observe takes in the counter of an entry.
+// observe adds an observation of the counter of an entry.
 func (r *dropRate) observe(now policy.Deadline, packets uint64, window time.Duration) {
-	if r.at == 0 || packets < r.packets { // the first, or counted anew
+	if r.at == 0 || packets < r.packets { // the first observation, or the counter began again at 0
 		*r = dropRate{packets, now, packets, now, packets, now}
 		return
 	}
@@ -29,7 +29,8 @@ func (r *dropRate) observe(now policy.Deadline, packets uint64, window time.Dura
 	}
 }
 
-// perSecond returns the rate, and 0 unless it was told of lately.
+// perSecond returns the rate of drops. It is 0 if the last observation is too old or the
+// measurement too short.
 func (r *dropRate) perSecond(now policy.Deadline, window time.Duration) float64 {
 	if r.at == 0 || now-r.at > policy.Deadline(window) || r.at-r.baseAt < policy.Deadline(window)/4 {
 		return 0
@@ -37,8 +38,8 @@ func (r *dropRate) perSecond(now policy.Deadline, window time.Duration) float64 
 	return float64(r.packets-r.base) / time.Duration(r.at-r.baseAt).Seconds()
 }
 
-// Observe takes in what live entries have dropped so far. It is to be called at
-// least four times in every window, before Tick; others are passed over.
+// Observe takes the number of packets that live entries have dropped so far. Call it
+// four times or more in every window, before Tick. Drops of other entries are ignored.
 func (a *Analyzer) Observe(now policy.Deadline, drops []Drops) {
 	for _, o := range drops {
 		d, known := a.index[o.Detector]
@@ -51,28 +52,29 @@ func (a *Analyzer) Observe(now policy.Deadline, drops []Drops) {
 	}
 }
 
-// smallest is taken for the length of packets that nobody has seen one of.
-const smallest = 64
+// assumedLength is the packet length assumed when no sample was seen: that of the
+// shortest frame.
+const assumedLength = 64
 
-// dropped returns what an entry keeps from passing, in the unit of its limit.
+// dropped returns the rate that an entry drops, in the unit of its limit.
 func (a *Analyzer) dropped(e *entry) float64 {
 	d := &a.detectors[e.detector]
 	if e.action == Shadow {
-		return 0 // passed, so it is in the counters of the source
+		return 0 // shadow entries drop nothing: the counters of the source have it
 	}
 	rate := e.drops.perSecond(a.now, d.Window)
 	if d.Limit.Unit == policy.Bytes {
 		length := e.about.Length
 		if length == 0 {
-			length = smallest
+			length = assumedLength
 		}
 		rate *= float64(length)
 	}
 	return rate
 }
 
-// goesOn tells whether the source of e still sends more than the limit, whether
-// it is dropped or not.
+// goesOn reports whether the source of e still sends more than the limit, dropped
+// packets included.
 func (a *Analyzer) goesOn(e *entry) bool {
 	d := &a.detectors[e.detector]
 	rate := a.dropped(e)
@@ -85,13 +87,13 @@ func (a *Analyzer) goesOn(e *entry) bool {
 	return rate > float64(d.Limit.PerSecond)
 }
 
-// lead is how long before the end of an entry it is looked at whether it should
-// end: early enough for the extension to reach the kernel in time.
+// lead returns how long before its deadline an entry is considered for extension:
+// early enough for the extension to reach the kernel in time.
 func (d *Detector) lead() policy.Deadline {
 	return policy.Deadline(min(2*time.Second, d.For/2))
 }
 
-// extend prolongs what is about to end although its source has not stopped.
+// extend extends the entries that are about to end although the source has not stopped.
 func (a *Analyzer) extend(now policy.Deadline) {
 	a.now = now
 	last := a.entries.order.Back()

@@ -9,7 +9,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// entryKey is an entry, live or remembered: what one detector thinks of a prefix.
+// entryKey identifies an entry, live or remembered, by its detector and prefix.
 type entryKey struct {
 	detector int
 	prefix   netip.Prefix
@@ -19,20 +19,20 @@ func (k entryKey) compare(other entryKey) int {
 	return cmp.Or(k.prefix.Compare(other.prefix), cmp.Compare(k.detector, other.detector))
 }
 
-// offence is what is remembered of an offender.
+// offence is the record of an offender.
 type offence struct {
 	count   int
-	until   policy.Deadline // the end of the last ban
-	forgets policy.Deadline // when all is forgotten
+	until   policy.Deadline // end of the last ban
+	forgets policy.Deadline // when the record is dropped
 }
 
-// memory remembers offenders, at most capacity of them.
+// memory holds the records of offenders, at most capacity of them.
 type memory struct {
 	capacity int
 	offences map[entryKey]offence
 }
 
-// count returns how many offences of k are remembered.
+// count returns the number of offences of k.
 func (m *memory) count(k entryKey, now policy.Deadline) int {
 	o, known := m.offences[k]
 	if !known || o.forgets <= now {
@@ -48,8 +48,8 @@ func (m *memory) note(k entryKey, o offence, now policy.Deadline) {
 	}
 }
 
-// sweep forgets what is due and, if that is not enough for a while, those whose
-// last ban ended first.
+// sweep drops the records that are due. If more than seven eighths of the capacity are
+// left, it also drops those whose last ban ended first.
 func (m *memory) sweep(now policy.Deadline) {
 	keep := m.capacity - m.capacity/8
 	type remembered struct {
@@ -75,16 +75,16 @@ func (m *memory) sweep(now policy.Deadline) {
 	}
 }
 
-// Offender is a source whose next ban will be longer, for the daemon to keep
-// across restarts.
+// Offender is a source whose next ban will be longer. The daemon keeps it across
+// restarts.
 type Offender struct {
 	Detector string
 	Prefix   netip.Prefix
 	Offences int
-	Forget   time.Duration // until all is forgotten
+	Forget   time.Duration // time until it is forgotten
 }
 
-// Offenders returns who is remembered, by prefix and detector.
+// Offenders returns the offenders, sorted by prefix and detector.
 func (a *Analyzer) Offenders(now policy.Deadline) []Offender {
 	var keys []entryKey
 	for k, o := range a.memory.offences {
@@ -101,8 +101,8 @@ func (a *Analyzer) Offenders(now policy.Deadline) []Offender {
 	return list
 }
 
-// Restore makes a remember offenders of an earlier run or configuration. Those
-// of detectors that are no more are left out.
+// Restore adds offenders of an earlier run or configuration. Offenders of detectors
+// that no longer exist are left out.
 func (a *Analyzer) Restore(now policy.Deadline, offenders []Offender) {
 	for _, o := range offenders {
 		d, known := a.index[o.Detector]
@@ -111,10 +111,11 @@ func (a *Analyzer) Restore(now policy.Deadline, offenders []Offender) {
 		}
 		forgets := policy.After(now, o.Forget)
 		k := entryKey{d, o.Prefix.Masked()}
-		a.memory.note(k, offence{min(o.Offences, maxOffences), forgets - policy.Deadline(a.detectors[d].Escalate.Forget), forgets}, now)
+		until := forgets - policy.Deadline(a.detectors[d].Escalate.Forget)
+		a.memory.note(k, offence{min(o.Offences, maxOffences), until, forgets}, now)
 	}
 }
 
-// maxOffences is more than makes a difference: with a factor of 2 a second
-// becomes longer than MaxFor.
+// maxOffences bounds the count. A higher one makes no difference: with a factor of 2,
+// even a ban of one second is longer than MaxFor by then.
 const maxOffences = 64

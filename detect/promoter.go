@@ -10,73 +10,75 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Sample is one packet of Weight, about: what the packet program picks out.
+// Sample is a packet that the packet program reports, about one in Weight.
 type Sample struct {
-	Source  netip.Addr
-	Length  uint32 // whole frame, bytes
-	Weight  uint32 // packets that it stands for
-	Classes Classes
-	Port    uint16 // destination; 0 if it has none
+	Source    netip.Addr
+	Length    uint32 // of the whole frame, in bytes
+	Weight    uint32 // number of packets that it stands for
+	Detectors DetectorSet
+	Port      uint16 // destination port; 0 if it has none
 }
 
 const (
-	// minSamples is how often a source must have been sampled to be tracked: a
-	// forged one is hardly ever seen twice.
+	// minSamples is the number of samples a source needs to be tracked. A forged source
+	// is rarely sampled twice.
 	minSamples = 3
-	// promoteAt is the part of a limit from which on a source is tracked.
+	// promoteAt is the share of a limit at which a source is tracked.
 	promoteAt = 0.5
-	// samplesPerSecond is what a daemon takes in without noticing.
+	// samplesPerSecond is a rate of samples that costs the daemon negligible CPU time.
 	samplesPerSecond = 50_000
-	// idleWindows is after how many windows without a packet a source is let go.
+	// idleWindows is the number of windows without a packet after which a source is no
+	// longer tracked.
 	idleWindows = 2
-	// maxInterval keeps enough samples for people to look at.
+	// maxInterval is the longest sampling interval. It keeps enough samples for people
+	// to look at.
 	maxInterval = 256
-	// maxPorts is how many ports are remembered of a source.
+	// maxPorts is the number of ports that are kept of a source.
 	maxPorts = 4
 )
 
-// Promoter tells from samples which sources to track, in constant memory
-// whatever the number of sources. It is not safe for concurrent use.
+// Promoter chooses from samples the sources to track. Its memory does not depend on the
+// number of sources. It is not safe for concurrent use.
 type Promoter struct {
 	capacity   int
 	widths4    []width
 	widths6    []width
 	costs      []cost
-	period     policy.Deadline // for which samples count
-	idle       policy.Deadline
+	period     policy.Deadline // time span over which samples are added up
+	idle       policy.Deadline // time without a packet after which a source is released
 	candidates candidates
 	tracked    map[sourceKey]*tracked
-	waiting    []promotion
+	waiting    []promotion // candidates to be tracked at the next Changes
 	refused    uint64
 }
 
-// width is a length of prefixes, and the detectors that count by it.
+// width is a prefix length and the detectors that count sources of this length.
 type width struct {
 	bits int
-	mask Classes
+	mask DetectorSet
 }
 
-// cost is how much nearer to promotion a packet brings a source.
+// cost is what a packet adds to the score of a source. A source with a score of 1 is
+// promoted.
 type cost struct {
 	perPacket, perByte float32
 }
 
-// tracked is what samples have shown of a tracked source.
+// tracked is the state of a tracked source.
 type tracked struct {
-	active policy.Deadline // when it was last said to be tracked, or told to be
+	active policy.Deadline // when it was last reported as tracked, or chosen to be
 	about  seen
 }
 
-// promotion is a candidate that should be tracked.
+// promotion is a candidate to be tracked.
 type promotion struct {
 	key   sourceKey
-	share float64 // of a limit, about
+	share float64 // its estimated share of a limit
 	about seen
 }
 
-// NewPromoter returns a promoter for a tracking table of capacity sources. The
-// seed must be a secret: whoever knows it can choose sources that push others
-// out of memory.
+// NewPromoter returns a promoter for a tracking table of capacity sources. The seed must
+// be secret: with it, an attacker can choose sources that evict others.
 func NewPromoter(list []Detector, capacity int, seed uint64) *Promoter {
 	p := &Promoter{capacity: capacity, tracked: map[sourceKey]*tracked{}, period: policy.Deadline(period(list))}
 	for n, d := range list {
@@ -104,8 +106,8 @@ func addWidth(list []width, bits, detector int) []width {
 	return append(list, width{bits, 1 << detector})
 }
 
-// period returns for how long samples count: half the shortest window, so that
-// there is time left to count exactly.
+// period returns the time span over which samples are added up: half the shortest
+// window, so that there is time left to count exactly.
 func period(list []Detector) time.Duration {
 	shortest := MaxWindow
 	for _, d := range list {
@@ -114,20 +116,20 @@ func period(list []Detector) time.Duration {
 	return min(max(shortest/2, time.Second), 5*time.Second)
 }
 
-// Add takes in a sample drawn at boot time now.
+// Add adds a sample taken at boot time now.
 func (p *Promoter) Add(now policy.Deadline, s Sample) {
 	widths := p.widths6
 	if s.Source.Is4() {
 		widths = p.widths4
 	}
 	for _, w := range widths {
-		if s.Classes&w.mask != 0 {
-			p.add(now, keyOf(s.Source, w.bits), s, s.Classes&w.mask)
+		if s.Detectors&w.mask != 0 {
+			p.add(now, keyOf(s.Source, w.bits), s, s.Detectors&w.mask)
 		}
 	}
 }
 
-func (p *Promoter) add(now policy.Deadline, k sourceKey, s Sample, classes Classes) {
+func (p *Promoter) add(now policy.Deadline, k sourceKey, s Sample, detectors DetectorSet) {
 	if t := p.tracked[k]; t != nil {
 		t.about.note(s)
 		return
@@ -135,7 +137,7 @@ func (p *Promoter) add(now policy.Deadline, k sourceKey, s Sample, classes Class
 	c := p.candidates.of(k, uint32(now/p.period))
 	c.about.note(s)
 	c.samples = min(c.samples+1, math.MaxUint16/2)
-	c.score += p.score(s, classes)
+	c.score += p.score(s, detectors)
 	if c.samples+c.oldSamples < minSamples || c.score+c.oldScore < 1 {
 		return
 	}
@@ -146,11 +148,11 @@ func (p *Promoter) add(now policy.Deadline, k sourceKey, s Sample, classes Class
 	}
 }
 
-// score returns how much nearer to promotion s brings its source, at 1, by the
-// detector that it is nearest to.
-func (p *Promoter) score(s Sample, classes Classes) float32 {
+// score returns what s adds to the score of its source, by the detector whose limit it
+// is nearest to.
+func (p *Promoter) score(s Sample, detectors DetectorSet) float32 {
 	var most float32
-	for rest := classes; rest != 0; rest &= rest - 1 {
+	for rest := detectors; rest != 0; rest &= rest - 1 {
 		n := trailingZeros(rest)
 		if n >= len(p.costs) {
 			break
@@ -160,7 +162,8 @@ func (p *Promoter) score(s Sample, classes Classes) float32 {
 	return most * float32(max(s.Weight, 1))
 }
 
-// rank puts the busiest first, and keeps as many as could ever be tracked.
+// rank sorts the waiting candidates, the busiest first, and keeps as many as the
+// capacity.
 func (p *Promoter) rank() {
 	slices.SortStableFunc(p.waiting, func(a, b promotion) int {
 		return cmp.Or(cmp.Compare(b.share, a.share), a.key.compare(b.key))
@@ -168,32 +171,19 @@ func (p *Promoter) rank() {
 	p.waiting = p.waiting[:min(len(p.waiting), p.capacity)]
 }
 
-// Changes is what is to be done about the tracking table, releases first.
+// Changes are the changes to make to the tracking table, releases first.
 type Changes struct {
 	Release []netip.Prefix
 	Track   []netip.Prefix
 }
 
-// Changes returns which sources to track from now on and which no longer. Active
-// is what Analyzer.Activities says of those tracked. When the table is full, the
-// least active make room for sources that are busier.
+// Changes returns the sources to track from now on and the sources to release. Active is
+// what Analyzer.Activities returns of the tracked sources. When the table is full, the
+// least active sources make room for busier ones.
 func (p *Promoter) Changes(now policy.Deadline, active []Activity) Changes {
 	var c Changes
 	p.rank()
-	stay := active[:0:0]
-	for _, a := range active {
-		k := keyOf(a.Source.Addr(), a.Source.Bits())
-		if now-a.Seen >= p.idle {
-			c.Release = append(c.Release, a.Source)
-			delete(p.tracked, k)
-			continue
-		}
-		if p.tracked[k] == nil { // by an earlier run
-			p.tracked[k] = new(tracked)
-		}
-		p.tracked[k].active = now
-		stay = append(stay, a)
-	}
+	stay := p.releaseIdle(now, active, &c)
 	p.forgetLost(now)
 	if p.crowded() {
 		slices.SortStableFunc(stay, func(a, b Activity) int {
@@ -205,7 +195,7 @@ func (p *Promoter) Changes(now policy.Deadline, active []Activity) Changes {
 			continue
 		}
 		if len(p.tracked) >= p.capacity {
-			// The share of a candidate is a guess: be sure that it is busier.
+			// The share of a candidate is an estimate: it must be twice as busy.
 			if len(stay) == 0 || stay[0].Share*2 > w.share {
 				p.refused++
 				continue
@@ -221,7 +211,25 @@ func (p *Promoter) Changes(now policy.Deadline, active []Activity) Changes {
 	return c
 }
 
-// forgetLost forgets sources that nobody tracks though told to.
+// releaseIdle releases the sources that were idle for too long, and returns the others.
+func (p *Promoter) releaseIdle(now policy.Deadline, active []Activity, c *Changes) (stay []Activity) {
+	for _, a := range active {
+		k := keyOf(a.Source.Addr(), a.Source.Bits())
+		if now-a.Seen >= p.idle {
+			c.Release = append(c.Release, a.Source)
+			delete(p.tracked, k)
+			continue
+		}
+		if p.tracked[k] == nil { // by an earlier run
+			p.tracked[k] = new(tracked)
+		}
+		p.tracked[k].active = now
+		stay = append(stay, a)
+	}
+	return stay
+}
+
+// forgetLost forgets sources that were chosen to be tracked but are not.
 func (p *Promoter) forgetLost(now policy.Deadline) {
 	for k, t := range p.tracked {
 		if now-t.active >= p.idle {
@@ -230,15 +238,15 @@ func (p *Promoter) forgetLost(now policy.Deadline) {
 	}
 }
 
-// crowded tells whether not all that wait can be tracked beside the rest.
+// crowded reports whether there is too little room for all waiting candidates.
 func (p *Promoter) crowded() bool { return len(p.tracked)+len(p.waiting) > p.capacity }
 
-// Forget tells that a source is not tracked after all.
+// Forget forgets a source that could not be tracked.
 func (p *Promoter) Forget(source netip.Prefix) {
 	delete(p.tracked, keyOf(source.Addr(), source.Bits()))
 }
 
-// About returns what samples have shown of a tracked source.
+// About returns what samples have shown about a tracked source.
 func (p *Promoter) About(source netip.Prefix) About {
 	t := p.tracked[keyOf(source.Addr(), source.Bits())]
 	if t == nil {
@@ -247,18 +255,18 @@ func (p *Promoter) About(source netip.Prefix) About {
 	return t.about.about()
 }
 
-// Tracked returns how many sources are tracked.
+// Tracked returns the number of tracked sources.
 func (p *Promoter) Tracked() int { return len(p.tracked) }
 
-// Refused returns how often a source was not tracked because the table was full
-// of busier ones.
+// Refused returns how often a source was not tracked because the table was full of
+// busier sources.
 func (p *Promoter) Refused() uint64 { return p.refused }
 
-// typicalLength is that of a full frame: with shorter ones a rate in bytes has
-// more packets, and so more samples.
+// typicalLength is the length of a full frame. With shorter frames a rate in bytes has
+// more packets, and therefore more samples.
 const typicalLength = 1500
 
-// Recall returns the longest sampling interval with which a source at half of
+// Recall returns the longest sampling interval at which a source with half the rate of
 // any limit is sampled minSamples times in a period.
 func (p *Promoter) Recall() uint32 {
 	interval := float64(maxInterval)
@@ -269,15 +277,15 @@ func (p *Promoter) Recall() uint32 {
 	return uint32(math.Ceil(interval))
 }
 
-// Interval returns the interval to sample at, one packet in that many, at a
-// rate of packets that detectors look at; and whether that is so high that the
-// interval, chosen for the daemon to keep up, is too long: sources at 1.5 times
-// their limit may then be missed.
+// Interval returns the sampling interval, one packet in that many, for a rate of the
+// packets that detectors look at. Exceeded is set if the rate is so high that the
+// interval at which the daemon keeps up is too long. Sources at 1.5 times their limit
+// may then be missed.
 func (p *Promoter) Interval(packetsPerSecond float64) (interval uint32, exceeded bool) {
 	recall := p.Recall()
 	affordable := math.Ceil(packetsPerSecond / samplesPerSecond)
 	interval = uint32(min(max(affordable, float64(recall)), math.MaxUint16))
-	// At 1.5 times its limit a source has, in the two periods that count, six
-	// times the samples that it has at half in one.
+	// A source at 1.5 times its limit has, in the two periods that are added up, six
+	// times the samples of a source at half its limit in one period.
 	return interval, interval > 2*recall
 }

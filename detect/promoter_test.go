@@ -11,7 +11,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// traffic is what passes a promoter: sources with rates, and forged ones.
+// traffic is the traffic that a promoter sees: sources with rates, and forged sources.
 type traffic struct {
 	p       *Promoter
 	rng     *rand.Rand
@@ -34,7 +34,7 @@ func (t *traffic) total() float64 {
 	return total
 }
 
-// run samples the traffic for a while, as the packet program would.
+// run samples the traffic as the packet program would.
 func (t *traffic) run(d time.Duration) {
 	interval, _ := t.p.Interval(t.total())
 	sums := make([]float64, len(t.rates))
@@ -46,9 +46,10 @@ func (t *traffic) run(d time.Duration) {
 	step := policy.Deadline(float64(time.Second) * float64(interval) / t.total())
 	next := t.now + second/4
 	for end := t.now + policy.Deadline(d); t.now < end; t.now += step {
-		s := Sample{Weight: interval, Length: 60, Classes: 1, Port: 443}
+		s := Sample{Weight: interval, Length: 60, Detectors: 1, Port: 443}
 		if at := t.rng.Float64() * sum; at < t.forged {
-			s.Source = netip.AddrFrom4([4]byte{byte(50 + t.rng.IntN(100)), byte(t.rng.IntN(256)), byte(t.rng.IntN(256)), byte(t.rng.IntN(256))})
+			u := t.rng.Uint32()
+			s.Source = netip.AddrFrom4([4]byte{byte(50 + t.rng.IntN(100)), byte(u >> 16), byte(u >> 8), byte(u)})
 		} else {
 			s.Source = t.sources[search(sums, at)]
 		}
@@ -74,8 +75,8 @@ func search(sums []float64, at float64) int {
 	return low
 }
 
-// TestRecall has offenders among clients and a flood of forged sources, at
-// the rates up to which Interval does not complain.
+// TestRecall has offenders among clients and a flood of forged sources, at rates that
+// Interval does not report as exceeded.
 func TestRecall(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	for _, tt := range []struct {
@@ -86,7 +87,10 @@ func TestRecall(t *testing.T) {
 		t.Run(fmt.Sprintf("%d at %g, %.0f forged", tt.offenders, tt.share, tt.forged), func(t *testing.T) {
 			const clients = 10_000
 			p := NewPromoter([]Detector{detector()}, 32_768, seed)
-			w := &traffic{p: p, rng: rand.New(rand.NewPCG(seed, 2)), now: start, forged: tt.forged, tracked: map[netip.Prefix]policy.Deadline{}}
+			w := &traffic{
+				p: p, rng: rand.New(rand.NewPCG(seed, 2)), now: start, forged: tt.forged,
+				tracked: map[netip.Prefix]policy.Deadline{},
+			}
 			for n := range tt.offenders + clients {
 				w.sources = append(w.sources, addr(n))
 				rate := 200 * tt.share
@@ -118,7 +122,7 @@ func TestRecall(t *testing.T) {
 					forged++
 				}
 			}
-			// Chance brings some clients in, who do no harm there.
+			// A few clients are tracked by chance, which does no harm.
 			if forged > 0 || len(w.tracked) > clients/100 {
 				t.Errorf("seed %d: %d forged sources and %d clients are tracked", seed, forged, len(w.tracked)-forged)
 			}
@@ -147,7 +151,8 @@ func TestInterval(t *testing.T) {
 		p := NewPromoter([]Detector{detector(func(d *Detector) { d.Limit = tt.limit })}, 100, 1)
 		interval, exceeded := p.Interval(tt.pps)
 		if interval != tt.interval || exceeded != tt.exceeded {
-			t.Errorf("limit %s at %.0f/s: %d, %t; want %d, %t", tt.limit, tt.pps, interval, exceeded, tt.interval, tt.exceeded)
+			t.Errorf("limit %s at %.0f/s: %d, %t; want %d, %t",
+				tt.limit, tt.pps, interval, exceeded, tt.interval, tt.exceeded)
 		}
 	}
 }
@@ -155,8 +160,8 @@ func TestInterval(t *testing.T) {
 func TestOnceSeenIsNeverTracked(t *testing.T) {
 	p := NewPromoter([]Detector{detector()}, 100, 1)
 	for n := range 100_000 {
-		// Heavy enough for the limit, all of them.
-		p.Add(start+policy.Deadline(n)*second/10_000, Sample{Source: addr(n), Weight: 10_000, Classes: 1})
+		// The weight of each sample is enough for the limit.
+		p.Add(start+policy.Deadline(n)*second/10_000, Sample{Source: addr(n), Weight: 10_000, Detectors: 1})
 	}
 	if c := p.Changes(start+10*second, nil); len(c.Track) > 0 {
 		t.Errorf("tracked %v", c.Track)
@@ -165,7 +170,7 @@ func TestOnceSeenIsNeverTracked(t *testing.T) {
 
 func offend(p *Promoter, now policy.Deadline, a netip.Addr, weight uint32) {
 	for range minSamples {
-		p.Add(now, Sample{Source: a, Weight: weight, Length: 100, Classes: 1, Port: 80})
+		p.Add(now, Sample{Source: a, Weight: weight, Length: 100, Detectors: 1, Port: 80})
 	}
 }
 
@@ -192,27 +197,27 @@ func TestFullTable(t *testing.T) {
 	}
 }
 
-// TestPeriodsOverlap has the samples of a source fall into two periods.
+// TestPeriodsOverlap spreads the samples of a source over two periods.
 func TestPeriodsOverlap(t *testing.T) {
 	p := NewPromoter([]Detector{detector()}, 3, 1)
 	edge := (start/p.period + 1) * p.period
 	for _, at := range []policy.Deadline{edge - second, edge - 1, edge} {
-		p.Add(at, Sample{Source: addr(1), Weight: 90, Classes: 1})
+		p.Add(at, Sample{Source: addr(1), Weight: 90, Detectors: 1})
 	}
 	if c := p.Changes(edge, nil); len(c.Track) != 1 {
 		t.Errorf("tracked %v", c.Track)
 	}
-	// But not into two that are far from each other.
+	// Samples of periods that do not follow each other are not added up.
 	for n := range policy.Deadline(9) {
-		p.Add(edge+n*2*p.period, Sample{Source: addr(2), Weight: 90, Classes: 1})
+		p.Add(edge+n*2*p.period, Sample{Source: addr(2), Weight: 90, Detectors: 1})
 	}
 	if c := p.Changes(edge, nil); len(c.Track) != 0 {
 		t.Errorf("tracked %v", c.Track)
 	}
 }
 
-// TestFullSetForgetsTheOldest has more sources in one set of the table than it
-// has places.
+// TestFullSetForgetsTheOldest puts more sources into a set of the table than it has
+// places.
 func TestFullSetForgetsTheOldest(t *testing.T) {
 	c := newCandidates(1)
 	var same []sourceKey
@@ -225,7 +230,7 @@ func TestFullSetForgetsTheOldest(t *testing.T) {
 		c.of(k, 1).samples++
 	}
 	c.of(same[2], 1).samples++ // seen twice
-	c.of(same[0], 1)           // seen again, if not counted
+	c.of(same[0], 1)           // used again, without a sample
 	for _, k := range same[ways:] {
 		c.of(k, 1).samples++
 	}
@@ -256,15 +261,15 @@ func TestIdleIsReleased(t *testing.T) {
 	if len(c.Release) != 1 || c.Release[0] != active[0].Source || p.Tracked() != 1 {
 		t.Errorf("released %v, %d are left", c.Release, p.Tracked())
 	}
-	// It may come back.
+	// It can be tracked again.
 	offend(p, start+11*second, addr(1), 200)
 	if c := p.Changes(start+11*second, nil); len(c.Track) != 1 {
 		t.Errorf("tracked %v", c.Track)
 	}
-	// What was told to be tracked and never was is no burden for good.
+	// A source that was chosen and never tracked is forgotten.
 	p.Changes(start+60*second, nil)
 	if p.Tracked() != 0 {
-		t.Errorf("%d tracked that nobody tracks", p.Tracked())
+		t.Errorf("%d sources are still kept as tracked", p.Tracked())
 	}
 }
 
@@ -272,7 +277,7 @@ func TestAboutSources(t *testing.T) {
 	p := NewPromoter([]Detector{detector()}, 3, 1)
 	a := netip.MustParseAddr("2001:db8:1:2:3::4")
 	for n, port := range []uint16{80, 443, 80, 22, 0, 25, 443, 8080} {
-		p.Add(start, Sample{Source: a, Weight: 300, Length: 100, Classes: 1, Port: port})
+		p.Add(start, Sample{Source: a, Weight: 300, Length: 100, Detectors: 1, Port: port})
 		if n == 4 {
 			p.Changes(start, nil)
 		}
@@ -282,12 +287,15 @@ func TestAboutSources(t *testing.T) {
 		t.Errorf("about %+v, want %+v", got, want)
 	}
 	if got := p.About(netip.MustParsePrefix("2001:db8::/64")); !reflect.DeepEqual(got, About{}) {
-		t.Errorf("about a stranger: %+v", got)
+		t.Errorf("about an unknown source: %+v", got)
 	}
 }
 
 func TestSourceKeys(t *testing.T) {
-	for _, s := range []string{"192.0.2.1/32", "192.0.2.0/24", "0.0.0.0/8", "2001:db8::1/128", "2001:db8::/64", "2001:db8::/65", "2001:db8::/48", "2001::/16"} {
+	for _, s := range []string{
+		"192.0.2.1/32", "192.0.2.0/24", "0.0.0.0/8",
+		"2001:db8::1/128", "2001:db8::/64", "2001:db8::/65", "2001:db8::/48", "2001::/16",
+	} {
 		p := netip.MustParsePrefix(s)
 		if got := keyOf(p.Addr(), p.Bits()).prefix(); got != p {
 			t.Errorf("%s comes back as %s", p, got)
@@ -307,6 +315,7 @@ func BenchmarkAdd(b *testing.B) {
 	for b.Loop() {
 		now += second / 50_000
 		u := rng.Uint32()
-		p.Add(now, Sample{Source: netip.AddrFrom4([4]byte{byte(u), byte(u >> 8), byte(u >> 16), byte(u >> 24)}), Weight: 83, Length: 60, Classes: 1})
+		source := netip.AddrFrom4([4]byte{byte(u), byte(u >> 8), byte(u >> 16), byte(u >> 24)})
+		p.Add(now, Sample{Source: source, Weight: 83, Length: 60, Detectors: 1})
 	}
 }

@@ -35,9 +35,10 @@ func TestBreaker(t *testing.T) {
 		t.Errorf("%d offenders, want those that were banned", n)
 	}
 	want(t, w.run(50*time.Second), "")
-	// Calm for a minute: those that have not stopped are banned now.
+	// It was calm for a minute: sources that have not stopped are banned now.
 	got = w.run(20 * time.Second)
-	if len(got) != 5 || got[0].Action != Block || got[0].Tripped || got[0].Evidence.Offence != 1 || w.Stats().Breaker.Open {
+	if len(got) != 5 || got[0].Action != Block || got[0].Tripped || got[0].Evidence.Offence != 1 ||
+		w.Stats().Breaker.Open {
 		t.Errorf("after the calm: %s %+v", kinds(got), w.Stats().Breaker)
 	}
 	want(t, w.run(time.Minute), "")
@@ -50,7 +51,7 @@ func TestBreakerStaysOpenWhileItIsNotCalm(t *testing.T) {
 		if n < 30 {
 			w.run(2 * time.Second)
 		} else {
-			w.run(8 * time.Second) // 7.5 a minute: less than trips it, and not yet calm
+			w.run(8 * time.Second) // 7.5 a minute: too few to trip it, too many to be calm
 		}
 		if open := w.Stats().Breaker.Open; n > 25 && !open {
 			t.Fatalf("closed after %d sources", n)
@@ -107,14 +108,16 @@ func TestWidening(t *testing.T) {
 		name    string
 		sources string
 		change  func(*Detector)
-		want    string // the widened
+		want    string // the widened prefix
 	}{
 		{"enough", "2001:db8:0:1::/64 2001:db8:0:2::/64 2001:db8:0:3::/64", widening, "2001:db8::/56"},
 		{"too few", "2001:db8:0:1::/64 2001:db8:0:2::/64", widening, ""},
 		{"not the same network", "2001:db8:0:1::/64 2001:db8:0:2::/64 2001:db8:0:103::/64", widening, ""},
-		{"to /48", "2001:db8:0:1::/64 2001:db8:0:2::/64 2001:db8:0:103::/64", func(d *Detector) { d.Widen = Widen{Sources: 3, IPv6: 48} }, "2001:db8::/48"},
+		{"to /48", "2001:db8:0:1::/64 2001:db8:0:2::/64 2001:db8:0:103::/64",
+			func(d *Detector) { d.Widen = Widen{Sources: 3, IPv6: 48} }, "2001:db8::/48"},
 		{"IPv4 when asked", "192.0.2.1/32 192.0.2.2/32 192.0.2.3/32", widening, "192.0.2.0/24"},
-		{"IPv4 not by default", "192.0.2.1/32 192.0.2.2/32 192.0.2.3/32", func(d *Detector) { d.Widen = Widen{Sources: 3, IPv6: 56} }, ""},
+		{"IPv4 not by default", "192.0.2.1/32 192.0.2.2/32 192.0.2.3/32",
+			func(d *Detector) { d.Widen = Widen{Sources: 3, IPv6: 56} }, ""},
 		{"IPv6 not by default", "2001:db8:0:1::/64 2001:db8:0:2::/64 2001:db8:0:3::/64", func(*Detector) {}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -140,11 +143,12 @@ func TestWidening(t *testing.T) {
 
 func TestSourcesBelowAWideEntryAreNotDecided(t *testing.T) {
 	w := newWorld(t, Options{}, detector(widening, func(d *Detector) { d.Action = Shadow }))
-	for n := range 6 { // in shadow all of them go on being counted
+	for n := range 6 { // sources with shadow entries are still counted
 		w.add(fmt.Sprintf("192.0.2.%d/32", n), 1000)
 		w.run(2 * time.Second)
 	}
-	want(t, w.made, "new shadow 192.0.2.0/32 10m;new shadow 192.0.2.1/32 10m;new shadow 192.0.2.2/32 10m;new shadow 192.0.2.0/24 10m;")
+	want(t, w.made, "new shadow 192.0.2.0/32 10m;new shadow 192.0.2.1/32 10m;"+
+		"new shadow 192.0.2.2/32 10m;new shadow 192.0.2.0/24 10m;")
 	w.Remove("flood", netip.MustParsePrefix("192.0.2.0/24"))
 	got := w.run(2 * time.Second)
 	want(t, got[:1], "new shadow 192.0.2.3/32 10m;")
@@ -174,7 +178,7 @@ func TestExempt(t *testing.T) {
 		w.add(fmt.Sprintf("192.0.2.%d/32", n), 1000)
 	}
 	w.run(time.Minute)
-	// Neither the source itself nor the network around it.
+	// Neither the source itself nor the network that contains it is blocked.
 	want(t, w.made, "new block 192.0.2.1/32 10m;new block 192.0.2.2/32 10m;new block 192.0.2.4/32 10m;")
 	var spared []string
 	for _, s := range w.spared {
@@ -183,7 +187,7 @@ func TestExempt(t *testing.T) {
 	if want := []string{"192.0.2.3/32 of the office", "192.0.2.0/24 of the office"}; !reflect.DeepEqual(spared, want) {
 		t.Errorf("spared %q, want each once, %q", spared, want)
 	}
-	// It is noticed when it is no longer exempt.
+	// The analyzer notices when the source is no longer exempt.
 	protected = netip.MustParsePrefix("198.51.100.1/32")
 	want(t, w.run(6*time.Second), "new block 192.0.2.3/32 10m;new block 192.0.2.0/24 10m;")
 }
@@ -213,7 +217,7 @@ func TestPerIsRespected(t *testing.T) {
 	}
 }
 
-// TestSlotBeyondTheTable has counters of a slot that cannot be.
+// TestSlotBeyondTheTable passes counters of a slot that is not in the table.
 func TestSlotBeyondTheTable(t *testing.T) {
 	w := newWorld(t, Options{Tracked: 10}, detector())
 	s := w.add("192.0.2.1/32", 1000)
@@ -223,15 +227,17 @@ func TestSlotBeyondTheTable(t *testing.T) {
 	want(t, w.run(2*time.Second), "new block 192.0.2.1/32 10m;")
 }
 
-// TestDeterminism runs a random world twice, the second time with the sources in
-// another order and in other slots.
+// TestDeterminism runs a random world twice. The second time the sources are in another
+// order and in other slots.
 func TestDeterminism(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	history := func(order []int) string {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		w := newWorld(t, Options{BansPerMinute: 40, MaxBans: 60}, detector(widening, func(d *Detector) {
 			d.For, d.Escalate = 20*time.Second, Escalate{Factor: 2, Max: time.Minute, Forget: time.Minute}
-		}), detector(func(d *Detector) { d.Name, d.Limit, d.Action, d.For = "other", packets(300), Limit, 10*time.Second }))
+		}), detector(func(d *Detector) {
+			d.Name, d.Limit, d.Action, d.For = "other", packets(300), Limit, 10*time.Second
+		}))
 		rates := make([]float64, len(order))
 		w.sources = make([]*source, len(order))
 		for slot, n := range order {
@@ -278,7 +284,8 @@ func TestActivities(t *testing.T) {
 	if len(got) != 2 || got[0].Source != w.sources[0].counts.Source || got[1].Source != w.sources[1].counts.Source {
 		t.Fatalf("activities %+v; %s is gone", got, gone.counts.Source)
 	}
-	if got[0].Share < 0.45 || got[0].Share > 0.55 || got[0].Seen != w.now || got[1].Share != 0 || got[1].Seen > start+second {
+	if got[0].Share < 0.45 || got[0].Share > 0.55 || got[0].Seen != w.now ||
+		got[1].Share != 0 || got[1].Seen > start+second {
 		t.Errorf("activities %+v", got)
 	}
 	if n := w.Stats().Tracked; n != 2 {
@@ -299,23 +306,36 @@ func TestCheckAll(t *testing.T) {
 		{many[:12], "<nil>"},
 		{many, "13 detectors; at most 12"},
 		{[]Detector{many[0], many[0]}, `detector "d0" is listed twice; give one of them another name`},
-		{with(func(d *Detector) { d.Name = "a b" }), `detector "a b": name "a b": want letters, digits, '.', '_' and '-', at most 63`},
-		{with(func(d *Detector) { d.Limit = policy.Rate{} }), `detector "flood": limit: unit(0): want packets or bytes`},
-		{with(func(d *Detector) { d.Window = time.Millisecond }), `detector "flood": window: got 0s; want a duration from 1s to 1h`},
-		{with(func(d *Detector) { d.Match.Ports = []uint16{53} }), `detector "flood": match.port: protocol any has no ports; add proto: tcp or proto: udp`},
-		{with(func(d *Detector) { d.Match.Flags = SYN }), `detector "flood": match.flags: syn is a matter of TCP; add proto: tcp`},
+		{with(func(d *Detector) { d.Name = "a b" }),
+			`detector "a b": name "a b": want letters, digits, '.', '_' and '-', at most 63`},
+		{with(func(d *Detector) { d.Limit = policy.Rate{} }),
+			`detector "flood": limit: unit(0): want packets or bytes`},
+		{with(func(d *Detector) { d.Window = time.Millisecond }),
+			`detector "flood": window: got 0s; want a duration from 1s to 1h`},
+		{with(func(d *Detector) { d.Match.Ports = []uint16{53} }),
+			`detector "flood": match.port: protocol any has no ports; add proto: tcp or proto: udp`},
+		{with(func(d *Detector) { d.Match.Flags = SYN }),
+			`detector "flood": match.flags: only TCP has the flag syn; add proto: tcp`},
 		{with(func(d *Detector) { d.Match = Match{Proto: UDP, Ports: []uint16{53}, Fragment: true} }),
-			`detector "flood": match.fragment: only first fragments have flags and ports; leave out flags and port`},
+			`detector "flood": match.fragment: later fragments have no flags or ports; leave out flags and port`},
 		{with(func(d *Detector) { d.Per.IPv4 = 4 }), `detector "flood": per.ipv4: got 4; want a length from 8 to 32`},
-		{with(func(d *Detector) { d.Action = "ban" }), `detector "flood": action: got "ban"; want block, limit or shadow`},
+		{with(func(d *Detector) { d.Action = "ban" }),
+			`detector "flood": action: got "ban"; want block, limit or shadow`},
 		{with(func(d *Detector) { d.For = time.Second }), `detector "flood": for: 1s is shorter than the window, 5s`},
 		{with(func(d *Detector) { d.Escalate = Escalate{Factor: 2, Max: time.Minute} }),
 			`detector "flood": escalate.max: 1m is shorter than for, 10m`},
-		{with(func(d *Detector) { d.Widen = Widen{Sources: 1, IPv6: 56} }), `detector "flood": widen.sources: got 1; want a number from 2 to 1000`},
+		{with(func(d *Detector) { d.Widen = Widen{Sources: 1, IPv6: 56} }),
+			`detector "flood": widen.sources: got 1; want a number from 2 to 1000`},
 		{with(func(d *Detector) { d.Widen = Widen{Sources: 8, IPv6: 64} }),
 			`detector "flood": widen.ipv6: got 64; want a length from 16 to 63, shorter than per.ipv6, or 0 for never`},
-		{[]Detector{many[0], detector(func(d *Detector) { d.Per.IPv4 = 24 }), detector(func(d *Detector) { d.Name, d.Per.IPv4 = "x", 16 })},
-			"per: detectors have more than two different values; every one costs each packet a look-up"},
+		{
+			[]Detector{
+				many[0], detector(func(d *Detector) { d.Per.IPv4 = 24 }),
+				detector(func(d *Detector) { d.Name, d.Per.IPv4 = "x", 16 }),
+			},
+			"per: detectors have more than two different values; " +
+				"use one or two, since each costs a look-up for every packet",
+		},
 	} {
 		if got := fmt.Sprint(CheckAll(tt.list)); got != tt.want {
 			t.Errorf("CheckAll: %s\nwant: %s", got, tt.want)

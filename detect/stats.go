@@ -2,16 +2,16 @@ package detect
 
 import "github.com/paraxial/paraxial/policy"
 
-// DetectorStats is what a detector has done.
+// DetectorStats counts the decisions of a detector.
 type DetectorStats struct {
 	Detector string
 	Blocked  uint64 // decisions to block
 	Limited  uint64
-	Shadowed uint64 // also those that the breaker turned to shadow
+	Shadowed uint64 // includes those that the breaker turned into shadow entries
 	Extended uint64
 	Lifted   uint64
 	Spared   uint64
-	Entries  int // live now
+	Entries  int // live entries
 }
 
 func (s *DetectorStats) note(e *entry) {
@@ -29,19 +29,19 @@ func (s *DetectorStats) note(e *entry) {
 type Stats struct {
 	Detectors []DetectorStats // in the order of the configuration
 	Tracked   int             // sources with counters in the last tick
-	Entries   int             // live
-	Offenders int             // remembered
+	Entries   int             // live entries
+	Offenders int             // remembered offenders
 	Breaker   BreakerStats
 }
 
 // BreakerStats is the state of the circuit breaker.
 type BreakerStats struct {
-	Open  bool            // decisions are shadow
-	Since policy.Deadline // when it last changed; 0 is never
+	Open  bool            // new bans are shadow entries
+	Since policy.Deadline // when Open last changed; 0 is never
 	Trips uint64
 }
 
-// Stats returns the state.
+// Stats returns the state of a.
 func (a *Analyzer) Stats() Stats {
 	s := Stats{
 		Entries:   len(a.entries.byKey),

@@ -14,7 +14,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 )
 
-// packet is one of a capture. Its data is good until the next is read.
+// packet is a packet of a capture. Its data is valid until the next one is read.
 type packet struct {
 	time time.Time
 	link layers.LinkType
@@ -22,15 +22,15 @@ type packet struct {
 	wire int // length on the wire
 }
 
-// capture reads pcap or pcapng.
+// capture reads packets from a file in pcap or pcapng format.
 type capture struct {
 	read   func() (packet, error)
 	source *counter
-	number uint64 // packets read
-	last   time.Time
+	number uint64    // number of packets read
+	last   time.Time // time of the last packet read
 }
 
-// counter counts the bytes of a file.
+// counter counts the bytes read from a file.
 type counter struct {
 	io.Reader
 	n int64
@@ -42,12 +42,12 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// magicNg begins a pcapng file, in either byte order.
+// magicNg is the first word of a pcapng file, in both byte orders.
 const magicNg = 0x0a0d0d0a
 
 var errNoCapture = errors.New("not a capture; want a file in pcap or pcapng format, as tcpdump -w writes it")
 
-// openCapture finds out the format. Either may be compressed with gzip.
+// openCapture detects the format of a capture. Both formats may be compressed with gzip.
 func openCapture(r io.Reader) (*capture, error) {
 	c := &capture{source: &counter{Reader: r}}
 	br := bufio.NewReaderSize(c.source, 1<<20)
@@ -100,8 +100,8 @@ func (c *capture) openNg(r io.Reader) error {
 	return nil
 }
 
-// linkOf returns the link type of a packet's interface, which may differ from
-// that of others in the file.
+// linkOf returns the link type of the interface of a packet. Interfaces in a file may
+// have different ones.
 func linkOf(r *pcapgo.NgReader, ci gopacket.CaptureInfo) layers.LinkType {
 	for _, a := range ci.AncillaryData {
 		if link, ok := a.(layers.LinkType); ok {
@@ -111,8 +111,8 @@ func linkOf(r *pcapgo.NgReader, ci gopacket.CaptureInfo) layers.LinkType {
 	return r.LinkType()
 }
 
-// next returns the next packet, io.EOF at the end of the capture, and otherwise
-// an error that tells the place.
+// next returns the next packet. The error is io.EOF at the end of the capture; any other
+// error has the place in the file.
 func (c *capture) next() (packet, error) {
 	p, err := c.read()
 	switch {
@@ -121,16 +121,17 @@ func (c *capture) next() (packet, error) {
 		c.last = p.time
 		return p, nil
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return p, fmt.Errorf("cut short at byte %d, after %s: all before it was replayed", c.source.n, c.place())
+		return p, fmt.Errorf("cut short at byte %d, after %s; the packets before it were replayed",
+			c.source.n, c.place())
 	case errors.Is(err, io.EOF):
 		return p, io.EOF
 	}
-	return p, fmt.Errorf("damaged after %s: %w; all before it was replayed", c.place(), err)
+	return p, fmt.Errorf("damaged after %s: %w; the packets before it were replayed", c.place(), err)
 }
 
 func (c *capture) place() string {
 	if c.number == 0 {
-		return "its header, before the first packet"
+		return "the file header, before the first packet"
 	}
 	return fmt.Sprintf("packet %d, of %s", c.number, c.last.UTC().Format(time.RFC3339Nano))
 }

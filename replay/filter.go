@@ -9,21 +9,21 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// filter does what the kernel would with the entries that were decided.
+// filter does what the kernel would do with the entries of the decisions.
 type filter struct {
-	ipv4, ipv6 []int // lengths that entries may have, the longest first
+	ipv4, ipv6 []int // possible prefix lengths of entries, the longest first
 	entries    map[netip.Prefix][]*entry
 	reported   []detect.Drops
 }
 
-// entry is one of a detector in force.
+// entry is an entry of a detector.
 type entry struct {
 	detector string
 	action   detect.Action
 	limit    policy.Rate
 	until    policy.Deadline
-	drops    uint64
-	tat      policy.Deadline // when the bucket of a limit is empty again
+	drops    uint64          // packets dropped, by all entries of the prefix
+	tat      policy.Deadline // when the bucket of a limit is full again
 }
 
 func newFilter(list []detect.Detector) *filter {
@@ -36,14 +36,14 @@ func newFilter(list []detect.Detector) *filter {
 	return f
 }
 
-// lengths sorts, and leaves out what is never.
+// lengths returns the different lengths in list, the longest first, without 0.
 func lengths(list []int) []int {
 	list = slices.DeleteFunc(list, func(n int) bool { return n == 0 })
 	slices.SortFunc(list, func(a, b int) int { return b - a })
 	return slices.Compact(list)
 }
 
-// drops tells whether a packet is dropped, and counts it for the entry.
+// drops reports whether a packet is dropped, and counts the drop.
 func (f *filter) drops(h detect.Header, now policy.Deadline) bool {
 	if len(f.entries) == 0 {
 		return false
@@ -52,7 +52,7 @@ func (f *filter) drops(h detect.Header, now policy.Deadline) bool {
 	if h.Source.Is4() {
 		widths = f.ipv4
 	}
-	// Drop goes before limit, whatever the lengths.
+	// A block takes precedence over a limit, with any prefix lengths.
 	for _, action := range []detect.Action{detect.Block, detect.Limit} {
 		for _, bits := range widths {
 			p, err := h.Source.Prefix(bits)
@@ -70,17 +70,17 @@ func (f *filter) drops(h detect.Header, now policy.Deadline) bool {
 	return false
 }
 
-// note counts a drop: one prefix has one counter for all who want it.
+// note counts a drop. All entries of a prefix share one counter.
 func (f *filter) note(p netip.Prefix) {
 	for _, e := range f.entries[p] {
 		e.drops++
 	}
 }
 
-// burst is what a limit lets pass at once, in time at its rate.
+// burst is the burst of a limit, as the time that it takes at the rate of the limit.
 const burst = policy.Deadline(time.Second)
 
-// refuses tells whether an entry drops a packet.
+// refuses reports whether an entry drops a packet.
 func (e *entry) refuses(h detect.Header, now policy.Deadline) bool {
 	if e.action == detect.Block {
 		return true
@@ -97,7 +97,7 @@ func (e *entry) refuses(h detect.Header, now policy.Deadline) bool {
 	return false
 }
 
-// apply puts what was decided in force.
+// apply applies a decision.
 func (f *filter) apply(d detect.Decision) {
 	list := f.entries[d.Prefix]
 	at := slices.IndexFunc(list, func(e *entry) bool { return e.detector == d.Detector })
@@ -116,8 +116,8 @@ func (f *filter) apply(d detect.Decision) {
 	}
 }
 
-// report returns the counters of all entries, and forgets those that have ended.
-// Whoever reads it does not care for the order.
+// report returns the counters of all entries, in any order, and removes the entries that
+// have ended.
 func (f *filter) report(now policy.Deadline) []detect.Drops {
 	f.reported = f.reported[:0]
 	for p, list := range f.entries {

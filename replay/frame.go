@@ -9,15 +9,15 @@ import (
 	"github.com/paraxial/paraxial/detect"
 )
 
-// outcome is what was made of a frame.
+// outcome is the result of parsing a frame.
 type outcome int
 
 const (
 	counted   outcome = iota
 	notIP             // neither IPv4 nor IPv6, or behind more than two VLAN tags
-	malformed         // contradicts itself or is cut short on the wire
-	cutShort          // the capture has too little of it
-	outgoing          // sent by the host that was captured
+	malformed         // a header contradicts itself or the frame, or was cut short on the wire
+	cutShort          // the capture has too few bytes of it
+	outgoing          // sent by the captured host
 )
 
 // Ethernet and IP.
@@ -30,7 +30,7 @@ const (
 	maxTags   = 2
 	ipv4Size  = 20
 	ipv6Size  = 40
-	// maxExtensions is how many IPv6 extension headers are walked.
+	// maxExtensions is the largest number of IPv6 extension headers that are walked.
 	maxExtensions = 8
 )
 
@@ -45,14 +45,14 @@ const (
 	destination = 60
 )
 
-// cursor goes through what the capture has of a frame, and knows how much of it
-// there was on the wire.
+// cursor is a position in the captured bytes of a frame. It also has the length of the
+// frame on the wire.
 type cursor struct {
 	data []byte
-	wire int // bytes from here to the frame's end
+	wire int // bytes from here to the end of the frame on the wire
 }
 
-// take returns the next n bytes; nil and why if there are not as many.
+// take returns the next n bytes. If there are fewer, it returns nil and the reason.
 func (c *cursor) take(n int) ([]byte, outcome) {
 	switch {
 	case c.wire < n:
@@ -65,7 +65,7 @@ func (c *cursor) take(n int) ([]byte, outcome) {
 	return taken, counted
 }
 
-// supported tells whether frames of a link type can be read.
+// supported reports whether frames of a link type can be parsed.
 func supported(link layers.LinkType) bool {
 	switch link {
 	case layers.LinkTypeEthernet, layers.LinkTypeRaw, rawBSD, rawOpenBSD, layers.LinkTypeIPv4, layers.LinkTypeIPv6,
@@ -75,14 +75,14 @@ func supported(link layers.LinkType) bool {
 	return false
 }
 
-// Raw IP has other numbers on some systems.
+// Numbers of raw IP on other systems.
 const (
 	rawBSD     layers.LinkType = 12
 	rawOpenBSD layers.LinkType = 14
 )
 
-// parse reads the headers of a frame as the packet program does: the same tags,
-// the same extension headers, ports only where they are in this very packet.
+// parse reads the headers of a frame like the packet program: the same VLAN tags, the
+// same extension headers, and ports only if this packet has them.
 func parse(link layers.LinkType, data []byte, wire int) (detect.Header, outcome) {
 	c := cursor{data, wire}
 	etherType, out := parseLink(&c, link)
@@ -90,7 +90,7 @@ func parse(link layers.LinkType, data []byte, wire int) (detect.Header, outcome)
 		return detect.Header{}, out
 	}
 	var h detect.Header
-	// Without a link layer, the length is what it would be on Ethernet.
+	// Other link types get the length that the frame would have on Ethernet.
 	length := uint32(wire)
 	if link != layers.LinkTypeEthernet {
 		length = uint32(c.wire + etherSize)
@@ -107,7 +107,7 @@ func parse(link layers.LinkType, data []byte, wire int) (detect.Header, outcome)
 	return h, out
 }
 
-// parseLink returns the EtherType of what follows the link layer.
+// parseLink returns the EtherType of the header after the link layer.
 func parseLink(c *cursor, link layers.LinkType) (uint16, outcome) {
 	switch link {
 	case layers.LinkTypeEthernet:
@@ -128,11 +128,11 @@ func parseLink(c *cursor, link layers.LinkType) (uint16, outcome) {
 	return versionOf(c)
 }
 
-// sentByHost is the packet type of Linux cooked captures for what goes out.
+// sentByHost is the packet type of outgoing packets in Linux cooked captures.
 const sentByHost = 4
 
-// parseCooked reads a header of size bytes with the packet type in the last
-// byte of two at kind, or in the one at kind itself for SLL2, and the protocol.
+// parseCooked reads a Linux cooked header of size bytes. The EtherType is at proto. The
+// packet type is in two bytes at kind for SLL, which is 0, and in one byte for SLL2.
 func parseCooked(c *cursor, size, kind, proto int) (uint16, outcome) {
 	b, out := c.take(size)
 	if out != counted {
@@ -162,7 +162,7 @@ func parseTags(c *cursor, etherType uint16) (uint16, outcome) {
 	return etherType, counted
 }
 
-// versionOf looks at the first half byte of raw IP.
+// versionOf returns the EtherType by the version in the first four bits of raw IP.
 func versionOf(c *cursor) (uint16, outcome) {
 	if len(c.data) == 0 {
 		return 0, malformed
@@ -183,7 +183,7 @@ func parseIPv4(c *cursor) (detect.Header, outcome) {
 		return detect.Header{}, out
 	}
 	size, total := int(b[0]&0xf)*4, int(binary.BigEndian.Uint16(b[2:]))
-	// Segmentation offload leaves 0 where the length does not fit.
+	// Segmentation offload sets the length to 0 if it does not fit.
 	if b[0]>>4 != 4 || size < ipv4Size || total != 0 && (total < size || total > room) {
 		return detect.Header{}, malformed
 	}
@@ -216,8 +216,8 @@ func parseIPv6(c *cursor) (detect.Header, outcome) {
 	return h, counted
 }
 
-// walkExtensions goes to the transport, and tells whether it is there: not in a
-// later fragment, nor beyond what was captured.
+// walkExtensions moves to the transport header. It reports false if there is none: in a
+// later fragment, or if the capture is too short.
 func walkExtensions(c *cursor, h *detect.Header) (first bool) {
 	for range maxExtensions {
 		switch h.Proto {
@@ -250,12 +250,12 @@ func walkExtensions(c *cursor, h *detect.Header) (first bool) {
 	return true
 }
 
-// parseTransport reads ports and flags where they are.
+// parseTransport reads the destination port and the TCP flags, if they are there.
 func parseTransport(c *cursor, h *detect.Header) {
 	size := 4
 	switch h.Proto {
 	case tcp:
-		size = 14
+		size = 16 // sizeof(struct tcp_start) in bpf/track.h
 	case udp:
 	default:
 		return

@@ -1,9 +1,9 @@
-// Package replay runs a capture through the detectors and tells what they would
-// have decided, so that one can be tried on yesterday's traffic. Every source
-// is counted, as if it were tracked, and what is decided takes effect: sources
-// that are blocked are not counted while they are.
+// Package replay runs a capture through the detectors and returns what they would have
+// decided, so that a detector can be tried on recorded traffic. Every source is counted,
+// as if it were tracked. Decisions take effect: a source is not counted while it is
+// blocked.
 //
-// The clock is the capture's, so the same capture gives the same decisions.
+// Time is the time of the capture, so the same capture gives the same decisions.
 package replay
 
 import (
@@ -17,45 +17,45 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Options are what to replay with.
+// Options are the settings of a replay.
 type Options struct {
 	Detectors     []detect.Detector
 	MaxBans       int
 	BansPerMinute int
 	Exempt        func(netip.Prefix) (reason string, exempt bool)
-	// Local are the addresses of the host that was captured: packets from them
-	// went out, and a filter would not have seen them.
+	// Local are the addresses of the captured host. Packets from them are outgoing, and
+	// a filter would not have seen them.
 	Local []netip.Prefix
 }
 
-// Summary is what was in a capture.
+// Summary counts the packets of a capture.
 type Summary struct {
-	Packets     uint64 // in all
-	Counted     uint64 // of those, looked at by detectors
-	Dropped     uint64 // would have been dropped
+	Packets     uint64 // total
+	Counted     uint64 // counted by detectors
+	Dropped     uint64 // dropped by an entry
 	NotIP       uint64
 	Malformed   uint64
-	CutShort    uint64 // too little was captured
+	CutShort    uint64 // too few bytes were captured
 	Outgoing    uint64
-	UnknownLink uint64 // of interfaces of a kind that is not understood
-	TooMany     uint64 // of sources beyond what is counted at once
-	Sources     uint64 // counted again if they come back after a while
+	UnknownLink uint64 // of an unknown link type
+	TooMany     uint64 // of sources for which there was no slot
+	Sources     uint64 // number of sources; one that returns after a while counts again
 	First, Last time.Time
 }
 
-// Decision is a decision at the time of the capture.
+// Decision is a decision with its time in the capture.
 type Decision struct {
 	detect.Decision
 	Time time.Time
 }
 
-// Spared is a source that was left alone, at the time of the capture.
+// Spared is a source that was left alone, with the time in the capture.
 type Spared struct {
 	detect.Spared
 	Time time.Time
 }
 
-// Result is all that came out of a capture.
+// Result is the result of a replay.
 type Result struct {
 	Summary   Summary
 	Decisions []Decision
@@ -63,15 +63,15 @@ type Result struct {
 }
 
 const (
-	// tick is how often the daemon would look.
+	// tick is the time between two ticks of the daemon.
 	tick = 250 * time.Millisecond
-	// boot is when captures begin, since boot.
+	// boot is the boot time at which captures begin.
 	boot = policy.Deadline(time.Hour)
-	// maxSources is how many sources are counted at once.
+	// maxSources is the largest number of sources that are counted at the same time.
 	maxSources = 1 << 19
 )
 
-// run is a replay under way.
+// run is the state of a replay.
 type run struct {
 	options    Options
 	result     *Result
@@ -83,16 +83,16 @@ type run struct {
 
 	first time.Time
 	now   policy.Deadline // of the last tick
-	busy  bool            // packets since then
+	busy  bool            // packets came since then
 }
 
-// widths are the lengths of prefixes that are counted, of a family, and which
-// detectors count by each.
+// widths are the prefix lengths by which sources are counted, for each family.
 type widths struct{ ipv4, ipv6 []width }
 
+// width is a prefix length and the detectors that count sources of this length.
 type width struct {
 	bits int
-	mask detect.Classes
+	mask detect.DetectorSet
 }
 
 func widthsOf(list []detect.Detector) widths {
@@ -113,8 +113,8 @@ func addWidth(list []width, bits, detector int) []width {
 	return list
 }
 
-// Run replays the capture in r. If it is cut short or damaged, the result is
-// that of what comes before, and the error tells the place.
+// Run replays the capture in r. If it is cut short or damaged, the result is for the
+// packets before that place, and the error has the place.
 func Run(r io.Reader, o Options) (Result, error) {
 	var result Result
 	c, err := openCapture(r)
@@ -145,15 +145,17 @@ func newRun(o Options, result *Result) *run {
 	}
 	p.tracker = newTracker(o.Detectors)
 	p.analyzer = detect.NewAnalyzer(o.Detectors, detect.Options{
-		Tracked: maxSources, MaxBans: o.MaxBans, BansPerMinute: o.BansPerMinute, Exempt: o.Exempt, About: p.tracker.about,
+		Tracked: maxSources, MaxBans: o.MaxBans, BansPerMinute: o.BansPerMinute,
+		Exempt: o.Exempt, About: p.tracker.about,
 	})
 	return p
 }
 
-// check says if nothing could be made of the whole capture.
+// check returns an error if no packet has a link type that can be parsed.
 func (p *run) check() error {
 	if s := p.result.Summary; s.Packets > 0 && s.UnknownLink == s.Packets {
-		return errors.New("no packet of a link type that is understood; want Ethernet, raw IP or Linux cooked (tcpdump -i any)")
+		return errors.New("no packet has a known link type; " +
+			"want Ethernet, raw IP or Linux cooked (tcpdump -i any)")
 	}
 	return nil
 }
@@ -188,7 +190,7 @@ func (p *run) isLocal(a netip.Addr) bool {
 	return slices.ContainsFunc(p.options.Local, func(l netip.Prefix) bool { return l.Contains(a) })
 }
 
-// count is what the packet program does with a packet.
+// count does with a packet what the packet program would do.
 func (p *run) count(h detect.Header, now policy.Deadline) {
 	s := &p.result.Summary
 	p.busy = true
@@ -197,25 +199,25 @@ func (p *run) count(h detect.Header, now policy.Deadline) {
 		return
 	}
 	s.Counted++
-	classes := p.classifier.Classify(h)
+	detectors := p.classifier.Classify(h)
 	widths := p.widths.ipv6
 	if h.Source.Is4() {
 		widths = p.widths.ipv4
 	}
 	for _, w := range widths {
-		if mine := classes & w.mask; mine != 0 && !p.tracker.count(h, w.bits, mine, now, s) {
+		if mine := detectors & w.mask; mine != 0 && !p.tracker.count(h, w.bits, mine, now, s) {
 			s.TooMany++
 		}
 	}
 }
 
-// at returns the boot time of a time of the capture. Packets may be a little out
-// of order; time is not.
+// at returns the boot time for a time in the capture. Packets may be slightly out of
+// order; the returned time never goes back before the last tick.
 func (p *run) at(t time.Time) policy.Deadline {
 	return max(boot+policy.Deadline(t.Sub(p.first)), p.now)
 }
 
-// advance lets time pass to t, tick by tick while there was something to count.
+// advance advances time to t, tick by tick while there is something to count.
 func (p *run) advance(t time.Time) {
 	s := &p.result.Summary
 	if s.Packets == 0 {
@@ -231,7 +233,7 @@ func (p *run) advance(t time.Time) {
 			p.tick(p.now + policy.Deadline(tick))
 			continue
 		}
-		// Nothing happens in a gap, however long it is.
+		// Nothing happens in a gap: one tick at its end is enough.
 		p.tick(to - (to-p.now)%policy.Deadline(tick))
 	}
 }
@@ -250,17 +252,17 @@ func (p *run) tick(now policy.Deadline) {
 	p.tracker.release(now)
 }
 
-// finish looks at what came since the last tick.
+// finish makes a last tick if packets came since the previous one.
 func (p *run) finish() {
 	if p.busy {
 		p.tick(p.now + policy.Deadline(tick))
 	}
 }
 
-// time returns the time of the capture at a boot time.
+// time returns the time in the capture for a boot time.
 func (p *run) time(d policy.Deadline) time.Time { return p.first.Add(time.Duration(d - boot)).UTC() }
 
-// When returns the time of the capture at a deadline in a decision.
+// When returns the time in the capture for a deadline in a decision.
 func (r *Result) When(d policy.Deadline) time.Time {
 	return r.Summary.First.Add(time.Duration(d - boot)).UTC()
 }

@@ -39,7 +39,8 @@ func mustRun(t *testing.T, data []byte, o Options) Result {
 func decided(r Result) string {
 	var s string
 	for _, d := range r.Decisions {
-		s += fmt.Sprintf("%s %s %s %s;", d.Time.Sub(r.Summary.First).Round(time.Millisecond), d.word(), d.Prefix, d.Evidence)
+		after := d.Time.Sub(r.Summary.First).Round(time.Millisecond)
+		s += fmt.Sprintf("%s %s %s %s;", after, d.word(), d.Prefix, d.Evidence)
 	}
 	return s
 }
@@ -52,7 +53,8 @@ func TestFlood(t *testing.T) {
 		t.Fatalf("decisions: %s", decided(r))
 	}
 	d := r.Decisions[0]
-	if d.Prefix.Addr() != attacker || d.Action != detect.Block || d.Evidence.Limit.PerSecond != 200 || fmt.Sprint(d.Evidence.Ports) != "[443]" {
+	if d.Prefix.Addr() != attacker || d.Action != detect.Block ||
+		d.Evidence.Limit.PerSecond != 200 || fmt.Sprint(d.Evidence.Ports) != "[443]" {
 		t.Errorf("decision %+v", d)
 	}
 	if after := d.Time.Sub(dayOne) - 5*time.Second; after < time.Second || after > 1500*time.Millisecond {
@@ -88,13 +90,13 @@ func TestLimitLetsTheLimitPass(t *testing.T) {
 	if len(r.Decisions) != 1 {
 		t.Errorf("decisions: %s", decided(r))
 	}
-	// A second's worth until it was noticed, 200/s since, and the burst.
+	// One second of the flood until the decision, then 200/s, and the burst.
 	if c := r.Summary.Counted; c < 39*200+1000 || c > 40*200+2000 {
 		t.Errorf("%d passed", c)
 	}
 }
 
-// TestSameTwice wants the same bytes of the same capture, in whatever file it is.
+// TestSameTwice checks that the same packets give the same output in every file format.
 func TestSameTwice(t *testing.T) {
 	list := traffic(30*time.Second, 50, 1000, 5*time.Second, 15*time.Second)
 	var zipped bytes.Buffer
@@ -160,19 +162,24 @@ func TestCutShortFile(t *testing.T) {
 		at += 16 + len(s.frame)
 	}
 	ng := pcapng(t, list)
+	cut := func(at int) string {
+		return fmt.Sprintf("cut short at byte %d, after packet 3000, of 2026-03-01T12:00:0", at)
+	}
 	for _, tt := range []struct {
 		name string
 		data []byte
 		want string
 	}{
-		{"inside a packet", whole[:at+30], fmt.Sprintf("cut short at byte %d, after packet 3000, of 2026-03-01T12:00:0", at+30)},
-		{"inside a packet's header", whole[:at+3], fmt.Sprintf("cut short at byte %d, after packet 3000, of 2026-03-01T12:00:0", at+3)},
-		{"between header and data", whole[:at+16], fmt.Sprintf("cut short at byte %d, after packet 3000, of 2026-03-01T12:00:0", at+16)},
+		{"inside a packet", whole[:at+30], cut(at + 30)},
+		{"inside a packet's header", whole[:at+3], cut(at + 3)},
+		{"between header and data", whole[:at+16], cut(at + 16)},
 		{"pcapng", ng[:len(ng)/2-5], fmt.Sprintf("cut short at byte %d, after packet ", len(ng)/2-5)},
-		{"damaged", append(append([]byte{}, whole[:at]...), bytes.Repeat([]byte{0xff}, 64)...), "damaged after packet 3000, of 2026-03-01T12:00:0"},
+		{"damaged", append(append([]byte{}, whole[:at]...), bytes.Repeat([]byte{0xff}, 64)...),
+			"damaged after packet 3000, of 2026-03-01T12:00:0"},
 	} {
 		r, err := Run(bytes.NewReader(tt.data), options(synFlood()))
-		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || !strings.HasSuffix(err.Error(), "all before it was replayed") {
+		const rest = "the packets before it were replayed"
+		if got := fmt.Sprint(err); !strings.HasPrefix(got, tt.want) || !strings.HasSuffix(got, rest) {
 			t.Errorf("%s: error %v, want %q first", tt.name, err, tt.want)
 		}
 		if len(r.Decisions) != 1 {
@@ -184,7 +191,7 @@ func TestCutShortFile(t *testing.T) {
 	}
 }
 
-// TestLastTick has a capture that ends before the first look at it.
+// TestLastTick has a capture that ends before the first tick.
 func TestLastTick(t *testing.T) {
 	r := mustRun(t, pcap(t, traffic(time.Second, 0, 10_000, 0, 200*time.Millisecond)), options(synFlood()))
 	if len(r.Decisions) != 1 {
@@ -193,13 +200,16 @@ func TestLastTick(t *testing.T) {
 }
 
 func TestNotACapture(t *testing.T) {
-	for name, data := range map[string]string{"empty": "", "text": "hello, this is no capture at all", "short": "\xd4\xc3\xb2\xa1", "gzip": "\x1f\x8b\x08"} {
+	for name, data := range map[string]string{
+		"empty": "", "text": "hello, this is no capture at all", "short": "\xd4\xc3\xb2\xa1", "gzip": "\x1f\x8b\x08",
+	} {
 		r, err := Run(strings.NewReader(data), options(synFlood()))
 		if err == nil || r.Summary.Packets > 0 {
 			t.Errorf("%s: %+v, %v", name, r.Summary, err)
 		}
 	}
-	_, err := Run(bytes.NewReader(pcapOf(t, layers.LinkTypeIEEE802_11, traffic(time.Second, 2, 0, 0, 0), withoutEthernet)), options(synFlood()))
+	wireless := pcapOf(t, layers.LinkTypeIEEE802_11, traffic(time.Second, 2, 0, 0, 0), withoutEthernet)
+	_, err := Run(bytes.NewReader(wireless), options(synFlood()))
 	if err == nil || !strings.Contains(err.Error(), "link type") {
 		t.Errorf("a capture of another link type: %v", err)
 	}
@@ -210,8 +220,8 @@ func TestNotACapture(t *testing.T) {
 	}
 }
 
-// TestOddPackets has malformed packets among the others: they are counted, and
-// do no harm.
+// TestOddPackets has malformed packets among others. They are counted as malformed, and
+// nothing else happens.
 func TestOddPackets(t *testing.T) {
 	p := frame.IP(attacker, server)
 	good := p.TCP(1, 443, synFlag, nil)
@@ -263,7 +273,7 @@ func TestLocalAndSpared(t *testing.T) {
 	}
 }
 
-// TestGaps has a flood, most of a year without a packet, and another flood.
+// TestGaps has a flood, 300 days without a packet, and another flood.
 func TestGaps(t *testing.T) {
 	list := traffic(10*time.Second, 5, 1000, 0, 5*time.Second)
 	for _, s := range traffic(10*time.Second, 5, 1000, 0, 5*time.Second) {
@@ -279,12 +289,13 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestSlotsAreReleased has more sources one after the other than at once.
+// TestSlotsAreReleased has many sources, of which few send at the same time.
 func TestSlotsAreReleased(t *testing.T) {
 	var list []sent
 	for n := range 20_000 {
 		a := netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)})
-		list = append(list, sent{time.Duration(n) * 5 * time.Millisecond, frame.IP(a, server).TCP(1, 443, synFlag, nil)})
+		at := time.Duration(n) * 5 * time.Millisecond
+		list = append(list, sent{at, frame.IP(a, server).TCP(1, 443, synFlag, nil)})
 	}
 	var result Result
 	p := newRun(options(synFlood()), &result)

@@ -13,7 +13,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// WriteTable writes the result for people.
+// WriteTable writes the result as a table for people.
 func (r *Result) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	if len(r.Decisions) == 0 {
@@ -34,12 +34,13 @@ func (r *Result) writeDecisions(b *strings.Builder) {
 	table := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(table, "TIME\tDECISION\tSOURCE\tDETECTOR\tFOR\tEVIDENCE")
 	for _, d := range r.Decisions {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", formatTime(d.Time), d.word(), d.Prefix, d.Detector, policy.FormatTTL(d.For), d.Evidence)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
+			formatTime(d.Time), d.word(), d.Prefix, d.Detector, policy.FormatTTL(d.For), d.Evidence)
 	}
 	table.Flush() // to memory, which cannot fail
 }
 
-// word is what a decision is called.
+// word returns the decision in words.
 func (d Decision) word() string {
 	word := string(d.Action)
 	if d.Tripped {
@@ -67,10 +68,10 @@ func (s *Summary) write(b *strings.Builder) {
 	}{
 		{s.NotIP, "neither IPv4 nor IPv6"},
 		{s.Malformed, "malformed"},
-		{s.CutShort, "not looked at: the capture has too little of them (tcpdump -s 96 is enough)"},
-		{s.Outgoing, "went out"},
-		{s.UnknownLink, "of a link type that is not understood"},
-		{s.TooMany, fmt.Sprintf("not counted: of sources beyond the %d that are at once", maxSources)},
+		{s.CutShort, "not counted: too few bytes were captured (tcpdump -s 96 is enough)"},
+		{s.Outgoing, "outgoing"},
+		{s.UnknownLink, "of an unknown link type"},
+		{s.TooMany, fmt.Sprintf("not counted: more than %d sources at the same time", maxSources)},
 	} {
 		if n.count > 0 {
 			fmt.Fprintf(b, "%d %s\n", n.count, n.what)
@@ -80,7 +81,7 @@ func (s *Summary) write(b *strings.Builder) {
 
 func formatTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
 
-// The JSON form. Its names are a contract.
+// jsonResult is the JSON form of a result. The field names are a contract.
 type jsonResult struct {
 	Packets     uint64         `json:"packets"`
 	Counted     uint64         `json:"counted"`
@@ -130,17 +131,19 @@ type jsonEvidence struct {
 	Sources int       `json:"sources"`
 }
 
-// WriteJSON writes the result for programs: one object.
+// WriteJSON writes the result as one JSON object.
 func (r *Result) WriteJSON(w io.Writer) error {
 	s := r.Summary
 	out := jsonResult{
-		Packets: s.Packets, Counted: s.Counted, Dropped: s.Dropped, NotIP: s.NotIP, Malformed: s.Malformed, CutShort: s.CutShort,
-		Outgoing: s.Outgoing, UnknownLink: s.UnknownLink, TooMany: s.TooMany, First: s.First.UTC(), Last: s.Last.UTC(),
+		Packets: s.Packets, Counted: s.Counted, Dropped: s.Dropped, NotIP: s.NotIP, Malformed: s.Malformed,
+		CutShort: s.CutShort, Outgoing: s.Outgoing, UnknownLink: s.UnknownLink, TooMany: s.TooMany,
+		First: s.First.UTC(), Last: s.Last.UTC(),
 		Decisions: []jsonDecision{}, Spared: []jsonSpared{},
 	}
 	for _, d := range r.Decisions {
 		out.Decisions = append(out.Decisions, jsonDecision{
-			d.Time, d.Kind.String(), string(d.Action), d.Tripped, d.Prefix, d.Detector, policy.FormatTTL(d.For), r.When(d.Until), r.evidence(d.Evidence),
+			d.Time, d.Kind.String(), string(d.Action), d.Tripped, d.Prefix, d.Detector,
+			policy.FormatTTL(d.For), r.When(d.Until), r.evidence(d.Evidence),
 		})
 	}
 	for _, s := range r.Spared {

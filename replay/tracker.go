@@ -8,10 +8,10 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// tracker has a slot for every source.
+// tracker counts the packets of every source in a slot.
 type tracker struct {
-	units  []policy.RateUnit // of the detectors
-	keep   policy.Deadline   // how long a source that sends nothing keeps its slot
+	units  []policy.RateUnit // unit of each detector
+	keep   policy.Deadline   // time without a packet after which a source loses its slot
 	slots  map[netip.Prefix]uint32
 	counts []detect.Counts // by slot
 	seen   []seen
@@ -19,13 +19,13 @@ type tracker struct {
 	looked policy.Deadline // when slots were last released
 }
 
-// seen is what is known of a source beside its counters.
+// seen is what is known about a source besides its counters.
 type seen struct {
 	last  policy.Deadline
-	ports []uint16 // the latest first
+	ports []uint16 // the most recent first
 }
 
-// maxPorts is how many ports of a source are told.
+// maxPorts is the number of ports that are kept of a source.
 const maxPorts = 4
 
 func newTracker(list []detect.Detector) *tracker {
@@ -37,12 +37,12 @@ func newTracker(list []detect.Detector) *tracker {
 	return t
 }
 
-// count adds a packet to the counters of its source. It tells whether there was
-// a slot.
-func (t *tracker) count(h detect.Header, bits int, classes detect.Classes, now policy.Deadline, s *Summary) bool {
+// count adds a packet to the counters of its source. It reports false if there is no
+// slot for the source.
+func (t *tracker) count(h detect.Header, bits int, detectors detect.DetectorSet, now policy.Deadline, s *Summary) bool {
 	p, err := h.Source.Prefix(bits)
 	if err != nil {
-		return true // never: both are of the same family
+		return true // never: the length is valid for the family
 	}
 	slot, known := t.slots[p]
 	if !known {
@@ -53,7 +53,7 @@ func (t *tracker) count(h detect.Header, bits int, classes detect.Classes, now p
 	}
 	for n, unit := range t.units {
 		switch {
-		case classes>>n&1 == 0:
+		case detectors>>n&1 == 0:
 		case unit == policy.Bytes:
 			t.counts[slot].Values[n] += h.Length
 		default:
@@ -90,10 +90,10 @@ func (t *tracker) take(p netip.Prefix, now policy.Deadline) (slot uint32, ok boo
 	return slot, true
 }
 
-// busy tells whether any source has a slot still.
+// busy reports whether any source has a slot.
 func (t *tracker) busy() bool { return len(t.slots) > 0 }
 
-// release frees the slots of sources whose windows are empty.
+// release frees the slots of sources with empty windows.
 func (t *tracker) release(now policy.Deadline) {
 	if now-t.looked < t.keep/4 {
 		return

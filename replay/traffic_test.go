@@ -12,54 +12,57 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 
-	"github.com/paraxial/paraxial/detect"
 	"github.com/paraxial/paraxial/tests/lab/frame"
+	"github.com/paraxial/paraxial/track"
 )
 
-// The recipe of the captures here: clients that load a page every second or so, a SYN
-// now and then and data in between, and one source that floods, in a time of
-// the capture. Random, but of a fixed seed.
+// The captures of these tests have clients that load a page about once a second, with a
+// SYN and data, and one source that floods for a part of the time. They are random with a
+// fixed seed.
 
 var (
 	server    = netip.MustParseAddr("198.51.100.80")
 	attacker  = netip.MustParseAddr("203.0.113.7")
 	dayOne    = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	synFlag   = detect.FlagSYN
-	ackFlag   = detect.FlagACK
+	synFlag   = track.SYN
+	ackFlag   = track.ACK
 	shortData = make([]byte, 100)
 )
 
-// sent is a frame of a capture.
+// sent is a frame and when it was sent.
 type sent struct {
 	at    time.Duration
 	frame []byte
 }
 
-// traffic returns frames in the order of time.
+// traffic returns frames ordered by time.
 func traffic(length time.Duration, clients, floodRate int, floodFrom, floodTo time.Duration) []sent {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var list []sent
 	for c := range clients {
 		addr := netip.AddrFrom4([4]byte{192, 0, 2, byte(c)})
 		p := frame.IP(addr, server)
-		for at := time.Duration(rng.Int64N(int64(time.Second))); at < length; at += time.Duration(rng.ExpFloat64() * float64(time.Second)) {
+		pause := func() time.Duration { return time.Duration(rng.ExpFloat64() * float64(time.Second)) }
+		for at := time.Duration(rng.Int64N(int64(time.Second))); at < length; at += pause() {
 			port := uint16(1024 + rng.IntN(60000))
 			list = append(list, sent{at, p.TCP(port, 443, synFlag, nil)})
 			for n := range 5 {
-				list = append(list, sent{at + time.Duration(n+1)*20*time.Millisecond, p.TCP(port, 443, ackFlag, shortData)})
+				later := at + time.Duration(n+1)*20*time.Millisecond
+				list = append(list, sent{later, p.TCP(port, 443, ackFlag, shortData)})
 			}
 		}
 	}
 	if floodRate > 0 {
 		for at := floodFrom; at < floodTo; at += time.Second / time.Duration(floodRate) {
-			list = append(list, sent{at, frame.IP(attacker, server).TCP(uint16(1024+rng.IntN(60000)), 443, synFlag, nil)})
+			port := uint16(1024 + rng.IntN(60000))
+			list = append(list, sent{at, frame.IP(attacker, server).TCP(port, 443, synFlag, nil)})
 		}
 	}
 	slices.SortStableFunc(list, func(a, b sent) int { return int(a.at - b.at) })
 	return list
 }
 
-// pcap writes frames as Ethernet.
+// pcap returns a capture of Ethernet frames.
 func pcap(t *testing.T, list []sent) []byte {
 	t.Helper()
 	return pcapOf(t, layers.LinkTypeEthernet, list, func(f []byte) []byte { return f })
@@ -85,7 +88,8 @@ func infoOf(at time.Duration, f []byte) gopacket.CaptureInfo {
 	return gopacket.CaptureInfo{Timestamp: dayOne.Add(at), CaptureLength: len(f), Length: len(f)}
 }
 
-// pcapng writes the frames in turn to an interface of Ethernet and one of raw IP.
+// pcapng returns a capture with the frames on two interfaces in turn, one of Ethernet and
+// one of raw IP.
 func pcapng(t *testing.T, list []sent) []byte {
 	t.Helper()
 	var b bytes.Buffer

@@ -2,10 +2,10 @@ package track
 
 import "fmt"
 
-// Proto is what a class asks of the transport protocol.
+// Proto is the transport protocol of the packets of a class.
 type Proto uint8
 
-// The protocols that detectors tell apart.
+// The protocols.
 const (
 	AnyProto Proto = iota
 	TCP
@@ -25,30 +25,30 @@ const (
 
 const allFlags = FIN | SYN | RST | PSH | ACK | URG
 
-// Class is which packets a detector counts, and what of them. The zero Class
+// Class describes the packets that a detector counts, and what it counts. The zero Class
 // counts all packets, at level 0.
 type Class struct {
 	Proto     Proto
-	Set       uint8    // TCP flags that are set
-	Clear     uint8    // TCP flags that are not set
-	Fragments bool     // fragments alone, the first among them
-	Ports     []uint16 // TCP or UDP packets to one of these alone; of fragments, the first has the port
-	Bytes     bool     // count the bytes of frames, not packets
+	Set       uint8    // TCP flags that must be set
+	Clear     uint8    // TCP flags that must be clear
+	Fragments bool     // only fragments, the first one included
+	Ports     []uint16 // only TCP or UDP packets to these ports; of fragments, only the first has a port
+	Bytes     bool     // count bytes of frames instead of packets
 	Level     int
 }
 
-// Level is what counts as one source: so many bits of the address.
+// Level defines one source by a number of bits of the address.
 type Level struct{ IPv4, IPv6 int }
 
-// check tells what is wrong with a class.
+// check returns an error if c is not valid.
 func (c Class) check(levels int) error {
 	switch {
 	case c.Level < 0 || c.Level >= levels:
-		return fmt.Errorf("level %d: there are %d", c.Level, levels)
+		return fmt.Errorf("level %d: want a level below %d", c.Level, levels)
 	case c.Proto > ICMP:
-		return fmt.Errorf("protocol %d is none that is told apart", c.Proto)
+		return fmt.Errorf("protocol %d: want one from %d to %d", c.Proto, AnyProto, ICMP)
 	case (c.Set|c.Clear)&^allFlags != 0:
-		return fmt.Errorf("TCP flags %#x: there are %#x", c.Set|c.Clear, allFlags)
+		return fmt.Errorf("TCP flags %#x: want flags in %#x", c.Set|c.Clear, allFlags)
 	case c.Set&c.Clear != 0:
 		return fmt.Errorf("TCP flags %#x cannot be both set and clear", c.Set&c.Clear)
 	case c.Set|c.Clear != 0 && c.Proto != TCP:
@@ -64,59 +64,4 @@ func (l Level) check() error {
 		return fmt.Errorf("sources of /%d and /%d: want 1 to 32 bits of IPv4 and 1 to 128 of IPv6", l.IPv4, l.IPv6)
 	}
 	return nil
-}
-
-// The bits by which the program tells packets apart: CLASS_FRAGMENT and so on.
-const (
-	bitFragment = 0x80
-	bitTCP      = 0x40
-	kindTCP     = 1 // without its header
-	kindUDP     = 2
-	kindICMP    = 3
-)
-
-// wants tells whether c wants packets of these bits, but for ports.
-func (c Class) wants(bits uint8) bool {
-	if c.Fragments && bits&bitFragment == 0 {
-		return false
-	}
-	kind := bits &^ bitFragment
-	if kind&bitTCP != 0 {
-		return (c.Proto == AnyProto || c.Proto == TCP) && c.Set&^bits == 0 && c.Clear&bits == 0
-	}
-	if c.Set|c.Clear != 0 {
-		return false
-	}
-	switch c.Proto {
-	case TCP:
-		return kind == kindTCP
-	case UDP:
-		return kind == kindUDP
-	case ICMP:
-		return kind == kindICMP
-	}
-	return kind <= kindICMP
-}
-
-// compile writes the classes into the control.
-func (c *Control) compile(classes []Class) {
-	c.Classes, c.ByBytes, c.ByPort = [256]uint16{}, 0, 0
-	for l := range c.Levels {
-		c.Levels[l].Detectors = 0
-	}
-	for i, class := range classes {
-		bit := uint32(1) << i
-		c.Levels[class.Level].Detectors |= bit
-		if class.Bytes {
-			c.ByBytes |= bit
-		}
-		if len(class.Ports) > 0 {
-			c.ByPort |= bit
-		}
-		for bits := range c.Classes {
-			if class.wants(uint8(bits)) {
-				c.Classes[bits] |= uint16(bit)
-			}
-		}
-	}
 }

@@ -24,8 +24,8 @@ func (t *Table) findIn(group, tag uint32, k key) *uint32 {
 	return nil
 }
 
-// insert makes an entry that leads to a slot, in a larger index if this one is
-// more than half full or has no place. It fails only if that cannot grow.
+// insert adds an entry for a slot. If the index is more than half full or has no place
+// for the entry, it builds a larger one. It fails only if the index cannot grow.
 func (t *Table) insert(id uint32, k key) bool {
 	mask := t.control.Groups
 	if t.used <= int(mask+1)*groupSize/2 && t.put(mask, id, k) {
@@ -40,7 +40,7 @@ func (t *Table) insert(id uint32, k key) bool {
 	return t.put(mask, id, k)
 }
 
-// build fills the index of another size with all sources.
+// build fills an index of another size with all sources.
 func (t *Table) build(mask uint32) bool {
 	clear(t.index[(mask+1)*groupSize : 2*(mask+1)*groupSize])
 	for id := range t.next {
@@ -51,7 +51,7 @@ func (t *Table) build(mask uint32) bool {
 	return true
 }
 
-// put makes an entry in the index of a size.
+// put adds an entry to the index with the given mask.
 func (t *Table) put(mask, id uint32, k key) bool {
 	p := t.control.place(k, mask)
 	if t.putIn(p, p.home, id) || t.putIn(p, p.second, id) {
@@ -60,8 +60,8 @@ func (t *Table) put(mask, id uint32, k key) bool {
 	return t.displace(mask, p, p.home, id) || t.displace(mask, p, p.second, id)
 }
 
-// putIn makes an entry in one of the two groups of its place, if that has room
-// and none with the same tag.
+// putIn adds an entry to one of the two groups of its place, if the group has room and no
+// entry with the same tag.
 func (t *Table) putIn(p place, group, id uint32) bool {
 	entries := t.groupAt(group)
 	room := -1
@@ -76,7 +76,8 @@ func (t *Table) putIn(p place, group, id uint32) bool {
 	if room < 0 {
 		return false
 	}
-	// Published as a whole, and before it can be looked for: the slot is written.
+	// The slot is already written. This single store publishes the entry, before the
+	// flag below lets readers look for it in the second group.
 	store(&entries[room], entries[room]&entrySpilled|p.tag|id)
 	if group != p.home {
 		first := &t.groupAt(p.home)[0]
@@ -85,7 +86,8 @@ func (t *Table) putIn(p place, group, id uint32) bool {
 	return true
 }
 
-// displace moves an entry of the group to its other group, and takes its place.
+// displace moves an entry of the group to its other group, and adds the new entry in its
+// place.
 func (t *Table) displace(mask uint32, p place, group, id uint32) bool {
 	entries := t.groupAt(group)
 	for i, e := range entries {
@@ -100,14 +102,14 @@ func (t *Table) displace(mask uint32, p place, group, id uint32) bool {
 		if other == group || !t.putIn(theirs, other, e&entrySlot) {
 			continue
 		}
-		// A reader finds it there by now.
+		// Readers find the moved entry in the other group now.
 		store(&entries[i], entries[i]&entrySpilled)
 		return t.putIn(p, group, id)
 	}
 	return false
 }
 
-// alone tells whether no entry but number i has the tag.
+// alone reports whether no entry other than number i has the tag.
 func (t *Table) alone(entries []uint32, i int, tag uint32) bool {
 	for j, e := range entries {
 		if j != i && e&entryTag == tag {

@@ -1,7 +1,7 @@
-// Package track is the table of sources that are counted exactly, and what is
-// counted of them: the layout of the memory that the packet program reads, see
-// bpf/track_maps.h, and its only writer. Like package index it works on memory that
-// it is given and knows no kernel.
+// Package track has the table of sources that are counted exactly, and the classes of
+// packets that are counted: the layout of the memory that the packet program reads (see
+// bpf/track_maps.h) and its only writer. Like package index, it works on memory that is
+// passed to it and does not use the kernel.
 package track
 
 import (
@@ -13,9 +13,9 @@ import (
 
 // Limits of the layout.
 const (
-	Detectors   = 12      // DETECTORS of bpf/track_maps.h
+	Detectors   = 12      // DETECTORS in bpf/track_maps.h
 	Levels      = 2       // TRACK_LEVELS
-	MaxCapacity = 1 << 17 // a slot's number has 17 bits
+	MaxCapacity = 1 << 17 // the number of a slot has 17 bits
 	LineSize    = 64
 )
 
@@ -25,7 +25,7 @@ const (
 	portLines   = 1 << 16 * 2 / LineSize
 )
 
-// An entry of the index.
+// The bits of an entry of the index.
 const (
 	entrySpilled = 1 << 31
 	entryUsed    = 1 << 30
@@ -70,7 +70,7 @@ type slot struct {
 	counters  [Detectors]uint32
 }
 
-// geometry is where things are, in lines.
+// geometry has the sizes and positions in the memory. Positions are in lines.
 type geometry struct {
 	capacity   uint32
 	mostGroups uint32
@@ -81,7 +81,7 @@ type geometry struct {
 
 func geometryOf(capacity uint32) geometry {
 	g := geometry{capacity: capacity, mostGroups: leastGroups}
-	// Half full at most, so that nearly all are in the group that they are looked for in first.
+	// At most half full, so that nearly all entries are in their first group.
 	for g.mostGroups*groupSize < 2*capacity {
 		g.mostGroups *= 2
 	}
@@ -91,16 +91,16 @@ func geometryOf(capacity uint32) geometry {
 	return g
 }
 
-// Lines returns how many lines of LineSize bytes a table of that capacity takes.
+// Lines returns the number of lines of LineSize bytes for a table of the given capacity.
 func Lines(capacity uint32) uint32 { return geometryOf(capacity).lines }
 
-// key is a source at a level as the program looks it up.
+// key is a source at a level, in the form in which the program looks it up.
 type key struct {
 	high, low uint64
-	tag       uint32 // less what the hash says
+	tag       uint32 // without the bits of the hash
 }
 
-// keyOf takes a prefix that has the level's length.
+// keyOf returns the key of a prefix, which must have the length of the level.
 func keyOf(level int, p netip.Prefix) key {
 	k := key{tag: entryUsed | uint32(level)<<levelShift}
 	if p.Addr().Is4() {
@@ -131,7 +131,7 @@ func nh(x uint64, a, b uint32) uint64 {
 	return uint64(uint32(x>>32)+a) * uint64(uint32(x)+b)
 }
 
-// place is where a key is looked for: two groups, and the tag in either.
+// place is where a key is looked up: the two groups, and its tag in both.
 type place struct {
 	home, second uint32
 	tag          uint32
@@ -151,7 +151,7 @@ func (c *Control) place(k key, mask uint32) place {
 	}
 }
 
-// sampling returns the word by which one in n packets is sampled.
+// sampling returns the value of Control.Sampling for one in n packets.
 func sampling(n uint32) uint64 {
 	if n == 0 {
 		return 0
@@ -163,7 +163,7 @@ func sampling(n uint32) uint64 {
 func load(p *uint32) uint32     { return atomic.LoadUint32(p) }
 func store(p *uint32, v uint32) { atomic.StoreUint32(p, v) }
 
-// view returns memory as n values.
+// view returns the memory as n values.
 func view[T any](b []byte, n int) []T {
 	var zero T
 	if len(b) < n*int(unsafe.Sizeof(zero)) || uintptr(unsafe.Pointer(unsafe.SliceData(b)))%8 != 0 {

@@ -10,15 +10,16 @@ import (
 	"unsafe"
 )
 
-// ErrFull says that there is no room for another source.
-var ErrFull = errors.New("as many sources are tracked as there is room for")
+// ErrFull is the error for a table without room for another source.
+var ErrFull = errors.New("the table of tracked sources is full")
 
-// reuseAfter is how many slots are given up before the first of them is used
-// again: a packet that is being counted meanwhile would count for the wrong source.
+// reuseAfter is the number of slots that are released before the first of them is reused.
+// A packet that is just being counted in a slot that is reused at once would count for the
+// wrong source.
 const reuseAfter = 64
 
-// Table is the writer of the memory. It is not safe for concurrent use; the
-// program may read at any time.
+// Table writes the memory. It is not safe for concurrent use. The program may read the
+// memory at any time.
 type Table struct {
 	geometry
 	control *Control
@@ -27,21 +28,22 @@ type Table struct {
 	ports   []uint16
 
 	levels []Level
-	tags   []uint32 // of each slot's key; 0 = not in use
-	next   uint32   // slots from here on were never used
-	free   []uint32 // those before that are free, longest first
+	tags   []uint32 // tag of the key in each slot; 0 is not in use
+	next   uint32   // slots from this one on were never used
+	free   []uint32 // free slots before next, the one released first comes first
 	used   int
 }
 
-// New returns a table of sources over memory: that of the control, and Lines of
-// LineSize bytes. It is inactive until Configure.
+// New returns a table in the given memory: a Control, and Lines(capacity) lines of LineSize
+// bytes. The table is inactive until Configure.
 func New(control, lines []byte, capacity uint32) (*Table, error) {
 	g := geometryOf(capacity)
 	if capacity == 0 || capacity > MaxCapacity {
 		return nil, fmt.Errorf("track %d sources: want 1 to %d", capacity, MaxCapacity)
 	}
 	if len(control) < int(unsafe.Sizeof(Control{})) || uint64(len(lines)) < uint64(g.lines)*LineSize {
-		return nil, fmt.Errorf("track %d sources: %d and %d bytes of memory are too few", capacity, len(control), len(lines))
+		return nil, fmt.Errorf("track %d sources: %d and %d bytes of memory are too few",
+			capacity, len(control), len(lines))
 	}
 	t := &Table{
 		geometry: g,
@@ -55,12 +57,12 @@ func New(control, lines []byte, capacity uint32) (*Table, error) {
 	return t, nil
 }
 
-// Stop ends accounting. Wait until no program runs that has not seen it before
-// Configure.
+// Stop ends accounting. Before Configure, the caller must wait until no program runs that
+// saw accounting active.
 func (t *Table) Stop() { store(&t.control.Active, 0) }
 
-// Configure starts accounting by levels and classes, with no source tracked.
-// Nothing may read the memory: see Stop.
+// Configure starts accounting with levels and classes and without tracked sources. No
+// program may read the memory meanwhile: see Stop.
 func (t *Table) Configure(levels []Level, classes []Class) error {
 	if err := Check(levels, classes); err != nil {
 		return err
@@ -74,19 +76,20 @@ func (t *Table) Configure(levels []Level, classes []Class) error {
 	for i, l := range levels {
 		c.Levels[i] = l.mask()
 	}
-	c.compile(classes)
+	compiled := Compile(classes)
+	compiled.write(c, t.ports)
 	c.Slots, c.Ports, c.Groups = t.geometry.slots, t.geometry.ports, leastGroups-1
 	t.levels = levels
-	t.fillPorts(classes)
 	t.forget()
 	store(&c.Active, 1)
 	return nil
 }
 
-// Check tells what is wrong with levels or classes.
+// Check returns an error if the levels or classes are not valid.
 func Check(levels []Level, classes []Class) error {
 	if len(levels) == 0 || len(levels) > Levels || len(classes) > Detectors {
-		return fmt.Errorf("%d levels and %d classes: want 1 to %d levels, and at most %d classes", len(levels), len(classes), Levels, Detectors)
+		return fmt.Errorf("%d levels and %d classes: want 1 to %d levels, and at most %d classes",
+			len(levels), len(classes), Levels, Detectors)
 	}
 	for _, l := range levels {
 		if err := l.check(); err != nil {
@@ -108,36 +111,27 @@ func (l Level) mask() LevelMask {
 	return LevelMask{High: k6.high, Low: k6.low, IPv4: uint32(k4.low)}
 }
 
-func (t *Table) fillPorts(classes []Class) {
-	clear(t.ports)
-	for i, c := range classes {
-		for _, p := range c.Ports {
-			t.ports[p] |= 1 << i
-		}
-	}
-}
-
 func (t *Table) forget() {
 	clear(t.index)
 	clear(t.tags)
 	t.next, t.free, t.used = 0, nil, 0
 }
 
-// SetSampling has one in n packets reported, at random; none if n is 0.
+// SetSampling has the program report one in n packets, at random, or none if n is 0.
 func (t *Table) SetSampling(n uint32) { atomic.StoreUint64(&t.control.Sampling, sampling(n)) }
 
-// Lost returns how many samples found no room, by the memory of a control.
+// Lost returns the number of samples that found no room, from the memory of a Control.
 func Lost(control []byte) uint64 { return atomic.LoadUint64(&view[Control](control, 1)[0].Lost) }
 
-// Used returns how many sources are tracked.
+// Used returns the number of tracked sources.
 func (t *Table) Used() int { return t.used }
 
-// Capacity returns how many sources can be tracked.
+// Capacity returns the largest number of tracked sources.
 func (t *Table) Capacity() int { return int(t.capacity) }
 
-// Track has the packets of a source counted from now on, and returns its slot;
-// if they are already, the slot that they are counted in. The source must have
-// the length of the level. The error is ErrFull if there is no room.
+// Track starts to count the packets of a source and returns its slot. If the source is
+// tracked already, it returns the present slot. The prefix must have the length of the
+// level. The error is ErrFull if there is no room.
 func (t *Table) Track(level int, source netip.Prefix) (uint32, error) {
 	if err := t.checkSource(level, source); err != nil {
 		return 0, err
@@ -158,8 +152,8 @@ func (t *Table) Track(level int, source netip.Prefix) (uint32, error) {
 	return id, nil
 }
 
-// Untrack ends the counting of a source's packets. It is no error if there was
-// none.
+// Untrack stops counting the packets of a source. A source that is not tracked is no
+// error.
 func (t *Table) Untrack(level int, source netip.Prefix) error {
 	if err := t.checkSource(level, source); err != nil {
 		return err
@@ -174,19 +168,19 @@ func (t *Table) Untrack(level int, source netip.Prefix) error {
 
 func (t *Table) checkSource(level int, source netip.Prefix) error {
 	if level < 0 || level >= len(t.levels) {
-		return fmt.Errorf("level %d: there are %d", level, len(t.levels))
+		return fmt.Errorf("level %d: want a level below %d", level, len(t.levels))
 	}
 	want := t.levels[level].IPv6
 	if source.Addr().Is4() {
 		want = t.levels[level].IPv4
 	}
 	if !source.IsValid() || source.Bits() != want {
-		return fmt.Errorf("source %s: not a plain prefix of %d bits", source, want)
+		return fmt.Errorf("source %s: want a prefix of %d bits", source, want)
 	}
 	return nil
 }
 
-// take returns a slot that is free.
+// take returns a free slot.
 func (t *Table) take() (uint32, bool) {
 	if t.next < t.capacity && len(t.free) < reuseAfter {
 		t.next++
@@ -208,7 +202,7 @@ func (t *Table) giveBack(id uint32) {
 	t.used--
 }
 
-// write fills a slot that no entry leads to.
+// write fills a slot to which no entry refers.
 func (t *Table) write(id uint32, k key) {
 	s := &t.slots[id]
 	atomic.StoreUint64(&s.high, k.high)
@@ -223,9 +217,9 @@ func (t *Table) keyIn(id uint32) key {
 	return key{high: t.slots[id].high, low: t.slots[id].low, tag: t.tags[id]}
 }
 
-// Counts calls f for every tracked source. Counters are those of the classes, in
-// their order; they start from 0 and overflow to 0. f must not keep them, nor
-// change what is tracked.
+// Counts calls f for every tracked source. There is a counter for each class, in their
+// order. Counters start at 0 and overflow to 0. The function f must not keep them, and must
+// not call Track or Untrack.
 func (t *Table) Counts(f func(slot uint32, level int, source netip.Prefix, counters *[Detectors]uint32)) {
 	var counters [Detectors]uint32
 	for id := range t.next {

@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// memory is that of a table, aligned as the kernel's is.
+// memory returns the memory of a table, aligned like memory of the kernel.
 func memory(capacity uint32) (control, lines []byte) {
 	bytes := func(n int) []byte {
 		words := make([]uint64, n/8)
@@ -35,8 +35,8 @@ func check(t *testing.T, err error) {
 
 var usual = []Level{{IPv4: 32, IPv6: 64}, {IPv4: 24, IPv6: 48}}
 
-// random is a source of either family and level, of few networks, so that many
-// are neighbours.
+// random returns a source of a random family and level. It is in one of few networks, so
+// that many sources are neighbours.
 func random(r *rand.Rand) (level int, source netip.Prefix) {
 	level = r.IntN(2)
 	if r.IntN(2) == 0 {
@@ -52,8 +52,8 @@ type tracked struct {
 	source netip.Prefix
 }
 
-// What is tracked and what is not is as in a map, through growth and removal up
-// to the last slot.
+// The table has the same sources as a map, through growth and removal up to the last
+// slot.
 func TestTableAgreesWithMap(t *testing.T) {
 	for _, capacity := range []uint32{1, 100, 1000, 20_000} {
 		r := rand.New(rand.NewPCG(1, uint64(capacity)))
@@ -108,8 +108,8 @@ func expect(t *testing.T, table *Table, want map[tracked]uint32) {
 	}
 }
 
-// No group has two entries with the same tag, which the program relies on, and
-// what is not in its first group is announced there.
+// No group has two entries with the same tag, which the program relies on. If an entry is
+// not in its first group, that group has the flag for it.
 func TestIndexInvariants(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	table := newTable(t, 30_000, usual, []Class{{}})
@@ -136,7 +136,8 @@ func TestIndexInvariants(t *testing.T) {
 			}
 			spilled++
 			if p.second != group || table.groupAt(p.home)[0]&entrySpilled == 0 {
-				t.Errorf("an entry of group %d belongs into %d or %d, and the first does not say so", group, p.home, p.second)
+				t.Errorf("an entry of group %d belongs into %d or %d, and the first lacks the flag",
+					group, p.home, p.second)
 			}
 		}
 	}
@@ -146,7 +147,7 @@ func TestIndexInvariants(t *testing.T) {
 	}
 }
 
-// A slot is not handed out again at once, and then starts from zero.
+// A slot is not reused at once, and its counters start at zero.
 func TestSlotsAreReusedLate(t *testing.T) {
 	table := newTable(t, 2*reuseAfter, usual, []Class{{}})
 	a := netip.MustParsePrefix("192.0.2.1/32")
@@ -158,7 +159,7 @@ func TestSlotsAreReusedLate(t *testing.T) {
 		table.slots[slot].counters[3] = 7
 		check(t, table.Untrack(0, a))
 		if next, err := table.Track(0, a); err != nil || next == slot {
-			t.Fatalf("slot %d was given up and is %d again: %v", slot, next, err)
+			t.Fatalf("slot %d was released, and the next slot is %d: %v", slot, next, err)
 		}
 		check(t, table.Untrack(0, a))
 	}

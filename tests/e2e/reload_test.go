@@ -49,6 +49,43 @@ func TestReloadKeepsDetectors(t *testing.T) {
 	h.expectSettings("up0", 2, false)
 }
 
+// A reload applies what it can and reports the rest, at every reload until the
+// restart. An interface that it adds gets the mode that is in force.
+func TestReloadAppliesLiveKeysOnly(t *testing.T) {
+	h := newHost(t)
+	h.addLink("up1")
+	file := h.configured("interfaces: [up0]\nxdp_mode: native\n" + detectors)
+	h.start()
+	writeConfig(t, file, "interfaces: [{name: up0, mode: generic}, up1]\nxdp_mode: generic\n"+
+		"detection: {tracked: 7, max_bans: 8}\nlog: {level: debug}\nguard: {never_block: [198.51.100.0/24]}\n"+detectors)
+	for _, want := range []string{
+		`applied="interfaces, log.level, guard.never_block, detection.max_bans"`,
+		`applied=""`,
+	} {
+		if !h.reloads() {
+			t.Fatalf("the reload failed:\n%s", h.run.Log())
+		}
+		if !strings.Contains(h.run.Log(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, h.run.Log())
+		}
+		h.expectSettings("up0 up1", 2, true)
+		for _, i := range ctlJSON[control.Status](h, "status").Interfaces {
+			if i.Mode != "native" {
+				t.Errorf("%s: mode %s, want native until the restart", i.Name, i.Mode)
+			}
+		}
+		if s, err := h.client().Detectors(t.Context()); err != nil || s.MaxEntries != 8 || s.Capacity == 7 {
+			t.Errorf("detectors have %d entries at most and track %d sources, want 8 and as before: %v",
+				s.MaxEntries, s.Capacity, err)
+		}
+	}
+	h.logs("entries expired", func() { h.ctl(0, "block", "203.0.113.200", "--for", "1s") }) // only at the level debug
+	const restart = `settings="interfaces.mode, xdp_mode, detection.tracked"`
+	if n := strings.Count(h.run.Log(), restart); n != 2 {
+		t.Errorf("the log has %s %d times, want it at both reloads:\n%s", restart, n, h.run.Log())
+	}
+}
+
 // configured has the daemon take all from a file, whose path it returns.
 func (h *host) configured(content string) (file string) {
 	h.Helper()

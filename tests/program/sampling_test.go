@@ -22,6 +22,7 @@ type sampled struct {
 	Port      int // -1 if there is none
 	Flags     int // -1 if there are none
 	Fragment  bool
+	Kind      track.Kind
 }
 
 func (a *accounting) takeSamples() (taken []sampled) {
@@ -41,6 +42,7 @@ func (a *accounting) takeSamples() (taken []sampled) {
 		s := sampled{
 			Length: binary.LittleEndian.Uint32(b[16:]), Weight: binary.LittleEndian.Uint32(b[20:]),
 			Detectors: binary.LittleEndian.Uint16(b[24:]), Proto: b[30], Port: -1, Flags: -1, Fragment: b[29]&0x80 != 0,
+			Kind: track.Kind(b[29]),
 		}
 		if b[31] == 1 {
 			s.Port = int(binary.BigEndian.Uint16(b[26:]))
@@ -68,6 +70,7 @@ func sampleOf(b []byte, weight uint32) sampled {
 	if seen.header && seen.proto == frame.TCP {
 		s.Flags = int(seen.flags)
 	}
+	s.Kind = track.KindOf(seen.proto, seen.flags, seen.header, seen.fragment)
 	for i, class := range classes {
 		if seen.wanted(class) {
 			s.Detectors |= 1 << i
