@@ -45,11 +45,7 @@ func Write(w io.Writer, app *cli.App, p Page) error {
 	r.heading("DESCRIPTION")
 	r.paragraphs(app.Description)
 	r.heading("COMMANDS")
-	for _, c := range app.Commands {
-		if !c.Hidden && c.Name != "help" {
-			r.command(c, app.Flags)
-		}
-	}
+	r.commands("", app.Commands, app.Flags)
 	r.heading("OPTIONS")
 	r.flags(app.Flags)
 	for _, s := range p.Extra {
@@ -77,9 +73,20 @@ func (r *roff) macro(name string, args ...string) {
 
 func (r *roff) heading(s string) { r.macro("SH", s) }
 
+// commands writes each command, and then those below it. The names above them
+// are in prefix, with a space at its end.
+func (r *roff) commands(prefix string, all []*cli.Command, common []cli.Flag) {
+	for _, c := range all {
+		if !c.Hidden && c.Name != "help" {
+			r.command(prefix, c, common)
+			r.commands(prefix+c.Name+" ", c.Subcommands, common)
+		}
+	}
+}
+
 // command leaves out the flags that are the same without a command.
-func (r *roff) command(c *cli.Command, common []cli.Flag) {
-	r.macro("SS", strings.TrimSpace(c.Name+" "+c.ArgsUsage))
+func (r *roff) command(prefix string, c *cli.Command, common []cli.Flag) {
+	r.macro("SS", strings.TrimSpace(prefix+c.Name+" "+c.ArgsUsage))
 	r.paragraphs(sentence(c.Usage))
 	if c.UsageText != "" {
 		r.macro("PP")

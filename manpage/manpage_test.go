@@ -23,7 +23,12 @@ func TestWrite(t *testing.T) {
 					&cli.StringFlag{Name: "dry-run", Usage: "only `SAY` so", Value: "no"},
 				},
 			},
-			{Name: "secret", Usage: "not for you", Hidden: true},
+			{Name: "secret", Usage: "not for you", Hidden: true, Subcommands: []*cli.Command{{Name: "part", Usage: "no"}}},
+			{Name: "lists", ArgsUsage: "COMMAND", Usage: "keep lists", Subcommands: []*cli.Command{
+				{Name: "add", ArgsUsage: "URL", Usage: "add one", Flags: []cli.Flag{&cli.BoolFlag{Name: "now", Usage: "at once"}}},
+				{Name: "trace", Usage: "not for you", Hidden: true},
+				{Name: "help", Usage: "added by the cli library"},
+			}},
 		},
 	}
 	var b strings.Builder
@@ -57,6 +62,13 @@ Look at it.
 .TP
 \fB\-\-dry\-run SAY\fR
 only SAY so (default: "no")
+.SS "lists COMMAND"
+Keep lists.
+.SS "lists add URL"
+Add one.
+.TP
+\fB\-\-now\fR
+at once (default: false)
 .SH "OPTIONS"
 .TP
 \fB\-\-socket PATH, \-s PATH\fR

@@ -22,14 +22,14 @@ func reasonFlag() cli.Flag {
 func (p *program) prefixes(c *cli.Context) ([]string, error) {
 	args := c.Args().Slice()
 	if len(args) == 0 {
-		return nil, p.misuse(c, "%s needs an address or prefix, such as 192.0.2.1 or 2001:db8::/32", c.Command.Name)
+		return nil, misuse(c, "%s needs an address or prefix, such as 192.0.2.1 or 2001:db8::/32", c.Command.Name)
 	}
 	if len(args) > control.MaxPrefixes {
-		return nil, p.misuse(c, "%d prefixes are too many for one command; put them in a file and import it", len(args))
+		return nil, misuse(c, "%d prefixes are too many for one command; put them in a file and import it", len(args))
 	}
 	for _, a := range args {
 		if _, _, err := policy.ParsePrefix(a); err != nil {
-			return nil, p.misuse(c, "%v", err)
+			return nil, misuse(c, "%v", err)
 		}
 	}
 	return args, nil
@@ -42,7 +42,7 @@ func (p *program) duration(c *cli.Context, flag string) (string, error) {
 	}
 	s := c.String(flag)
 	if _, err := policy.ParseTTL(s); err != nil {
-		return "", p.misuse(c, "--%s: %v", flag, err)
+		return "", misuse(c, "--%s: %v", flag, err)
 	}
 	return s, nil
 }
@@ -51,7 +51,7 @@ func (p *program) duration(c *cli.Context, flag string) (string, error) {
 func (p *program) reason(c *cli.Context) (string, error) {
 	s := c.String("reason")
 	if err := policy.ValidReason(s); err != nil {
-		return "", p.misuse(c, "--%v", err)
+		return "", misuse(c, "--%v", err)
 	}
 	return s, nil
 }
@@ -63,15 +63,18 @@ func (p *program) origin(c *cli.Context) (string, error) {
 	}
 	s := c.String("origin")
 	if err := policy.ValidOrigin(s); err != nil {
-		return "", p.misuse(c, "--%v", err)
+		return "", misuse(c, "--%v", err)
 	}
 	return s, nil
 }
 
+// kinds are the words that kind reads.
+func kinds() offer { return offer{Words: []string{"blocks", "allows"}} }
+
 // kind returns the kind of entries that the only argument names, or otherwise.
 func (p *program) kind(c *cli.Context, otherwise string) (string, error) {
 	if c.NArg() > 1 {
-		return "", p.misuse(c, "%s takes one argument, got %d", c.Command.Name, c.NArg())
+		return "", misuse(c, "%s takes one argument, got %d", c.Command.Name, c.NArg())
 	}
 	switch c.Args().First() {
 	case "":
@@ -81,5 +84,5 @@ func (p *program) kind(c *cli.Context, otherwise string) (string, error) {
 	case "allows":
 		return policy.Allow.String(), nil
 	}
-	return "", p.misuse(c, "%q: want blocks or allows", c.Args().First())
+	return "", misuse(c, "%q: want blocks or allows", c.Args().First())
 }

@@ -7,21 +7,23 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func (p *program) blockCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "block",
-		Usage:     "drop packets from addresses",
-		ArgsUsage: "PREFIX...",
-		Flags: []cli.Flag{
-			forFlag(),
-			reasonFlag(),
-			&cli.StringFlag{Name: "limit", Usage: "drop only what exceeds `RATE`, of all addresses of a prefix together: 100/s, 10Mbit/s, 1MB/s"},
-			&cli.BoolFlag{Name: "shadow", Usage: "only count what would be dropped", DisableDefaultText: true},
-			&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
-			forceFlag(),
-			&cli.BoolFlag{Name: "dry-run", Usage: "change nothing, and show what it would cut and whether the guard refuses", DisableDefaultText: true},
+func (p *program) blockCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "block",
+			Usage:     "drop packets from addresses",
+			ArgsUsage: "PREFIX...",
+			Flags: []cli.Flag{
+				forFlag(),
+				reasonFlag(),
+				&cli.StringFlag{Name: "limit", Usage: "drop only what exceeds `RATE`, of all addresses of a prefix together: 100/s, 10Mbit/s, 1MB/s"},
+				&cli.BoolFlag{Name: "shadow", Usage: "only count what would be dropped", DisableDefaultText: true},
+				&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
+				forceFlag(),
+				&cli.BoolFlag{Name: "dry-run", Usage: "change nothing, and show what it would cut and whether the guard refuses", DisableDefaultText: true},
+			},
+			Action: p.block,
 		},
-		Action: p.block,
 	}
 }
 
@@ -80,7 +82,7 @@ func (p *program) blockRequest(c *cli.Context) (control.BlockRequest, error) {
 		return req, err
 	}
 	if req.Confirm == "forever" {
-		return req, p.misuse(c, "--confirm: forever leaves nothing to confirm; give a time such as 60s")
+		return req, misuse(c, "--confirm: forever leaves nothing to confirm; give a time such as 60s")
 	}
 	return req, nil
 }
@@ -91,11 +93,11 @@ func (p *program) rate(c *cli.Context) (string, error) {
 		return "", nil
 	}
 	if c.Bool("shadow") {
-		return "", p.misuse(c, "--limit and --shadow exclude each other")
+		return "", misuse(c, "--limit and --shadow exclude each other")
 	}
 	s := c.String("limit")
 	if _, err := policy.ParseRate(s); err != nil {
-		return "", p.misuse(c, "--limit: %v", err)
+		return "", misuse(c, "--limit: %v", err)
 	}
 	return s, nil
 }

@@ -9,16 +9,18 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func (p *program) detectorsCommand() *cli.Command {
-	return &cli.Command{
-		Name:   "detectors",
-		Usage:  "show what the rate analysis looks for, and what it has done",
-		Action: p.detectors,
+func (p *program) detectorsCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:   "detectors",
+			Usage:  "show what the rate analysis looks for, and what it has done",
+			Action: p.detectors,
+		},
 	}
 }
 
 func (p *program) detectors(c *cli.Context) error {
-	if err := p.noArguments(c); err != nil {
+	if err := noArguments(c); err != nil {
 		return err
 	}
 	s, err := p.client.Detectors(c.Context)

@@ -16,19 +16,26 @@ import (
 	"github.com/paraxial/paraxial/doctor/probe"
 )
 
-func (p *program) doctorCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "doctor",
-		Usage:     "find out what keeps this host from filtering, and how to mend it",
-		ArgsUsage: "[IFACE...]",
-		Description: "Without IFACE it looks at the interfaces that paraxiald filters, those of the default routes, and those with an XDP program.\n" +
-			"Needs no running paraxiald. Root sees more. Exits with 1 if there is a problem; warnings and notes do not count.",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "strict", Usage: "exit with 1 on warnings too", DisableDefaultText: true},
-			&cli.StringFlag{Name: "state-dir", Usage: "paraxiald keeps its state in `DIR`", Value: "/var/lib/paraxial"},
-			&cli.StringFlag{Name: "bpffs", Usage: "paraxiald pins its filter in `DIR`", Value: "/sys/fs/bpf/paraxial"},
+func (p *program) doctorCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "doctor",
+			Usage:     "find out what keeps this host from filtering, and how to mend it",
+			ArgsUsage: "[IFACE...]",
+			Description: "Without IFACE it looks at the interfaces that paraxiald filters, those of the default routes, and those with an XDP program.\n" +
+				"Needs no running paraxiald. Root sees more. Exits with 1 if there is a problem; warnings and notes do not count.",
+			Flags: []cli.Flag{
+				&cli.BoolFlag{Name: "strict", Usage: "exit with 1 on warnings too", DisableDefaultText: true},
+				&offeringFlag{&cli.StringFlag{
+					Name: "state-dir", Usage: "paraxiald keeps its state in `DIR`", Value: "/var/lib/paraxial",
+				}, offer{Files: true}},
+				&offeringFlag{&cli.StringFlag{
+					Name: "bpffs", Usage: "paraxiald pins its filter in `DIR`", Value: "/sys/fs/bpf/paraxial",
+				}, offer{Files: true}},
+			},
+			Action: p.doctor,
 		},
-		Action: p.doctor,
+		args: offer{Interfaces: true},
 	}
 }
 

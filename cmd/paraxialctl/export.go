@@ -9,16 +9,19 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func (p *program) exportCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "export",
-		Usage:     "print the entries, so that import reads them back",
-		ArgsUsage: "[blocks|allows]",
-		Description: "Prints one line for each entry: its prefix, a tab and its origin. Without an argument, the blocks.\n" +
-			"What import would make more of than it is, a limit, a shadow or a block still to be confirmed, is a comment.\n" +
-			"With -o json, all of every entry.",
-		Flags:  []cli.Flag{listOriginFlag()},
-		Action: p.export,
+func (p *program) exportCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "export",
+			Usage:     "print the entries, so that import reads them back",
+			ArgsUsage: "[blocks|allows]",
+			Description: "Prints one line for each entry: its prefix, a tab and its origin. Without an argument, the blocks.\n" +
+				"What import would make more of than it is, a limit, a shadow or a block still to be confirmed, is a comment.\n" +
+				"With -o json, all of every entry.",
+			Flags:  []cli.Flag{listOriginFlag()},
+			Action: p.export,
+		},
+		args: kinds(),
 	}
 }
 

@@ -183,6 +183,13 @@ type outcome struct {
 	Stdout, Stderr string
 }
 
+// realProgram is the program with its own commands.
+func realProgram() *program {
+	p := &program{}
+	p.build(p.commands())
+	return p
+}
+
 // serve starts a daemon and returns its socket.
 func serve(tb testing.TB, b control.Backend) string {
 	tb.Helper()
@@ -207,8 +214,15 @@ func serve(tb testing.TB, b control.Backend) string {
 
 // invoke runs the program in this process.
 func invoke(ctx context.Context, socket, stdin string, args ...string) outcome {
+	return invokeWith(ctx, (*program).commands, socket, stdin, args...)
+}
+
+// invokeWith is invoke with other commands.
+func invokeWith(
+	ctx context.Context, commands func(*program) []command, socket, stdin string, args ...string,
+) outcome {
 	var stdout, stderr bytes.Buffer
-	code := run(ctx, args, environment{
+	code := runWith(ctx, args, environment{
 		stdin: strings.NewReader(stdin), stdout: &stdout, stderr: &stderr,
 		now: func() time.Time { return noon }, probe: probeOf(doctor.Facts{}),
 		getenv: func(name string) string {
@@ -217,7 +231,7 @@ func invoke(ctx context.Context, socket, stdin string, args ...string) outcome {
 			}
 			return ""
 		},
-	})
+	}, commands)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

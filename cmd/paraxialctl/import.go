@@ -15,27 +15,30 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-func (p *program) importCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "import",
-		Usage:     "block what a list holds, and only that",
-		ArgsUsage: "FILE|-",
-		Description: "Replaces the blocks of one origin by those in FILE, or standard input for \"-\": one address or prefix\n" +
-			"a line, comments after # or ;. The origin is the name of the file without its extension.",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "origin", Usage: "replace what `NAME` put (default: the name of the file, or stdin)"},
-			forFlag(),
-			reasonFlag(),
-			&cli.BoolFlag{Name: "skip-invalid", Usage: "leave out lines that are no prefix, instead of applying nothing", DisableDefaultText: true},
-			&cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true},
+func (p *program) importCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "import",
+			Usage:     "block what a list holds, and only that",
+			ArgsUsage: "FILE|-",
+			Description: "Replaces the blocks of one origin by those in FILE, or standard input for \"-\": one address or prefix\n" +
+				"a line, comments after # or ;. The origin is the name of the file without its extension.",
+			Flags: []cli.Flag{
+				&cli.StringFlag{Name: "origin", Usage: "replace what `NAME` put (default: the name of the file, or stdin)"},
+				forFlag(),
+				reasonFlag(),
+				&cli.BoolFlag{Name: "skip-invalid", Usage: "leave out lines that are no prefix, instead of applying nothing", DisableDefaultText: true},
+				&cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true},
+			},
+			Action: p.importList,
 		},
-		Action: p.importList,
+		args: offer{Files: true},
 	}
 }
 
 func (p *program) importList(c *cli.Context) error {
 	if c.NArg() != 1 {
-		return p.misuse(c, "import takes one file, got %d", c.NArg())
+		return misuse(c, "import takes one file, got %d", c.NArg())
 	}
 	name := c.Args().First()
 	req, err := p.importRequest(c, name)
@@ -66,10 +69,10 @@ func (p *program) importRequest(c *cli.Context, name string) (control.ImportRequ
 		req.Origin = originOf(name)
 	}
 	if req.Origin == "" {
-		return req, p.misuse(c, "%s gives no name for the list; name it with --origin", name)
+		return req, misuse(c, "%s gives no name for the list; name it with --origin", name)
 	}
 	if err := control.CheckImportOrigin(req.Origin); err != nil {
-		return req, p.misuse(c, "%v (--origin NAME)", err)
+		return req, misuse(c, "%v (--origin NAME)", err)
 	}
 	if req.For, err = p.duration(c, "for"); err != nil {
 		return req, err

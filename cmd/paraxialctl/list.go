@@ -14,13 +14,16 @@ import (
 // measured anew: a million entries must not be held to align them.
 const tableRows = 1000
 
-func (p *program) listCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "list",
-		Usage:     "show the entries in force",
-		ArgsUsage: "[blocks|allows]",
-		Flags:     []cli.Flag{listOriginFlag()},
-		Action:    p.list,
+func (p *program) listCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "list",
+			Usage:     "show the entries in force",
+			ArgsUsage: "[blocks|allows]",
+			Flags:     []cli.Flag{listOriginFlag()},
+			Action:    p.list,
+		},
+		args: kinds(),
 	}
 }
 

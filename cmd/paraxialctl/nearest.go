@@ -1,19 +1,5 @@
 package main
 
-import (
-	"github.com/urfave/cli/v2"
-)
-
-func commandNames(app *cli.App) []string {
-	var names []string
-	for _, c := range app.Commands {
-		if !c.Hidden {
-			names = append(names, c.Name)
-		}
-	}
-	return names
-}
-
 // nearest returns the name that word is most likely a misspelling of, or "" if
 // none is near: at most one letter in three may be wrong.
 func nearest(word string, names []string) string {

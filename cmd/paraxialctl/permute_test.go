@@ -39,7 +39,7 @@ func TestPermute(t *testing.T) {
 		{split("blokc x"), []string{"blokc", "x"}, "table", ""},
 		{nil, nil, "table", ""},
 	}
-	app := (&program{}).newApp()
+	app := realProgram().app
 	for _, tt := range tests {
 		got, err := permute(app, tt.args)
 		if err != nil {
@@ -53,7 +53,7 @@ func TestPermute(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
-	names := commandNames((&program{}).newApp())
+	names := commandNames(realProgram().app.Commands)
 	for word, want := range map[string]string{
 		"blokc": "block", "blocks": "block", "unblok": "unblock", "lst": "list", "statsu": "status", "impotr": "import",
 		"frobnicate": "", "x": "", "": "",

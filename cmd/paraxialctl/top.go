@@ -15,19 +15,23 @@ import (
 // topRows is how many sources are shown where nothing else bounds them.
 const topRows = 20
 
-func (p *program) topCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "top",
-		Usage: "show the sources that are nearest to a limit, live",
-		Description: "Keys: q quits; " + keyHelp() + "; the same key again reverses.\n" +
-			"Where the output is no terminal, a plain table is printed every interval; with -o json, one object a line.",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "once", Usage: "print one table and end"},
-			&cli.StringFlag{Name: "interval", Usage: "look every `DUR`: 1s, 500ms or 1m", Value: "1s"},
-			&cli.IntFlag{Name: "limit", Usage: fmt.Sprintf("show at most `N` sources (default: what fits, %d where there is no screen, all in JSON)", topRows)},
-			&cli.StringFlag{Name: "sort", Usage: "sort by `KEY`: " + strings.Join(orderNames(), ", "), Value: orderNames()[0]},
+func (p *program) topCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:  "top",
+			Usage: "show the sources that are nearest to a limit, live",
+			Description: "Keys: q quits; " + keyHelp() + "; the same key again reverses.\n" +
+				"Where the output is no terminal, a plain table is printed every interval; with -o json, one object a line.",
+			Flags: []cli.Flag{
+				&cli.BoolFlag{Name: "once", Usage: "print one table and end"},
+				&cli.StringFlag{Name: "interval", Usage: "look every `DUR`: 1s, 500ms or 1m", Value: "1s"},
+				&cli.IntFlag{Name: "limit", Usage: fmt.Sprintf("show at most `N` sources (default: what fits, %d where there is no screen, all in JSON)", topRows)},
+				&offeringFlag{&cli.StringFlag{
+					Name: "sort", Usage: "sort by `KEY`: " + strings.Join(orderNames(), ", "), Value: orderNames()[0],
+				}, offer{Words: orderNames()}},
+			},
+			Action: p.top,
 		},
-		Action: p.top,
 	}
 }
 
@@ -60,20 +64,20 @@ func (p *program) top(c *cli.Context) error {
 
 // topView returns the view that the flags ask for.
 func (p *program) topView(c *cli.Context) (*topView, error) {
-	if err := p.noArguments(c); err != nil {
+	if err := noArguments(c); err != nil {
 		return nil, err
 	}
 	const shortest, longest = 100 * time.Millisecond, time.Hour
 	interval, err := time.ParseDuration(c.String("interval"))
 	if err != nil || interval < shortest || interval > longest {
-		return nil, p.misuse(c, "--interval %q: want a time from 100ms to 1h, such as 1s or 500ms", c.String("interval"))
+		return nil, misuse(c, "--interval %q: want a time from 100ms to 1h, such as 1s or 500ms", c.String("interval"))
 	}
 	if c.IsSet("limit") && c.Int("limit") < 1 {
-		return nil, p.misuse(c, "--limit %d: want at least 1", c.Int("limit"))
+		return nil, misuse(c, "--limit %d: want at least 1", c.Int("limit"))
 	}
 	order, known := orderNamed(c.String("sort"))
 	if !known {
-		return nil, p.misuse(c, "--sort %q: want one of %s", c.String("sort"), strings.Join(orderNames(), ", "))
+		return nil, misuse(c, "--sort %q: want one of %s", c.String("sort"), strings.Join(orderNames(), ", "))
 	}
 	return &topView{
 		now: p.now, interval: interval, limit: c.Int("limit"), order: order,

@@ -6,13 +6,15 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-func (p *program) unallowCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "unallow",
-		Usage:     "remove allows",
-		ArgsUsage: "PREFIX...",
-		Flags:     removeFlags(),
-		Action:    p.unallow,
+func (p *program) unallowCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "unallow",
+			Usage:     "remove allows",
+			ArgsUsage: "PREFIX...",
+			Flags:     removeFlags(),
+			Action:    p.unallow,
+		},
 	}
 }
 

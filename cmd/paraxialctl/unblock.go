@@ -16,13 +16,15 @@ func removeFlags() []cli.Flag {
 	}
 }
 
-func (p *program) unblockCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "unblock",
-		Usage:     "remove blocks",
-		ArgsUsage: "PREFIX...",
-		Flags:     removeFlags(),
-		Action:    p.unblock,
+func (p *program) unblockCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "unblock",
+			Usage:     "remove blocks",
+			ArgsUsage: "PREFIX...",
+			Flags:     removeFlags(),
+			Action:    p.unblock,
+		},
 	}
 }
 
@@ -57,7 +59,7 @@ func (p *program) removal(c *cli.Context) (prefixes []string, origin string, err
 	}
 	if c.Bool("all") {
 		if origin != "" {
-			return nil, "", p.misuse(c, "--origin and --all exclude each other")
+			return nil, "", misuse(c, "--origin and --all exclude each other")
 		}
 		return prefixes, "", nil
 	}

@@ -13,16 +13,18 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-func (p *program) watchCommand() *cli.Command {
-	return &cli.Command{
-		Name:   "watch",
-		Usage:  "show changes and samples of dropped packets as they happen",
-		Action: p.watch,
+func (p *program) watchCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:   "watch",
+			Usage:  "show changes and samples of dropped packets as they happen",
+			Action: p.watch,
+		},
 	}
 }
 
 func (p *program) watch(c *cli.Context) error {
-	if err := p.noArguments(c); err != nil {
+	if err := noArguments(c); err != nil {
 		return err
 	}
 	err := p.client.Watch(c.Context, func(e control.Event) error {

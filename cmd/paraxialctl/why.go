@@ -9,25 +9,27 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func (p *program) whyCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "why",
-		Usage:     "tell whether an address is dropped, and by what",
-		ArgsUsage: "IP",
-		Action:    p.why,
+func (p *program) whyCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "why",
+			Usage:     "tell whether an address is dropped, and by what",
+			ArgsUsage: "IP",
+			Action:    p.why,
+		},
 	}
 }
 
 func (p *program) why(c *cli.Context) error {
 	if c.NArg() != 1 {
-		return p.misuse(c, "why takes one address, got %d", c.NArg())
+		return misuse(c, "why takes one address, got %d", c.NArg())
 	}
 	address := c.Args().First()
 	if _, err := policy.ParseAddr(address); err != nil {
 		if strings.Contains(address, "/") {
-			return p.misuse(c, "%q: want one address, not a prefix", address)
+			return misuse(c, "%q: want one address, not a prefix", address)
 		}
-		return p.misuse(c, "%v", err)
+		return misuse(c, "%v", err)
 	}
 	result, err := p.client.Why(c.Context, address)
 	if err != nil {
