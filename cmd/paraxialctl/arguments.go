@@ -18,6 +18,21 @@ func reasonFlag() cli.Flag {
 	return &cli.StringFlag{Name: "reason", Usage: "keep `TEXT` with the entry, for people to read"}
 }
 
+func forceFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true}
+}
+
+func removeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "origin", Usage: "remove what `NAME` put (default: " + policy.OriginCLI + ")"},
+		&cli.BoolFlag{Name: "all", Usage: "remove what anybody put", DisableDefaultText: true},
+	}
+}
+
+func listOriginFlag() cli.Flag {
+	return &cli.StringFlag{Name: "origin", Usage: "only what `NAME` put"}
+}
+
 // prefixes returns the arguments, which must be prefixes.
 func (p *program) prefixes(c *cli.Context) ([]string, error) {
 	args := c.Args().Slice()
@@ -85,4 +100,24 @@ func (p *program) kind(c *cli.Context, otherwise string) (string, error) {
 		return policy.Allow.String(), nil
 	}
 	return "", misuse(c, "%q: want blocks or allows", c.Args().First())
+}
+
+// removal reads the arguments of unblock and unallow.
+func (p *program) removal(c *cli.Context) (prefixes []string, origin string, err error) {
+	if prefixes, err = p.prefixes(c); err != nil {
+		return nil, "", err
+	}
+	if origin, err = p.origin(c); err != nil {
+		return nil, "", err
+	}
+	if c.Bool("all") {
+		if origin != "" {
+			return nil, "", misuse(c, "--origin and --all exclude each other")
+		}
+		return prefixes, "", nil
+	}
+	if origin == "" {
+		origin = policy.OriginCLI
+	}
+	return prefixes, origin, nil
 }

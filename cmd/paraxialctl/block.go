@@ -27,10 +27,6 @@ func (p *program) blockCommand() command {
 	}
 }
 
-func forceFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true}
-}
-
 func (p *program) block(c *cli.Context) error {
 	req, err := p.blockRequest(c)
 	if err != nil {

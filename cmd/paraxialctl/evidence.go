@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/policy"
@@ -33,12 +32,4 @@ func counted(limit string) string {
 		return r.Unit.String()
 	}
 	return "counted" // a unit of a newer daemon
-}
-
-func portList(ports []uint16) string {
-	words := make([]string, len(ports))
-	for i, port := range ports {
-		words[i] = fmt.Sprint(port)
-	}
-	return strings.Join(words, ", ")
 }

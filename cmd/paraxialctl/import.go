@@ -28,7 +28,7 @@ func (p *program) importCommand() command {
 				forFlag(),
 				reasonFlag(),
 				&cli.BoolFlag{Name: "skip-invalid", Usage: "leave out lines that are no prefix, instead of applying nothing", DisableDefaultText: true},
-				&cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true},
+				forceFlag(),
 			},
 			Action: p.importList,
 		},
@@ -61,17 +61,13 @@ func (p *program) importList(c *cli.Context) error {
 
 func (p *program) importRequest(c *cli.Context, name string) (control.ImportRequest, error) {
 	req := control.ImportRequest{SkipInvalid: c.Bool("skip-invalid"), Force: c.Bool("force")}
-	var err error
-	if req.Origin, err = p.origin(c); err != nil {
-		return req, err
-	}
-	if req.Origin == "" {
-		req.Origin = originOf(name)
-	}
-	if req.Origin == "" {
+	if req.Origin = originOf(name); c.IsSet("origin") {
+		req.Origin = c.String("origin")
+	} else if req.Origin == "" {
 		return req, misuse(c, "%s gives no name for the list; name it with --origin", name)
 	}
-	if err := control.CheckImportOrigin(req.Origin); err != nil {
+	err := control.CheckImportOrigin(req.Origin)
+	if err != nil {
 		return req, misuse(c, "%v (--origin NAME)", err)
 	}
 	if req.For, err = p.duration(c, "for"); err != nil {
@@ -190,8 +186,4 @@ func (p *program) importSummary(req control.ImportRequest, r control.ImportResul
 		p.printf("  %s (line %d): %s\n", printable(l.Prefix), l.Line, printable(l.Message))
 	}
 	more(p.out, len(r.Refused))
-}
-
-func changes(added, removed, unchanged, refused int) string {
-	return fmt.Sprintf("%s added, %s removed, %s unchanged, %s refused", count(added), count(removed), count(unchanged), count(refused))
 }

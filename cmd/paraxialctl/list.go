@@ -1,13 +1,11 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/policy"
 )
 
 // tableRows is after how many rows a long table is written out and its columns
@@ -25,10 +23,6 @@ func (p *program) listCommand() command {
 		},
 		args: kinds(),
 	}
-}
-
-func listOriginFlag() cli.Flag {
-	return &cli.StringFlag{Name: "origin", Usage: "only what `NAME` put"}
 }
 
 func (p *program) list(c *cli.Context) error {
@@ -69,42 +63,6 @@ func (p *program) entryTable(c *cli.Context, kind, origin string) error {
 	return err
 }
 
-// actionName is what e does, and of a limit the rate.
-func actionName(e control.Entry, separator string) string {
-	switch e.Action {
-	case "":
-		return "pass"
-	case policy.Limit.String():
-		return e.Action + separator + printable(e.Rate)
-	}
-	return printable(e.Action)
-}
-
 func listHead(w io.Writer) {
 	row(w, "PREFIX", "KIND", "ACTION", "ORIGIN", "EXPIRES", "DROPS", "AUTHOR", "REASON")
-}
-
-// entryArray prints entries as one JSON array, each as it comes.
-func (p *program) entryArray(c *cli.Context, kind, origin string) error {
-	separator := "[\n  "
-	err := p.client.Entries(c.Context, kind, origin, func(e control.Entry) error {
-		data, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		p.out.WriteString(separator)
-		separator = ",\n  "
-		_, err = p.out.Write(data)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if separator == "[\n  " {
-		p.out.WriteString("[")
-	} else {
-		p.out.WriteString("\n")
-	}
-	p.out.WriteString("]\n")
-	return nil
 }

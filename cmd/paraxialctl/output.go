@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/policy"
 )
@@ -24,15 +26,20 @@ func (p *program) printf(format string, args ...any) {
 }
 
 func (p *program) printJSON(v any) error {
-	enc := newEncoder(p.out)
+	enc := json.NewEncoder(p.out)
+	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
 
-func newEncoder(w io.Writer) *json.Encoder {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc
+// printJSONLine prints v on one line, for output of one object after the other.
+func (p *program) printJSONLine(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = p.out.Write(append(data, '\n'))
+	return err
 }
 
 // notes prints what the daemon has to say besides, apart from the result.
@@ -113,9 +120,9 @@ func (p *program) clock(t time.Time) string {
 }
 
 // since tells how long ago t was.
-func (p *program) since(t time.Time) string {
-	return policy.FormatTTL(max(p.now().Sub(t), 0))
-}
+func (p *program) since(t time.Time) string { return since(p.now(), t) }
+
+func since(now, then time.Time) string { return policy.FormatTTL(max(now.Sub(then), 0)) }
 
 // packets writes the drops of an entry.
 func packets(e control.Entry) string {
@@ -131,4 +138,144 @@ func more(w io.Writer, all int) {
 	if all > shown {
 		fmt.Fprintf(w, "  and %s more\n", count(all-shown))
 	}
+}
+
+// actionName is what e does, and of a limit the rate.
+func actionName(e control.Entry, separator string) string {
+	switch e.Action {
+	case "":
+		return "pass"
+	case policy.Limit.String():
+		return e.Action + separator + printable(e.Rate)
+	}
+	return printable(e.Action)
+}
+
+func changes(added, removed, unchanged, refused int) string {
+	return fmt.Sprintf("%s added, %s removed, %s unchanged, %s refused", count(added), count(removed), count(unchanged), count(refused))
+}
+
+func portList(ports []uint16) string {
+	words := make([]string, len(ports))
+	for i, port := range ports {
+		words[i] = fmt.Sprint(port)
+	}
+	return strings.Join(words, ", ")
+}
+
+// sourceText is a source without the length of a whole address.
+func sourceText(s string) string {
+	if p, _, err := policy.ParsePrefix(s); err == nil && p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return s
+}
+
+// shortRate is a rate in the unit that needs few digits.
+func shortRate(s string) string {
+	r, err := policy.ParseRate(s)
+	switch {
+	case err != nil:
+		return s // as the daemon has it, such as 0/s
+	case r.Unit == policy.Bytes:
+		return perSecond(8*float64(r.PerSecond), "bit")
+	}
+	return perSecond(float64(r.PerSecond), "")
+}
+
+// perSecond writes n with three digits: 412/s, 12.3k/s, 1.25Mbit/s. 0 is not known.
+func perSecond(n float64, unit string) string {
+	if n <= 0 {
+		return ""
+	}
+	scales := []string{"", "k", "M", "G", "T"}
+	for len(scales) > 1 && n >= 999.5 {
+		n, scales = n/1000, scales[1:]
+	}
+	digits := 0
+	if scales[0] != "" && n < 99.95 {
+		digits = 1
+	}
+	return fmt.Sprintf("%.*f%s%s/s", digits, n, scales[0], unit)
+}
+
+// some writes the first few of args.
+func some(args []string) string {
+	const few = 3
+	if len(args) > few {
+		return strings.Join(args[:few], " ") + " ..."
+	}
+	return strings.Join(args, " ")
+}
+
+// entryArray prints entries as one JSON array, each as it comes.
+func (p *program) entryArray(c *cli.Context, kind, origin string) error {
+	separator := "[\n  "
+	err := p.client.Entries(c.Context, kind, origin, func(e control.Entry) error {
+		data, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		p.out.WriteString(separator)
+		separator = ",\n  "
+		_, err = p.out.Write(data)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if separator == "[\n  " {
+		p.out.WriteString("[")
+	} else {
+		p.out.WriteString("\n")
+	}
+	p.out.WriteString("]\n")
+	return nil
+}
+
+// removed prints what was removed, or that nothing was.
+func (p *program) removed(r control.RemoveResult, verb, nothing string, prefixes []string, origin string) error {
+	if p.json() {
+		return p.printJSON(r)
+	}
+	p.notes(r.Notes)
+	for _, e := range r.Removed {
+		p.printf("%s %s (origin %s)\n", verb, printable(e.Prefix), printable(e.Origin))
+	}
+	if len(r.Removed) == 0 {
+		whose := ""
+		if origin != "" {
+			whose = " of origin " + origin
+		}
+		p.printf("nothing removed: there is %s%s for %s\n", nothing, whose, some(prefixes))
+	}
+	return nil
+}
+
+// removedNone is a failure if nothing was removed.
+func removedNone(r control.RemoveResult) error {
+	if len(r.Removed) == 0 {
+		return errReported
+	}
+	return nil
+}
+
+func (p *program) blockers(entries []control.Entry) {
+	w := newTable(p.out)
+	for _, e := range entries[:min(len(entries), shown)] {
+		row(w, "  by "+printable(e.Prefix), "origin "+printable(e.Origin), p.ending(e), printable(e.Reason))
+	}
+	w.Flush()
+	more(p.out, len(entries))
+}
+
+// waysOut prints the commands that let prefixes through in spite of entries.
+func (p *program) waysOut(entries []control.Entry, prefixes []string) {
+	for _, e := range entries[:min(len(entries), shown)] {
+		p.printf("  paraxialctl unblock %s --origin %s\n", printable(e.Prefix), printable(e.Origin))
+	}
+	if len(entries) > 1 {
+		p.printf("  paraxialctl unblock PREFIX --all    # what anybody put on that prefix\n")
+	}
+	p.printf("  paraxialctl allow %s    # whatever blocks it\n", some(prefixes))
 }

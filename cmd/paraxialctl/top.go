@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -121,11 +120,9 @@ func (p *program) snapshots(ctx context.Context, v *topView) error {
 
 func (p *program) printSnapshot(v *topView) error {
 	if p.json() {
-		data, err := json.Marshal(v.result())
-		if err != nil {
+		if err := p.printJSONLine(v.result()); err != nil {
 			return err
 		}
-		p.out.Write(append(data, '\n'))
 	} else {
 		p.snapshot(v)
 		p.printf("\n")

@@ -6,11 +6,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/policy"
 )
 
 // topColumn is a column of the table of sources.
@@ -107,42 +105,6 @@ func fitting(columns []topColumn, widths []int, width int) (shown []int) {
 	return shown
 }
 
-// sourceText is a source without the length of a whole address.
-func sourceText(s string) string {
-	if p, _, err := policy.ParsePrefix(s); err == nil && p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return s
-}
-
-// shortRate is a rate in the unit that needs few digits.
-func shortRate(s string) string {
-	r, err := policy.ParseRate(s)
-	switch {
-	case err != nil:
-		return s // as the daemon has it, such as 0/s
-	case r.Unit == policy.Bytes:
-		return perSecond(8*float64(r.PerSecond), "bit")
-	}
-	return perSecond(float64(r.PerSecond), "")
-}
-
-// perSecond writes n with three digits: 412/s, 12.3k/s, 1.25Mbit/s. 0 is not known.
-func perSecond(n float64, unit string) string {
-	if n <= 0 {
-		return ""
-	}
-	scales := []string{"", "k", "M", "G", "T"}
-	for len(scales) > 1 && n >= 999.5 {
-		n, scales = n/1000, scales[1:]
-	}
-	digits := 0
-	if scales[0] != "" && n < 99.95 {
-		digits = 1
-	}
-	return fmt.Sprintf("%.*f%s%s/s", digits, n, scales[0], unit)
-}
-
 // shareText writes the part of a limit that is used.
 func shareText(share float64) string {
 	if share < 9.995 {
@@ -150,8 +112,6 @@ func shareText(share float64) string {
 	}
 	return fmt.Sprintf("%.0fx", share)
 }
-
-func since(now, then time.Time) string { return policy.FormatTTL(max(now.Sub(then), 0)) }
 
 // otherRates tells what a source does besides what is nearest to a limit.
 func otherRates(s control.TopSource) string {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -44,12 +43,7 @@ func (p *program) watch(c *cli.Context) error {
 
 func (p *program) event(e control.Event) error {
 	if p.json() {
-		data, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		_, err = p.out.Write(append(data, '\n'))
-		return err
+		return p.printJSONLine(e)
 	}
 	_, err := fmt.Fprintf(p.out, "%s  %-9s  %s\n",
 		e.Time.In(p.now().Location()).Format("15:04:05.000"), printable(e.Type), printable(p.eventText(e)))
