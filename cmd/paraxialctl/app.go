@@ -29,7 +29,7 @@ const (
 // version is set by the linker.
 var version string
 
-// environment is what the program sees of the world.
+// environment is everything outside the program that it uses.
 type environment struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -57,11 +57,10 @@ func usagef(format string, args ...any) error {
 	return &usageError{message: fmt.Sprintf(format, args...)}
 }
 
-// errReported is a failure whose account is already printed.
+// errReported is a failure that is already printed.
 var errReported = errors.New("reported")
 
-// run runs the program with args, which do not hold its name, and returns the
-// exit code.
+// run runs the program with args, without its name, and returns the exit code.
 func run(ctx context.Context, args []string, env environment) int {
 	return runWith(ctx, args, env, (*program).commands)
 }
@@ -97,7 +96,7 @@ func (p *program) exitCode(err error) int {
 	case errors.Is(err, errReported):
 		return exitFailed
 	case errors.Is(err, syscall.EPIPE):
-		return exitFailed // the reader has seen enough
+		return exitFailed // the reader has closed the pipe
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintf(p.stderr, "%s: interrupted\n", p.app.Name)
 		return exitFailed
@@ -150,8 +149,8 @@ func (p *program) build(commands []command) {
 	setNames(p.app.HelpName, commands)
 }
 
-// globalFlags are read by permute, wherever they stand; the cli library only
-// lists them.
+// globalFlags are the flags of every command. permute reads them; the cli library
+// only lists them.
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&offeringFlag{&cli.StringFlag{

@@ -7,11 +7,13 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// What is wrong in the arguments is found before anything is sent, so that it
-// is a usage error whether or not a daemon runs.
+// The arguments are checked before anything is sent, so that a mistake is a usage
+// error whether or not a daemon runs.
 
 func forFlag() cli.Flag {
-	return &cli.StringFlag{Name: "for", Usage: "let it expire after `DUR`: 90s, 10m, 1h30m, 7d, 2w or forever (default: forever)"}
+	return &cli.StringFlag{
+		Name: "for", Usage: "let it expire after `DUR`: 90s, 10m, 1h30m, 7d, 2w or forever (default: forever)",
+	}
 }
 
 func reasonFlag() cli.Flag {
@@ -19,18 +21,28 @@ func reasonFlag() cli.Flag {
 }
 
 func forceFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true}
+	return boolFlag("force", "block even if it would lock you or this host out")
+}
+
+func boolFlag(name, usage string) cli.Flag {
+	return &cli.BoolFlag{Name: name, Usage: usage, DisableDefaultText: true}
 }
 
 func removeFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "origin", Usage: "remove what `NAME` put (default: " + policy.OriginCLI + ")"},
-		&cli.BoolFlag{Name: "all", Usage: "remove what anybody put", DisableDefaultText: true},
+		originFlag("remove"),
+		boolFlag("all", "remove the entries of every origin"),
 	}
 }
 
+// originFlag is --origin of a command that does verb to entries of one origin.
+func originFlag(verb string) cli.Flag {
+	usage := verb + " the entries of origin `NAME` (default: " + policy.OriginCLI + ")"
+	return &cli.StringFlag{Name: "origin", Usage: usage}
+}
+
 func listOriginFlag() cli.Flag {
-	return &cli.StringFlag{Name: "origin", Usage: "only what `NAME` put"}
+	return &cli.StringFlag{Name: "origin", Usage: "only the entries of origin `NAME`"}
 }
 
 // prefixes returns the arguments, which must be prefixes.
@@ -86,7 +98,8 @@ func (p *program) origin(c *cli.Context) (string, error) {
 // kinds are the words that kind reads.
 func kinds() offer { return offer{Words: []string{"blocks", "allows"}} }
 
-// kind returns the kind of entries that the only argument names, or otherwise.
+// kind returns the kind of entries that the argument names. Without an argument it
+// returns otherwise.
 func (p *program) kind(c *cli.Context, otherwise string) (string, error) {
 	if c.NArg() > 1 {
 		return "", misuse(c, "%s takes one argument, got %d", c.Command.Name, c.NArg())

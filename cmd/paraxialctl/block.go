@@ -16,11 +16,14 @@ func (p *program) blockCommand() command {
 			Flags: []cli.Flag{
 				forFlag(),
 				reasonFlag(),
-				&cli.StringFlag{Name: "limit", Usage: "drop only what exceeds `RATE`, of all addresses of a prefix together: 100/s, 10Mbit/s, 1MB/s"},
-				&cli.BoolFlag{Name: "shadow", Usage: "only count what would be dropped", DisableDefaultText: true},
+				&cli.StringFlag{
+					Name:  "limit",
+					Usage: "drop only packets above `RATE`, counted for the whole prefix: 100/s, 10Mbit/s, 1MB/s",
+				},
+				boolFlag("shadow", "only count the packets that would be dropped"),
 				&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
 				forceFlag(),
-				&cli.BoolFlag{Name: "dry-run", Usage: "change nothing, and show what it would cut and whether the guard refuses", DisableDefaultText: true},
+				boolFlag("dry-run", "change nothing; show the connections it would cut, and whether the guard refuses"),
 			},
 			Action: p.block,
 		},

@@ -4,7 +4,9 @@ package main
 // before the one to complete from the array before, and leaves what to offer in
 // the array offered and in files.
 const findScript = `
-{{- define "offer"}}{{range .Words}}{{.}} {{end}}{{if .Interfaces}}$(ls /sys/class/net){{end}}){{if .Files}} files=1{{end}}{{end}}
+{{- define "offer"}}{{range .Words}}{{.}} {{end}}
+    {{- if .Interfaces}}$(ls /sys/class/net){{end}}){{if .Files}} files=1{{end}}
+{{- end}}
 {{- define "find"}}    for word in "${before[@]}"; do
         prev=$word
         if [[ -n $skip ]]; then

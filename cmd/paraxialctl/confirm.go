@@ -10,7 +10,7 @@ func (p *program) confirmCommand() command {
 	return command{
 		Command: &cli.Command{
 			Name:      "confirm",
-			Usage:     "keep what block --confirm put",
+			Usage:     "keep a block that was made with --confirm",
 			ArgsUsage: "[ID]",
 			Action:    p.confirm,
 		},

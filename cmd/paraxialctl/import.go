@@ -19,15 +19,18 @@ func (p *program) importCommand() command {
 	return command{
 		Command: &cli.Command{
 			Name:      "import",
-			Usage:     "block what a list holds, and only that",
+			Usage:     "replace the blocks of one origin by those in a list",
 			ArgsUsage: "FILE|-",
-			Description: "Replaces the blocks of one origin by those in FILE, or standard input for \"-\": one address or prefix\n" +
-				"a line, comments after # or ;. The origin is the name of the file without its extension.",
+			Description: "Reads FILE, or standard input for \"-\": one address or prefix a line, comments after\n" +
+				"# or ;. The origin is the name of the file without its extension.",
 			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "origin", Usage: "replace what `NAME` put (default: the name of the file, or stdin)"},
+				&cli.StringFlag{
+					Name:  "origin",
+					Usage: "replace the entries of origin `NAME` (default: the name of the file, or stdin)",
+				},
 				forFlag(),
 				reasonFlag(),
-				&cli.BoolFlag{Name: "skip-invalid", Usage: "leave out lines that are no prefix, instead of applying nothing", DisableDefaultText: true},
+				boolFlag("skip-invalid", "skip lines that are not a prefix, instead of applying nothing"),
 				forceFlag(),
 			},
 			Action: p.importList,
@@ -82,15 +85,16 @@ var (
 	notAtItsStart = regexp.MustCompile(`^[._-]+`)
 )
 
-// originOf makes an origin of the name of a file: "lists/ipsum.txt" is "ipsum".
-// It is empty if nothing remains, or if the name is that of a pipe.
+// originOf derives an origin from the name of a file: "lists/ipsum.txt" is
+// "ipsum". It is empty if no letter or digit remains, or if the name is that of a
+// pipe.
 func originOf(name string) string {
 	const longest = 63
 	if name == "-" {
 		return "stdin"
 	}
 	if strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/") {
-		return "" // what a shell makes of <(command)
+		return "" // a shell replaces <(command) by such a name
 	}
 	base := filepath.Base(name)
 	origin := notInOrigin.ReplaceAllString(strings.TrimSuffix(base, filepath.Ext(base)), "-")
@@ -105,7 +109,8 @@ func shownName(name string) string {
 	return name
 }
 
-// openList opens a list, or says what is wrong with it before anything is sent.
+// openList opens a list. It rejects a file that cannot be a list before anything
+// is sent.
 func (p *program) openList(name string) (list io.Reader, done func(), err error) {
 	list, done = p.stdin, func() {}
 	if name != "-" {
@@ -118,7 +123,8 @@ func (p *program) openList(name string) (list io.Reader, done func(), err error)
 			err = fmt.Errorf("%s is a directory; name a file in it", name)
 		}
 		if err == nil && info.Size() > control.MaxList {
-			err = fmt.Errorf("%s is %s bytes long, at most %s are accepted", name, count(uint64(info.Size())), count(control.MaxList))
+			err = fmt.Errorf("%s is %s bytes long, at most %s are accepted",
+				name, count(uint64(info.Size())), count(control.MaxList))
 		}
 		if err != nil {
 			f.Close()
@@ -147,7 +153,7 @@ func gzipError(name string) error {
 		name, name, originOf(strings.TrimSuffix(name, filepath.Ext(name))))
 }
 
-// imported prints the account of an import.
+// imported prints the result of an import.
 func (p *program) imported(name string, req control.ImportRequest, r control.ImportResult) error {
 	failed := len(r.Invalid) > 0 && !req.SkipInvalid
 	for _, l := range r.Invalid[:min(len(r.Invalid), shown)] {
@@ -170,7 +176,8 @@ func (p *program) imported(name string, req control.ImportRequest, r control.Imp
 func (p *program) importSummary(req control.ImportRequest, r control.ImportResult, failed bool) {
 	p.notes(r.Notes)
 	if failed {
-		fmt.Fprintf(p.stderr, "paraxialctl: %s: nothing was applied; correct the list or leave such lines out with --skip-invalid\n", req.Origin)
+		fmt.Fprintf(p.stderr, "paraxialctl: %s: nothing was applied; "+
+			"correct the list or skip such lines with --skip-invalid\n", req.Origin)
 		return
 	}
 	p.printf("%s: %s", req.Origin, changes(r.Added, r.Removed, r.Unchanged, len(r.Refused)))

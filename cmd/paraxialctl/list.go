@@ -8,8 +8,9 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// tableRows is after how many rows a long table is written out and its columns
-// measured anew: a million entries must not be held to align them.
+// tableRows is the number of rows after which a table is written out and the
+// widths of its columns start anew, so that a million entries are not kept in
+// memory to align them.
 const tableRows = 1000
 
 func (p *program) listCommand() command {
@@ -48,7 +49,8 @@ func (p *program) entryTable(c *cli.Context, kind, origin string) error {
 			listHead(w)
 		}
 		action := actionName(e, ":") // one word, so that the columns can be counted
-		row(w, printable(e.Prefix), printable(e.Kind), action, printable(e.Origin), p.end(e), packets(e), printable(e.Author), printable(e.Reason))
+		row(w, printable(e.Prefix), printable(e.Kind), action, printable(e.Origin),
+			p.end(e), packets(e), printable(e.Author), printable(e.Reason))
 		if n++; n%tableRows == 0 {
 			return w.Flush()
 		}

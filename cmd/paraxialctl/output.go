@@ -16,7 +16,8 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// shown is how many lines of a kind a summary shows before "and N more".
+// shown is the number of lines of one kind that a summary shows before "and N
+// more".
 const shown = 10
 
 func (p *program) json() bool { return p.format == "json" }
@@ -42,7 +43,7 @@ func (p *program) printJSONLine(v any) error {
 	return err
 }
 
-// notes prints what the daemon has to say besides, apart from the result.
+// notes prints the notes of the daemon to standard error, apart from the result.
 func (p *program) notes(notes []string) {
 	for _, n := range notes {
 		fmt.Fprintf(p.stderr, "note: %s\n", printable(n))
@@ -64,8 +65,8 @@ func row(w io.Writer, cells ...string) {
 	fmt.Fprintln(w, strings.Join(cells, "\t"))
 }
 
-// printable escapes what could forge lines, move the cursor or turn the text
-// around.
+// printable escapes characters that could forge lines, move the cursor or reverse
+// the direction of the text.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -87,7 +88,7 @@ func count[T int | uint32 | uint64](n T) string {
 	return s
 }
 
-// expiry tells when an entry ends, from now: "never", "in 59m30s".
+// expiry returns the time from now until an entry ends: "never", "in 59m30s".
 func (p *program) expiry(at *time.Time) string {
 	if at == nil {
 		return "never"
@@ -99,7 +100,7 @@ func (p *program) expiry(at *time.Time) string {
 	return "in " + policy.FormatTTL(max(left, time.Second))
 }
 
-// end tells when e ends, and on what condition.
+// end returns when e ends, and under which condition.
 func (p *program) end(e control.Entry) string {
 	if e.Pending != nil {
 		return p.expiry(&e.Pending.ConfirmBy) + " unless confirmed"
@@ -107,7 +108,7 @@ func (p *program) end(e control.Entry) string {
 	return p.expiry(e.Expires)
 }
 
-// ending is end as the rest of a sentence.
+// ending returns end as the second half of a sentence.
 func (p *program) ending(e control.Entry) string {
 	if e.Pending == nil && e.Expires == nil {
 		return "never expires"
@@ -119,12 +120,12 @@ func (p *program) clock(t time.Time) string {
 	return t.In(p.now().Location()).Format("2006-01-02 15:04:05 MST")
 }
 
-// since tells how long ago t was.
+// since returns how long ago t was.
 func (p *program) since(t time.Time) string { return since(p.now(), t) }
 
 func since(now, then time.Time) string { return policy.FormatTTL(max(now.Sub(then), 0)) }
 
-// packets writes the drops of an entry.
+// packets returns the drops of an entry. An estimate begins with "~".
 func packets(e control.Entry) string {
 	s := count(e.Drops)
 	if e.DropsEstimated {
@@ -133,14 +134,14 @@ func packets(e control.Entry) string {
 	return s
 }
 
-// more prints how many lines were left out, if any were.
+// more prints how many lines a summary has left out, if any.
 func more(w io.Writer, all int) {
 	if all > shown {
 		fmt.Fprintf(w, "  and %s more\n", count(all-shown))
 	}
 }
 
-// actionName is what e does, and of a limit the rate.
+// actionName returns the action of e. The rate of a limit follows after separator.
 func actionName(e control.Entry, separator string) string {
 	switch e.Action {
 	case "":
@@ -152,7 +153,8 @@ func actionName(e control.Entry, separator string) string {
 }
 
 func changes(added, removed, unchanged, refused int) string {
-	return fmt.Sprintf("%s added, %s removed, %s unchanged, %s refused", count(added), count(removed), count(unchanged), count(refused))
+	return fmt.Sprintf("%s added, %s removed, %s unchanged, %s refused",
+		count(added), count(removed), count(unchanged), count(refused))
 }
 
 func portList(ports []uint16) string {
@@ -163,7 +165,7 @@ func portList(ports []uint16) string {
 	return strings.Join(words, ", ")
 }
 
-// sourceText is a source without the length of a whole address.
+// sourceText returns a source without "/32" or "/128".
 func sourceText(s string) string {
 	if p, _, err := policy.ParsePrefix(s); err == nil && p.IsSingleIP() {
 		return p.Addr().String()
@@ -171,19 +173,20 @@ func sourceText(s string) string {
 	return s
 }
 
-// shortRate is a rate in the unit that needs few digits.
+// shortRate returns a rate in a unit that needs few digits.
 func shortRate(s string) string {
 	r, err := policy.ParseRate(s)
 	switch {
 	case err != nil:
-		return s // as the daemon has it, such as 0/s
+		return s // the text of the daemon, such as 0/s
 	case r.Unit == policy.Bytes:
 		return perSecond(8*float64(r.PerSecond), "bit")
 	}
 	return perSecond(float64(r.PerSecond), "")
 }
 
-// perSecond writes n with three digits: 412/s, 12.3k/s, 1.25Mbit/s. 0 is not known.
+// perSecond returns n with three digits: 412/s, 12.3k/s, 1.25Mbit/s. It is empty
+// for 0, which means unknown.
 func perSecond(n float64, unit string) string {
 	if n <= 0 {
 		return ""
@@ -199,7 +202,7 @@ func perSecond(n float64, unit string) string {
 	return fmt.Sprintf("%.*f%s%s/s", digits, n, scales[0], unit)
 }
 
-// some writes the first few of args.
+// some returns the first few of args.
 func some(args []string) string {
 	const few = 3
 	if len(args) > few {
@@ -208,7 +211,7 @@ func some(args []string) string {
 	return strings.Join(args, " ")
 }
 
-// entryArray prints entries as one JSON array, each as it comes.
+// entryArray prints entries as one JSON array, each as soon as it arrives.
 func (p *program) entryArray(c *cli.Context, kind, origin string) error {
 	separator := "[\n  "
 	err := p.client.Entries(c.Context, kind, origin, func(e control.Entry) error {
@@ -233,8 +236,10 @@ func (p *program) entryArray(c *cli.Context, kind, origin string) error {
 	return nil
 }
 
-// removed prints what was removed, or that nothing was.
-func (p *program) removed(r control.RemoveResult, verb, nothing string, prefixes []string, origin string) error {
+// removed prints the entries that were removed, or that there were none.
+func (p *program) removed(
+	r control.RemoveResult, verb, nothing string, prefixes []string, origin string,
+) error {
 	if p.json() {
 		return p.printJSON(r)
 	}
@@ -252,7 +257,7 @@ func (p *program) removed(r control.RemoveResult, verb, nothing string, prefixes
 	return nil
 }
 
-// removedNone is a failure if nothing was removed.
+// removedNone returns a failure if nothing was removed.
 func removedNone(r control.RemoveResult) error {
 	if len(r.Removed) == 0 {
 		return errReported
@@ -269,13 +274,13 @@ func (p *program) blockers(entries []control.Entry) {
 	more(p.out, len(entries))
 }
 
-// waysOut prints the commands that let prefixes through in spite of entries.
+// waysOut prints the commands that let prefixes through although entries match.
 func (p *program) waysOut(entries []control.Entry, prefixes []string) {
 	for _, e := range entries[:min(len(entries), shown)] {
 		p.printf("  paraxialctl unblock %s --origin %s\n", printable(e.Prefix), printable(e.Origin))
 	}
 	if len(entries) > 1 {
-		p.printf("  paraxialctl unblock PREFIX --all    # what anybody put on that prefix\n")
+		p.printf("  paraxialctl unblock PREFIX --all    # the entries of every origin\n")
 	}
 	p.printf("  paraxialctl allow %s    # whatever blocks it\n", some(prefixes))
 }

@@ -104,7 +104,7 @@ func TestTables(t *testing.T) {
 			"What you can do:",
 			"  paraxialctl unblock 192.0.2.1/32 --origin cli",
 			"  paraxialctl unblock 192.0.2.0/24 --origin ipsum",
-			"  paraxialctl unblock PREFIX --all    # what anybody put on that prefix",
+			"  paraxialctl unblock PREFIX --all    # the entries of every origin",
 			"  paraxialctl allow 192.0.2.1    # whatever blocks it",
 		), ""}},
 		{"why 198.18.0.1", &fake{why: control.WhyResult{Verdict: "limit", Reason: "under_limit", CheckedBy: "kernel", Matched: []control.Entry{slowed}}}, outcome{0, lines(
@@ -126,7 +126,7 @@ func TestTables(t *testing.T) {
 		), ""}},
 		{"why 203.0.113.7", &fake{why: control.WhyResult{Verdict: "pass", CheckedBy: "model", Disagreement: "the kernel drops it", Matched: []control.Entry{letPass, onTrial}}}, outcome{0, lines(
 			"203.0.113.7 PASSES: it is allowed, which wins over every block.",
-			"This is worked out from the entries; the packet filter itself could not be asked.",
+			"This is computed from the entries; the packet filter itself could not be asked.",
 			"",
 			"WARNING: packet filter and entries disagree: the kernel drops it",
 			"This is a defect of Paraxial; please report it.",
@@ -235,7 +235,7 @@ func TestImport(t *testing.T) {
 		{"refused", "import -", control.ImportResult{Added: 1, Refused: refused}, outcome{0, "stdin: 1 added, 0 removed, 0 unchanged, 12 refused\n" + first10 + "  and 2 more\n", ""}},
 		{"invalid", "import -", control.ImportResult{Invalid: invalid}, outcome{1, "", lines(
 			`stdin:3: "hello" is not an IPv4 or IPv6 address`,
-			"paraxialctl: stdin: nothing was applied; correct the list or leave such lines out with --skip-invalid")}},
+			"paraxialctl: stdin: nothing was applied; correct the list or skip such lines with --skip-invalid")}},
 		{"skipped", "import - --skip-invalid", control.ImportResult{Added: 2, Invalid: invalid}, outcome{0,
 			"stdin: 2 added, 0 removed, 0 unchanged, 0 refused, 1 invalid\n", `stdin:3: "hello" is not an IPv4 or IPv6 address` + "\n"}},
 	} {

@@ -39,10 +39,10 @@ func TestPreview(t *testing.T) {
 			"  to our port 22/tcp       2  sshd[7] sshd[9]",
 			"  from us to port 443/udp  1  -",
 			"",
-			"Sources that rate analysis follows now:",
+			"Sources that the rate analysis tracks now:",
 			"  203.0.113.99  412/s  syn-flood  pass  ports 443",
 			"",
-			"Entries that overlap (an allow goes on to win):",
+			"Entries that overlap (an allow still wins):",
 			"  203.0.113.7/32  allow  pass  origin cli  never expires  office",
 		), "note: 203.0.113.1/24 has host bits set\n"}},
 		{"block 203.0.113.0/24 --dry-run --force --limit 10/s", &fake{preview: control.PreviewResult{WouldApply: true, Refusals: cutting.Refusals}}, outcome{0, lines(
@@ -52,7 +52,7 @@ func TestPreview(t *testing.T) {
 			"",
 			"Its connections with this host are not known.",
 			"",
-			"What it sends now is not known, because no detector is configured.",
+			"Its current traffic is not known, because no detector is configured.",
 		), ""}},
 		{"block 192.0.2.9 --shadow --dry-run", &fake{preview: control.PreviewResult{
 			WouldApply: true, Connections: control.PreviewConnection{Known: true}, Traffic: control.PreviewTraffic{Enabled: true},
@@ -61,7 +61,7 @@ func TestPreview(t *testing.T) {
 			"",
 			"No established connection of this host is affected.",
 			"",
-			"It sends nothing now that comes near the limit of a detector.",
+			"It sends nothing now that is near the limit of a detector.",
 		), ""}},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

@@ -13,10 +13,10 @@ func (p *program) promoteCommand() command {
 	return command{
 		Command: &cli.Command{
 			Name:      "promote",
-			Usage:     "arm shadow entries: drop what they only counted",
+			Usage:     "turn shadow entries into blocks: drop the packets that they counted",
 			ArgsUsage: "PREFIX...",
 			Flags: []cli.Flag{
-				&cli.StringFlag{Name: "origin", Usage: "arm what `NAME` put (default: " + policy.OriginCLI + ")"},
+				originFlag("promote"),
 				forceFlag(),
 			},
 			Action: p.promote,

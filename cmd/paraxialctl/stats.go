@@ -14,7 +14,7 @@ func (p *program) statsCommand() command {
 	return command{
 		Command: &cli.Command{
 			Name:   "stats",
-			Usage:  "show what was received, by interface and reason",
+			Usage:  "show received packets and bytes, by interface and reason",
 			Action: p.stats,
 		},
 	}

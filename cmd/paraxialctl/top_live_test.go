@@ -233,7 +233,7 @@ func TestTopPipeLosesDaemon(t *testing.T) {
 		})
 		w.Close()
 	}()
-	readUntil(t, r, func(s string) bool { return strings.Contains(s, "no source stands out") })
+	readUntil(t, r, func(s string) bool { return strings.Contains(s, "no source is near a limit") })
 	stop()
 	go io.Copy(io.Discard, r)
 	select {

@@ -62,7 +62,7 @@ func TestTopOnce(t *testing.T) {
 		}
 	}
 	got := invoke(t.Context(), serve(t, &fake{}), "", "top", "--once")
-	if want := "no source stands out"; got.Code != exitDone || !strings.Contains(got.Stdout, want) {
+	if want := "no source is near a limit"; got.Code != exitDone || !strings.Contains(got.Stdout, want) {
 		t.Errorf("got %+v, want %q", got, want)
 	}
 }
@@ -106,7 +106,7 @@ func TestTopScreen(t *testing.T) {
 			"paraxial top  12:00:00  3 sources, 2 at a limit or over                         ",
 			"NO ANSWER for 0s, trying again: paraxiald takes too long",
 		}},
-		{"nothing", view(control.TopResult{Time: noon}), []string{"paraxial top  12:00:00  no source stands out (paraxialctl detectors tells what ~", "", "", "", "", "", "", keys}},
+		{"nothing", view(control.TopResult{Time: noon}), []string{"paraxial top  12:00:00  no source is near a limit (paraxialctl detectors shows ~", "", "", "", "", "", "", keys}},
 	} {
 		got := tt.view.screen(80, 8)
 		if diff := cmp.Diff(tt.want, got[:len(tt.want)]); diff != "" {
@@ -171,7 +171,7 @@ func TestTopPipe(t *testing.T) {
 			w.Close()
 		}()
 		text := readUntil(t, r, func(s string) bool {
-			return strings.Contains(s, "no source stands out") || strings.Contains(s, `"sources":[]`)
+			return strings.Contains(s, "no source is near a limit") || strings.Contains(s, `"sources":[]`)
 		})
 		stop()
 		go io.Copy(io.Discard, r)

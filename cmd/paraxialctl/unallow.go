@@ -23,7 +23,8 @@ func (p *program) unallow(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	result, err := p.client.Unallow(c.Context, control.UnallowRequest{Prefixes: prefixes, Origin: origin, All: c.Bool("all")})
+	req := control.UnallowRequest{Prefixes: prefixes, Origin: origin, All: c.Bool("all")}
+	result, err := p.client.Unallow(c.Context, req)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,8 @@ func (p *program) unblock(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	result, err := p.client.Unblock(c.Context, control.UnblockRequest{Prefixes: prefixes, Origin: origin, All: c.Bool("all")})
+	req := control.UnblockRequest{Prefixes: prefixes, Origin: origin, All: c.Bool("all")}
+	result, err := p.client.Unblock(c.Context, req)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (p *program) watch(c *cli.Context) error {
 	})
 	switch {
 	case c.Context.Err() != nil:
-		return nil // how a watch is meant to end
+		return nil // an interruption is the normal end
 	case err == nil:
 		return errors.New("paraxiald has stopped")
 	}
@@ -87,7 +87,8 @@ func packetText(k control.Packet) string {
 	if k.DestinationPort != 0 {
 		to = " to port " + strconv.Itoa(int(k.DestinationPort))
 	}
-	return fmt.Sprintf("%s: %s from %s%s, %s bytes (%s)", k.Interface, k.Protocol, source, to, count(k.Length), k.Reason)
+	return fmt.Sprintf("%s: %s from %s%s, %s bytes (%s)",
+		k.Interface, k.Protocol, source, to, count(k.Length), k.Reason)
 }
 
 func interfaceText(i control.InterfaceStatus) string {
