@@ -26,7 +26,8 @@ func (p *program) man(c *cli.Context) error {
 				{Term: "PARAXIAL_SOCKET", Text: "The socket to use if there is no --socket."},
 			}},
 			{Title: "FILES", Items: []manpage.Item{
-				{Term: control.DefaultSocket, Text: "The socket of paraxiald. Root may use it, and the group paraxial."},
+				{Term: control.DefaultSocket,
+					Text: "The socket of paraxiald. Root may use it, and the group paraxial."},
 			}},
 			{Title: "EXAMPLES", Items: examples()},
 		},
