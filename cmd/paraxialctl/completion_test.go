@@ -110,7 +110,8 @@ func TestCompletion(t *testing.T) {
 				if !strings.Contains(typed, " -") || strings.HasSuffix(typed, " ") {
 					got = slices.DeleteFunc(got, func(s string) bool { return strings.HasPrefix(s, "--") })
 				}
-				if diff := cmp.Diff(strings.Fields(want), got, cmp.Transformer("words", func(s []string) string { return strings.Join(s, " ") })); diff != "" {
+				if diff := cmp.Diff(strings.Fields(want), got,
+					cmp.Transformer("words", func(s []string) string { return strings.Join(s, " ") })); diff != "" {
 					t.Errorf("%q: -want +got:\n%s", typed, diff)
 				}
 			}

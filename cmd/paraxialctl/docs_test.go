@@ -27,7 +27,8 @@ func TestUndocumented(t *testing.T) {
 	p.build([]command{
 		p.listCommand(),
 		p.group("plants", "grow plants", command{Command: &cli.Command{Name: "list"}}, command{Command: &cli.Command{
-			Name: "water", ArgsUsage: "[NAME]", Flags: []cli.Flag{&cli.BoolFlag{Name: "dry"}, &cli.BoolFlag{Name: "dry-run"}},
+			Name: "water", ArgsUsage: "[NAME]",
+			Flags: []cli.Flag{&cli.BoolFlag{Name: "dry"}, &cli.BoolFlag{Name: "dry-run"}},
 		}}),
 		p.manCommand(),
 	})
@@ -37,8 +38,10 @@ func TestUndocumented(t *testing.T) {
 		"nothing": {"", "list: no heading|plants list: no heading|plants water: no heading"},
 		"flags": {"### list\n### plants list\n--dry\n### plants water\n--dry-run\n## x\n--origin\n",
 			"list: no --origin|plants water: no --dry"},
-		"group":   {"### list --origin\n### plants\n--dry --dry-run list water\n", "plants list: no heading|plants water: no heading|plants: no command"},
-		"unknown": {"### list --origin\n### lists\n### plants list\n### plants water --dry --dry-run\n", "lists: no command"},
+		"group": {"### list --origin\n### plants\n--dry --dry-run list water\n",
+			"plants list: no heading|plants water: no heading|plants: no command"},
+		"unknown": {"### list --origin\n### lists\n### plants list\n### plants water --dry --dry-run\n",
+			"lists: no command"},
 	} {
 		if got := strings.Join(undocumented(tt.doc, p.tree), "|"); got != tt.want {
 			t.Errorf("%s: got %s, want %s", name, got, tt.want)

@@ -10,7 +10,8 @@ import (
 
 // TestWhyEvidence: what a detector saw is told in full.
 func TestWhyEvidence(t *testing.T) {
-	f := &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel", Matched: []control.Entry{caught, widened}}}
+	f := &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel",
+		Matched: []control.Entry{caught, widened}}}
 	want := outcome{0, lines(
 		"203.0.113.99 is DROPPED.",
 		"The packet filter itself was asked; it counts such packets as block.",

@@ -25,13 +25,15 @@ func withPlants(p *program) []command {
 		}}},
 		command{
 			Command: &cli.Command{Name: "water", Usage: "water plants", ArgsUsage: "[tree|fern]...", Flags: []cli.Flag{
-				&offeringFlag{&cli.StringFlag{Name: "origin", Usage: "from `SOURCE`"}, offer{Words: []string{"rain", "river"}}},
+				&offeringFlag{&cli.StringFlag{Name: "origin", Usage: "from `SOURCE`"},
+					offer{Words: []string{"rain", "river"}}},
 				&cli.BoolFlag{Name: "dry-run", Usage: "don't", DisableDefaultText: true},
 			}, Action: say},
 			args: offer{Words: []string{"tree", "fern"}, Interfaces: true},
 		},
 		command{Command: &cli.Command{Name: "worry", Usage: "internal", Hidden: true, Action: say}},
-		command{Command: &cli.Command{Name: "press", Usage: "press leaves", ArgsUsage: "FILE", Action: say}, args: offer{Files: true}},
+		command{Command: &cli.Command{Name: "press", Usage: "press leaves", ArgsUsage: "FILE", Action: say},
+			args: offer{Files: true}},
 	))
 }
 
@@ -87,10 +89,13 @@ func TestNestedUsage(t *testing.T) {
 		"plants water --orign x":      "unknown flag --orign; did you mean --origin?\n" + water,
 		"plants water fern --origin":  "--origin needs a value\n" + water,
 		"plants water --dry-run=well": `invalid boolean value "well" for -dry-run: parse error` + "\n" + water,
-		"plnats list":                 `unknown command "plnats"; did you mean "plants"?` + "\nSee `paraxialctl --help`.\n",
-		"list plants":                 `"plants": want blocks or allows` + "\nUsage: paraxialctl list [blocks|allows] [FLAGS]\nSee `paraxialctl list --help`.\n",
+		"plnats list": `unknown command "plnats"; did you mean "plants"?` +
+			"\nSee `paraxialctl --help`.\n",
+		"list plants": `"plants": want blocks or allows` +
+			"\nUsage: paraxialctl list [blocks|allows] [FLAGS]\nSee `paraxialctl list --help`.\n",
 	} {
-		if diff := cmp.Diff(outcome{exitUsage, "", "paraxialctl: " + want}, invokeWithPlants(t, split(args)...)); diff != "" {
+		if diff := cmp.Diff(outcome{exitUsage, "", "paraxialctl: " + want},
+			invokeWithPlants(t, split(args)...)); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", args, diff)
 		}
 	}
@@ -98,11 +103,13 @@ func TestNestedUsage(t *testing.T) {
 
 func TestNestedHelp(t *testing.T) {
 	for args, says := range map[string][]string{
-		"--help":                         {"   plants      grow plants\n"},
-		"plants --help":                  {"paraxialctl plants - grow plants", "paraxialctl plants ", "list   show the plants\n   water  water plants\n   press"},
-		"plants -h":                      {"paraxialctl plants - grow plants"},
-		"help plants":                    {"paraxialctl plants - grow plants", "water plants"},
-		"plants water --help":            {"paraxialctl plants water - water plants", "[tree|fern]...", "--origin SOURCE"},
+		"--help": {"   plants      grow plants\n"},
+		"plants --help": {"paraxialctl plants - grow plants", "paraxialctl plants ",
+			"list   show the plants\n   water  water plants\n   press"},
+		"plants -h":   {"paraxialctl plants - grow plants"},
+		"help plants": {"paraxialctl plants - grow plants", "water plants"},
+		"plants water --help": {"paraxialctl plants water - water plants", "[tree|fern]...",
+			"--origin SOURCE"},
 		"plants water --help fern":       {"paraxialctl plants water - water plants"},
 		"help plants water":              {"paraxialctl plants water - water plants", "--origin SOURCE"},
 		"h plants water fern":            {"paraxialctl plants water - water plants"},
@@ -124,7 +131,8 @@ func TestNestedManPage(t *testing.T) {
 	got := invokeWithPlants(t, "man")
 	for _, want := range []string{
 		`.SS "plants COMMAND"` + "\nGrow plants.\n" + `.SS "plants list"` + "\nShow the plants.\n" +
-			`.SS "plants water [tree|fern]..."` + "\nWater plants.\n.TP\n" + `\fB\-\-origin SOURCE\fR` + "\nfrom SOURCE\n",
+			`.SS "plants water [tree|fern]..."` + "\nWater plants.\n.TP\n" + `\fB\-\-origin SOURCE\fR` +
+			"\nfrom SOURCE\n",
 		`.SS "plants press FILE"`,
 	} {
 		if !strings.Contains(got.Stdout, want) {

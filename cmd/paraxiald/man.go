@@ -31,7 +31,8 @@ func manual() manpage.Page {
 				{Term: defaultConfig,
 					Text: "The configuration. The example that the package installs explains every key."},
 				{Term: d.Socket,
-					Text: "The socket that paraxialctl talks to. Root may use it, and the group " + d.SocketGroup + "."},
+					Text: "The socket that paraxialctl talks to. Root may use it, and the group " + d.SocketGroup +
+						"."},
 				{Term: d.StateDir,
 					Text: "The blocks and allows. The daemon reads them at start."},
 				{Term: d.BPFFS,
