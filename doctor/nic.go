@@ -138,7 +138,8 @@ func (x *examination) predict() string {
 	}
 	if x.driver().silent {
 		x.say("mode", Warning, x.driverName()+" may accept a native program but never run it",
-			"It reports success even if the backend at the hypervisor leaves no room for XDP. Then nothing is filtered.",
+			"It reports success even if the backend at the hypervisor leaves no room for XDP. "+
+				"Then nothing is filtered.",
 			"paraxialctl stats  # once attached: packets must be counted",
 			"If none are, set mode: generic for it in /etc/paraxial/paraxiald.yaml.")
 		return native

@@ -66,7 +66,8 @@ func undocumented(doc string, commands []command) (differences []string) {
 			continue
 		}
 		section := headings(sections)[i]
-		words := strings.FieldsFunc(sections[section], func(r rune) bool { return strings.ContainsRune(" \n`[]|,=", r) })
+		separates := func(r rune) bool { return strings.ContainsRune(" \n`[]|,=", r) }
+		words := strings.FieldsFunc(sections[section], separates)
 		for _, f := range c.Flags {
 			if !slices.Contains(words, "--"+f.Names()[0]) {
 				differences = append(differences, fullName(c)+": no --"+f.Names()[0])

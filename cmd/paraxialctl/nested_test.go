@@ -12,7 +12,7 @@ import (
 // "plants list" and "plants water".
 func withPlants(p *program) []command {
 	say := func(c *cli.Context) error {
-		p.printf("%s origin=%q dry=%v args=%q json=%v\n",
+		p.printf("%s %q %v %q %v\n",
 			fullName(c.Command), c.String("origin"), c.Bool("dry-run"), c.Args().Slice(), p.json())
 		return nil
 	}
@@ -42,24 +42,25 @@ func invokeWithPlants(t *testing.T, args ...string) outcome {
 	return invokeWith(t.Context(), withPlants, "/nonexistent", "", args...)
 }
 
-// TestNested: a command below another reads flags and arguments as the others
+// TestNested prints the name, --origin, --dry-run, the arguments and -o json: a
+// command below another reads flags and arguments as the others
 // do, in any order.
 func TestNested(t *testing.T) {
 	for args, want := range map[string]string{
-		"plants list":                                 `plants list origin="" dry=false args=[] json=false`,
-		"-o json plants list":                         `plants list origin="" dry=false args=[] json=true`,
-		"plants -o json list":                         `plants list origin="" dry=false args=[] json=true`,
-		"plants --socket list list":                   `plants list origin="" dry=false args=[] json=false`,
-		"plants list --output=json":                   `plants list origin="" dry=false args=[] json=true`,
-		"plants water fern --origin rain":             `plants water origin="rain" dry=false args=["fern"] json=false`,
-		"plants water --origin=rain fern -ojson tree": `plants water origin="rain" dry=false args=["fern" "tree"] json=true`,
-		"plants --dry-run water fern":                 `plants water origin="" dry=true args=["fern"] json=false`,
-		"plants water list plants":                    `plants water origin="" dry=false args=["list" "plants"] json=false`,
-		"plants water -- --origin":                    `plants water origin="" dry=false args=["--origin"] json=false`,
-		"plants -- water --origin":                    `plants water origin="" dry=false args=["--origin"] json=false`,
-		"-- plants water -":                           `plants water origin="" dry=false args=["-"] json=false`,
-		"plants water - --origin -1 --dry-run":        `plants water origin="-1" dry=true args=["-"] json=false`,
-		"plants worry":                                `plants worry origin="" dry=false args=[] json=false`,
+		"plants list":                                 `plants list "" false [] false`,
+		"-o json plants list":                         `plants list "" false [] true`,
+		"plants -o json list":                         `plants list "" false [] true`,
+		"plants --socket list list":                   `plants list "" false [] false`,
+		"plants list --output=json":                   `plants list "" false [] true`,
+		"plants water fern --origin rain":             `plants water "rain" false ["fern"] false`,
+		"plants water --origin=rain fern -ojson tree": `plants water "rain" false ["fern" "tree"] true`,
+		"plants --dry-run water fern":                 `plants water "" true ["fern"] false`,
+		"plants water list plants":                    `plants water "" false ["list" "plants"] false`,
+		"plants water -- --origin":                    `plants water "" false ["--origin"] false`,
+		"plants -- water --origin":                    `plants water "" false ["--origin"] false`,
+		"-- plants water -":                           `plants water "" false ["-"] false`,
+		"plants water - --origin -1 --dry-run":        `plants water "-1" true ["-"] false`,
+		"plants worry":                                `plants worry "" false [] false`,
 	} {
 		if diff := cmp.Diff(outcome{exitDone, want + "\n", ""}, invokeWithPlants(t, split(args)...)); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", args, diff)

@@ -298,7 +298,8 @@ var events = []control.Event{
 func TestWatch(t *testing.T) {
 	want := outcome{1, lines(
 		`12:00:00.000  added      block 192.0.2.1/32 origin cli by uid:1000 expires in 59m30s "ssh \x1b[2Jbrute force"`,
-		`12:00:00.000  added      block 203.0.113.99/32 origin detector:syn-flood by detector:syn-flood expires in 10m "412/s, limit 200/s over 5s"`,
+		`12:00:00.000  added      block 203.0.113.99/32 origin detector:syn-flood by detector:syn-flood `+
+			`expires in 10m "412/s, limit 200/s over 5s"`,
 		"12:00:00.000  imported   ipsum: 14,210 added, 0 removed, 0 unchanged, 0 refused",
 		"12:00:00.000  drop       eth0: tcp from [2001:db8::1]:4242 to port 22, 74 bytes (block)",
 		"12:00:00.000  shadow     eth0: gre from 192.0.2.1, 1,500 bytes (shadow)",
