@@ -1,31 +1,32 @@
 package doctor
 
-// driver is what is known of a driver by its source, for what kernels do not
-// announce.
+// driver holds facts about a driver that kernels do not announce. They were read
+// from its source.
 type driver struct {
-	native  version // first with native XDP
+	native  version // the first Linux with native XDP
 	largest int     // MTU without multi-buffer XDP, 0 if not known
-	// largeFallsBack: above that it answers as if there were no native XDP, so
-	// that auto takes generic.
+	// largeFallsBack: above that MTU it reports that it has no native XDP, so that
+	// mode auto uses generic mode.
 	largeFallsBack bool
-	halved         bool // XDP needs as many queues again for sending, out of the same maximum
+	halved         bool // XDP needs the same number of further queues for sending, out of one maximum
 	lro            lro
-	silent         bool // it may report success and never run the program
+	silent         bool // it may report success but never run the program
 }
 
-// lro is what a driver does when a program comes while receive offloads merge
+// lro is how a driver reacts if a program is attached while receive offloads merge
 // packets.
 type lro int
 
 const (
 	lroUnknown   lro = iota
 	lroRefused       // the attachment fails
-	lroFallsBack     // it fails as if there were no native XDP, so that auto takes generic
-	lroTurnedOff     // the driver turns them off
+	lroFallsBack     // it fails as if there were no native XDP, so that auto uses generic mode
+	lroTurnedOff     // the driver turns the offloads off
 )
 
-// drivers with native XDP. What kernels before 6.3 cannot announce is taken
-// from here; so is what none announces.
+// drivers holds the drivers with native XDP. Kernels before 6.3 do not announce
+// native XDP, so the table answers for them. It also has facts that no kernel
+// announces.
 var drivers = map[string]driver{
 	"bnxt_en":       {native: version{4, 11}},
 	"bonding":       {native: bondNative},
@@ -54,5 +55,5 @@ var drivers = map[string]driver{
 	"vmxnet3":       {native: version{6, 6}, largest: 3506, largeFallsBack: true, lro: lroTurnedOff},
 }
 
-// singlePage is an MTU that fits the one buffer of most drivers.
+// singlePage is an MTU that fits into one buffer of most drivers.
 const singlePage = 3000

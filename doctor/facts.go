@@ -1,28 +1,29 @@
-// Package doctor judges whether a host is fit for the packet filter. It is given
-// facts, which doctor/probe gathers, and looks at nothing itself.
+// Package doctor judges whether a host is fit for the packet filter. Its input are
+// facts from doctor/probe. It reads nothing from the host itself.
 package doctor
 
-// Facts are what is known of a host. What a caller may not see, or a kernel
-// cannot say, is nil or empty, and named in Unseen if more rights would show it.
+// Facts are the facts about a host. A fact that the caller may not see, or that
+// the kernel cannot tell, is nil or empty. Unseen names it if a caller with more
+// rights would see it.
 type Facts struct {
 	Host       Host
 	Daemon     Daemon
 	Interfaces []Interface
 	Unseen     []Unseen
-	// Root are the capabilities of a caller that is root, nil of any other.
+	// Root are the capabilities of the caller if it is root, and nil otherwise.
 	Root *uint64
 }
 
-// Unseen is a fact that could not be had.
+// Unseen is a fact that could not be read.
 type Unseen struct {
 	What  string
 	Cause string
 }
 
-// Host is what all interfaces share.
+// Host holds the facts that all interfaces share.
 type Host struct {
 	Release         string // as uname -r
-	CPUs            int    // that the kernel may bring up
+	CPUs            int    // the number that the kernel may bring up
 	BTF             bool
 	JIT             *int // net.core.bpf_jit_enable
 	UnprivilegedBPF *int // kernel.unprivileged_bpf_disabled
@@ -31,20 +32,21 @@ type Host struct {
 	ClockSynced     *bool
 }
 
-// FileSystem is what a path is on. Path is the nearest that exists.
+// FileSystem describes the file system of the path Asked. Path is Asked, or its
+// nearest parent that exists.
 type FileSystem struct {
 	Asked, Path string
 	BPF         bool
 	ReadOnly    bool
-	Free        uint64 // bytes that root may use
+	Free        uint64 // bytes
 }
 
-// Daemon is what paraxiald says of itself, and the kernel of it.
+// Daemon holds the facts that paraxiald and the kernel report about paraxiald.
 type Daemon struct {
 	Reachable  bool
 	Version    string
 	Error      string // why it is not reachable
-	Forbidden  bool   // it may run, but the caller may not ask it
+	Forbidden  bool   // it may run, but the caller may not use its socket
 	Interfaces []Filtered
 	// Capabilities are those in effect, nil if they cannot be seen.
 	Capabilities *uint64
@@ -52,7 +54,7 @@ type Daemon struct {
 	Memlock *uint64
 }
 
-// Filtered is an interface that the daemon is to filter.
+// Filtered is an interface that the daemon is configured to filter.
 type Filtered struct {
 	Name      string
 	Protected bool
@@ -61,28 +63,28 @@ type Filtered struct {
 	Note      string
 }
 
-// Interface is what the kernel says of one interface.
+// Interface holds the facts that the kernel reports about one interface.
 type Interface struct {
 	Name       string
 	Kind       string // veth, vlan, bond, …; empty for hardware
-	LinkLayer  string // what its frames begin with: ether, loopback, ppp, none, …
-	Driver     string // empty if it has none
+	LinkLayer  string // the header of its frames: ether, loopback, ppp, none, …
+	Driver     string // empty: it has none
 	MTU        int
 	Up         bool // set up by the operator
 	Carrier    bool
-	Lower      string // what a VLAN or the like stands on
+	Lower      string // the interface below a VLAN or the like
 	Master     string // the bond, bridge or team that it is part of
 	MasterKind string
 	BondMode   string
-	XDP        *XDP // nil: the kernel cannot say, before Linux 6.3
+	XDP        *XDP // nil: the kernel cannot tell, before Linux 6.3
 	Programs   []Program
-	Pinned     uint32 // the program of our pinned link, 0 if there is none or it cannot be seen
+	Pinned     uint32 // the program of our pinned link; 0: none, or not visible
 	Channels   *Channels
 	Offloads   map[string]Offload // by the kernel's name, as `ethtool -k` shows most of them
 	Virtio     *Virtio            // nil unless it is a virtio device
 }
 
-// XDP is what a driver announces.
+// XDP are the XDP features that a driver announces.
 type XDP struct {
 	Native bool
 	Frags  bool
@@ -92,7 +94,7 @@ type XDP struct {
 type Program struct {
 	ID   uint32
 	Mode string // native, generic or hardware
-	Name string // empty if it cannot be seen
+	Name string // empty: not visible
 }
 
 // Channels are the queues of an interface, as ethtool -l shows them.
@@ -110,16 +112,16 @@ type Offload struct {
 	Fixed bool // cannot be changed
 }
 
-// Virtio are the features that a hypervisor gave to an interface.
+// Virtio are the features that a hypervisor offers to an interface.
 type Virtio struct {
-	// GuestOffloads: the host hands over packets that are merged or whose
-	// checksum is not filled in.
+	// GuestOffloads: the hypervisor delivers merged packets, or packets without a
+	// checksum.
 	GuestOffloads bool
-	// Switchable: the guest may turn these off, as it does for XDP.
+	// Switchable: the guest can turn these offloads off, as it does for XDP.
 	Switchable bool
 }
 
-// filtered returns what the daemon says of an interface.
+// filtered returns the report of the daemon about an interface.
 func (d Daemon) filtered(name string) (Filtered, bool) {
 	for _, f := range d.Interfaces {
 		if f.Name == name {

@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// Severity tells how bad a finding is.
+// Severity is the severity of a finding.
 type Severity int
 
 // The severities.
 const (
 	OK      Severity = iota
-	Note             // good to know
-	Warning          // works, but not as well as it could, or not for long
-	Problem          // does not filter, or will not
+	Note             // for information
+	Warning          // it works, but not as well as it could, or not for long
+	Problem          // it does not filter, or will not
 )
 
 var severityNames = []string{"ok", "note", "warning", "problem"}
@@ -34,7 +34,7 @@ func (s *Severity) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Finding is one thing that the doctor has to say. Codes are a contract.
+// Finding is one finding of the doctor. Codes are a contract.
 type Finding struct {
 	Code      string   `json:"code"`
 	Severity  Severity `json:"severity"`
@@ -44,16 +44,16 @@ type Finding struct {
 	Fix       []string `json:"fix"` // commands and sentences, in order
 }
 
-// Expectation is the mode in which the daemon would filter an interface when
-// started with mode auto.
+// Expectation is the mode in which the daemon would filter an interface with mode
+// auto.
 type Expectation struct {
 	Interface string `json:"interface"`
 	Driver    string `json:"driver"`
 	Mode      string `json:"mode"` // native, generic, or refused
 }
 
-// Report is everything the doctor has to say, by interface, the host last, and
-// the worst first.
+// Report holds all findings: those of each interface, then those of the host. The
+// worst of each come first.
 type Report struct {
 	Worst      Severity      `json:"worst"`
 	Interfaces []Expectation `json:"interfaces"`
@@ -94,10 +94,12 @@ func (x *examination) say(code string, s Severity, what, why string, fix ...stri
 	if fix == nil {
 		fix = []string{}
 	}
-	x.findings = append(x.findings, Finding{Code: code, Severity: s, Interface: x.nic.Name, What: what, Why: why, Fix: fix})
+	x.findings = append(x.findings, Finding{
+		Code: code, Severity: s, Interface: x.nic.Name, What: what, Why: why, Fix: fix,
+	})
 }
 
-// ok is a finding of which there is no more to say.
+// ok adds a finding that needs neither a reason nor a fix.
 func (x *examination) ok(code, format string, args ...any) {
 	x.say(code, OK, fmt.Sprintf(format, args...), "")
 }

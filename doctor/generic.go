@@ -6,7 +6,8 @@ func (x *examination) driverName() string { return orElse(x.nic.Driver, "the dri
 
 func (x *examination) driver() driver { return drivers[x.nic.Driver] }
 
-// hasNative asks the kernel, or failing that the table.
+// hasNative reports whether the interface has native XDP. The table answers if the
+// kernel cannot.
 func (x *examination) hasNative() bool {
 	if x.nic.XDP != nil {
 		return x.nic.XDP.Native
@@ -18,17 +19,20 @@ func (x *examination) hasNative() bool {
 	return known && !x.kernel().before(d.native)
 }
 
-// noNative says why there is no native XDP.
+// noNative adds the finding why there is no native XDP.
 func (x *examination) noNative() {
 	d, known := drivers[x.nic.Driver]
 	switch {
 	case x.nic.Kind == "bond" && known:
-		x.genericRule("this bond offers no native XDP, for its mode or its members",
-			"ip -details link show "+x.nic.Name+"  # its mode", "ip link show master "+x.nic.Name+"  # its members: paraxialctl doctor says of each whether it has native XDP")
+		x.genericRule("this bond offers no native XDP, because of its mode or its members",
+			"ip -details link show "+x.nic.Name+"  # its mode",
+			"ip link show master "+x.nic.Name+"  # its members; paraxialctl doctor shows which have native XDP")
 	case x.nic.XDP == nil && known:
-		x.genericRule(fmt.Sprintf("%s has native XDP only from Linux %s on", x.nic.Driver, d.native), "Install Linux "+d.native.String()+" or later.")
+		x.genericRule(fmt.Sprintf("%s has native XDP only from Linux %s on", x.nic.Driver, d.native),
+			"Install Linux "+d.native.String()+" or later.")
 	case known:
-		x.genericRule(x.nic.Driver+" offers no native XDP as it is set up now", "dmesg | grep "+x.nic.Name+"  # the driver may say why")
+		x.genericRule(x.nic.Driver+" offers no native XDP with its current settings",
+			"dmesg | grep "+x.nic.Name+"  # the driver may say why")
 	case x.nic.XDP == nil:
 		x.genericRule(x.driverName()+" is not known to have native XDP", betterCard)
 	default:
@@ -36,19 +40,22 @@ func (x *examination) noNative() {
 	}
 }
 
-const betterCard = "Leave it if floods are small; otherwise use a card whose driver has native XDP, in virtual machines virtio_net."
+const betterCard = "Leave it if floods are small. Otherwise use a card whose driver has native XDP; " +
+	"in virtual machines, virtio_net."
 
 func (x *examination) genericRule(what string, fix ...string) {
 	x.say("generic", Warning, what,
-		"Generic mode filters as well, but costs several times as much a packet, and sees packets after GRO has merged them: rates and limits count too few.", fix...)
+		"Generic mode also filters, but a packet costs several times as much. "+
+			"It sees packets after GRO has merged them, so rates and limits count too few.", fix...)
 }
 
-// runsGeneric says why an interface is filtered in generic mode, and how it would
-// come to native mode: by itself it does not, since what runs keeps its mode.
+// runsGeneric adds the finding why an interface is filtered in generic mode, and
+// how to change that. An attached program keeps its mode, so native mode does not
+// come by itself.
 func (x *examination) runsGeneric() {
 	would := examination{facts: x.facts, nic: x.nic}
 	if would.predict() == native {
-		x.genericRule("it runs in generic mode, though native XDP is to be expected of " + x.driverName())
+		x.genericRule("it runs in generic mode, although native XDP is expected of " + x.driverName())
 	} else {
 		x.genericRule("it runs in generic mode: " + would.findings[0].What)
 		for _, f := range would.findings {
@@ -56,24 +63,29 @@ func (x *examination) runsGeneric() {
 		}
 	}
 	if x.hasNative() {
-		x.fix("Set mode: native for it in /etc/paraxial/paraxiald.yaml; packets pass unfiltered for a moment when it changes.", "systemctl restart paraxiald")
+		x.fix("Set mode: native for it in /etc/paraxial/paraxiald.yaml. "+
+			"During the change packets pass unfiltered for a moment.", "systemctl restart paraxiald")
 	}
 }
 
-// fallsBack tells whether the driver would answer as if it had no native XDP.
+// fallsBack reports whether the driver would act as if it had no native XDP, and
+// adds the finding why.
 func (x *examination) fallsBack() bool {
 	d, name := x.driver(), x.nic.Name
 	if v := x.nic.Virtio; v != nil && v.GuestOffloads && !v.Switchable {
-		x.genericRule("the hypervisor hands over merged packets or empty checksums, and does not let the guest turn that off",
-			"Offer the queue control virtqueue and guest offload control (ctrl_guest_offloads), or turn guest_csum, guest_tso4, guest_tso6, guest_ecn and guest_ufo off, at the hypervisor.")
+		x.genericRule("the hypervisor delivers merged packets or empty checksums, and the guest cannot turn that off",
+			"At the hypervisor, offer the control virtqueue and guest offload control (ctrl_guest_offloads), "+
+				"or turn off guest_csum, guest_tso4, guest_tso6, guest_ecn and guest_ufo.")
 		return true
 	}
 	if d.lro == lroFallsBack && x.nic.Offloads["rx-lro"].On {
-		x.genericRule("receive offload (LRO) is on, with which "+x.nic.Driver+" refuses native XDP", x.turnOff("rx-lro", "lro"))
+		x.genericRule("receive offload (LRO) is on, and "+x.nic.Driver+" then refuses native XDP",
+			x.turnOff("rx-lro", "lro"))
 		return true
 	}
 	if most, yes := x.tooLarge(); yes && d.largeFallsBack {
-		x.genericRule(fmt.Sprintf("its MTU is %d, and above %d %s refuses native XDP", x.nic.MTU, most, x.nic.Driver), x.smallerMTU(most), "Check first that "+name+" needs no larger frames.")
+		x.genericRule(fmt.Sprintf("its MTU is %d, and above %d %s refuses native XDP", x.nic.MTU, most, x.nic.Driver),
+			x.smallerMTU(most), "Check first that "+name+" needs no larger frames.")
 		return true
 	}
 	return false

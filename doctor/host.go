@@ -12,7 +12,7 @@ func (x *examination) hostRules() {
 	x.fileSystemRules()
 	x.clockRule()
 	for _, u := range x.facts.Unseen {
-		x.say("unseen", Note, "could not see "+u.What+": "+u.Cause, "What it would show is not judged.")
+		x.say("unseen", Note, "could not see "+u.What+": "+u.Cause, "The report does not cover it.")
 	}
 }
 
@@ -20,21 +20,25 @@ func (x *examination) daemonRules() {
 	d := x.facts.Daemon
 	switch {
 	case d.Forbidden:
-		x.say("daemon", Note, "paraxiald could not be asked: "+d.Error, "Whether it filters is not known.", "Run this as root.")
+		x.say("daemon", Note, "paraxiald could not be asked: "+d.Error, "It is not known whether it filters.",
+			"Run this as root.")
 		return
 	case !d.Reachable:
-		x.say("daemon", Warning, d.Error, "Blocks that are in force stay and expire by themselves, but nothing can be changed and nobody repairs.",
+		x.say("daemon", Warning, d.Error,
+			"Current blocks stay and expire on time, but nothing can be changed or repaired.",
 			"systemctl start paraxiald", "journalctl -u paraxiald -n 50")
 		x.rootRule()
 		return
 	}
 	x.ok("daemon", "paraxiald %s answers", d.Version)
 	if len(d.Interfaces) == 0 {
-		x.say("no-interface", Problem, "paraxiald runs without an interface", "Nothing is filtered.", "Add the interface to /etc/paraxial/paraxiald.yaml under interfaces:", "systemctl restart paraxiald")
+		x.say("no-interface", Problem, "paraxiald runs without an interface", "Nothing is filtered.",
+			"Add the interface to /etc/paraxial/paraxiald.yaml under interfaces:", "systemctl restart paraxiald")
 	}
 	for _, f := range d.Interfaces {
 		if !x.facts.examined(f.Name) && !f.Protected {
-			x.say("unprotected", Problem, f.Name+" is not filtered", orElse(f.Note, "paraxiald does not say why."), "journalctl -u paraxiald -n 50")
+			x.say("unprotected", Problem, f.Name+" is not filtered", orElse(f.Note, "paraxiald does not say why."),
+				"journalctl -u paraxiald -n 50")
 		}
 	}
 	x.capabilityRule()
@@ -50,13 +54,13 @@ func (f Facts) examined(name string) bool {
 	return false
 }
 
-// capabilities that the daemon needs, by number.
+// capabilities are those that the daemon needs, by number.
 var capabilities = []struct {
 	bit  uint
 	name string
 }{{12, "CAP_NET_ADMIN"}, {38, "CAP_PERFMON"}, {39, "CAP_BPF"}}
 
-// sysAdmin stands in for CAP_BPF and CAP_PERFMON.
+// sysAdmin is CAP_SYS_ADMIN, which includes CAP_BPF and CAP_PERFMON.
 const sysAdmin = 21
 
 func (x *examination) capabilityRule() {
@@ -69,11 +73,12 @@ func (x *examination) capabilityRule() {
 		x.ok("capabilities", "paraxiald has the capabilities it needs")
 		return
 	}
-	x.say("capabilities", Problem, "paraxiald runs without "+strings.Join(missing, ", "), "It cannot load or attach its program.",
-		"Add them to CapabilityBoundingSet= and AmbientCapabilities= of the unit.", "systemctl daemon-reload && systemctl restart paraxiald")
+	x.say("capabilities", Problem, "paraxiald runs without "+strings.Join(missing, ", "),
+		"It cannot load or attach its program.",
+		"Add them to CapabilityBoundingSet= and AmbientCapabilities= of the unit.", restartUnit)
 }
 
-// missingCapabilities are those that the daemon needs and a process has not.
+// missingCapabilities returns those that the daemon needs and that are not in have.
 func missingCapabilities(have uint64) (missing []string) {
 	for _, c := range capabilities {
 		replaced := c.bit != 12 && have&(1<<sysAdmin) != 0
@@ -84,18 +89,20 @@ func missingCapabilities(have uint64) (missing []string) {
 	return missing
 }
 
-// rootRule is about root in a container, who may do less than its name says.
+// rootRule is about root in a container, which may lack capabilities.
 func (x *examination) rootRule() {
 	if x.facts.Root == nil {
 		return
 	}
 	if missing := missingCapabilities(*x.facts.Root); len(missing) > 0 {
-		x.say("root", Warning, "root has no "+strings.Join(missing, ", ")+" here", "A paraxiald that is started from here cannot load or attach its program. One that systemd starts has capabilities of its own.",
+		x.say("root", Warning, "root has no "+strings.Join(missing, ", ")+" here",
+			"A paraxiald that is started from here cannot load or attach its program. "+
+				"One that systemd starts has capabilities of its own.",
 			"In a container, add to its start: --cap-add=BPF --cap-add=PERFMON --cap-add=NET_ADMIN")
 	}
 }
 
-// memlockEnough holds the maps with a million entries, with some to spare.
+// memlockEnough is more than the maps with a million entries need.
 const memlockEnough = 1 << 30
 
 func (x *examination) memlockRule() {
@@ -103,11 +110,15 @@ func (x *examination) memlockRule() {
 	if limit == nil || !x.kernel().before(memoryCgroup) || *limit >= memlockEnough {
 		return
 	}
-	x.say("memlock", Problem, fmt.Sprintf("paraxiald may lock only %s of memory", size(*limit)), "Before Linux "+memoryCgroup.String()+" BPF maps count as locked memory: they cannot be made or grow.",
-		"Set LimitMEMLOCK=infinity in the unit.", "systemctl daemon-reload && systemctl restart paraxiald")
+	x.say("memlock", Problem, fmt.Sprintf("paraxiald may lock only %s of memory", size(*limit)),
+		"Before Linux "+memoryCgroup.String()+" BPF maps count as locked memory: they cannot be created or grow.",
+		"Set LimitMEMLOCK=infinity in the unit.", restartUnit)
 }
 
-// What an import of a million prefixes takes on disk, and what every change does.
+const restartUnit = "systemctl daemon-reload && systemctl restart paraxiald"
+
+// The space on disk that an import of a million prefixes needs, and that any change
+// needs.
 const (
 	roomy    = 512 << 20
 	tooSmall = 16 << 20
@@ -117,19 +128,22 @@ func (x *examination) fileSystemRules() {
 	if b := x.facts.Host.BPFFS; b.BPF {
 		x.ok("bpffs", "a bpffs is at %s", b.Path)
 	} else {
-		x.say("bpffs", Problem, "no bpffs is mounted for "+b.Asked, "The filter is pinned there, so that it outlives the daemon: paraxiald will not start.",
+		x.say("bpffs", Problem, "no bpffs is mounted for "+b.Asked,
+			"The filter is pinned there, so that it outlives the daemon: paraxiald will not start.",
 			"mount -t bpf bpf /sys/fs/bpf")
 	}
 	d := x.facts.Host.StateDir
+	left := fmt.Sprintf("%s has %s left on its disk", d.Asked, size(d.Free))
 	switch {
 	case d.Path == "":
 	case d.ReadOnly:
-		x.say("state-dir", Problem, d.Asked+" is on a read-only file system", "Changes cannot be saved, so none is accepted. What is blocked stays blocked.",
+		x.say("state-dir", Problem, d.Asked+" is on a read-only file system",
+			"Changes cannot be saved, so none is accepted. Current blocks stay in force.",
 			"mount -o remount,rw "+d.Path, "dmesg | tail  # says why it is read-only")
 	case d.Free < tooSmall:
-		x.say("state-dir", Problem, fmt.Sprintf("%s has %s left on its disk", d.Asked, size(d.Free)), "Changes that cannot be saved are refused.", "df -h "+d.Path)
+		x.say("state-dir", Problem, left, "Changes that cannot be saved are refused.", "df -h "+d.Path)
 	case d.Free < roomy:
-		x.say("state-dir", Warning, fmt.Sprintf("%s has %s left on its disk", d.Asked, size(d.Free)), "An import of a million prefixes takes some 300 MB.", "df -h "+d.Path)
+		x.say("state-dir", Warning, left, "An import of a million prefixes takes about 300 MB.", "df -h "+d.Path)
 	default:
 		x.ok("state-dir", "%s has %s free", d.Asked, size(d.Free))
 	}
@@ -142,7 +156,9 @@ func (x *examination) clockRule() {
 	case *synced:
 		x.ok("clock", "the clock is synchronised")
 	default:
-		x.say("clock", Warning, "the clock is not synchronised", "Blocks expire by the boot clock and are not affected. The times that are shown are, and the time that is left after a reboot.",
+		x.say("clock", Warning, "the clock is not synchronised",
+			"Blocks expire by the boot clock and are not affected. "+
+				"Displayed times may be wrong, and so may the time that is left after a reboot.",
 			"timedatectl set-ntp true")
 	}
 }

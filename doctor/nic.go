@@ -2,16 +2,16 @@ package doctor
 
 import "fmt"
 
-// Refused is the mode of an interface that would take no program.
+// Refused is the mode of an interface that would accept no program.
 const Refused = "refused"
 
-// The modes to expect of others.
+// The modes of other interfaces.
 const (
 	native  = "native"
 	generic = "generic"
 )
 
-// interfaceRules judges one interface and returns the mode to expect of it.
+// interfaceRules judges one interface and returns the expected mode.
 func (x *examination) interfaceRules() string {
 	if !x.hasEthernet() {
 		x.linkLayerRule()
@@ -26,7 +26,8 @@ func (x *examination) interfaceRules() string {
 	return mode
 }
 
-// modeRules tells what the daemon has attached, or what would come of it.
+// modeRules judges the program that the daemon has attached, or would attach. It
+// returns the mode.
 func (x *examination) modeRules() string {
 	f, ours := x.facts.Daemon.filtered(x.nic.Name)
 	if ours && f.Protected {
@@ -38,7 +39,8 @@ func (x *examination) modeRules() string {
 		return f.Mode
 	}
 	if ours {
-		x.say("unprotected", Problem, "paraxiald is to filter it and does not", orElse(f.Note, "paraxiald does not say why."),
+		x.say("unprotected", Problem, "paraxiald is configured to filter it but does not",
+			orElse(f.Note, "paraxiald does not say why."),
 			"journalctl -u paraxiald -n 50")
 	} else if x.facts.Daemon.Reachable {
 		x.say("not-configured", Note, "paraxiald does not filter it", "It is not among its interfaces.",
@@ -48,8 +50,10 @@ func (x *examination) modeRules() string {
 		return Refused
 	}
 	if x.nic.Pinned != 0 && len(x.nic.Programs) > 0 {
-		x.say("left-in-place", Note, fmt.Sprintf("the filter of the last run is in place, as program %d in %s mode", x.nic.Pinned, x.nic.Programs[0].Mode),
-			"It goes on dropping what was blocked, until that expires.", "paraxiald detach  # if it is not wanted any more")
+		x.say("left-in-place", Note,
+			fmt.Sprintf("the filter of the last run is in place, as program %d in %s mode",
+				x.nic.Pinned, x.nic.Programs[0].Mode),
+			"It drops packets until its blocks expire.", "paraxiald detach  # if it is no longer wanted")
 	}
 	mode := x.predict()
 	if mode == Refused {
@@ -58,7 +62,7 @@ func (x *examination) modeRules() string {
 	return mode
 }
 
-// hasEthernet tells whether frames begin with the header that the program reads.
+// hasEthernet reports whether frames begin with the header that the program reads.
 func (x *examination) hasEthernet() bool {
 	switch x.nic.LinkLayer {
 	case "ether", "loopback", "":
@@ -72,16 +76,19 @@ func (x *examination) linkLayerRule() {
 	if x.nic.LinkLayer != "none" {
 		what += " (" + x.nic.LinkLayer + ")"
 	}
-	why := "The program reads an address only behind an Ethernet header: every packet would pass, also from blocked sources."
+	why := "The program finds an address only after an Ethernet header: every packet would pass, " +
+		"even from blocked sources."
 	if f, ours := x.facts.Daemon.filtered(x.nic.Name); ours && f.Protected {
-		why = "The program is attached and reads no address: every packet passes, also from blocked sources. What paraxiald says of it as protected is not so."
+		why = "The program is attached but finds no address: every packet passes, even from blocked sources. " +
+			"It is not protected, although paraxiald reports that it is."
 	}
 	x.say("link-layer", Problem, what, why,
-		"Filter the Ethernet interface that carries it instead: there the far end of a tunnel can be blocked.",
+		"Filter the Ethernet interface below it instead: there the far end of a tunnel can be blocked.",
 		"Sources inside a tunnel or PPPoE can be blocked with nft only.")
 }
 
-// programRules finds programs that are not ours, and tells whether there are any.
+// programRules adds a finding for each program that is not ours, and reports
+// whether there are any.
 func (x *examination) programRules(our uint32) (foreign bool) {
 	for _, p := range x.nic.Programs {
 		if p.ID == our && our != 0 {
@@ -100,7 +107,7 @@ func (x *examination) programRules(our uint32) (foreign bool) {
 	return foreign
 }
 
-// xdpFlag is the word of ip-link for a mode.
+// xdpFlag returns the word of ip-link for a mode.
 func xdpFlag(mode string) string {
 	switch mode {
 	case native:
@@ -113,7 +120,7 @@ func xdpFlag(mode string) string {
 	return "xdp"
 }
 
-// predict tells what an attachment in mode auto would come to.
+// predict returns the mode that an attachment in mode auto would have.
 func (x *examination) predict() string {
 	if !x.hasNative() {
 		x.noNative()
@@ -130,22 +137,25 @@ func (x *examination) predict() string {
 		return Refused
 	}
 	if x.driver().silent {
-		x.say("mode", Warning, x.driverName()+" may take a native program and never run it", "It reports success also if the backend at the hypervisor leaves no room for XDP. Then nothing is filtered.",
-			"paraxialctl stats  # once attached: packets must be counted", "If none are, set mode: generic for it in /etc/paraxial/paraxiald.yaml.")
+		x.say("mode", Warning, x.driverName()+" may accept a native program but never run it",
+			"It reports success even if the backend at the hypervisor leaves no room for XDP. "+
+				"Then nothing is filtered.",
+			"paraxialctl stats  # once attached: packets must be counted",
+			"If none are, set mode: generic for it in /etc/paraxial/paraxiald.yaml.")
 		return native
 	}
-	x.ok("mode", "native XDP is to be expected of %s", x.driverName())
+	x.ok("mode", "native XDP is expected of %s", x.driverName())
 	return native
 }
 
-// fix adds to the finding that was made last.
+// fix adds lines to the latest finding.
 func (x *examination) fix(lines ...string) {
 	last := &x.findings[len(x.findings)-1]
 	last.Fix = append(last.Fix, lines...)
 }
 
-// tooLarge tells whether a frame of the MTU does not fit what the program is
-// given, and how much would.
+// tooLarge reports whether the MTU is too large for the buffer of the program. It
+// also returns the largest MTU that fits.
 func (x *examination) tooLarge() (most int, yes bool) {
 	most = x.driver().largest
 	if most == 0 {
@@ -163,12 +173,12 @@ func (x *examination) largeFrameRule() {
 	if x.kernel().before(multiBuffer) {
 		cause = "multi-buffer XDP came with Linux " + multiBuffer.String()
 	}
-	x.say("mtu", Problem, fmt.Sprintf("native XDP is likely to be refused for its MTU of %d", x.nic.MTU),
-		fmt.Sprintf("A frame has to fit one buffer, about %d bytes here: %s.", most, cause),
+	x.say("mtu", Problem, fmt.Sprintf("native XDP is likely to be refused because of its MTU of %d", x.nic.MTU),
+		fmt.Sprintf("A frame must fit into one buffer, about %d bytes here: %s.", most, cause),
 		x.smallerMTU(most))
 }
 
-// smallerMTU is the command for the usual MTU, or the largest that does.
+// smallerMTU returns the command that sets the usual MTU, or the largest that fits.
 func (x *examination) smallerMTU(most int) string {
 	return fmt.Sprintf("ip link set dev %s mtu %d", x.nic.Name, min(most, 1500))
 }
@@ -182,13 +192,13 @@ func (x *examination) hasFrags() bool {
 	case x.nic.Driver == "virtio_net":
 		return !x.kernel().before(virtioBuffers)
 	}
-	// Before 6.3 nobody says. Drivers whose limit is known had one; with others
-	// the daemon tries.
+	// Before 6.3 no kernel announces it. Drivers in the table with a limit have no
+	// multi-buffer XDP. With others the daemon tries.
 	return x.driver().largest == 0
 }
 
-// sendQueueRule is about drivers that set queues aside for sending, which the
-// filter never does.
+// sendQueueRule is about drivers that reserve queues for sending with XDP, although
+// the filter never sends.
 func (x *examination) sendQueueRule() {
 	c, name := x.nic.Channels, x.nic.Name
 	if c == nil {
@@ -196,14 +206,18 @@ func (x *examination) sendQueueRule() {
 	}
 	if x.driver().halved && c.Combined*2 > c.MaxCombined {
 		half := max(c.MaxCombined/2, 1)
-		x.say("queues", Problem, fmt.Sprintf("%d of %d queues are in use, and %s needs half of them free for XDP", c.Combined, c.MaxCombined, x.nic.Driver),
+		x.say("queues", Problem,
+			fmt.Sprintf("%d of %d queues are in use, and %s needs half of them free for XDP",
+				c.Combined, c.MaxCombined, x.nic.Driver),
 			"Native XDP is refused otherwise.", fmt.Sprintf("ethtool -L %s combined %d", name, half))
 	}
 	cpus := x.facts.Host.CPUs
 	if x.nic.Driver != "virtio_net" || !x.kernel().before(virtioShares) || c.Combined+cpus <= c.MaxCombined {
 		return
 	}
-	x.say("queues", Problem, fmt.Sprintf("%d of %d queues are in use, and virtio_net needs one more for each of %d CPUs", c.Combined, c.MaxCombined, cpus),
+	x.say("queues", Problem,
+		fmt.Sprintf("%d of %d queues are in use, and virtio_net needs one more for each of %d CPUs",
+			c.Combined, c.MaxCombined, cpus),
 		"Before Linux "+virtioShares.String()+" native XDP is refused otherwise.")
 	if free := c.MaxCombined - cpus; free > 0 {
 		x.fix(fmt.Sprintf("ethtool -L %s combined %d", name, free))
@@ -218,7 +232,8 @@ func (x *examination) refusedOffloadRule() {
 	}
 	for _, o := range merging {
 		if x.nic.Offloads[o.feature].On {
-			x.say("offload", Problem, fmt.Sprintf("%s is on, with which %s refuses native XDP", o.flag, x.nic.Driver), "The card merges packets before the program could see them.",
+			x.say("offload", Problem, fmt.Sprintf("%s is on, and %s then refuses native XDP", o.flag, x.nic.Driver),
+				"The card merges packets before the program can see them.",
 				x.turnOff(o.feature, o.flag))
 		}
 	}

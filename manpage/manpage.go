@@ -12,7 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// Page is what the definitions do not say.
+// Page holds the parts of a page that the definitions do not have.
 type Page struct {
 	Section int // of the manual: 1 or 8
 	Version string
@@ -26,7 +26,7 @@ type Section struct {
 	Items []Item
 }
 
-// Item is a paragraph, with a term before it or not.
+// Item is a paragraph, with an optional term before it.
 type Item struct{ Term, Text string }
 
 // Write writes the page in the man macros. Hidden commands are left out.
@@ -45,11 +45,7 @@ func Write(w io.Writer, app *cli.App, p Page) error {
 	r.heading("DESCRIPTION")
 	r.paragraphs(app.Description)
 	r.heading("COMMANDS")
-	for _, c := range app.Commands {
-		if !c.Hidden && c.Name != "help" {
-			r.command(c, app.Flags)
-		}
-	}
+	r.commands("", app.Commands, app.Flags)
 	r.heading("OPTIONS")
 	r.flags(app.Flags)
 	for _, s := range p.Extra {
@@ -77,9 +73,20 @@ func (r *roff) macro(name string, args ...string) {
 
 func (r *roff) heading(s string) { r.macro("SH", s) }
 
-// command leaves out the flags that are the same without a command.
-func (r *roff) command(c *cli.Command, common []cli.Flag) {
-	r.macro("SS", strings.TrimSpace(c.Name+" "+c.ArgsUsage))
+// commands writes each command, and then those below it. The names above them
+// are in prefix, with a space at its end.
+func (r *roff) commands(prefix string, all []*cli.Command, common []cli.Flag) {
+	for _, c := range all {
+		if !c.Hidden && c.Name != "help" {
+			r.command(prefix, c, common)
+			r.commands(prefix+c.Name+" ", c.Subcommands, common)
+		}
+	}
+}
+
+// command writes one command. It leaves out the flags that every command has.
+func (r *roff) command(prefix string, c *cli.Command, common []cli.Flag) {
+	r.macro("SS", strings.TrimSpace(prefix+c.Name+" "+c.ArgsUsage))
 	r.paragraphs(sentence(c.Usage))
 	if c.UsageText != "" {
 		r.macro("PP")
@@ -118,8 +125,8 @@ func (r *roff) item(i Item, first bool) {
 	r.paragraphs(i.Text)
 }
 
-// paragraphs writes text whose blank lines part paragraphs. What is lined up in
-// columns stays so.
+// paragraphs writes text with blank lines between paragraphs. A paragraph with
+// columns keeps them.
 func (r *roff) paragraphs(s string) {
 	for n, p := range strings.Split(s, "\n\n") {
 		if n > 0 {
@@ -143,7 +150,7 @@ func (r *roff) preformatted(s string) {
 	r.macro("fi")
 }
 
-// sentence makes a phrase of --help one.
+// sentence turns a phrase of --help into a sentence.
 func sentence(s string) string {
 	s = strings.TrimSpace(s)
 	if s == "" || strings.HasSuffix(s, ".") {
@@ -152,8 +159,8 @@ func sentence(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:] + "."
 }
 
-// text escapes what roff would take for its own. Every hyphen is one that can
-// be copied into a shell.
+// text escapes characters that are special to roff. Hyphens are escaped so that
+// they can be copied into a shell.
 func text(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, "`", "").Replace(s)
 	if strings.HasPrefix(s, ".") || strings.HasPrefix(s, "'") {
@@ -162,5 +169,5 @@ func text(s string) string {
 	return s
 }
 
-// literal is text that is not at the beginning of a line.
+// literal escapes text that does not stand at the beginning of a line.
 func literal(s string) string { return strings.TrimPrefix(text(s), `\&`) }

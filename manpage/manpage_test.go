@@ -23,13 +23,21 @@ func TestWrite(t *testing.T) {
 					&cli.StringFlag{Name: "dry-run", Usage: "only `SAY` so", Value: "no"},
 				},
 			},
-			{Name: "secret", Usage: "not for you", Hidden: true},
+			{Name: "secret", Usage: "not for you", Hidden: true,
+				Subcommands: []*cli.Command{{Name: "part", Usage: "no"}}},
+			{Name: "lists", ArgsUsage: "COMMAND", Usage: "keep lists", Subcommands: []*cli.Command{
+				{Name: "add", ArgsUsage: "URL", Usage: "add one",
+					Flags: []cli.Flag{&cli.BoolFlag{Name: "now", Usage: "at once"}}},
+				{Name: "trace", Usage: "not for you", Hidden: true},
+				{Name: "help", Usage: "added by the cli library"},
+			}},
 		},
 	}
 	var b strings.Builder
 	err := manpage.Write(&b, app, manpage.Page{
 		Section: 8, Version: "1.2",
-		Extra:   []manpage.Section{{Title: "EXIT STATUS", Items: []manpage.Item{{Text: "0 or 1."}, {Text: "More."}, {Term: "-1", Text: "Never."}}}},
+		Extra: []manpage.Section{{Title: "EXIT STATUS",
+			Items: []manpage.Item{{Text: "0 or 1."}, {Text: "More."}, {Term: "-1", Text: "Never."}}}},
 		SeeAlso: []string{"other(1)", "more(8)"},
 	})
 	if err != nil {
@@ -57,6 +65,13 @@ Look at it.
 .TP
 \fB\-\-dry\-run SAY\fR
 only SAY so (default: "no")
+.SS "lists COMMAND"
+Keep lists.
+.SS "lists add URL"
+Add one.
+.TP
+\fB\-\-now\fR
+at once (default: false)
 .SH "OPTIONS"
 .TP
 \fB\-\-socket PATH, \-s PATH\fR

@@ -7,13 +7,15 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func (p *program) allowCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "allow",
-		Usage:     "let packets from addresses pass, whatever blocks them",
-		ArgsUsage: "PREFIX...",
-		Flags:     []cli.Flag{forFlag(), reasonFlag()},
-		Action:    p.allow,
+func (p *program) allowCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "allow",
+			Usage:     "let packets from addresses pass, whatever blocks them",
+			ArgsUsage: "PREFIX...",
+			Flags:     []cli.Flag{forFlag(), reasonFlag()},
+			Action:    p.allow,
+		},
 	}
 }
 

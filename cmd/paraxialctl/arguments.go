@@ -7,29 +7,56 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// What is wrong in the arguments is found before anything is sent, so that it
-// is a usage error whether or not a daemon runs.
+// The arguments are checked before anything is sent, so that a mistake is a usage
+// error whether or not a daemon runs.
 
 func forFlag() cli.Flag {
-	return &cli.StringFlag{Name: "for", Usage: "let it expire after `DUR`: 90s, 10m, 1h30m, 7d, 2w or forever (default: forever)"}
+	return &cli.StringFlag{
+		Name: "for", Usage: "let it expire after `DUR`: 90s, 10m, 1h30m, 7d, 2w or forever (default: forever)",
+	}
 }
 
 func reasonFlag() cli.Flag {
 	return &cli.StringFlag{Name: "reason", Usage: "keep `TEXT` with the entry, for people to read"}
 }
 
+func forceFlag() cli.Flag {
+	return boolFlag("force", "block even if it would lock you or this host out")
+}
+
+func boolFlag(name, usage string) cli.Flag {
+	return &cli.BoolFlag{Name: name, Usage: usage, DisableDefaultText: true}
+}
+
+func removeFlags() []cli.Flag {
+	return []cli.Flag{
+		originFlag("remove"),
+		boolFlag("all", "remove the entries of every origin"),
+	}
+}
+
+// originFlag is --origin of a command that does verb to entries of one origin.
+func originFlag(verb string) cli.Flag {
+	usage := verb + " the entries of origin `NAME` (default: " + policy.OriginCLI + ")"
+	return &cli.StringFlag{Name: "origin", Usage: usage}
+}
+
+func listOriginFlag() cli.Flag {
+	return &cli.StringFlag{Name: "origin", Usage: "only the entries of origin `NAME`"}
+}
+
 // prefixes returns the arguments, which must be prefixes.
 func (p *program) prefixes(c *cli.Context) ([]string, error) {
 	args := c.Args().Slice()
 	if len(args) == 0 {
-		return nil, p.misuse(c, "%s needs an address or prefix, such as 192.0.2.1 or 2001:db8::/32", c.Command.Name)
+		return nil, misuse(c, "%s needs an address or prefix, such as 192.0.2.1 or 2001:db8::/32", c.Command.Name)
 	}
 	if len(args) > control.MaxPrefixes {
-		return nil, p.misuse(c, "%d prefixes are too many for one command; put them in a file and import it", len(args))
+		return nil, misuse(c, "%d prefixes are too many for one command; put them in a file and import it", len(args))
 	}
 	for _, a := range args {
 		if _, _, err := policy.ParsePrefix(a); err != nil {
-			return nil, p.misuse(c, "%v", err)
+			return nil, misuse(c, "%v", err)
 		}
 	}
 	return args, nil
@@ -42,7 +69,7 @@ func (p *program) duration(c *cli.Context, flag string) (string, error) {
 	}
 	s := c.String(flag)
 	if _, err := policy.ParseTTL(s); err != nil {
-		return "", p.misuse(c, "--%s: %v", flag, err)
+		return "", misuse(c, "--%s: %v", flag, err)
 	}
 	return s, nil
 }
@@ -51,7 +78,7 @@ func (p *program) duration(c *cli.Context, flag string) (string, error) {
 func (p *program) reason(c *cli.Context) (string, error) {
 	s := c.String("reason")
 	if err := policy.ValidReason(s); err != nil {
-		return "", p.misuse(c, "--%v", err)
+		return "", misuse(c, "--%v", err)
 	}
 	return s, nil
 }
@@ -63,15 +90,19 @@ func (p *program) origin(c *cli.Context) (string, error) {
 	}
 	s := c.String("origin")
 	if err := policy.ValidOrigin(s); err != nil {
-		return "", p.misuse(c, "--%v", err)
+		return "", misuse(c, "--%v", err)
 	}
 	return s, nil
 }
 
-// kind returns the kind of entries that the only argument names, or otherwise.
+// kinds are the words that kind reads.
+func kinds() offer { return offer{Words: []string{"blocks", "allows"}} }
+
+// kind returns the kind of entries that the argument names. Without an argument it
+// returns otherwise.
 func (p *program) kind(c *cli.Context, otherwise string) (string, error) {
 	if c.NArg() > 1 {
-		return "", p.misuse(c, "%s takes one argument, got %d", c.Command.Name, c.NArg())
+		return "", misuse(c, "%s takes one argument, got %d", c.Command.Name, c.NArg())
 	}
 	switch c.Args().First() {
 	case "":
@@ -81,5 +112,25 @@ func (p *program) kind(c *cli.Context, otherwise string) (string, error) {
 	case "allows":
 		return policy.Allow.String(), nil
 	}
-	return "", p.misuse(c, "%q: want blocks or allows", c.Args().First())
+	return "", misuse(c, "%q: want blocks or allows", c.Args().First())
+}
+
+// removal reads the arguments of unblock and unallow.
+func (p *program) removal(c *cli.Context) (prefixes []string, origin string, err error) {
+	if prefixes, err = p.prefixes(c); err != nil {
+		return nil, "", err
+	}
+	if origin, err = p.origin(c); err != nil {
+		return nil, "", err
+	}
+	if c.Bool("all") {
+		if origin != "" {
+			return nil, "", misuse(c, "--origin and --all exclude each other")
+		}
+		return prefixes, "", nil
+	}
+	if origin == "" {
+		origin = policy.OriginCLI
+	}
+	return prefixes, origin, nil
 }

@@ -7,26 +7,27 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func (p *program) blockCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "block",
-		Usage:     "drop packets from addresses",
-		ArgsUsage: "PREFIX...",
-		Flags: []cli.Flag{
-			forFlag(),
-			reasonFlag(),
-			&cli.StringFlag{Name: "limit", Usage: "drop only what exceeds `RATE`, of all addresses of a prefix together: 100/s, 10Mbit/s, 1MB/s"},
-			&cli.BoolFlag{Name: "shadow", Usage: "only count what would be dropped", DisableDefaultText: true},
-			&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
-			forceFlag(),
-			&cli.BoolFlag{Name: "dry-run", Usage: "change nothing, and show what it would cut and whether the guard refuses", DisableDefaultText: true},
+func (p *program) blockCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "block",
+			Usage:     "drop packets from addresses",
+			ArgsUsage: "PREFIX...",
+			Flags: []cli.Flag{
+				forFlag(),
+				reasonFlag(),
+				&cli.StringFlag{
+					Name:  "limit",
+					Usage: "drop only packets above `RATE`, counted for the whole prefix: 100/s, 10Mbit/s, 1MB/s",
+				},
+				boolFlag("shadow", "only count the packets that would be dropped"),
+				&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
+				forceFlag(),
+				boolFlag("dry-run", "change nothing; show the connections it would cut, and whether the guard refuses"),
+			},
+			Action: p.block,
 		},
-		Action: p.block,
 	}
-}
-
-func forceFlag() cli.Flag {
-	return &cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true}
 }
 
 func (p *program) block(c *cli.Context) error {
@@ -80,7 +81,7 @@ func (p *program) blockRequest(c *cli.Context) (control.BlockRequest, error) {
 		return req, err
 	}
 	if req.Confirm == "forever" {
-		return req, p.misuse(c, "--confirm: forever leaves nothing to confirm; give a time such as 60s")
+		return req, misuse(c, "--confirm: forever leaves nothing to confirm; give a time such as 60s")
 	}
 	return req, nil
 }
@@ -91,11 +92,11 @@ func (p *program) rate(c *cli.Context) (string, error) {
 		return "", nil
 	}
 	if c.Bool("shadow") {
-		return "", p.misuse(c, "--limit and --shadow exclude each other")
+		return "", misuse(c, "--limit and --shadow exclude each other")
 	}
 	s := c.String("limit")
 	if _, err := policy.ParseRate(s); err != nil {
-		return "", p.misuse(c, "--limit: %v", err)
+		return "", misuse(c, "--limit: %v", err)
 	}
 	return s, nil
 }

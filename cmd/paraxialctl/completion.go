@@ -1,21 +1,25 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"text/template"
 
 	"github.com/urfave/cli/v2"
 )
 
-func (p *program) completionCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "completion",
-		Usage:     "print a completion script for a shell",
-		ArgsUsage: "bash|zsh|fish",
-		Description: "bash:  source <(paraxialctl completion bash)\n" +
-			"zsh:   source <(paraxialctl completion zsh)\n" +
-			"fish:  paraxialctl completion fish | source",
-		Action: p.completion,
+func (p *program) completionCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "completion",
+			Usage:     "print a completion script for a shell",
+			ArgsUsage: "bash|zsh|fish",
+			Description: "bash:  source <(paraxialctl completion bash)\n" +
+				"zsh:   source <(paraxialctl completion zsh)\n" +
+				"fish:  paraxialctl completion fish | source",
+			Action: p.completion,
+		},
+		args: offer{Words: []string{"bash", "zsh", "fish"}},
 	}
 }
 
@@ -23,129 +27,100 @@ func (p *program) completion(c *cli.Context) error {
 	scripts := map[string]string{"bash": bashScript, "zsh": zshScript, "fish": fishScript}
 	script, ok := scripts[c.Args().First()]
 	if !ok || c.NArg() != 1 {
-		return p.misuse(c, "completion takes one of bash, zsh and fish")
+		return misuse(c, "completion takes one of bash, zsh and fish")
 	}
-	t, err := template.New("completion").Funcs(template.FuncMap{"join": strings.Join, "quote": fishQuote}).Parse(script)
+	t, err := template.New("completion").Funcs(template.FuncMap{"quote": fishQuote}).Parse(findScript)
+	if err == nil {
+		t, err = t.Parse(script)
+	}
 	if err != nil {
 		return err
 	}
-	return t.Execute(p.out, completed(p.app))
+	return t.Execute(p.out, completed(p.tree))
 }
 
-// completedCommand is what a shell offers after a command.
-type completedCommand struct {
-	Name, Usage string
-	Flags       []completedFlag
-	Words       []string // arguments
-	Files       bool     // arguments are files
-	Interfaces  bool     // arguments are network interfaces
+// completion is what the scripts are made of.
+type completion struct {
+	Globals []completedFlag // may stand anywhere
+	Places  []completedPlace
 }
+
+// completedPlace is a place in a command line, and what a shell offers there.
+type completedPlace struct {
+	After    string // the names of the commands before it, such as "feeds list"
+	Commands []completedWord
+	Flags    []completedFlag
+	Args     offer
+}
+
+type completedWord struct{ Name, Usage string }
 
 type completedFlag struct {
-	Name, Usage string
-	TakesValue  bool
+	completedWord        // the long name
+	Typed         string // as it is typed, such as --output
+	Short         string // such as o; empty if it has none
+	TakesValue    bool
+	Values        offer
 }
 
-// Options returns the flags as they are typed.
-func (c completedCommand) Options() []string {
-	var out []string
-	for _, f := range c.Flags {
-		out = append(out, "--"+f.Name)
+// Names returns the names of all commands, such as "feeds list".
+func (c completion) Names() []string {
+	var names []string
+	for _, p := range c.Places {
+		if p.After != "" {
+			names = append(names, p.After)
+		}
 	}
-	return out
+	return names
 }
 
-// completed describes the commands, from what the program itself reads.
-func completed(app *cli.App) []completedCommand {
-	words := map[string][]string{
-		"list":       {"blocks", "allows"},
-		"export":     {"blocks", "allows"},
-		"completion": {"bash", "zsh", "fish"},
+// completed describes the commands, from the definitions by which the program
+// reads its arguments.
+func completed(commands []command) completion {
+	return completion{
+		Globals: completedFlags(globalFlags()),
+		Places:  completedPlaces("", []cli.Flag{cli.HelpFlag, cli.VersionFlag}, offer{}, commands),
 	}
-	var out []completedCommand
-	for _, c := range app.Commands {
-		if c.Hidden || c.Name == "help" {
+}
+
+// completedPlaces returns the place after some names, and those after each of
+// the commands that may follow.
+func completedPlaces(after string, flags []cli.Flag, args offer, below []command) []completedPlace {
+	here := completedPlace{After: after, Flags: completedFlags(flags), Args: args}
+	var further []completedPlace
+	for _, c := range below {
+		if c.Hidden {
 			continue
 		}
-		command := completedCommand{Name: c.Name, Usage: c.Usage, Words: words[c.Name], Files: c.Name == "import", Interfaces: c.Name == "doctor"}
-		for _, f := range append(globalFlags(), c.Flags...) {
-			if f.Names()[0] == "help" {
-				continue
-			}
-			d := f.(cli.DocGenerationFlag)
-			command.Flags = append(command.Flags, completedFlag{f.Names()[0], strings.ReplaceAll(d.GetUsage(), "`", ""), d.TakesValue()})
-		}
-		out = append(out, command)
+		here.Commands = append(here.Commands, completedWord{c.Name, c.Usage})
+		// The cli library has added --help to the command that runs.
+		own := slices.DeleteFunc(slices.Clone(c.Flags), func(f cli.Flag) bool { return f == cli.HelpFlag })
+		further = append(further, completedPlaces(strings.TrimSpace(after+" "+c.Name), own, c.args, c.below)...)
 	}
-	return out
+	return append([]completedPlace{here}, further...)
+}
+
+func completedFlags(flags []cli.Flag) (all []completedFlag) {
+	for _, f := range flags {
+		name := f.Names()[0]
+		c := completedFlag{completedWord: completedWord{Name: name}, Typed: "--" + name, TakesValue: takesValue(f)}
+		if d, ok := f.(cli.DocGenerationFlag); ok {
+			c.Usage = strings.ReplaceAll(d.GetUsage(), "`", "")
+		}
+		if o, ok := f.(*offeringFlag); ok {
+			c.Values = o.values
+		}
+		for _, alias := range f.Names()[1:] {
+			if len(alias) == 1 {
+				c.Short = alias
+			}
+		}
+		all = append(all, c)
+	}
+	return all
 }
 
 // fishQuote quotes s for fish, in which only \ and ' are special inside '…'.
 func fishQuote(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
-
-const bashScript = `# paraxialctl completion for bash
-_paraxialctl() {
-    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word cmd= words= files=
-    case $prev in
-        -o|--output) COMPREPLY=($(compgen -W "table json" -- "$cur")); return ;;
-        --socket) COMPREPLY=($(compgen -f -- "$cur")); return ;;
-    esac
-    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
-        case $word in
-{{- range .}}
-            {{.Name}}) cmd=$word words="{{join .Options " "}}{{range .Words}} {{.}}{{end}}"{{if .Files}} files=1{{end}}{{if .Interfaces}} words+=" $(ls /sys/class/net)"{{end}}; break ;;
-{{- end}}
-        esac
-    done
-    [[ $cmd ]] || words="{{range .}}{{.Name}} {{end}}--socket --output --help --version"
-    COMPREPLY=($(compgen -W "$words" -- "$cur"))
-    [[ $files ]] && COMPREPLY+=($(compgen -f -- "$cur"))
-}
-complete -F _paraxialctl paraxialctl
-`
-
-const zshScript = `#compdef paraxialctl
-_paraxialctl() {
-    local word cmd
-    case $words[CURRENT-1] in
-        (-o|--output) compadd table json; return ;;
-        (--socket) _files; return ;;
-    esac
-    for word in ${words[2,CURRENT-1]}; do
-        case $word in
-{{- range .}}
-            ({{.Name}}) cmd=$word; compadd -- {{join .Options " "}}{{range .Words}} {{.}}{{end}}{{if .Files}}; _files{{end}}{{if .Interfaces}}; compadd -- /sys/class/net/*(N:t){{end}}; break ;;
-{{- end}}
-        esac
-    done
-    [[ -n $cmd ]] || compadd -- {{range .}}{{.Name}} {{end}}--socket --output --help --version
-}
-if [[ $funcstack[1] = _paraxialctl ]]; then
-    _paraxialctl "$@"
-else
-    compdef _paraxialctl paraxialctl
-fi
-`
-
-const fishScript = `# paraxialctl completion for fish
-complete -c paraxialctl -f
-complete -c paraxialctl -s o -l output -x -a 'table json'
-complete -c paraxialctl -l socket -r -F
-{{- range $c := .}}
-complete -c paraxialctl -n __fish_use_subcommand -a {{.Name}} -d {{quote .Usage}}
-{{- range .Flags}}{{if and (ne .Name "socket") (ne .Name "output")}}
-complete -c paraxialctl -n '__fish_seen_subcommand_from {{$c.Name}}' -l {{.Name}}{{if .TakesValue}} -x{{end}} -d {{quote .Usage}}
-{{- end}}{{end}}
-{{- range .Words}}
-complete -c paraxialctl -n '__fish_seen_subcommand_from {{$c.Name}}' -a {{.}}
-{{- end}}
-{{- if .Files}}
-complete -c paraxialctl -n '__fish_seen_subcommand_from {{.Name}}' -F
-{{- end}}
-{{- if .Interfaces}}
-complete -c paraxialctl -n '__fish_seen_subcommand_from {{.Name}}' -a '(ls /sys/class/net)'
-{{- end}}
-{{- end}}
-`

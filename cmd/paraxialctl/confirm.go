@@ -6,18 +6,20 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-func (p *program) confirmCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "confirm",
-		Usage:     "keep what block --confirm put",
-		ArgsUsage: "[ID]",
-		Action:    p.confirm,
+func (p *program) confirmCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "confirm",
+			Usage:     "keep a block that was made with --confirm",
+			ArgsUsage: "[ID]",
+			Action:    p.confirm,
+		},
 	}
 }
 
 func (p *program) confirm(c *cli.Context) error {
 	if c.NArg() > 1 {
-		return p.misuse(c, "confirm takes one ID, got %d", c.NArg())
+		return misuse(c, "confirm takes one ID, got %d", c.NArg())
 	}
 	result, err := p.client.Confirm(c.Context, control.ConfirmRequest{ID: c.Args().First()})
 	if err != nil {

@@ -9,16 +9,18 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func (p *program) detectorsCommand() *cli.Command {
-	return &cli.Command{
-		Name:   "detectors",
-		Usage:  "show what the rate analysis looks for, and what it has done",
-		Action: p.detectors,
+func (p *program) detectorsCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:   "detectors",
+			Usage:  "show the detectors of the rate analysis, and their decisions",
+			Action: p.detectors,
+		},
 	}
 }
 
 func (p *program) detectors(c *cli.Context) error {
-	if err := p.noArguments(c); err != nil {
+	if err := noArguments(c); err != nil {
 		return err
 	}
 	s, err := p.client.Detectors(c.Context)
@@ -48,7 +50,8 @@ func (p *program) thresholds(all []control.DetectorStatus) error {
 	row(w, "DETECTOR", "LIMIT", "WINDOW", "PER", "ACTION", "FOR", "MATCH")
 	for _, d := range all {
 		per := fmt.Sprintf("/%d,/%d", d.IPv4Prefix, d.IPv6Prefix)
-		row(w, printable(d.Name), printable(d.Limit), printable(d.Window), per, printable(d.Action), printable(d.For), printable(d.Match))
+		row(w, printable(d.Name), printable(d.Limit), printable(d.Window), per,
+			printable(d.Action), printable(d.For), printable(d.Match))
 	}
 	return w.Flush()
 }
@@ -58,7 +61,8 @@ func (p *program) decisions(all []control.DetectorStatus) error {
 	row(w, "DETECTOR", "LIVE", "BLOCK", "LIMIT", "SHADOW", "EXTENDED", "LIFTED", "SPARED")
 	for _, d := range all {
 		decided := func(a string) string { return count(d.Decisions[a]) }
-		row(w, printable(d.Name), count(d.Entries), decided(policy.Block.String()), decided(policy.Limit.String()), decided(policy.Shadow.String()),
+		row(w, printable(d.Name), count(d.Entries),
+			decided(policy.Block.String()), decided(policy.Limit.String()), decided(policy.Shadow.String()),
 			count(d.Extended), count(d.Lifted), count(d.Spared))
 	}
 	return w.Flush()
@@ -67,7 +71,8 @@ func (p *program) decisions(all []control.DetectorStatus) error {
 // analysis prints what all detectors share.
 func (p *program) analysis(s control.DetectorsStatus) error {
 	w := newTable(p.out)
-	row(w, "sources", fmt.Sprintf("%s of %s tracked; %s offenders remembered", count(s.Tracked), count(s.Capacity), count(s.Offenders)))
+	row(w, "sources", fmt.Sprintf("%s of %s tracked; %s offenders remembered",
+		count(s.Tracked), count(s.Capacity), count(s.Offenders)))
 	row(w, "entries", fmt.Sprintf("%s of %s", count(s.Entries), count(s.MaxEntries)))
 	row(w, "breaker", p.breakerText(s.Breaker))
 	row(w, "sampling", samplingText(s.Sampling))
@@ -75,7 +80,7 @@ func (p *program) analysis(s control.DetectorsStatus) error {
 		return err
 	}
 	if s.Sampling.Exceeded {
-		p.printf("warning: more sources at once than detection is stated for: offenders may be found late\n")
+		p.printf("warning: more sources at once than detection is designed for; offenders may be found late\n")
 	}
 	return nil
 }
@@ -87,7 +92,7 @@ func (p *program) breakerText(b control.BreakerStatus) string {
 	}
 	switch {
 	case b.Open:
-		return "OPEN" + changed + ": too many bans a minute, so new ones are shadow"
+		return "OPEN" + changed + ": too many bans a minute, so new bans are shadow entries"
 	case b.Trips == 0:
 		return "closed, has never opened"
 	}
@@ -99,7 +104,8 @@ func samplingText(s control.SamplingStatus) string {
 	if s.Interval > 1 {
 		interval = "one packet in " + count(s.Interval)
 	}
-	return fmt.Sprintf("%s; %s samples lost, %s sources found no room", interval, count(s.Lost), count(s.Refused))
+	return fmt.Sprintf("%s; %s samples lost, %s sources not tracked for lack of room",
+		interval, count(s.Lost), count(s.Refused))
 }
 
 func times(n uint64) string {

@@ -12,9 +12,11 @@ import (
 var watching = control.DetectorsStatus{
 	Enabled: true,
 	Detectors: []control.DetectorStatus{
-		{Name: "syn-flood", Match: "tcp syn port 443", Limit: "200/s", Window: "5s", IPv4Prefix: 32, IPv6Prefix: 64, Action: "limit", For: "10m",
+		{Name: "syn-flood", Match: "tcp syn port 443", Limit: "200/s", Window: "5s", IPv4Prefix: 32, IPv6Prefix: 64,
+			Action: "limit", For: "10m",
 			Decisions: map[string]uint64{"limit": 1234, "shadow": 5}, Extended: 6, Lifted: 7, Spared: 8, Entries: 3},
-		{Name: "bulk", Match: "any", Limit: "10Mbit/s", Window: "1m", IPv4Prefix: 24, IPv6Prefix: 48, Action: "block", For: "1h"},
+		{Name: "bulk", Match: "any", Limit: "10Mbit/s", Window: "1m", IPv4Prefix: 24, IPv6Prefix: 48, Action: "block",
+			For: "1h"},
 	},
 	Tracked: 1204, Capacity: 65536, Offenders: 12, Entries: 3, MaxEntries: 10000,
 	Sampling: control.SamplingStatus{Interval: 64},
@@ -45,17 +47,17 @@ func TestDetectors(t *testing.T) {
 	}{
 		{"calm", watching, append(tables[:10:10],
 			"breaker   closed, has never opened",
-			"sampling  one packet in 64; 0 samples lost, 0 sources found no room")},
+			"sampling  one packet in 64; 0 samples lost, 0 sources not tracked for lack of room")},
 		{"open", open, append(tables[:10:10],
-			"breaker   OPEN for 2m: too many bans a minute, so new ones are shadow",
-			"sampling  every packet; 0 samples lost, 0 sources found no room")},
+			"breaker   OPEN for 2m: too many bans a minute, so new bans are shadow entries",
+			"sampling  every packet; 0 samples lost, 0 sources not tracked for lack of room")},
 		{"closed", closed, append(tables[:10:10],
 			"breaker   closed for 3h, opened once",
-			"sampling  one packet in 64; 0 samples lost, 0 sources found no room")},
+			"sampling  one packet in 64; 0 samples lost, 0 sources not tracked for lack of room")},
 		{"busy", busy, append(tables[:10:10],
 			"breaker   closed, has never opened",
-			"sampling  one packet in 1,024; 90,000 samples lost, 17 sources found no room",
-			"warning: more sources at once than detection is stated for: offenders may be found late")},
+			"sampling  one packet in 1,024; 90,000 samples lost, 17 sources not tracked for lack of room",
+			"warning: more sources at once than detection is designed for; offenders may be found late")},
 		{"off", control.DetectorsStatus{}, []string{"Rate analysis is off: the configuration has no detectors."}},
 	} {
 		got := invoke(t.Context(), serve(t, &fake{detectors: tt.status}), "", "detectors")

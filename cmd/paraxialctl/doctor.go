@@ -16,29 +16,39 @@ import (
 	"github.com/paraxial/paraxial/doctor/probe"
 )
 
-func (p *program) doctorCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "doctor",
-		Usage:     "find out what keeps this host from filtering, and how to mend it",
-		ArgsUsage: "[IFACE...]",
-		Description: "Without IFACE it looks at the interfaces that paraxiald filters, those of the default routes, and those with an XDP program.\n" +
-			"Needs no running paraxiald. Root sees more. Exits with 1 if there is a problem; warnings and notes do not count.",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "strict", Usage: "exit with 1 on warnings too", DisableDefaultText: true},
-			&cli.StringFlag{Name: "state-dir", Usage: "paraxiald keeps its state in `DIR`", Value: "/var/lib/paraxial"},
-			&cli.StringFlag{Name: "bpffs", Usage: "paraxiald pins its filter in `DIR`", Value: "/sys/fs/bpf/paraxial"},
+func (p *program) doctorCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "doctor",
+			Usage:     "find problems that keep this host from filtering, and how to fix them",
+			ArgsUsage: "[IFACE...]",
+			Description: "Without IFACE it examines the interfaces that paraxiald filters, those of the\n" +
+				"default routes, and those with an XDP program. Needs no running paraxiald. Root sees more.\n" +
+				"Exits with 1 if there is a problem; warnings and notes do not count.",
+			Flags: []cli.Flag{
+				boolFlag("strict", "exit with 1 on warnings too"),
+				&offeringFlag{&cli.StringFlag{
+					Name: "state-dir", Usage: "paraxiald keeps its state in `DIR`", Value: "/var/lib/paraxial",
+				}, offer{Files: true}},
+				&offeringFlag{&cli.StringFlag{
+					Name: "bpffs", Usage: "paraxiald pins its filter in `DIR`", Value: "/sys/fs/bpf/paraxial",
+				}, offer{Files: true}},
+			},
+			Action: p.doctor,
 		},
-		Action: p.doctor,
+		args: offer{Interfaces: true},
 	}
 }
 
-// askDaemon bounds how long a daemon that hangs holds up what can be said
-// without it.
+// askDaemon is the longest wait for the daemon: a daemon that hangs must not keep
+// doctor from reporting the rest.
 const askDaemon = 5 * time.Second
 
 func (p *program) doctor(c *cli.Context) error {
 	daemon, pid := p.daemonFacts(c.Context)
-	o := probe.Options{Interfaces: c.Args().Slice(), PID: pid, StateDir: c.String("state-dir"), BPFFS: c.String("bpffs")}
+	o := probe.Options{
+		Interfaces: c.Args().Slice(), PID: pid, StateDir: c.String("state-dir"), BPFFS: c.String("bpffs"),
+	}
 	for _, f := range daemon.Interfaces {
 		o.Filtered = append(o.Filtered, f.Name)
 	}
@@ -74,13 +84,15 @@ func (p *program) daemonFacts(ctx context.Context) (facts doctor.Daemon, pid int
 	}
 	d := doctor.Daemon{Reachable: true, Version: s.Version}
 	for _, i := range s.Interfaces {
-		d.Interfaces = append(d.Interfaces, doctor.Filtered{Name: i.Name, Protected: i.Protected, Mode: i.Mode, ProgramID: i.ProgramID, Note: i.Note})
+		d.Interfaces = append(d.Interfaces, doctor.Filtered{
+			Name: i.Name, Protected: i.Protected, Mode: i.Mode, ProgramID: i.ProgramID, Note: i.Note,
+		})
 	}
 	return d, s.PID
 }
 
-// printReport prints the findings by interface and those of the host: whoever
-// has the worst first, and otherwise the host last.
+// printReport prints the findings of each interface and of the host. Those with
+// the worst finding come first; among equals the host comes last.
 func (p *program) printReport(r doctor.Report) {
 	groups := []section{}
 	for _, i := range r.Interfaces {
@@ -104,7 +116,7 @@ func (p *program) printReport(r doctor.Report) {
 	p.printf("%s\n", tally(r.Findings))
 }
 
-// section is what is said of one interface, or of the host.
+// section holds the findings about one interface, or about the host.
 type section struct {
 	heading  string
 	worst    doctor.Severity

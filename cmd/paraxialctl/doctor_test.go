@@ -32,7 +32,8 @@ func diagnose(t *testing.T, socket string, f doctor.Facts, args ...string) (outc
 // healthy has eth0, which the fake daemon filters, and a host that is fit.
 func healthy() doctor.Facts {
 	return doctor.Facts{
-		Host: doctor.Host{Release: "6.12.9", CPUs: 1, BTF: true, BPFFS: doctor.FileSystem{Asked: "/sys/fs/bpf/paraxial", Path: "/sys/fs/bpf", BPF: true}},
+		Host: doctor.Host{Release: "6.12.9", CPUs: 1, BTF: true,
+			BPFFS: doctor.FileSystem{Asked: "/sys/fs/bpf/paraxial", Path: "/sys/fs/bpf", BPF: true}},
 		Interfaces: []doctor.Interface{{
 			Name: "eth0", Driver: "ice", MTU: 1500, Up: true, Carrier: true,
 			Programs: []doctor.Program{{ID: 7, Mode: "native"}, {ID: 9, Mode: "generic", Name: "o\x1b[2Jther"}},
@@ -65,7 +66,8 @@ func TestDoctor(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if diff := cmp.Diff(probe.Options{Interfaces: []string{}, Filtered: []string{"eth0", "eth1"}, PID: 42, StateDir: "/var/lib/paraxial", BPFFS: "/sys/fs/bpf/paraxial"}, asked); diff != "" {
+	if diff := cmp.Diff(probe.Options{Interfaces: []string{}, Filtered: []string{"eth0", "eth1"}, PID: 42,
+		StateDir: "/var/lib/paraxial", BPFFS: "/sys/fs/bpf/paraxial"}, asked); diff != "" {
 		t.Errorf("asked for (-want +got):\n%s", diff)
 	}
 }

@@ -3,16 +3,16 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/policy"
 )
 
-// evidence writes the rows that tell why a detector made an entry.
+// evidence writes the rows that show why a detector made an entry.
 func (p *program) evidence(w io.Writer, v control.Evidence) {
 	row(w, "    detector", printable(v.Detector))
-	row(w, "    measured", fmt.Sprintf("%s; limit %s over %s, reached with %s %s", printable(v.Rate), printable(v.Limit), printable(v.Window), count(v.Count), counted(v.Limit)))
+	row(w, "    measured", fmt.Sprintf("%s; limit %s over %s, reached with %s %s",
+		printable(v.Rate), printable(v.Limit), printable(v.Window), count(v.Count), counted(v.Limit)))
 	row(w, "    seen", p.clock(v.First)+" to "+p.clock(v.Last))
 	if len(v.Ports) > 0 {
 		row(w, "    ports", portList(v.Ports)+", sampled")
@@ -21,24 +21,16 @@ func (p *program) evidence(w io.Writer, v control.Evidence) {
 		row(w, "    sources", count(uint64(v.Sources))+" offenders inside this prefix")
 	}
 	if v.Offence > 1 {
-		row(w, "    offence", fmt.Sprintf("number %d that is remembered", v.Offence))
+		row(w, "    offence", fmt.Sprintf("number %d on record", v.Offence))
 	} else {
-		row(w, "    offence", "the first that is remembered")
+		row(w, "    offence", "the first on record")
 	}
 }
 
-// counted tells what is counted against a limit.
+// counted returns the unit that a limit counts, such as packets.
 func counted(limit string) string {
 	if r, err := policy.ParseRate(limit); err == nil {
 		return r.Unit.String()
 	}
-	return "counted" // a unit of a newer daemon
-}
-
-func portList(ports []uint16) string {
-	words := make([]string, len(ports))
-	for i, port := range ports {
-		words[i] = fmt.Sprint(port)
-	}
-	return strings.Join(words, ", ")
+	return "counted" // the daemon is newer and has another unit
 }

@@ -10,7 +10,8 @@ import (
 
 // TestWhyEvidence: what a detector saw is told in full.
 func TestWhyEvidence(t *testing.T) {
-	f := &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel", Matched: []control.Entry{caught, widened}}}
+	f := &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel",
+		Matched: []control.Entry{caught, widened}}}
 	want := outcome{0, lines(
 		"203.0.113.99 is DROPPED.",
 		"The packet filter itself was asked; it counts such packets as block.",
@@ -24,7 +25,7 @@ func TestWhyEvidence(t *testing.T) {
 		"    measured  412/s; limit 200/s over 5s, reached with 2,060 packets",
 		"    seen      2026-11-23 11:59:52 UTC to 2026-11-23 12:00:00 UTC",
 		"    ports     443, 80, sampled",
-		"    offence   number 2 that is remembered",
+		"    offence   number 2 on record",
 		"    author    detector:syn-flood",
 		"    created   2026-11-23 12:00:00 UTC, 0s ago",
 		"    expires   in 10m, at 2026-11-23 12:10:00 UTC",
@@ -36,7 +37,7 @@ func TestWhyEvidence(t *testing.T) {
 		"    measured  23Mbit/s; limit 10Mbit/s over 5s, reached with 14,375,000 bytes",
 		"    seen      2026-11-23 12:00:00 UTC to 2026-11-23 12:00:00 UTC",
 		"    sources   12 offenders inside this prefix",
-		"    offence   the first that is remembered",
+		"    offence   the first on record",
 		"    author    detector:bulk",
 		"    created   2026-11-23 12:00:00 UTC, 0s ago",
 		"    expires   never",
@@ -45,7 +46,7 @@ func TestWhyEvidence(t *testing.T) {
 		"What you can do:",
 		"  paraxialctl unblock 203.0.113.99/32 --origin detector:syn-flood",
 		"  paraxialctl unblock 203.0.113.0/24 --origin detector:bulk",
-		"  paraxialctl unblock PREFIX --all    # what anybody put on that prefix",
+		"  paraxialctl unblock PREFIX --all    # the entries of every origin",
 		"  paraxialctl allow 203.0.113.99    # whatever blocks it",
 	), ""}
 	if diff := cmp.Diff(want, invoke(t.Context(), serve(t, f), "", "why", "203.0.113.99")); diff != "" {

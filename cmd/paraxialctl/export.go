@@ -9,21 +9,24 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func (p *program) exportCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "export",
-		Usage:     "print the entries, so that import reads them back",
-		ArgsUsage: "[blocks|allows]",
-		Description: "Prints one line for each entry: its prefix, a tab and its origin. Without an argument, the blocks.\n" +
-			"What import would make more of than it is, a limit, a shadow or a block still to be confirmed, is a comment.\n" +
-			"With -o json, all of every entry.",
-		Flags:  []cli.Flag{listOriginFlag()},
-		Action: p.export,
+func (p *program) exportCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "export",
+			Usage:     "print the entries in the format that import reads",
+			ArgsUsage: "[blocks|allows]",
+			Description: "Prints one line for each entry: its prefix, a tab and its origin. Without an argument it\n" +
+				"prints the blocks. Limits, shadow entries and unconfirmed blocks are comments, since import\n" +
+				"would make blocks of them. With -o json, it prints all fields of every entry.",
+			Flags:  []cli.Flag{listOriginFlag()},
+			Action: p.export,
+		},
+		args: kinds(),
 	}
 }
 
 func (p *program) export(c *cli.Context) error {
-	// An allow read back by import would become a block, so it takes asking.
+	// Import would make a block of an allow, so allows are printed only on request.
 	kind, err := p.kind(c, policy.Block.String())
 	if err != nil {
 		return err

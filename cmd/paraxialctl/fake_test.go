@@ -26,19 +26,30 @@ func at(d time.Duration) *time.Time {
 }
 
 var (
-	byHand = control.Entry{Prefix: "192.0.2.1/32", Kind: "block", Action: "drop", Origin: "cli", Reason: "ssh \x1b[2Jbrute force",
-		Author: "uid:1000", Created: noon.Add(-time.Minute), Expires: at(59*time.Minute + 30*time.Second), Drops: 1234567}
-	byList   = control.Entry{Prefix: "192.0.2.0/24", Kind: "block", Action: "drop", Origin: "ipsum", Author: "uid:0", Created: noon.Add(-25 * time.Hour), Drops: 12, DropsEstimated: true}
-	inShadow = control.Entry{Prefix: "2001:db8::/32", Kind: "block", Action: "shadow", Origin: "cli", Author: "uid:0", Created: noon}
-	onTrial  = control.Entry{Prefix: "198.51.100.0/24", Kind: "block", Action: "drop", Origin: "cli", Author: "uid:0", Created: noon,
+	byHand = control.Entry{Prefix: "192.0.2.1/32", Kind: "block", Action: "drop", Origin: "cli",
+		Reason: "ssh \x1b[2Jbrute force",
+		Author: "uid:1000", Created: noon.Add(-time.Minute), Expires: at(59*time.Minute + 30*time.Second),
+		Drops: 1234567}
+	byList = control.Entry{Prefix: "192.0.2.0/24", Kind: "block", Action: "drop", Origin: "ipsum", Author: "uid:0",
+		Created: noon.Add(-25 * time.Hour), Drops: 12, DropsEstimated: true}
+	inShadow = control.Entry{Prefix: "2001:db8::/32", Kind: "block", Action: "shadow", Origin: "cli", Author: "uid:0",
+		Created: noon}
+	onTrial = control.Entry{Prefix: "198.51.100.0/24", Kind: "block", Action: "drop", Origin: "cli", Author: "uid:0",
+		Created: noon,
 		Pending: &control.Pending{ID: "k7", ConfirmBy: noon.Add(time.Minute), Expires: at(time.Hour)}, Forced: true}
-	caught = control.Entry{Prefix: "203.0.113.99/32", Kind: "block", Action: "drop", Origin: "detector:syn-flood", Reason: "412/s, limit 200/s over 5s",
-		Author: "detector:syn-flood", Created: noon, Expires: at(10 * time.Minute), Evidence: &control.Evidence{Detector: "syn-flood", Rate: "412/s", Limit: "200/s", Window: "5s",
+	caught = control.Entry{Prefix: "203.0.113.99/32", Kind: "block", Action: "drop", Origin: "detector:syn-flood",
+		Reason: "412/s, limit 200/s over 5s",
+		Author: "detector:syn-flood", Created: noon, Expires: at(10 * time.Minute),
+		Evidence: &control.Evidence{Detector: "syn-flood", Rate: "412/s", Limit: "200/s", Window: "5s",
 			Count: 2060, First: noon.Add(-8 * time.Second), Last: noon, Ports: []uint16{443, 80}, Offence: 2}}
-	widened = control.Entry{Prefix: "203.0.113.0/24", Kind: "block", Action: "shadow", Origin: "detector:bulk", Author: "detector:bulk", Created: noon,
-		Evidence: &control.Evidence{Detector: "bulk", Rate: "23Mbit/s", Limit: "10Mbit/s", Window: "5s", Count: 14_375_000, First: noon, Last: noon, Offence: 1, Sources: 12}}
-	slowed  = control.Entry{Prefix: "198.18.0.0/15", Kind: "block", Action: "limit", Rate: "10Mbit/s", Origin: "cli", Author: "uid:0", Created: noon, Drops: 7}
-	letPass = control.Entry{Prefix: "203.0.113.7/32", Kind: "allow", Origin: "cli", Reason: "office", Author: "uid:0", Created: noon}
+	widened = control.Entry{Prefix: "203.0.113.0/24", Kind: "block", Action: "shadow", Origin: "detector:bulk",
+		Author: "detector:bulk", Created: noon,
+		Evidence: &control.Evidence{Detector: "bulk", Rate: "23Mbit/s", Limit: "10Mbit/s", Window: "5s",
+			Count: 14_375_000, First: noon, Last: noon, Offence: 1, Sources: 12}}
+	slowed = control.Entry{Prefix: "198.18.0.0/15", Kind: "block", Action: "limit", Rate: "10Mbit/s", Origin: "cli",
+		Author: "uid:0", Created: noon, Drops: 7}
+	letPass = control.Entry{Prefix: "203.0.113.7/32", Kind: "allow", Origin: "cli", Reason: "office", Author: "uid:0",
+		Created: noon}
 )
 
 // fake is a daemon that remembers what it was asked.
@@ -64,7 +75,8 @@ func (f *fake) ask(r any) {
 
 func (f *fake) Status(context.Context) (control.Status, error) {
 	return control.Status{
-		Version: "1.0.0", PID: 42, Started: noon.Add(-3 * time.Hour), Blocks: 120430, Allows: 1, Warnings: []string{"clock is not synchronised"},
+		Version: "1.0.0", PID: 42, Started: noon.Add(-3 * time.Hour), Blocks: 120430, Allows: 1,
+		Warnings: []string{"clock is not synchronised"},
 		Interfaces: []control.InterfaceStatus{
 			{Name: "eth0", Mode: "native", Protected: true, ProgramID: 7},
 			{Name: "eth1", Note: "occupied by program 9 (cilium)"},
@@ -73,9 +85,10 @@ func (f *fake) Status(context.Context) (control.Status, error) {
 }
 
 func (f *fake) Stats(context.Context) (control.Stats, error) {
-	return control.Stats{Interfaces: []control.InterfaceStats{{Name: "eth0", Packets: 1300, Bytes: 91000, Reasons: map[string]control.Counter{
-		"not_listed": {Packets: 300, Bytes: 21000}, "block": {Packets: 1000, Bytes: 70000},
-	}}}}, f.err
+	return control.Stats{Interfaces: []control.InterfaceStats{{Name: "eth0", Packets: 1300, Bytes: 91000,
+		Reasons: map[string]control.Counter{
+			"not_listed": {Packets: 300, Bytes: 21000}, "block": {Packets: 1000, Bytes: 70000},
+		}}}}, f.err
 }
 
 func (f *fake) Detectors(context.Context) (control.DetectorsStatus, error) {
@@ -105,7 +118,8 @@ func (f *fake) Block(_ context.Context, _ control.Caller, r control.BlockRequest
 	case r.Action == "shadow":
 		return control.ChangeResult{Entries: []control.Entry{inShadow}}, nil
 	}
-	return control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}}, nil
+	return control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}},
+		nil
 }
 
 func (f *fake) Preview(_ context.Context, _ control.Caller, r control.BlockRequest) (control.PreviewResult, error) {
@@ -150,7 +164,8 @@ func (f *fake) Entries(_ context.Context, kind, origin string, yield func(contro
 	return f.err
 }
 
-func (f *fake) Import(_ context.Context, _ control.Caller, r control.ImportRequest, list io.Reader, progress func(control.ImportProgress)) (control.ImportResult, error) {
+func (f *fake) Import(_ context.Context, _ control.Caller, r control.ImportRequest, list io.Reader,
+	progress func(control.ImportProgress)) (control.ImportResult, error) {
 	f.ask(r)
 	err := policy.ReadList(list, func(l policy.ListLine) bool {
 		f.ask(l.Prefix.String())
@@ -183,6 +198,13 @@ type outcome struct {
 	Stdout, Stderr string
 }
 
+// realProgram is the program with its own commands.
+func realProgram() *program {
+	p := &program{}
+	p.build(p.commands())
+	return p
+}
+
 // serve starts a daemon and returns its socket.
 func serve(tb testing.TB, b control.Backend) string {
 	tb.Helper()
@@ -207,8 +229,15 @@ func serve(tb testing.TB, b control.Backend) string {
 
 // invoke runs the program in this process.
 func invoke(ctx context.Context, socket, stdin string, args ...string) outcome {
+	return invokeWith(ctx, (*program).commands, socket, stdin, args...)
+}
+
+// invokeWith is invoke with other commands.
+func invokeWith(
+	ctx context.Context, commands func(*program) []command, socket, stdin string, args ...string,
+) outcome {
 	var stdout, stderr bytes.Buffer
-	code := run(ctx, args, environment{
+	code := runWith(ctx, args, environment{
 		stdin: strings.NewReader(stdin), stdout: &stdout, stderr: &stderr,
 		now: func() time.Time { return noon }, probe: probeOf(doctor.Facts{}),
 		getenv: func(name string) string {
@@ -217,7 +246,7 @@ func invoke(ctx context.Context, socket, stdin string, args ...string) outcome {
 			}
 			return ""
 		},
-	})
+	}, commands)
 	return outcome{code, stdout.String(), stderr.String()}
 }
 

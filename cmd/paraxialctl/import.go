@@ -15,27 +15,33 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-func (p *program) importCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "import",
-		Usage:     "block what a list holds, and only that",
-		ArgsUsage: "FILE|-",
-		Description: "Replaces the blocks of one origin by those in FILE, or standard input for \"-\": one address or prefix\n" +
-			"a line, comments after # or ;. The origin is the name of the file without its extension.",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "origin", Usage: "replace what `NAME` put (default: the name of the file, or stdin)"},
-			forFlag(),
-			reasonFlag(),
-			&cli.BoolFlag{Name: "skip-invalid", Usage: "leave out lines that are no prefix, instead of applying nothing", DisableDefaultText: true},
-			&cli.BoolFlag{Name: "force", Usage: "block even what would lock this host or you out", DisableDefaultText: true},
+func (p *program) importCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "import",
+			Usage:     "replace the blocks of one origin by those in a list",
+			ArgsUsage: "FILE|-",
+			Description: "Reads FILE, or standard input for \"-\": one address or prefix a line, comments after\n" +
+				"# or ;. The origin is the name of the file without its extension.",
+			Flags: []cli.Flag{
+				&cli.StringFlag{
+					Name:  "origin",
+					Usage: "replace the entries of origin `NAME` (default: the name of the file, or stdin)",
+				},
+				forFlag(),
+				reasonFlag(),
+				boolFlag("skip-invalid", "skip lines that are not a prefix, instead of applying nothing"),
+				forceFlag(),
+			},
+			Action: p.importList,
 		},
-		Action: p.importList,
+		args: offer{Files: true},
 	}
 }
 
 func (p *program) importList(c *cli.Context) error {
 	if c.NArg() != 1 {
-		return p.misuse(c, "import takes one file, got %d", c.NArg())
+		return misuse(c, "import takes one file, got %d", c.NArg())
 	}
 	name := c.Args().First()
 	req, err := p.importRequest(c, name)
@@ -58,18 +64,14 @@ func (p *program) importList(c *cli.Context) error {
 
 func (p *program) importRequest(c *cli.Context, name string) (control.ImportRequest, error) {
 	req := control.ImportRequest{SkipInvalid: c.Bool("skip-invalid"), Force: c.Bool("force")}
-	var err error
-	if req.Origin, err = p.origin(c); err != nil {
-		return req, err
+	if req.Origin = originOf(name); c.IsSet("origin") {
+		req.Origin = c.String("origin")
+	} else if req.Origin == "" {
+		return req, misuse(c, "%s gives no name for the list; name it with --origin", name)
 	}
-	if req.Origin == "" {
-		req.Origin = originOf(name)
-	}
-	if req.Origin == "" {
-		return req, p.misuse(c, "%s gives no name for the list; name it with --origin", name)
-	}
-	if err := control.CheckImportOrigin(req.Origin); err != nil {
-		return req, p.misuse(c, "%v (--origin NAME)", err)
+	err := control.CheckImportOrigin(req.Origin)
+	if err != nil {
+		return req, misuse(c, "%v (--origin NAME)", err)
 	}
 	if req.For, err = p.duration(c, "for"); err != nil {
 		return req, err
@@ -83,15 +85,16 @@ var (
 	notAtItsStart = regexp.MustCompile(`^[._-]+`)
 )
 
-// originOf makes an origin of the name of a file: "lists/ipsum.txt" is "ipsum".
-// It is empty if nothing remains, or if the name is that of a pipe.
+// originOf derives an origin from the name of a file: "lists/ipsum.txt" is
+// "ipsum". It is empty if no letter or digit remains, or if the name is that of a
+// pipe.
 func originOf(name string) string {
 	const longest = 63
 	if name == "-" {
 		return "stdin"
 	}
 	if strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/") {
-		return "" // what a shell makes of <(command)
+		return "" // a shell replaces <(command) by such a name
 	}
 	base := filepath.Base(name)
 	origin := notInOrigin.ReplaceAllString(strings.TrimSuffix(base, filepath.Ext(base)), "-")
@@ -106,7 +109,8 @@ func shownName(name string) string {
 	return name
 }
 
-// openList opens a list, or says what is wrong with it before anything is sent.
+// openList opens a list. It rejects a file that cannot be a list before anything
+// is sent.
 func (p *program) openList(name string) (list io.Reader, done func(), err error) {
 	list, done = p.stdin, func() {}
 	if name != "-" {
@@ -119,7 +123,8 @@ func (p *program) openList(name string) (list io.Reader, done func(), err error)
 			err = fmt.Errorf("%s is a directory; name a file in it", name)
 		}
 		if err == nil && info.Size() > control.MaxList {
-			err = fmt.Errorf("%s is %s bytes long, at most %s are accepted", name, count(uint64(info.Size())), count(control.MaxList))
+			err = fmt.Errorf("%s is %s bytes long, at most %s are accepted",
+				name, count(uint64(info.Size())), count(control.MaxList))
 		}
 		if err != nil {
 			f.Close()
@@ -148,7 +153,7 @@ func gzipError(name string) error {
 		name, name, originOf(strings.TrimSuffix(name, filepath.Ext(name))))
 }
 
-// imported prints the account of an import.
+// imported prints the result of an import.
 func (p *program) imported(name string, req control.ImportRequest, r control.ImportResult) error {
 	failed := len(r.Invalid) > 0 && !req.SkipInvalid
 	for _, l := range r.Invalid[:min(len(r.Invalid), shown)] {
@@ -171,7 +176,8 @@ func (p *program) imported(name string, req control.ImportRequest, r control.Imp
 func (p *program) importSummary(req control.ImportRequest, r control.ImportResult, failed bool) {
 	p.notes(r.Notes)
 	if failed {
-		fmt.Fprintf(p.stderr, "paraxialctl: %s: nothing was applied; correct the list or leave such lines out with --skip-invalid\n", req.Origin)
+		fmt.Fprintf(p.stderr, "paraxialctl: %s: nothing was applied; "+
+			"correct the list or skip such lines with --skip-invalid\n", req.Origin)
 		return
 	}
 	p.printf("%s: %s", req.Origin, changes(r.Added, r.Removed, r.Unchanged, len(r.Refused)))
@@ -187,8 +193,4 @@ func (p *program) importSummary(req control.ImportRequest, r control.ImportResul
 		p.printf("  %s (line %d): %s\n", printable(l.Prefix), l.Line, printable(l.Message))
 	}
 	more(p.out, len(r.Refused))
-}
-
-func changes(added, removed, unchanged, refused int) string {
-	return fmt.Sprintf("%s added, %s removed, %s unchanged, %s refused", count(added), count(removed), count(unchanged), count(refused))
 }

@@ -1,31 +1,29 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/policy"
 )
 
-// tableRows is after how many rows a long table is written out and its columns
-// measured anew: a million entries must not be held to align them.
+// tableRows is the number of rows after which a table is written out and the
+// widths of its columns start anew, so that a million entries are not kept in
+// memory to align them.
 const tableRows = 1000
 
-func (p *program) listCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "list",
-		Usage:     "show the entries in force",
-		ArgsUsage: "[blocks|allows]",
-		Flags:     []cli.Flag{listOriginFlag()},
-		Action:    p.list,
+func (p *program) listCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "list",
+			Usage:     "show the entries in force",
+			ArgsUsage: "[blocks|allows]",
+			Flags:     []cli.Flag{listOriginFlag()},
+			Action:    p.list,
+		},
+		args: kinds(),
 	}
-}
-
-func listOriginFlag() cli.Flag {
-	return &cli.StringFlag{Name: "origin", Usage: "only what `NAME` put"}
 }
 
 func (p *program) list(c *cli.Context) error {
@@ -51,7 +49,8 @@ func (p *program) entryTable(c *cli.Context, kind, origin string) error {
 			listHead(w)
 		}
 		action := actionName(e, ":") // one word, so that the columns can be counted
-		row(w, printable(e.Prefix), printable(e.Kind), action, printable(e.Origin), p.end(e), packets(e), printable(e.Author), printable(e.Reason))
+		row(w, printable(e.Prefix), printable(e.Kind), action, printable(e.Origin),
+			p.end(e), packets(e), printable(e.Author), printable(e.Reason))
 		if n++; n%tableRows == 0 {
 			return w.Flush()
 		}
@@ -66,42 +65,6 @@ func (p *program) entryTable(c *cli.Context, kind, origin string) error {
 	return err
 }
 
-// actionName is what e does, and of a limit the rate.
-func actionName(e control.Entry, separator string) string {
-	switch e.Action {
-	case "":
-		return "pass"
-	case policy.Limit.String():
-		return e.Action + separator + printable(e.Rate)
-	}
-	return printable(e.Action)
-}
-
 func listHead(w io.Writer) {
 	row(w, "PREFIX", "KIND", "ACTION", "ORIGIN", "EXPIRES", "DROPS", "AUTHOR", "REASON")
-}
-
-// entryArray prints entries as one JSON array, each as it comes.
-func (p *program) entryArray(c *cli.Context, kind, origin string) error {
-	separator := "[\n  "
-	err := p.client.Entries(c.Context, kind, origin, func(e control.Entry) error {
-		data, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		p.out.WriteString(separator)
-		separator = ",\n  "
-		_, err = p.out.Write(data)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	if separator == "[\n  " {
-		p.out.WriteString("[")
-	} else {
-		p.out.WriteString("\n")
-	}
-	p.out.WriteString("]\n")
-	return nil
 }

@@ -1,21 +1,7 @@
 package main
 
-import (
-	"github.com/urfave/cli/v2"
-)
-
-func commandNames(app *cli.App) []string {
-	var names []string
-	for _, c := range app.Commands {
-		if !c.Hidden {
-			names = append(names, c.Name)
-		}
-	}
-	return names
-}
-
-// nearest returns the name that word is most likely a misspelling of, or "" if
-// none is near: at most one letter in three may be wrong.
+// nearest returns the name that is closest to word, or "" if none is close: at
+// most one letter in three may be wrong.
 func nearest(word string, names []string) string {
 	best, limit := "", len(word)/3+1
 	for _, name := range names {
@@ -26,8 +12,8 @@ func nearest(word string, names []string) string {
 	return best
 }
 
-// distance is the number of letters to insert, delete, replace or swap with
-// their neighbour to make b of a (optimal string alignment).
+// distance returns how many letters must be inserted, deleted, replaced or
+// swapped with their neighbour to turn a into b (optimal string alignment).
 func distance(a, b string) int {
 	older, old := make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range old {

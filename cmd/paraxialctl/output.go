@@ -10,11 +10,14 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/policy"
 )
 
-// shown is how many lines of a kind a summary shows before "and N more".
+// shown is the number of lines of one kind that a summary shows before "and N
+// more".
 const shown = 10
 
 func (p *program) json() bool { return p.format == "json" }
@@ -24,18 +27,23 @@ func (p *program) printf(format string, args ...any) {
 }
 
 func (p *program) printJSON(v any) error {
-	enc := newEncoder(p.out)
+	enc := json.NewEncoder(p.out)
+	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
 }
 
-func newEncoder(w io.Writer) *json.Encoder {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc
+// printJSONLine prints v on one line, for output of one object after the other.
+func (p *program) printJSONLine(v any) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = p.out.Write(append(data, '\n'))
+	return err
 }
 
-// notes prints what the daemon has to say besides, apart from the result.
+// notes prints the notes of the daemon to standard error, apart from the result.
 func (p *program) notes(notes []string) {
 	for _, n := range notes {
 		fmt.Fprintf(p.stderr, "note: %s\n", printable(n))
@@ -57,8 +65,8 @@ func row(w io.Writer, cells ...string) {
 	fmt.Fprintln(w, strings.Join(cells, "\t"))
 }
 
-// printable escapes what could forge lines, move the cursor or turn the text
-// around.
+// printable escapes characters that could forge lines, move the cursor or reverse
+// the direction of the text.
 func printable(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -80,7 +88,7 @@ func count[T int | uint32 | uint64](n T) string {
 	return s
 }
 
-// expiry tells when an entry ends, from now: "never", "in 59m30s".
+// expiry returns the time from now until an entry ends: "never", "in 59m30s".
 func (p *program) expiry(at *time.Time) string {
 	if at == nil {
 		return "never"
@@ -92,7 +100,7 @@ func (p *program) expiry(at *time.Time) string {
 	return "in " + policy.FormatTTL(max(left, time.Second))
 }
 
-// end tells when e ends, and on what condition.
+// end returns when e ends, and under which condition.
 func (p *program) end(e control.Entry) string {
 	if e.Pending != nil {
 		return p.expiry(&e.Pending.ConfirmBy) + " unless confirmed"
@@ -100,7 +108,7 @@ func (p *program) end(e control.Entry) string {
 	return p.expiry(e.Expires)
 }
 
-// ending is end as the rest of a sentence.
+// ending returns end as the second half of a sentence.
 func (p *program) ending(e control.Entry) string {
 	if e.Pending == nil && e.Expires == nil {
 		return "never expires"
@@ -112,12 +120,12 @@ func (p *program) clock(t time.Time) string {
 	return t.In(p.now().Location()).Format("2006-01-02 15:04:05 MST")
 }
 
-// since tells how long ago t was.
-func (p *program) since(t time.Time) string {
-	return policy.FormatTTL(max(p.now().Sub(t), 0))
-}
+// since returns how long ago t was.
+func (p *program) since(t time.Time) string { return since(p.now(), t) }
 
-// packets writes the drops of an entry.
+func since(now, then time.Time) string { return policy.FormatTTL(max(now.Sub(then), 0)) }
+
+// packets returns the drops of an entry. An estimate begins with "~".
 func packets(e control.Entry) string {
 	s := count(e.Drops)
 	if e.DropsEstimated {
@@ -126,9 +134,153 @@ func packets(e control.Entry) string {
 	return s
 }
 
-// more prints how many lines were left out, if any were.
+// more prints how many lines a summary has left out, if any.
 func more(w io.Writer, all int) {
 	if all > shown {
 		fmt.Fprintf(w, "  and %s more\n", count(all-shown))
 	}
+}
+
+// actionName returns the action of e. The rate of a limit follows after separator.
+func actionName(e control.Entry, separator string) string {
+	switch e.Action {
+	case "":
+		return "pass"
+	case policy.Limit.String():
+		return e.Action + separator + printable(e.Rate)
+	}
+	return printable(e.Action)
+}
+
+func changes(added, removed, unchanged, refused int) string {
+	return fmt.Sprintf("%s added, %s removed, %s unchanged, %s refused",
+		count(added), count(removed), count(unchanged), count(refused))
+}
+
+func portList(ports []uint16) string {
+	words := make([]string, len(ports))
+	for i, port := range ports {
+		words[i] = fmt.Sprint(port)
+	}
+	return strings.Join(words, ", ")
+}
+
+// sourceText returns a source without "/32" or "/128".
+func sourceText(s string) string {
+	if p, _, err := policy.ParsePrefix(s); err == nil && p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return s
+}
+
+// shortRate returns a rate in a unit that needs few digits.
+func shortRate(s string) string {
+	r, err := policy.ParseRate(s)
+	switch {
+	case err != nil:
+		return s // the text of the daemon, such as 0/s
+	case r.Unit == policy.Bytes:
+		return perSecond(8*float64(r.PerSecond), "bit")
+	}
+	return perSecond(float64(r.PerSecond), "")
+}
+
+// perSecond returns n with three digits: 412/s, 12.3k/s, 1.25Mbit/s. It is empty
+// for 0, which means unknown.
+func perSecond(n float64, unit string) string {
+	if n <= 0 {
+		return ""
+	}
+	scales := []string{"", "k", "M", "G", "T"}
+	for len(scales) > 1 && n >= 999.5 {
+		n, scales = n/1000, scales[1:]
+	}
+	digits := 0
+	if scales[0] != "" && n < 99.95 {
+		digits = 1
+	}
+	return fmt.Sprintf("%.*f%s%s/s", digits, n, scales[0], unit)
+}
+
+// some returns the first few of args.
+func some(args []string) string {
+	const few = 3
+	if len(args) > few {
+		return strings.Join(args[:few], " ") + " ..."
+	}
+	return strings.Join(args, " ")
+}
+
+// entryArray prints entries as one JSON array, each as soon as it arrives.
+func (p *program) entryArray(c *cli.Context, kind, origin string) error {
+	separator := "[\n  "
+	err := p.client.Entries(c.Context, kind, origin, func(e control.Entry) error {
+		data, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		p.out.WriteString(separator)
+		separator = ",\n  "
+		_, err = p.out.Write(data)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if separator == "[\n  " {
+		p.out.WriteString("[")
+	} else {
+		p.out.WriteString("\n")
+	}
+	p.out.WriteString("]\n")
+	return nil
+}
+
+// removed prints the entries that were removed, or that there were none.
+func (p *program) removed(
+	r control.RemoveResult, verb, nothing string, prefixes []string, origin string,
+) error {
+	if p.json() {
+		return p.printJSON(r)
+	}
+	p.notes(r.Notes)
+	for _, e := range r.Removed {
+		p.printf("%s %s (origin %s)\n", verb, printable(e.Prefix), printable(e.Origin))
+	}
+	if len(r.Removed) == 0 {
+		whose := ""
+		if origin != "" {
+			whose = " of origin " + origin
+		}
+		p.printf("nothing removed: there is %s%s for %s\n", nothing, whose, some(prefixes))
+	}
+	return nil
+}
+
+// removedNone returns a failure if nothing was removed.
+func removedNone(r control.RemoveResult) error {
+	if len(r.Removed) == 0 {
+		return errReported
+	}
+	return nil
+}
+
+func (p *program) blockers(entries []control.Entry) {
+	w := newTable(p.out)
+	for _, e := range entries[:min(len(entries), shown)] {
+		row(w, "  by "+printable(e.Prefix), "origin "+printable(e.Origin), p.ending(e), printable(e.Reason))
+	}
+	w.Flush()
+	more(p.out, len(entries))
+}
+
+// waysOut prints the commands that let prefixes through although entries match.
+func (p *program) waysOut(entries []control.Entry, prefixes []string) {
+	for _, e := range entries[:min(len(entries), shown)] {
+		p.printf("  paraxialctl unblock %s --origin %s\n", printable(e.Prefix), printable(e.Origin))
+	}
+	if len(entries) > 1 {
+		p.printf("  paraxialctl unblock PREFIX --all    # the entries of every origin\n")
+	}
+	p.printf("  paraxialctl allow %s    # whatever blocks it\n", some(prefixes))
 }

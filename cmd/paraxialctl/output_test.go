@@ -47,16 +47,21 @@ func TestTables(t *testing.T) {
 			"198.51.100.0/24  block  drop            cli     in 1m unless confirmed  0          uid:0     -",
 			"203.0.113.7/32   allow  pass            cli     never                   0          uid:0     office",
 		), ""}},
-		{"list allows --origin nobody", &fake{}, outcome{0, "PREFIX  KIND  ACTION  ORIGIN  EXPIRES  DROPS  AUTHOR  REASON\n", ""}},
+		{"list allows --origin nobody", &fake{},
+			outcome{0, "PREFIX  KIND  ACTION  ORIGIN  EXPIRES  DROPS  AUTHOR  REASON\n", ""}},
 		{"export", &fake{}, outcome{0, lines(
-			"192.0.2.1/32\tcli", "192.0.2.0/24\tipsum", "# shadow: 2001:db8::/32\tcli", "# limit 10Mbit/s: 198.18.0.0/15\tcli", "# unconfirmed: 198.51.100.0/24\tcli",
+			"192.0.2.1/32\tcli", "192.0.2.0/24\tipsum", "# shadow: 2001:db8::/32\tcli",
+			"# limit 10Mbit/s: 198.18.0.0/15\tcli", "# unconfirmed: 198.51.100.0/24\tcli",
 		), ""}},
 		{"export allows", &fake{}, outcome{0, "203.0.113.7/32\tcli\n", ""}},
 		{"export --origin ipsum", &fake{}, outcome{0, "192.0.2.0/24\tipsum\n", ""}},
-		{"block 192.0.2.1/24", &fake{}, outcome{0, "blocked 192.0.2.1/32, expires in 59m30s\n", "note: 192.0.2.1/24: host bits cleared\n"}},
+		{"block 192.0.2.1/24", &fake{}, outcome{0, "blocked 192.0.2.1/32, expires in 59m30s\n",
+			"note: 192.0.2.1/24: host bits cleared\n"}},
 		{"block 2001:db8::/32 --shadow", &fake{}, outcome{0, "shadowing 2001:db8::/32, never expires\n", ""}},
-		{"block 198.18.0.0/15 --limit 10Mbit/s", &fake{}, outcome{0, "limited to 10Mbit/s: 198.18.0.0/15, never expires\n", ""}},
-		{"promote 192.0.2.0/24 --origin ipsum", &fake{}, outcome{0, "blocked 192.0.2.0/24 (origin ipsum), never expires\n", ""}},
+		{"block 198.18.0.0/15 --limit 10Mbit/s", &fake{},
+			outcome{0, "limited to 10Mbit/s: 198.18.0.0/15, never expires\n", ""}},
+		{"promote 192.0.2.0/24 --origin ipsum", &fake{},
+			outcome{0, "blocked 192.0.2.0/24 (origin ipsum), never expires\n", ""}},
 		{"block 198.51.100.0/24 --confirm 60s", &fake{}, outcome{0, lines(
 			"blocked 198.51.100.0/24, expires in 1m unless confirmed",
 			"",
@@ -65,100 +70,111 @@ func TestTables(t *testing.T) {
 		), ""}},
 		{"confirm k7", &fake{}, outcome{0, "confirmed 192.0.2.1/32, expires in 59m30s\n", ""}},
 		{"allow 203.0.113.7", &fake{}, outcome{0, "allowed 203.0.113.7/32, never expires\n", ""}},
-		{"unblock 192.0.2.1", &fake{removed: control.RemoveResult{Removed: []control.Entry{byHand}}}, outcome{0, "unblocked 192.0.2.1/32 (origin cli)\n", ""}},
-		{"unblock 192.0.2.1", &fake{removed: control.RemoveResult{StillBlocked: []control.Entry{byList}}}, outcome{1, lines(
-			"nothing removed: there is no block of origin cli for 192.0.2.1",
-			"Still blocked:",
-			"  by 192.0.2.0/24  origin ipsum  never expires  -",
-			"To lift it:",
-			"  paraxialctl unblock 192.0.2.0/24 --origin ipsum",
-			"  paraxialctl allow 192.0.2.1    # whatever blocks it",
-		), ""}},
+		{"unblock 192.0.2.1", &fake{removed: control.RemoveResult{Removed: []control.Entry{byHand}}},
+			outcome{0, "unblocked 192.0.2.1/32 (origin cli)\n", ""}},
+		{"unblock 192.0.2.1", &fake{removed: control.RemoveResult{StillBlocked: []control.Entry{byList}}},
+			outcome{1, lines(
+				"nothing removed: there is no block of origin cli for 192.0.2.1",
+				"Still blocked:",
+				"  by 192.0.2.0/24  origin ipsum  never expires  -",
+				"To lift it:",
+				"  paraxialctl unblock 192.0.2.0/24 --origin ipsum",
+				"  paraxialctl allow 192.0.2.1    # whatever blocks it",
+			), ""}},
 		{"unblock --all 192.0.2.1", &fake{}, outcome{1, "nothing removed: there is no block for 192.0.2.1\n", ""}},
-		{"unallow 203.0.113.7", &fake{removed: control.RemoveResult{Removed: []control.Entry{letPass}, StillBlocked: []control.Entry{byList}}}, outcome{0, lines(
-			"no longer allowed: 203.0.113.7/32 (origin cli)",
-			"Blocks that match:",
-			"  by 192.0.2.0/24  origin ipsum  never expires  -",
-		), ""}},
-		{"why 192.0.2.1", &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel", Matched: []control.Entry{byHand, byList}}}, outcome{0, lines(
-			"192.0.2.1 is DROPPED.",
-			"The packet filter itself was asked; it counts such packets as block.",
-			"",
-			"2 entries match it:",
-			"",
-			"  block 192.0.2.1/32",
-			"    origin   cli",
-			`    reason   ssh \x1b[2Jbrute force`,
-			"    author   uid:1000",
-			"    created  2026-11-23 11:59:00 UTC, 1m ago",
-			"    expires  in 59m30s, at 2026-11-23 12:59:30 UTC",
-			"    drops    1,234,567 packets",
-			"",
-			"  block 192.0.2.0/24",
-			"    origin   ipsum",
-			"    author   uid:0",
-			"    created  2026-11-22 11:00:00 UTC, 1d1h ago",
-			"    expires  never",
-			"    drops    ~12 packets",
-			"",
-			"What you can do:",
-			"  paraxialctl unblock 192.0.2.1/32 --origin cli",
-			"  paraxialctl unblock 192.0.2.0/24 --origin ipsum",
-			"  paraxialctl unblock PREFIX --all    # what anybody put on that prefix",
-			"  paraxialctl allow 192.0.2.1    # whatever blocks it",
-		), ""}},
-		{"why 198.18.0.1", &fake{why: control.WhyResult{Verdict: "limit", Reason: "under_limit", CheckedBy: "kernel", Matched: []control.Entry{slowed}}}, outcome{0, lines(
-			"198.18.0.1 is limited: what exceeds the rate is dropped.",
-			"The packet filter itself was asked; it counts such packets as under_limit.",
-			"",
-			"One entry matches it:",
-			"",
-			"  block 198.18.0.0/15 (limit 10Mbit/s)",
-			"    origin   cli",
-			"    author   uid:0",
-			"    created  2026-11-23 12:00:00 UTC, 0s ago",
-			"    expires  never",
-			"    drops    7 packets",
-			"",
-			"What you can do:",
-			"  paraxialctl unblock 198.18.0.0/15 --origin cli",
-			"  paraxialctl allow 198.18.0.1    # whatever blocks it",
-		), ""}},
-		{"why 203.0.113.7", &fake{why: control.WhyResult{Verdict: "pass", CheckedBy: "model", Disagreement: "the kernel drops it", Matched: []control.Entry{letPass, onTrial}}}, outcome{0, lines(
-			"203.0.113.7 PASSES: it is allowed, which wins over every block.",
-			"This is worked out from the entries; the packet filter itself could not be asked.",
-			"",
-			"WARNING: packet filter and entries disagree: the kernel drops it",
-			"This is a defect of Paraxial; please report it.",
-			"",
-			"2 entries match it:",
-			"",
-			"  allow 203.0.113.7/32",
-			"    origin   cli",
-			"    reason   office",
-			"    author   uid:0",
-			"    created  2026-11-23 12:00:00 UTC, 0s ago",
-			"    expires  never",
-			"",
-			"  block 198.51.100.0/24",
-			"    origin   cli",
-			"    author   uid:0, who overrode the guard",
-			"    created  2026-11-23 12:00:00 UTC, 0s ago",
-			"    expires  in 1m unless confirmed (paraxialctl confirm k7)",
-			"    drops    0 packets",
-			"",
-			"What you can do:",
-			"  paraxialctl unallow 203.0.113.7/32 --origin cli",
-		), ""}},
-		{"why 8.8.8.8", &fake{why: control.WhyResult{Verdict: "pass", Reason: "not_listed", CheckedBy: "kernel"}}, outcome{0, lines(
-			"8.8.8.8 PASSES.",
-			"The packet filter itself was asked; it counts such packets as not_listed.",
-			"",
-			"No entry matches it.",
-			"",
-			"What you can do:",
-			"  paraxialctl block 8.8.8.8",
-		), ""}},
+		{"unallow 203.0.113.7",
+			&fake{removed: control.RemoveResult{Removed: []control.Entry{letPass},
+				StillBlocked: []control.Entry{byList}}}, outcome{0, lines(
+				"no longer allowed: 203.0.113.7/32 (origin cli)",
+				"Blocks that match:",
+				"  by 192.0.2.0/24  origin ipsum  never expires  -",
+			), ""}},
+		{"why 192.0.2.1",
+			&fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel",
+				Matched: []control.Entry{byHand, byList}}}, outcome{0, lines(
+				"192.0.2.1 is DROPPED.",
+				"The packet filter itself was asked; it counts such packets as block.",
+				"",
+				"2 entries match it:",
+				"",
+				"  block 192.0.2.1/32",
+				"    origin   cli",
+				`    reason   ssh \x1b[2Jbrute force`,
+				"    author   uid:1000",
+				"    created  2026-11-23 11:59:00 UTC, 1m ago",
+				"    expires  in 59m30s, at 2026-11-23 12:59:30 UTC",
+				"    drops    1,234,567 packets",
+				"",
+				"  block 192.0.2.0/24",
+				"    origin   ipsum",
+				"    author   uid:0",
+				"    created  2026-11-22 11:00:00 UTC, 1d1h ago",
+				"    expires  never",
+				"    drops    ~12 packets",
+				"",
+				"What you can do:",
+				"  paraxialctl unblock 192.0.2.1/32 --origin cli",
+				"  paraxialctl unblock 192.0.2.0/24 --origin ipsum",
+				"  paraxialctl unblock PREFIX --all    # the entries of every origin",
+				"  paraxialctl allow 192.0.2.1    # whatever blocks it",
+			), ""}},
+		{"why 198.18.0.1",
+			&fake{why: control.WhyResult{Verdict: "limit", Reason: "under_limit", CheckedBy: "kernel",
+				Matched: []control.Entry{slowed}}}, outcome{0, lines(
+				"198.18.0.1 is limited: what exceeds the rate is dropped.",
+				"The packet filter itself was asked; it counts such packets as under_limit.",
+				"",
+				"One entry matches it:",
+				"",
+				"  block 198.18.0.0/15 (limit 10Mbit/s)",
+				"    origin   cli",
+				"    author   uid:0",
+				"    created  2026-11-23 12:00:00 UTC, 0s ago",
+				"    expires  never",
+				"    drops    7 packets",
+				"",
+				"What you can do:",
+				"  paraxialctl unblock 198.18.0.0/15 --origin cli",
+				"  paraxialctl allow 198.18.0.1    # whatever blocks it",
+			), ""}},
+		{"why 203.0.113.7",
+			&fake{why: control.WhyResult{Verdict: "pass", CheckedBy: "model", Disagreement: "the kernel drops it",
+				Matched: []control.Entry{letPass, onTrial}}}, outcome{0, lines(
+				"203.0.113.7 PASSES: it is allowed, which wins over every block.",
+				"This is computed from the entries; the packet filter itself could not be asked.",
+				"",
+				"WARNING: packet filter and entries disagree: the kernel drops it",
+				"This is a defect of Paraxial; please report it.",
+				"",
+				"2 entries match it:",
+				"",
+				"  allow 203.0.113.7/32",
+				"    origin   cli",
+				"    reason   office",
+				"    author   uid:0",
+				"    created  2026-11-23 12:00:00 UTC, 0s ago",
+				"    expires  never",
+				"",
+				"  block 198.51.100.0/24",
+				"    origin   cli",
+				"    author   uid:0, who overrode the guard",
+				"    created  2026-11-23 12:00:00 UTC, 0s ago",
+				"    expires  in 1m unless confirmed (paraxialctl confirm k7)",
+				"    drops    0 packets",
+				"",
+				"What you can do:",
+				"  paraxialctl unallow 203.0.113.7/32 --origin cli",
+			), ""}},
+		{"why 8.8.8.8", &fake{why: control.WhyResult{Verdict: "pass", Reason: "not_listed", CheckedBy: "kernel"}},
+			outcome{0, lines(
+				"8.8.8.8 PASSES.",
+				"The packet filter itself was asked; it counts such packets as not_listed.",
+				"",
+				"No entry matches it.",
+				"",
+				"What you can do:",
+				"  paraxialctl block 8.8.8.8",
+			), ""}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {
@@ -174,8 +190,9 @@ func TestTables(t *testing.T) {
 // what the daemon answered.
 func TestJSON(t *testing.T) {
 	f := &fake{
-		removed:   control.RemoveResult{Removed: []control.Entry{byHand}},
-		imported:  control.ImportResult{Added: 2, Refused: []control.RefusedLine{{Prefix: "127.0.0.0/8", Line: 3, Message: "loopback"}}},
+		removed: control.RemoveResult{Removed: []control.Entry{byHand}},
+		imported: control.ImportResult{Added: 2,
+			Refused: []control.RefusedLine{{Prefix: "127.0.0.0/8", Line: 3, Message: "loopback"}}},
 		why:       control.WhyResult{Verdict: "drop"},
 		top:       []control.TopResult{floods()},
 		detectors: watching,
@@ -185,12 +202,13 @@ func TestJSON(t *testing.T) {
 	stats, _ := f.Stats(t.Context())
 	socket := serve(t, f)
 	for args, want := range map[string]any{
-		"status -o json":                             status,
-		"stats -o json":                              stats,
-		"-o json list":                               all,
-		"list -o json --origin x":                    []control.Entry{},
-		"export -o json":                             all[:5],
-		"block ::1 -o json":                          control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}},
+		"status -o json":          status,
+		"stats -o json":           stats,
+		"-o json list":            all,
+		"list -o json --origin x": []control.Entry{},
+		"export -o json":          all[:5],
+		"block ::1 -o json": control.ChangeResult{Entries: []control.Entry{byHand},
+			Notes: []string{"192.0.2.1/24: host bits cleared"}},
 		"allow ::1 -o json":                          control.ChangeResult{Entries: []control.Entry{letPass}},
 		"unblock ::1 -o json":                        f.removed,
 		"unallow ::1 -o json":                        f.removed,
@@ -219,7 +237,8 @@ func TestJSON(t *testing.T) {
 func TestImport(t *testing.T) {
 	refused := make([]control.RefusedLine, 12)
 	for i := range refused {
-		refused[i] = control.RefusedLine{Prefix: fmt.Sprintf("10.%d.0.0/16", i), Line: i + 1, Message: "covers this host"}
+		refused[i] = control.RefusedLine{Prefix: fmt.Sprintf("10.%d.0.0/16", i), Line: i + 1,
+			Message: "covers this host"}
 	}
 	invalid := []control.InvalidLine{{Line: 3, Message: `"hello" is not an IPv4 or IPv6 address`}}
 	first10 := "Refused:\n"
@@ -231,13 +250,16 @@ func TestImport(t *testing.T) {
 		result     control.ImportResult
 		want       outcome
 	}{
-		{"clean", "import - --origin ipsum", control.ImportResult{Added: 14210, Unchanged: 1000000}, outcome{0, "ipsum: 14,210 added, 0 removed, 1,000,000 unchanged, 0 refused\n", ""}},
-		{"refused", "import -", control.ImportResult{Added: 1, Refused: refused}, outcome{0, "stdin: 1 added, 0 removed, 0 unchanged, 12 refused\n" + first10 + "  and 2 more\n", ""}},
+		{"clean", "import - --origin ipsum", control.ImportResult{Added: 14210, Unchanged: 1000000},
+			outcome{0, "ipsum: 14,210 added, 0 removed, 1,000,000 unchanged, 0 refused\n", ""}},
+		{"refused", "import -", control.ImportResult{Added: 1, Refused: refused},
+			outcome{0, "stdin: 1 added, 0 removed, 0 unchanged, 12 refused\n" + first10 + "  and 2 more\n", ""}},
 		{"invalid", "import -", control.ImportResult{Invalid: invalid}, outcome{1, "", lines(
 			`stdin:3: "hello" is not an IPv4 or IPv6 address`,
-			"paraxialctl: stdin: nothing was applied; correct the list or leave such lines out with --skip-invalid")}},
+			"paraxialctl: stdin: nothing was applied; correct the list or skip such lines with --skip-invalid")}},
 		{"skipped", "import - --skip-invalid", control.ImportResult{Added: 2, Invalid: invalid}, outcome{0,
-			"stdin: 2 added, 0 removed, 0 unchanged, 0 refused, 1 invalid\n", `stdin:3: "hello" is not an IPv4 or IPv6 address` + "\n"}},
+			"stdin: 2 added, 0 removed, 0 unchanged, 0 refused, 1 invalid\n",
+			`stdin:3: "hello" is not an IPv4 or IPv6 address` + "\n"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := invoke(t.Context(), serve(t, &fake{imported: tt.result}), "192.0.2.1\n", split(tt.args)...)
@@ -265,8 +287,10 @@ var events = []control.Event{
 	{Time: noon, Type: control.EventAdded, Entry: &byHand},
 	{Time: noon, Type: control.EventAdded, Entry: &caught},
 	{Time: noon, Type: control.EventImported, Import: &control.ImportSummary{Origin: "ipsum", Added: 14210}},
-	{Time: noon, Type: control.EventDrop, Packet: &control.Packet{Interface: "eth0", Source: "2001:db8::1", Protocol: "tcp", SourcePort: 4242, DestinationPort: 22, Length: 74, Reason: "block"}},
-	{Time: noon, Type: control.EventShadow, Packet: &control.Packet{Interface: "eth0", Source: "192.0.2.1", Protocol: "gre", Length: 1500, Reason: "shadow"}},
+	{Time: noon, Type: control.EventDrop, Packet: &control.Packet{Interface: "eth0", Source: "2001:db8::1",
+		Protocol: "tcp", SourcePort: 4242, DestinationPort: 22, Length: 74, Reason: "block"}},
+	{Time: noon, Type: control.EventShadow, Packet: &control.Packet{Interface: "eth0", Source: "192.0.2.1",
+		Protocol: "gre", Length: 1500, Reason: "shadow"}},
 	{Time: noon, Type: control.EventInterface, Interface: &control.InterfaceStatus{Name: "eth0", Note: "device gone"}},
 	{Time: noon, Type: control.EventLost, Count: 1000},
 }
@@ -274,7 +298,8 @@ var events = []control.Event{
 func TestWatch(t *testing.T) {
 	want := outcome{1, lines(
 		`12:00:00.000  added      block 192.0.2.1/32 origin cli by uid:1000 expires in 59m30s "ssh \x1b[2Jbrute force"`,
-		`12:00:00.000  added      block 203.0.113.99/32 origin detector:syn-flood by detector:syn-flood expires in 10m "412/s, limit 200/s over 5s"`,
+		`12:00:00.000  added      block 203.0.113.99/32 origin detector:syn-flood by detector:syn-flood `+
+			`expires in 10m "412/s, limit 200/s over 5s"`,
 		"12:00:00.000  imported   ipsum: 14,210 added, 0 removed, 0 unchanged, 0 refused",
 		"12:00:00.000  drop       eth0: tcp from [2001:db8::1]:4242 to port 22, 74 bytes (block)",
 		"12:00:00.000  shadow     eth0: gre from 192.0.2.1, 1,500 bytes (shadow)",
@@ -312,11 +337,23 @@ func (endless) Watch(ctx context.Context, yield func(control.Event) error) error
 	}
 }
 
+// onWrite calls itself at every write.
+type onWrite func()
+
+func (f onWrite) Write(b []byte) (int, error) {
+	f()
+	return len(b), nil
+}
+
+// TestWatchInterrupted: an interruption is the way to end a watch.
 func TestWatchInterrupted(t *testing.T) {
-	ctx, interrupt := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer interrupt()
-	if got := invoke(ctx, serve(t, endless{}), "", "watch"); got.Code != exitDone || got.Stderr != "" || got.Stdout == "" {
-		t.Errorf("code %d, stderr %q, %d bytes", got.Code, got.Stderr, len(got.Stdout))
+	ctx, interrupt := context.WithCancel(t.Context())
+	var stderr bytes.Buffer
+	code := run(ctx, []string{"watch", "--socket", serve(t, endless{})}, environment{
+		stdout: onWrite(interrupt), stderr: &stderr, getenv: os.Getenv, now: time.Now,
+	})
+	if code != exitDone || stderr.Len() > 0 {
+		t.Errorf("code %d, stderr %q", code, stderr.String())
 	}
 }
 

@@ -15,7 +15,8 @@ func TestPermute(t *testing.T) {
 		{split("status"), []string{"status", "--"}, "table", ""},
 		{split("block 192.0.2.1 --for 1h -o json"), []string{"block", "--for=1h", "--", "192.0.2.1"}, "json", ""},
 		{split("-o json block --for 1h 192.0.2.1"), []string{"block", "--for=1h", "--", "192.0.2.1"}, "json", ""},
-		{split("block -o=json --for=1h 192.0.2.1 192.0.2.2"), []string{"block", "--for=1h", "--", "192.0.2.1", "192.0.2.2"}, "json", ""},
+		{split("block -o=json --for=1h 192.0.2.1 192.0.2.2"),
+			[]string{"block", "--for=1h", "--", "192.0.2.1", "192.0.2.2"}, "json", ""},
 		{split("list -ojson"), []string{"list", "--"}, "json", ""},
 		{split("list --output json blocks"), []string{"list", "--", "blocks"}, "json", ""},
 		{split("-o table list -o json"), []string{"list", "--"}, "json", ""},
@@ -29,9 +30,12 @@ func TestPermute(t *testing.T) {
 		{split("import -- --for"), []string{"import", "--", "--for"}, "table", ""},
 		{split("-- import -"), []string{"import", "--", "-"}, "table", ""},
 		{split("block 192.0.2.1 --for -1h"), []string{"block", "--for=-1h", "--", "192.0.2.1"}, "table", ""},
-		{[]string{"block", "192.0.2.1", "--reason", "--shadow"}, []string{"block", "--reason=--shadow", "--", "192.0.2.1"}, "table", ""},
-		{[]string{"block", "192.0.2.1", "--reason", ""}, []string{"block", "--reason=", "--", "192.0.2.1"}, "table", ""},
-		{[]string{"block", "192.0.2.1", "--reason=a=b,c"}, []string{"block", "--reason=a=b,c", "--", "192.0.2.1"}, "table", ""},
+		{[]string{"block", "192.0.2.1", "--reason", "--shadow"},
+			[]string{"block", "--reason=--shadow", "--", "192.0.2.1"}, "table", ""},
+		{[]string{"block", "192.0.2.1", "--reason", ""}, []string{"block", "--reason=", "--", "192.0.2.1"}, "table",
+			""},
+		{[]string{"block", "192.0.2.1", "--reason=a=b,c"}, []string{"block", "--reason=a=b,c", "--", "192.0.2.1"},
+			"table", ""},
 		{split("unblock --all 192.0.2.1"), []string{"unblock", "--all", "--", "192.0.2.1"}, "table", ""},
 		{split("unblock 192.0.2.1 --all=false"), []string{"unblock", "--all=false", "--", "192.0.2.1"}, "table", ""},
 		{split("block 192.0.2.1 -h"), []string{"block", "--help"}, "table", ""},
@@ -39,7 +43,7 @@ func TestPermute(t *testing.T) {
 		{split("blokc x"), []string{"blokc", "x"}, "table", ""},
 		{nil, nil, "table", ""},
 	}
-	app := (&program{}).newApp()
+	app := realProgram().app
 	for _, tt := range tests {
 		got, err := permute(app, tt.args)
 		if err != nil {
@@ -53,7 +57,7 @@ func TestPermute(t *testing.T) {
 }
 
 func TestNearest(t *testing.T) {
-	names := commandNames((&program{}).newApp())
+	names := commandNames(realProgram().app.Commands)
 	for word, want := range map[string]string{
 		"blokc": "block", "blocks": "block", "unblok": "unblock", "lst": "list", "statsu": "status", "impotr": "import",
 		"frobnicate": "", "x": "", "": "",

@@ -10,8 +10,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// preview prints what a block would do. That it would be refused is a failure,
-// as the block would be.
+// preview prints what a block would do. It fails if the block would be refused.
 func (p *program) preview(c *cli.Context, req control.BlockRequest) error {
 	r, err := p.client.Preview(c.Context, req)
 	if err != nil {
@@ -80,7 +79,8 @@ func (p *program) printConnections(c control.PreviewConnection) error {
 		if s.Direction == "out" {
 			side = "from us to port"
 		}
-		row(w, "  "+fmt.Sprintf("%s %d/%s", side, s.Port, printable(s.Protocol)), count(s.Count), printable(strings.Join(s.Processes, " ")))
+		service := fmt.Sprintf("  %s %d/%s", side, s.Port, printable(s.Protocol))
+		row(w, service, count(s.Count), printable(strings.Join(s.Processes, " ")))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -92,16 +92,17 @@ func (p *program) printConnections(c control.PreviewConnection) error {
 func (p *program) printTraffic(t control.PreviewTraffic) error {
 	switch {
 	case !t.Enabled:
-		p.printf("\nWhat it sends now is not known, because no detector is configured.\n")
+		p.printf("\nIts current traffic is not known, because no detector is configured.\n")
 		return nil
 	case len(t.Sources) == 0:
-		p.printf("\nIt sends nothing now that comes near the limit of a detector.\n")
+		p.printf("\nIt sends nothing now that is near the limit of a detector.\n")
 		return nil
 	}
-	p.printf("\nSources that rate analysis follows now:\n")
+	p.printf("\nSources that the rate analysis tracks now:\n")
 	w := newTable(p.out)
 	for _, s := range t.Sources[:min(len(t.Sources), shown)] {
-		row(w, "  "+sourceText(printable(s.Source)), shortRate(s.Rates[s.Nearest]), printable(s.Nearest), printable(s.Verdict), "ports "+portList(s.Ports))
+		row(w, "  "+sourceText(printable(s.Source)), shortRate(s.Rates[s.Nearest]), printable(s.Nearest),
+			printable(s.Verdict), "ports "+portList(s.Ports))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -114,10 +115,11 @@ func (p *program) printOverlap(r control.PreviewResult) error {
 	if len(r.Entries) == 0 {
 		return nil
 	}
-	p.printf("\nEntries that overlap (an allow goes on to win):\n")
+	p.printf("\nEntries that overlap (an allow still wins):\n")
 	w := newTable(p.out)
 	for _, e := range r.Entries[:min(len(r.Entries), shown)] {
-		row(w, "  "+printable(e.Prefix), printable(e.Kind), actionName(e, " "), "origin "+printable(e.Origin), p.ending(e), printable(e.Reason))
+		row(w, "  "+printable(e.Prefix), printable(e.Kind), actionName(e, " "),
+			"origin "+printable(e.Origin), p.ending(e), printable(e.Reason))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -11,12 +11,16 @@ import (
 
 // cutting is a preview of what would hurt.
 var cutting = control.PreviewResult{
-	Refusals: []control.Refusal{{Prefix: "203.0.113.0/24", Message: "203.0.113.0/24 covers 203.0.113.9, from where an SSH session to this host is open"}},
-	Connections: control.PreviewConnection{Known: true, Count: 3, Peers: 2, Spared: 1, Services: []control.PreviewService{
-		{Protocol: "tcp", Direction: "in", Port: 22, Count: 2, Processes: []string{"sshd[7]", "sshd[9]"}}, {Protocol: "udp", Direction: "out", Port: 443, Count: 1},
-	}},
+	Refusals: []control.Refusal{{Prefix: "203.0.113.0/24",
+		Message: "203.0.113.0/24 covers 203.0.113.9, from where an SSH session to this host is open"}},
+	Connections: control.PreviewConnection{Known: true, Count: 3, Peers: 2, Spared: 1,
+		Services: []control.PreviewService{
+			{Protocol: "tcp", Direction: "in", Port: 22, Count: 2, Processes: []string{"sshd[7]", "sshd[9]"}},
+			{Protocol: "udp", Direction: "out", Port: 443, Count: 1},
+		}},
 	Traffic: control.PreviewTraffic{Enabled: true, Sources: []control.TopSource{
-		{Source: "203.0.113.99/32", Rates: map[string]string{"syn-flood": "412/s"}, Nearest: "syn-flood", Verdict: "pass", Ports: []uint16{443}},
+		{Source: "203.0.113.99/32", Rates: map[string]string{"syn-flood": "412/s"}, Nearest: "syn-flood",
+			Verdict: "pass", Ports: []uint16{443}},
 	}},
 	Entries: []control.Entry{letPass},
 	Notes:   []string{"203.0.113.1/24 has host bits set"},
@@ -39,29 +43,31 @@ func TestPreview(t *testing.T) {
 			"  to our port 22/tcp       2  sshd[7] sshd[9]",
 			"  from us to port 443/udp  1  -",
 			"",
-			"Sources that rate analysis follows now:",
+			"Sources that the rate analysis tracks now:",
 			"  203.0.113.99  412/s  syn-flood  pass  ports 443",
 			"",
-			"Entries that overlap (an allow goes on to win):",
+			"Entries that overlap (an allow still wins):",
 			"  203.0.113.7/32  allow  pass  origin cli  never expires  office",
 		), "note: 203.0.113.1/24 has host bits set\n"}},
-		{"block 203.0.113.0/24 --dry-run --force --limit 10/s", &fake{preview: control.PreviewResult{WouldApply: true, Refusals: cutting.Refusals}}, outcome{0, lines(
-			"Nothing was changed. Would be limited to 10/s: 203.0.113.0/24",
-			"The guard objects, and --force overrides it:",
-			"  203.0.113.0/24 covers 203.0.113.9, from where an SSH session to this host is open",
-			"",
-			"Its connections with this host are not known.",
-			"",
-			"What it sends now is not known, because no detector is configured.",
-		), ""}},
+		{"block 203.0.113.0/24 --dry-run --force --limit 10/s",
+			&fake{preview: control.PreviewResult{WouldApply: true, Refusals: cutting.Refusals}}, outcome{0, lines(
+				"Nothing was changed. Would be limited to 10/s: 203.0.113.0/24",
+				"The guard objects, and --force overrides it:",
+				"  203.0.113.0/24 covers 203.0.113.9, from where an SSH session to this host is open",
+				"",
+				"Its connections with this host are not known.",
+				"",
+				"Its current traffic is not known, because no detector is configured.",
+			), ""}},
 		{"block 192.0.2.9 --shadow --dry-run", &fake{preview: control.PreviewResult{
-			WouldApply: true, Connections: control.PreviewConnection{Known: true}, Traffic: control.PreviewTraffic{Enabled: true},
+			WouldApply: true, Connections: control.PreviewConnection{Known: true},
+			Traffic: control.PreviewTraffic{Enabled: true},
 		}}, outcome{0, lines(
 			"Nothing was changed. Would only be counted: 192.0.2.9",
 			"",
 			"No established connection of this host is affected.",
 			"",
-			"It sends nothing now that comes near the limit of a detector.",
+			"It sends nothing now that is near the limit of a detector.",
 		), ""}},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
@@ -78,7 +84,8 @@ func TestPreview(t *testing.T) {
 
 // TestPreviewJSON: it is what the daemon answered, also of what is refused.
 func TestPreviewJSON(t *testing.T) {
-	got := invoke(t.Context(), serve(t, &fake{preview: cutting}), "", split("block 203.0.113.0/24 --dry-run -o json")...)
+	got := invoke(t.Context(), serve(t, &fake{preview: cutting}), "",
+		split("block 203.0.113.0/24 --dry-run -o json")...)
 	var answer control.PreviewResult
 	if err := json.Unmarshal([]byte(got.Stdout), &answer); err != nil {
 		t.Fatalf("%v in %s", err, got.Stdout)

@@ -12,7 +12,7 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// progress draws how far an import is, on a terminal only.
+// progress draws the progress of an import, on a terminal only.
 type progress struct {
 	w     io.Writer // nil: not a terminal
 	now   func() time.Time
@@ -36,7 +36,7 @@ func (b *progress) show(p control.ImportProgress) {
 	fmt.Fprintf(b.w, "\r\x1b[K%s", progressText(p))
 }
 
-// clear takes the bar away.
+// clear removes the bar.
 func (b *progress) clear() {
 	if b.w != nil && !b.drawn.IsZero() {
 		fmt.Fprint(b.w, "\r\x1b[K")

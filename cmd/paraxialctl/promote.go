@@ -9,16 +9,18 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func (p *program) promoteCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "promote",
-		Usage:     "arm shadow entries: drop what they only counted",
-		ArgsUsage: "PREFIX...",
-		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "origin", Usage: "arm what `NAME` put (default: " + policy.OriginCLI + ")"},
-			forceFlag(),
+func (p *program) promoteCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "promote",
+			Usage:     "turn shadow entries into blocks: drop the packets that they counted",
+			ArgsUsage: "PREFIX...",
+			Flags: []cli.Flag{
+				originFlag("promote"),
+				forceFlag(),
+			},
+			Action: p.promote,
 		},
-		Action: p.promote,
 	}
 }
 

@@ -10,16 +10,18 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-func (p *program) statsCommand() *cli.Command {
-	return &cli.Command{
-		Name:   "stats",
-		Usage:  "show what was received, by interface and reason",
-		Action: p.stats,
+func (p *program) statsCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:   "stats",
+			Usage:  "show received packets and bytes, by interface and reason",
+			Action: p.stats,
+		},
 	}
 }
 
 func (p *program) stats(c *cli.Context) error {
-	if err := p.noArguments(c); err != nil {
+	if err := noArguments(c); err != nil {
 		return err
 	}
 	s, err := p.client.Stats(c.Context)

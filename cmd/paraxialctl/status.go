@@ -8,16 +8,18 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-func (p *program) statusCommand() *cli.Command {
-	return &cli.Command{
-		Name:   "status",
-		Usage:  "show whether the interfaces are protected",
-		Action: p.status,
+func (p *program) statusCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:   "status",
+			Usage:  "show whether the interfaces are protected",
+			Action: p.status,
+		},
 	}
 }
 
 func (p *program) status(c *cli.Context) error {
-	if err := p.noArguments(c); err != nil {
+	if err := noArguments(c); err != nil {
 		return err
 	}
 	s, err := p.client.Status(c.Context)

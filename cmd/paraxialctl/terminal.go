@@ -11,8 +11,8 @@ import (
 	"golang.org/x/term"
 )
 
-// The sequences of every terminal of the last decades. Lines are not wrapped, so
-// that one that is too long while the window shrinks does not move the others.
+// These sequences work on every terminal in use. Lines are not wrapped, so that a
+// line that is too long while the window shrinks does not move the others.
 const (
 	enterScreen = "\x1b[?1049h\x1b[?25l\x1b[?7l" // other screen, no cursor, no wrapping
 	leaveScreen = "\x1b[?7h\x1b[?25h\x1b[?1049l"
@@ -23,7 +23,7 @@ const (
 	normal      = "\x1b[0m"
 )
 
-// terminal is a screen that a program has to itself, until close.
+// terminal is a screen that only this program uses, until close.
 type terminal struct {
 	out     io.Writer
 	size    func() (width, height int)
@@ -32,13 +32,13 @@ type terminal struct {
 	close   func()
 }
 
-// hasTerminal tells whether there is a screen to draw on.
+// hasTerminal reports whether there is a screen to draw on.
 func (p *program) hasTerminal() bool {
 	f, ok := p.stdout.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd())) && p.getenv("TERM") != "dumb"
 }
 
-// openTerminal takes over the terminal.
+// openTerminal switches the terminal to another screen and to single keys.
 func (p *program) openTerminal() (*terminal, error) {
 	out := p.stdout.(*os.File)
 	resized := make(chan os.Signal, 1)
@@ -62,7 +62,7 @@ func (p *program) openTerminal() (*terminal, error) {
 	return t, nil
 }
 
-// sizeOf returns the size of a terminal, and one that all had if it tells none.
+// sizeOf returns the size of a terminal, or the usual 80 by 24 if it is unknown.
 func sizeOf(f *os.File) (width, height int) {
 	width, height, err := term.GetSize(int(f.Fd()))
 	if err != nil || width <= 0 || height <= 0 {
@@ -71,8 +71,8 @@ func sizeOf(f *os.File) (width, height int) {
 	return width, height
 }
 
-// readKeys sends the keys that are pressed. A read of a terminal cannot be
-// called off, so its goroutine stays for as long as the program runs.
+// readKeys sends the keys that are pressed. A read from a terminal cannot be
+// cancelled, so the goroutine lives as long as the program.
 func readKeys(in io.Reader) <-chan byte {
 	keys := make(chan byte)
 	go func() {
@@ -88,8 +88,8 @@ func readKeys(in io.Reader) <-chan byte {
 	return keys
 }
 
-// draw shows lines, of which the first is a bar, over what was there: nothing is
-// cleared before it is written anew, so nothing flickers.
+// draw writes lines over those on the screen. The first line is a bar. It clears
+// only what remains after each line, so that nothing flickers.
 func (t *terminal) draw(lines []string) error {
 	var b bytes.Buffer
 	b.WriteString(cursorHome)

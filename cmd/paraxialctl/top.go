@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -12,22 +11,28 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// topRows is how many sources are shown where nothing else bounds them.
+// topRows is the number of sources shown if neither --limit nor a screen bounds it.
 const topRows = 20
 
-func (p *program) topCommand() *cli.Command {
-	return &cli.Command{
-		Name:  "top",
-		Usage: "show the sources that are nearest to a limit, live",
-		Description: "Keys: q quits; " + keyHelp() + "; the same key again reverses.\n" +
-			"Where the output is no terminal, a plain table is printed every interval; with -o json, one object a line.",
-		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "once", Usage: "print one table and end"},
-			&cli.StringFlag{Name: "interval", Usage: "look every `DUR`: 1s, 500ms or 1m", Value: "1s"},
-			&cli.IntFlag{Name: "limit", Usage: fmt.Sprintf("show at most `N` sources (default: what fits, %d where there is no screen, all in JSON)", topRows)},
-			&cli.StringFlag{Name: "sort", Usage: "sort by `KEY`: " + strings.Join(orderNames(), ", "), Value: orderNames()[0]},
+func (p *program) topCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:  "top",
+			Usage: "show the sources that are nearest to a limit, live",
+			Description: "Keys: q quits; " + keyHelp() + "; the same key again reverses.\n" +
+				"If the output is not a terminal, it prints a plain table every interval, or with -o json\n" +
+				"one object a line.",
+			Flags: []cli.Flag{
+				boolFlag("once", "print one table and exit"),
+				&cli.StringFlag{Name: "interval", Usage: "refresh every `DUR`: 1s, 500ms or 1m", Value: "1s"},
+				&cli.IntFlag{Name: "limit", Usage: fmt.Sprintf(
+					"show at most `N` sources (default: as many as fit, %d without a screen, all in JSON)", topRows)},
+				&offeringFlag{&cli.StringFlag{
+					Name: "sort", Usage: "sort by `KEY`: " + strings.Join(orderNames(), ", "), Value: orderNames()[0],
+				}, offer{Words: orderNames()}},
+			},
+			Action: p.top,
 		},
-		Action: p.top,
 	}
 }
 
@@ -54,26 +59,26 @@ func (p *program) top(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	defer t.close() // also when the view panics
+	defer t.close() // even if the view panics
 	return v.run(c.Context, t, p.client.Top)
 }
 
-// topView returns the view that the flags ask for.
+// topView returns the view that the flags describe.
 func (p *program) topView(c *cli.Context) (*topView, error) {
-	if err := p.noArguments(c); err != nil {
+	if err := noArguments(c); err != nil {
 		return nil, err
 	}
 	const shortest, longest = 100 * time.Millisecond, time.Hour
 	interval, err := time.ParseDuration(c.String("interval"))
 	if err != nil || interval < shortest || interval > longest {
-		return nil, p.misuse(c, "--interval %q: want a time from 100ms to 1h, such as 1s or 500ms", c.String("interval"))
+		return nil, misuse(c, "--interval %q: want a time from 100ms to 1h, such as 1s or 500ms", c.String("interval"))
 	}
 	if c.IsSet("limit") && c.Int("limit") < 1 {
-		return nil, p.misuse(c, "--limit %d: want at least 1", c.Int("limit"))
+		return nil, misuse(c, "--limit %d: want at least 1", c.Int("limit"))
 	}
 	order, known := orderNamed(c.String("sort"))
 	if !known {
-		return nil, p.misuse(c, "--sort %q: want one of %s", c.String("sort"), strings.Join(orderNames(), ", "))
+		return nil, misuse(c, "--sort %q: want one of %s", c.String("sort"), strings.Join(orderNames(), ", "))
 	}
 	return &topView{
 		now: p.now, interval: interval, limit: c.Int("limit"), order: order,
@@ -81,7 +86,7 @@ func (p *program) topView(c *cli.Context) (*topView, error) {
 	}, nil
 }
 
-// isUTF8 tells whether the locale has more than ASCII.
+// isUTF8 reports whether the locale uses UTF-8.
 func isUTF8(getenv func(string) string) bool {
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 		if v := strings.ToUpper(getenv(name)); v != "" {
@@ -91,7 +96,7 @@ func isUTF8(getenv func(string) string) bool {
 	return false
 }
 
-// snapshots prints one after the other, until interrupted.
+// snapshots prints one snapshot after the other, until interrupted.
 func (p *program) snapshots(ctx context.Context, v *topView) error {
 	tick := time.NewTicker(v.interval)
 	defer tick.Stop()
@@ -101,7 +106,7 @@ func (p *program) snapshots(ctx context.Context, v *topView) error {
 		}
 		select {
 		case <-ctx.Done():
-			return nil // how it is meant to end
+			return nil // an interruption is the normal end
 		case <-tick.C:
 		}
 		next, err := p.client.Top(ctx)
@@ -117,11 +122,9 @@ func (p *program) snapshots(ctx context.Context, v *topView) error {
 
 func (p *program) printSnapshot(v *topView) error {
 	if p.json() {
-		data, err := json.Marshal(v.result())
-		if err != nil {
+		if err := p.printJSONLine(v.result()); err != nil {
 			return err
 		}
-		p.out.Write(append(data, '\n'))
 	} else {
 		p.snapshot(v)
 		p.printf("\n")
@@ -129,7 +132,7 @@ func (p *program) printSnapshot(v *topView) error {
 	return p.out.Flush()
 }
 
-// snapshot prints a table that is as wide as it needs.
+// snapshot prints a table with all columns, however wide.
 func (p *program) snapshot(v *topView) {
 	sources := v.sorted()
 	shown := sources[:min(len(sources), v.rows(topRows))]
@@ -139,10 +142,10 @@ func (p *program) snapshot(v *topView) {
 	}
 }
 
-// summary counts sources, and those that are not shown.
+// summary returns how many sources there are, and how many of them are shown.
 func summary(all []control.TopSource, shown int) string {
 	if len(all) == 0 {
-		return "no source stands out (paraxialctl detectors tells what is looked for)"
+		return "no source is near a limit (paraxialctl detectors shows the limits)"
 	}
 	over := 0
 	for _, s := range all {

@@ -85,7 +85,10 @@ func startTop(t *testing.T, socket string, person, program *os.File, args ...str
 	go func() {
 		s.code <- run(ctx, append([]string{"top", "--interval", "100ms"}, args...), environment{
 			stdin: program, stdout: program, stderr: io.Discard, now: func() time.Time { return noon },
-			getenv: func(name string) string { return map[string]string{"PARAXIAL_SOCKET": socket, "LANG": "C.UTF-8"}[name] },
+			getenv: func(name string) string {
+				return map[string]string{"PARAXIAL_SOCKET": socket,
+					"LANG": "C.UTF-8"}[name]
+			},
 		})
 	}()
 	return s
@@ -148,7 +151,8 @@ func TestTopLive(t *testing.T) {
 	f.mu.Lock()
 	f.err = nil
 	f.mu.Unlock()
-	s.sees("3 sources, 2 at a limit or over" + strings.Repeat(" ", 145) + normal + clearLine + "\r\nSOURCE") // and no notice
+	s.sees("3 sources, 2 at a limit or over" + strings.Repeat(" ", 145) + normal + clearLine +
+		"\r\nSOURCE") // and no notice
 
 	fmt.Fprint(person, "q")
 	s.sees(leaveScreen)
@@ -229,11 +233,12 @@ func TestTopPipeLosesDaemon(t *testing.T) {
 	code := make(chan int, 1)
 	go func() {
 		code <- run(t.Context(), split("top --interval 100ms --socket "+socket), environment{
-			stdin: strings.NewReader(""), stdout: w, stderr: io.Discard, now: func() time.Time { return noon }, getenv: func(string) string { return "" },
+			stdin: strings.NewReader(""), stdout: w, stderr: io.Discard, now: func() time.Time { return noon },
+			getenv: func(string) string { return "" },
 		})
 		w.Close()
 	}()
-	readUntil(t, r, func(s string) bool { return strings.Contains(s, "no source stands out") })
+	readUntil(t, r, func(s string) bool { return strings.Contains(s, "no source is near a limit") })
 	stop()
 	go io.Copy(io.Discard, r)
 	select {

@@ -9,14 +9,14 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// topOrder is one way to sort sources. What is most comes first.
+// topOrder is one way to sort sources. Numbers are sorted from high to low.
 type topOrder struct {
 	name    string
-	key     byte // that chooses it
+	key     byte // that selects it
 	compare func(x, y control.TopSource) int
 }
 
-// topOrders returns all, the one to begin with first.
+// topOrders returns all orders, the default first.
 func topOrders() []topOrder {
 	most := func(of func(control.TopSource) float64) func(x, y control.TopSource) int {
 		return func(x, y control.TopSource) int { return cmp.Compare(of(y), of(x)) }
@@ -35,7 +35,8 @@ func topOrders() []topOrder {
 	}
 }
 
-// compareSources orders by address, and what is no prefix by its text.
+// compareSources orders by address. It orders by text if one of them is not a
+// prefix.
 func compareSources(x, y control.TopSource) int {
 	p, errP := netip.ParsePrefix(x.Source)
 	q, errQ := netip.ParsePrefix(y.Source)
@@ -45,8 +46,8 @@ func compareSources(x, y control.TopSource) int {
 	return cmp.Or(p.Addr().Compare(q.Addr()), cmp.Compare(p.Bits(), q.Bits()))
 }
 
-// sortSources returns sources in an order. Equals are by share, then by address,
-// so that none changes places without a reason.
+// sortSources returns sources in an order. Equal ones are sorted by share, then by
+// address, so that none changes its place without a reason.
 func sortSources(all []control.TopSource, o topOrder, reversed bool) []control.TopSource {
 	return slices.SortedFunc(slices.Values(all), func(x, y control.TopSource) int {
 		first := o.compare(x, y)
@@ -73,7 +74,7 @@ func orderNamed(name string) (topOrder, bool) {
 	return topOrder{}, false
 }
 
-// keyHelp tells which key sorts by what.
+// keyHelp returns the help for the keys that sort.
 func keyHelp() string {
 	var words []string
 	for _, o := range topOrders() {

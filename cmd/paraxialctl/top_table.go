@@ -6,20 +6,18 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/policy"
 )
 
 // topColumn is a column of the table of sources.
 type topColumn struct {
 	title string
-	need  int  // columns with a higher one are hidden first
-	least int  // width, so that the table does not move with every number
-	most  int  // width; 0 for any
-	right bool // numbers end below each other
+	need  int  // columns with a higher value are hidden first
+	least int  // width; a minimum, so that the table does not move with every number
+	most  int  // width; 0: no maximum
+	right bool // aligned to the right, for numbers
 	cell  func(control.TopSource) string
 }
 
@@ -35,13 +33,15 @@ func (v *topView) columns() []topColumn {
 		{"PACKETS", 6, 7, 0, true, func(s control.TopSource) string { return perSecond(s.Packets, "") }},
 		{"BITS", 7, 10, 0, true, func(s control.TopSource) string { return perSecond(8*s.Bytes, "bit") }},
 		{"AGE", 8, 4, 0, true, func(s control.TopSource) string { return since(v.last.Time, s.Since) }},
-		{"PORTS", 9, 5, 24, false, func(s control.TopSource) string { return strings.ReplaceAll(portList(s.Ports), " ", "") }},
+		{"PORTS", 9, 5, 24, false, func(s control.TopSource) string {
+			return strings.ReplaceAll(portList(s.Ports), " ", "")
+		}},
 		{"OTHER RATES", 10, 11, 60, false, otherRates},
 	}
 }
 
-// table returns the head and a line for every source, of the columns that are in
-// width; 0 is all.
+// table returns the head and a line for every source, with the columns that fit
+// into width. A width of 0 fits all columns.
 func (v *topView) table(sources []control.TopSource, width int) []string {
 	columns := v.columns()
 	cells := make([][]string, len(columns))
@@ -75,8 +75,8 @@ func (v *topView) table(sources []control.TopSource, width int) []string {
 	return lines
 }
 
-// keepWidths makes no column narrower than it was, so that the table does not jump
-// with every source that comes and goes.
+// keepWidths keeps columns at least as wide as before, so that the table does not
+// jump with every source that comes and goes.
 func (v *topView) keepWidths(columns []topColumn, widths []int) {
 	if v.widths == nil {
 		v.widths = make(map[string]int)
@@ -87,8 +87,8 @@ func (v *topView) keepWidths(columns []topColumn, widths []int) {
 	}
 }
 
-// fitting returns which columns are shown in width, those that are needed most
-// before the others.
+// fitting returns the columns that fit into width. It chooses those that are
+// needed most.
 func fitting(columns []topColumn, widths []int, width int) (shown []int) {
 	byNeed := make([]int, len(columns))
 	for i := range byNeed {
@@ -107,43 +107,7 @@ func fitting(columns []topColumn, widths []int, width int) (shown []int) {
 	return shown
 }
 
-// sourceText is a source without the length of a whole address.
-func sourceText(s string) string {
-	if p, _, err := policy.ParsePrefix(s); err == nil && p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return s
-}
-
-// shortRate is a rate in the unit that needs few digits.
-func shortRate(s string) string {
-	r, err := policy.ParseRate(s)
-	switch {
-	case err != nil:
-		return s // as the daemon has it, such as 0/s
-	case r.Unit == policy.Bytes:
-		return perSecond(8*float64(r.PerSecond), "bit")
-	}
-	return perSecond(float64(r.PerSecond), "")
-}
-
-// perSecond writes n with three digits: 412/s, 12.3k/s, 1.25Mbit/s. 0 is not known.
-func perSecond(n float64, unit string) string {
-	if n <= 0 {
-		return ""
-	}
-	scales := []string{"", "k", "M", "G", "T"}
-	for len(scales) > 1 && n >= 999.5 {
-		n, scales = n/1000, scales[1:]
-	}
-	digits := 0
-	if scales[0] != "" && n < 99.95 {
-		digits = 1
-	}
-	return fmt.Sprintf("%.*f%s%s/s", digits, n, scales[0], unit)
-}
-
-// shareText writes the part of a limit that is used.
+// shareText returns the used part of a limit, such as 96% or 262x.
 func shareText(share float64) string {
 	if share < 9.995 {
 		return fmt.Sprintf("%.0f%%", share*100)
@@ -151,9 +115,8 @@ func shareText(share float64) string {
 	return fmt.Sprintf("%.0fx", share)
 }
 
-func since(now, then time.Time) string { return policy.FormatTTL(max(now.Sub(then), 0)) }
-
-// otherRates tells what a source does besides what is nearest to a limit.
+// otherRates returns the rates of a source for the detectors whose limit is not
+// the nearest.
 func otherRates(s control.TopSource) string {
 	var words []string
 	for _, name := range slices.Sorted(maps.Keys(s.Rates)) {
@@ -164,13 +127,13 @@ func otherRates(s control.TopSource) string {
 	return strings.Join(words, " ")
 }
 
-// trend tells how the share of a source went.
+// trend returns how the share of a source has changed.
 func (v *topView) trend(source string) string {
 	shares := v.shares[source]
 	if v.sparks {
 		return sparkline(shares)
 	}
-	const noise = 0.05 // less than that is no change
+	const noise = 0.05 // smaller changes do not count
 	if len(shares) < 2 {
 		return ""
 	}
@@ -184,8 +147,8 @@ func (v *topView) trend(source string) string {
 	return "steady"
 }
 
-// sparkline draws shares. The highest bar is the limit, or the most there was
-// if that is more.
+// sparkline draws shares. The highest bar is the limit, or the largest share if
+// that is above the limit.
 func sparkline(shares []float64) string {
 	bars := []rune("▁▂▃▄▅▆▇█")
 	top := 1.0
@@ -209,7 +172,7 @@ func align(text string, width int, right bool) string {
 
 func pad(text string, width int) string { return align(text, width, false) }
 
-// clip cuts off what does not fit, and shows that it did.
+// clip cuts text to width. A "~" at its end marks the cut.
 func clip(text string, width int) string {
 	if utf8.RuneCountInString(text) <= width {
 		return text

@@ -19,16 +19,22 @@ import (
 // floods are three sources, the nearest to its limit first.
 func floods() control.TopResult {
 	return control.TopResult{Time: noon, Sources: []control.TopSource{
-		{Source: "2001:db8:1234:5678::/64", Packets: 52_300, Bytes: 3_661_000, Rates: map[string]string{"syn-flood": "52300/s", "udp": "12/s"}, Share: 261.5, Nearest: "syn-flood",
+		{Source: "2001:db8:1234:5678::/64", Packets: 52_300, Bytes: 3_661_000,
+			Rates: map[string]string{"syn-flood": "52300/s", "udp": "12/s"}, Share: 261.5, Nearest: "syn-flood",
 			Verdict: "limit", Since: noon.Add(-90 * time.Second), Ports: []uint16{443, 8443}},
-		{Source: "203.0.113.99/32", Packets: 412, Bytes: 28_840, Rates: map[string]string{"syn-flood": "412/s"}, Share: 2.06, Nearest: "syn-flood", Verdict: "drop", Since: noon.Add(-8 * time.Second)},
-		{Source: "198.51.100.7/32", Rates: map[string]string{"bulk\x1b": "9600kbit/s"}, Share: 0.96, Nearest: "bulk\x1b", Verdict: "pass", Since: noon, Ports: []uint16{}},
+		{Source: "203.0.113.99/32", Packets: 412, Bytes: 28_840, Rates: map[string]string{"syn-flood": "412/s"},
+			Share: 2.06, Nearest: "syn-flood", Verdict: "drop", Since: noon.Add(-8 * time.Second)},
+		{Source: "198.51.100.7/32", Rates: map[string]string{"bulk\x1b": "9600kbit/s"}, Share: 0.96,
+			Nearest: "bulk\x1b", Verdict: "pass", Since: noon, Ports: []uint16{}},
 	}}
 }
 
 func fullAddress(share float64) control.TopResult {
-	return control.TopResult{Time: noon, Sources: []control.TopSource{{Source: "2001:db8:1234:5678:9abc:def0:1234:5678/128", Rates: map[string]string{"a-detector-with-a-long-name": "10Gbit/s"},
-		Nearest: "a-detector-with-a-long-name", Share: share, Verdict: "shadow", Packets: 1e6, Bytes: 1.25e9, Since: noon.Add(-26 * time.Hour)}}}
+	return control.TopResult{Time: noon,
+		Sources: []control.TopSource{{Source: "2001:db8:1234:5678:9abc:def0:1234:5678/128",
+			Rates:   map[string]string{"a-detector-with-a-long-name": "10Gbit/s"},
+			Nearest: "a-detector-with-a-long-name", Share: share, Verdict: "shadow", Packets: 1e6, Bytes: 1.25e9,
+			Since: noon.Add(-26 * time.Hour)}}}
 }
 
 func full(shares ...float64) (all []control.TopResult) {
@@ -39,7 +45,8 @@ func full(shares ...float64) (all []control.TopResult) {
 }
 
 func view(results ...control.TopResult) *topView {
-	v := &topView{now: func() time.Time { return noon }, interval: time.Second, order: topOrders()[0], shares: map[string][]float64{}, sparks: true}
+	v := &topView{now: func() time.Time { return noon }, interval: time.Second, order: topOrders()[0],
+		shares: map[string][]float64{}, sparks: true}
 	for _, r := range results {
 		v.take(r)
 	}
@@ -52,9 +59,12 @@ func TestTopOnce(t *testing.T) {
 	v4 := "203.0.113.99             syn-flood       412/s   206%  -         drop       412/s   231kbit/s     8s  -         -"
 	low := `198.51.100.7             bulk\x1b    9.6Mbit/s    96%  -         pass           -           -     0s  -         -`
 	for args, want := range map[string][]string{
-		"top --once":                         {"2026-11-23 12:00:00 UTC  3 sources, 2 at a limit or over", head, v6, v4, low},
-		"top --once --limit 2":               {"2026-11-23 12:00:00 UTC  3 sources, 2 at a limit or over, 2 shown", head, v6, v4},
-		"top --once --sort source --limit 9": {"2026-11-23 12:00:00 UTC  3 sources, 2 at a limit or over", head, low, v4, v6},
+		"top --once": {"2026-11-23 12:00:00 UTC  3 sources, 2 at a limit or over", head, v6, v4,
+			low},
+		"top --once --limit 2": {"2026-11-23 12:00:00 UTC  3 sources, 2 at a limit or over, 2 shown",
+			head, v6, v4},
+		"top --once --sort source --limit 9": {"2026-11-23 12:00:00 UTC  3 sources, 2 at a limit or over", head, low,
+			v4, v6},
 	} {
 		got := invoke(t.Context(), serve(t, &fake{top: []control.TopResult{floods()}}), "", split(args)...)
 		if diff := cmp.Diff(outcome{0, lines(want...), ""}, got); diff != "" {
@@ -62,7 +72,7 @@ func TestTopOnce(t *testing.T) {
 		}
 	}
 	got := invoke(t.Context(), serve(t, &fake{}), "", "top", "--once")
-	if want := "no source stands out"; got.Code != exitDone || !strings.Contains(got.Stdout, want) {
+	if want := "no source is near a limit"; got.Code != exitDone || !strings.Contains(got.Stdout, want) {
 		t.Errorf("got %+v, want %q", got, want)
 	}
 }
@@ -106,7 +116,9 @@ func TestTopScreen(t *testing.T) {
 			"paraxial top  12:00:00  3 sources, 2 at a limit or over                         ",
 			"NO ANSWER for 0s, trying again: paraxiald takes too long",
 		}},
-		{"nothing", view(control.TopResult{Time: noon}), []string{"paraxial top  12:00:00  no source stands out (paraxialctl detectors tells what ~", "", "", "", "", "", "", keys}},
+		{"nothing", view(control.TopResult{Time: noon}),
+			[]string{"paraxial top  12:00:00  no source is near a limit (paraxialctl detectors shows ~", "", "", "", "",
+				"", "", keys}},
 	} {
 		got := tt.view.screen(80, 8)
 		if diff := cmp.Diff(tt.want, got[:len(tt.want)]); diff != "" {
@@ -116,7 +128,8 @@ func TestTopScreen(t *testing.T) {
 	if got := failed.screen(80, 5); len(got) != 5 || !strings.HasPrefix(got[3], "2001:") || got[4] != keys {
 		t.Errorf("no answer, on 5 lines:\n%s", strings.Join(got, "\n"))
 	}
-	if got := backwards.screen(200, 8); !strings.HasPrefix(got[2], "2001:") || !strings.Contains(got[2], "udp=12/s") || !strings.HasSuffix(got[7], "[s -source]  d detector  v verdict  a age") {
+	if got := backwards.screen(200, 8); !strings.HasPrefix(got[2], "2001:") || !strings.Contains(got[2], "udp=12/s") ||
+		!strings.HasSuffix(got[7], "[s -source]  d detector  v verdict  a age") {
 		t.Errorf("by source, reversed, in 200 columns:\n%s", strings.Join(got, "\n"))
 	}
 	for width := range 130 {
@@ -155,7 +168,8 @@ func TestTopKeepsColumns(t *testing.T) {
 // tell how it goes.
 func TestTopPipe(t *testing.T) {
 	grown := floods()
-	grown.Time, grown.Sources[0].Share, grown.Sources[1].Share, grown.Sources[2].Share = noon.Add(time.Second), 255, 1.5, 0.99
+	grown.Time, grown.Sources[0].Share, grown.Sources[1].Share, grown.Sources[2].Share = noon.Add(time.Second), 255,
+		1.5, 0.99
 	one := fullAddress(1)
 	for _, args := range []string{"top --interval 100ms", "top --interval 100ms -o json"} {
 		socket := serve(t, &fake{top: []control.TopResult{floods(), grown, one, {}}})
@@ -166,12 +180,15 @@ func TestTopPipe(t *testing.T) {
 		go func() {
 			code <- run(ctx, split(args), environment{
 				stdin: strings.NewReader(""), stdout: w, stderr: &stderr, now: func() time.Time { return noon },
-				getenv: func(name string) string { return map[string]string{"PARAXIAL_SOCKET": socket, "LANG": "C.UTF-8"}[name] },
+				getenv: func(name string) string {
+					return map[string]string{"PARAXIAL_SOCKET": socket,
+						"LANG": "C.UTF-8"}[name]
+				},
 			})
 			w.Close()
 		}()
 		text := readUntil(t, r, func(s string) bool {
-			return strings.Contains(s, "no source stands out") || strings.Contains(s, `"sources":[]`)
+			return strings.Contains(s, "no source is near a limit") || strings.Contains(s, `"sources":[]`)
 		})
 		stop()
 		go io.Copy(io.Discard, r)
@@ -186,7 +203,8 @@ func TestTopPipe(t *testing.T) {
 			continue
 		}
 		for _, want := range []string{
-			"2026-11-23 12:00:00 UTC  3 sources, 2 at a limit or over\nSOURCE ", "2026-11-23 12:00:01 UTC  3 sources, 2 at a limit or over\nSOURCE ",
+			"2026-11-23 12:00:00 UTC  3 sources, 2 at a limit or over\nSOURCE ",
+			"2026-11-23 12:00:01 UTC  3 sources, 2 at a limit or over\nSOURCE ",
 			"150%  down      drop", "255x  steady    limit", "99%  steady    pass", "-         shadow",
 		} {
 			if !strings.Contains(text, want) {
@@ -229,7 +247,8 @@ func checkTopLines(t *testing.T, text string, want ...control.TopResult) {
 
 func TestPerSecond(t *testing.T) {
 	for n, want := range map[float64]string{
-		0: "", -1: "", 1: "1/s", 412: "412/s", 999.4: "999/s", 999.5: "1.0k/s", 12345: "12.3k/s", 99949: "99.9k/s", 99951: "100k/s",
+		0: "", -1: "", 1: "1/s", 412: "412/s", 999.4: "999/s", 999.5: "1.0k/s", 12345: "12.3k/s", 99949: "99.9k/s",
+		99951:   "100k/s",
 		999_499: "999k/s", 999_501: "1.0M/s", 1.25e9: "1.2G/s", 5e15: "5000T/s",
 	} {
 		if got := perSecond(n, ""); got != want {

@@ -9,26 +9,26 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// shareMemory is how many refreshes the trend of a source goes back.
+// shareMemory is the number of refreshes that the trend of a source shows.
 const shareMemory = 8
 
-// topView is what top shows, and how.
+// topView is the state of the display of top.
 type topView struct {
 	now      func() time.Time
 	interval time.Duration
-	limit    int // of sources; 0 for none
+	limit    int // of sources; 0: no limit
 	order    topOrder
 	reversed bool
-	sparks   bool // trends are drawn, not told
+	sparks   bool // trends are drawn instead of written
 
 	last    control.TopResult
-	shares  map[string][]float64 // of every source, the latest last
-	widths  map[string]int       // of columns on the screen, which only grow until a key is pressed
-	problem error                // why last is not of now
-	since   time.Time            // of problem
+	shares  map[string][]float64 // by source, the latest last
+	widths  map[string]int       // by column of the screen; they only grow until a key is pressed
+	problem error                // why last is out of date
+	since   time.Time            // start of problem
 }
 
-// take makes r what is shown.
+// take makes r the result to show.
 func (v *topView) take(r control.TopResult) {
 	shares := make(map[string][]float64, len(r.Sources))
 	for _, s := range r.Sources {
@@ -42,7 +42,7 @@ func (v *topView) sorted() []control.TopSource {
 	return sortSources(v.last.Sources, v.order, v.reversed)
 }
 
-// rows returns how many sources to show where there is room for some.
+// rows returns how many sources to show if there is space for room of them.
 func (v *topView) rows(room int) int {
 	if v.limit > 0 {
 		return v.limit
@@ -50,7 +50,7 @@ func (v *topView) rows(room int) int {
 	return room
 }
 
-// result is what scripts get: all sources unless there is a limit.
+// result returns the result for scripts: all sources unless there is a limit.
 func (v *topView) result() control.TopResult {
 	r := v.last
 	r.Sources = v.sorted()
@@ -58,15 +58,15 @@ func (v *topView) result() control.TopResult {
 	return r
 }
 
-// answer is what a look at the daemon gave.
+// answer is the outcome of one request to the daemon.
 type answer struct {
 	result control.TopResult
 	err    error
 	panic  any
 }
 
-// run shows what look returns until a key or ctx ends it. A daemon that does not
-// answer does not.
+// run shows the results of look until a key or ctx ends it. It goes on if the
+// daemon does not answer.
 func (v *topView) run(ctx context.Context, t *terminal, look func(context.Context) (control.TopResult, error)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -80,7 +80,7 @@ func (v *topView) run(ctx context.Context, t *terminal, look func(context.Contex
 		}
 		select {
 		case <-ctx.Done():
-			return nil // how it is meant to end
+			return nil // an interruption is the normal end
 		case <-t.resized:
 		case key, ok := <-t.keys:
 			if !ok {
@@ -97,7 +97,8 @@ func (v *topView) run(ctx context.Context, t *terminal, look func(context.Contex
 	}
 }
 
-// lookOnce returns a panic as well, to be raised where the terminal is restored.
+// lookOnce calls look. It also returns a panic, so that hear can raise it in the
+// goroutine that restores the terminal.
 func lookOnce(ctx context.Context, look func(context.Context) (control.TopResult, error)) (a answer) {
 	const patience = 5 * time.Second
 	defer func() { a.panic = recover() }()
@@ -120,7 +121,7 @@ func (v *topView) hear(a answer) {
 	v.problem = a.err
 }
 
-// press does what a key asks for, and tells whether that is to end.
+// press applies a key, and reports whether it was one that quits.
 func (v *topView) press(key byte) (quit bool) {
 	const interrupt, endOfInput = 0x03, 0x04 // ctrl-C and ctrl-D, which send no signal in raw mode
 	switch key {
@@ -138,15 +139,17 @@ func (v *topView) press(key byte) (quit bool) {
 
 // screen returns the lines that fill a terminal.
 func (v *topView) screen(width, height int) []string {
-	room := max(height-3, 1) // besides the bar, the head of the table and the keys
+	room := max(height-3, 1) // without the bar, the head of the table and the keys
 	var notice []string
 	if v.problem != nil {
-		notice = []string{fmt.Sprintf("NO ANSWER for %s, trying again: %s", since(v.now(), v.since), printable(problemText(v.problem)))}
+		notice = []string{fmt.Sprintf("NO ANSWER for %s, trying again: %s",
+			since(v.now(), v.since), printable(problemText(v.problem)))}
 		room = max(room-1, 1)
 	}
 	sources := v.sorted()
 	shown := sources[:min(len(sources), room, v.rows(room))]
-	bar := fmt.Sprintf("paraxial top  %s  %s", v.last.Time.In(v.now().Location()).Format("15:04:05"), summary(v.last.Sources, len(shown)))
+	bar := fmt.Sprintf("paraxial top  %s  %s",
+		v.last.Time.In(v.now().Location()).Format("15:04:05"), summary(v.last.Sources, len(shown)))
 	lines := append([]string{pad(bar, width)}, notice...)
 	if len(shown) > 0 {
 		lines = append(lines, v.table(shown, width)...)
@@ -162,7 +165,7 @@ func (v *topView) screen(width, height int) []string {
 	return lines
 }
 
-// foot tells the keys, and which of them was the last.
+// foot returns the help for the keys, with the current order in brackets.
 func (v *topView) foot() string {
 	text := "q quit"
 	for _, o := range topOrders() {
@@ -178,7 +181,7 @@ func (v *topView) foot() string {
 	return text
 }
 
-// problemText is an error on a line where there is little room.
+// problemText returns a short text for an error.
 func problemText(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "paraxiald takes too long"

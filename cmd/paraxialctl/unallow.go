@@ -6,13 +6,15 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-func (p *program) unallowCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "unallow",
-		Usage:     "remove allows",
-		ArgsUsage: "PREFIX...",
-		Flags:     removeFlags(),
-		Action:    p.unallow,
+func (p *program) unallowCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "unallow",
+			Usage:     "remove allows",
+			ArgsUsage: "PREFIX...",
+			Flags:     removeFlags(),
+			Action:    p.unallow,
+		},
 	}
 }
 
@@ -21,7 +23,8 @@ func (p *program) unallow(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	result, err := p.client.Unallow(c.Context, control.UnallowRequest{Prefixes: prefixes, Origin: origin, All: c.Bool("all")})
+	req := control.UnallowRequest{Prefixes: prefixes, Origin: origin, All: c.Bool("all")}
+	result, err := p.client.Unallow(c.Context, req)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,8 @@ func TestUsage(t *testing.T) {
 		{"blokc 192.0.2.1", `unknown command "blokc"; did you mean "block"?`, "See `paraxialctl --help`."},
 		{"frobnicate", `unknown command "frobnicate"` + "\n", "See `paraxialctl --help`."},
 		{"help blokc", `unknown command "blokc"; did you mean "block"?`, "See"},
-		{"block", "block needs an address or prefix", "Usage: paraxialctl block PREFIX... [FLAGS]\nSee `paraxialctl block --help`."},
+		{"block", "block needs an address or prefix",
+			"Usage: paraxialctl block PREFIX... [FLAGS]\nSee `paraxialctl block --help`."},
 		{"block help", `"help" is not an IPv4 or IPv6 address`, "Usage"},
 		{"block 192.0.2.1/33", "from 0 to 32", "Usage"},
 		{"block fe80::1%eth0", "has a zone", "Usage"},
@@ -40,7 +41,8 @@ func TestUsage(t *testing.T) {
 		{"unblock 192.0.2.1 --origin a/b", "want a name of letters", "Usage"},
 		{"list drops", `"drops": want blocks or allows`, "Usage: paraxialctl list [blocks|allows] [FLAGS]"},
 		{"list blocks allows", "takes one argument", "Usage"},
-		{"doctor --stict", "unknown flag --stict; did you mean --strict?", "Usage: paraxialctl doctor [IFACE...] [FLAGS]"},
+		{"doctor --stict", "unknown flag --stict; did you mean --strict?",
+			"Usage: paraxialctl doctor [IFACE...] [FLAGS]"},
 		{"status now", `status takes no argument, got "now"`, "Usage: paraxialctl status\n"},
 		{"status -o yaml", "-o yaml: want table or json", "See"},
 		{"status -o", "-o needs a value", "Usage"},
@@ -69,7 +71,8 @@ func TestUsage(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {
 			got := invoke(t.Context(), socket, "", split(tt.args)...)
-			if got.Code != exitUsage || got.Stdout != "" || !strings.Contains(got.Stderr, tt.says) || !strings.Contains(got.Stderr, tt.hint) {
+			if got.Code != exitUsage || got.Stdout != "" || !strings.Contains(got.Stderr, tt.says) ||
+				!strings.Contains(got.Stderr, tt.hint) {
 				t.Errorf("got %+v\nwant %q and %q", got, tt.says, tt.hint)
 			}
 			if len(f.asked) > 0 {
@@ -81,10 +84,13 @@ func TestUsage(t *testing.T) {
 
 func TestUnreachable(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none")
-	for _, args := range []string{"status", "stats", "block 192.0.2.1", "block 192.0.2.1 --dry-run", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "why ::1", "watch", "confirm", "import -", "list -o json",
+	for _, args := range []string{"status", "stats", "block 192.0.2.1", "block 192.0.2.1 --dry-run", "promote ::1",
+		"unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "why ::1", "watch", "confirm", "import -",
+		"list -o json",
 		"detectors", "top", "top --once", "top --once -o json"} {
 		got := invoke(t.Context(), missing, "192.0.2.1\n", split(args)...)
-		if got.Code != exitUnreachable || got.Stdout != "" || !strings.Contains(got.Stderr, "systemctl start paraxiald") {
+		if got.Code != exitUnreachable || got.Stdout != "" ||
+			!strings.Contains(got.Stderr, "systemctl start paraxiald") {
 			t.Errorf("%s: got %+v", args, got)
 		}
 	}
@@ -93,7 +99,9 @@ func TestUnreachable(t *testing.T) {
 // TestRefused: what the daemon refuses exits with 1, the reason on standard error.
 func TestRefused(t *testing.T) {
 	socket := serve(t, &fake{err: errFull})
-	for _, args := range []string{"status", "stats", "block 192.0.2.1", "block 192.0.2.1 --dry-run", "promote ::1", "unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "list -o json", "why ::1", "watch", "confirm", "import -",
+	for _, args := range []string{"status", "stats", "block 192.0.2.1", "block 192.0.2.1 --dry-run", "promote ::1",
+		"unblock 192.0.2.1", "allow ::1", "unallow ::1", "list", "export", "list -o json", "why ::1", "watch",
+		"confirm", "import -",
 		"detectors", "top", "top --once", "top -o json"} {
 		got := invoke(t.Context(), socket, "192.0.2.1\n", split(args)...)
 		if got.Code != exitFailed || got.Stderr != "paraxialctl: save: no space left on device\n" {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,16 +12,18 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-func (p *program) watchCommand() *cli.Command {
-	return &cli.Command{
-		Name:   "watch",
-		Usage:  "show changes and samples of dropped packets as they happen",
-		Action: p.watch,
+func (p *program) watchCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:   "watch",
+			Usage:  "show changes and samples of dropped packets as they happen",
+			Action: p.watch,
+		},
 	}
 }
 
 func (p *program) watch(c *cli.Context) error {
-	if err := p.noArguments(c); err != nil {
+	if err := noArguments(c); err != nil {
 		return err
 	}
 	err := p.client.Watch(c.Context, func(e control.Event) error {
@@ -33,7 +34,7 @@ func (p *program) watch(c *cli.Context) error {
 	})
 	switch {
 	case c.Context.Err() != nil:
-		return nil // how a watch is meant to end
+		return nil // an interruption is the normal end
 	case err == nil:
 		return errors.New("paraxiald has stopped")
 	}
@@ -42,12 +43,7 @@ func (p *program) watch(c *cli.Context) error {
 
 func (p *program) event(e control.Event) error {
 	if p.json() {
-		data, err := json.Marshal(e)
-		if err != nil {
-			return err
-		}
-		_, err = p.out.Write(append(data, '\n'))
-		return err
+		return p.printJSONLine(e)
 	}
 	_, err := fmt.Fprintf(p.out, "%s  %-9s  %s\n",
 		e.Time.In(p.now().Location()).Format("15:04:05.000"), printable(e.Type), printable(p.eventText(e)))
@@ -91,7 +87,8 @@ func packetText(k control.Packet) string {
 	if k.DestinationPort != 0 {
 		to = " to port " + strconv.Itoa(int(k.DestinationPort))
 	}
-	return fmt.Sprintf("%s: %s from %s%s, %s bytes (%s)", k.Interface, k.Protocol, source, to, count(k.Length), k.Reason)
+	return fmt.Sprintf("%s: %s from %s%s, %s bytes (%s)",
+		k.Interface, k.Protocol, source, to, count(k.Length), k.Reason)
 }
 
 func interfaceText(i control.InterfaceStatus) string {

@@ -9,25 +9,27 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func (p *program) whyCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "why",
-		Usage:     "tell whether an address is dropped, and by what",
-		ArgsUsage: "IP",
-		Action:    p.why,
+func (p *program) whyCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "why",
+			Usage:     "show whether an address is dropped, and by which entries",
+			ArgsUsage: "IP",
+			Action:    p.why,
+		},
 	}
 }
 
 func (p *program) why(c *cli.Context) error {
 	if c.NArg() != 1 {
-		return p.misuse(c, "why takes one address, got %d", c.NArg())
+		return misuse(c, "why takes one address, got %d", c.NArg())
 	}
 	address := c.Args().First()
 	if _, err := policy.ParseAddr(address); err != nil {
 		if strings.Contains(address, "/") {
-			return p.misuse(c, "%q: want one address, not a prefix", address)
+			return misuse(c, "%q: want one address, not a prefix", address)
 		}
-		return p.misuse(c, "%v", err)
+		return misuse(c, "%v", err)
 	}
 	result, err := p.client.Why(c.Context, address)
 	if err != nil {
@@ -47,10 +49,11 @@ func (p *program) verdict(r control.WhyResult) {
 	if r.CheckedBy == "kernel" {
 		p.printf("The packet filter itself was asked; it counts such packets as %s.\n", printable(r.Reason))
 	} else {
-		p.printf("This is worked out from the entries; the packet filter itself could not be asked.\n")
+		p.printf("This is computed from the entries; the packet filter itself could not be asked.\n")
 	}
 	if r.Disagreement != "" {
-		p.printf("\nWARNING: packet filter and entries disagree: %s\nThis is a defect of Paraxial; please report it.\n", printable(r.Disagreement))
+		p.printf("\nWARNING: packet filter and entries disagree: %s\nThis is a defect of Paraxial; please report it.\n",
+			printable(r.Disagreement))
 	}
 }
 
@@ -64,7 +67,7 @@ func verdictText(r control.WhyResult) string {
 		}
 		return "is limited: what exceeds the rate is dropped"
 	case "shadow":
-		return "PASSES, and is counted as what would be dropped (shadow)"
+		return "PASSES, and is counted as a packet that would be dropped (shadow)"
 	case "pass":
 		if isAllowed(r) {
 			return "PASSES: it is allowed, which wins over every block"

@@ -17,7 +17,7 @@ const (
 	exitUsage  = 2
 )
 
-// usageError is a command line that makes no sense.
+// usageError is a mistake in the command line.
 type usageError struct{ err error }
 
 func (e *usageError) Error() string { return e.err.Error() }
@@ -40,10 +40,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newApp(stdout, stderr io.Writer) *cli.App {
 	usage := func(_ *cli.Context, err error, _ bool) error { return &usageError{err} }
 	app := &cli.App{
-		Name:                      "paraxiald",
-		Usage:                     "stop abusive sources at the network card",
-		UsageText:                 "paraxiald [run] [flags]\nparaxiald check|detach [flags]\nparaxiald replay FILE.pcap [flags]\nparaxiald version",
-		Description:               "Without a command, paraxiald runs the daemon. SIGHUP reloads the configuration;\nSIGTERM stops the daemon and leaves the filter in place: detach takes it off.",
+		Name:  "paraxiald",
+		Usage: "stop abusive sources at the network card",
+		UsageText: "paraxiald [run] [flags]\nparaxiald check|detach [flags]\n" +
+			"paraxiald replay FILE.pcap [flags]\nparaxiald version",
+		Description: "Without a command, paraxiald runs the daemon. SIGHUP reloads the configuration;\n" +
+			"SIGTERM stops the daemon and leaves the filter in place: detach removes it.",
 		Writer:                    stdout,
 		ErrWriter:                 stderr,
 		HideVersion:               true,
@@ -57,19 +59,35 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 			}
 			return runDaemon(c, stderr)
 		},
-		Commands: []*cli.Command{
-			{Name: "run", Usage: "run the daemon (the default)", Flags: flags(), OnUsageError: usage, Action: noArgs(func(c *cli.Context) error { return runDaemon(c, stderr) })},
-			{Name: "check", Usage: "validate the configuration and exit", Flags: flags(), OnUsageError: usage, Action: noArgs(check)},
-			{Name: "detach", Usage: "take the filter off all interfaces and remove its pins", Flags: flags(), OnUsageError: usage, Action: noArgs(detach)},
-			replayCommand(usage),
-			manCommand(),
-			{Name: "version", Usage: "print the version", OnUsageError: usage, Action: noArgs(func(c *cli.Context) error {
-				_, err := fmt.Fprintln(c.App.Writer, "paraxiald", version)
-				return err
-			})},
-		},
+		Commands: commands(usage, stderr),
 	}
 	return app
+}
+
+func commands(usage cli.OnUsageErrorFunc, stderr io.Writer) []*cli.Command {
+	run := func(c *cli.Context) error { return runDaemon(c, stderr) }
+	return []*cli.Command{
+		{
+			Name: "run", Usage: "run the daemon (the default)",
+			Flags: flags(), OnUsageError: usage, Action: noArgs(run),
+		},
+		{
+			Name: "check", Usage: "validate the configuration and exit",
+			Flags: flags(), OnUsageError: usage, Action: noArgs(check),
+		},
+		{
+			Name: "detach", Usage: "remove the filter from all interfaces, and its pins",
+			Flags: flags(), OnUsageError: usage, Action: noArgs(detach),
+		},
+		replayCommand(usage),
+		manCommand(),
+		{Name: "version", Usage: "print the version", OnUsageError: usage, Action: noArgs(printVersion)},
+	}
+}
+
+func printVersion(c *cli.Context) error {
+	_, err := fmt.Fprintln(c.App.Writer, "paraxiald", version)
+	return err
 }
 
 func noArgs(f cli.ActionFunc) cli.ActionFunc {
@@ -94,17 +112,20 @@ func check(c *cli.Context) error {
 	return err
 }
 
-// defaultConfig is read if no --config is given and it is there.
+// defaultConfig is read if it exists and there is no --config.
 const defaultConfig = "/etc/paraxial/paraxiald.yaml"
 
 func flags() []cli.Flag {
 	d := config.Default()
 	return []cli.Flag{
-		&cli.StringFlag{Name: "config", Usage: "read the configuration from `FILE`", DefaultText: defaultConfig + " if it exists"},
+		&cli.StringFlag{
+			Name: "config", Usage: "read the configuration from `FILE`", DefaultText: defaultConfig + " if it exists",
+		},
 		&cli.StringSliceFlag{Name: "interface", Usage: "filter on `IFACE`; may be repeated"},
 		&cli.StringFlag{Name: "xdp-mode", Usage: "auto, native or generic", DefaultText: string(d.XDPMode)},
 		&cli.StringFlag{Name: "socket", Usage: "listen for paraxialctl on `PATH`", DefaultText: d.Socket},
-		&cli.StringFlag{Name: "state-dir", Usage: "keep what must survive a restart in `DIR`", DefaultText: d.StateDir},
+		&cli.StringFlag{Name: "state-dir", Usage: "keep the state that survives a restart in `DIR`",
+			DefaultText: d.StateDir},
 		&cli.StringFlag{Name: "bpffs", Usage: "pin the filter in `DIR`, on a BPF file system", DefaultText: d.BPFFS},
 		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus on `ADDR`; empty is off", DefaultText: d.Metrics},
 		&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", DefaultText: "info"},

@@ -48,7 +48,8 @@ func TestCommandLine(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), append([]string{"paraxiald"}, strings.Fields(tc.args)...), &stdout, &stderr)
-		if code != tc.code || !strings.Contains(stdout.String(), tc.stdout) || !strings.Contains(stderr.String(), tc.stderr) {
+		if code != tc.code || !strings.Contains(stdout.String(), tc.stdout) ||
+			!strings.Contains(stderr.String(), tc.stderr) {
 			t.Errorf("paraxiald %s: exit code %d, want %d\nstdout: %s\nwant: %s\nstderr: %s\nwant: %s",
 				tc.args, code, tc.code, &stdout, tc.stdout, &stderr, tc.stderr)
 		}

@@ -12,8 +12,7 @@ import (
 	"github.com/paraxial/paraxial/daemon"
 )
 
-// detach takes the filter off: through the daemon if one runs, which then ends,
-// and by itself otherwise.
+// detach removes the filter. If a daemon runs, the daemon removes it and stops.
 func detach(c *cli.Context) error {
 	cfg, err := readFile(c)
 	if err != nil {
@@ -25,7 +24,7 @@ func detach(c *cli.Context) error {
 	err = control.NewClient(cfg.Socket).Detach(c.Context)
 	switch {
 	case err == nil:
-		_, err = fmt.Fprintln(c.App.Writer, "detached: the daemon has taken the filter off all interfaces and stops")
+		_, err = fmt.Fprintln(c.App.Writer, "detached: the daemon has removed the filter from all interfaces and stops")
 		return err
 	case !errors.Is(err, control.ErrUnreachable):
 		return fmt.Errorf("detach through the running daemon: %w", err)

@@ -7,7 +7,7 @@ import (
 	"github.com/paraxial/paraxial/manpage"
 )
 
-// manCommand prints paraxiald(8), for whoever builds a package.
+// manCommand prints paraxiald(8), for the build of packages.
 func manCommand() *cli.Command {
 	return &cli.Command{
 		Name: "man", Usage: "print the manual page", Hidden: true,
@@ -22,14 +22,21 @@ func manual() manpage.Page {
 		Version: version,
 		Extra: []manpage.Section{
 			{Title: "SIGNALS", Items: []manpage.Item{
-				{Term: "SIGTERM, SIGINT", Text: "End. The filter stays in place, and blocks still end when they are due."},
-				{Term: "SIGHUP", Text: "Read the configuration again. One that is not valid changes nothing, and is reported in the log."},
+				{Term: "SIGTERM, SIGINT",
+					Text: "Stop. The filter stays in place, and blocks still expire on time."},
+				{Term: "SIGHUP",
+					Text: "Reload the configuration. An invalid configuration changes nothing; the log reports it."},
 			}},
 			{Title: "FILES", Items: []manpage.Item{
-				{Term: defaultConfig, Text: "The configuration. The example that the package installs explains every key."},
-				{Term: d.Socket, Text: "The socket that paraxialctl talks to. Root may use it, and the group " + d.SocketGroup + "."},
-				{Term: d.StateDir, Text: "What was blocked and allowed. It is read at start, so that nothing is forgotten."},
-				{Term: d.BPFFS, Text: "The running filter. It must be on a mounted BPF file system: mount -t bpf bpf /sys/fs/bpf."},
+				{Term: defaultConfig,
+					Text: "The configuration. The example that the package installs explains every key."},
+				{Term: d.Socket,
+					Text: "The socket that paraxialctl talks to. Root may use it, and the group " + d.SocketGroup +
+						"."},
+				{Term: d.StateDir,
+					Text: "The blocks and allows. The daemon reads them at start."},
+				{Term: d.BPFFS,
+					Text: "The running filter. It must be on a mounted BPF file system: mount -t bpf bpf /sys/fs/bpf."},
 			}},
 			{Title: "EXIT STATUS", Items: []manpage.Item{{Text: "0 done, 1 failed, 2 usage."}}},
 		},

@@ -18,18 +18,20 @@ import (
 func replayCommand(usage cli.OnUsageErrorFunc) *cli.Command {
 	return &cli.Command{
 		Name:      "replay",
-		Usage:     "tell what the detectors would have decided on a capture",
+		Usage:     "show what the detectors would have decided on a capture",
 		UsageText: "paraxiald replay FILE.pcap [--config FILE] [--local ADDR]... [-o table|json]",
 		Description: "Runs a capture (pcap or pcapng, also gzipped) through the detectors of the configuration.\n" +
-			"Nothing is filtered and nothing is sent. Capture what comes in, or name the host's own addresses\n" +
-			"with --local: tcpdump -Q in -s 96 -w FILE.pcap -i eth0",
+			"Nothing is filtered and nothing is sent. Capture incoming packets only, or name the host's own\n" +
+			"addresses with --local: tcpdump -Q in -s 96 -w FILE.pcap -i eth0",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Usage: "read the detectors from `FILE`", DefaultText: defaultConfig},
-			&cli.StringSliceFlag{Name: "local", Usage: "pass over what was sent from `ADDR`, of the captured host; may be repeated"},
+			&cli.StringSliceFlag{
+				Name: "local", Usage: "skip packets from `ADDR`, an address of the captured host; may be repeated",
+			},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "table or json", Value: "table"},
 		},
 		OnUsageError:    usage,
-		SkipFlagParsing: true, // the library's ends at the file
+		SkipFlagParsing: true, // the cli library would stop at the file
 		Action:          runReplay,
 	}
 }
@@ -102,7 +104,7 @@ func runReplay(c *cli.Context) error {
 	if args.output == "json" {
 		write = result.WriteJSON
 	}
-	// Of a damaged capture, what came before the damage is worth reading.
+	// The part of a capture before a damaged packet is worth reading.
 	if failed == nil || result.Summary.Packets > 0 {
 		if err := write(c.App.Writer); err != nil {
 			return fmt.Errorf("replay: write: %w", err)
@@ -126,13 +128,15 @@ func replayConfig(c *cli.Context, file string) (config.Config, error) {
 		return cfg, err
 	}
 	if len(cfg.Detectors) == 0 {
-		return cfg, fmt.Errorf("replay: no detectors in %s; take the # away from those of the example, or see docs/detectors.md", file)
+		return cfg, fmt.Errorf("replay: no detectors in %s; "+
+			"uncomment those of the example, or see docs/detectors.md", file)
 	}
 	return cfg, nil
 }
 
-// exemptions is what the configuration says must be left alone. The daemon adds
-// its allow list and what the guard finds on the host.
+// exemptions returns a function that tells whether the configuration exempts a
+// prefix, and why. The daemon also exempts its allow list and the addresses that
+// the guard finds on the host.
 func exemptions(cfg config.Config) func(netip.Prefix) (string, bool) {
 	var protected []policy.Protected
 	for _, p := range cfg.Guard.NeverBlock {

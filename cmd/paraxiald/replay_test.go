@@ -28,7 +28,8 @@ func writeFlood(t *testing.T, path string) {
 	f := frame.IP(netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("198.51.100.80")).TCP(1, 443, 2, nil)
 	for n := range 1000 {
 		at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC).Add(time.Duration(n) * time.Millisecond)
-		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(f), Length: len(f)}, f); err != nil {
+		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(f), Length: len(f)},
+			f); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -69,11 +70,14 @@ func TestReplay(t *testing.T) {
 		{"replay --config=c.yaml flood.pcap", 0, row, ""},
 		{"--config c.yaml replay flood.pcap", 0, "1000 packets in 999ms, from 2026-03-01T12:00:00.000Z: ", ""},
 		{"replay flood.pcap --config c.yaml -o json", 0, `"prefix": "203.0.113.7/32",`, ""},
-		{"replay flood.pcap --config c.yaml --local 203.0.113.0/24", 0, "Nothing would have been decided.\n\n1000 packets", ""},
-		{"replay flood.pcap --config proxy.yaml", 0, "left alone: 203.0.113.7/32, by syn, because 203.0.113.0/24 is listed in proxies: ", ""},
+		{"replay flood.pcap --config c.yaml --local 203.0.113.0/24", 0,
+			"Nothing would have been decided.\n\n1000 packets", ""},
+		{"replay flood.pcap --config proxy.yaml", 0,
+			"left alone: 203.0.113.7/32, by syn, because 203.0.113.0/24 is listed in proxies: ", ""},
 		{"replay flood.pcap --config never.yaml", 0, "listed in guard.never_block", ""},
 		{"replay cut.pcap --config c.yaml", 1, row, "replay: cut.pcap: cut short at byte "},
-		{"replay text.pcap --config c.yaml", 1, "", "replay: text.pcap: not a capture; want a file in pcap or pcapng format"},
+		{"replay text.pcap --config c.yaml", 1, "",
+			"replay: text.pcap: not a capture; want a file in pcap or pcapng format"},
 		{"replay none.pcap --config c.yaml", 1, "", "none.pcap: no such file"},
 		{"replay flood.pcap --config none.yaml", 1, "", "no detectors in none.yaml"},
 		{"replay flood.pcap --config bad.yaml", 1, "", "bad.yaml:2:3: detectors: "},
@@ -87,7 +91,8 @@ func TestReplay(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), append([]string{"paraxiald"}, strings.Fields(tc.args)...), &stdout, &stderr)
-		if code != tc.code || !strings.Contains(stdout.String(), tc.stdout) || !strings.Contains(stderr.String(), tc.stderr) {
+		if code != tc.code || !strings.Contains(stdout.String(), tc.stdout) ||
+			!strings.Contains(stderr.String(), tc.stderr) {
 			t.Errorf("paraxiald %s: exit code %d, want %d\nstdout: %s\nwant: %s\nstderr: %s\nwant: %s",
 				tc.args, code, tc.code, &stdout, tc.stdout, &stderr, tc.stderr)
 		}

@@ -16,8 +16,8 @@ import (
 	"github.com/paraxial/paraxial/daemon"
 )
 
-// gcPercent trades a little CPU for memory: with a million entries the heap is
-// large and changes little, and the default would let it double.
+// gcPercent trades a little CPU for memory. With a million entries the heap is
+// large and changes little, and the default percentage would let it double.
 const gcPercent = 30
 
 func runDaemon(c *cli.Context, stderr io.Writer) error {
@@ -29,13 +29,13 @@ func runDaemon(c *cli.Context, stderr io.Writer) error {
 	level := new(slog.LevelVar)
 	level.Set(cfg.Log.Level)
 	log := newLogger(stderr, cfg.Log.Format, level)
-	slog.SetDefault(log) // for libraries, and for what is said before there is a daemon
+	slog.SetDefault(log) // for libraries, and for messages before the daemon exists
 	log.Info("paraxiald starts", "version", version, "config", cfg.File, "interfaces", len(cfg.Interfaces))
 	ctx, cancel := context.WithCancel(c.Context)
 	defer cancel()
 	watchdog, err := sd.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("the service manager's watchdog is not heeded", "error", err)
+		log.Warn("the watchdog of the service manager is ignored: its settings are invalid", "error", err)
 	}
 	err = daemon.Run(ctx, cfg, daemon.Options{
 		Version:  version,
@@ -60,7 +60,8 @@ func newLogger(w io.Writer, format config.Format, level slog.Leveler) *slog.Logg
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// hangups returns a channel with a value for every SIGHUP, until ctx is done.
+// hangups returns a channel that receives a value for every SIGHUP until ctx is
+// done.
 func hangups(ctx context.Context) <-chan struct{} {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGHUP)
@@ -86,6 +87,6 @@ func hangups(ctx context.Context) <-chan struct{} {
 // notify tells systemd, if it runs the daemon.
 func notify(log *slog.Logger, state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
-		log.Warn("the service manager could not be told", "state", state, "error", err)
+		log.Warn("cannot notify the service manager", "state", state, "error", err)
 	}
 }

@@ -35,8 +35,8 @@ func readFile(c *cli.Context) (config.Config, error) {
 	return config.Load(defaultConfig)
 }
 
-// overlay lays the flags over what the file says. A flag that cannot be read is
-// a usage error.
+// overlay replaces values of the file by those of the flags. A flag with an
+// invalid value is a usage error.
 func overlay(c *cli.Context, cfg *config.Config) error {
 	var errs []error
 	parse := func(name string, f func(string) error) {
@@ -48,7 +48,7 @@ func overlay(c *cli.Context, cfg *config.Config) error {
 		}
 	}
 	errs = append(errs, overlayInterfaces(c, cfg))
-	// A flag beats the file, also where the file is more particular.
+	// The flag replaces the modes of single interfaces in the file too.
 	parse("xdp-mode", func(s string) (err error) {
 		cfg.XDPMode, err = config.ParseMode(s)
 		for i := range cfg.Interfaces {
@@ -87,8 +87,8 @@ func overlayInterfaces(c *cli.Context, cfg *config.Config) error {
 	return nil
 }
 
-// Flags may stand before or after the command: paraxiald --config F check.
-// The lineage of contexts holds both.
+// Flags may stand before or after the command: paraxiald --config F check. The
+// lineage of contexts holds both. The functions below read them.
 
 func isSet(c *cli.Context, name string) bool {
 	for _, ctx := range c.Lineage() {

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The few calls of bpf(2) that look at what there is. The library for it
-// belongs to the loader, and would make the control command twice as large.
+// The few calls of bpf(2) that read existing objects. Only the loader uses
+// cilium/ebpf, which would make the control command twice as large.
 
-// programInfoLen reaches past name in struct bpf_prog_info, linkInfoLen past
-// prog_id in struct bpf_link_info.
+// programInfoLen covers struct bpf_prog_info up to name, linkInfoLen covers struct
+// bpf_link_info up to prog_id.
 const (
 	programInfoLen  = 80
 	programNameAt   = 64
@@ -22,7 +22,7 @@ const (
 	linkProgramIDAt = 8
 )
 
-// programName asks for the name of a program, which is root's to know.
+// programName returns the name of a program. Only root may read it.
 func programName(id uint32) (string, error) {
 	attr := struct{ id, next, flags uint32 }{id: id}
 	fd, err := bpf(unix.BPF_PROG_GET_FD_BY_ID, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
@@ -83,8 +83,8 @@ func bpf(command int, attr unsafe.Pointer, length uintptr) (int, error) {
 	return int(fd), nil
 }
 
-// pinName is how the loader writes the name of an interface, which may have a
-// dot, as that of a file on bpffs, which may not.
+// pinName returns the name of the pin that the loader uses for an interface. Names
+// of interfaces may have a dot, names of files on bpffs may not.
 func pinName(iface string) string {
 	var b strings.Builder
 	for _, c := range []byte(iface) {

@@ -20,8 +20,8 @@ const (
 	stringLen      = 32
 )
 
-// ethtool adds what the ethtool ioctl tells. What a driver does not know of is
-// left out.
+// ethtool adds the facts from the ethtool ioctl. It skips those that a driver does
+// not support.
 func (g *gatherer) ethtool(i *doctor.Interface) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -52,8 +52,8 @@ func (g *gatherer) ethtoolError(iface string, err error) {
 	g.unseen("what ethtool shows of "+iface, err)
 }
 
-// ethtoolIoctl hands buf, which begins with a command, to the kernel, which
-// answers in it.
+// ethtoolIoctl passes buf to the kernel. buf begins with a command, and receives
+// the answer.
 func ethtoolIoctl(fd int, iface string, buf []byte) error {
 	name, err := unix.NewIfreq(iface)
 	if err != nil {
@@ -75,8 +75,8 @@ func ethtoolIoctl(fd int, iface string, buf []byte) error {
 	return nil
 }
 
-// channels reads struct ethtool_channels: command, then the maxima of rx, tx,
-// other and combined, and then what they are.
+// channels reads struct ethtool_channels: the command, then the maxima of rx, tx,
+// other and combined, and then their current values.
 func channels(fd int, iface string) (*doctor.Channels, error) {
 	buf := make([]byte, 9*4)
 	word := func(i int) int { return int(binary.NativeEndian.Uint32(buf[i*4:])) }
@@ -100,8 +100,8 @@ func offloads(fd int, iface string) (map[string]doctor.Offload, error) {
 	if err := ethtoolIoctl(fd, iface, names); err != nil {
 		return nil, err
 	}
-	// struct ethtool_gfeatures: blocks of 32 features, of which each has the
-	// words available, requested, active and never changed.
+	// struct ethtool_gfeatures: blocks of 32 features. Each block has the words
+	// available, requested, active and never changed.
 	blocks := (n + 31) / 32
 	state := make([]byte, 8+blocks*16)
 	binary.NativeEndian.PutUint32(state, unix.ETHTOOL_GFEATURES)

@@ -22,15 +22,15 @@ const (
 	xdpScatter     = 1 << 5 // NETDEV_XDP_ACT_RX_SG: multi-buffer frames
 )
 
-// genericHeader is struct genlmsghdr. That of netlink leaves whatever is in memory
-// in the reserved half, for which newer families refuse it.
+// genericHeader is struct genlmsghdr. The type of package netlink does not clear
+// the reserved half, and newer families refuse a value other than 0 there.
 type genericHeader struct{ command, version byte }
 
 func (genericHeader) Len() int            { return nl.SizeofGenlmsg }
 func (h genericHeader) Serialize() []byte { return []byte{h.command, h.version, 0, 0} }
 
-// announced returns what the driver of an interface says that it can; nil if the
-// kernel does not know such announcements.
+// announced returns the XDP features that the driver of an interface announces, or
+// nil if the kernel has no such announcements.
 func (g *gatherer) announced(index int) *doctor.XDP {
 	family, err := netlink.GenlFamilyGet(netdevFamily)
 	if errors.Is(err, unix.ENOENT) {

@@ -39,8 +39,8 @@ func (g *gatherer) host() {
 	g.unseen("whether the clock is synchronised", err)
 }
 
-// cpus counts those that the kernel may bring up, by the last of the ranges:
-// "0-7" or "0,2-3".
+// cpus returns the number of CPUs that the kernel may bring up, from the end of the
+// last range: "0-7" or "0,2-3".
 func cpus() (int, error) {
 	text, err := os.ReadFile("/sys/devices/system/cpu/possible")
 	if err != nil {
@@ -66,7 +66,8 @@ func number(path string) (*int, error) {
 	return &n, nil
 }
 
-// fileSystem tells what path is on, or will be on once it exists.
+// fileSystem describes the file system of path, or the one that path will be on
+// once it exists.
 func fileSystem(path string) (doctor.FileSystem, error) {
 	fsys := doctor.FileSystem{Asked: path}
 	for nearest := filepath.Clean(path); ; nearest = filepath.Dir(nearest) {
@@ -76,8 +77,8 @@ func fileSystem(path string) (doctor.FileSystem, error) {
 			continue
 		}
 		if err == unix.EACCES && nearest != filepath.Dir(nearest) {
-			// A directory of root's is on what its parent is on, more often
-			// than not.
+			// A directory that only root may enter is mostly on the file system
+			// of its parent.
 			continue
 		}
 		if err != nil {
@@ -90,7 +91,7 @@ func fileSystem(path string) (doctor.FileSystem, error) {
 }
 
 func clockSynced() (*bool, error) {
-	var t unix.Timex // asks, and sets nothing
+	var t unix.Timex // no mode is set, so this only reads
 	state, err := unix.Adjtimex(&t)
 	if err != nil {
 		return nil, err
@@ -99,8 +100,8 @@ func clockSynced() (*bool, error) {
 	return &synced, nil
 }
 
-// process tells what the kernel lets the daemon do. Either is nil if it cannot
-// be seen.
+// process returns the effective capabilities and the limit on locked memory of a
+// process. Each is nil if it cannot be read.
 func process(pid int) (capabilities, memlock *uint64) {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	if text, err := os.ReadFile(filepath.Join(dir, "status")); err == nil {

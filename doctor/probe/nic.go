@@ -14,12 +14,14 @@ import (
 func isUp(l netlink.Link) bool       { return l.Attrs().Flags&net.FlagUp != 0 }
 func isLoopback(l netlink.Link) bool { return l.Attrs().Flags&net.FlagLoopback != 0 }
 
-// nic gathers what is known of one interface.
+// nic gathers the facts about one interface.
 func (g *gatherer) nic(l netlink.Link) doctor.Interface {
 	attrs := l.Attrs()
 	i := doctor.Interface{
-		Name: attrs.Name, Kind: kind(l), LinkLayer: attrs.EncapType, MTU: attrs.MTU, Up: isUp(l), Carrier: attrs.RawFlags&flagLowerUp != 0,
-		BondMode: bondMode(l), XDP: g.announced(attrs.Index), Programs: g.programs(attrs.Xdp), Virtio: virtio(attrs.Name),
+		Name: attrs.Name, Kind: kind(l), LinkLayer: attrs.EncapType, MTU: attrs.MTU,
+		Up: isUp(l), Carrier: attrs.RawFlags&flagLowerUp != 0,
+		BondMode: bondMode(l), XDP: g.announced(attrs.Index), Programs: g.programs(attrs.Xdp),
+		Virtio: virtio(attrs.Name),
 	}
 	if lower := g.names[attrs.ParentIndex]; lower != nil && isStacked(i.Kind) {
 		i.Lower = lower.Attrs().Name
@@ -39,7 +41,7 @@ func (g *gatherer) nic(l netlink.Link) doctor.Interface {
 // flagLowerUp is IFF_LOWER_UP: the driver has a carrier.
 const flagLowerUp = 1 << 16
 
-// kind is what the interface was made as, empty for hardware.
+// kind returns the kind of a virtual interface, and "" for hardware.
 func kind(l netlink.Link) string {
 	if t := l.Type(); t != "device" {
 		return t
@@ -47,8 +49,8 @@ func kind(l netlink.Link) string {
 	return ""
 }
 
-// isStacked tells whether the parent of such an interface carries its frames.
-// That of a veth is its peer.
+// isStacked reports whether the parent of an interface of this kind carries its
+// frames. The parent of a veth is its peer, which does not.
 func isStacked(kind string) bool {
 	switch kind {
 	case "vlan", "macvlan", "macvtap", "ipvlan":
@@ -64,11 +66,11 @@ func bondMode(l netlink.Link) string {
 	return ""
 }
 
-// The modes as IFLA_XDP_ATTACHED has them.
+// The modes by their number in IFLA_XDP_ATTACHED.
 var modes = map[uint32]string{1: "native", 2: "generic", 3: "hardware"}
 
-// programs returns what is attached. Of several modes at once netlink tells
-// only that they are several.
+// programs returns the attached programs. If there are several, in several modes,
+// netlink reports only that fact.
 func (g *gatherer) programs(x *netlink.LinkXdp) []doctor.Program {
 	if x == nil || !x.Attached {
 		return nil
@@ -88,12 +90,11 @@ const (
 	guestOffloads = 2 // VIRTIO_NET_F_CTRL_GUEST_OFFLOADS
 )
 
-// guestMerging are the guest offloads that XDP cannot live with, besides the
-// checksum: TSO4, TSO6, ECN, UFO, USO4, USO6.
+// guestMerging are the guest offloads that exclude XDP: the checksum, TSO4, TSO6,
+// ECN, UFO, USO4 and USO6.
 var guestMerging = []int{guestCsum, 7, 8, 9, 10, 54, 55}
 
-// virtio reads what the hypervisor gave to an interface, nil if it is none of
-// virtio.
+// virtio reads the features of a virtio interface. It returns nil for others.
 func virtio(iface string) *doctor.Virtio {
 	device := filepath.Join("/sys/class/net", iface, "device")
 	target, err := filepath.EvalSymlinks(device)
@@ -107,7 +108,7 @@ func virtio(iface string) *doctor.Virtio {
 	return parseVirtio(strings.TrimSpace(string(bits)))
 }
 
-// parseVirtio reads a digit for each feature, the lowest first.
+// parseVirtio reads one digit for each feature, the lowest first.
 func parseVirtio(bits string) *doctor.Virtio {
 	has := func(bit int) bool { return bit < len(bits) && bits[bit] == '1' }
 	v := &doctor.Virtio{Switchable: has(guestOffloads)}

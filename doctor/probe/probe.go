@@ -1,5 +1,5 @@
-// Package probe gathers the facts that doctor judges. It changes nothing, and
-// works for any user: what it may not see is named.
+// Package probe gathers the facts that doctor judges. It changes nothing. It works
+// for any user, and names the facts that this user may not see.
 package probe
 
 import (
@@ -15,19 +15,18 @@ import (
 
 // Options of Gather.
 type Options struct {
-	// Interfaces to look at. If there are none: those of Filtered, those that a
-	// default route leads over, and those with an XDP program; failing all
-	// that, those that are up.
+	// Interfaces to examine. If empty: those of Filtered, those of default routes,
+	// and those with an XDP program. If there are none either: those that are up.
 	Interfaces []string
 	// Filtered are the interfaces that the daemon filters.
 	Filtered []string
-	PID      int // of the daemon, 0 if none runs
+	PID      int // of the daemon; 0: none runs
 	StateDir string
 	BPFFS    string // where the daemon pins
 }
 
-// Gather looks at the host. An interface that was asked for and is not there is
-// an error, and nothing else is.
+// Gather examines the host. It fails if it cannot list the interfaces, or if one
+// that was asked for does not exist. All else that it cannot read is in Unseen.
 func Gather(o Options) (doctor.Facts, error) {
 	g := &gatherer{options: o}
 	g.host()
@@ -49,7 +48,7 @@ type gatherer struct {
 	names   map[int]netlink.Link // all interfaces, by index
 }
 
-// unseen notes what could not be had, unless it is not there at all.
+// unseen records a fact that could not be read, unless it does not exist.
 func (g *gatherer) unseen(what string, err error) {
 	if err == nil || errors.Is(err, fs.ErrNotExist) {
 		return
@@ -91,12 +90,12 @@ func (g *gatherer) interfaces() error {
 	return nil
 }
 
-// wanted returns the interfaces to look at, in the order of the kernel.
+// wanted returns the interfaces to examine, in the order of the kernel.
 func (g *gatherer) wanted(links []netlink.Link, byName map[string]netlink.Link) ([]netlink.Link, error) {
 	pick := make(map[string]bool)
 	for _, name := range g.options.Interfaces {
 		if byName[name] == nil {
-			return nil, fmt.Errorf("no interface %q: `ip link` lists those there are", name)
+			return nil, fmt.Errorf("no interface %q: `ip link` lists the interfaces", name)
 		}
 		pick[name] = true
 	}
@@ -112,7 +111,7 @@ func (g *gatherer) wanted(links []netlink.Link, byName map[string]netlink.Link) 
 	return wanted, nil
 }
 
-// interesting picks the interfaces that are worth a look on any host.
+// interesting picks the interfaces to examine if none was asked for.
 func (g *gatherer) interesting(links []netlink.Link, pick map[string]bool) {
 	for _, name := range g.options.Filtered {
 		pick[name] = true

@@ -66,13 +66,15 @@ func xdpAnnounced(t *testing.T) bool {
 	var name unix.Utsname
 	check(t, unix.Uname(&name))
 	v := unix.ByteSliceToString(name.Release[:])
-	return !strings.HasPrefix(v, "5.") && !strings.HasPrefix(v, "6.0") && !strings.HasPrefix(v, "6.1.") && !strings.HasPrefix(v, "6.2.")
+	return !strings.HasPrefix(v, "5.") && !strings.HasPrefix(v, "6.0") && !strings.HasPrefix(v, "6.1.") &&
+		!strings.HasPrefix(v, "6.2.")
 }
 
 func TestVeth(t *testing.T) {
 	l := veth(t, "v0")
 	i := lookAt(t, "v0")
-	if i.Kind != "veth" || i.Driver != "veth" || i.MTU != 1500 || i.Up || i.Carrier || i.Lower != "" || i.Virtio != nil {
+	if i.Kind != "veth" || i.Driver != "veth" || i.MTU != 1500 || i.Up || i.Carrier || i.Lower != "" ||
+		i.Virtio != nil {
 		t.Errorf("got %+v", i)
 	}
 	if i.Channels == nil || i.Channels.Receiving() != 1 {
@@ -96,7 +98,8 @@ func TestLinkLayer(t *testing.T) {
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		testenv.Missing(t, "TUN devices (/dev/net/tun)")
 	}
-	for mode, want := range map[netlink.TuntapMode]string{netlink.TUNTAP_MODE_TUN: "none", netlink.TUNTAP_MODE_TAP: "ether"} {
+	for mode, want := range map[netlink.TuntapMode]string{netlink.TUNTAP_MODE_TUN: "none",
+		netlink.TUNTAP_MODE_TAP: "ether"} {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "tt" + want
 		add(t, &netlink.Tuntap{LinkAttrs: attrs, Mode: mode})
@@ -202,7 +205,8 @@ func pass(t *testing.T, name string) int {
 		version, flags      uint32
 		name                [16]byte
 		ifindex, attachesTo uint32
-	}{kind: unix.BPF_PROG_TYPE_XDP, count: 2, code: uint64(uintptr(unsafe.Pointer(&code[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0]))), attachesTo: 37}
+	}{kind: unix.BPF_PROG_TYPE_XDP, count: 2, code: uint64(uintptr(unsafe.Pointer(&code[0]))),
+		license: uint64(uintptr(unsafe.Pointer(&license[0]))), attachesTo: 37}
 	copy(attr.name[:], name)
 	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	check(t, err)
@@ -216,7 +220,8 @@ func TestForeignProgram(t *testing.T) {
 	for mode, flag := range map[string]int{"native": unix.XDP_FLAGS_DRV_MODE, "generic": unix.XDP_FLAGS_SKB_MODE} {
 		check(t, netlink.LinkSetXdpFdWithFlags(l, fd, flag))
 		i := lookAt(t, "v0")
-		if len(i.Programs) != 1 || i.Programs[0].Mode != mode || i.Programs[0].Name != "stranger" || i.Programs[0].ID == 0 || i.Pinned != 0 {
+		if len(i.Programs) != 1 || i.Programs[0].Mode != mode || i.Programs[0].Name != "stranger" ||
+			i.Programs[0].ID == 0 || i.Pinned != 0 {
 			t.Errorf("%s: got %+v", mode, i.Programs)
 		}
 		check(t, netlink.LinkSetXdpFdWithFlags(l, -1, flag))
@@ -286,7 +291,8 @@ func TestWhichInterfaces(t *testing.T) {
 	want("default route", names(Options{}), "routed")
 	want("filtered", names(Options{Filtered: []string{"filtered"}}), "filtered", "routed")
 	want("asked for", names(Options{Interfaces: []string{"plain"}, Filtered: []string{"filtered"}}), "plain")
-	if _, err := Gather(Options{Interfaces: []string{"plaim"}}); err == nil || !strings.Contains(err.Error(), "`ip link`") {
+	if _, err := Gather(Options{Interfaces: []string{"plaim"}}); err == nil ||
+		!strings.Contains(err.Error(), "`ip link`") {
 		t.Errorf("interface that is not there: %v", err)
 	}
 }
@@ -298,7 +304,8 @@ func TestHost(t *testing.T) {
 		t.Errorf("root's capabilities: %v", f.Root)
 	}
 	h := f.Host
-	if h.Release == "" || h.CPUs < 1 || h.ClockSynced == nil || !h.BPFFS.BPF || h.BPFFS.Path != "/sys/fs/bpf" || h.StateDir.Free == 0 || h.StateDir.BPF || h.StateDir.ReadOnly {
+	if h.Release == "" || h.CPUs < 1 || h.ClockSynced == nil || !h.BPFFS.BPF || h.BPFFS.Path != "/sys/fs/bpf" ||
+		h.StateDir.Free == 0 || h.StateDir.BPF || h.StateDir.ReadOnly {
 		t.Errorf("got %+v", h)
 	}
 	// The sandbox has a network namespace of its own, which hides the JIT.
@@ -329,7 +336,8 @@ func TestPlainUser(t *testing.T) {
 	f := asNobody(t, func() (doctor.Facts, error) {
 		return Gather(Options{Interfaces: []string{"v0"}, BPFFS: "/sys/fs/bpf/paraxial", StateDir: "/var/lib/paraxial"})
 	})
-	if len(f.Interfaces) != 1 || len(f.Interfaces[0].Programs) != 1 || f.Interfaces[0].Driver != "veth" || len(f.Interfaces[0].Offloads) == 0 {
+	if len(f.Interfaces) != 1 || len(f.Interfaces[0].Programs) != 1 || f.Interfaces[0].Driver != "veth" ||
+		len(f.Interfaces[0].Offloads) == 0 {
 		t.Errorf("got %+v", f.Interfaces)
 	}
 	if len(f.Interfaces[0].Programs) == 1 && f.Interfaces[0].Programs[0].Name != "" {
