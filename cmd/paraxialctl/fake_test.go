@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -106,43 +107,43 @@ func (f *fake) Top(context.Context) (control.TopResult, error) {
 	return now, f.err
 }
 
-func (f *fake) Block(_ context.Context, _ control.Caller, r control.BlockRequest) (control.ChangeResult, error) {
+func (f *fake) Block(_ context.Context, _ control.Caller, r control.Block) (control.ChangeResult, error) {
 	f.ask(r)
 	switch {
 	case f.err != nil:
 		return control.ChangeResult{}, f.err
-	case r.Confirm != "":
+	case r.Confirm != 0:
 		return control.ChangeResult{Entries: []control.Entry{onTrial}, ConfirmID: "k7", ConfirmBy: at(time.Minute)}, nil
-	case r.Action == "limit":
+	case r.Action == policy.Limit:
 		return control.ChangeResult{Entries: []control.Entry{slowed}}, nil
-	case r.Action == "shadow":
+	case r.Action == policy.Shadow:
 		return control.ChangeResult{Entries: []control.Entry{inShadow}}, nil
 	}
 	return control.ChangeResult{Entries: []control.Entry{byHand}, Notes: []string{"192.0.2.1/24: host bits cleared"}},
 		nil
 }
 
-func (f *fake) Preview(_ context.Context, _ control.Caller, r control.BlockRequest) (control.PreviewResult, error) {
+func (f *fake) Preview(_ context.Context, _ control.Caller, r control.Block) (control.PreviewResult, error) {
 	f.ask(r)
 	return f.preview, f.err
 }
 
-func (f *fake) Allow(_ context.Context, _ control.Caller, r control.AllowRequest) (control.ChangeResult, error) {
+func (f *fake) Allow(_ context.Context, _ control.Caller, r control.Allow) (control.ChangeResult, error) {
 	f.ask(r)
 	return control.ChangeResult{Entries: []control.Entry{letPass}}, f.err
 }
 
-func (f *fake) Unblock(_ context.Context, _ control.Caller, r control.UnblockRequest) (control.RemoveResult, error) {
+func (f *fake) Unblock(_ context.Context, _ control.Caller, r control.Removal) (control.RemoveResult, error) {
 	f.ask(r)
 	return f.removed, f.err
 }
 
-func (f *fake) Unallow(_ context.Context, _ control.Caller, r control.UnallowRequest) (control.RemoveResult, error) {
+func (f *fake) Unallow(_ context.Context, _ control.Caller, r control.Removal) (control.RemoveResult, error) {
 	f.ask(r)
 	return f.removed, f.err
 }
 
-func (f *fake) Promote(_ context.Context, _ control.Caller, r control.PromoteRequest) (control.ChangeResult, error) {
+func (f *fake) Promote(_ context.Context, _ control.Caller, r control.Promotion) (control.ChangeResult, error) {
 	f.ask(r)
 	return control.ChangeResult{Entries: []control.Entry{byList}}, f.err
 }
@@ -152,9 +153,9 @@ func (f *fake) Confirm(_ context.Context, _ control.Caller, r control.ConfirmReq
 	return control.ChangeResult{Entries: []control.Entry{byHand}}, f.err
 }
 
-func (f *fake) Entries(_ context.Context, kind, origin string, yield func(control.Entry) error) error {
+func (f *fake) Entries(_ context.Context, kind policy.Kind, origin string, yield func(control.Entry) error) error {
 	for _, e := range []control.Entry{byHand, byList, inShadow, slowed, onTrial, letPass} {
-		if kind != "" && e.Kind != kind || origin != "" && e.Origin != origin {
+		if kind != 0 && e.Kind != kind.String() || origin != "" && e.Origin != origin {
 			continue
 		}
 		if err := yield(e); err != nil {
@@ -164,7 +165,7 @@ func (f *fake) Entries(_ context.Context, kind, origin string, yield func(contro
 	return f.err
 }
 
-func (f *fake) Import(_ context.Context, _ control.Caller, r control.ImportRequest, list io.Reader,
+func (f *fake) Import(_ context.Context, _ control.Caller, r control.Import, list io.Reader,
 	progress func(control.ImportProgress)) (control.ImportResult, error) {
 	f.ask(r)
 	err := policy.ReadList(list, func(l policy.ListLine) bool {
@@ -178,8 +179,8 @@ func (f *fake) Import(_ context.Context, _ control.Caller, r control.ImportReque
 	return f.imported, err
 }
 
-func (f *fake) Why(_ context.Context, address string) (control.WhyResult, error) {
-	f.why.Address = address
+func (f *fake) Why(_ context.Context, source netip.Addr) (control.WhyResult, error) {
+	f.why.Address = source.String()
 	return f.why, f.err
 }
 

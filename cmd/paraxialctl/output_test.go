@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
 )
 
 // TestTables shows what people see.
@@ -277,7 +278,7 @@ func TestExportImport(t *testing.T) {
 	socket := serve(t, f)
 	exported := invoke(t.Context(), socket, "", "export")
 	invoke(t.Context(), socket, exported.Stdout, "import", "-")
-	want := []any{control.ImportRequest{Origin: "stdin"}, "192.0.2.1/32", "192.0.2.0/24"}
+	want := []any{control.Import{Origin: "stdin", For: policy.TTLForever}, "192.0.2.1/32", "192.0.2.0/24"}
 	if diff := cmp.Diff(want, f.asked); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
