@@ -75,7 +75,7 @@ func TestPreview(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
-			if _, ok := tt.fake.asked[0].(control.BlockRequest); !ok || len(tt.fake.asked) != 1 {
+			if _, ok := tt.fake.asked[0].(control.Block); !ok || len(tt.fake.asked) != 1 {
 				t.Errorf("asked %v", tt.fake.asked)
 			}
 		})
