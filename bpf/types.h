@@ -10,18 +10,19 @@
 #include "vmlinux.h"
 
 /*
- * Why a packet got its verdict. One verdict per reason: only the reasons
- * named in reason_drops() drop. Append only; the numbers live in pinned maps.
+ * Why a packet got its verdict. Each reason has one verdict, which only
+ * reason_drops() states; a test of the loader compares its mirror with it.
+ * Append only: the numbers are in pinned maps.
  */
 enum reason {
 	REASON_NOT_LISTED = 0,	/* source on no list */
 	REASON_ALLOWED = 1,	/* source on an allow list */
-	REASON_BLOCKED = 2,	/* source on a block list: the packet is dropped */
+	REASON_BLOCKED = 2,	/* source on a block list */
 	REASON_SHADOW = 3,	/* would be dropped, were the entry armed */
 	REASON_NOT_IP = 4,	/* neither IPv4 nor IPv6: ARP, LLDP, ... */
 	REASON_VLAN_DEPTH = 5,	/* more than two VLAN tags: not looked into */
 	REASON_MALFORMED = 6,	/* a header that is cut short or contradicts itself */
-	REASON_LIMITED = 7,	/* source over the rate of a limit: the packet is dropped */
+	REASON_LIMITED = 7,	/* source over the rate of a limit */
 	REASON_UNDER_LIMIT = 8,	/* source on a list with a limit, and within its rate */
 	REASON_COUNT,
 };
