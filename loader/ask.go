@@ -16,10 +16,9 @@ type Answer struct {
 	Reason Reason
 }
 
-// twin is a second instance of the program in force on an interface. It reads
+// twin is a second instance of an attached program. It reads
 // the same tries, index and limits, and writes to counters of its own.
 type twin struct {
-	of      uint32 // id of the program in force
 	coll    *ebpf.Collection
 	program *ebpf.Program
 }
@@ -77,12 +76,11 @@ func (l *Loader) ask(iface string, a netip.Addr) (Answer, error) {
 // xdpDrop is XDP_DROP of enum xdp_action.
 const xdpDrop = 1
 
-// twinOf returns the twin of the program in force, made on first use.
+// twinOf returns the twin of an attached program, made on first use.
 func (l *Loader) twinOf(live *attached) (*twin, error) {
-	if t := l.twins[live.Interface]; t != nil && t.of == live.ProgramID {
-		return t, nil
+	if live.twin != nil {
+		return live.twin, nil
 	}
-	l.forgetTwin(live.Interface)
 	spec := l.specs[live.build].Copy()
 	spec.Maps[plainMapHits].MaxEntries = 1
 	spec.Maps[plainMapHits].InnerMap.MaxEntries = 1
@@ -95,20 +93,13 @@ func (l *Loader) twinOf(live *attached) (*twin, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &twin{of: live.ProgramID, coll: coll, program: coll.Programs[plainProgParaxial]}
+	t := &twin{coll: coll, program: coll.Programs[plainProgParaxial]}
 	if err := l.sameProgram(live.program, t.program); err != nil {
 		t.close()
 		return nil, err
 	}
-	l.twins[live.Interface] = t
+	live.twin = t
 	return t, nil
-}
-
-func (l *Loader) forgetTwin(iface string) {
-	if t := l.twins[iface]; t != nil {
-		t.close()
-		delete(l.twins, iface)
-	}
 }
 
 // sameProgram checks that both have the same instructions, which the kernel's

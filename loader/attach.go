@@ -31,10 +31,19 @@ type attached struct {
 	slot    uint32
 	build   build
 	program *ebpf.Program
+	twin    *twin     // nil until somebody asks
 	link    link.Link // held, so that it outlives its pin
 }
 
-func (a *attached) close() error { return errors.Join(a.program.Close(), a.link.Close()) }
+func (a *attached) close() error { return errors.Join(a.closeProgram(), a.link.Close()) }
+
+func (a *attached) closeProgram() error {
+	if a.twin != nil {
+		a.twin.close()
+		a.twin = nil
+	}
+	return a.program.Close()
+}
 
 // candidate is one way to attach.
 type candidate struct {
@@ -156,7 +165,7 @@ func (l *Loader) keep(a *attached) *attached {
 		a.addNote("generic mode sees packets after GRO, so packet counts are low")
 	}
 	if old := l.attached[a.Interface]; old != nil {
-		_ = old.program.Close()
+		_ = old.closeProgram()
 		if old.link != a.link {
 			closeLink(old.link)
 		}

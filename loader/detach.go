@@ -24,6 +24,10 @@ func (l *Loader) Interfaces() ([]string, error) {
 func (l *Loader) Detach(iface string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.detach(iface)
+}
+
+func (l *Loader) detach(iface string) error {
 	// What is held may have lost its pin, or be on an interface that was renamed.
 	if a := l.attached[iface]; a != nil {
 		if err := a.link.Detach(); err != nil {
@@ -34,7 +38,6 @@ func (l *Loader) Detach(iface string) error {
 	if err := l.pins.detach(iface); err != nil {
 		return err
 	}
-	l.forgetTwin(iface)
 	return removePin(l.gen.program(iface))
 }
 
@@ -70,13 +73,13 @@ func DetachAll(bpffs string) ([]string, error) {
 // DetachAll takes the filter off all interfaces and removes the pin directory.
 // After that only Close is of use.
 func (l *Loader) DetachAll() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, name := range slices.Collect(maps.Keys(l.attached)) {
-		if err := l.Detach(name); err != nil {
+		if err := l.detach(name); err != nil {
 			return err
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if _, err := os.Stat(l.pins.path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

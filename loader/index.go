@@ -2,6 +2,7 @@ package loader
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/paraxial/paraxial/loader/banks"
 	"github.com/paraxial/paraxial/policy"
@@ -12,6 +13,31 @@ import (
 type IndexMemory struct {
 	*banks.Generation
 	family policy.Family
+}
+
+// publishedIndex is the index of one family that the program decides by.
+type publishedIndex struct {
+	mu     sync.Mutex // held for the grace periods of a change
+	outer  *banks.Index
+	memory *IndexMemory // nil unless this Loader published it
+}
+
+func (x *publishedIndex) close() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.closeMemory()
+}
+
+func (x *publishedIndex) closeMemory() error {
+	old := x.memory
+	x.memory = nil
+	if old == nil {
+		return nil
+	}
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("close the index that was in force: %w", err)
+	}
+	return nil
 }
 
 // indexName returns the outer map of a family's index.
@@ -32,7 +58,7 @@ func (l *Loader) openIndexes() error {
 		if err != nil {
 			return err
 		}
-		l.indexes[f] = x
+		l.indexes[f] = &publishedIndex{outer: x}
 	}
 	return nil
 }
@@ -40,7 +66,7 @@ func (l *Loader) openIndexes() error {
 // NewIndex makes memory for a generation of the index of a family, in lines of
 // 64 bytes. It must be closed unless it gets published.
 func (l *Loader) NewIndex(f policy.Family, lines uint32) (*IndexMemory, error) {
-	g, err := l.indexes[f].New(lines)
+	g, err := l.indexes[f].outer.New(lines)
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -54,13 +80,14 @@ func (l *Loader) NewIndex(f policy.Family, lines uint32) (*IndexMemory, error) {
 // close. The Loader keeps m; on an error it remains the caller's, and what was
 // published stays in force.
 func (l *Loader) PublishIndex(m *IndexMemory) (before *IndexMemory, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.indexes[m.family].Publish(m.Generation); err != nil {
+	x := l.indexes[m.family]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.outer.Publish(m.Generation); err != nil {
 		return nil, explain(err)
 	}
-	before = l.index[m.family]
-	l.index[m.family] = m
+	before = x.memory
+	x.memory = m
 	return before, nil
 }
 
@@ -68,18 +95,11 @@ func (l *Loader) PublishIndex(m *IndexMemory) (before *IndexMemory, err error) {
 // the tries about every packet, and closes its memory. It is no error if there
 // is none.
 func (l *Loader) UnpublishIndex(f policy.Family) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.indexes[f].Withdraw(); err != nil {
+	x := l.indexes[f]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.outer.Withdraw(); err != nil {
 		return explain(err)
 	}
-	old := l.index[f]
-	delete(l.index, f)
-	if old == nil {
-		return nil
-	}
-	if err := old.Close(); err != nil {
-		return fmt.Errorf("close the index that was in force: %w", err)
-	}
-	return nil
+	return x.closeMemory()
 }

@@ -32,7 +32,7 @@ func idOf(tb testing.TB, m *ebpf.Map) ebpf.MapID {
 // published returns the id of the generation in force, or 0.
 func published(tb testing.TB, l *Loader, family policy.Family) ebpf.MapID {
 	tb.Helper()
-	id, err := l.indexes[family].InForce()
+	id, err := l.indexes[family].outer.InForce()
 	check(tb, err)
 	return id
 }
@@ -156,7 +156,7 @@ func TestAskWithIndex(t *testing.T) {
 		ask()
 	}
 	expectUntouched(t, l)
-	twin := l.twins["asi0"].coll.Maps
+	twin := l.attached["asi0"].twin.coll.Maps
 	for name, m := range l.maps {
 		shared := strings.HasPrefix(name, "index_") || strings.HasPrefix(name, "block_") || strings.HasPrefix(name, "allow_") || name == plainMapLimits
 		if same := idOf(t, m) == idOf(t, twin[name]); same != shared {

@@ -47,32 +47,14 @@ func (l *Loader) putLimits(limits []policy.LimitRecord) error {
 	for _, r := range limits {
 		highest = max(highest, r.ID)
 	}
-	if err := l.growLimits(highest + 1); err != nil {
-		return err
+	if err := l.growSegments(l.limits, highest+1); err != nil {
+		return fmt.Errorf("add limits: %w", explain(err))
 	}
 	for _, r := range limits {
 		l.putBucket(r)
 	}
 	for _, r := range limits {
 		l.putSteps(r)
-	}
-	return nil
-}
-
-func (l *Loader) growLimits(ids uint32) error {
-	if ids > l.limits.capacity {
-		return fmt.Errorf("add limits: %w", &FullError{Map: plainMapLimits, Capacity: l.limits.capacity})
-	}
-	if l.limits.has(ids) {
-		return nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.limits.grow(ids); err != nil {
-		return fmt.Errorf("add limits: %w", explain(err))
-	}
-	if err := l.pinSegments(l.limits); err != nil {
-		return fmt.Errorf("add limits: %w", explain(err))
 	}
 	return nil
 }

@@ -71,7 +71,7 @@ func (l *Loader) takeLink(dev device) (link.Link, error) {
 		if at, err := placeOf(a.link); err == nil && at.on(dev) {
 			lk := a.link
 			delete(l.attached, name)
-			_ = a.program.Close()
+			_ = a.closeProgram()
 			return lk, l.pins.pinLink(lk, at, dev.name)
 		}
 	}

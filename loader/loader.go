@@ -26,7 +26,6 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
-	"github.com/paraxial/paraxial/loader/banks"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/track"
 )
@@ -51,6 +50,12 @@ type Options struct {
 
 // A Loader holds the filter of one pin directory. Its methods may be called
 // from several goroutines, but none after Close.
+//
+// Lock order: there is none, because no method holds two locks of a Loader at a time.
+// mu guards what is attached. Each publishedIndex and each segmented has a lock of its
+// own. It is held while the kernel waits for the readers of a map, which takes one or
+// more grace periods. Attest, Glance and Ask take mu only, so that they do not wait
+// for these. The Tracker has a lock of its own too, and takes none of the others.
 type Loader struct {
 	log     *slog.Logger
 	pins    pinDir
@@ -65,12 +70,11 @@ type Loader struct {
 	credit  words
 	tracker *Tracker
 
-	mu       sync.Mutex      // held to attach, attest, ask, add counters, clear slots, change the index
+	indexes map[policy.Family]*publishedIndex // the map is never changed after Open
+
+	mu       sync.Mutex      // guards what follows, pins and elder
 	moved    map[uint32]bool // slots whose packets are counted in maps, and no longer in elder
-	indexes  map[policy.Family]*banks.Index
-	index    map[policy.Family]*IndexMemory // published by this Loader
 	attached map[string]*attached
-	twins    map[string]*twin
 }
 
 // Open prepares a new generation: over the maps of the running filter that have
@@ -108,9 +112,7 @@ func Open(o Options) (*Loader, error) {
 	}
 	l := &Loader{
 		log: o.Log, pins: pins, specs: specs,
-		moved:   map[uint32]bool{},
-		indexes: map[policy.Family]*banks.Index{}, index: map[policy.Family]*IndexMemory{},
-		attached: map[string]*attached{}, twins: map[string]*twin{},
+		indexes: map[policy.Family]*publishedIndex{}, moved: map[uint32]bool{}, attached: map[string]*attached{},
 	}
 	if err := l.open(o.TrackCapacity); err != nil {
 		_ = errors.Join(l.closeMaps(), l.pins.unlock())
@@ -141,10 +143,10 @@ func (l *Loader) open(trackCapacity uint32) error {
 	if err := l.gen.ensure(l.maps); err != nil {
 		return err
 	}
-	if err := l.growHits(1); err != nil {
+	if err := l.growSegments(l.hits, 1); err != nil {
 		return err
 	}
-	return l.limits.pin(l.gen)
+	return errors.Join(l.hits.pin(l.gen), l.limits.pin(l.gen))
 }
 
 // Reused tells whether all maps were taken over from a running filter. If not,
@@ -179,21 +181,16 @@ func (l *Loader) Commit() error {
 // Close gives up the file descriptors, and the memory of the index. The filter
 // stays in force.
 func (l *Loader) Close() error {
+	var errs []error
+	for _, x := range l.indexes {
+		errs = append(errs, x.close())
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var errs []error
 	for _, a := range l.attached {
 		errs = append(errs, a.close())
 	}
-	for _, t := range l.twins {
-		t.close()
-	}
-	for _, m := range l.index {
-		errs = append(errs, m.Close())
-	}
 	clear(l.attached)
-	clear(l.twins)
-	clear(l.index)
 	return errors.Join(append(errs, l.closeMaps(), l.pins.unlock())...)
 }
 

@@ -296,7 +296,8 @@ func (g generation) ensure(maps mapSet) error {
 	return nil
 }
 
-// pinCopy pins m at path too. Map.Pin itself would move the first pin there.
+// pinCopy pins m at path too, unless that is done. Map.Pin itself would move the
+// first pin there. Others may pin the same map meanwhile.
 func pinCopy(m *ebpf.Map, path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil
@@ -306,7 +307,10 @@ func pinCopy(m *ebpf.Map, path string) error {
 		return err
 	}
 	defer c.Close()
-	return c.Pin(path)
+	if err := c.Pin(path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 // holdsAny tells whether one of the programs is pinned in g.

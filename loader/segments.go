@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
@@ -17,8 +18,9 @@ import (
 
 // segmented is an array that grows, of drop counters or limits: segments of
 // equal size in an outer map, filled from slot 0 on without a hole. Elements are
-// read and written without a lock; whoever adds segments keeps others from it.
+// read and written without a lock.
 type segmented struct {
+	mu        sync.Mutex // held to add segments, while the kernel waits for readers of outer
 	name      string
 	outer     *ebpf.Map
 	inner     *ebpf.MapSpec // of a segment
@@ -61,24 +63,51 @@ func (a *segmented) at(id uint32) (w words, i uint32, ok bool) {
 	return all[n].words, id % a.inner.MaxEntries * (a.inner.ValueSize / 8), true
 }
 
-// grow adds segments until all ids below the number have memory.
-func (a *segmented) grow(ids uint32) error {
-	have := a.all()
+// growSegments adds segments until all ids below the number have memory, and pins
+// them. The error is a *FullError for a number above the capacity.
+func (l *Loader) growSegments(a *segmented, ids uint32) error {
+	if ids > a.capacity {
+		return &FullError{Map: a.name, Capacity: a.capacity}
+	}
+	if a.has(ids) {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	fresh, err := a.makeSegments(ids)
+	if err != nil {
+		return err
+	}
+	// Attest looks for the pin of each segment that is in the list. After an error
+	// Attach pins it.
+	all := slices.Concat(a.all(), fresh)
+	err = pinSegments(all, a.name, l.gen)
+	a.segments.Store(&all)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Attest reports this and Attach repairs it: a block does not wait for that.
+		l.log.Warn("the directory for pins is gone: a new segment of a map is not pinned yet", "map", a.name, "error", err)
+		return nil
+	}
+	return err
+}
+
+// makeSegments makes the segments that are missing for this many ids, and puts them
+// into the outer map.
+func (a *segmented) makeSegments(ids uint32) ([]segment, error) {
+	have := len(a.all())
 	need := (int(ids) + int(a.inner.MaxEntries) - 1) / int(a.inner.MaxEntries)
 	var fresh []segment
-	for n := len(have); n < need; n++ {
+	for n := have; n < need; n++ {
 		s, err := a.makeSegment(n)
 		if err != nil {
-			return errors.Join(err, closeSegments(fresh))
+			return nil, errors.Join(err, closeSegments(fresh))
 		}
 		fresh = append(fresh, s)
 	}
-	if err := a.putSlots(len(have), fresh); err != nil {
-		return errors.Join(err, closeSegments(fresh))
+	if err := a.putSlots(have, fresh); err != nil {
+		return nil, errors.Join(err, closeSegments(fresh))
 	}
-	all := slices.Concat(have, fresh)
-	a.segments.Store(&all)
-	return nil
+	return fresh, nil
 }
 
 func (a *segmented) makeSegment(n int) (segment, error) {
@@ -176,10 +205,12 @@ func (a *segmented) openSegment(g generation, n int, id ebpf.MapID) (segment, er
 }
 
 // pin pins the segments that are not pinned in g.
-func (a *segmented) pin(g generation) error {
-	for n, s := range a.all() {
-		if err := pinCopy(s.m, g.segment(a.name, n)); err != nil {
-			return fmt.Errorf("pin segment %d of map %s in %s: %w", n, a.name, g, err)
+func (a *segmented) pin(g generation) error { return pinSegments(a.all(), a.name, g) }
+
+func pinSegments(all []segment, array string, g generation) error {
+	for n, s := range all {
+		if err := pinCopy(s.m, g.segment(array, n)); err != nil {
+			return fmt.Errorf("pin segment %d of map %s in %s: %w", n, array, g, err)
 		}
 	}
 	return nil
