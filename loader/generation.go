@@ -14,7 +14,7 @@ import (
 const (
 	genPrefix     = "gen-"
 	programPrefix = "prog_"
-	nextPrefix    = "next_" // a program the link is about to be switched to
+	nextPrefix    = "next_" // a program to which the link is being switched
 )
 
 // generation is a directory with one set of maps and the programs over them.
@@ -33,13 +33,13 @@ func (g generation) program(iface string) string {
 	return filepath.Join(g.path, programPrefix+encodeName(iface))
 }
 
-// next returns the path of the program of iface while its link is switched.
+// next returns the path of the new program of iface while its link is being switched.
 func (g generation) next(iface string) string {
 	return filepath.Join(g.path, nextPrefix+encodeName(iface))
 }
 
-// ensure makes the directory and pins the maps that are not pinned in it. The
-// maps may be pinned elsewhere too. Called again, it repairs.
+// ensure makes the directory and pins the maps that are not pinned in it. The maps may be
+// pinned elsewhere too. A repeated call restores missing pins.
 func (g generation) ensure(maps mapSet) error {
 	if err := os.Mkdir(g.path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("make %s: %w", g, err)
@@ -52,8 +52,8 @@ func (g generation) ensure(maps mapSet) error {
 	return nil
 }
 
-// pinCopy pins m at path too, unless that is done. Map.Pin itself would move the
-// first pin there. Others may pin the same map meanwhile.
+// pinCopy pins m at path, unless path exists. It pins a clone, because Map.Pin would move
+// an earlier pin. Another goroutine may pin the same map at the same time.
 func pinCopy(m *ebpf.Map, path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil
@@ -99,8 +99,8 @@ func pinnedProgramID(path string) (ebpf.ProgramID, error) {
 	return programID(p)
 }
 
-// remove takes the directory away. The kernel frees what nothing else holds,
-// large tries in a worker of its own.
+// remove removes the directory. The kernel frees the maps that nothing else refers to, and
+// large tries in a worker.
 func (g generation) remove() error {
 	if err := os.RemoveAll(g.path); err != nil {
 		return fmt.Errorf("remove %s: %w", g, err)

@@ -32,7 +32,7 @@ func idOf(tb testing.TB, m *ebpf.Map) ebpf.MapID {
 // published returns the id of the generation in force, or 0.
 func published(tb testing.TB, l *Loader, family policy.Family) ebpf.MapID {
 	tb.Helper()
-	id, err := l.indexes[family].outer.InForce()
+	id, err := l.indexes[family].banks.InForce()
 	check(tb, err)
 	return id
 }
@@ -186,8 +186,8 @@ func TestBanksAreTheProgrammes(t *testing.T) {
 		got[v.Name] = v.Value
 	}
 	want := map[string]uint64{
-		"INDEX_SEGMENT_LINES": banks.Lines, "INDEX_BANK_SLOTS": banks.Bank,
-		"INDEX_IN_FORCE": banks.InForce, "INDEX_SLOTS": banks.Slots,
+		"INDEX_SEGMENT_LINES": banks.Lines, "INDEX_BANK_ELEMENTS": banks.Bank,
+		"INDEX_IN_FORCE": banks.InForce, "INDEX_ELEMENTS": banks.Elements,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("enum index_segments (-banks +program):\n%s", diff)

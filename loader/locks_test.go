@@ -9,8 +9,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// What waits for a grace period of the kernel holds none of the locks that Attest,
-// Glance and Ask take.
+// Attest, Glance and Ask take no lock that is held while a change waits for a grace period.
 func TestAttestationWaitsForNoGracePeriod(t *testing.T) {
 	l := open(t, bpffs(t), entriesOfMany)
 	veth(t, "loc0")
@@ -55,8 +54,8 @@ func TestAttestationWaitsForNoGracePeriod(t *testing.T) {
 	look()
 }
 
-// completesWithout checks that f needs no lock that another holds. The time only
-// limits how long a failure takes.
+// completesWithout checks that f completes while a lock is held. The time only limits how
+// long a failure takes.
 func completesWithout(t *testing.T, held *sync.Mutex, f func()) {
 	t.Helper()
 	held.Lock()

@@ -6,9 +6,8 @@ import (
 	"strings"
 )
 
-// encodeName writes an interface name so that a BPF file system takes it,
-// which refuses dots: letters, digits and - stay, any other byte becomes _
-// and two hexadecimal digits.
+// encodeName encodes an interface name for a BPF file system, which refuses dots. Letters,
+// digits and - stay; any other byte becomes _ and two hexadecimal digits.
 func encodeName(iface string) string {
 	var b strings.Builder
 	for _, c := range []byte(iface) {

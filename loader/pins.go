@@ -16,13 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linksDir is the directory of the pinned links, in that of all pins.
+// linksDir is the directory of the pinned links, inside the directory of all pins.
 const linksDir = "links"
 
-// lockTimeout lets a predecessor that is just exiting finish.
+// lockTimeout gives a daemon that is just exiting the time to finish.
 const lockTimeout = time.Second
 
-// pinDir is the directory of all pins. The lock on it says that it is ours.
+// pinDir is the directory of all pins. While it is locked, only this process uses it.
 type pinDir struct {
 	path string
 	lock *os.File
@@ -44,7 +44,7 @@ func openPinDir(dir string) (pinDir, error) {
 	return p, nil
 }
 
-// check tells whether the directory is, or would be, on a BPF file system.
+// check returns an error unless the directory is, or would be, on a BPF file system.
 func (p pinDir) check() error {
 	on := p.path
 	if _, err := os.Stat(on); errors.Is(err, fs.ErrNotExist) {
@@ -71,8 +71,9 @@ func makeDir(path string) error {
 	return nil
 }
 
-// take takes the lock of the directory, unless it is held: two daemons would
-// each undo what the other does. A directory that was made anew is another one.
+// take takes the lock of the directory unless it is held already. Without it two daemons
+// could undo the changes of each other. A directory that was removed and made again needs a
+// new lock.
 func (p *pinDir) take() error {
 	if p.lock != nil {
 		held, err := p.lock.Stat()
@@ -89,7 +90,8 @@ func (p *pinDir) take() error {
 	}
 	if err := lockfile.Take(f, lockTimeout); err != nil {
 		if held, ok := errors.AsType[*lockfile.HeldError](err); ok {
-			err = fmt.Errorf("%s is in use: %s keeps its pins there; use that one, stop it first, or choose another directory with --bpffs", p.path, held.Holder())
+			err = fmt.Errorf("%s is in use: %s keeps its pins there; use that one, stop it first, "+
+				"or choose another directory with --bpffs", p.path, held.Holder())
 		}
 		return errors.Join(err, f.Close())
 	}
@@ -101,7 +103,7 @@ func (p *pinDir) take() error {
 	return nil
 }
 
-// unlock gives the lock back.
+// unlock releases the lock.
 func (p *pinDir) unlock() error {
 	if p.lock == nil {
 		return nil
@@ -126,7 +128,7 @@ func (p pinDir) link(iface string) string {
 	return filepath.Join(p.path, linksDir, encodeName(iface))
 }
 
-// interfaces returns the names that have a link pinned, sorted.
+// interfaces returns the names of the pinned links, sorted.
 func (p pinDir) interfaces() ([]string, error) {
 	files, err := os.ReadDir(filepath.Join(p.path, linksDir))
 	if err != nil {
@@ -146,7 +148,7 @@ func (p pinDir) generation(n int) generation {
 	return generation{n: n, path: filepath.Join(p.path, genPrefix+strconv.Itoa(n))}
 }
 
-// generations returns those there are, oldest first.
+// generations returns all generations, oldest first.
 func (p pinDir) generations() ([]generation, error) {
 	files, err := os.ReadDir(p.path)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/paraxial/paraxial/loader/banks"
 )
 
-// segmented is an array that grows, of drop counters or limits: segments of
-// equal size in an outer map, filled from slot 0 on without a hole. Elements are
+// segmented is an array of drop counters or limits that grows. It has segments of equal size
+// in an outer map, which is filled from element 0 on without gaps. Counters and limits are
 // read and written without a lock.
 type segmented struct {
 	mu        sync.Mutex // held to add segments, while the kernel waits for readers of outer
@@ -34,11 +34,11 @@ type segment struct {
 	words
 }
 
-// newSegmented returns the array of that name. It has no segments yet, and takes
-// none before settle.
+// newSegmented returns the array with a name. It has no segments, and none can be added
+// before settle.
 func newSegmented(name string, spec *ebpf.CollectionSpec) *segmented {
 	outer := spec.Maps[name]
-	// The blocks of both families, and id 0, which is nobody's.
+	// The blocks of both families, and id 0, which is not used.
 	wanted := uint64(spec.Maps[plainMapBlockV4].MaxEntries) + uint64(spec.Maps[plainMapBlockV6].MaxEntries) + 1
 	most := uint64(outer.MaxEntries) * uint64(outer.InnerMap.MaxEntries)
 	a := &segmented{name: name, inner: outer.InnerMap, capacity: uint32(min(wanted, most))}
@@ -53,7 +53,7 @@ func (a *segmented) has(ids uint32) bool {
 	return uint64(len(a.all()))*uint64(a.inner.MaxEntries) >= uint64(ids)
 }
 
-// at returns the memory that holds id, and its first word there.
+// at returns the memory that has id, and the first word of id in it.
 func (a *segmented) at(id uint32) (w words, i uint32, ok bool) {
 	all := a.all()
 	n := id / a.inner.MaxEntries
@@ -104,7 +104,7 @@ func (a *segmented) makeSegments(ids uint32) ([]segment, error) {
 		}
 		fresh = append(fresh, s)
 	}
-	if err := a.putSlots(have, fresh); err != nil {
+	if err := a.putElements(have, fresh); err != nil {
 		return nil, errors.Join(err, closeSegments(fresh))
 	}
 	return fresh, nil
@@ -128,8 +128,8 @@ func mapSegment(m *ebpf.Map) (segment, error) {
 	return segment{m, w}, nil
 }
 
-// putSlots writes segments to the outer map, from slot first on.
-func (a *segmented) putSlots(first int, segments []segment) error {
+// putElements writes segments to the outer map, from element first on.
+func (a *segmented) putElements(first int, segments []segment) error {
 	maps := make([]*ebpf.Map, len(segments))
 	for i, s := range segments {
 		maps[i] = s.m
@@ -140,9 +140,9 @@ func (a *segmented) putSlots(first int, segments []segment) error {
 	return nil
 }
 
-// takeOver opens the segments that an outer map of g holds by their pins in g. One
-// whose pin is missing is replaced by an empty one: a crash has come between
-// making and pinning it, or somebody has removed the pin.
+// takeOver opens the segments of an outer map of g by their pins in g. A segment whose pin
+// is missing is replaced by an empty one: there was a crash before it was pinned, or
+// somebody has removed the pin.
 func (a *segmented) takeOver(g generation, outer *ebpf.Map, log *slog.Logger) error {
 	var all []segment
 	for n := range int(outer.MaxEntries()) {
@@ -156,7 +156,8 @@ func (a *segmented) takeOver(g generation, outer *ebpf.Map, log *slog.Logger) er
 		}
 		s, err := a.openSegment(g, n, ebpf.MapID(id))
 		if errors.Is(err, fs.ErrNotExist) {
-			log.Warn("a segment is not pinned; what it holds starts over", "map", a.name, "generation", g.String(), "segment", n)
+			log.Warn("a segment is not pinned; its contents start over",
+				"map", a.name, "generation", g.String(), "segment", n)
 			s, err = a.makeSegment(n)
 			a.unsettled = true
 		}
@@ -169,8 +170,8 @@ func (a *segmented) takeOver(g generation, outer *ebpf.Map, log *slog.Logger) er
 	return nil
 }
 
-// settle makes outer the map of the segments. It holds those that were taken
-// over unless it is new.
+// settle makes outer the map of the segments. Unless it is new, it has the segments that
+// were taken over already.
 func (a *segmented) settle(outer *ebpf.Map, isNew bool) error {
 	a.outer = outer
 	all := a.all()
@@ -181,7 +182,7 @@ func (a *segmented) settle(outer *ebpf.Map, isNew bool) error {
 		return fmt.Errorf("map %s has room for %d segments, but there are %d", a.name, outer.MaxEntries(), len(all))
 	}
 	a.unsettled = false
-	return a.putSlots(0, all)
+	return a.putElements(0, all)
 }
 
 // openSegment opens the pin of a segment, which must have the given id.
@@ -231,9 +232,8 @@ func closeSegments(segments []segment) error {
 	return errors.Join(errs...)
 }
 
-// segmentName is the name under which a segment is pinned. Pins are how a later
-// process finds them: to open one by the id that the outer map gives takes
-// CAP_SYS_ADMIN.
+// segmentName returns the name under which a segment is pinned. A later process finds it by
+// its pin, because opening it by the id in the outer map needs CAP_SYS_ADMIN.
 func segmentName(array string, n int) string { return array + "_" + strconv.Itoa(n) }
 
 func (g generation) segment(array string, n int) string {

@@ -34,15 +34,15 @@ func pinnedLinkInfo(path string) (*link.Info, error) {
 	return lk.Info()
 }
 
-// found is what was there at the start.
+// found describes the generations at the start.
 type found struct {
 	inForce *generation // nil if nothing filters
 	highest int         // number of the newest generation, 0 if none
 }
 
-// tidy finds the generation in force and removes those that no link points
-// into. If links point into several, a switch was cut short; the newest of
-// them is in force, because no link is switched before its maps are filled.
+// tidy finds the generation in force and removes those that no link points into. If links
+// point into several, a crash has interrupted the switch. The newest of them is in force,
+// because no link is switched before the maps are filled.
 func (p pinDir) tidy(log *slog.Logger) (found, error) {
 	var f found
 	linked, err := p.linked()
@@ -71,7 +71,7 @@ func (p pinDir) tidy(log *slog.Logger) (found, error) {
 	return f, nil
 }
 
-// removeOldGenerations removes what no link points into, except keep.
+// removeOldGenerations removes the generations that no link points into, except keep.
 func (p pinDir) removeOldGenerations(keep generation) error {
 	linked, err := p.linked()
 	if err != nil {
