@@ -12,36 +12,36 @@ static __always_inline bool reason_drops(enum reason reason)
 	return reason == REASON_BLOCKED || reason == REASON_LIMITED;
 }
 
-/* Does it pass by the verdict on its source, and not by being allowed? Those are what detectors look at. */
+/* True for packets that pass because of the verdict on their source, unless it is allowed. Detectors look at these. */
 static __always_inline bool reason_accounted(enum reason reason)
 {
 	return reason == REASON_NOT_LISTED || reason == REASON_SHADOW || reason == REASON_UNDER_LIMIT;
 }
 
-/* Returns the packet's number on this CPU among those of the same reason. */
+/* Returns the number of the packet among those with the same reason on this CPU. */
 static __always_inline __u64 count_packet(enum reason reason, __u64 length)
 {
 	__u32 key = slot << REASON_BITS | reason;
 	struct counter *counter = bpf_map_lookup_elem(&counters, &key);
 
-	/* Never NULL: the daemon hands out slots below MAX_SLOTS. */
+	/* Never NULL: the daemon hands out slots below MAX_SLOTS only. */
 	if (!counter)
 		return 0;
 	counter->bytes += length;
 	return ++counter->packets;
 }
 
-/* Looked at before sample() is called: a call costs a dropped packet dear, and mostly nobody watches. */
+/* Called before report_drop(): a call is expensive for a dropped packet, and mostly there is no credit. */
 static __always_inline __s64 *events_wanted(void)
 {
 	__u32 zero = 0;
 	__s64 *credit = bpf_map_lookup_elem(&event_credit, &zero);
 
-	/* Volatile: the daemon and other CPUs write it. CPUs that race overdraw by one each. */
+	/* Volatile: the daemon and other CPUs write it. Each CPU that races can overdraw by one. */
 	return credit && *(volatile __s64 *)credit > 0 ? credit : NULL;
 }
 
-/* No map has these types, so nothing else would keep them in the BTF that the Go mirror is made from. */
+/* No map uses these types. This keeps them in the BTF, from which the Go mirror is generated. */
 const struct drop_event *drop_event_btf __attribute__((unused));
 const enum reason *reason_btf __attribute__((unused));
 
@@ -86,12 +86,13 @@ static __always_inline void describe_ipv6(struct drop_event *event, struct curso
 }
 
 /*
- * Reports a packet, if credit is left. A global function, so that the verifier
- * looks at it once and not once for every way that leads here; therefore it
- * takes scalars and finds the IP header again. The event is built on the stack
- * and copied, so that no old ring memory shows in what is left unset.
+ * Reports a packet that is dropped, or that a shadow entry would drop, if credit is
+ * left. It is a global function, so that the verifier checks it once and not once for
+ * every path that calls it. Therefore it takes scalars and finds the IP header again.
+ * The event is built on the stack and copied, so that fields that are not set do not
+ * show old memory of the ring.
  */
-__attribute__((noinline)) int sample(struct xdp_md *ctx, __u32 l3_offset, __u32 reason)
+__attribute__((noinline)) int report_drop(struct xdp_md *ctx, __u32 l3_offset, __u32 reason)
 {
 	struct drop_event event = { .slot = slot, .reason = reason };
 	struct cursor c = cursor_of(ctx);
@@ -110,20 +111,20 @@ __attribute__((noinline)) int sample(struct xdp_md *ctx, __u32 l3_offset, __u32 
 		describe_ipv4(&event, &l3);
 	else
 		describe_ipv6(&event, &l3);
-	/* Not where the header is beyond the first buffer: then there is nothing to tell. */
+	/* There is no version, and nothing to report, if the header is behind the first buffer. */
 	if (event.version)
 		bpf_ringbuf_output(&events, &event, sizeof(event), 0);
 	return 0;
 }
 
-/* The one exit: every packet is counted here, once, under the reason for its verdict. */
+/* The only exit: every packet is counted here once, under the reason for its verdict. */
 static __always_inline enum xdp_action finish(struct packet *p, enum reason reason)
 {
 	__u64 number = count_packet(reason, p->length);
 
 	sample_accounted(p, number);
 	if ((reason_drops(reason) || reason == REASON_SHADOW) && events_wanted())
-		sample(p->ctx, p->l3_offset, reason);
+		report_drop(p->ctx, p->l3_offset, reason);
 	return reason_drops(reason) ? XDP_DROP : XDP_PASS;
 }
 

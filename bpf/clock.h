@@ -5,7 +5,7 @@
 #include "types.h"
 #include <bpf/bpf_helpers.h>
 
-/* Reads the boot clock (40 ns) at most once a packet, and only if a matched deadline is finite or a limit asks. */
+/* The boot clock is read (40 ns) once a packet at most, and only for a finite deadline or a limit. */
 struct clock {
 	__u64 ns;
 };

@@ -8,22 +8,23 @@
 #include <bpf/bpf_endian.h>
 
 /*
- * A generation of the IPv4 index: a poptrie (Asai and Ohara, SIGCOMM 2015) of
- * two levels, /16 and /24, whose leaves hold a few prefixes with deadlines. It is
- * written by the Go package index, which has the same look-up to test against.
- * What costs is the cache: with a million entries most look-ups find one line or
- * two outside of it. So everything is as small as it can be, and what clean
- * sources need lies apart from what listed ones need.
+ * A generation of the IPv4 index is a poptrie (Asai and Ohara, SIGCOMM 2015) of two
+ * levels, /16 and /24. Its leaves hold a few prefixes with deadlines. The Go package
+ * index writes it, and has the same look-up for tests. Cache misses are the main cost:
+ * with a million entries most look-ups miss one or two lines. So the structures are as
+ * small as possible, and the data for clean sources is apart from that for listed ones.
  *
  *   line 0         header, see struct index_v4_header
  *   lines 1..4096  root: a u32 for each /16. 0 = clean. With V4_UNIFORM set, the
- *                  whole /16 has the deadline in the low bits. Else its node:
- *                  the first line of a group of eight, << 3, and which of them
- *   group          five lines. Node i has words 4i..4i+3, a bit for each /24 that
- *                  has a leaf, and word i of the fifth line: below, which u32 of
- *                  the generation its first leaf is; above, four times 8 bits, how
- *                  many bits the words before the first, second, ... have
- *   leaf           a u32: one prefix inside the /24, or with V4_MORE set a line
+ *                  whole /16 has the deadline in the low bits. Otherwise its node:
+ *                  the first line of a group of eight nodes, << 3, and the number
+ *                  of the node in the group
+ *   group          five lines. Node i has words 4i..4i+3, with a bit for each /24 that
+ *                  has a leaf, and word i of the fifth line. The lower half of that is
+ *                  the place of its first leaf in the generation, counted in u32. The
+ *                  upper half is four times 8 bits: the number of bits that are set in
+ *                  the words before the first, second, ... word
+ *   leaf           a u32: one prefix inside the /24, or with V4_MORE set, a line
  *                  of sixteen more in the same form. 0 = clean. With V4_PAGE set
  *                  as well, the line begins a page instead: deadlines of all 256
  *                  addresses, in 16 lines
@@ -32,16 +33,16 @@
  *         0     deadline        prefix         a one, and zeros (/24: 256)
  *         MORE  PAGE  line
  *
- * A deadline is one more than its tick / 256 (34 s), rounded down, because where
- * it has passed the tries are asked. 0 = no entry; 1 = always ask. Of all entries
- * that match, the latest deadline counts.
+ * A deadline is one more than its tick / 256 (34 s), rounded down, because the tries
+ * are asked once it has passed. 0 = no entry; 1 = always ask. The latest deadline of
+ * all entries that match counts.
  *
- * Whatever is published is changed by single stores alone and lines are never
- * used again, so a reader finds the state before a change or after it. Readers
- * get from line to line by address, which orders the loads on every CPU.
+ * All data that readers can reach is changed by single stores only, and lines are never
+ * reused. So a reader finds the state before a change or the state after it. Readers go
+ * from line to line by address, which orders the loads on every CPU.
  */
 
-/* A format that is not V4_FORMAT, such as 0, means: ask the tries. */
+/* With a format other than V4_FORMAT, such as 0, the tries are asked. */
 #define V4_FORMAT 0x34760003
 
 struct index_v4_header {
@@ -81,17 +82,17 @@ static __always_inline enum index_answer v4_answer(struct clock *clock, __u64 de
 	return live(clock, (deadline - 1) << V4_QUANTUM_SHIFT) ? INDEX_DROP : INDEX_ASK;
 }
 
-/* The deadline of a leaf if its prefix has the address in it, else 0; without a branch. */
+/* Returns the deadline of a leaf if its prefix covers the address, else 0, without a branch. */
 static __always_inline __u64 v4_match(__u64 leaf, __u32 addr)
 {
 	__u64 prefix = leaf & V4_PREFIX;
 	__u64 differ = ((addr << 1 & V4_PREFIX) | 1) ^ prefix;
-	__u64 past = (prefix & -prefix) << 1;	/* all bits of the prefix are at or above */
+	__u64 past = (prefix & -prefix) << 1;	/* the lowest bit of the prefix proper */
 
 	return leaf >> V4_DEADLINE_SHIFT & V4_DEADLINE & (__s64)(differ - past) >> 63;
 }
 
-/* There is no population count in BPF. */
+/* BPF has no population count. */
 static __always_inline __u64 v4_count_bits(__u64 x)
 {
 	x -= x >> 1 & 0x5555555555555555ull;
@@ -100,7 +101,7 @@ static __always_inline __u64 v4_count_bits(__u64 x)
 	return x * 0x0101010101010101ull >> 56;
 }
 
-/* The u32 at a place counted in u32; NULL never happens. */
+/* Returns the u32 at a place that is counted in u32. It is never NULL. */
 static __always_inline __u32 *v4_half(__u32 bank, __u32 at)
 {
 	struct index_line *line = index_line(&index_v4, bank, at / V4_IN_LINE);
@@ -108,7 +109,7 @@ static __always_inline __u32 *v4_half(__u32 bank, __u32 at)
 	return line ? (__u32 *)line->words + at % V4_IN_LINE : NULL;
 }
 
-/* A /24 with more than one prefix. A function of its own, or its loads would all be on the caller's stack. */
+/* Answers for a /24 with several prefixes. Not inlined, because its loads would all be on the stack of the caller. */
 static __attribute__((noinline)) enum index_answer v4_more(__u32 bank, __u32 leaf, __u32 addr, struct clock *clock)
 {
 	struct index_line *more;
@@ -128,7 +129,7 @@ static __attribute__((noinline)) enum index_answer v4_more(__u32 bank, __u32 lea
 		__s64 later = v4_match(V4_LOAD(((__u32 *)more->words)[i]), addr) - latest;
 
 		latest += later & ~(later >> 63);
-		/* One after the other: clang would load all first, and they do not fit the stack beside the caller's. */
+		/* Keeps clang from loading all words first: they do not fit on the stack with that of the caller. */
 		asm volatile("" : "+r"(latest));
 	}
 	return v4_answer(clock, latest);

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The index of IPv6 sources: a hash table of prefixes of the lengths (classes)
- * /16 /32 /48 /56 /64, "short" ones, and one of whole addresses, /128, "host".
- * Whatever has another length is written as keys of these, see index/v6_keys.go.
+ * The index of IPv6 sources is two hash tables. The "short" one holds prefixes of the
+ * lengths (classes) /16, /32, /48, /56 and /64, the "host" one whole addresses, /128.
+ * A prefix of another length is written as keys of these; see index/v6_keys.go.
  *
- * A generation: the header; the tag words of the short buckets, then of the host
- * buckets, eight to a line; the slots of the short buckets, 16 bytes each, then
- * of the host buckets, two lines each. A bucket has six slots and one tag word:
+ * A generation begins with the header. The tag words of the short buckets follow, then
+ * those of the host buckets, eight to a line; then the slots of the short buckets, 16
+ * bytes each, and those of the host buckets, two lines to a bucket. A bucket has six
+ * slots and one tag word:
  *
- *	bits 10i..10i+9	tag of slot i, 0 if it holds nothing
- *	bits 60..63	a key whose tag here ends in 0..3 found all slots taken: it
- *			is in the next of its three buckets, or past the third nowhere
+ *	bits 10i..10i+9	tag of slot i, 0 if the slot is empty
+ *	bits 60..63	set if a key whose tag in this bucket ends in 0..3 found no
+ *			free slot: the key is in the next of its three buckets, or
+ *			nowhere after the third
  *
- * A source is looked up in all classes at once: on no list if no tag matches, the
- * rule, and else all keys that cover it have a say.
+ * A source is looked up in all classes at once. If no tag matches, which is the usual
+ * case, it is not listed. Otherwise the answers of all keys that cover it are combined.
  */
 #ifndef PARAXIAL_INDEX_V6_H
 #define PARAXIAL_INDEX_V6_H
@@ -34,14 +36,14 @@ enum v6_class {
 	V6_CLASSES,
 };
 
-/* Line 0. A format that is not V6_FORMAT, such as 0, means: ask the tries. */
+/* Line 0. With a format other than V6_FORMAT, such as 0, the tries are asked. */
 struct index_v6_header {
 	__u16 format;
-	__u16 classes;		/* bit 1 << enum v6_class: there are keys of it */
+	__u16 classes;		/* bit 1 << enum v6_class is set if there are keys of the class */
 	__u32 short_buckets;
 	__u32 host_buckets;
-	__u32 host_tags;	/* line of the first; short ones start in line 1 */
-	__u32 short_slots;	/* lines of the first */
+	__u32 host_tags;	/* line of the first; short tags start in line 1 */
+	__u32 short_slots;	/* line of the first */
 	__u32 bank;		/* see enum index_segments */
 	__u32 nh[4];		/* secrets of the hash; see v6_mix() */
 	__u64 salt;
@@ -52,8 +54,8 @@ _Static_assert(sizeof(struct index_v6_header) == sizeof(struct index_line), "the
 _Static_assert(__builtin_offsetof(struct index_v6_header, bank) == INDEX_BANK_OFFSET, "where the loader writes it");
 
 /*
- * until: deadline in ticks, of a drop; TICK_NEVER says only that there is an
- * entry; V6_ALLOW that the tries know better than any other key.
+ * until is the deadline of a drop, in ticks. TICK_NEVER says only that there is an
+ * entry. V6_ALLOW says that the tries must be asked, whatever other keys say.
  */
 #define V6_ALLOW 1u
 
@@ -87,16 +89,16 @@ _Static_assert(sizeof(struct v6_hosts) == sizeof(struct index_line), "three host
 #define V6_PASSED_SHIFT 60
 
 /*
- * What the keys that cover a source say together is the largest of these:
- * 0 for no key, V6_LISTED | until for a key, V6_ASK.
+ * The combined answer of the keys that cover a source is the largest of these: 0 for
+ * no key, V6_LISTED | until for a key, V6_ASK.
  */
 #define V6_LISTED (1ull << 32)
 #define V6_ASK (1ull << 33)
 
-/* What there is about the key of one class. The stack has room for little more. */
+/* The probe for the key of one class. The stack has room for little more. */
 struct v6_probe {
 	__u64 found;		/* in the home bucket; see v6_found() */
-	__u64 bucket;		/* home */
+	__u64 bucket;		/* the home bucket */
 };
 
 struct v6_place {
@@ -105,9 +107,9 @@ struct v6_place {
 };
 
 /*
- * Multiply-shift (Dietzfelbinger et al., 1997): two keys get the same place with
- * a probability of about 4 / (1023 * buckets), whoever chose them, as long as
- * the odd multiplier is secret.
+ * Multiply-shift (Dietzfelbinger et al., 1997): two keys get the same place with a
+ * probability of about 4 / (1023 * buckets). An attacker who chooses the keys cannot
+ * raise it while the odd multiplier is secret.
  */
 static __always_inline struct v6_place v6_place(__u64 mixed, __u64 multiplier, __u32 buckets)
 {
@@ -140,12 +142,13 @@ static __always_inline __u64 v6_mixed_host(const struct index_v6_header *h, __u6
 	return v6_mix(v6_nh(high, h->nh[0], h->nh[1]) + v6_nh(low, h->nh[2], h->nh[3]));
 }
 
-/* The key may be in a later bucket. */
+/* Set if the key may be in a later bucket. */
 #define V6_PASSED 1ull
 
 /*
- * What a tag word says of a key: the slots whose tag is its own, at bits 10i+9,
- * rarely one above such a slot, and V6_PASSED. Tags are never 0.
+ * Compares a tag word with the tag of a key. In the result, bit 10i+9 is set for each
+ * slot i with the same tag, rarely also for one above such a slot, and V6_PASSED if it
+ * applies. Tags are never 0.
  */
 static __always_inline __u64 v6_found(__u64 word, __u64 tag)
 {
@@ -155,13 +158,13 @@ static __always_inline __u64 v6_found(__u64 word, __u64 tag)
 	return ((differ - V6_EACH_LANE) & ~differ & V6_LANE_TOPS) | passed;
 }
 
-/* The slot of the lowest hit. The multiplier moves its number to the top. */
+/* Returns the slot of the lowest hit. The multiplier moves its number to the top. */
 static __always_inline __u32 v6_lane(__u64 hits)
 {
 	return ((hits & -hits) * (1ull << 42 | 2ull << 32 | 3ull << 22 | 4ull << 12 | 5ull << 2)) >> 61;
 }
 
-/* The tag word of a bucket. Volatile: read once. The daemon writes it. NULL never happens. */
+/* Returns the tag word of a bucket, never NULL. It is volatile, to be read once, because the daemon writes it. */
 static __always_inline volatile __u64 *v6_word(__u32 bank, __u32 first, __u32 bucket)
 {
 	struct index_line *line = index_line(&index_v6, bank, first + (bucket >> 3));
@@ -184,7 +187,7 @@ static __always_inline __u64 v6_short_slot(const struct index_v6_header *h, __u6
 	if (!slots)
 		return V6_ASK;
 	slots += slot % V6_SLOTS_PER_LINE;
-	/* Deadline and class are one word of the daemon's. */
+	/* The daemon writes deadline and class as one word. */
 	rest = *(volatile __u64 *)&slots->until;
 	if (slots->prefix != high || rest >> 32 != class + 1)
 		return 0;
@@ -196,7 +199,7 @@ static __always_inline __u64 v6_host_slot(const struct index_v6_header *h, __u64
 {
 	__u32 lane = v6_lane(hits);
 	__u32 upper = lane >= V6_HOSTS_PER_LINE;
-	/* Past the short slots, six to a bucket; there are eight buckets to a line of tags, so no line is shared. */
+	/* Behind the short slots. A line of tags is eight buckets of six slots, so that no line of slots is shared. */
 	__u32 first = h->short_slots + h->short_buckets * V6_LANES / V6_SLOTS_PER_LINE;
 	struct v6_hosts *hosts = index_line(&index_v6, h->bank, first + bucket * 2 + upper);
 
@@ -208,7 +211,7 @@ static __always_inline __u64 v6_host_slot(const struct index_v6_header *h, __u64
 	return v6_listed(*(volatile __u32 *)&hosts->until[lane]);
 }
 
-/* What the slots with a matching tag say. A third match with the wrong key is too rare to look at. */
+/* Looks at the slots with a matching tag. A third one, after two with the wrong key, is rare: the tries are asked. */
 static __always_inline __u64 v6_bucket(const struct index_v6_header *h, __u64 high, __u64 low,
 				       __u32 bucket, __u32 class, __u64 hits)
 {
@@ -230,7 +233,7 @@ static __always_inline __u64 v6_bucket(const struct index_v6_header *h, __u64 hi
 	return hits ? V6_ASK : 0;
 }
 
-/* What the key says for which something was found in its home bucket's tag word. */
+/* Looks up a key for which the tag word of its home bucket has a match or V6_PASSED. */
 static __always_inline __u64 v6_key(const struct index_v6_header *h, __u64 high, __u64 low,
 				    const struct v6_probe *p, __u32 class)
 {
@@ -261,10 +264,10 @@ static __always_inline __u64 v6_key(const struct index_v6_header *h, __u64 high,
 }
 
 /*
- * A global function, so that the verifier looks at it once and not once for every
- * way that leads here; therefore it takes scalars and finds the generation again,
- * which has to be the same, or what the caller has seen is worth nothing. high is
- * masked, home the generation's secret.
+ * A global function, so that the verifier checks it once and not once for every path
+ * that calls it. Therefore it takes scalars and finds the generation again. If that is
+ * not the one that the caller has read, the tries are asked. high is masked, home is a
+ * secret of the generation.
  */
 __attribute__((noinline)) __u64 v6_key_says(__u64 high, __u64 low, __u64 found, __u64 place, __u64 home)
 {
@@ -279,7 +282,7 @@ __attribute__((noinline)) __u64 v6_key_says(__u64 high, __u64 low, __u64 found, 
 	return v6_key(h, high, 0, &probe, class);
 }
 
-/* The part of an address's upper half that a key of the class has. */
+/* Returns the upper half of an address, masked for a key of the class. */
 static __always_inline __u64 v6_prefix(__u64 high, __u32 class)
 {
 	static const __u64 masks[] = { ~0ull << 48, ~0ull << 32, ~0ull << 16, ~0ull << 8, ~0ull, ~0ull };
@@ -288,8 +291,8 @@ static __always_inline __u64 v6_prefix(__u64 high, __u32 class)
 }
 
 /*
- * Reads the home bucket's tags. No branch depends on them, so that the reads of
- * all classes overlap. False never happens; see v6_word().
+ * Reads the tags of the home bucket. No branch depends on them, so that the reads of
+ * all classes overlap. It never returns false; see v6_word().
  */
 static __always_inline bool v6_probe_short(const struct index_v6_header *h, __u64 high, __u32 class,
 					   struct v6_probe *p)
@@ -327,9 +330,9 @@ static __always_inline __u64 v6_later(__u64 a, __u64 b)
 }
 
 /*
- * The verifier follows what it has learnt in a branch, so with a branch on each
- * of the probes it would look at all their subsets. It forgets where a number
- * comes from that has been multiplied.
+ * Hides from the verifier where a number comes from. It tracks what a branch tells
+ * about a number, so that with a branch on each probe it would check all subsets of
+ * probes. A multiplication makes it forget.
  */
 static __always_inline bool v6_any(__u64 found)
 {
@@ -343,7 +346,7 @@ static __always_inline __u64 v6_says(const struct index_v6_header *h, __u64 high
 	return v6_key_says(high, low, p->found, (__u64)class << 32 | p->bucket, h->home);
 }
 
-/* What all keys say that cover the source. */
+/* Combines the answers of all keys that cover the source. */
 static __always_inline enum index_answer v6_answer(const struct index_v6_header *h,
 						   const struct v6_probe *probes, __u64 high, __u64 low,
 						   struct clock *clock)

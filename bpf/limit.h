@@ -9,10 +9,10 @@
 enum limit_answer {
 	LIMIT_NONE = 0,		/* no limit is in force */
 	LIMIT_UNDER = 1,
-	LIMIT_OVER = 2,		/* and counted for the entry whose limit it is */
+	LIMIT_OVER = 2,		/* the drop is counted for the entry that has the limit */
 };
 
-/* Keeps the type in the BTF that the Go mirror is made from: clang keeps none of an inner map's. */
+/* Keeps the type in the BTF, from which the Go mirror is generated: clang keeps no types of inner maps. */
 const struct limit *limit_btf __attribute__((unused));
 
 /* The daemon and other CPUs write: load once. */
@@ -33,11 +33,11 @@ static __always_inline struct limit *limit_at(__u32 id)
 }
 
 /*
- * Whether the bucket has room for a packet, which it then takes. There is no
- * compare-and-swap before Linux 5.12: CPUs that race all see the room that is
- * left for one of them, and what they add closes the bucket for as much longer,
- * so the rate holds. One that finds a full bucket at the very moment when
- * another begins to drain it may set back what that one has taken, once.
+ * Returns whether the bucket has room for a packet, and takes it from the bucket. There
+ * is no compare-and-swap before Linux 5.12. CPUs that race all see the room that is left
+ * for one of them. The sum of what they add closes the bucket for that much longer, so
+ * that the rate holds. A CPU that finds a full bucket just when another CPU begins to
+ * drain it may undo what that one has taken, once.
  */
 static __always_inline bool limit_take(struct limit *bucket, __u64 now, __u64 length)
 {
@@ -61,7 +61,7 @@ static __always_inline bool limit_take(struct limit *bucket, __u64 now, __u64 le
 	return true;
 }
 
-/* What the strictest live limit says. A function of its own, so that the verifier sees it once for both families. */
+/* The answer of the strictest live limit. Not inlined, so that the verifier checks it once for both families. */
 static __attribute__((noinline)) enum limit_answer ask_limit(__u32 id, __u64 length, struct clock *clock)
 {
 	struct limit *limit = limit_at(id);

@@ -5,10 +5,10 @@
 #include "maps.h"
 
 /*
- * How the program gets to the lines of an index generation. What it costs is
- * calls: the look-up in an array whose size is known at load time is a few
- * instructions, in any other array it is a call of the kernel, and on CPUs that
- * must guard their returns each costs some 3 ns. Hence segments of equal size.
+ * How the program reaches the lines of an index generation. A look-up in an array
+ * whose size is known at load time is a few instructions. In any other array it is a
+ * call into the kernel, which costs some 3 ns on CPUs with a mitigation for returns.
+ * Therefore all segments have the same size.
  */
 
 /* Line 0 of the generation in force, NULL if there is none. */

@@ -6,15 +6,16 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * Which interface this instance serves. Every interface runs its own copy of
- * the program over shared maps. Written by the daemon before load, constant
- * for the verifier afterwards.
+ * The interface that this instance serves. Every interface runs its own copy of the
+ * program over shared maps. The daemon writes the slot before load, so that it is a
+ * constant for the verifier.
  */
 volatile const __u32 slot = 0;
 
 /*
- * Whether this instance only answers what would happen. Then it takes nothing
- * from the limits, which it shares with those that filter. Set as slot is.
+ * Set for an instance that only answers what would happen to a packet. It takes
+ * nothing from the limits, which it shares with the instances that filter. The daemon
+ * writes this before load too.
  */
 volatile const bool probe = false;
 
@@ -39,7 +40,7 @@ struct {
 	__type(value, struct verdict);
 } block_v6 SEC(".maps");
 
-/* Allowed prefixes, IPv4: they win over any block. Daemon writes, program reads. */
+/* Allowed prefixes, IPv4: they win over any block. The daemon writes, the program reads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -48,7 +49,7 @@ struct {
 	__type(value, struct allow);
 } allow_v4 SEC(".maps");
 
-/* Allowed prefixes, IPv6: they win over any block. Daemon writes, program reads. */
+/* Allowed prefixes, IPv6: they win over any block. The daemon writes, the program reads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -58,8 +59,9 @@ struct {
 } allow_v6 SEC(".maps");
 
 /*
- * Packets and bytes by interface slot and reason. The program adds, each CPU
- * to its own copy; the daemon reads and clears a slot it hands out again.
+ * Packets and bytes by interface slot and reason. The program adds, each CPU to its
+ * own copy. The daemon reads, and clears a slot before it gives it to another
+ * interface.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -69,12 +71,12 @@ struct {
 } counters SEC(".maps");
 
 /*
- * Packets dropped (or, for shadow, that would have been) by verdict.hit_id:
- * hits[id >> HIT_SEGMENT_BITS][id & (HIT_SEGMENT - 1)]. In segments, so that a
- * host with few entries pays for few. Not in the trie value, because a trie
- * update replaces the node and would lose the count. The program adds; the
- * daemon adds segments, reads through mapped memory, and clears an id before it
- * hands it out. Id 0 is nobody's.
+ * Packets that were dropped, or that a shadow entry would have dropped, by
+ * verdict.hit_id: hits[id >> HIT_SEGMENT_BITS][id & (HIT_SEGMENT - 1)]. The counters
+ * are in segments, so that a host with few entries needs little memory. They are not
+ * in the trie value, because a trie update replaces the node and would lose the count.
+ * The program adds. The daemon adds segments, reads through mapped memory, and clears
+ * an id before it hands it out. Id 0 is not used.
  */
 struct hit_segment {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -92,9 +94,9 @@ struct {
 } hits SEC(".maps");
 
 /*
- * Limits, by verdict.limit_id, in segments as hits are: none before the first
- * limit. The daemon writes through mapped memory, the program reads, and adds to
- * tat. What the daemon takes over from an earlier run it finds by owner.
+ * Limits by verdict.limit_id, in segments as hits are. There is no segment before the
+ * first limit. The daemon writes through mapped memory; the program reads, and adds to
+ * tat. The daemon finds the limits of an earlier run by their owner.
  */
 struct limit_segment {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -112,8 +114,8 @@ struct {
 } limits SEC(".maps");
 
 /*
- * When to look up who a drop counts for, if the index has decided it. Each CPU
- * keeps its own; nobody else reads it.
+ * Decides for which drops of the index the entry is looked up. Each CPU has its own
+ * copy. The daemon reads how many were sampled.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -123,15 +125,14 @@ struct {
 } attribution SEC(".maps");
 
 /*
- * The index in front of the tries, one per family, in lines of 64 bytes: see
- * index_v4.h, index_v6.h, and lines.h for how they are reached. Nothing in slot
- * INDEX_IN_FORCE means that there is no index yet, and every packet asks the
- * tries. The daemon writes through mapped memory, the program reads. A change of
- * the layout needs a new name, since the program of an older version may still
- * be reading.
+ * The index in front of the tries, one per family, in lines of 64 bytes. index_v4.h
+ * and index_v6.h describe the lines, lines.h how to reach them. If element
+ * INDEX_IN_FORCE is empty, there is no index and every packet asks the tries. The
+ * daemon writes through mapped memory, the program reads. A change of the layout needs
+ * a new name, because the program of an older version may still be reading.
  *
- * The sizes of key and value stand for their types, because clang keeps no BTF
- * of an inner map's.
+ * Sizes take the place of the types of key and value, because clang keeps no BTF of an
+ * inner map's types.
  */
 struct index_segment {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -143,25 +144,24 @@ struct index_segment {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, INDEX_SLOTS);
+	__uint(max_entries, INDEX_ELEMENTS);
 	__type(key, __u32);
 	__array(values, struct index_segment);
 } index_v4 SEC(".maps"), index_v6 SEC(".maps");
 
-/* No map has the type, so nothing else would keep it in the BTF that a test of the loader reads. */
+/* No map uses the type. This keeps it in the BTF, which a test of the loader reads. */
 const enum index_segments *index_segments_btf __attribute__((unused));
 
-/* Sampled drops, as struct drop_event. The program writes, the daemon reads. */
+/* Reported drops, as struct drop_event. The program writes, the daemon reads. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
 /*
- * How many more events may be written. The daemon sets it to the configured
- * rate every second and the program counts it down, so a flood of drops is
- * never a flood of events, the cap costs no clock, and with the daemon dead
- * nothing is written for nobody.
+ * How many more events may be written. The daemon sets it to the configured rate
+ * every second and the program counts it down. So a flood of drops is no flood of
+ * events, the cap needs no clock, and without a daemon no events are written.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -4,13 +4,13 @@
 
 #include "parse.h"
 
-/* One packet as far as it has been parsed. Offsets and lengths in bytes from the frame's start. */
+/* A packet as far as it is parsed. Offsets and lengths are in bytes from the start of the frame. */
 struct packet {
 	struct xdp_md *ctx;
 	struct cursor c;
 	__u32 l3_offset;
 	__u64 length;
-	struct track_control *control;	/* if it is accounted for */
+	struct track_control *control;	/* NULL unless it is accounted */
 };
 
 #endif

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Paraxial's packet filter. The source address is decided before anything
- * above the IP base header is looked at, so no transport, extension header
- * or fragment is a way around a block.
+ * Paraxial's packet filter. It decides on the source address before it parses anything
+ * behind the IP base header, so that no transport, extension header or fragment evades
+ * a block.
  *
- * Built twice: plain, and with -DFRAGS for frames in several buffers (needs
- * Linux 5.18).
+ * It is built twice: plain, and with -DFRAGS for frames in several buffers, which needs
+ * Linux 5.18.
  */
 #include "vmlinux.h"
 #include "account.h"

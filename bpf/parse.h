@@ -12,7 +12,7 @@
 #define ETH_P_IPV6 0x86dd
 
 #define MAX_VLAN_TAGS 2
-/* RFC 8200 lists six extension headers; destination options may come twice. */
+/* RFC 8200 lists six extension headers, of which destination options may occur twice. */
 #define MAX_IPV6_EXTENSIONS 8
 
 #define IPV4_FRAGMENT 0x3fff	/* more-fragments flag and offset */
@@ -25,7 +25,7 @@ struct vlan_tag {
 	__be16 proto;
 };
 
-/* Every IPv6 extension header has at least these eight bytes; offset is a fragment header's. */
+/* The first eight bytes, which every IPv6 extension header has. offset is that of a fragment header. */
 struct ipv6_extension {
 	__u8 nexthdr;
 	__u8 length;
@@ -38,7 +38,7 @@ struct ports {
 	__be16 dest;
 };
 
-/* Where parsing has come to. Every parse_* checks its bounds, then advances. */
+/* The place up to which a packet is parsed. Every parse_* checks the bounds, then advances. */
 struct cursor {
 	void *pos;
 	void *end;
@@ -53,9 +53,9 @@ static __always_inline struct cursor cursor_of(struct xdp_md *ctx)
 }
 
 /*
- * Bytes in the frame. A multi-buffer frame shows only its first buffer
- * between data and data_end, so the plain difference would call every jumbo
- * frame cut short. The helper does not exist on 5.10, hence the two builds.
+ * Returns the bytes in the frame. A multi-buffer frame has only its first buffer
+ * between data and data_end, so that by their difference every jumbo frame would be cut
+ * short. Linux 5.10 does not have the helper, hence the two builds.
  */
 static __always_inline __u64 frame_length(struct xdp_md *ctx)
 {
@@ -66,7 +66,7 @@ static __always_inline __u64 frame_length(struct xdp_md *ctx)
 #endif
 }
 
-/* Ethernet, two VLAN tags, IPv6: all that decides a packet. And what detectors look at of its transport. */
+/* Ethernet, two VLAN tags and IPv6 decide a packet (62). Detectors also look at 16 bytes of the transport. */
 #define BASE_HEADERS (62 + 16)
 
 #ifdef FRAGS
@@ -77,9 +77,9 @@ struct headers {
 } __attribute__((aligned(8)));
 
 /*
- * The headers of a frame whose first buffer has not all of them, while the
- * program runs. Each CPU has its own, which no other and no daemon reads. Not on
- * the stack, which has to hold a function's frame besides.
+ * A copy of the headers of a frame whose first buffer does not have all of them. It is
+ * used while the program runs. Each CPU has its own, and the daemon does not read it.
+ * The stack has no room for it beside the frame of a function.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -89,9 +89,10 @@ struct {
 } headers SEC(".maps");
 
 /*
- * How many of length bytes fit. Opaque to the compiler, or it would put the bound
- * on another copy of it. Signed, because before Linux 6.8 the verifier learns
- * nothing of an unsigned number from its not being 0, and a copy must have a byte.
+ * Returns how many of length bytes fit. It is opaque to the compiler, which would
+ * otherwise apply the bound to another copy of the number. It is signed: a copy must
+ * have at least one byte, and before Linux 6.8 the verifier does not conclude that from
+ * an unsigned number that is not 0.
  */
 static __always_inline __s64 copied(__s64 length, __s64 room)
 {
@@ -103,10 +104,10 @@ static __always_inline __s64 copied(__s64 length, __s64 room)
 }
 
 /*
- * A driver may leave less than the headers in the first buffer of a frame,
- * down to nothing at all (header split, striding receive queues). Undecided,
- * such frames would be a way around every block. Returns a cursor over the
- * headers wherever they are: in the first buffer, or else in a copy.
+ * Returns a cursor over the headers: in the first buffer, or else in a copy. A driver
+ * may leave less than the headers in the first buffer of a frame, even nothing at all
+ * (header split, striding receive queues). Without the copy, such frames would evade
+ * every block.
  */
 static __always_inline struct cursor headers_of(struct xdp_md *ctx)
 {
@@ -152,7 +153,7 @@ static __always_inline struct vlan_tag *parse_vlan(struct cursor *c)
 	return PARSE(struct vlan_tag, c);
 }
 
-/* The 20 bytes every IPv4 header has; options are left to the caller. */
+/* Parses the 20 bytes that every IPv4 header has. The caller parses options. */
 static __always_inline struct iphdr *parse_ipv4(struct cursor *c)
 {
 	struct iphdr *ip = PARSE(struct iphdr, c);
@@ -172,7 +173,7 @@ static __always_inline bool is_vlan(__be16 proto)
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
-/* Does the IPv4 header contradict itself or the frame? room: bytes from it to the frame's end. */
+/* True if the IPv4 header contradicts itself or the frame. room is the bytes from it to the end of the frame. */
 static __always_inline bool ipv4_malformed(const struct iphdr *ip, __u64 room)
 {
 	__u32 header = ip->ihl * 4;
@@ -181,17 +182,17 @@ static __always_inline bool ipv4_malformed(const struct iphdr *ip, __u64 room)
 	return header < sizeof(*ip) || total < header || total > room;
 }
 
-/* As above. A payload length of 0 is a jumbogram's and no contradiction. */
+/* The same for IPv6. A payload length of 0 is that of a jumbogram, and no contradiction. */
 static __always_inline bool ipv6_malformed(const struct ipv6hdr *ip, __u64 room)
 {
 	return sizeof(*ip) + bpf_ntohs(ip->payload_len) > room;
 }
 
-/* What a drop event tells of the packet beyond its source. */
+/* The transport of a packet, for drop events and detectors. */
 struct transport {
 	__u8 proto;
 	bool fragment;
-	bool first;	/* not a fragment, or the one that carries the ports */
+	bool first;	/* not a fragment, or the fragment that has the ports */
 };
 
 static __always_inline struct transport transport_ipv4(struct cursor *c, const struct iphdr *ip)
@@ -202,7 +203,7 @@ static __always_inline struct transport transport_ipv4(struct cursor *c, const s
 		.first = !(ip->frag_off & bpf_htons(IPV4_OFFSET)),
 	};
 
-	/* ihl is 4 bits wide; the mask shows the verifier so. */
+	/* ihl is 4 bits wide. The mask tells the verifier. */
 	if (ip->ihl >= 5)
 		c->pos += (ip->ihl * 4 - sizeof(*ip)) & 0x3f;
 	return t;
@@ -220,13 +221,13 @@ static __always_inline bool is_ipv6_extension(__u8 proto)
 }
 
 /*
- * Walks the extension headers. Stops at the transport, at a later fragment
- * (what follows is payload), or where the packet is cut short.
+ * Walks the extension headers. It stops at the transport, at a later fragment, which
+ * is followed by payload, or where the packet is cut short.
  *
- * Lengths (RFC 4302, RFC 8200): AH counts 4-byte units less two, the others
- * 8-byte units less one; a fragment header is 8 bytes and its second byte is
- * no length. Written without branches, because the verifier follows every
- * branch of every round: with them it looked at 138,000 instructions.
+ * Lengths (RFC 4302, RFC 8200): AH counts 4-byte units less two, the others 8-byte
+ * units less one. A fragment header is 8 bytes, and its second byte is no length. There
+ * are no branches, because the verifier follows every branch of every round: with
+ * branches it checked 138,000 instructions.
  */
 static __always_inline struct transport transport_ipv6(struct cursor *c, const struct ipv6hdr *ip)
 {
@@ -241,7 +242,7 @@ static __always_inline struct transport transport_ipv6(struct cursor *c, const s
 
 		if ((void *)(ext + 1) > c->end || fragment & bpf_htons(IPV6_OFFSET))
 			break;
-		/* Opaque to the compiler, or it would bring the branches back. */
+		/* Opaque to the compiler, which would otherwise restore the branches. */
 		asm volatile("" : "+r"(is_ah), "+r"(is_fragment));
 		fragment |= ext->offset & -is_fragment;
 		c->pos += ((ext->length & (is_fragment - 1) & 0xff) + 1 + is_ah) << (3 - is_ah) & 0xfff;
@@ -254,7 +255,7 @@ static __always_inline struct transport transport_ipv6(struct cursor *c, const s
 	};
 }
 
-/* NULL where the transport has no ports, or the packet not enough bytes. */
+/* Returns NULL if the transport has no ports, or the packet is too short. */
 static __always_inline struct ports *parse_ports(struct cursor *c, const struct transport *t)
 {
 	if (!t->first)

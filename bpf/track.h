@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What detectors look at of a packet, and its way into samples and counters; see track_maps.h. */
+/* Extracts what detectors need of a packet, and updates samples and counters; see track_maps.h. */
 #ifndef PARAXIAL_TRACK_H
 #define PARAXIAL_TRACK_H
 
@@ -8,10 +8,10 @@
 #include "track_find.h"
 
 /*
- * What the packet stands for if it is sampled, else 0. Every packet is taken with
- * the same probability, by a hash of its number on this CPU: there is no state
- * to keep and no call for random numbers, and without the seed nobody can tell
- * which packets it takes.
+ * Returns how many packets this one stands for if it is sampled, else 0. Every packet
+ * is sampled with the same probability, by a hash of its number on this CPU. This needs
+ * no state and no call for random numbers. Without the seed nobody can predict which
+ * packets are sampled.
  */
 static __always_inline __u32 sample_weight(const struct track_control *c, __u64 number)
 {
@@ -22,7 +22,7 @@ static __always_inline __u32 sample_weight(const struct track_control *c, __u64 
 	return x >> 32 < sampling >> 32 ? sampling : 0;
 }
 
-/* A TCP header without what follows its flags, and how that begins. */
+/* A TCP header up to the window. */
 struct tcp_start {
 	struct ports ports;
 	__be32 sequence[2];
@@ -32,8 +32,8 @@ struct tcp_start {
 };
 
 /*
- * What detectors look at, in one word: the class, whether there is a destination
- * port that can be seen, the protocol of the transport, and that port in network
+ * The fields that detectors look at are packed into one word: the class, whether the
+ * destination port is known, the protocol of the transport, and the port in network
  * order.
  */
 #define SEEN_CLASS(seen) ((seen) & 0xff)
@@ -66,7 +66,7 @@ static __always_inline __u64 seen_of(struct cursor *c, const struct transport *t
 	return ports ? seen | SEEN_PORT | (__u64)ports->dest << SEEN_DPORT_SHIFT : seen;
 }
 
-/* Of any packet. A function of its own for the same reasons as sample(). */
+/* Parses any packet. It is a global function for the same reasons as report_drop(). */
 __attribute__((noinline)) __u64 seen_anyhow(struct xdp_md *ctx, __u32 l3_offset)
 {
 	struct cursor c = cursor_of(ctx);
@@ -91,7 +91,7 @@ __attribute__((noinline)) __u64 seen_anyhow(struct xdp_md *ctx, __u32 l3_offset)
 	return seen_of(&c, &t);
 }
 
-/* Without a call unless there are options. The cursor is behind the header. */
+/* Makes no call unless there are options. The cursor is behind the header. */
 static __always_inline __u64 seen_ipv4(const struct packet *p, const struct iphdr *ip)
 {
 	struct transport t = {
@@ -106,7 +106,7 @@ static __always_inline __u64 seen_ipv4(const struct packet *p, const struct iphd
 	return seen_of(&c, &t);
 }
 
-/* Without a call unless there are extension headers. */
+/* Makes no call unless there are extension headers. */
 static __always_inline __u64 seen_ipv6(const struct packet *p, const struct ipv6hdr *ip)
 {
 	struct transport t = { .proto = ip->nexthdr, .first = true };
@@ -117,7 +117,7 @@ static __always_inline __u64 seen_ipv6(const struct packet *p, const struct ipv6
 	return seen_of(&c, &t);
 }
 
-/* The detectors that want a packet. */
+/* Returns the detectors that count a packet. */
 static __always_inline __u32 detectors_of(void *lines, const struct track_control *c, __u64 seen)
 {
 	__u32 detectors = c->classes[SEEN_CLASS(seen)];
@@ -148,7 +148,7 @@ static __always_inline void track_count(void *lines, const struct track_control 
 	for (i = 0; i < DETECTORS; i++) {
 		__u32 wanted = detectors & 1u << i, rest = detectors >> i;
 
-		/* Opaque, or the verifier would note every bit and look at every set of detectors. */
+		/* Opaque: otherwise the verifier tracks every bit and checks every set of detectors. */
 		asm volatile("" : "+r"(wanted), "+r"(rest));
 		if (i % 4 == 0 && !rest)
 			break;
@@ -157,12 +157,12 @@ static __always_inline void track_count(void *lines, const struct track_control 
 	}
 }
 
-#define BASE_COPY (40 + 16)	/* IPv6, and what detectors look at of the transport */
+#define BASE_COPY (40 + 16)	/* IPv6, and the part of the transport that detectors look at */
 
 /*
- * A cursor over the IP header and what follows, wherever they are. Other than
- * headers_of() it has them at the start of the copy, because in a map, unlike in a
- * packet, the verifier takes no offset that varies.
+ * Returns a cursor over the IP header and what follows. Unlike headers_of() it copies
+ * them to the start of the copy, because the verifier accepts a variable offset in a
+ * packet, but not in a map.
  */
 static __always_inline struct cursor base_header(struct xdp_md *ctx, __u32 l3_offset)
 {
@@ -184,8 +184,8 @@ static __always_inline struct cursor base_header(struct xdp_md *ctx, __u32 l3_of
 }
 
 /*
- * Reports a packet that is sampled. A function of its own for the same reasons as
- * sample().
+ * Reports a packet that is sampled. It is a global function for the same reasons as
+ * report_drop().
  */
 __attribute__((noinline)) int report_sample(struct xdp_md *ctx, __u32 l3_offset, __u32 weight)
 {
@@ -228,14 +228,14 @@ __attribute__((noinline)) int report_sample(struct xdp_md *ctx, __u32 l3_offset,
 	return 0;
 }
 
-/* Where a tracked source is counted: lines of its slots at the two levels, or 0. */
+/* The counters of a tracked source: the lines of its slots at the two levels, or 0. */
 struct track_place {
 	void *lines;
 	__u32 first;
 	__u32 second;
 };
 
-/* Is accounting on, and the source tracked? */
+/* Returns whether accounting is on and the source is tracked. */
 static __always_inline bool track_source(struct packet *p, const struct source *from, struct track_place *place)
 {
 	__u32 zero = 0;
@@ -279,7 +279,7 @@ static __always_inline void account_ipv6(struct packet *p, const struct ipv6hdr 
 		track_counts(p, &place, seen_ipv6(p, ip));
 }
 
-/* Reports the packet if it is sampled; number: among those of this CPU. */
+/* Reports the packet if it is sampled. number is that of the packet on this CPU. */
 static __always_inline void sample_accounted(struct packet *p, __u64 number)
 {
 	__u32 weight;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* From the source of a packet to the slot that it is counted in, if it is tracked. */
+/* Finds the slot in which the source of a packet is counted, if it is tracked. */
 #ifndef PARAXIAL_TRACK_FIND_H
 #define PARAXIAL_TRACK_FIND_H
 
@@ -9,17 +9,17 @@
 #define TRACK_LOAD(x) (*(volatile typeof(x) *)&(x))
 
 #define TRACK_SPILLED (1ull << 31)
-#define TRACK_TAG 0x7ffe0000ull		/* of an entry */
+#define TRACK_TAG 0x7ffe0000ull		/* the tag in an entry */
 #define TRACK_SLOT 0x1ffffull
 #define TRACK_USED (1ull << 30)
 #define TRACK_IPV6 (1ull << 29)
 #define TRACK_LEVEL_SHIFT 28
 #define TRACK_HASH_SHIFT 17
 #define TRACK_HASH_BITS 11
-/* In both halves of a word. */
+/* Copies a value into both halves of a word. */
 #define TRACK_BOTH(x) ((x) | (x) << 32)
 
-/* The source of a packet, in network order. The version is known to the compiler wherever this is used. */
+/* The source of a packet, in network order. The compiler knows the version at every use. */
 struct source {
 	__u32 version;		/* 4 or 6 */
 	__u64 high;
@@ -31,7 +31,7 @@ static __always_inline struct source source_of_ipv4(const struct iphdr *ip)
 	return (struct source){ .version = 4, .low = ip->saddr };
 }
 
-/* By four bytes: on the verifier's stack the address is aligned to no more. */
+/* Four bytes at a time: the verifier knows no larger alignment of the address. */
 static __always_inline struct source source_of_ipv6(const struct ipv6hdr *ip)
 {
 	const __be32 *addr = ip->saddr.in6_u.u6_addr32;
@@ -43,12 +43,12 @@ static __always_inline struct source source_of_ipv6(const struct ipv6hdr *ip)
 	};
 }
 
-/* A source at a level, on its way to its slot. */
+/* The key of a source at a level. */
 struct track_key {
 	__u64 high;
 	__u64 low;
 	__u64 mixed;		/* to be hashed */
-	__u64 tag;		/* in both halves, at its place in an entry */
+	__u64 tag;		/* in both halves, at its position in an entry */
 };
 
 /*
@@ -88,7 +88,7 @@ static __always_inline void track_key_of(const struct track_control *c, const st
 	key->tag = TRACK_BOTH(key->tag);
 }
 
-/* The group that a hash says; NULL never happens. */
+/* Returns the group for a hash, never NULL. */
 static __always_inline __u64 *track_group(void *lines, const struct track_control *c, __u64 hash)
 {
 	__u32 mask = TRACK_LOAD(c->groups);
@@ -99,15 +99,15 @@ static __always_inline __u64 *track_group(void *lines, const struct track_contro
 	return groups ? &groups->pairs[(group & 3) * 2] : NULL;
 }
 
-/* Bit 31 of a half is clear if that entry of the pair has the tag. The others are set, and bits below mean nothing. */
+/* Bit 31 of each half is clear if that entry of the pair has the tag, else set. The bits below mean nothing. */
 static __always_inline __u64 track_differ(__u64 pair, __u64 tag)
 {
 	return ((pair ^ tag) & TRACK_BOTH(TRACK_TAG)) + TRACK_BOTH(0x7fffffffull);
 }
 
 /*
- * The line of the slot that the group has for a key, or 0. At most one entry has
- * the tag; it is singled out without a branch, which would be mispredicted.
+ * Returns the line of the slot that the group has for a key, or 0. At most one entry
+ * has the tag. It is selected without a branch, which would be mispredicted.
  */
 static __always_inline __u32 track_slot_in(void *lines, const struct track_control *c, const struct track_key *key,
 					   __u64 a, __u64 b)
@@ -130,8 +130,9 @@ static __always_inline __u32 track_slot_in(void *lines, const struct track_contr
 	return line;
 }
 
-/* The line of the slot of a tracked source, or 0. */
-static __always_inline __u32 track_find(void *lines, const struct track_control *c, const struct source *from, __u32 level)
+/* Returns the line of the slot of a tracked source, or 0. */
+static __always_inline __u32 track_find(void *lines, const struct track_control *c, const struct source *from,
+					__u32 level)
 {
 	struct track_key key;
 	__u64 *group, a, b;
@@ -143,7 +144,7 @@ static __always_inline __u32 track_find(void *lines, const struct track_control 
 		return 0;
 	a = TRACK_LOAD(group[0]);
 	b = TRACK_LOAD(group[1]);
-	/* Mostly neither: no branch but this one depends on what the group holds. */
+	/* Usually neither has it. No other branch depends on the contents of the group. */
 	if (((track_differ(a, key.tag) & track_differ(b, key.tag)) | ~TRACK_BOTH(TRACK_SPILLED)) == ~0ull &&
 	    !(a & TRACK_SPILLED))
 		return 0;

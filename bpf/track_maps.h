@@ -1,30 +1,29 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What the detectors are fed with. Of the packets that pass, one in so many is
- * reported, at random; from these the daemon learns which sources stand out, and
- * has those *tracked*: they alone are counted, exactly. So memory is constant
- * whatever the number of sources, and a source that is not tracked costs a hash
- * and the look at 16 bytes.
+ * The input of the detectors. A random sample of the packets that pass is reported.
+ * From these samples the daemon chooses sources to be *tracked*: only they are counted,
+ * exactly. So memory does not depend on the number of sources, and a source that is not
+ * tracked costs a hash and a read of 16 bytes.
  *
- * All memory for that is one array of 64-byte lines, which exists only while
- * accounting is on:
+ * All memory for this is one array of 64-byte lines, which exists only while accounting
+ * is on:
  *
  *   index	of tracked sources, from line 0: a hash table of groups of four u32,
- *		four groups to a line. That of 2^n groups lies in groups 2^n to
+ *		four groups to a line. An index of 2^n groups is in groups 2^n to
  *		2^(n+1) - 1, so that the daemon can fill a larger one while this one
  *		is in use
  *   slots	from line track_control.slots, one for each tracked source
- *   ports	from line track_control.ports: for each destination port a u16, the
- *		detectors that want it
+ *   ports	from line track_control.ports: a u16 for each destination port, the
+ *		detectors that match it
  *
  *   entry  31          30     29     28    27..17  16..0
  *          see below   used   IPv6   level tag     slot
  *
- * A source is in the group that its hash says, or in a second one: then bit 31 of
- * the first group's first entry is set. No two entries of a group are equal in bits
- * 17 to 30; the daemon sees to that. An entry only leads to a slot, whose key
- * decides, so what a reader meets while the daemon changes the index costs at
- * most the count of that packet.
+ * A source is in the group that its hash gives, or in a second group. In that case bit
+ * 31 of the first entry of the first group is set. The daemon makes sure that no two
+ * entries of a group are equal in bits 17 to 30. An entry only leads to a slot, and the
+ * key in the slot decides. So a reader that meets a change of the index by the daemon
+ * loses the count of one packet at most.
  */
 #ifndef PARAXIAL_TRACK_MAPS_H
 #define PARAXIAL_TRACK_MAPS_H
@@ -35,9 +34,9 @@
 #define TRACK_LEVELS 2
 
 /*
- * What detectors tell packets apart by, in eight bits: CLASS_FRAGMENT, and either
- * CLASS_TCP with the flags of the TCP header, FIN the lowest and URG the highest,
- * or else an enum packet_kind.
+ * The class of a packet, by which detectors tell packets apart, has eight bits:
+ * CLASS_FRAGMENT, and either CLASS_TCP with the flags of the TCP header, FIN the lowest
+ * and URG the highest, or an enum packet_kind.
  */
 #define CLASS_FRAGMENT 0x80
 #define CLASS_TCP 0x40
@@ -46,29 +45,29 @@
 
 enum packet_kind {
 	KIND_OTHER = 0,
-	KIND_TCP = 1,		/* the header is not there: a later fragment, or cut short */
+	KIND_TCP = 1,		/* without its header: a later fragment, or cut short */
 	KIND_UDP = 2,
 	KIND_ICMP = 3,		/* and ICMPv6 */
 };
 
-/* What counts as one source: the bits of the address that are set here. Network order, as u64 and u32 of memory. */
+/* The bits of the address that tell sources apart, in network order, as u64 and u32 of memory. */
 struct track_level {
 	__u64 high;		/* IPv6 */
 	__u64 low;
 	__u32 ipv4;
-	__u32 detectors;	/* that count by this level; 0 = level not in use */
+	__u32 detectors;	/* that count at this level; 0 = level not in use */
 };
 
 /*
- * active, groups, and sampling are changed at any time, each by a single store. All
- * else is changed only while active is 0 and no program runs that saw it set; so
- * a packet never meets two configurations.
+ * active, groups and sampling may change at any time, each by a single store. All other
+ * fields change only while active is 0 and no program runs that saw it set. So a packet
+ * never meets two configurations.
  */
 struct track_control {
 	__u32 active;		/* 0 = nothing is accounted */
 	__u32 groups;		/* of the index in use, less one */
-	__u64 sampling;		/* above: of 2^32 packets so many are reported; below: what each stands for */
-	__u64 seed;		/* of the choice of samples */
+	__u64 sampling;		/* upper half: packets reported of 2^32; lower: how many each stands for */
+	__u64 seed;		/* for the choice of samples */
 	__u32 slots;
 	__u32 ports;
 	__u64 home;		/* secrets of the hash, odd */
@@ -76,16 +75,16 @@ struct track_control {
 	__u32 nh[4];
 	struct track_level levels[TRACK_LEVELS];
 	__u32 by_bytes;		/* detectors that count bytes */
-	__u32 by_port;		/* detectors that want certain ports */
+	__u32 by_port;		/* detectors that match ports */
 	__u64 unused;
-	__u16 classes[CLASSES];	/* detectors that want packets of a class */
-	/* In a line of its own: the only thing here that the program writes. */
+	__u16 classes[CLASSES];	/* detectors that match packets of a class */
+	/* On a line of its own, because the program writes it, and no other field. */
 	__u64 lost;
 	__u64 unused_line[7];
 };
-_Static_assert(__builtin_offsetof(struct track_control, lost) % 64 == 0, "what the program writes is on a line of its own");
+_Static_assert(__builtin_offsetof(struct track_control, lost) % 64 == 0, "the field that the program writes is on a line of its own");
 
-/* A tracked source. The key is its address, masked. */
+/* A tracked source. Its masked address is the key. */
 struct track_slot {
 	__u64 high;		/* IPv6, the first half; 0 for IPv4 */
 	__u64 low;
@@ -103,25 +102,25 @@ struct track_ports {
 
 #define SAMPLE_PORT 1		/* dport is valid */
 
-/* One packet of those that were sampled. Address and port in network order. */
+/* A sampled packet. Address and port are in network order. */
 struct packet_sample {
 	__u8 src[16];		/* IPv4 in the first four bytes */
 	__u32 length;		/* whole frame, bytes */
 	__u32 weight;		/* how many packets it stands for */
-	__u16 detectors;	/* that want it */
+	__u16 detectors;	/* that match it */
 	__be16 dport;
 	__u8 version;		/* 4 or 6 */
 	__u8 class;
-	__u8 proto;		/* of the transport, past IPv6 extension headers */
+	__u8 proto;		/* of the transport, after IPv6 extension headers */
 	__u8 flags;
 };
 _Static_assert(sizeof(struct packet_sample) == 32, "no padding");
 
-/* No map has these types, so nothing else would keep them in the BTF that the Go mirror is made from. */
+/* No map uses these types. This keeps them in the BTF, from which the Go mirror is generated. */
 const struct packet_sample *packet_sample_btf __attribute__((unused));
 const struct track_slot *track_slot_btf __attribute__((unused));
 
-/* How to account. The daemon writes, through mapped memory; the program reads, and counts lost samples. */
+/* How to account. The daemon writes through mapped memory; the program reads, and counts lost samples. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -131,10 +130,10 @@ struct {
 } tracking SEC(".maps");
 
 /*
- * Index, slots and ports, in slot 0 while accounting is on. The daemon writes all
- * but the counters of slots, to which the program adds; the daemon reads them
- * through mapped memory. The daemon sets the size before load, the same for all
- * that are ever put here, and without BPF_F_INNER_MAP look-ups need no call.
+ * Index, slots and ports, in element 0 while accounting is on. The daemon writes all
+ * but the counters of slots. The program adds to these, and the daemon reads them
+ * through mapped memory. The daemon sets the size before load. All arrays that are put
+ * here have this size, without BPF_F_INNER_MAP, so that look-ups need no call.
  */
 struct track_lines {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -152,9 +151,9 @@ struct {
 } tracked SEC(".maps");
 
 /*
- * Sampled packets, as struct packet_sample, in the ring that is in slot 0 while
- * accounting is on. The program writes, the daemon reads. Nobody is woken up: the
- * daemon looks from time to time.
+ * Sampled packets, as struct packet_sample, in the ring that is in element 0 while
+ * accounting is on. The program writes, the daemon reads. There is no wakeup, because
+ * the daemon polls.
  */
 struct sample_ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What the program and the daemon share: enums and the layout of map keys
- * and values. The Go mirror is generated from here by bpf2go; a test keeps
- * the reasons in step.
+ * The types that the program and the daemon share: enums, and the layout of map
+ * keys and values. bpf2go generates the Go mirror from this file.
  */
 #ifndef PARAXIAL_TYPES_H
 #define PARAXIAL_TYPES_H
@@ -10,19 +9,20 @@
 #include "vmlinux.h"
 
 /*
- * Why a packet got its verdict. One verdict per reason: only the reasons
- * named in reason_drops() drop. Append only; the numbers live in pinned maps.
+ * Why a packet got its verdict. Each reason has one verdict, which only
+ * reason_drops() states; a test of the loader compares its mirror with it.
+ * Append only: the numbers are in pinned maps.
  */
 enum reason {
 	REASON_NOT_LISTED = 0,	/* source on no list */
 	REASON_ALLOWED = 1,	/* source on an allow list */
-	REASON_BLOCKED = 2,	/* source on a block list: the packet is dropped */
-	REASON_SHADOW = 3,	/* would be dropped, were the entry armed */
+	REASON_BLOCKED = 2,	/* source on a block list */
+	REASON_SHADOW = 3,	/* would be dropped if the entry were not for trial */
 	REASON_NOT_IP = 4,	/* neither IPv4 nor IPv6: ARP, LLDP, ... */
-	REASON_VLAN_DEPTH = 5,	/* more than two VLAN tags: not looked into */
-	REASON_MALFORMED = 6,	/* a header that is cut short or contradicts itself */
-	REASON_LIMITED = 7,	/* source over the rate of a limit: the packet is dropped */
-	REASON_UNDER_LIMIT = 8,	/* source on a list with a limit, and within its rate */
+	REASON_VLAN_DEPTH = 5,	/* more than two VLAN tags: not parsed further */
+	REASON_MALFORMED = 6,	/* a header is cut short or contradicts itself */
+	REASON_LIMITED = 7,	/* source over the rate of a limit */
+	REASON_UNDER_LIMIT = 8,	/* source with a limit, within its rate */
 	REASON_COUNT,
 };
 
@@ -40,8 +40,8 @@ _Static_assert(REASON_COUNT <= 1 << REASON_BITS, "a reason must fit its key");
 #define TICK_FOREVER 0xffffffffu
 
 /*
- * Network byte order throughout. The tries are one per family: with one trie
- * and no family bit 42.0.0.0/8 would match 2a00::/8.
+ * All fields but prefixlen are in network byte order. Each family has its own
+ * tries: in a trie of both, without a family bit, 42.0.0.0/8 would match 2a00::/8.
  */
 struct lpm_v4 {
 	__u32 prefixlen;
@@ -54,9 +54,9 @@ struct lpm_v6 {
 };
 
 /*
- * Effective verdict of a block node: each deadline is the latest among the
- * entry's own and all its covering entries', so that the longest match alone
- * decides. 20 bytes: a trie node with up to 24 stays in the 64-byte slab.
+ * Effective verdict of a block node. Each deadline is the latest of the entry's own
+ * and those of all entries that cover it, so that the longest match alone decides.
+ * The size is 20 bytes: with up to 24, a trie node stays in the 64-byte slab.
  */
 struct verdict {
 	__u32 drop_until;
@@ -76,16 +76,15 @@ struct counter {
 	__u64 bytes;
 };
 
-/* 512 KiB of drop counters at a time. */
+/* A segment of drop counters has 512 KiB. */
 #define HIT_SEGMENT_BITS 16
 #define HIT_SEGMENT (1u << HIT_SEGMENT_BITS)
 #define MAX_HIT_SEGMENTS 512
 
 /*
- * Drops that the index decides are attributed to entries exactly while they are
- * few, and by sampling when they are many: the first ATTRIBUTE_EXACTLY drops of
- * a CPU in a window of 256 jiffies, and then one in ATTRIBUTE_ONE_IN with that
- * weight.
+ * How drops that the index decides are counted for entries. In each window of 256
+ * jiffies, the first ATTRIBUTE_EXACTLY drops of a CPU are counted exactly. Of the
+ * others one in ATTRIBUTE_ONE_IN is counted, with that weight.
  */
 #define ATTRIBUTE_EXACTLY 2048
 #define ATTRIBUTE_ONE_IN 1024
@@ -93,39 +92,39 @@ struct counter {
 struct attribution {
 	__u64 window;
 	__u64 drops;		/* in this window */
-	__u64 sampled;		/* drops ever that were counted by sampling */
+	__u64 sampled;		/* all drops so far that were counted by sampling */
 };
 
-/* 256 KiB of limits at a time. */
+/* A segment of limits has 256 KiB. */
 #define LIMIT_SEGMENT_BITS 12
 #define LIMIT_SEGMENT (1u << LIMIT_SEGMENT_BITS)
 #define MAX_LIMIT_SEGMENTS 8192
 
 #define LIMIT_STEPS 4
 #define LIMIT_PER_BYTE (1ull << 63)
-#define LIMIT_COST_SHIFT 16	/* cost is in 2^-16 ns, */
-#define LIMIT_TIME_SHIFT 4	/* and tat in 2^-4 ns: 10 Gbit/s is 0.8 ns a byte */
-#define LIMIT_LONGEST (1u << 17)	/* bytes: what GRO makes of many packets stays below */
+#define LIMIT_COST_SHIFT 16	/* cost is in 2^-16 ns */
+#define LIMIT_TIME_SHIFT 4	/* tat is in 2^-4 ns: 10 Gbit/s is 0.8 ns a byte */
+#define LIMIT_LONGEST (1u << 17)	/* bytes; packets merged by GRO are shorter */
 
 /*
- * A limit: the token bucket of one entry, and which buckets may decide for a
- * source whose longest match with a limit is this entry's. They are apart,
- * because many prefixes share the bucket of one that covers them, each with
- * limits of its own.
+ * A limit has the token bucket of one entry, and the steps for sources whose longest
+ * match with a limit is this entry. A step names the bucket that decides. The two are
+ * separate because many prefixes, each with its own limits, can share the bucket of
+ * an entry that covers them.
  *
- * The bucket is a GCRA: tat is when it will be full again, and a packet passes
- * while that is not further away than burst.
+ * The bucket is a GCRA: tat is the time at which it will be full again. A packet
+ * passes while tat is no more than burst ahead of now.
  *
- * A step is a deadline in the lower half, in ticks, and the bucket's index in
- * limits[] in the upper. The strictest comes first, and the deadlines grow, so
- * the first live one is the strictest live one. 0 = no more.
+ * The lower half of a step is a deadline in ticks, the upper half the index of the
+ * bucket in limits[]. The strictest step comes first and the deadlines grow, so that
+ * the first live step is the strictest live one. 0 ends the list.
  */
 struct limit {
-	__u64 tat;		/* boot time; the program adds, everything else is the daemon's */
+	__u64 tat;		/* boot time; the program adds to it, the daemon writes all else */
 	__u64 cost;		/* of a packet, or with LIMIT_PER_BYTE of a byte */
-	__u64 owner;		/* which entry, for the daemon to know it by; 0 = free */
+	__u64 owner;		/* by which the daemon finds the entry; 0 = free */
 	__u32 burst;		/* microseconds */
-	__u32 hit_id;		/* where its drops are counted, as in struct verdict */
+	__u32 hit_id;		/* counter of its drops, as in struct verdict */
 	__u64 steps[LIMIT_STEPS];
 };
 _Static_assert(sizeof(struct limit) == 64, "a limit is one cache line");
@@ -138,31 +137,34 @@ struct index_line {
 };
 
 /*
- * An index generation is in segments, of 512 KiB, in the slots of one of two
- * banks; the one in force has its first segment in a slot of its own besides,
- * which is how it is put in force.
+ * An index generation consists of segments of 512 KiB, which are the elements of one
+ * of two banks of the outer map. Element INDEX_IN_FORCE holds the first segment of the
+ * generation in force too: storing it there puts the generation in force.
  */
 enum index_segments {
 	INDEX_SEGMENT_LINES = 8192,
-	INDEX_BANK_SLOTS = 4096,
-	INDEX_IN_FORCE = 2 * INDEX_BANK_SLOTS,
-	INDEX_SLOTS,
+	INDEX_BANK_ELEMENTS = 4096,
+	INDEX_IN_FORCE = 2 * INDEX_BANK_ELEMENTS,
+	INDEX_ELEMENTS,
 };
 
-/* Where in line 0 the bank is: its first slot. The loader's, all else is the index's. */
+/*
+ * Offset in line 0 of the number of the bank's first element. The loader writes this
+ * field, the index everything else.
+ */
 #define INDEX_BANK_OFFSET 20
 
-/* What the index says of a source. */
+/* The answer of the index for a source. */
 enum index_answer {
 	INDEX_ASK = 0,		/* ask the tries */
 	INDEX_CLEAN = 1,	/* on no list */
-	INDEX_DROP = 2,		/* dropped, now */
+	INDEX_DROP = 2,		/* dropped at this time */
 };
 
 #define EVENT_PORTS 1		/* sport and dport are valid */
 #define EVENT_FRAGMENT 2	/* the packet is an IP fragment */
 
-/* A sampled drop or would-be drop. Addresses and ports in network order. */
+/* A reported drop, or a packet that a shadow entry would drop. Addresses and ports are in network order. */
 struct drop_event {
 	__u64 time;		/* CLOCK_BOOTTIME, ns */
 	__u32 slot;
@@ -171,7 +173,7 @@ struct drop_event {
 	__be16 sport;
 	__be16 dport;
 	__u8 version;		/* 4 or 6 */
-	__u8 proto;		/* of the transport, past IPv6 extension headers */
+	__u8 proto;		/* of the transport, after IPv6 extension headers */
 	__u8 reason;
 	__u8 flags;
 };

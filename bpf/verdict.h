@@ -10,9 +10,9 @@
 #include "maps.h"
 
 /*
- * allow and block are the longest matches in their tries, or NULL. Allow beats
- * block whatever the lengths, a drop beats a limit, and a limit a shadow, which
- * nevertheless counts what the limit lets through.
+ * allow and block are the longest matches in their tries, or NULL. An allow beats a
+ * block whatever their lengths, a drop beats a limit, and a limit beats a shadow. The
+ * shadow still counts the packets that the limit passes.
  */
 static __always_inline enum reason decide(struct clock *clock, const struct allow *allow,
 					  const struct verdict *block, __u64 weight, __u64 length)
@@ -39,9 +39,9 @@ static __always_inline enum reason decide(struct clock *clock, const struct allo
 }
 
 /*
- * How many drops the next look-up in the tries stands for, if the index has said
- * drop: 1 while drops are few, ATTRIBUTE_ONE_IN for one in so many when they are
- * many, and 0 for all the others, which need no look-up.
+ * Returns how many drops a look-up in the tries counts for, after the index has said
+ * drop: 1 while drops are few. While they are many, it is ATTRIBUTE_ONE_IN for one drop
+ * of that many, and 0 for the others, which need no look-up.
  */
 static __always_inline __u64 attribution_weight(void)
 {
@@ -81,7 +81,8 @@ static __always_inline enum reason source_ipv4(const struct iphdr *ip, __u64 len
 	case INDEX_ASK:
 		break;
 	}
-	return decide(&clock, bpf_map_lookup_elem(&allow_v4, &key), bpf_map_lookup_elem(&block_v4, &key), weight, length);
+	return decide(&clock, bpf_map_lookup_elem(&allow_v4, &key), bpf_map_lookup_elem(&block_v4, &key),
+		      weight, length);
 }
 
 static __always_inline enum reason source_ipv6(const struct ipv6hdr *ip, __u64 length)
@@ -102,7 +103,8 @@ static __always_inline enum reason source_ipv6(const struct ipv6hdr *ip, __u64 l
 		break;
 	}
 	__builtin_memcpy(key.addr, &ip->saddr, sizeof(key.addr));
-	return decide(&clock, bpf_map_lookup_elem(&allow_v6, &key), bpf_map_lookup_elem(&block_v6, &key), weight, length);
+	return decide(&clock, bpf_map_lookup_elem(&allow_v6, &key), bpf_map_lookup_elem(&block_v6, &key),
+		      weight, length);
 }
 
 #endif

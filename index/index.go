@@ -1,11 +1,11 @@
-// Package index writes what stands in front of the kernel's tries: arrays of
-// 64-byte lines, one per address family, in which the packet program finds in
-// one to four memory accesses that a source is on no list, or that it is
-// dropped. Where neither is sure the program asks the tries.
+// Package index writes the index in front of the kernel's tries. It is an array of 64-byte
+// lines for each address family. The packet program finds in it, with one to four memory
+// accesses, that a source is not listed or that it is dropped. If neither is certain, the
+// program asks the tries.
 //
-// A generation is one such array. Everything in it that can be reached is
-// changed by single aligned stores, and no line is used twice, so that a reader
-// sees each change either done or not begun, also if the writer dies.
+// A generation is one such array. All data in it that readers can reach is changed by single
+// aligned stores, and no line is reused. So a reader sees the state before or after each
+// change, even if the writer is killed.
 package index
 
 import (
@@ -15,18 +15,18 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Answer is what an index says of a source. The numbers are those of enum
-// index_answer in bpf/types.h.
+// Answer is the answer of an index for a source. The numbers are those of enum index_answer
+// in bpf/types.h.
 type Answer uint8
 
 // The answers.
 const (
-	Ask   Answer = iota // the tries know
+	Ask   Answer = iota // the tries must be asked
 	Clean               // no live entry, block or allow, covers the source
 	Drop                // the source is dropped
 )
 
-// Book is what an index is made from; *policy.Book is one.
+// Book has the nodes from which an index is built. *policy.Book implements it.
 type Book interface {
 	NodesCovering(policy.Kind, netip.Prefix) iter.Seq[policy.Node]
 	NodesInside(policy.Kind, netip.Prefix) iter.Seq[policy.Node]

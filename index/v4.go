@@ -9,16 +9,16 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// The layout of bpf/index_v4.h, which explains it.
+// The layout that bpf/index_v4.h describes.
 const (
 	lineWords = 8
 	lineHalfs = 2 * lineWords // u32
 
 	v4RootLine  = 1
 	v4RootLines = 4096
-	v4FirstLine = v4RootLine + v4RootLines // past the fixed part
+	v4FirstLine = v4RootLine + v4RootLines // after the fixed part
 
-	v4Uniform = 1 << 31 // in a root slot
+	v4Uniform = 1 << 31 // in a root word
 
 	v4Group      = 8 // nodes
 	v4GroupLines = 5
@@ -31,7 +31,7 @@ const (
 	v4QuantumShift  = 8
 	v4PageLines     = 16
 
-	v4Whole = 8 // shift of a prefix that is the whole /24
+	v4Whole = 8 // shift of a prefix that covers the whole /24
 
 	v4Forever   v4Deadline = 1<<22 - 1
 	v4AlwaysAsk v4Deadline = 1
@@ -39,16 +39,17 @@ const (
 	// v4Format is in the first word of the header.
 	v4Format = 0x3476_0003
 
-	// v4MaxLines is the largest generation that root slots can name lines of.
+	// v4MaxLines is the size of the largest generation: a root word can address this
+	// many lines.
 	v4MaxLines = 1 << 28
 )
 
-// v4Deadline is a deadline as the index holds it: 0 for none, else one more than
-// the tick / 256, rounded down.
+// v4Deadline is a deadline in the index: 0 for none, else one more than the tick / 256,
+// rounded down.
 type v4Deadline uint32
 
-// v4DeadlineOf returns what the index holds for a block node. One that drops
-// nothing is to be asked about.
+// v4DeadlineOf returns the deadline for a block node. For a node that drops nothing, the
+// tries must be asked.
 func v4DeadlineOf(v policy.Verdict) v4Deadline {
 	switch v.Drop {
 	case policy.TickNever:
@@ -69,7 +70,7 @@ func (d v4Deadline) answer(now policy.Tick) Answer {
 	return Ask
 }
 
-// v4Entry is a leaf, or one prefix of the line of a leaf.
+// v4Entry is a leaf, or one prefix in the line of a leaf.
 type v4Entry uint32
 
 func v4EntryOf(lo, shift uint8, d v4Deadline) v4Entry {
@@ -81,25 +82,25 @@ func (e v4Entry) shift() uint8         { return uint8(bits.TrailingZeros32(uint3
 func (e v4Entry) lo() uint8            { return uint8((e & v4PrefixMask &^ (1 << e.shift())) >> 1) }
 func (e v4Entry) deadline() v4Deadline { return v4Deadline(e>>v4DeadlineShift) & v4Forever }
 
-// isPage and line are of entries with v4More.
+// isPage and line are defined for entries with v4More.
 func (e v4Entry) isPage() bool { return e&v4Page != 0 }
 func (e v4Entry) line() uint32 { return uint32(e & v4LineMask) }
 
-// covers tells whether e is a prefix that has lo in it.
+// covers tells whether e is a prefix that covers lo.
 func (e v4Entry) covers(lo uint8) bool {
 	return e != 0 && (lo^e.lo())>>e.shift() == 0
 }
 
-// V4 is a generation of the IPv4 index and its only writer. It is not safe for
-// concurrent use, but the program may read all the time.
+// V4 is a generation of the IPv4 index and its only writer. It is not safe for concurrent
+// use, but the program may read at any time.
 type V4 struct {
 	book  Book
 	words []uint64
 	used  uint32 // lines
-	// What Build has set aside, so that nodes are close to each other and
-	// leaves without gaps. Updates use it up, and then take from the end.
+	// Ranges that Build reserves, so that nodes are close to each other and leaves
+	// have no gaps. Updates use the rest of them, and then lines from the end.
 	groups, groupsEnd uint32 // lines
-	group, nodes      uint32 // the group that nodes are taken from, and how many are
+	group, nodes      uint32 // the group for new nodes, and how many of its nodes are used
 	runs, runsEnd     uint32 // u32
 	region            v4Region
 }
@@ -109,7 +110,7 @@ func (x *V4) Lines() (used, capacity uint32) {
 	return x.used, uint32(len(x.words) / lineWords)
 }
 
-// Lookup answers as the program does for source a, an IPv4 address, at tick now.
+// Lookup returns the answer of the program for source a, an IPv4 address, at tick now.
 func (x *V4) Lookup(a netip.Addr, now policy.Tick) Answer {
 	b := a.As4()
 	addr := binary.BigEndian.Uint32(b[:])
@@ -152,20 +153,20 @@ func (x *V4) load(at uint32) uint32 {
 	return uint32(atomic.LoadUint64(&x.words[at/2]) >> (32 * (at & 1)))
 }
 
-// store writes it. Its neighbour in the same word has no other writer.
+// store writes the u32 at a place. The other half of the word has no other writer.
 func (x *V4) store(at, v uint32) {
 	shift := 32 * (at & 1)
 	word := &x.words[at/2]
 	atomic.StoreUint64(word, *word&^(0xffffffff<<shift)|uint64(v)<<shift)
 }
 
-// root returns the root slot of a /16.
+// root returns the root word of a /16.
 func (x *V4) root(hi uint32) uint32 { return x.load(v4RootLine*lineHalfs + hi) }
 
-// setRoot publishes the root slot of a /16.
+// setRoot publishes the root word of a /16.
 func (x *V4) setRoot(hi, v uint32) { x.store(v4RootLine*lineHalfs+hi, v) }
 
-// v4Node is what a root slot that is not uniform leads to.
+// v4Node is the node of a /16. A root word that is not uniform leads to it.
 type v4Node struct {
 	present []uint64 // a bit for each /24 that has a leaf
 	leaves  *uint64

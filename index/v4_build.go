@@ -8,12 +8,12 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// v4Spare is how many lines a new generation has for updates, besides a quarter
-// of what it needs itself.
+// v4Spare is the number of lines that a new generation has for updates, in addition to a
+// quarter of those that it needs itself.
 const v4Spare = 512
 
-// BuildV4 makes a generation of all IPv4 nodes of the book, with room for
-// updates, in memory that it asks alloc for.
+// BuildV4 makes a generation of all IPv4 nodes of the book, with room for updates. It gets
+// the memory from alloc.
 func BuildV4(b Book, alloc Alloc) (*V4, error) {
 	x := &V4{book: b}
 	all := scanV4(b)
@@ -26,7 +26,7 @@ func BuildV4(b Book, alloc Alloc) (*V4, error) {
 	x.used = x.groupsEnd + v4Lines(need.leaves)
 	capacity := x.used + need.more + (nodes+v4Lines(need.leaves)+need.more)/4 + v4Spare
 	if capacity > v4MaxLines {
-		return nil, fmt.Errorf("build the IPv4 index: %d lines are more than the %d that it can have", capacity, v4MaxLines)
+		return nil, fmt.Errorf("build the IPv4 index: it needs %d lines, but can have %d at most", capacity, v4MaxLines)
 	}
 	words, err := alloc(capacity)
 	if err != nil {
@@ -48,7 +48,7 @@ func BuildV4(b Book, alloc Alloc) (*V4, error) {
 
 func v4Lines(leaves uint32) uint32 { return (leaves + lineHalfs - 1) / lineHalfs }
 
-// v4Need is what a generation has to have room for.
+// v4Need is the room that a generation needs.
 type v4Need struct {
 	nodes  uint32
 	leaves uint32
@@ -82,20 +82,20 @@ func v4MoreLines(n int) uint32 {
 	return v4PageLines
 }
 
-// v4Scan is a copy of the book's IPv4 nodes in a small form without pointers.
-// One walk over the book costs more than all else that Build does.
+// v4Scan is a copy of the IPv4 nodes of the book in a compact form without pointers. One
+// walk over the book costs more than all other work of Build.
 type v4Scan struct {
 	book  Book
-	wide  [1 << 16]uint32 // deadline of the /16 as a whole, and v4Mixed
+	wide  [1 << 16]uint32 // deadline of the whole /16, v4Mixed and v4Allowed
 	long  [][]v4Long      // block nodes longer than a /16, ascending, in chunks
 	chunk int             // position of regions
 	at    int
 }
 
-// v4Mixed says that allow entries have to do with a part of the /16.
+// v4Mixed is set if allow entries cover a part of the /16.
 const v4Mixed = 1 << 31
 
-// v4Allowed is in the place of a deadline of a /16 that is allowed as a whole.
+// v4Allowed is set if an allow entry covers the whole /16.
 const v4Allowed = 1 << 30
 
 // v4Long is a block node of 17 to 32 bits.
@@ -107,7 +107,7 @@ type v4Long struct {
 func (l v4Long) bits() int            { return int(l.rest>>28) + 17 }
 func (l v4Long) deadline() v4Deadline { return v4Deadline(l.rest) & v4Forever }
 
-// v4Chunk of these are 128 KiB.
+// v4Chunk is the number of them in a chunk of 128 KiB.
 const v4Chunk = 1 << 14
 
 func scanV4(b Book) *v4Scan {
@@ -118,7 +118,7 @@ func scanV4(b Book) *v4Scan {
 			s.add(v4Long{v4Addr(n.Prefix), uint32(n.Prefix.Bits()-17)<<28 | d})
 			continue
 		}
-		// The covering come first, so the longest stays.
+		// Covering prefixes come first, so that the longest one stays.
 		wide := s.span(n.Prefix)
 		for i := range wide {
 			wide[i] = d
@@ -137,7 +137,7 @@ func scanV4(b Book) *v4Scan {
 	return s
 }
 
-// span returns the /16s that p has to do with.
+// span returns the /16s that p covers, or the one that covers p.
 func (s *v4Scan) span(p netip.Prefix) []uint32 {
 	return s.wide[v4Addr(p)>>16:][:1<<max(0, 16-p.Bits())]
 }
@@ -145,14 +145,14 @@ func (s *v4Scan) span(p netip.Prefix) []uint32 {
 func (s *v4Scan) add(l v4Long) {
 	last := len(s.long) - 1
 	if last < 0 || len(s.long[last]) == cap(s.long[last]) {
-		// The first ones are small, for small books.
+		// The first chunks are smaller, for small books.
 		s.long = append(s.long, make([]v4Long, 0, v4Chunk>>max(0, 6-len(s.long))))
 		last++
 	}
 	s.long[last] = append(s.long[last], l)
 }
 
-// regions yields each /16 that the book has to do with, once it is in r.
+// regions yields each /16 with nodes, after it is copied to r.
 func (s *v4Scan) regions(r *v4Region) iter.Seq[*v4Region] {
 	return func(yield func(*v4Region) bool) {
 		s.chunk, s.at = 0, 0
@@ -169,7 +169,7 @@ func (s *v4Scan) regions(r *v4Region) iter.Seq[*v4Region] {
 	}
 }
 
-// region puts a /16 into r and goes past its nodes.
+// region copies a /16 to r and skips its nodes.
 func (s *v4Scan) region(r *v4Region, hi uint32) {
 	wide := s.wide[hi]
 	r.reset(hi, 0, 256)

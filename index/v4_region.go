@@ -7,24 +7,24 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// v4Region is what the book says of a prefix of length 16 to 24, by /24: the
-// entries of its /24s one after the other, without those that change nothing.
+// v4Region has the entries for a prefix of length 16 to 24, one /24 after the other, without
+// entries that change no answer.
 type v4Region struct {
 	hi      uint32 // the /16
 	from    int    // the first /24
-	to      int    // past the last
+	to      int    // after the last
 	entries []v4Entry
-	ends    [256]int // where the entries of each /24 end
+	ends    [256]int // the end of the entries of each /24
 
 	next   int             // the first /24 whose entries are not complete
-	start  int             // where its entries start
+	start  int             // the start of its entries
 	whole  [256]v4Deadline // of the longest prefix that covers each /24
-	asked  [256]bool       // an allow entry has to do with the /24
+	asked  [256]bool       // an allow entry covers the /24 or a part of it
 	covers [9]v4Entry      // nested prefixes around the last entry
 	depth  int
 }
 
-// gather reads the region of prefix p.
+// gather reads the region of prefix p from the book.
 func (r *v4Region) gather(b Book, p netip.Prefix) {
 	addr := v4Addr(p)
 	from, to := v4Span(byte(addr>>8), p.Bits())
@@ -38,7 +38,7 @@ func (r *v4Region) gather(b Book, p netip.Prefix) {
 		r.setAsked(from, to)
 	}
 	for n := range b.NodesCovering(policy.Block, p) {
-		// The longest one, which has the deadlines of all that cover it.
+		// The longest one. Its verdict includes the deadlines of those that cover it.
 		r.setWhole(r.from, r.to, v4DeadlineOf(n.Verdict))
 		break
 	}
@@ -66,8 +66,8 @@ func v4AddrOf(addr uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr)})
 }
 
-// v4Span returns the /24s that a prefix of 16 or more bits has to do with, if
-// its third byte is third.
+// v4Span returns the /24s that a prefix of 16 or more bits with this third byte covers, or
+// the one that covers it.
 func v4Span(third byte, bits int) (from, to int) {
 	return int(third), int(third) + 1<<max(0, 24-bits)
 }
@@ -84,7 +84,7 @@ func (r *v4Region) setWhole(from, to int, d v4Deadline) {
 	}
 }
 
-// complete ends all /24s before at.
+// complete ends the entries of all /24s before at.
 func (r *v4Region) complete(at int) {
 	for ; r.next < at; r.next++ {
 		r.begin()
@@ -94,7 +94,7 @@ func (r *v4Region) complete(at int) {
 	}
 }
 
-// begin puts the entry for the whole of the next /24 first.
+// begin adds the entry for the whole of the next /24, which comes first.
 func (r *v4Region) begin() {
 	if len(r.entries) > r.start {
 		return
@@ -108,8 +108,8 @@ func (r *v4Region) begin() {
 	}
 }
 
-// add takes a block node inside the region. They come in ascending order, the
-// covering first.
+// add adds a block node inside the region. Nodes come in ascending order, covering ones
+// first.
 func (r *v4Region) add(addr uint32, bits int, d v4Deadline) {
 	from, to := v4Span(byte(addr>>8), bits)
 	r.complete(from)
@@ -120,8 +120,8 @@ func (r *v4Region) add(addr uint32, bits int, d v4Deadline) {
 	}
 }
 
-// addLong appends an entry for a part of the next /24, unless what covers it
-// lasts as long.
+// addLong appends an entry for a part of the next /24, unless a covering entry lasts as long
+// or longer.
 func (r *v4Region) addLong(lo, shift uint8, d v4Deadline) {
 	r.begin()
 	for r.depth > 0 && !r.covers[r.depth-1].covers(lo) {
@@ -138,7 +138,7 @@ func (r *v4Region) push(e v4Entry) {
 	r.depth++
 }
 
-// of returns the entries of a /24. None covers an earlier one.
+// of returns the entries of a /24. No entry covers an earlier one.
 func (r *v4Region) of(at int) []v4Entry {
 	start := 0
 	if at > r.from {
@@ -147,8 +147,7 @@ func (r *v4Region) of(at int) []v4Entry {
 	return r.entries[start:r.ends[at]]
 }
 
-// uniform returns the deadline of the whole /16, if the region is one and has
-// only one.
+// uniform returns the deadline of the region if it is a whole /16 with a single deadline.
 func (r *v4Region) uniform() (v4Deadline, bool) {
 	if r.to-r.from != 256 || len(r.entries) != 256 {
 		return 0, false

@@ -6,17 +6,17 @@ import (
 )
 
 const (
-	// v4Widest is the shortest prefix that Update takes.
+	// v4Widest is the length of the shortest prefix that Update accepts.
 	v4Widest = 8
 
-	// v4Inline is how many entries the line of a leaf holds.
+	// v4Inline is the number of entries in the line of a leaf.
 	v4Inline = lineHalfs
 )
 
-// Update brings the answers for all sources in p, an IPv4 prefix, up to date
-// with the book, after a change of p's node and once the tries have it. Sources
-// get the answer of before or of after at every instant. It returns false if a
-// new generation must be built: there is no room, or p is shorter than /8.
+// Update brings the answers for all sources in p, an IPv4 prefix, up to date with the book.
+// Call it after a change of the node of p, when the tries have that change. A reader sees the
+// old or the new answer, never a mix. Update returns false if a new generation must be
+// built, because there is no room or p is shorter than /8.
 func (x *V4) Update(p netip.Prefix) bool {
 	if p.Bits() < v4Widest {
 		return false
@@ -36,8 +36,7 @@ func (x *V4) Update(p netip.Prefix) bool {
 	return true
 }
 
-// write makes the index say what the region does. It returns false if there is
-// no room.
+// write writes the region to the index. It returns false if there is no room.
 func (x *V4) write() bool {
 	r := &x.region
 	if d, ok := r.uniform(); ok {
@@ -84,7 +83,7 @@ func (x *V4) leaves(hi uint32, leaves *[256]v4Entry) {
 	}
 }
 
-// writeInPlace stores the leaves of the region if each has a place already.
+// writeInPlace stores the leaves of the region if all of them have a place already.
 func (x *V4) writeInPlace(r *v4Region, leaves *[256]v4Entry) bool {
 	root := x.root(r.hi)
 	if root == 0 || root&v4Uniform != 0 {
@@ -104,8 +103,8 @@ func (x *V4) writeInPlace(r *v4Region, leaves *[256]v4Entry) bool {
 	return true
 }
 
-// writeNode gives a /16 a new node and a new run of leaves. It returns false if
-// there is no room.
+// writeNode writes a new node and a new run of leaves for a /16. It returns false if there
+// is no room.
 func (x *V4) writeNode(hi uint32, leaves *[256]v4Entry) bool {
 	var present [4]uint64
 	var ranks uint64
@@ -141,8 +140,8 @@ func (x *V4) writeNode(hi uint32, leaves *[256]v4Entry) bool {
 	return true
 }
 
-// leaf returns the leaf that holds the entries: old, if it does. It returns
-// false if there is no room for the lines that it needs.
+// leaf returns a leaf with the entries. That is old if it has the same ones. It returns false
+// if there is no room for the lines that it needs.
 func (x *V4) leaf(entries []v4Entry, old v4Entry) (v4Entry, bool) {
 	switch {
 	case len(entries) == 0:
@@ -164,7 +163,7 @@ func (x *V4) leaf(entries []v4Entry, old v4Entry) (v4Entry, bool) {
 	return v4More | v4Entry(line), true
 }
 
-// holds tells whether a leaf has a line with just the entries.
+// holds tells whether a leaf has a line with exactly these entries.
 func (x *V4) holds(leaf v4Entry, entries []v4Entry) bool {
 	if leaf&v4More == 0 || leaf.isPage() {
 		return false
@@ -181,8 +180,8 @@ func (x *V4) holds(leaf v4Entry, entries []v4Entry) bool {
 	return true
 }
 
-// page returns a leaf with the deadline of each address. The page that a /24 has
-// is changed in place, address by address.
+// page returns a leaf with the deadline of each address. If the /24 has a page, it is changed
+// in place, address by address.
 func (x *V4) page(entries []v4Entry, old v4Entry) (v4Entry, bool) {
 	var deadlines [256]v4Deadline
 	for _, e := range entries {
@@ -216,7 +215,7 @@ func (x *V4) takeLines(n uint32) (line uint32, ok bool) {
 	return line, true
 }
 
-// takeNode returns the root slot of a node that was never used.
+// takeNode returns the root word for a node that was never used.
 func (x *V4) takeNode() (root uint32, ok bool) {
 	if x.nodes == v4Group {
 		line, ok := x.takeGroup()
@@ -237,8 +236,8 @@ func (x *V4) takeGroup() (line uint32, ok bool) {
 	return x.groups - v4GroupLines, true
 }
 
-// takeRun returns the place of the first of n leaves. What is left of the last
-// line of a run is for the next, if that is short.
+// takeRun returns the place of the first of n leaves. The next run uses the rest of the last
+// line if it fits.
 func (x *V4) takeRun(n uint32) (place uint32, ok bool) {
 	if x.runsEnd-x.runs < n {
 		line, ok := x.takeLines(v4Lines(n))

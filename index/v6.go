@@ -11,13 +11,13 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// V6 writes a generation of the index of IPv6 sources: hash tables of prefixes,
-// laid out as bpf/index_v6.h describes. One goroutine at a time may use it; the
-// packet program reads meanwhile.
+// V6 is a generation of the IPv6 index and its only writer: hash tables of prefixes, in the
+// layout that bpf/index_v6.h describes. It is not safe for concurrent use, but the packet
+// program may read at any time.
 type V6 struct {
 	book    Book
 	lines   []uint64
-	rules   *v6Rules // nil if every source asks the tries
+	rules   *v6Rules // nil if the tries must be asked for every source
 	short   v6Table
 	hosts   v6Table
 	classes uint16
@@ -25,20 +25,21 @@ type V6 struct {
 }
 
 const (
-	// v6Page is how many buckets of both kinds fit one page.
+	// v6Page is the number of buckets of both kinds that fit into one page.
 	v6Page = 16
-	// v6Many is from how many keys on a table is made half full and no longer
-	// a third, so that a growing host builds few generations.
+	// v6Many is the number of keys from which on a table is made half full. Smaller
+	// tables are made a third full, so that a growing host builds few generations.
 	v6Many = 4096
-	// v6Wide is how many nodes inside a changed one are brought up to date one
-	// by one. More are faster built anew.
+	// v6Wide is the number of nodes inside a changed one up to which they are
+	// updated one by one. With more, a new generation is faster.
 	v6Wide = 1 << 14
-	// v6Search is how many nodes are looked at to find out if a marker can go.
+	// v6Search is the number of nodes that are read to find out whether a marker
+	// can be removed.
 	v6Search = 1 << 12
 )
 
-// BuildV6 makes a generation from the book, which must not change meanwhile. It
-// returns an error if there is no memory, or no randomness.
+// BuildV6 makes a generation from the book, which must not change at the same time. It
+// returns an error if there is no memory or no randomness.
 func BuildV6(b Book, alloc Alloc) (*V6, error) {
 	secrets, err := newV6Secrets()
 	if err != nil {
@@ -72,7 +73,7 @@ func buildV6(b Book, alloc Alloc, secrets *v6Secrets) (*V6, error) {
 	for bits := range v6Shortest {
 		if count[bits] > 0 {
 			var err error
-			x.lines, err = alloc(1) // all zero: no format, so ask the tries
+			x.lines, err = alloc(1) // all zero: without a format the tries are asked
 			return x, err
 		}
 	}
@@ -84,7 +85,7 @@ func buildV6(b Book, alloc Alloc, secrets *v6Secrets) (*V6, error) {
 	for _, part := range nodes {
 		for _, n := range part {
 			if !x.merge(n) {
-				return nil, errors.New("more keys than were counted")
+				return nil, errors.New("there are more keys than were counted")
 			}
 		}
 	}
@@ -98,12 +99,12 @@ type v6Node struct {
 	bits      uint8
 }
 
-// v6Part is how many nodes are listed in one piece: a list that grows by copying
-// would need twice the memory.
+// v6Part is the number of nodes in one part of a list. A list that grows by copying would
+// need twice the memory.
 const v6Part = 1 << 14
 
-// v6Census lists all nodes, and counts those of each length. Neighbours that a
-// marker of their own class covers are counted once, for they get one key.
+// v6Census lists all nodes and counts those of each length. Successive nodes under the same
+// marker of their natural rule count as one, because they get one key.
 func v6Census(b Book) (nodes [][]v6Node, count [129]int) {
 	var part []v6Node
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
@@ -130,7 +131,7 @@ func v6Census(b Book) (nodes [][]v6Node, count [129]int) {
 	return append(nodes, part), count
 }
 
-// size returns how many keys the prefixes counted need at most.
+// size returns the maximum number of keys that the counted prefixes need.
 func (r *v6Rules) size(count *[129]int) (shorts, hosts int) {
 	for bits, n := range count {
 		if bits < v6Shortest || n == 0 {
@@ -168,14 +169,19 @@ func (x *V6) layOut(alloc Alloc, secrets *v6Secrets, shorts, hosts int) error {
 	}
 	x.lines = lines
 	part := func(from, to uint32) []uint64 { return lines[from*v6LineWords : to*v6LineWords] }
-	x.short = v6Table{secrets: secrets, buckets: nShort, tags: part(1, hostTags), slots: part(shortSlots, hostSlots)}
-	x.hosts = v6Table{secrets: secrets, buckets: nHost, host: true, tags: part(hostTags, shortSlots),
-		slots: lines[hostSlots*v6LineWords:]}
+	x.short = v6Table{
+		secrets: secrets, buckets: nShort,
+		tags: part(1, hostTags), slots: part(shortSlots, hostSlots),
+	}
+	x.hosts = v6Table{
+		secrets: secrets, buckets: nHost, host: true,
+		tags: part(hostTags, shortSlots), slots: lines[hostSlots*v6LineWords:],
+	}
 	x.short.limit = int(nShort) * v6Lanes * 6 / 10
 	x.hosts.limit = int(nHost) * v6Lanes * 6 / 10
 	two := func(low, high uint32) uint64 { return uint64(high)<<32 | uint64(low) }
 	copy(lines, []uint64{
-		two(v6Format, nShort), two(nHost, hostTags), two(shortSlots, 0), // and the bank
+		two(v6Format, nShort), two(nHost, hostTags), two(shortSlots, 0), // 0: the loader writes the bank
 		two(secrets.nh[0], secrets.nh[1]), two(secrets.nh[2], secrets.nh[3]),
 		secrets.salt, secrets.home, secrets.second,
 	})
@@ -189,7 +195,7 @@ func (x *V6) table(c v6Class) *v6Table {
 	return &x.short
 }
 
-// announce lets readers look for keys of a class, after the first is there.
+// announce makes readers look for keys of a class, once its first key is there.
 func (x *V6) announce(c v6Class) {
 	if x.classes&(1<<c) == 0 {
 		x.classes |= 1 << c
@@ -197,7 +203,7 @@ func (x *V6) announce(c v6Class) {
 	}
 }
 
-// merge adds what a node says to its keys.
+// merge combines a node with what its keys say already.
 func (x *V6) merge(n v6Node) bool {
 	rule := x.rules[n.bits]
 	x.marked[rule.class] = x.marked[rule.class] || rule.marker
@@ -211,11 +217,11 @@ func (x *V6) merge(n v6Node) bool {
 	return true
 }
 
-// Update brings what p covers up to date with the book, after a change of a node
-// of p. After several changes the puts come first: a source that is decided the
-// same before and after is decided so all the while. It reports false if a new
-// generation must be built: there is no room, or too much to do. What this
-// generation says remains right until then, for the change or without it.
+// Update brings the answers for all sources in p up to date with the book, after a change of
+// a node of p. After several changes, call it for the puts first: then a source whose
+// decision is the same before and after never gets another one in between. It returns false
+// if a new generation must be built, because there is no room or too much work. Until then
+// the answers of this generation are right, either with the change or without it.
 func (x *V6) Update(p netip.Prefix) bool {
 	if p.Bits() < v6Shortest {
 		return false
@@ -234,7 +240,7 @@ func (x *V6) Update(p netip.Prefix) bool {
 			}
 		}
 	}
-	// Last, so that what p no longer covers is covered from inside by then.
+	// Last, so that sources that p no longer covers have the keys inside p by then.
 	return x.refresh(p)
 }
 
@@ -254,7 +260,7 @@ func (x *V6) refresh(p netip.Prefix) bool {
 	return true
 }
 
-// wanted returns what the book wants a key to say, if it is to be there.
+// wanted returns what a key has to say according to the book, if it has to be there.
 func (x *V6) wanted(k v6Key) (until v6Until, present bool) {
 	p := k.prefix()
 	expanded := v6Rule{class: k.class}
@@ -277,8 +283,8 @@ func (x *V6) wanted(k v6Key) (until v6Until, present bool) {
 	return until, present
 }
 
-// wantedMarker returns what the nodes inside p say that have no key but that of p.
-// If they are too many to look at it may say more.
+// wantedMarker returns what the nodes inside p say together whose only key is the marker of
+// p. If there are too many to read, it may return a marker that is not needed.
 func (x *V6) wantedMarker(class v6Class, p netip.Prefix) (until v6Until, present bool) {
 	marker := v6Rule{class: class, marker: true}
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
@@ -286,14 +292,14 @@ func (x *V6) wantedMarker(class v6Class, p netip.Prefix) (until v6Until, present
 		for n := range x.book.NodesInside(kind, p) {
 			if seen++; seen > v6Search || n.Prefix.Bits() > class.bits() && x.rules[n.Prefix.Bits()] == marker {
 				until, present = until.and(marker.says(v6UntilOf(n))), true
-				break // all of a kind say the same
+				break // all nodes of a kind say the same
 			}
 		}
 	}
 	return until, present
 }
 
-// Lookup answers for a source as the packet program does at boot time now.
+// Lookup returns the answer of the packet program for a source at tick now.
 func (x *V6) Lookup(a netip.Addr, now policy.Tick) Answer {
 	if x.rules == nil {
 		return Ask
@@ -320,8 +326,8 @@ func (x *V6) Lookup(a netip.Addr, now policy.Tick) Answer {
 	return Ask
 }
 
-// Lines returns how many lines of the generation hold something, and how many it
-// has. It is full when three fifths of the slots are taken.
+// Lines returns how many lines of the generation are used, and how many it has. It is full
+// when three fifths of the slots are used.
 func (x *V6) Lines() (used, capacity uint32) {
 	capacity = uint32(len(x.lines) / v6LineWords)
 	slots := uint32(x.short.used/4 + x.hosts.used/v6HostsInLine)

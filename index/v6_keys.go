@@ -8,7 +8,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// v6Class is a length of prefixes that the index can look up: enum v6_class of
+// v6Class is a length of prefixes that the index can look up. It mirrors enum v6_class of
 // bpf/index_v6.h.
 type v6Class uint8
 
@@ -30,7 +30,7 @@ func (c v6Class) prefix(a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(a, c.bits()).Masked()
 }
 
-// v6Key is a prefix of one of the classes. low is 0 but for hosts.
+// v6Key is a prefix of one of the classes. low is 0 except for hosts.
 type v6Key struct {
 	high, low uint64
 	class     v6Class
@@ -56,9 +56,9 @@ func (k v6Key) prefix() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), k.class.bits())
 }
 
-// v6Until is what a key says of the sources under it: until when they are
-// dropped. v6Listed only says that there is an entry, and v6Allow that the tries
-// know better than any other key.
+// v6Until is the deadline until which the sources under a key are dropped. v6Listed says
+// only that there is an entry. v6Allow says that the tries must be asked, whatever other keys
+// say.
 type v6Until uint32
 
 const (
@@ -66,21 +66,21 @@ const (
 	v6Allow  v6Until = 1
 )
 
-// v6UntilOf returns what a node says of all sources under it. A block node says
-// until when it drops, whatever else it does: the compiled deadline is also that
-// of each node inside, so that the latest among all keys that cover a source is
-// never later than what the tries say.
+// v6UntilOf returns what a node says about all sources under it. For a block node it is the
+// deadline of its drop, whatever else it does. Each node inside has a compiled deadline that
+// is not earlier. So the latest deadline of all keys that cover a source is never later than
+// that of the tries.
 func v6UntilOf(n policy.Node) v6Until {
 	switch {
 	case n.Kind == policy.Allow:
 		return v6Allow
 	case n.Verdict.Drop == policy.Tick(v6Allow):
-		return v6Listed // long past
+		return v6Listed // it has passed
 	}
 	return v6Until(n.Verdict.Drop)
 }
 
-// and returns what two keys that cover a source say together.
+// and combines what two keys that cover a source say.
 func (u v6Until) and(v v6Until) v6Until {
 	if u == v6Allow || v == v6Allow {
 		return v6Allow
@@ -89,25 +89,26 @@ func (u v6Until) and(v v6Until) v6Until {
 }
 
 const (
-	// v6Shortest is the length below which a prefix has no keys: all sources
-	// ask the tries.
+	// v6Shortest is the shortest prefix that has keys. If the book has a shorter
+	// one, the tries are asked for all sources.
 	v6Shortest = 8
-	// v6Expansion is how many bits longer the keys of a prefix may be.
+	// v6Expansion is the number of bits by which keys may be longer than their
+	// prefix.
 	v6Expansion = 8
-	// v6FreeKeys is how many keys expansion may cost anyone; beyond, it must
-	// not double the index.
+	// v6FreeKeys is the number of keys that expansion may always add. It may add as
+	// many more as there are prefixes.
 	v6FreeKeys = 4096
 )
 
-// v6Rule says which keys stand for the prefixes of one length: those of the class
-// inside the prefix, which say what it says, or the one that covers it, which
-// then only says that something is there (a marker).
+// v6Rule tells which keys represent the prefixes of one length. They are all keys of the
+// class inside the prefix, which say the same as it. Or it is the one key that covers the
+// prefix: a marker, which says only that there is an entry.
 type v6Rule struct {
 	class  v6Class
 	marker bool
 }
 
-// v6Rules is the rule for each length of at least v6Shortest.
+// v6Rules has the rule for each length from v6Shortest on.
 type v6Rules [129]v6Rule
 
 // v6RulesFor returns the rules for a book with count[l] prefixes of length l.
@@ -148,8 +149,8 @@ func v6NaturalRule(bits int) v6Rule {
 	return v6Rule{class: c - 1, marker: true}
 }
 
-// keys yields the keys that stand for a prefix of a length with this rule. first is
-// the key of the rule's class at the prefix's address.
+// keys yields the keys that represent a prefix of a length with this rule. first is the key
+// of the class of the rule at the address of the prefix.
 func (r v6Rule) keys(first v6Key, bits int) iter.Seq[v6Key] {
 	return func(yield func(v6Key) bool) {
 		if r.marker {
@@ -170,7 +171,7 @@ func (r v6Rule) keys(first v6Key, bits int) iter.Seq[v6Key] {
 	}
 }
 
-// says returns what the keys say that stand for a prefix that says until.
+// says returns what the keys say for a prefix that says until.
 func (r v6Rule) says(until v6Until) v6Until {
 	if !r.marker || until == v6Allow {
 		return until

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// The layout of bpf/index_v6.h, which explains it.
+// The layout that bpf/index_v6.h describes.
 const (
 	v6Format      = 2
 	v6LineWords   = 8
@@ -21,8 +21,8 @@ const (
 	v6HostsInLine = 3
 )
 
-// v6Secrets are the hash's: different in each generation, so that nobody can
-// choose prefixes that collide.
+// v6Secrets are the secrets of the hash. Each generation has others, so that nobody can choose
+// prefixes that collide.
 type v6Secrets struct {
 	nh           [4]uint32
 	salt         uint64
@@ -46,8 +46,8 @@ type v6Place struct {
 	tag    uint64
 }
 
-// passed returns the flag in the bucket's tag word for keys with such a tag that
-// found no slot in it and went on.
+// passed returns the flag in the tag word of the bucket for keys with such a tag that found
+// no free slot in it, and are in a later bucket.
 func (p v6Place) passed() uint64 { return 1 << (v6PassedShift + p.tag&3) }
 
 func v6PlaceOf(mixed, multiplier uint64, buckets uint32) v6Place {
@@ -55,14 +55,14 @@ func v6PlaceOf(mixed, multiplier uint64, buckets uint32) v6Place {
 	return v6Place{bucket: uint32(at >> 32), tag: (at&0xffffffff)*1023>>32 + 1}
 }
 
-// v6Table is the short or the host half of a generation.
+// v6Table is the table of short keys or that of hosts.
 type v6Table struct {
 	secrets *v6Secrets
 	host    bool
 	buckets uint32
 	tags    []uint64
 	slots   []uint64
-	used    int // slots, those of removed keys included
+	used    int // slots, including those of removed keys
 	limit   int // of used
 }
 
@@ -79,7 +79,7 @@ func (t *v6Table) place(mixed uint64, nth int) v6Place {
 	return v6PlaceOf(mixed, [v6Choices]uint64{s.home, s.second, s.second * s.home}[nth], t.buckets)
 }
 
-// find returns the slot that a key has or had, and whether it has it.
+// find returns the slot that a key has or had, and whether the key is live.
 func (t *v6Table) find(k v6Key) (ref v6Ref, live, found bool) {
 	mixed := t.secrets.mixed(k)
 	for nth := range v6Choices {
@@ -112,8 +112,8 @@ func (t *v6Table) free(place v6Place) (v6Ref, bool) {
 	return v6Ref{}, false
 }
 
-// put makes the key say until. It reports false if the table is too full. Where a
-// key finds no slot all the same, its sources ask the tries, which is right.
+// put makes the key say until. It returns false if the table is too full. If the key finds
+// no slot though the table is not, the tries are asked for its sources, which is right.
 func (t *v6Table) put(k v6Key, until v6Until) bool {
 	if ref, live, found := t.find(k); found {
 		t.setUntil(ref, k.class, until)
@@ -125,7 +125,7 @@ func (t *v6Table) put(k v6Key, until v6Until) bool {
 	return t.add(k, until)
 }
 
-// add is put of a key that is not there and never was.
+// add puts a key that was never there.
 func (t *v6Table) add(k v6Key, until v6Until) bool {
 	if t.used >= t.limit {
 		return false
@@ -142,9 +142,8 @@ func (t *v6Table) add(k v6Key, until v6Until) bool {
 	return true
 }
 
-// pass tells readers that a key is not in the first n of its buckets, but may be
-// in the next. It comes after the key is there: else that would be missing for a
-// moment.
+// pass tells readers that a key is not in the first n of its buckets, but may be in the
+// next one. It is called after fill, so that a reader that sees the flag finds the key.
 func (t *v6Table) pass(mixed uint64, n int) {
 	for nth := range n {
 		place := t.place(mixed, nth)
@@ -154,8 +153,8 @@ func (t *v6Table) pass(mixed uint64, n int) {
 	}
 }
 
-// merge makes the key say until, and what it says already. No key may have been
-// removed before.
+// merge combines until with what the key says already. It must not be used once a key was
+// removed.
 func (t *v6Table) merge(k v6Key, until v6Until) bool {
 	ref, _, found := t.find(k)
 	if !found {
@@ -165,7 +164,7 @@ func (t *v6Table) merge(k v6Key, until v6Until) bool {
 	return true
 }
 
-// remove takes a key away, for which one store is enough. Its slot stays its own.
+// remove removes a key, with a single store. The slot is not given to another key.
 func (t *v6Table) remove(k v6Key) {
 	if ref, live, found := t.find(k); found && live {
 		mask := uint64(1<<v6LaneBits-1) << (ref.lane * v6LaneBits)
@@ -173,7 +172,7 @@ func (t *v6Table) remove(k v6Key) {
 	}
 }
 
-// fill gives a key a slot that no reader looks at yet.
+// fill writes a key to a slot that no reader looks at yet.
 func (t *v6Table) fill(ref v6Ref, k v6Key, until v6Until) {
 	t.used++
 	at := t.at(ref)
@@ -191,7 +190,7 @@ func (t *v6Table) setTag(ref v6Ref) {
 	atomic.StoreUint64(&t.tags[ref.bucket], t.tags[ref.bucket]|ref.tag<<(ref.lane*v6LaneBits))
 }
 
-// at returns the first word of a slot's key.
+// at returns the index of the first word of the key in a slot.
 func (t *v6Table) at(ref v6Ref) int {
 	if !t.host {
 		return (int(ref.bucket)*v6Lanes + ref.lane) * 2
@@ -203,8 +202,8 @@ func (t *v6Table) hostLine(ref v6Ref) int {
 	return (int(ref.bucket)*v6HostLines + ref.lane/v6HostsInLine) * v6LineWords
 }
 
-// untilWord returns the word that holds a slot's deadline. The last word of a
-// host line holds in its upper half which slots were ever used.
+// untilWord returns the index of the word with the deadline of a slot. The upper half of the
+// last word of a host line tells which slots were ever used.
 func (t *v6Table) untilWord(ref v6Ref) int {
 	if !t.host {
 		return t.at(ref) + 1
@@ -248,7 +247,7 @@ func (t *v6Table) holds(ref v6Ref, k v6Key) bool {
 	return t.slots[at] == k.high && t.slots[at+1]>>32 == uint64(k.class)+1
 }
 
-// ask answers as v6_key of bpf/index_v6.h does.
+// ask does the same as v6_key in bpf/index_v6.h.
 func (t *v6Table) ask(k v6Key) (until v6Until, found bool) {
 	mixed := t.secrets.mixed(k)
 	for nth := range v6Choices {

@@ -9,8 +9,8 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Nodes yields what the kernel's tries of a kind hold, in no useful order. An
-// error ends it. No Apply may run meanwhile.
+// Nodes yields the nodes of the kernel's tries of a kind, in no useful order. It ends with
+// the first error. Apply must not run at the same time.
 func (l *Loader) Nodes(kind policy.Kind) iter.Seq2[policy.Node, error] {
 	return func(yield func(policy.Node, error) bool) {
 		for _, t := range l.tries {
@@ -26,13 +26,13 @@ func (l *Loader) Nodes(kind policy.Kind) iter.Seq2[policy.Node, error] {
 	}
 }
 
-// Apply writes a delta to the kernel: limits, then the tries, allows before
-// blocks; and then the deletes, blocks first, and what limits are free. So no
-// moment has a block without the allow that is to beat it, or the limit that it
-// refers to. Deleting what is not there is no error.
+// Apply writes a delta to the kernel. It puts limits first, then nodes, allows before
+// blocks. Then it deletes nodes, blocks first, and frees limits. So a block is never in
+// force without the allow that beats it, or the limit that it refers to. It is no error to
+// delete a node that is not there.
 //
-// An error is an *ApplyError, which tells how many changes were made. Applying
-// the same delta again is safe.
+// An error is an *ApplyError, which tells how many changes were made. It is safe to apply
+// the same delta again.
 func (l *Loader) Apply(ctx context.Context, d policy.Delta) error {
 	total := len(d.Put) + len(d.Delete)
 	done := 0
@@ -63,7 +63,7 @@ func (l *Loader) Apply(ctx context.Context, d policy.Delta) error {
 	return nil
 }
 
-// held yields those of nodes that t holds.
+// held yields the nodes that belong into t.
 func held(t table, nodes []policy.Node) iter.Seq[policy.Node] {
 	return func(yield func(policy.Node) bool) {
 		for _, n := range nodes {
@@ -74,11 +74,11 @@ func held(t table, nodes []policy.Node) iter.Seq[policy.Node] {
 	}
 }
 
-// checkNodes refuses what would end up in the wrong trie, or in none.
+// checkNodes returns an error for a node that belongs into no trie.
 func checkNodes(nodes []policy.Node) error {
 	for _, n := range nodes {
 		if n.Kind != policy.Block && n.Kind != policy.Allow {
-			return fmt.Errorf("%s: neither block nor allow", n.Prefix)
+			return fmt.Errorf("prefix %s: neither block nor allow", n.Prefix)
 		}
 		if !n.Prefix.IsValid() || n.Prefix.Addr().Is4In6() {
 			return fmt.Errorf("prefix %s: not a plain IPv4 or IPv6 prefix", n.Prefix)

@@ -10,27 +10,25 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// Answer is what the program does with a packet.
+// Answer tells what the program does with a packet.
 type Answer struct {
 	Drop   bool
 	Reason Reason
 }
 
-// twin is a second instance of the program in force on an interface. It reads
-// the same tries, index and limits, and writes to counters of its own.
+// twin is a second instance of an attached program. It reads the same tries, index and
+// limits, and writes to counters of its own.
 type twin struct {
-	of      uint32 // id of the program in force
 	coll    *ebpf.Collection
 	program *ebpf.Program
 }
 
 func (t *twin) close() { t.coll.Close() }
 
-// Ask runs the program in force on iface with a packet from a, as
-// BPF_PROG_TEST_RUN of a second instance over the same tries and the index in
-// force. It moves no live counter, takes nothing from a limit and writes no
-// event. The error is ErrDifferentProgram if what is in
-// force is not what this Loader attached.
+// Ask runs the program in force on iface with a packet from a. It uses BPF_PROG_TEST_RUN on
+// a second instance over the same tries and the same index. It changes no live counter,
+// takes nothing from a limit and writes no event. The error is ErrDifferentProgram if the
+// program in force is not the one that this Loader attached.
 func (l *Loader) Ask(iface string, a netip.Addr) (Answer, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -77,12 +75,11 @@ func (l *Loader) ask(iface string, a netip.Addr) (Answer, error) {
 // xdpDrop is XDP_DROP of enum xdp_action.
 const xdpDrop = 1
 
-// twinOf returns the twin of the program in force, made on first use.
+// twinOf returns the twin of an attached program, made on first use.
 func (l *Loader) twinOf(live *attached) (*twin, error) {
-	if t := l.twins[live.Interface]; t != nil && t.of == live.ProgramID {
-		return t, nil
+	if live.twin != nil {
+		return live.twin, nil
 	}
-	l.forgetTwin(live.Interface)
 	spec := l.specs[live.build].Copy()
 	spec.Maps[plainMapHits].MaxEntries = 1
 	spec.Maps[plainMapHits].InnerMap.MaxEntries = 1
@@ -95,24 +92,17 @@ func (l *Loader) twinOf(live *attached) (*twin, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &twin{of: live.ProgramID, coll: coll, program: coll.Programs[plainProgParaxial]}
+	t := &twin{coll: coll, program: coll.Programs[plainProgParaxial]}
 	if err := l.sameProgram(live.program, t.program); err != nil {
 		t.close()
 		return nil, err
 	}
-	l.twins[live.Interface] = t
+	live.twin = t
 	return t, nil
 }
 
-func (l *Loader) forgetTwin(iface string) {
-	if t := l.twins[iface]; t != nil {
-		t.close()
-		delete(l.twins, iface)
-	}
-}
-
-// sameProgram checks that both have the same instructions, which the kernel's
-// tag is a digest of, and decide by our tries.
+// sameProgram checks that both programs have the same instructions, by their tag, which is
+// a digest, and that other uses our tries.
 func (l *Loader) sameProgram(live, other *ebpf.Program) error {
 	a, err := live.Info()
 	if err != nil {
@@ -131,8 +121,8 @@ func (l *Loader) sameProgram(live, other *ebpf.Program) error {
 	return nil
 }
 
-// frameFrom returns the smallest valid frame from an address: Ethernet and
-// the base header, with no payload.
+// frameFrom returns the smallest valid frame from an address: Ethernet and the IP base
+// header, without payload.
 func frameFrom(a netip.Addr) []byte {
 	const (
 		etherLen, ipv4Len, ipv6Len   = 14, 20, 40

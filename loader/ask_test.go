@@ -120,7 +120,7 @@ func TestAskDifferentProgram(t *testing.T) {
 	check(t, err)
 
 	other := open(t, bpffs(t), 100)
-	p, err := other.instance(plain, 0)
+	p, err := other.loadBuild(plain, 0)
 	check(t, err)
 	defer p.Close()
 	lk, err := link.LoadPinnedLink(filepath.Join(dir, linksDir, "asd0"), nil)
@@ -137,14 +137,14 @@ func TestAskDifferentProgram(t *testing.T) {
 
 func TestSameProgram(t *testing.T) {
 	l := open(t, bpffs(t), 100)
-	a, err := l.instance(plain, 0)
+	a, err := l.loadBuild(plain, 0)
 	check(t, err)
 	defer a.Close()
-	b, err := l.instance(plain, 0)
+	b, err := l.loadBuild(plain, 0)
 	check(t, err)
 	defer b.Close()
 	check(t, l.sameProgram(a, b))
-	c, err := l.instance(frags, 0)
+	c, err := l.loadBuild(frags, 0)
 	check(t, err)
 	defer c.Close()
 	if err := l.sameProgram(a, c); !errors.Is(err, ErrDifferentProgram) {

@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attachment is the program in force on an interface, as read back from the
-// kernel.
+// Attachment is the program in force on an interface, as read back from the kernel.
 type Attachment struct {
 	Interface string
 	Mode      Mode // native or generic
@@ -23,18 +22,27 @@ type Attachment struct {
 	Note      string // what the operator should know; may be empty
 }
 
-// attached is what this Loader has put on an interface.
+// attached is the program that this Loader has attached to an interface.
 type attached struct {
 	Attachment
 	ifindex int
-	mtu     int // when it was attached
+	mtu     int // at the time of attaching
 	slot    uint32
 	build   build
 	program *ebpf.Program
-	link    link.Link // held, so that it outlives its pin
+	twin    *twin     // nil before the first Ask
+	link    link.Link // kept open, so that it outlives its pin
 }
 
-func (a *attached) close() error { return errors.Join(a.program.Close(), a.link.Close()) }
+func (a *attached) close() error { return errors.Join(a.closeProgram(), a.link.Close()) }
+
+func (a *attached) closeProgram() error {
+	if a.twin != nil {
+		a.twin.close()
+		a.twin = nil
+	}
+	return a.program.Close()
+}
 
 // candidate is one way to attach.
 type candidate struct {
@@ -42,14 +50,14 @@ type candidate struct {
 	mode  Mode
 }
 
-// largestPlainMTU is about what one page holds beside headroom and shared
-// info. Above it drivers refuse the plain build, so frags is tried first.
+// largestPlainMTU is about what fits into a page beside headroom and shared info. Above it
+// drivers refuse the plain build, so that frags is tried first.
 const largestPlainMTU = 3498
 
-// candidates returns the ways to attach, to be tried in order. A refusal by
-// the driver leads from one build to the other, because drivers say no to the
-// MTU with whatever errno, and some look at the MTU of the peer. In generic
-// mode the plain build does for all: the kernel puts frames into one buffer.
+// candidates returns the ways to attach, in the order in which to try them. If the driver
+// refuses one build, the other is tried whatever the errno: drivers use different ones for
+// the MTU, and some look at the MTU of the peer. Generic mode needs only the plain build,
+// because the kernel puts each frame into one buffer.
 func candidates(mtu int, mode Mode, withFrags bool) []candidate {
 	if mode == ModeGeneric {
 		return []candidate{{plain, ModeGeneric}}
@@ -63,12 +71,12 @@ func candidates(mtu int, mode Mode, withFrags bool) []candidate {
 	return c
 }
 
-// Attach puts the program onto an interface, counting into slot, or replaces
-// the one of ours that is there, without a gap. A program of somebody else is
-// a *ForeignError. ModeAuto takes native, and generic only if the driver has no
-// native XDP; what runs already keeps its mode under ModeAuto.
+// Attach attaches the program to an interface, counting into slot, or replaces a program
+// of ours there without a gap. The error is a *ForeignError if another program is there.
+// ModeAuto uses native mode, and generic only if the driver has no native XDP. With
+// ModeAuto, a program that runs already keeps its mode.
 //
-// Success is what was read back from the kernel. Called again, it repairs.
+// The result is read back from the kernel. A repeated call repairs the attachment.
 func (l *Loader) Attach(ctx context.Context, iface string, mode Mode, slot uint32) (Attachment, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -76,7 +84,7 @@ func (l *Loader) Attach(ctx context.Context, iface string, mode Mode, slot uint3
 		return Attachment{}, err
 	}
 	if slot >= MaxSlots {
-		return Attachment{}, fmt.Errorf("attach XDP to %s: slot %d: there are %d", iface, slot, MaxSlots)
+		return Attachment{}, fmt.Errorf("attach XDP to %s: slot %d: want less than %d", iface, slot, MaxSlots)
 	}
 	a, err := l.attach(iface, mode, slot)
 	if err != nil {
@@ -123,15 +131,15 @@ func (l *Loader) attach(iface string, mode Mode, slot uint32) (*attached, error)
 	return l.keep(a), nil
 }
 
-// letGo closes a link that was taken and is not kept.
+// letGo closes a link that takeLink returned, unless it is kept.
 func (l *Loader) letGo(dev device, lk link.Link) {
 	if held := l.attached[dev.name]; held == nil || held.link != lk {
 		closeLink(lk)
 	}
 }
 
-// changeMode attaches anew, for a link cannot change its mode. If the new mode
-// is refused, it goes back to the old one.
+// changeMode detaches and attaches again, because a link cannot change its mode. If the
+// new mode is refused, it attaches in the previous one.
 func (l *Loader) changeMode(dev device, lk link.Link, mode Mode, slot uint32) (*attached, error) {
 	if err := l.pins.dropLink(lk, dev.name); err != nil {
 		return nil, err
@@ -150,13 +158,13 @@ func (l *Loader) changeMode(dev device, lk link.Link, mode Mode, slot uint32) (*
 	return l.keep(a), nil
 }
 
-// keep records what is attached now.
+// keep records a as the program that is attached.
 func (l *Loader) keep(a *attached) *attached {
 	if a.Mode == ModeGeneric {
 		a.addNote("generic mode sees packets after GRO, so packet counts are low")
 	}
 	if old := l.attached[a.Interface]; old != nil {
-		_ = old.program.Close()
+		_ = old.closeProgram()
 		if old.link != a.link {
 			closeLink(old.link)
 		}
@@ -172,7 +180,7 @@ func (a *attached) addNote(s string) {
 	a.Note += s
 }
 
-// ensurePins makes what somebody may have removed from the pin directory.
+// ensurePins restores all that somebody may have removed from the pin directory.
 func (l *Loader) ensurePins() error {
 	if err := l.pins.check(); err != nil {
 		return err
@@ -210,25 +218,26 @@ func (l *Loader) tryAll(dev device, lk link.Link, mode Mode, slot uint32) (*atta
 	return nil, refusal(dev, lk, first, noNative)
 }
 
-// refusedByDriver tells whether another build might do.
+// refusedByDriver tells whether the driver might accept another build.
 func refusedByDriver(err error) bool {
 	return errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE)
 }
 
-// refusal says what to do about a device that takes no candidate.
+// refusal returns an error for a device that accepts no candidate, with a remedy.
 func refusal(dev device, lk link.Link, err error, noNative bool) error {
 	switch {
 	case noNative:
-		return fmt.Errorf("%w (the driver has no native XDP, or not with the offloads that are on: use --xdp-mode generic)", err)
+		return fmt.Errorf("%w (the driver has no native XDP, or not with the current offloads: use --xdp-mode generic)", err)
 	case lk != nil:
-		return fmt.Errorf("%w (the pinned link takes no new program: run `paraxiald detach` and start again)", err)
+		return fmt.Errorf("%w (the pinned link accepts no new program: run `paraxiald detach` and start again)", err)
 	}
-	return fmt.Errorf("%w (the driver refuses native XDP, mostly because of the MTU, which is %d: lower it, also on the peer of a veth, or use --xdp-mode generic)", err, dev.mtu)
+	return fmt.Errorf("%w (the driver refuses native XDP, usually because of the MTU, which is %d: "+
+		"lower it, also on the peer of a veth, or use --xdp-mode generic)", err, dev.mtu)
 }
 
-// occupied turns the errnos of an interface that is in use into an error that
-// says by what. EBUSY: a program in this mode. EEXIST: one in the other mode,
-// or one on an upper device.
+// occupied replaces the errnos of an interface that is in use by an error that names the
+// program. EBUSY means a program in this mode, EEXIST one in the other mode, or one on an
+// upper device.
 func (l *Loader) occupied(dev device, err error) error {
 	if !errors.Is(err, unix.EBUSY) && !errors.Is(err, unix.EEXIST) {
 		return err
@@ -237,14 +246,14 @@ func (l *Loader) occupied(dev device, err error) error {
 		return now.foreign()
 	}
 	if errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("%w (a bond or other device above it may run an XDP program: attach to that one only)", err)
+		return fmt.Errorf("%w (a bond or another device above it may run an XDP program: attach to that one only)", err)
 	}
 	return err
 }
 
-// install loads a candidate and switches the link to it, or makes the link.
+// install loads a candidate and switches the link to it, or makes a link.
 func (l *Loader) install(dev device, lk link.Link, c candidate, slot uint32) (*attached, error) {
-	p, err := l.instance(c.build, slot)
+	p, err := l.loadBuild(c.build, slot)
 	if err != nil {
 		return nil, err
 	}
@@ -261,8 +270,8 @@ func (l *Loader) install(dev device, lk link.Link, c candidate, slot uint32) (*a
 	return a, nil
 }
 
-// switchTo pins p beside the program in force, switches, and gives the pin its
-// name, so that one of the two is what the link runs whenever we crash.
+// switchTo pins p beside the program in force, switches the link, and renames the pin. So
+// after a crash at any point, the program of the link is pinned under one of two names.
 func (l *Loader) switchTo(dev device, lk link.Link, c candidate, p *ebpf.Program) (*attached, error) {
 	next := l.gen.next(dev.name)
 	if err := removePin(next); err != nil {
@@ -294,7 +303,7 @@ func (l *Loader) switchTo(dev device, lk link.Link, c candidate, p *ebpf.Program
 	return a, nil
 }
 
-// point makes the link run p: the given one, or a new one that it pins.
+// point makes the given link run prog, or makes and pins a new link for it.
 func (p pinDir) point(dev device, lk link.Link, mode Mode, prog *ebpf.Program) (link.Link, error) {
 	if lk != nil {
 		return lk, lk.Update(prog)
@@ -309,8 +318,8 @@ func (p pinDir) point(dev device, lk link.Link, mode Mode, prog *ebpf.Program) (
 	return lk, nil
 }
 
-// readBack returns the attachment as the kernel has it, if link and interface
-// both run p, in the mode asked for.
+// readBack returns the attachment as the kernel reports it, if link and interface both run
+// p in the requested mode.
 func readBack(asked device, lk link.Link, mode Mode, p *ebpf.Program) (*attached, error) {
 	id, err := programID(p)
 	if err != nil {
@@ -325,10 +334,12 @@ func readBack(asked device, lk link.Link, mode Mode, p *ebpf.Program) (*attached
 		return nil, err
 	}
 	if info.Program != id || dev.program != id {
-		return nil, fmt.Errorf("program %d was attached, but the link runs %d and the interface %d", id, info.Program, dev.program)
+		return nil, fmt.Errorf("program %d was attached, but the link runs %d and the interface %d",
+			id, info.Program, dev.program)
 	}
 	if dev.index != asked.index || dev.mode != mode {
-		return nil, fmt.Errorf("it runs on interface %d in %s mode, not on %d in %s mode", dev.index, dev.mode, asked.index, mode)
+		return nil, fmt.Errorf("it runs on interface %d in %s mode, not on %d in %s mode",
+			dev.index, dev.mode, asked.index, mode)
 	}
 	return &attached{
 		Attachment: Attachment{Interface: dev.name, Mode: mode, ProgramID: uint32(id), LinkID: uint32(info.ID)},

@@ -267,7 +267,7 @@ func TestAttestNotices(t *testing.T) {
 			lk, err := link.LoadPinnedLink(filepath.Join(dir, linksDir, "att0"), nil)
 			check(t, err)
 			defer lk.Close()
-			p, err := l.instance(plain, 5)
+			p, err := l.loadBuild(plain, 5)
 			check(t, err)
 			defer p.Close()
 			check(t, lk.Update(p))

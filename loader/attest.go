@@ -17,14 +17,14 @@ type Attestation struct {
 	Mode      Mode // empty if not protected
 	Protected bool
 	ProgramID uint32
-	Problem   string // why not protected
+	Problem   string // the reason if it is not protected
 	Missing   bool   // the interface does not exist
-	Warning   string // what is not as it should be though it is protected
+	Warning   string // a fault of a filter that is in force
 }
 
-// Attest reads from the kernel whether an interface runs, in the mode in which
-// it was attached, the program that this Loader put there over its maps. Attach
-// repairs what it finds.
+// Attest reads from the kernel whether an interface runs the program that this Loader
+// attached, over its maps and in the mode in which it was attached. Attach repairs the
+// faults that it finds.
 func (l *Loader) Attest(iface string) Attestation {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -32,7 +32,9 @@ func (l *Loader) Attest(iface string) Attestation {
 	if err != nil {
 		return Attestation{Interface: iface, Problem: err.Error(), Missing: errors.Is(err, ErrNoInterface)}
 	}
-	return Attestation{Interface: iface, Mode: a.Mode, Protected: true, ProgramID: a.ProgramID, Warning: l.warning(a, dev)}
+	return Attestation{
+		Interface: iface, Mode: a.Mode, Protected: true, ProgramID: a.ProgramID, Warning: l.warning(a, dev),
+	}
 }
 
 func (l *Loader) attest(iface string) (*attached, device, error) {
@@ -40,7 +42,7 @@ func (l *Loader) attest(iface string) (*attached, device, error) {
 	dev, err := findDevice(iface)
 	switch {
 	case err != nil && a != nil:
-		return nil, dev, whereabouts(a, err)
+		return nil, dev, withPlace(a, err)
 	case err != nil:
 		return nil, dev, err
 	case a == nil && dev.program != 0:
@@ -48,7 +50,8 @@ func (l *Loader) attest(iface string) (*attached, device, error) {
 	case a == nil:
 		return nil, dev, ErrNotAttached
 	case dev.index != a.ifindex:
-		return nil, dev, whereabouts(a, fmt.Errorf("the interface was replaced: its index was %d and is %d", a.ifindex, dev.index))
+		err := fmt.Errorf("the interface was replaced: its index was %d and is %d", a.ifindex, dev.index)
+		return nil, dev, withPlace(a, err)
 	}
 	if err := attestLink(a, dev); err != nil {
 		return nil, dev, err
@@ -64,9 +67,9 @@ func (l *Loader) attest(iface string) (*attached, device, error) {
 	return a, dev, l.usesOurMaps(a.program)
 }
 
-// whereabouts says more about an interface that is not to be found: the filter
-// may still be on it.
-func whereabouts(a *attached, err error) error {
+// withPlace adds to err where the interface is that the filter is still on: it may have
+// another name, or be in another network namespace.
+func withPlace(a *attached, err error) error {
 	at, e := placeOf(a.link)
 	if e != nil || at.ifindex == 0 {
 		return err
@@ -76,12 +79,14 @@ func whereabouts(a *attached, err error) error {
 	case e != nil:
 		return err
 	case here:
-		return fmt.Errorf("the interface was renamed to %s, and the filter is still on it: name %s under interfaces and reload; %w", dev.name, dev.name, err)
+		return fmt.Errorf("the interface was renamed to %s, and the filter is still on it: "+
+			"name %s under interfaces and reload; %w", dev.name, dev.name, err)
 	}
-	return fmt.Errorf("the interface was moved to another network namespace, and the filter is still on it there: bring it back, or take it from interfaces and reload; %w", err)
+	return fmt.Errorf("the interface was moved to another network namespace, and the filter is still on it there: "+
+		"move it back, or remove it from interfaces and reload; %w", err)
 }
 
-// attestLink checks the link of a, which is held, on the interface of its name.
+// attestLink checks that the link of a is attached to its interface and runs its program.
 func attestLink(a *attached, dev device) error {
 	at, err := placeOf(a.link)
 	switch {
@@ -99,9 +104,9 @@ func attestLink(a *attached, dev device) error {
 	return nil
 }
 
-// Glance tells whether the link of an interface is where it was attached, and
-// runs what was attached. It costs one system call. The kernel announces neither
-// that a link is detached nor that it is given another program.
+// Glance tells whether the link of an interface is still attached to it and runs the same
+// program. It costs one system call. The kernel announces neither that a link is detached
+// nor that it gets another program.
 func (l *Loader) Glance(iface string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,18 +118,18 @@ func (l *Loader) Glance(iface string) bool {
 	return err == nil && at.ifindex == a.ifindex && uint32(at.program) == a.ProgramID
 }
 
-// warning says what is amiss with a filter that is in force.
+// warning describes a fault of a filter that is in force. It is empty if there is none.
 func (l *Loader) warning(a *attached, dev device) string {
 	if err := l.attestPins(a); err != nil {
 		return fmt.Sprintf("%v; the filter goes on, but ends when paraxiald stops", err)
 	}
 	if a.Mode == ModeNative && (a.mtu > largestPlainMTU) != (dev.mtu > largestPlainMTU) {
-		return fmt.Sprintf("the MTU changed from %d to %d, which the other build of the program is for", a.mtu, dev.mtu)
+		return fmt.Sprintf("the MTU changed from %d to %d, which needs the other build of the program", a.mtu, dev.mtu)
 	}
 	return ""
 }
 
-// attestPins checks that all that the next start needs is pinned.
+// attestPins checks that all objects are pinned that the next start needs.
 func (l *Loader) attestPins(a *attached) error {
 	if err := l.pins.check(); err != nil {
 		return err
@@ -157,7 +162,7 @@ func (l *Loader) attestPins(a *attached) error {
 	return nil
 }
 
-// usesOurMaps checks that p decides by what Apply writes to.
+// usesOurMaps checks that p uses the maps that Apply writes to.
 func (l *Loader) usesOurMaps(p *ebpf.Program) error {
 	info, err := p.Info()
 	if err != nil {

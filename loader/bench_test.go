@@ -44,7 +44,10 @@ func BenchmarkAsk(b *testing.B) {
 	attach(b, l, "bak0", ModeNative, 0)
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			l.forgetTwin("bak0")
+			if a := l.attached["bak0"]; a.twin != nil {
+				a.twin.close()
+				a.twin = nil
+			}
 			_, err := l.Ask("bak0", from)
 			check(b, err)
 		}

@@ -6,7 +6,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// MaxSlots is MAX_SLOTS of bpf/types.h: how many interfaces can be told apart.
+// MaxSlots is MAX_SLOTS of bpf/types.h: the number of interfaces that can have counters.
 const MaxSlots = 64
 
 // reasonBits is REASON_BITS of bpf/types.h.
@@ -18,8 +18,8 @@ type Counter struct {
 	Bytes   uint64
 }
 
-// Counters returns what was counted, by slot and reason, summed over CPUs.
-// Slots and reasons without a packet are left out.
+// Counters returns the packet counters by slot and reason, summed over CPUs. Slots and
+// reasons without a packet are left out.
 func (l *Loader) Counters() (map[uint32]map[Reason]Counter, error) {
 	all := map[uint32]map[Reason]Counter{}
 	for slot := range uint32(MaxSlots) {
@@ -53,12 +53,12 @@ func readSlot(counters *ebpf.Map, slot uint32) (map[Reason]Counter, error) {
 	return c, nil
 }
 
-// ClearSlot sets the counters of a slot to zero. Do so before the slot is
-// given to another interface, while no program counts into it.
+// ClearSlot sets the counters of a slot to zero. Call it before the slot is given to
+// another interface, while no program counts into it.
 func (l *Loader) ClearSlot(slot uint32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.moved[slot] = true // what an elder map has of it is another interface's
+	l.moved[slot] = true // an elder map has counters of the previous interface
 	cpus, err := ebpf.PossibleCPU()
 	if err != nil {
 		return fmt.Errorf("clear slot %d: %w", slot, err)
@@ -72,8 +72,9 @@ func (l *Loader) ClearSlot(slot uint32) error {
 	return nil
 }
 
-// Sampled returns how many drops were counted for their entries by sampling,
-// one in 64 with the weight of all. If there are any, Hits are estimates.
+// Sampled returns how many drops were counted for their entries by sampling: one in 1024
+// with the weight of all, which is ATTRIBUTE_ONE_IN of bpf/types.h. If there are any, Hits
+// are estimates.
 func (l *Loader) Sampled() (uint64, error) {
 	var perCPU []plainAttribution
 	if err := l.maps[plainMapAttribution].Lookup(uint32(0), &perCPU); err != nil {

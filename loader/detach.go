@@ -10,8 +10,8 @@ import (
 	"slices"
 )
 
-// Interfaces returns the interfaces that have a link of ours pinned, sorted,
-// attached by this Loader or before it.
+// Interfaces returns the interfaces that have a pinned link of ours, sorted. This Loader or
+// an earlier one attached them.
 func (l *Loader) Interfaces() ([]string, error) {
 	names, err := l.pins.interfaces()
 	if err != nil {
@@ -20,11 +20,15 @@ func (l *Loader) Interfaces() ([]string, error) {
 	return names, nil
 }
 
-// Detach takes the program off an interface. It is no error if there is none.
+// Detach detaches the program from an interface. It is no error if there is none.
 func (l *Loader) Detach(iface string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	// What is held may have lost its pin, or be on an interface that was renamed.
+	return l.detach(iface)
+}
+
+func (l *Loader) detach(iface string) error {
+	// An open link may have lost its pin, or be on an interface that was renamed.
 	if a := l.attached[iface]; a != nil {
 		if err := a.link.Detach(); err != nil {
 			return fmt.Errorf("detach XDP from %s: %w", iface, err)
@@ -34,7 +38,6 @@ func (l *Loader) Detach(iface string) error {
 	if err := l.pins.detach(iface); err != nil {
 		return err
 	}
-	l.forgetTwin(iface)
 	return removePin(l.gen.program(iface))
 }
 
@@ -46,9 +49,9 @@ func (p pinDir) detach(iface string) error {
 	return p.dropLink(lk, iface)
 }
 
-// DetachAll takes the filter off all interfaces and removes the pin directory,
-// which nobody may be using. It returns the names of the interfaces, sorted, and
-// is no error if there is nothing. An empty bpffs means DefaultBPFFS.
+// DetachAll detaches the filter from all interfaces and removes the pin directory, which no
+// Loader may have open. It returns the names of the interfaces, sorted. It is no error if
+// there is nothing to detach. An empty bpffs means DefaultBPFFS.
 func DetachAll(bpffs string) ([]string, error) {
 	if bpffs == "" {
 		bpffs = DefaultBPFFS
@@ -67,16 +70,16 @@ func DetachAll(bpffs string) ([]string, error) {
 	return names, errors.Join(err, p.unlock())
 }
 
-// DetachAll takes the filter off all interfaces and removes the pin directory.
-// After that only Close is of use.
+// DetachAll detaches the filter from all interfaces and removes the pin directory. After
+// that only Close may be called.
 func (l *Loader) DetachAll() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, name := range slices.Collect(maps.Keys(l.attached)) {
-		if err := l.Detach(name); err != nil {
+		if err := l.detach(name); err != nil {
 			return err
 		}
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if _, err := os.Stat(l.pins.path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -97,7 +100,8 @@ func (p pinDir) detachAll() ([]string, error) {
 	return names, p.remove()
 }
 
-// remove takes away what is ours in the directory, and it itself if that was all.
+// remove removes our files from the directory, and then the directory. It fails if other
+// files are left there.
 func (p pinDir) remove() error {
 	gens, err := p.generations()
 	if err != nil {

@@ -9,18 +9,17 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Mode is where in the receive path the program runs.
+// Mode is the place in the receive path where the program runs.
 type Mode string
 
 // The modes.
 const (
 	ModeAuto    Mode = "auto"    // native, or generic if the driver has none
 	ModeNative  Mode = "native"  // in the driver, before a socket buffer exists
-	ModeGeneric Mode = "generic" // behind the driver, and behind GRO
+	ModeGeneric Mode = "generic" // after the driver and after GRO
 )
 
-// Modes as IFLA_XDP_ATTACHED reports them. They are not the flags with which a
-// mode is asked for.
+// Modes as IFLA_XDP_ATTACHED reports them. The flags that request a mode have other values.
 const (
 	attachedNative  = 1
 	attachedGeneric = 2
@@ -33,12 +32,12 @@ func (m Mode) flags() link.XDPAttachFlags {
 	return link.XDPDriverMode
 }
 
-// device is what the kernel says of an interface.
+// device is the state of an interface, as the kernel reports it.
 type device struct {
 	name    string
 	index   int
 	mtu     int
-	mode    Mode           // empty if no program runs, or one we never attach
+	mode    Mode           // empty if no program runs, or in a mode that we never use
 	program ebpf.ProgramID // 0 if none
 }
 
@@ -61,15 +60,16 @@ func findDevice(name string) (device, error) {
 	return deviceOf(attrs), nil
 }
 
-// hasEthernet refuses an interface whose frames begin with an IP header, or with
-// another link layer's. XDP can be attached there, but the program reads Ethernet
-// headers: it would pass everything, and the interface be called protected.
+// hasEthernet returns an error for an interface whose frames begin with an IP header or
+// with that of another link layer. XDP can be attached there, but the program reads Ethernet
+// headers: it would pass all packets, and the interface would count as protected.
 func hasEthernet(attrs *netlink.LinkAttrs) error {
 	switch attrs.EncapType {
 	case "ether", "loopback":
 		return nil
 	}
-	return fmt.Errorf("its frames have no Ethernet header (link type %s), as those of tunnels: filter on the interface that the packets come in by", attrs.EncapType)
+	return fmt.Errorf("its frames have no Ethernet header (link type %s), which is so for tunnels: "+
+		"filter on the interface by which the packets arrive", attrs.EncapType)
 }
 
 func deviceOf(attrs *netlink.LinkAttrs) device {
@@ -87,10 +87,10 @@ func deviceOf(attrs *netlink.LinkAttrs) device {
 	return d
 }
 
-// foreign describes the program on d, which is not ours.
+// foreign returns an error that describes the program on d, which is not ours.
 func (d device) foreign() *ForeignError {
 	e := &ForeignError{Interface: d.name, ProgramID: uint32(d.program), Mode: d.mode}
-	// Looking up by id needs CAP_SYS_ADMIN; the id alone has to do without.
+	// A look-up by id needs CAP_SYS_ADMIN. Without it the error has the id only.
 	p, err := ebpf.NewProgramFromID(d.program)
 	if err != nil {
 		return e
@@ -109,7 +109,7 @@ func programID(p *ebpf.Program) (ebpf.ProgramID, error) {
 	}
 	id, ok := info.ID()
 	if !ok {
-		return 0, errors.New("the kernel gives the program no id")
+		return 0, errors.New("the kernel does not tell the id of the program")
 	}
 	return id, nil
 }

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrDifferentProgram says that the program in force on an interface is not
-// the one this daemon loaded, so that it cannot be asked.
+// ErrDifferentProgram says that the program in force on an interface is not the one that
+// this daemon loaded, so that it cannot be asked.
 var ErrDifferentProgram = errors.New("a different program is in force")
 
 // ErrNotAttached says that this daemon has not attached to the interface.
@@ -18,20 +18,21 @@ var ErrNotAttached = errors.New("not attached")
 // ErrNoInterface says that an interface does not exist.
 var ErrNoInterface = errors.New("no such interface (`ip link` lists them)")
 
-// ErrNoBPFFS says that the directory for pins is not where pins can be.
+// ErrNoBPFFS says that the directory for pins is not on a BPF file system.
 var ErrNoBPFFS = errors.New("not on a BPF file system: run `mount -t bpf bpf /sys/fs/bpf`")
 
-// FullError says that a map has no room.
+// FullError says that a map has no room for more entries.
 type FullError struct {
 	Map      string
 	Capacity uint32
 }
 
 func (e *FullError) Error() string {
-	return fmt.Sprintf("map %s is full at %d entries: raise max_entries in the configuration and restart the daemon", e.Map, e.Capacity)
+	return fmt.Sprintf("map %s is full at %d entries: raise max_entries in the configuration and restart the daemon",
+		e.Map, e.Capacity)
 }
 
-// ApplyError tells how far a delta was applied.
+// ApplyError tells how much of a delta was applied.
 type ApplyError struct {
 	Applied int // changes in the kernel
 	Total   int // changes asked for
@@ -44,8 +45,9 @@ func (e *ApplyError) Error() string {
 
 func (e *ApplyError) Unwrap() error { return e.Err }
 
-// ForeignError says that an interface runs somebody else's XDP program, which
-// is never replaced.
+// ForeignError says that an interface runs an XDP program that is not Paraxial's. Attach
+// never replaces it. RemoveForeign removes it, which the daemon does only if the
+// configuration has `repair: always`.
 type ForeignError struct {
 	Interface string
 	ProgramID uint32
@@ -69,14 +71,15 @@ func (e *ForeignError) Error() string {
 		e.Interface, program, e.Interface, off)
 }
 
-// explain adds what to do to errors that come from the host, not from us. The
-// verifier says EACCES to our program only if CAP_PERFMON is missing.
+// explain adds to errors of the host what the user can do. The verifier returns EACCES
+// for our program only if CAP_PERFMON is missing.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w (needs root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)", err)
 	case errors.Is(err, unix.ENOMEM):
-		return fmt.Errorf("%w (the kernel has no memory for it, or the daemon's memory limit is reached: raise MemoryMax of its unit)", err)
+		return fmt.Errorf("%w (the kernel is out of memory, or the daemon has reached its memory limit: "+
+			"raise MemoryMax of its unit)", err)
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w (needs Linux 5.10 or newer)", err)
 	}

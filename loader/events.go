@@ -18,13 +18,13 @@ const (
 	eventFragment = 2
 )
 
-// DropEvent is one sampled packet that was dropped or, for shadow, would have
-// been.
+// DropEvent is a reported packet that was dropped, or that a shadow entry would have
+// dropped.
 type DropEvent struct {
-	Boot       policy.Deadline // when, on CLOCK_BOOTTIME
+	Boot       policy.Deadline // the time, on CLOCK_BOOTTIME
 	Slot       uint32          // of the interface
 	Source     netip.Addr      // not valid if the IP header could not be read again
-	Protocol   uint8           // of the transport, past IPv6 extension headers
+	Protocol   uint8           // of the transport, after IPv6 extension headers
 	SourcePort uint16          // if HasPorts
 	DestPort   uint16          // if HasPorts
 	HasPorts   bool
@@ -33,12 +33,12 @@ type DropEvent struct {
 	Reason     Reason
 }
 
-// SetEventCredit lets the program write n more events, in place of what was
-// left. Call it every second with the wished rate.
+// SetEventCredit lets the program write n more events, in place of the credit that was
+// left. Call it every second with the wanted rate.
 func (l *Loader) SetEventCredit(n int64) { l.credit.store(0, uint64(n)) }
 
-// Events gives sampled drops to f until ctx is done, and then returns its
-// error. Events are written only while there is credit.
+// Events calls f with reported drops until ctx is done, and then returns the error of ctx.
+// Events are written only while there is credit.
 func (l *Loader) Events(ctx context.Context, f func(DropEvent)) error {
 	r, err := ringbuf.NewReader(l.maps[plainMapEvents])
 	if err != nil {
@@ -95,8 +95,8 @@ func decodeEvent(b []byte) (DropEvent, error) {
 	return e, nil
 }
 
-// fromNetwork returns the value of two bytes in network order that were read
-// as if in ours.
+// fromNetwork returns the value of two bytes in network order that were read in native
+// order.
 func fromNetwork(v uint16) uint16 {
 	var b [2]byte
 	binary.NativeEndian.PutUint16(b[:], v)

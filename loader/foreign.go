@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RemoveForeign takes somebody else's XDP program off an interface and returns
-// what it was, nil if there is none. One that is held by a link takes
-// CAP_SYS_ADMIN, which lets find the link.
+// RemoveForeign removes an XDP program that is not Paraxial's from an interface. It returns
+// a description of the program, or nil if there was none. If a link holds the program, this
+// needs CAP_SYS_ADMIN to find the link.
 func (l *Loader) RemoveForeign(iface string) (*ForeignError, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -34,11 +34,11 @@ func (l *Loader) RemoveForeign(iface string) (*ForeignError, error) {
 	return was, nil
 }
 
-// removeProgram does what `ip link set dev IFACE xdp off` does, or detaches the
-// link that does not allow that.
+// removeProgram does the same as `ip link set dev IFACE xdp off`. If a link prevents that,
+// it detaches the link.
 func removeProgram(dev device) error {
-	flags := int(dev.mode.flags())
-	err := netlink.LinkSetXdpFdWithFlags(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: dev.index, Name: dev.name}}, -1, flags)
+	lk := &netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Index: dev.index, Name: dev.name}}
+	err := netlink.LinkSetXdpFdWithFlags(lk, -1, int(dev.mode.flags()))
 	if errors.Is(err, unix.EBUSY) {
 		return detachForeign(dev)
 	}
@@ -56,7 +56,7 @@ func detachForeign(dev device) error {
 		return links.Link.Detach()
 	}
 	if err := links.Err(); err != nil {
-		return fmt.Errorf("look for its link: %w (needs root or CAP_SYS_ADMIN)", err)
+		return fmt.Errorf("search for its link: %w (needs root or CAP_SYS_ADMIN)", err)
 	}
-	return errors.New("the link that holds it is not to be found: end the program that put it there")
+	return errors.New("no link was found that holds it: stop the program that attached it")
 }

@@ -2,19 +2,45 @@ package loader
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/paraxial/paraxial/loader/banks"
 	"github.com/paraxial/paraxial/policy"
 )
 
-// IndexMemory is the memory of one generation of the index of one family,
-// shared with the program once it is published.
+// IndexMemory is the memory of one generation of the index of one family. It is shared with
+// the program once it is published.
 type IndexMemory struct {
 	*banks.Generation
 	family policy.Family
 }
 
-// indexName returns the outer map of a family's index.
+// publishedIndex is the index in force of one family.
+type publishedIndex struct {
+	mu     sync.Mutex // held while a change waits for grace periods
+	banks  *banks.Index
+	memory *IndexMemory // nil unless this Loader published it
+}
+
+func (x *publishedIndex) close() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.closeMemory()
+}
+
+func (x *publishedIndex) closeMemory() error {
+	old := x.memory
+	x.memory = nil
+	if old == nil {
+		return nil
+	}
+	if err := old.Close(); err != nil {
+		return fmt.Errorf("close the index that was in force: %w", err)
+	}
+	return nil
+}
+
+// indexName returns the name of the outer map of the index of a family.
 func indexName(f policy.Family) string {
 	if f == policy.IPv6 {
 		return plainMapIndexV6
@@ -24,7 +50,7 @@ func indexName(f policy.Family) string {
 
 func indexNames() []string { return []string{plainMapIndexV4, plainMapIndexV6} }
 
-// openIndexes finds out what is in force.
+// openIndexes finds out which indexes are in force.
 func (l *Loader) openIndexes() error {
 	for _, f := range policy.Families() {
 		name := indexName(f)
@@ -32,54 +58,47 @@ func (l *Loader) openIndexes() error {
 		if err != nil {
 			return err
 		}
-		l.indexes[f] = x
+		l.indexes[f] = &publishedIndex{banks: x}
 	}
 	return nil
 }
 
-// NewIndex makes memory for a generation of the index of a family, in lines of
-// 64 bytes. It must be closed unless it gets published.
+// NewIndex makes memory for a generation of the index of a family, in lines of 64 bytes. The
+// caller closes it unless it is published.
 func (l *Loader) NewIndex(f policy.Family, lines uint32) (*IndexMemory, error) {
-	g, err := l.indexes[f].New(lines)
+	g, err := l.indexes[f].banks.New(lines)
 	if err != nil {
 		return nil, explain(err)
 	}
 	return &IndexMemory{g, f}, nil
 }
 
-// PublishIndex lets the program decide by m from now on. When it returns, no
-// program reads the generation before it any more, which takes some grace periods
-// of up to some 40 ms and until when it may have to be kept up to date. That one,
-// nil if there was none and m itself if it was in force, is then the caller's to
-// close. The Loader keeps m; on an error it remains the caller's, and what was
-// published stays in force.
+// PublishIndex puts m in force. It waits for some grace periods of up to about 40 ms. When it
+// returns, no program reads the previous generation any more; until then that may have to
+// be kept up to date. The caller closes the previous generation, which is returned: nil if
+// there was none, m itself if it was in force. The Loader closes m when it is no longer
+// needed. After an error m still belongs to the caller, and the previous generation stays
+// in force.
 func (l *Loader) PublishIndex(m *IndexMemory) (before *IndexMemory, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.indexes[m.family].Publish(m.Generation); err != nil {
+	x := l.indexes[m.family]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.banks.Publish(m.Generation); err != nil {
 		return nil, explain(err)
 	}
-	before = l.index[m.family]
-	l.index[m.family] = m
+	before = x.memory
+	x.memory = m
 	return before, nil
 }
 
-// UnpublishIndex takes the index of a family away, so that the program asks
-// the tries about every packet, and closes its memory. It is no error if there
-// is none.
+// UnpublishIndex takes the index of a family out of force, so that the program asks the
+// tries about every packet, and closes its memory. It is no error if there is none.
 func (l *Loader) UnpublishIndex(f policy.Family) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.indexes[f].Withdraw(); err != nil {
+	x := l.indexes[f]
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.banks.Withdraw(); err != nil {
 		return explain(err)
 	}
-	old := l.index[f]
-	delete(l.index, f)
-	if old == nil {
-		return nil
-	}
-	if err := old.Close(); err != nil {
-		return fmt.Errorf("close the index that was in force: %w", err)
-	}
-	return nil
+	return x.closeMemory()
 }

@@ -32,7 +32,7 @@ func idOf(tb testing.TB, m *ebpf.Map) ebpf.MapID {
 // published returns the id of the generation in force, or 0.
 func published(tb testing.TB, l *Loader, family policy.Family) ebpf.MapID {
 	tb.Helper()
-	id, err := l.indexes[family].InForce()
+	id, err := l.indexes[family].banks.InForce()
 	check(tb, err)
 	return id
 }
@@ -156,7 +156,7 @@ func TestAskWithIndex(t *testing.T) {
 		ask()
 	}
 	expectUntouched(t, l)
-	twin := l.twins["asi0"].coll.Maps
+	twin := l.attached["asi0"].twin.coll.Maps
 	for name, m := range l.maps {
 		shared := strings.HasPrefix(name, "index_") || strings.HasPrefix(name, "block_") || strings.HasPrefix(name, "allow_") || name == plainMapLimits
 		if same := idOf(t, m) == idOf(t, twin[name]); same != shared {
@@ -186,8 +186,8 @@ func TestBanksAreTheProgrammes(t *testing.T) {
 		got[v.Name] = v.Value
 	}
 	want := map[string]uint64{
-		"INDEX_SEGMENT_LINES": banks.Lines, "INDEX_BANK_SLOTS": banks.Bank,
-		"INDEX_IN_FORCE": banks.InForce, "INDEX_SLOTS": banks.Slots,
+		"INDEX_SEGMENT_LINES": banks.Lines, "INDEX_BANK_ELEMENTS": banks.Bank,
+		"INDEX_IN_FORCE": banks.InForce, "INDEX_ELEMENTS": banks.Elements,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("enum index_segments (-banks +program):\n%s", diff)

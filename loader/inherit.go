@@ -14,21 +14,22 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// What a new generation has of the one in force is decided map by map. One that
-// fits the program is taken over, and both programs use it until the switch. In
-// place of one that does not, because the versions or the capacity differ, there is a
-// new one, and what was counted in the elder goes on:
+// A new generation takes over maps of the one in force, map by map. A map that fits the
+// program is taken over, and both programs use it until the switch. A map that does not
+// fit, because the version or the capacity differs, is replaced by a new one, and its
+// counts continue:
 //
-//	counters of packets   copied at once, and those of an interface once more
+//	counters of packets   are copied at the start, and those of an interface once more
 //	                      right before its link is switched
-//	counters of drops     segments fit by themselves, whatever holds them. The
-//	                      elder tries tell whose they are
-//	limits                as the segments of drop counters; they know their owners
+//	counters of drops     are in segments, which fit whatever outer map holds them. The
+//	                      elder tries tell which node has which counter
+//	limits                are in segments too, and have their owners
 //
-// Fitting is shape: a map whose content means something else needs a new name.
+// A map fits if it has the same shape: one whose content changes its meaning needs a new
+// name.
 
-// takeMaps takes over the maps of the generation in force that fit, and makes the
-// others, or all if there is none.
+// takeMaps takes over the maps of the generation in force that fit, and makes the others. If
+// no generation is in force, it makes all.
 func (l *Loader) takeMaps(inForce *generation) error {
 	spec := l.specs[plain]
 	l.hits, l.limits = newSegmented(plainMapHits, spec), newSegmented(plainMapLimits, spec)
@@ -44,7 +45,8 @@ func (l *Loader) takeMaps(inForce *generation) error {
 	}
 	l.reused = inForce != nil && len(made) == 0
 	if inForce != nil && !l.reused {
-		l.log.Info("maps of the running filter do not fit; new ones take their place", "generation", inForce.String(), "maps", slices.Sorted(maps.Keys(made)))
+		l.log.Info("maps of the running filter do not fit and are replaced by new ones",
+			"generation", inForce.String(), "maps", slices.Sorted(maps.Keys(made)))
 	}
 	for _, a := range []*segmented{l.hits, l.limits} {
 		if err := a.settle(l.maps[a.name], made[a.name]); err != nil {
@@ -54,8 +56,8 @@ func (l *Loader) takeMaps(inForce *generation) error {
 	return l.carry()
 }
 
-// openMaps opens the pinned maps of g that a process takes over, as far as they
-// are there.
+// openMaps opens the pinned maps of g that a process can take over. Missing ones are left
+// out.
 func (g generation) openMaps(spec *ebpf.CollectionSpec, log *slog.Logger) mapSet {
 	found := mapSet{}
 	for name := range shared(spec) {
@@ -72,8 +74,8 @@ func (g generation) openMaps(spec *ebpf.CollectionSpec, log *slog.Logger) mapSet
 	return found
 }
 
-// leaveUnreadable closes what cannot be read: counters grow in number and not in size, and
-// of the tries it is known how their keys are built.
+// leaveUnreadable closes the maps that this version cannot read. Another version may have
+// more counters, but not larger ones, and longer values in tries, but not other keys.
 func (l *Loader) leaveUnreadable() {
 	for name, m := range l.elder {
 		ms := l.specs[plain].Maps[name]
@@ -87,14 +89,14 @@ func (l *Loader) leaveUnreadable() {
 		if readable {
 			continue
 		}
-		l.log.Warn("a map of the running filter cannot be read; what it counts starts over", "map", name)
+		l.log.Warn("a map of the running filter cannot be read; its counts start over", "map", name)
 		_ = m.Close()
 		delete(l.elder, name)
 	}
 }
 
-// takeSegments takes over drop counters and limits. Where that cannot be, the
-// tries whose nodes refer to them are let go of as well.
+// takeSegments takes over drop counters and limits. If that fails, the tries whose nodes
+// refer to them are closed too.
 func (l *Loader) takeSegments(g generation) {
 	var errs []error
 	for _, a := range []*segmented{l.hits, l.limits} {
@@ -122,8 +124,8 @@ func (l *Loader) takeSegments(g generation) {
 	}
 }
 
-// takeOrMake moves maps that fit from elder to maps, and makes the others. It
-// tells which of those that a process takes over it has made.
+// takeOrMake moves maps that fit from elder to maps, and makes the others. made has the
+// names of the new ones, except those that every process makes anew.
 func (l *Loader) takeOrMake(spec *ebpf.CollectionSpec) (made map[string]bool, err error) {
 	l.maps, made = mapSet{}, map[string]bool{}
 	for name, ms := range shared(spec) {
@@ -144,7 +146,7 @@ func (l *Loader) takeOrMake(spec *ebpf.CollectionSpec) (made map[string]bool, er
 	return made, nil
 }
 
-// carry copies what was counted into the maps that were made.
+// carry copies counts into the new maps.
 func (l *Loader) carry() error {
 	if err := carryAll[plainAttribution](l.elder[plainMapAttribution], l.maps[plainMapAttribution]); err != nil {
 		return err
@@ -152,9 +154,8 @@ func (l *Loader) carry() error {
 	return carryAll[plainCounter](l.elder[plainMapCounters], l.maps[plainMapCounters])
 }
 
-// carrySlot copies the packet counters of a slot once more, unless they are
-// counted in the new map already. Only what comes between this and the switch is
-// not counted.
+// carrySlot copies the packet counters of a slot once more, unless the slot counts in the
+// new map already. Only packets between this and the switch are not counted.
 func (l *Loader) carrySlot(slot uint32) error {
 	from := l.elder[plainMapCounters]
 	if from == nil || l.moved[slot] {
@@ -170,8 +171,7 @@ func carryAll[T comparable](from, to *ebpf.Map) error {
 	return carryRange[T](from, to, 0, from.MaxEntries())
 }
 
-// carryRange copies elements of a per-CPU array, as far as both have them. The rest
-// of them start over.
+// carryRange copies the elements of a per-CPU array that both maps have. Others start over.
 func carryRange[T comparable](from, to *ebpf.Map, first, end uint32) error {
 	var zero T
 	for key := first; key < min(end, from.MaxEntries(), to.MaxEntries()); key++ {
@@ -189,8 +189,8 @@ func carryRange[T comparable](from, to *ebpf.Map, first, end uint32) error {
 	return nil
 }
 
-// HitOwners yields the nodes of block tries that were not taken over: which
-// counter each has, and nothing else. It yields none after Commit.
+// HitOwners yields the nodes of block tries that were not taken over, with their counters
+// only. It yields none after Commit.
 func (l *Loader) HitOwners() iter.Seq2[policy.Node, error] {
 	return func(yield func(policy.Node, error) bool) {
 		for _, t := range l.elder.tables() {
@@ -207,7 +207,7 @@ func (l *Loader) HitOwners() iter.Seq2[policy.Node, error] {
 	}
 }
 
-// forgetElder lets go of maps that nothing is taken from any more.
+// forgetElder closes the elder maps, which are not needed any more.
 func (l *Loader) forgetElder() error {
 	err := l.elder.close()
 	l.elder = nil

@@ -4,8 +4,8 @@ package loader
 
 import "github.com/cilium/ebpf"
 
-// setLayout makes every map unlike those of the present version, as in one that
-// was before or comes after it. Tests of upgrades build the daemon with it.
+// setLayout gives every map another size than in the present version, as an earlier or
+// later version would. Tests of upgrades build the daemon with it.
 func setLayout(spec *ebpf.CollectionSpec) {
 	for name, m := range shared(spec) {
 		if !ofOneRun(name) {

@@ -8,7 +8,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// The words of struct limit of bpf/types.h. Burst and hit_id share one.
+// The words of struct limit of bpf/types.h. burst and hit_id share a word.
 const (
 	limitTAT = iota
 	limitCost
@@ -22,8 +22,7 @@ const (
 	limitPerByte   = 1 << 63 // LIMIT_PER_BYTE
 )
 
-// limitCostOf returns what a packet or byte costs at a rate, as struct limit
-// holds it.
+// limitCostOf returns the cost of a packet or byte at a rate, as in struct limit.
 func limitCostOf(r policy.Rate) uint64 {
 	const second = uint64(time.Second) << limitCostShift
 	cost := (second + r.PerSecond/2) / r.PerSecond
@@ -33,22 +32,22 @@ func limitCostOf(r policy.Rate) uint64 {
 	return cost
 }
 
-// limitBurstOf returns how far ahead of its rate a source may be, in
-// microseconds: what one second allows may come at once, and one packet always.
+// limitBurstOf returns how far ahead of its rate a source may be, in microseconds. The
+// packets of one second may arrive at once, and one packet always passes.
 func limitBurstOf(r policy.Rate) uint32 {
 	cost := time.Duration(limitCostOf(r) &^ limitPerByte >> limitCostShift)
 	return uint32((time.Second - cost).Microseconds())
 }
 
-// putLimits writes limits: first the buckets that are new, so that no step of
-// another leads to one that is not there yet.
+// putLimits writes all buckets before the steps, so that no step leads to a bucket that is
+// not there yet.
 func (l *Loader) putLimits(limits []policy.LimitRecord) error {
 	var highest uint32
 	for _, r := range limits {
 		highest = max(highest, r.ID)
 	}
-	if err := l.growLimits(highest + 1); err != nil {
-		return err
+	if err := l.growSegments(l.limits, highest+1); err != nil {
+		return fmt.Errorf("add limits: %w", explain(err))
 	}
 	for _, r := range limits {
 		l.putBucket(r)
@@ -59,31 +58,13 @@ func (l *Loader) putLimits(limits []policy.LimitRecord) error {
 	return nil
 }
 
-func (l *Loader) growLimits(ids uint32) error {
-	if ids > l.limits.capacity {
-		return fmt.Errorf("add limits: %w", &FullError{Map: plainMapLimits, Capacity: l.limits.capacity})
-	}
-	if l.limits.has(ids) {
-		return nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := l.limits.grow(ids); err != nil {
-		return fmt.Errorf("add limits: %w", explain(err))
-	}
-	if err := l.pinSegments(l.limits); err != nil {
-		return fmt.Errorf("add limits: %w", explain(err))
-	}
-	return nil
-}
-
 func (l *Loader) putBucket(r policy.LimitRecord) {
 	w, at, ok := l.limits.at(r.ID)
 	if !ok {
 		return
 	}
 	if r.Fresh {
-		// Nothing leads here yet, but a packet may still be on its way from the last owner.
+		// No step leads here yet, but a packet of the previous owner may still be in flight.
 		w.store(at+limitOwner, 0)
 		w.store(at+limitTAT, 0)
 	}
@@ -102,8 +83,7 @@ func (l *Loader) putSteps(r policy.LimitRecord) {
 	}
 }
 
-// freeLimits marks limits as nobody's, so that no later run takes one for what
-// it was.
+// freeLimits clears the owners of limits, so that no later run takes them over.
 func (l *Loader) freeLimits(ids []uint32) {
 	for _, id := range ids {
 		if w, at, ok := l.limits.at(id); ok {
@@ -121,7 +101,9 @@ func (l *Loader) Limits() iter.Seq[policy.HeldLimit] {
 				return
 			}
 			owner := w.load(at + limitOwner)
-			held := policy.HeldLimit{ID: id, Owner: owner, HitID: uint32(w.load(at+limitBurstHit) >> 32), FullAt: w.load(at + limitTAT)}
+			held := policy.HeldLimit{
+				ID: id, Owner: owner, HitID: uint32(w.load(at+limitBurstHit) >> 32), FullAt: w.load(at + limitTAT),
+			}
 			if owner != 0 && !yield(held) {
 				return
 			}

@@ -173,7 +173,7 @@ func TestLimitsDecide(t *testing.T) {
 	check(t, err)
 	defer other.Close()
 	l.maps[plainMapLimits] = other
-	p, err := l.instance(plain, 0)
+	p, err := l.loadBuild(plain, 0)
 	check(t, err)
 	defer p.Close()
 	l.maps[plainMapLimits] = own

@@ -11,14 +11,14 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// asideSuffix marks the pin of a link whose interface has another name now that
-// some other pin still bears. No interface has a colon in its name.
+// asideSuffix marks the pin of a link whose interface was renamed, while another pin still
+// has the new name. No interface has a colon in its name.
 const asideSuffix = ":was"
 
-// place is where a link is attached, as the kernel says.
+// place tells where a link is attached, as the kernel reports it.
 type place struct {
 	link    link.ID
-	ifindex int // 0: its interface is gone, or it was detached
+	ifindex int // 0 if the interface is gone or the link was detached
 	program ebpf.ProgramID
 }
 
@@ -29,13 +29,13 @@ func placeOf(lk link.Link) (place, error) {
 	}
 	xdp := info.XDP()
 	if xdp == nil {
-		return place{}, errors.New("it is not an XDP link: remove it")
+		return place{}, errors.New("not an XDP link: remove it")
 	}
 	return place{link: info.ID, ifindex: int(xdp.Ifindex), program: info.Program}, nil
 }
 
-// on tells whether the link is on dev. Its index alone does not: the interface
-// with that index may be in another network namespace.
+// on tells whether the link is on dev. The index alone is not enough: the interface with
+// that index may be in another network namespace.
 func (p place) on(dev device) bool {
 	return p.ifindex != 0 && p.ifindex == dev.index && p.program == dev.program
 }
@@ -53,10 +53,10 @@ func (p place) device() (dev device, here bool, err error) {
 	return dev, p.on(dev), nil
 }
 
-// takeLink returns the link of ours that is on dev, pinned under its name, or
-// nil. The name follows the interface: a link that has the name and is on an
-// interface with another one now is put aside, and found there when that one is
-// attached. The caller closes the link unless it is kept.
+// takeLink returns our link that is on dev, pinned under the name of dev, or nil. The pin
+// follows the interface when that is renamed. If the pin of that name is a link on an
+// interface with another name, it is put aside, and found when that interface is attached.
+// The caller closes the link unless it is kept.
 func (l *Loader) takeLink(dev device) (link.Link, error) {
 	if a := l.attached[dev.name]; a != nil {
 		if at, err := placeOf(a.link); err == nil && at.on(dev) {
@@ -71,14 +71,14 @@ func (l *Loader) takeLink(dev device) (link.Link, error) {
 		if at, err := placeOf(a.link); err == nil && at.on(dev) {
 			lk := a.link
 			delete(l.attached, name)
-			_ = a.program.Close()
+			_ = a.closeProgram()
 			return lk, l.pins.pinLink(lk, at, dev.name)
 		}
 	}
 	return l.pins.adoptLink(dev)
 }
 
-// pinLink pins a link that is held under a name, if it is not pinned there.
+// pinLink pins an open link under a name, unless it is pinned there.
 func (p pinDir) pinLink(lk link.Link, at place, name string) error {
 	pinned, there, err := p.openLink(name)
 	if err != nil {
@@ -99,7 +99,7 @@ func (p pinDir) pinLink(lk link.Link, at place, name string) error {
 	return nil
 }
 
-// vacate frees the pin of dev's name, if another interface's link is there.
+// vacate frees the name of dev among the pins, if the link there is on another interface.
 func (l *Loader) vacate(dev device) error {
 	lk, at, err := l.pins.openLink(dev.name)
 	if err != nil || lk == nil {
@@ -116,11 +116,13 @@ func (l *Loader) vacate(dev device) error {
 		return errors.Join(err, lk.Close())
 	}
 	if !here {
-		l.log.Warn("the interface that had this name is in another network namespace now; the filter is taken off it there", "interface", dev.name)
+		l.log.Warn("the interface that had this name is in another network namespace; its filter is detached",
+			"interface", dev.name)
 		return l.pins.dropLink(lk, dev.name)
 	}
 	defer lk.Close()
-	l.log.Warn("another interface has this name now; the filter stays on the one that had it", "name", dev.name, "renamed", other.name)
+	l.log.Warn("another interface has this name now; the filter stays on the interface that had it",
+		"name", dev.name, "renamed", other.name)
 	to := l.pins.link(other.name)
 	if _, err := os.Lstat(to); err == nil {
 		to = l.pins.link(other.name + asideSuffix)
@@ -131,8 +133,8 @@ func (l *Loader) vacate(dev device) error {
 	return nil
 }
 
-// adoptLink looks for a pinned link to dev under any name, and gives it the
-// right one.
+// adoptLink looks for a pinned link to dev under any name, and pins it under the name of
+// dev.
 func (p pinDir) adoptLink(dev device) (link.Link, error) {
 	names, err := p.interfaces()
 	if err != nil {
@@ -170,7 +172,7 @@ func (p pinDir) openLink(iface string) (link.Link, place, error) {
 	return lk, at, nil
 }
 
-// dropLink detaches a link at once, whoever else holds it, and unpins it.
+// dropLink detaches a link at once, even if another process has it open, and unpins it.
 func (p pinDir) dropLink(lk link.Link, iface string) error {
 	err := lk.Detach()
 	_ = lk.Close()
@@ -180,7 +182,7 @@ func (p pinDir) dropLink(lk link.Link, iface string) error {
 	return removePin(p.link(iface))
 }
 
-// release gives up what is held of an interface. Its pins stay.
+// release closes program and link of an interface. Their pins stay.
 func (l *Loader) release(iface string) {
 	if a := l.attached[iface]; a != nil {
 		_ = a.close()

@@ -1,19 +1,19 @@
-// Package loader puts Paraxial's packet filter into the kernel and keeps it
-// there: it loads and pins programs and maps, attaches them to interfaces,
-// replaces them without a gap, attests that they are in force, applies changes
-// to the tries, and reads counters and events.
+// Package loader puts Paraxial's packet filter into the kernel and keeps it there. It loads
+// and pins programs and maps, attaches them to interfaces, replaces them without a gap,
+// attests that they are in force, applies changes to the tries, and reads counters and
+// events.
 //
-// Everything that has to outlive the daemon is pinned on a BPF file system:
+// All objects that have to outlive the daemon are pinned on a BPF file system:
 //
 //	DIR/links/IFACE        the bpf_link, at a path that never changes
 //	DIR/gen-N/MAP          the maps of generation N
 //	DIR/gen-N/hits_S       segments of the drop counters, and limits_S of the limits
 //	DIR/gen-N/prog_IFACE   the programs of generation N
 //
-// A generation is never changed once a link points into it, except that
-// programs are added. The truth is the link: its program is in exactly one
-// generation, and that one is in force. So a start after a crash at any point
-// finds what filters, and everything else is rubbish to be removed.
+// A generation never changes once a link points into it, except that programs are added.
+// The link decides: its program is in exactly one generation, and that generation is in
+// force. So a start after a crash at any point finds the generation that filters, and
+// removes all others.
 //
 // One Loader at a time can be open over a directory: it holds a lock.
 package loader
@@ -26,31 +26,35 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/rlimit"
-	"github.com/paraxial/paraxial/loader/banks"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/track"
 )
 
-// DefaultBPFFS is where pins are kept unless Options say otherwise.
+// DefaultBPFFS is the directory of the pins unless Options has another.
 const DefaultBPFFS = "/sys/fs/bpf/paraxial"
 
 // Options of Open.
 type Options struct {
-	// BPFFS is the directory of the pins, DefaultBPFFS if empty. It must lie
-	// on a mounted BPF file system and is made if only its last element is
-	// missing.
+	// BPFFS is the directory of the pins, DefaultBPFFS if empty. It must be on a
+	// mounted BPF file system. Its last element is made if it is missing.
 	BPFFS string
 	// MaxEntries is the capacity of each trie.
 	MaxEntries uint32
-	// TrackCapacity is how many sources can be tracked at most,
-	// DefaultTrackCapacity if 0. Memory is taken only while classes are set.
+	// TrackCapacity is the number of sources that can be tracked,
+	// DefaultTrackCapacity if 0. They need memory only while classes are set.
 	TrackCapacity uint32
-	// Log is told what happens to pins. Nil discards.
+	// Log gets messages about pins. If it is nil, they are discarded.
 	Log *slog.Logger
 }
 
 // A Loader holds the filter of one pin directory. Its methods may be called
 // from several goroutines, but none after Close.
+//
+// Lock order: there is none, because no method holds two locks of a Loader at a time.
+// mu guards what is attached. Each publishedIndex and each segmented has a lock of its
+// own. It is held while the kernel waits for the readers of a map, which takes one or
+// more grace periods. Attest, Glance and Ask take mu only, so that they do not wait
+// for these. The Tracker has a lock of its own too, and takes none of the others.
 type Loader struct {
 	log     *slog.Logger
 	pins    pinDir
@@ -58,25 +62,24 @@ type Loader struct {
 	reused  bool
 	specs   map[build]*ebpf.CollectionSpec
 	maps    mapSet
-	elder   mapSet // maps of the generation in force that were not taken over
+	elder   mapSet // maps of the previous generation that were not taken over
 	tries   []table
 	hits    *segmented
 	limits  *segmented
 	credit  words
 	tracker *Tracker
 
-	mu       sync.Mutex      // held to attach, attest, ask, add counters, clear slots, change the index
-	moved    map[uint32]bool // slots whose packets are counted in maps, and no longer in elder
-	indexes  map[policy.Family]*banks.Index
-	index    map[policy.Family]*IndexMemory // published by this Loader
+	indexes map[policy.Family]*publishedIndex // the map is never changed after Open
+
+	mu       sync.Mutex      // guards what follows, pins and elder
+	moved    map[uint32]bool // slots that count in maps, and no longer in elder
 	attached map[string]*attached
-	twins    map[string]*twin
 }
 
-// Open prepares a new generation: over the maps of the running filter that have
-// the right shape and capacity, and new ones in place of the others (inherit.go). What
-// filters now goes on filtering; nothing changes on any interface until
-// Attach. Leftovers of crashes are removed.
+// Open prepares a new generation. It takes over the maps of the running filter that have
+// the right shape and capacity, and makes new ones in place of the others (inherit.go). The
+// running filter stays in force: nothing changes on any interface before Attach. Open
+// removes the remains of crashes.
 //
 // It needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root.
 func Open(o Options) (*Loader, error) {
@@ -87,7 +90,7 @@ func Open(o Options) (*Loader, error) {
 		o.TrackCapacity = DefaultTrackCapacity
 	}
 	if o.TrackCapacity > track.MaxCapacity {
-		return nil, fmt.Errorf("open filter: track %d sources: at most %d can be", o.TrackCapacity, track.MaxCapacity)
+		return nil, fmt.Errorf("open filter: track %d sources: want %d at most", o.TrackCapacity, track.MaxCapacity)
 	}
 	if o.BPFFS == "" {
 		o.BPFFS = DefaultBPFFS
@@ -108,9 +111,7 @@ func Open(o Options) (*Loader, error) {
 	}
 	l := &Loader{
 		log: o.Log, pins: pins, specs: specs,
-		moved:   map[uint32]bool{},
-		indexes: map[policy.Family]*banks.Index{}, index: map[policy.Family]*IndexMemory{},
-		attached: map[string]*attached{}, twins: map[string]*twin{},
+		indexes: map[policy.Family]*publishedIndex{}, moved: map[uint32]bool{}, attached: map[string]*attached{},
 	}
 	if err := l.open(o.TrackCapacity); err != nil {
 		_ = errors.Join(l.closeMaps(), l.pins.unlock())
@@ -141,18 +142,18 @@ func (l *Loader) open(trackCapacity uint32) error {
 	if err := l.gen.ensure(l.maps); err != nil {
 		return err
 	}
-	if err := l.growHits(1); err != nil {
+	if err := l.growSegments(l.hits, 1); err != nil {
 		return err
 	}
-	return l.limits.pin(l.gen)
+	return errors.Join(l.hits.pin(l.gen), l.limits.pin(l.gen))
 }
 
-// Reused tells whether all maps were taken over from a running filter. If not,
-// those that decide may be empty, and must be filled before Attach to leave no gap.
+// Reused tells whether all maps were taken over from a running filter. If not, the tries
+// may be empty, and must be filled before Attach to leave no gap.
 func (l *Loader) Reused() bool { return l.reused }
 
-// Capacity returns the number of elements each map can hold, by map name; of
-// hits and limits, the number of ids, and of tracked, the number of sources.
+// Capacity returns the number of elements that each map can hold, by the name of the map.
+// For hits and limits it is the number of ids, for tracked the number of sources.
 func (l *Loader) Capacity() map[string]int {
 	c := make(map[string]int, len(l.maps))
 	for name, m := range l.maps {
@@ -165,8 +166,8 @@ func (l *Loader) Capacity() map[string]int {
 	return c
 }
 
-// Commit removes the generations that no link points into any more, and lets go
-// of their maps. Call it once every interface is attached.
+// Commit removes the generations that no link points into any more, and closes their maps.
+// Call it once every interface is attached.
 func (l *Loader) Commit() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,24 +177,19 @@ func (l *Loader) Commit() error {
 	return l.forgetElder()
 }
 
-// Close gives up the file descriptors, and the memory of the index. The filter
-// stays in force.
+// Close closes the file descriptors and releases the memory of the index. The filter stays
+// in force.
 func (l *Loader) Close() error {
+	var errs []error
+	for _, x := range l.indexes {
+		errs = append(errs, x.close())
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var errs []error
 	for _, a := range l.attached {
 		errs = append(errs, a.close())
 	}
-	for _, t := range l.twins {
-		t.close()
-	}
-	for _, m := range l.index {
-		errs = append(errs, m.Close())
-	}
 	clear(l.attached)
-	clear(l.twins)
-	clear(l.index)
 	return errors.Join(append(errs, l.closeMaps(), l.pins.unlock())...)
 }
 

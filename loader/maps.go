@@ -11,10 +11,10 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// mapSet holds the pinned maps by their name in the program.
+// mapSet has the pinned maps by their names in the program.
 type mapSet map[string]*ebpf.Map
 
-// shared are the maps that are pinned: all but data sections.
+// shared yields the maps that are pinned: all but data sections.
 func shared(spec *ebpf.CollectionSpec) iter.Seq2[string, *ebpf.MapSpec] {
 	return func(yield func(string, *ebpf.MapSpec) bool) {
 		for name, m := range spec.Maps {
@@ -25,9 +25,9 @@ func shared(spec *ebpf.CollectionSpec) iter.Seq2[string, *ebpf.MapSpec] {
 	}
 }
 
-// ofOneRun tells which maps every process makes anew: what was sampled and
-// counted before means nothing to it, and so their meaning may change without a new
-// name. The program of the process before goes on with its own until it is replaced.
+// ofOneRun tells whether every process makes the map anew. The samples and counters of an
+// earlier process mean nothing to it, so that their meaning may change without a new name.
+// The program of the earlier process goes on with its own maps until it is replaced.
 func ofOneRun(name string) bool {
 	return name == plainMapTracking || name == plainMapTracked || name == plainMapSamples
 }
@@ -60,12 +60,12 @@ func mapID(m *ebpf.Map) (ebpf.MapID, error) {
 	}
 	id, ok := info.ID()
 	if !ok {
-		return 0, errors.New("the kernel gives it no id")
+		return 0, errors.New("the kernel does not tell its id")
 	}
 	return id, nil
 }
 
-// trieNames are the maps that decide.
+// trieNames returns the names of the tries.
 func trieNames() []string {
 	return []string{plainMapBlockV4, plainMapBlockV6, plainMapAllowV4, plainMapAllowV6}
 }

@@ -86,7 +86,7 @@ func TestCrashLeftovers(t *testing.T) {
 		maps[name] = m
 	}
 	check(t, orphan.ensure(maps))
-	p, err := first.instance(plain, 0)
+	p, err := first.loadBuild(plain, 0)
 	check(t, err)
 	check(t, p.Pin(orphan.next("cra0")))
 	check(t, p.Close())

@@ -47,7 +47,7 @@ func (r Reason) String() string {
 	return fmt.Sprintf("reason_%d", uint32(r))
 }
 
-// Verdict returns "pass" or "drop": each reason has one.
+// Verdict returns "pass" or "drop". It mirrors reason_drops in bpf/account.h.
 func (r Reason) Verdict() string {
 	if r == Blocked || r == Limited {
 		return "drop"
@@ -55,8 +55,9 @@ func (r Reason) Verdict() string {
 	return "pass"
 }
 
-// Accounted tells whether packets of r are what detectors look at: those that pass
-// by the verdict on their source, and not by being allowed.
+// Accounted tells whether detectors look at packets of r: those that pass because
+// of the verdict on their source, unless it is allowed. It mirrors reason_accounted
+// in bpf/account.h.
 func (r Reason) Accounted() bool { return r == NotListed || r == Shadow || r == UnderLimit }
 
 // Reasons yields all reasons, in the order of their numbers.

@@ -33,12 +33,45 @@ func TestReasonsInStep(t *testing.T) {
 	}
 }
 
-func TestReasonVerdict(t *testing.T) {
-	for r := range Reasons() {
-		if want := map[bool]string{true: "drop", false: "pass"}[r == Blocked || r == Limited]; r.Verdict() != want {
-			t.Errorf("verdict of %s is %s, want %s", r, r.Verdict(), want)
+// The Go side mirrors the program's predicates of reasons. They are read from their
+// source: compiled, they are inlined and leave no trace.
+func TestReasonPredicatesInStep(t *testing.T) {
+	source, err := os.ReadFile("../bpf/account.h")
+	check(t, err)
+	for predicate, holds := range map[string]func(Reason) bool{
+		"reason_drops":     func(r Reason) bool { return r.Verdict() == "drop" },
+		"reason_accounted": Reason.Accounted,
+	} {
+		want, got := reasonsOf(t, string(source), predicate), map[string]bool{}
+		for r := range Reasons() {
+			if holds(r) {
+				got["REASON_"+strings.ToUpper(r.String())] = true
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("reasons of %s (-C +Go):\n%s", predicate, diff)
 		}
 	}
+}
+
+// reasonsOf returns the reasons for which a predicate of the program is true. It
+// fails unless the predicate only compares its argument with reasons.
+func reasonsOf(t *testing.T, source, predicate string) map[string]bool {
+	t.Helper()
+	function := regexp.MustCompile(`bool ` + predicate + `\(enum reason reason\)\n\{\n\treturn ([^;]*);\n\}`)
+	body := function.FindStringSubmatch(source)
+	if body == nil {
+		t.Fatalf("no %s that is a single return", predicate)
+	}
+	reasons := map[string]bool{}
+	for term := range strings.SplitSeq(body[1], "||") {
+		name, ok := strings.CutPrefix(strings.TrimSpace(term), "reason == ")
+		if !ok {
+			t.Fatalf("%s: term %q is no comparison with a reason", predicate, term)
+		}
+		reasons[name] = true
+	}
+	return reasons
 }
 
 // The reference lists every reason with its verdict, and no other.

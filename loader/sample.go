@@ -10,27 +10,27 @@ const (
 	samplePort = 1 // SAMPLE_PORT of bpf/track_maps.h
 	sampleSize = int(unsafe.Sizeof(plainPacketSample{}))
 
-	// CLASS_FRAGMENT and so on.
+	// CLASS_FRAGMENT, CLASS_TCP and CLASS_TCP_FLAGS of bpf/track_maps.h.
 	classFragment = 0x80
 	classTCP      = 0x40
 	classTCPFlags = 0x3f
 )
 
-// Sample is one packet of those that pass, taken at random.
+// Sample is a random packet of those that pass.
 type Sample struct {
 	Source    netip.Addr
 	Length    uint32 // of the whole frame, in bytes
 	Weight    uint32 // how many packets it stands for
 	Detectors uint16 // bit i: class i counts such a packet, at its level
-	Protocol  uint8  // of the transport, past IPv6 extension headers
+	Protocol  uint8  // of the transport, after IPv6 extension headers
 	DestPort  uint16 // if HasPort
-	HasPort   bool   // TCP or UDP, and the header is there
+	HasPort   bool   // TCP or UDP, and the packet has the header
 	Flags     uint8  // TCP flags, if HasFlags
-	HasFlags  bool   // TCP, and the header is there
+	HasFlags  bool   // TCP, and the packet has the header
 	Fragment  bool
 }
 
-// decodeSample reads struct packet_sample, without reflection: there may be
+// decodeSample reads struct packet_sample. It uses no reflection, because there may be
 // thousands at a time.
 func decodeSample(b []byte) (Sample, error) {
 	if len(b) != sampleSize {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cilium/ebpf"
@@ -15,10 +16,11 @@ import (
 	"github.com/paraxial/paraxial/loader/banks"
 )
 
-// segmented is an array that grows, of drop counters or limits: segments of
-// equal size in an outer map, filled from slot 0 on without a hole. Elements are
-// read and written without a lock; whoever adds segments keeps others from it.
+// segmented is an array of drop counters or limits that grows. It has segments of equal size
+// in an outer map, which is filled from element 0 on without gaps. Counters and limits are
+// read and written without a lock.
 type segmented struct {
+	mu        sync.Mutex // held to add segments, while the kernel waits for readers of outer
 	name      string
 	outer     *ebpf.Map
 	inner     *ebpf.MapSpec // of a segment
@@ -32,11 +34,11 @@ type segment struct {
 	words
 }
 
-// newSegmented returns the array of that name. It has no segments yet, and takes
-// none before settle.
+// newSegmented returns the array with a name. It has no segments, and none can be added
+// before settle.
 func newSegmented(name string, spec *ebpf.CollectionSpec) *segmented {
 	outer := spec.Maps[name]
-	// The blocks of both families, and id 0, which is nobody's.
+	// The blocks of both families, and id 0, which is not used.
 	wanted := uint64(spec.Maps[plainMapBlockV4].MaxEntries) + uint64(spec.Maps[plainMapBlockV6].MaxEntries) + 1
 	most := uint64(outer.MaxEntries) * uint64(outer.InnerMap.MaxEntries)
 	a := &segmented{name: name, inner: outer.InnerMap, capacity: uint32(min(wanted, most))}
@@ -51,7 +53,7 @@ func (a *segmented) has(ids uint32) bool {
 	return uint64(len(a.all()))*uint64(a.inner.MaxEntries) >= uint64(ids)
 }
 
-// at returns the memory that holds id, and its first word there.
+// at returns the memory that has id, and the first word of id in it.
 func (a *segmented) at(id uint32) (w words, i uint32, ok bool) {
 	all := a.all()
 	n := id / a.inner.MaxEntries
@@ -61,24 +63,51 @@ func (a *segmented) at(id uint32) (w words, i uint32, ok bool) {
 	return all[n].words, id % a.inner.MaxEntries * (a.inner.ValueSize / 8), true
 }
 
-// grow adds segments until all ids below the number have memory.
-func (a *segmented) grow(ids uint32) error {
-	have := a.all()
+// growSegments adds segments until all ids below the number have memory, and pins
+// them. The error is a *FullError for a number above the capacity.
+func (l *Loader) growSegments(a *segmented, ids uint32) error {
+	if ids > a.capacity {
+		return &FullError{Map: a.name, Capacity: a.capacity}
+	}
+	if a.has(ids) {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	fresh, err := a.makeSegments(ids)
+	if err != nil {
+		return err
+	}
+	// Attest looks for the pin of each segment that is in the list. After an error
+	// Attach pins it.
+	all := slices.Concat(a.all(), fresh)
+	err = pinSegments(all, a.name, l.gen)
+	a.segments.Store(&all)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Attest reports this and Attach repairs it: a block does not wait for that.
+		l.log.Warn("the directory for pins is gone: a new segment of a map is not pinned yet", "map", a.name, "error", err)
+		return nil
+	}
+	return err
+}
+
+// makeSegments makes the segments that are missing for this many ids, and puts them
+// into the outer map.
+func (a *segmented) makeSegments(ids uint32) ([]segment, error) {
+	have := len(a.all())
 	need := (int(ids) + int(a.inner.MaxEntries) - 1) / int(a.inner.MaxEntries)
 	var fresh []segment
-	for n := len(have); n < need; n++ {
+	for n := have; n < need; n++ {
 		s, err := a.makeSegment(n)
 		if err != nil {
-			return errors.Join(err, closeSegments(fresh))
+			return nil, errors.Join(err, closeSegments(fresh))
 		}
 		fresh = append(fresh, s)
 	}
-	if err := a.putSlots(len(have), fresh); err != nil {
-		return errors.Join(err, closeSegments(fresh))
+	if err := a.putElements(have, fresh); err != nil {
+		return nil, errors.Join(err, closeSegments(fresh))
 	}
-	all := slices.Concat(have, fresh)
-	a.segments.Store(&all)
-	return nil
+	return fresh, nil
 }
 
 func (a *segmented) makeSegment(n int) (segment, error) {
@@ -99,8 +128,8 @@ func mapSegment(m *ebpf.Map) (segment, error) {
 	return segment{m, w}, nil
 }
 
-// putSlots writes segments to the outer map, from slot first on.
-func (a *segmented) putSlots(first int, segments []segment) error {
+// putElements writes segments to the outer map, from element first on.
+func (a *segmented) putElements(first int, segments []segment) error {
 	maps := make([]*ebpf.Map, len(segments))
 	for i, s := range segments {
 		maps[i] = s.m
@@ -111,9 +140,9 @@ func (a *segmented) putSlots(first int, segments []segment) error {
 	return nil
 }
 
-// takeOver opens the segments that an outer map of g holds by their pins in g. One
-// whose pin is missing is replaced by an empty one: a crash has come between
-// making and pinning it, or somebody has removed the pin.
+// takeOver opens the segments of an outer map of g by their pins in g. A segment whose pin
+// is missing is replaced by an empty one: there was a crash before it was pinned, or
+// somebody has removed the pin.
 func (a *segmented) takeOver(g generation, outer *ebpf.Map, log *slog.Logger) error {
 	var all []segment
 	for n := range int(outer.MaxEntries()) {
@@ -127,7 +156,8 @@ func (a *segmented) takeOver(g generation, outer *ebpf.Map, log *slog.Logger) er
 		}
 		s, err := a.openSegment(g, n, ebpf.MapID(id))
 		if errors.Is(err, fs.ErrNotExist) {
-			log.Warn("a segment is not pinned; what it holds starts over", "map", a.name, "generation", g.String(), "segment", n)
+			log.Warn("a segment is not pinned; its contents start over",
+				"map", a.name, "generation", g.String(), "segment", n)
 			s, err = a.makeSegment(n)
 			a.unsettled = true
 		}
@@ -140,8 +170,8 @@ func (a *segmented) takeOver(g generation, outer *ebpf.Map, log *slog.Logger) er
 	return nil
 }
 
-// settle makes outer the map of the segments. It holds those that were taken
-// over unless it is new.
+// settle makes outer the map of the segments. Unless it is new, it has the segments that
+// were taken over already.
 func (a *segmented) settle(outer *ebpf.Map, isNew bool) error {
 	a.outer = outer
 	all := a.all()
@@ -152,7 +182,7 @@ func (a *segmented) settle(outer *ebpf.Map, isNew bool) error {
 		return fmt.Errorf("map %s has room for %d segments, but there are %d", a.name, outer.MaxEntries(), len(all))
 	}
 	a.unsettled = false
-	return a.putSlots(0, all)
+	return a.putElements(0, all)
 }
 
 // openSegment opens the pin of a segment, which must have the given id.
@@ -176,10 +206,12 @@ func (a *segmented) openSegment(g generation, n int, id ebpf.MapID) (segment, er
 }
 
 // pin pins the segments that are not pinned in g.
-func (a *segmented) pin(g generation) error {
-	for n, s := range a.all() {
-		if err := pinCopy(s.m, g.segment(a.name, n)); err != nil {
-			return fmt.Errorf("pin segment %d of map %s in %s: %w", n, a.name, g, err)
+func (a *segmented) pin(g generation) error { return pinSegments(a.all(), a.name, g) }
+
+func pinSegments(all []segment, array string, g generation) error {
+	for n, s := range all {
+		if err := pinCopy(s.m, g.segment(array, n)); err != nil {
+			return fmt.Errorf("pin segment %d of map %s in %s: %w", n, array, g, err)
 		}
 	}
 	return nil
@@ -200,9 +232,8 @@ func closeSegments(segments []segment) error {
 	return errors.Join(errs...)
 }
 
-// segmentName is the name under which a segment is pinned. Pins are how a later
-// process finds them: to open one by the id that the outer map gives takes
-// CAP_SYS_ADMIN.
+// segmentName returns the name under which a segment is pinned. A later process finds it by
+// its pin, because opening it by the id in the outer map needs CAP_SYS_ADMIN.
 func segmentName(array string, n int) string { return array + "_" + strconv.Itoa(n) }
 
 func (g generation) segment(array string, n int) string {

@@ -10,7 +10,7 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// build is one of the two compilations of the program.
+// build names one of the two builds of the program.
 type build string
 
 const (
@@ -22,7 +22,7 @@ func specLoaders() map[build]func() (*ebpf.CollectionSpec, error) {
 	return map[build]func() (*ebpf.CollectionSpec, error){plain: loadPlain, frags: loadFrags}
 }
 
-// loadSpecs reads the embedded objects and sets the capacity of their maps.
+// loadSpecs reads the embedded objects and sets the capacities of their maps.
 func loadSpecs(maxEntries, tracked uint32) (map[build]*ebpf.CollectionSpec, error) {
 	specs := map[build]*ebpf.CollectionSpec{}
 	for b, load := range specLoaders() {
@@ -41,8 +41,8 @@ func loadSpecs(maxEntries, tracked uint32) (map[build]*ebpf.CollectionSpec, erro
 	return specs, nil
 }
 
-// dropUnused takes out data sections that no instruction refers to. The
-// pointers that keep types in the BTF would otherwise cost a map.
+// dropUnused removes data sections that no instruction refers to. Otherwise the pointers
+// that keep types in the BTF would need a map.
 func dropUnused(spec *ebpf.CollectionSpec) {
 	used := map[string]bool{}
 	for _, p := range spec.Programs {
@@ -58,17 +58,18 @@ func dropUnused(spec *ebpf.CollectionSpec) {
 	}
 }
 
-// instance is what tells copies of the program apart.
+// instance is the constants by which copies of the program differ.
 type instance struct {
 	slot  uint32
-	probe bool // it only answers what would happen
+	probe bool // the copy only answers questions
 }
 
-// loadProgram loads a copy of the program over the given maps. Those not given
-// are made anew and live as long as the program.
+// loadProgram loads a copy of the program over the given maps. Other maps are created and
+// live as long as the program.
 func loadProgram(spec *ebpf.CollectionSpec, i instance, over mapSet) (*ebpf.Collection, error) {
 	spec = spec.Copy()
-	if err := errors.Join(spec.Variables[plainVarSlot].Set(i.slot), spec.Variables[plainVarProbe].Set(i.probe)); err != nil {
+	v := spec.Variables
+	if err := errors.Join(v[plainVarSlot].Set(i.slot), v[plainVarProbe].Set(i.probe)); err != nil {
 		return nil, fmt.Errorf("set slot and probe: %w", err)
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: over})
@@ -78,14 +79,14 @@ func loadProgram(spec *ebpf.CollectionSpec, i instance, over mapSet) (*ebpf.Coll
 	return coll, nil
 }
 
-// haveFrags tells whether the kernel knows frames in several buffers. The
-// helper came in the same release as the program flag.
+// haveFrags tells whether the kernel supports frames in several buffers. The helper and
+// the program flag were added in the same release.
 func haveFrags() bool {
 	return features.HaveProgramHelper(ebpf.XDP, asm.FnXdpGetBuffLen) == nil
 }
 
-// instance loads a build for slot over the shared maps.
-func (l *Loader) instance(b build, slot uint32) (*ebpf.Program, error) {
+// loadBuild loads a build for slot over the shared maps.
+func (l *Loader) loadBuild(b build, slot uint32) (*ebpf.Program, error) {
 	coll, err := loadProgram(l.specs[b], instance{slot: slot}, l.maps)
 	if err != nil {
 		return nil, err

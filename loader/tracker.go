@@ -16,27 +16,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultTrackCapacity is how many sources can be tracked unless Options say
-// otherwise: 3.8 MiB while classes are set.
+// DefaultTrackCapacity is the number of sources that can be tracked unless Options has
+// another. They need 3.8 MiB while classes are set.
 const DefaultTrackCapacity = 1 << 15
 
-// sampleRing is the size of the ring of samples: for 26,000 of them, twice what is
-// asked for between two looks.
+// sampleRing is the size of the ring of samples. It holds 26,000 samples, twice what
+// arrives between two reads.
 const sampleRing = 1 << 20
 
-// Level and Class are those of package track.
+// Level and Class are types of package track.
 type (
 	Level = track.Level
 	Class = track.Class
 )
 
-// A Tracker turns accounting on and reads what it gives: samples of the packets
-// that pass, and exact counters of the sources that are tracked. It decides
-// nothing. Its methods may be called from several goroutines.
+// A Tracker turns accounting on and reads its results: samples of the packets that pass,
+// and exact counters of the tracked sources. It makes no decisions. Its methods may be
+// called from several goroutines.
 type Tracker struct {
 	maps     mapSet
-	lines    *ebpf.MapSpec // of what goes into tracked
-	rings    *ebpf.MapSpec // of what goes into samples
+	lines    *ebpf.MapSpec // of the inner map of tracked
+	rings    *ebpf.MapSpec // of the inner map of samples
 	capacity uint32
 	control  []byte
 
@@ -47,7 +47,7 @@ type Tracker struct {
 	on       *tracking // nil without classes
 }
 
-// tracking is what exists only while classes are set.
+// tracking has the resources that exist only while classes are set.
 type tracking struct {
 	table  *track.Table
 	lines  *ebpf.Map
@@ -70,15 +70,15 @@ func newTracker(maps mapSet, spec *ebpf.CollectionSpec, capacity uint32) (*Track
 	return t, nil
 }
 
-// Tracker returns what accounts for packets that pass.
+// Tracker returns the Tracker of the filter.
 func (l *Loader) Tracker() *Tracker { return l.tracker }
 
-// SetClasses has packets accounted for by these levels and classes, at most
-// track.Levels and track.Detectors of them; without classes accounting is off and
-// takes no memory. Where they change, no source is tracked any more, since its
-// counters would mean something else, and nothing is accounted for some 40 ms: no
-// packet meets half of a configuration. After an error accounting may be off until
-// classes are set again.
+// SetClasses sets the levels and classes by which packets are accounted: at most
+// track.Levels and track.Detectors of them. Without classes accounting is off and needs no
+// memory. After a change no source is tracked any more, because its counters would mean
+// something else. During a change nothing is accounted for about 40 ms, so that no packet
+// meets a partial configuration. After an error accounting may be off until classes are
+// set again.
 func (t *Tracker) SetClasses(levels []Level, classes []Class) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -102,8 +102,8 @@ func (t *Tracker) setClasses(levels []Level, classes []Class) error {
 	} else if slices.Equal(t.levels, levels) && reflect.DeepEqual(t.classes, classes) {
 		return nil
 	}
-	// What fails from here on leaves accounting stopped: whoever goes back to the
-	// classes of before must not be told that they are in force.
+	// An error from here on leaves accounting stopped. A caller that then sets the
+	// previous classes again must not be told that they are in force.
 	t.levels, t.classes = nil, nil
 	if err := t.quiesce(); err != nil {
 		return err
@@ -113,9 +113,9 @@ func (t *Tracker) setClasses(levels []Level, classes []Class) error {
 	return t.on.table.Configure(levels, classes)
 }
 
-// quiesce waits until no program runs that has seen accounting on, and forgets
-// the samples that there are. To put what is there already into a map of maps
-// waits for all programs.
+// quiesce waits until no program runs that has seen accounting on, and discards the
+// samples in the ring. Writing an element of a map of maps waits for all programs, even
+// if it has the same map already.
 func (t *Tracker) quiesce() error {
 	t.on.table.Stop()
 	if err := t.maps[plainMapTracked].Put(uint32(0), t.on.lines); err != nil {
@@ -124,7 +124,7 @@ func (t *Tracker) quiesce() error {
 	return t.on.read(func(Sample) {})
 }
 
-// turnOn makes the memory. Nothing is accounted for yet.
+// turnOn allocates the memory. Nothing is accounted yet.
 func (t *Tracker) turnOn() (err error) {
 	t.on = &tracking{}
 	if t.on.ring, err = ebpf.NewMap(t.rings); err != nil {
@@ -133,9 +133,10 @@ func (t *Tracker) turnOn() (err error) {
 	if t.on.reader, err = ringbuf.NewReader(t.on.ring); err != nil {
 		return fmt.Errorf("open the ring of samples: %w", err)
 	}
-	t.on.reader.SetDeadline(time.Unix(1, 0)) // what is there is there: never wait
+	t.on.reader.SetDeadline(time.Unix(1, 0)) // in the past: a read never waits
 	if t.on.lines, err = ebpf.NewMap(t.lines); err != nil {
-		return fmt.Errorf("make memory for %d sources, %d KiB: %w", t.capacity, track.Lines(t.capacity)*track.LineSize/1024, err)
+		kib := track.Lines(t.capacity) * track.LineSize / 1024
+		return fmt.Errorf("make memory for %d sources, %d KiB: %w", t.capacity, kib, err)
 	}
 	if t.on.memory, err = mapMemory(t.on.lines); err != nil {
 		return err
@@ -158,7 +159,7 @@ func (t *Tracker) turnOff() error {
 	if t.on.table != nil {
 		t.on.table.Stop()
 	}
-	// Either waits until no program uses what was there.
+	// Each waits until no program uses the inner map.
 	for _, name := range []string{plainMapTracked, plainMapSamples} {
 		if err := t.maps[name].Delete(uint32(0)); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			errs = append(errs, fmt.Errorf("empty map %s: %w", name, err))
@@ -185,8 +186,8 @@ func (o *tracking) close() error {
 	return errors.Join(errs...)
 }
 
-// close ends accounting: nobody would read what it gives. A process that is
-// killed leaves it on, which does no harm: the ring fills up, and nothing grows.
+// close ends accounting, because nobody would read the results. A process that is killed
+// leaves it on. That does no harm: the ring fills up, and nothing grows.
 func (t *Tracker) close() error {
 	if t == nil {
 		return nil
@@ -201,8 +202,7 @@ func (t *Tracker) close() error {
 	return err
 }
 
-// SetSampling has one in n packets reported, at random; 0 reports none, which it
-// is at first.
+// SetSampling reports one in n packets, at random. 0, the initial value, reports none.
 func (t *Tracker) SetSampling(n uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -212,9 +212,8 @@ func (t *Tracker) SetSampling(n uint32) {
 	}
 }
 
-// Track has the packets of a source counted from now on. The source must have the
-// length of its level. To track it twice changes nothing. The error is
-// track.ErrFull if there is no room.
+// Track counts the packets of a source from now on. The source must have the length of its
+// level. Tracking it twice changes nothing. The error is track.ErrFull if there is no room.
 func (t *Tracker) Track(level int, source netip.Prefix) (slot uint32, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -227,7 +226,7 @@ func (t *Tracker) Track(level int, source netip.Prefix) (slot uint32, err error)
 	return slot, nil
 }
 
-// Untrack ends that. It is no error if the source was not tracked.
+// Untrack stops counting the packets of a source. It is no error if it was not tracked.
 func (t *Tracker) Untrack(level int, source netip.Prefix) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -240,9 +239,9 @@ func (t *Tracker) Untrack(level int, source netip.Prefix) error {
 	return nil
 }
 
-// Counts calls f for every tracked source with the counters of its slot, one for
-// each class in their order: packets or bytes since Track, modulo 2^32. f must
-// neither keep them nor call the Tracker.
+// Counts calls f for every tracked source with the counters of its slot, one for each class
+// in their order: packets or bytes since Track, modulo 2^32. f must not keep the counters
+// and must not call the Tracker.
 func (t *Tracker) Counts(f func(slot uint32, level int, source netip.Prefix, counters *[track.Detectors]uint32)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -264,13 +263,13 @@ func (t *Tracker) InUse() int {
 	return t.on.table.Used()
 }
 
-// LostSamples returns how many samples found the ring full, or could not be made.
+// LostSamples returns how many samples were lost because the ring was full or missing.
 func (t *Tracker) LostSamples() uint64 {
 	return track.Lost(t.control)
 }
 
-// Samples gives the samples that there are to f, and does not wait for more. f
-// must not call the Tracker.
+// Samples calls f with the samples in the ring, and does not wait for more. f must not call
+// the Tracker.
 func (t *Tracker) Samples(f func(Sample)) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -280,8 +279,8 @@ func (t *Tracker) Samples(f func(Sample)) error {
 	return t.on.read(f)
 }
 
-// read stops at as many as the ring can hold: under a flood there is always
-// another one.
+// read stops after as many samples as the ring can hold, because under a flood there is
+// always another one.
 func (o *tracking) read(f func(Sample)) error {
 	const most = sampleRing / (sampleSize + 8) // eight bytes of header each
 	for range most {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batchSize is the number of elements handed to the kernel at once: large
-// enough that the system call costs nothing, small enough for any memory.
+// batchSize is the number of elements in one system call. It is large enough that the cost
+// of the call is negligible, and small enough for any memory.
 const batchSize = 4096
 
 // table is a trie without the types of its keys and values.
@@ -39,7 +39,7 @@ type trie[K, V any] struct {
 	value   func(policy.Verdict) V
 	verdict func(V) policy.Verdict
 
-	// Tries have had batch operations since Linux 5.13. The answer is kept.
+	// Tries have batch operations since Linux 5.13. Set after the first refusal.
 	noBatch atomic.Bool
 }
 
@@ -55,16 +55,16 @@ func newTrie[K, V any](maps mapSet, name string, kind policy.Kind, family policy
 
 func (t *trie[K, V]) kindOf() policy.Kind { return t.kind }
 
-// isOpen is false for the trie of a set of maps that lacks it.
+// isOpen is false for a trie that is missing in its set of maps.
 func (t *trie[K, V]) isOpen() bool { return t.m != nil }
 
 func (t *trie[K, V]) holds(n policy.Node) bool {
 	return n.Kind == t.kind && policy.FamilyOf(n.Prefix.Addr()) == t.family
 }
 
-// put inserts or replaces nodes and returns how many it did.
+// put inserts or replaces nodes and returns how many.
 func (t *trie[K, V]) put(ctx context.Context, nodes iter.Seq[policy.Node]) (int, error) {
-	// Grown as needed: a single block is to leave no garbage of a whole batch.
+	// Grown as needed, so that a single block does not allocate a whole batch.
 	var keys []K
 	var values []V
 	done := 0
@@ -85,9 +85,9 @@ func (t *trie[K, V]) put(ctx context.Context, nodes iter.Seq[policy.Node]) (int,
 	return done, flush()
 }
 
-// putBatch falls back to one at a time on any error of the batch call: some
-// kernels report counts that are not to be relied on, and putting what is
-// there already changes nothing. The single put then has the true error.
+// putBatch puts the nodes one at a time after any error of the batch call. Some kernels
+// report wrong counts, and putting a node again changes nothing. The single put returns the
+// real error.
 func (t *trie[K, V]) putBatch(ctx context.Context, keys []K, values []V) (int, error) {
 	if err := ctx.Err(); err != nil || len(keys) == 0 {
 		return 0, err
@@ -107,8 +107,8 @@ func (t *trie[K, V]) putBatch(ctx context.Context, keys []K, values []V) (int, e
 	return len(keys), nil
 }
 
-// putOne waits a little if the kernel is out of memory: tries allocate
-// without sleeping, and their cache is refilled in the background.
+// putOne retries for a short time if the kernel is out of memory: tries allocate without
+// sleeping, and their cache is refilled in the background.
 func (t *trie[K, V]) putOne(ctx context.Context, key *K, value *V) error {
 	var err error
 	for pause := time.Millisecond; pause < 100*time.Millisecond; pause *= 2 {
@@ -131,7 +131,7 @@ func (t *trie[K, V]) putOne(ctx context.Context, key *K, value *V) error {
 	return fmt.Errorf("put %s into map %s: %w", t.prefix(*key), t.name, err)
 }
 
-// delete removes nodes. One that is not there counts as removed.
+// delete removes nodes. A node that is not there counts as removed.
 func (t *trie[K, V]) delete(ctx context.Context, nodes iter.Seq[policy.Node]) (int, error) {
 	var keys []K
 	done := 0
@@ -178,9 +178,9 @@ func (t *trie[K, V]) noteBatch(err error) {
 	}
 }
 
-// nodes yields what the trie holds. Nothing may be deleted meanwhile: the
-// kernel finds the next element by the last one and starts over if that is
-// gone. What is yielded is bounded by the capacity, so it ends even then.
+// nodes yields the nodes of the trie. Nothing may be deleted at the same time: the kernel
+// finds the next element by the last one, and starts over if that is gone. The number of
+// nodes is bounded by the capacity, so that it ends even then.
 func (t *trie[K, V]) nodes() iter.Seq2[policy.Node, error] {
 	return func(yield func(policy.Node, error) bool) {
 		fail := func(err error) { yield(policy.Node{}, fmt.Errorf("read map %s: %w", t.name, err)) }
@@ -231,8 +231,8 @@ func (t *trie[K, V]) elements() iter.Seq2[policy.Node, error] {
 // isOurs tells whether values have the size that this version gives them.
 func (t *trie[K, V]) isOurs() bool { return uintptr(t.m.ValueSize()) == unsafe.Sizeof(*new(V)) }
 
-// single reads one element at a time, for kernels without batches, and for tries
-// of other versions: values grow at the end, so what both know is at the start.
+// single reads one element at a time, for kernels without batches and for tries of other
+// versions. Values grow at their end, so that the fields of both versions are at the start.
 func (t *trie[K, V]) single() iter.Seq2[policy.Node, error] {
 	return func(yield func(policy.Node, error) bool) {
 		var key K

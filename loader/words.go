@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// words is the memory of a mmapable array of 64-bit values, shared with the
-// program, which adds to it atomically.
+// words is the memory of a mmapable array of 64-bit values. It is shared with the program,
+// which adds to it atomically.
 type words struct {
 	mem *[]uint64
 }
 
-// mapWords maps the elements of m into memory. They stay mapped as long as the
-// result can be reached, whatever becomes of m, so that a reader never faults.
+// mapWords maps the elements of m into memory. They stay mapped as long as the result is
+// reachable, even if m is closed, so that a reader never faults.
 func mapWords(m *ebpf.Map) (words, error) {
 	b, err := mapMemory(m)
 	if err != nil {

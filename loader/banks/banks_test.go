@@ -18,7 +18,7 @@ func check(tb testing.TB, err error) {
 	}
 }
 
-// kernel is an outer map, and what is made of it anew as after a crash.
+// kernel is an outer map, which can be opened again as after a crash.
 type kernel struct {
 	*testing.T
 	outer *ebpf.Map
@@ -28,8 +28,11 @@ type kernel struct {
 func newKernel(t *testing.T) *kernel {
 	testenv.Root(t)
 	check(t, rlimit.RemoveMemlock())
-	inner := &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: lineBytes, MaxEntries: Lines, Flags: 1 << 10} // BPF_F_MMAPABLE
-	outer, err := ebpf.NewMap(&ebpf.MapSpec{Name: "banks", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: Slots, InnerMap: inner})
+	const mmapable = 1 << 10 // BPF_F_MMAPABLE
+	inner := &ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: lineBytes, MaxEntries: Lines, Flags: mmapable}
+	outer, err := ebpf.NewMap(&ebpf.MapSpec{
+		Name: "banks", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: Elements, InnerMap: inner,
+	})
 	check(t, err)
 	t.Cleanup(func() { check(t, outer.Close()) })
 	return &kernel{t, outer, inner}
@@ -42,7 +45,7 @@ func (k *kernel) open() *Index {
 	return x
 }
 
-// generation returns one with its number in every line.
+// generation returns a generation with its number in every line.
 func (k *kernel) generation(x *Index, number uint64, segments uint32) *Generation {
 	k.Helper()
 	g, err := x.New(segments * Lines)
@@ -54,11 +57,11 @@ func (k *kernel) generation(x *Index, number uint64, segments uint32) *Generatio
 	return g
 }
 
-// segment opens what a slot holds; a test that does not close it keeps it in memory.
-func (k *kernel) segment(slot int) *ebpf.Map {
+// segment opens the map in an element. It stays in memory until the test closes it.
+func (k *kernel) segment(element int) *ebpf.Map {
 	k.Helper()
 	var id uint32
-	if err := k.outer.Lookup(uint32(slot), &id); errors.Is(err, ebpf.ErrKeyNotExist) {
+	if err := k.outer.Lookup(uint32(element), &id); errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil
 	} else if err != nil {
 		k.Fatal(err)
@@ -82,7 +85,7 @@ func (k *kernel) expect(number uint64, segments int) (bank int) {
 	for n := range segments {
 		m := k.segment(bank + n)
 		if m == nil {
-			k.Fatalf("slot %d is empty", bank+n)
+			k.Fatalf("element %d is empty", bank+n)
 		}
 		for _, at := range []uint32{0, 1, Lines - 1} {
 			check(k, m.Lookup(at, &line))
@@ -121,7 +124,7 @@ func idsOf(tb testing.TB, g *Generation) (ids []ebpf.MapID) {
 	return ids
 }
 
-// Generations of all sizes follow each other, and of those before nothing stays.
+// Generations of different sizes replace each other, and the kernel frees the previous one.
 func TestPublish(t *testing.T) {
 	k := newKernel(t)
 	x := k.open()
@@ -141,7 +144,7 @@ func TestPublish(t *testing.T) {
 			t.Errorf("published again, generation %d went from bank %d to %d", number, bank, last)
 		}
 		if n := inMemory(t, before); n != 0 {
-			t.Errorf("%d segments of the generation before are still in memory", n)
+			t.Errorf("%d segments of the previous generation are still in memory", n)
 		}
 		before = ids
 		check(t, g.Close())
@@ -165,20 +168,20 @@ func TestWithdraw(t *testing.T) {
 		}
 		check(t, g.Close())
 		if n := inMemory(t, ids); n > 1 {
-			t.Errorf("%d segments are still in memory, want at most the one that fills the slots", n)
+			t.Errorf("%d segments are still in memory, want at most the one that fills the elements", n)
 		}
 	}
 }
 
-// A process that ends between any two writes leaves the generation before in
-// force or its own, whole; and the next publishes beside it.
+// A process that ends between any two writes leaves either the previous generation or its
+// own in force, complete. The next process can publish its own then.
 func TestPublishAfterCrash(t *testing.T) {
 	crashes := map[string]func(x *Index, g *Generation) error{
 		"before":          func(*Index, *Generation) error { return nil },
 		"in the bank":     func(x *Index, g *Generation) error { return Put(x.outer, (1-x.bank)*Bank, g.segments[:2]) },
 		"before the swap": func(x *Index, g *Generation) error { return Put(x.outer, (1-x.bank)*Bank, g.segments) },
 		"after the swap":  func(x *Index, g *Generation) error { return swapped(x, g) },
-		"before the slots": func(x *Index, g *Generation) error {
+		"before the release": func(x *Index, g *Generation) error {
 			return errors.Join(swapped(x, g), x.outer.Delete(uint32(x.bank*Bank)))
 		},
 		"after":            func(x *Index, g *Generation) error { return x.Publish(g) },
@@ -211,21 +214,21 @@ func TestPublishAfterCrash(t *testing.T) {
 					k.expect(uint64(20+number), int(segments))
 				}
 				if n := inMemory(t, ids); n != 0 {
-					t.Errorf("%d segments of the generation that was lost are still in memory", n)
+					t.Errorf("%d segments of the lost generation are still in memory", n)
 				}
 			}
 		})
 	}
 }
 
-// swapped does what Publish does up to the swap.
+// swapped does the steps of Publish up to the swap.
 func swapped(x *Index, g *Generation) error {
 	bank := (1 - x.bank) * Bank
 	g.setBank(uint32(bank))
 	return errors.Join(Put(x.outer, bank, g.segments), x.outer.Put(uint32(InForce), g.segments[0]))
 }
 
-// What was in force is not put there again: only its first segment is still open.
+// A generation that was replaced cannot be published again: only its first segment is still open.
 func TestPublishOnce(t *testing.T) {
 	k := newKernel(t)
 	x := k.open()
@@ -235,7 +238,7 @@ func TestPublishOnce(t *testing.T) {
 		t.Errorf("%d segments are open, want the first", len(old.segments))
 	}
 	if x.Publish(old) == nil {
-		t.Error("published again: no error")
+		t.Error("a replaced generation was published again without an error")
 	}
 	k.expect(2, 2)
 }

@@ -13,19 +13,19 @@ import (
 
 // Generation is the memory of one generation, shared with the kernel.
 type Generation struct {
-	segments []*ebpf.Map // once published, only the first
-	count    int
-	mem      unsafe.Pointer // of all segments, one after the other
+	segments []*ebpf.Map    // only the first once it is published
+	count    int            // of all segments
+	mem      unsafe.Pointer // all segments, one after the other
 	size     uintptr
 	lines    uint32
 	once     sync.Once
 	err      error
 }
 
-// New makes memory for a generation, in lines of 64 bytes, zeroed.
+// New makes zeroed memory for a generation, in lines of 64 bytes.
 func (x *Index) New(lines uint32) (_ *Generation, err error) {
 	if lines == 0 || lines > MaxLines {
-		return nil, fmt.Errorf("make an index of %d lines for %s: there may be 1 to %d", lines, x.name, MaxLines)
+		return nil, fmt.Errorf("make an index of %d lines for %s: want 1 to %d", lines, x.name, MaxLines)
 	}
 	g := &Generation{lines: lines}
 	defer func() {
@@ -48,8 +48,8 @@ func (x *Index) New(lines uint32) (_ *Generation, err error) {
 	return g, g.mapMemory(uintptr(n) * Lines * lineBytes)
 }
 
-// mapMemory reserves addresses and then puts the segments there, one after the
-// other, so that lines are found by their number alone.
+// mapMemory reserves a range of addresses and maps the segments into it, one after the
+// other, so that the number of a line gives its address.
 func (g *Generation) mapMemory(size uintptr) (err error) {
 	g.mem, err = unix.MmapPtr(-1, 0, nil, size, unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
@@ -66,13 +66,13 @@ func (g *Generation) mapMemory(size uintptr) (err error) {
 	return nil
 }
 
-// Words returns the memory, eight words to a line. It is not Go's: using it after
-// Close is a fault.
+// Words returns the memory, eight words to a line. It is not memory of the Go runtime:
+// an access after Close is a fault.
 func (g *Generation) Words() []uint64 {
 	return unsafe.Slice((*uint64)(g.mem), int(g.lines)*lineWords)
 }
 
-// ID returns what Index.InForce returns while g is in force.
+// ID returns the id that Index.InForce returns while g is in force.
 func (g *Generation) ID() (ebpf.MapID, error) {
 	info, err := g.segments[0].Info()
 	if err != nil {
@@ -80,19 +80,20 @@ func (g *Generation) ID() (ebpf.MapID, error) {
 	}
 	id, ok := info.ID()
 	if !ok {
-		return 0, fmt.Errorf("read the id of %s: the kernel does not tell", g.segments[0])
+		return 0, fmt.Errorf("read the id of %s: the kernel does not tell it", g.segments[0])
 	}
 	return id, nil
 }
 
-// setBank writes where the program finds the other segments. It is not in force.
-func (g *Generation) setBank(slot uint32) {
+// setBank writes the first element of the bank, where the program finds the other
+// segments. g must not be in force.
+func (g *Generation) setBank(first uint32) {
 	word := &g.Words()[bankWord]
-	atomic.StoreUint64(word, *word&0xffffffff|uint64(slot)<<32)
+	atomic.StoreUint64(word, *word&0xffffffff|uint64(first)<<32)
 }
 
-// keepFirst closes the file descriptors of all segments but the first: of a large
-// index there are many, and the mapping and the slots hold the memory.
+// keepFirst closes the file descriptors of all segments but the first. A large index has
+// many. The mapping and the elements of the outer map keep the memory.
 func (g *Generation) keepFirst() error {
 	var errs []error
 	for _, m := range g.segments[1:] {
@@ -102,7 +103,7 @@ func (g *Generation) keepFirst() error {
 	return errors.Join(errs...)
 }
 
-// Close gives up the memory. If it is in force, the kernel goes on using it.
+// Close releases the memory. If it is in force, the kernel goes on using it.
 func (g *Generation) Close() error {
 	g.once.Do(func() {
 		if g.size > 0 {

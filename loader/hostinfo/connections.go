@@ -10,13 +10,13 @@ import (
 	"strings"
 )
 
-// Connection is an established TCP connection of this host, or a UDP socket that is
-// connected to a peer.
+// Connection is an established TCP connection of this host, or a UDP socket that is connected
+// to a peer.
 type Connection struct {
 	Protocol string // tcp or udp
 	Peer     netip.Addr
-	Inbound  bool   // to a port on which somebody here listens
-	Port     uint16 // of the service: ours if inbound, otherwise the peer's
+	Inbound  bool   // to a port on which a socket of this host listens
+	Port     uint16 // of the service: the local port if inbound, otherwise that of the peer
 	inode    uint32
 }
 
@@ -30,11 +30,12 @@ func Connections(wanted func(peer netip.Addr) bool) ([]Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append(connected("tcp", tcp, tcpEstablished, wanted), connected("udp", udp, udpConnected, wanted)...), nil
+	list := connected("tcp", tcp, tcpEstablished, wanted)
+	return append(list, connected("udp", udp, udpConnected, wanted)...), nil
 }
 
-// connected returns the sockets in that state whose peer is wanted; those in any
-// other tell on which ports somebody listens.
+// connected returns the sockets in the given state whose peer is wanted. Sockets in another
+// state show which local ports have listeners.
 func connected(protocol string, all []session, state uint8, wanted func(peer netip.Addr) bool) []Connection {
 	listening := make(map[uint16]bool)
 	for _, s := range all {
@@ -47,17 +48,17 @@ func connected(protocol string, all []session, state uint8, wanted func(peer net
 		if s.state != state || !wanted(s.peer) {
 			continue
 		}
-		c := Connection{Protocol: protocol, Peer: s.peer, Inbound: listening[s.localPort], Port: s.peerPort, inode: s.inode}
-		if c.Inbound {
-			c.Port = s.localPort
+		c := Connection{Protocol: protocol, Peer: s.peer, Port: s.peerPort, inode: s.inode}
+		if listening[s.localPort] {
+			c.Inbound, c.Port = true, s.localPort
 		}
 		list = append(list, c)
 	}
 	return list
 }
 
-// Forwards tells whether this host passes packets on, as one with containers
-// does. Their connections are not its own, and Connections does not see them.
+// Forwards tells whether this host forwards packets, as a host with containers does.
+// Connections does not return forwarded connections.
 func Forwards() bool {
 	for _, name := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
 		if text, err := os.ReadFile(name); err == nil && strings.TrimSpace(string(text)) != "0" {
@@ -67,8 +68,8 @@ func Forwards() bool {
 	return false
 }
 
-// Owners tells which processes hold the connections, by name, as far as this
-// process may see that. The result has the length of the list.
+// Owners returns the names of the processes that have the connections open, as far as this
+// process may see them. The result has the length of the list.
 func Owners(list []Connection) [][]string {
 	byInode := make(map[uint32][]int)
 	for i, c := range list {
@@ -94,8 +95,8 @@ func Owners(list []Connection) [][]string {
 	return owners
 }
 
-// socketInode reads a link such as socket:[4711]. Inode 0 is that of sockets that
-// no process has yet.
+// socketInode reads a link such as socket:[4711]. Sockets that no process has yet have inode
+// 0.
 func socketInode(fd string) (uint32, bool) {
 	target, err := os.Readlink(fd)
 	if err != nil {

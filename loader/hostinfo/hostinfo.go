@@ -1,6 +1,6 @@
-// Package hostinfo reads from the kernel what the host depends on: its own
-// addresses, its gateways, its resolvers, and who is logged in over SSH. It
-// changes nothing and asks nobody else: no name is looked up.
+// Package hostinfo reads from the kernel the addresses that the host depends on: its own
+// addresses, its gateways, its resolvers, and the peers of SSH sessions. It changes nothing
+// and looks up no names.
 package hostinfo
 
 import (
@@ -22,14 +22,14 @@ type LocalAddr struct {
 	Interface string
 }
 
-// Gateway is a router that a route of the host leads over.
+// Gateway is a router in a route of the host.
 type Gateway struct {
 	Addr      netip.Addr
 	Interface string
 }
 
-// Facts are what the host depends on. Addresses are unmapped and without
-// zone; the lists are sorted and have no duplicates.
+// Facts are the addresses that the host depends on. They are unmapped and without zone. The
+// lists are sorted and have no duplicates.
 type Facts struct {
 	Addresses []LocalAddr
 	Gateways  []Gateway
@@ -41,24 +41,23 @@ type Facts struct {
 type Options struct {
 	// SSHPorts are the local ports whose peers count as SSH sessions.
 	SSHPorts []uint16
-	// ResolvConf are the files with resolvers, DefaultResolvConf if nil. One
-	// that does not exist holds none.
+	// ResolvConf are the files with resolvers, DefaultResolvConf if nil. A file
+	// that does not exist counts as empty.
 	ResolvConf []string
 }
 
-// DefaultResolvConf returns where resolvers are written. Behind
-// systemd-resolved the first names only its stub on loopback.
+// DefaultResolvConf returns the files with resolvers. With systemd-resolved the first one
+// has only its stub on loopback.
 func DefaultResolvConf() []string {
 	return []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
 }
 
-// Read collects the facts. If some cannot be had, it returns the others and an
-// error for those.
+// Read collects the facts. If some cannot be read, it returns the others and an error.
 func Read(ctx context.Context, o Options) (Facts, error) {
 	if o.ResolvConf == nil {
 		o.ResolvConf = DefaultResolvConf()
 	}
-	// A block waits for both, of which each takes a fraction of a millisecond.
+	// A block waits for both. Each takes a fraction of a millisecond.
 	var peers []netip.Addr
 	var peersErr error
 	var reading sync.WaitGroup
@@ -69,7 +68,7 @@ func Read(ctx context.Context, o Options) (Facts, error) {
 	return f, errors.Join(err, peersErr)
 }
 
-// readRest collects the facts that the host is set up with.
+// readRest collects the facts other than SSH peers.
 func readRest(ctx context.Context, o Options) (Facts, error) {
 	var f Facts
 	var errs []error
@@ -93,10 +92,10 @@ func readRest(ctx context.Context, o Options) (Facts, error) {
 	return f, errors.Join(errs...)
 }
 
-// dumpTries is how often a list is read anew that changed while it was read.
+// dumpTries is the number of attempts to read a list that changes while it is read.
 const dumpTries = 5
 
-// dump reads a list from the kernel until it was read in one go.
+// dump reads a list from the kernel until a read was not interrupted by a change.
 func dump[T any](what string, read func() ([]T, error)) ([]T, error) {
 	var list []T
 	var err error
@@ -121,7 +120,9 @@ func interfaceNames() (map[int]string, error) {
 }
 
 func addresses(names map[int]string) ([]LocalAddr, error) {
-	list, err := dump("addresses", func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
+	list, err := dump("addresses", func() ([]netlink.Addr, error) {
+		return netlink.AddrList(nil, netlink.FAMILY_ALL)
+	})
 	var addrs []LocalAddr
 	for _, a := range list {
 		if a.IPNet == nil {
@@ -135,8 +136,7 @@ func addresses(names map[int]string) ([]LocalAddr, error) {
 	return slices.Compact(addrs), err
 }
 
-// gateways reads the routes of all tables, also those from router
-// advertisements.
+// gateways reads the routes of all tables, including those from router advertisements.
 func gateways(names map[int]string) ([]Gateway, error) {
 	var gws []Gateway
 	var errs []error
@@ -157,7 +157,7 @@ func gateways(names map[int]string) ([]Gateway, error) {
 	return slices.Compact(gws), errors.Join(errs...)
 }
 
-// appendHop adds the next hop, which for an IPv4 route may be an IPv6 one.
+// appendHop adds the next hop. The next hop of an IPv4 route may be an IPv6 address.
 func appendHop(gws []Gateway, iface string, gw net.IP, via netlink.Destination) []Gateway {
 	if v, ok := via.(*netlink.Via); ok {
 		gw = v.Addr

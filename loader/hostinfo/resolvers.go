@@ -34,8 +34,8 @@ func resolvers(files []string) ([]netip.Addr, error) {
 	return slices.Compact(addrs), errors.Join(errs...)
 }
 
-// parseResolvConf returns the nameservers, see resolv.conf(5), without those on
-// loopback, which no packet from outside can come from.
+// parseResolvConf returns the nameservers of a resolv.conf(5), without those on loopback,
+// from which no packet of another host can come.
 func parseResolvConf(r io.Reader) ([]netip.Addr, error) {
 	var addrs []netip.Addr
 	lines := bufio.NewScanner(r)

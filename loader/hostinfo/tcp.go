@@ -25,8 +25,8 @@ const (
 	tcpListen      = 10
 )
 
-// session is a TCP or UDP socket, mostly an established connection. One that
-// listens has no peer.
+// session is a TCP or UDP socket, usually an established connection. A listening socket has
+// no peer.
 type session struct {
 	state               uint8
 	localPort, peerPort uint16
@@ -34,8 +34,8 @@ type session struct {
 	inode               uint32
 }
 
-// sessions returns the TCP sockets of both families in these states. The IPv4
-// peers of a dual-stack server appear under IPv6, mapped, and are unmapped.
+// sessions returns the TCP sockets of both families in these states. IPv4 peers of a
+// dual-stack server, which the kernel lists as mapped IPv6 addresses, are unmapped.
 func sessions(states ...uint8) ([]session, error) {
 	var mask uint32
 	for _, s := range states {
@@ -45,7 +45,7 @@ func sessions(states ...uint8) ([]session, error) {
 	if err == nil {
 		return all, nil
 	}
-	// inet_diag is a module, and may be missing or forbidden.
+	// The module inet_diag may be missing or forbidden.
 	all, procErr := readProc("/proc/net/tcp", mask)
 	if procErr != nil {
 		return nil, fmt.Errorf("read TCP connections: %w", errors.Join(err, procErr))
@@ -53,7 +53,7 @@ func sessions(states ...uint8) ([]session, error) {
 	return all, nil
 }
 
-// sshPeers returns who is connected to one of our ports.
+// sshPeers returns the peers of connections to one of the local ports.
 func sshPeers(ports []uint16) ([]netip.Addr, error) {
 	established, err := sessions(tcpEstablished)
 	var peers []netip.Addr
@@ -66,15 +66,13 @@ func sshPeers(ports []uint16) ([]netip.Addr, error) {
 	return slices.Compact(peers), err
 }
 
-// tcpDiagGetSock asks for TCP sockets of both families in one message. The
-// kernel walks its whole table of connections for each answer, which on a large
-// host takes longer than all else that a block needs, and the newer request is
-// for one family.
+// tcpDiagGetSock requests the TCP sockets of both families in one message. The newer request
+// is for one family. The kernel walks its whole table of connections for each request, which
+// on a large host takes longer than the rest of a block.
 const tcpDiagGetSock = 18
 
-// diagRequest is struct inet_diag_req with everything but the states left zero.
-// netlink's own request asks for all states, which on a busy host is most of the
-// work.
+// diagRequest is struct inet_diag_req in which only the states are set. The request of package
+// netlink is for all states, which on a busy host is most of the work.
 type diagRequest struct{ states uint32 }
 
 const (
@@ -110,9 +108,8 @@ func diagnose(states uint32) ([]session, error) {
 	})
 }
 
-// parseDiag reads struct inet_diag_msg: family and state, then from 4 on the ports
-// and from 8 on the addresses, local first, in network order, and at the end the
-// inode.
+// parseDiag reads struct inet_diag_msg: family and state, the ports at offset 4 and the
+// addresses at offset 8, both local first and in network order, and the inode at the end.
 func parseDiag(b []byte) (session, error) {
 	if len(b) < diagMessageLen {
 		return session{}, fmt.Errorf("socket message of %d bytes, want %d", len(b), diagMessageLen)
@@ -127,8 +124,7 @@ func parseDiag(b []byte) (session, error) {
 	}, nil
 }
 
-// readProc returns the sessions of both families; a kernel without IPv6 has no
-// file of it.
+// readProc returns the sessions of both families. A kernel without IPv6 has no file for it.
 func readProc(name string, states uint32) ([]session, error) {
 	all, err := readProcFile(name, states)
 	if err != nil {
@@ -154,8 +150,8 @@ func readProcFile(name string, states uint32) ([]session, error) {
 	return sessions, nil
 }
 
-// parseProc reads the lines of /proc/net/tcp, and of udp, which are alike, see proc_net_tcp in the kernel's
-// documentation, that are in one of the states:
+// parseProc reads /proc/net/tcp or udp, which have the same format (proc_net_tcp in the
+// documentation of the kernel), and returns the sessions in one of the states. A line is
 // "N: LOCAL:PORT PEER:PORT STATE QUEUES TIMER RETRANSMITS UID TIMEOUT INODE …".
 func parseProc(r io.Reader, states uint32) ([]session, error) {
 	var sessions []session
@@ -192,8 +188,7 @@ func parseProcLine(line string) (session, error) {
 	return session{uint8(state), uint16(lport), uint16(pport), addr, uint32(inode)}, nil
 }
 
-// parseProcAddr reads an address that was printed as 32-bit words in the
-// byte order of the machine.
+// parseProcAddr reads an address that is printed as 32-bit words in native byte order.
 func parseProcAddr(s string) (netip.Addr, error) {
 	b, err := hex.DecodeString(s)
 	if err != nil {

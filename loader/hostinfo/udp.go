@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A UDP socket that is connected to a peer is in the state that the kernel calls
-// established for TCP, and any other in that of a closed one.
+// The kernel uses states of TCP for UDP sockets: established for one that is connected to a
+// peer, closed for any other.
 const (
 	udpConnected   = 1
 	udpUnconnected = 7
@@ -21,7 +21,9 @@ func udpSockets() ([]session, error) {
 	var all []session
 	var diagErr error
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		sockets, err := dump("UDP sockets", func() ([]*netlink.Socket, error) { return netlink.SocketDiagUDP(family) })
+		sockets, err := dump("UDP sockets", func() ([]*netlink.Socket, error) {
+			return netlink.SocketDiagUDP(family)
+		})
 		diagErr = errors.Join(diagErr, err)
 		for _, s := range sockets {
 			all = append(all, udpSession(s))
@@ -30,7 +32,7 @@ func udpSockets() ([]session, error) {
 	if diagErr == nil {
 		return all, nil
 	}
-	// udp_diag is a module, and may be missing or forbidden.
+	// The module udp_diag may be missing or forbidden.
 	all, procErr := readProc("/proc/net/udp", 1<<udpConnected|1<<udpUnconnected)
 	if procErr != nil {
 		return nil, fmt.Errorf("read UDP sockets: %w", errors.Join(diagErr, procErr))

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// settle is how long to wait for the rest of a burst of changes.
+	// settle is the time to wait for the rest of a burst of changes.
 	settle = 200 * time.Millisecond
 	// settleLinks is short, because an interface may be unprotected.
 	settleLinks = 20 * time.Millisecond
@@ -19,21 +19,21 @@ const (
 	resubscribe = time.Second
 )
 
-// Watch calls f once it is watching, and then whenever addresses, routes or
-// interfaces have changed, once for a burst of changes, until ctx is done; then
-// it returns its error. Changes that were lost count as one.
+// Watch calls f once it is watching, and then after changes of addresses, routes or
+// interfaces, once for a burst of changes. It does so until ctx is done, and returns the
+// error of ctx. If announcements are lost, it calls f too.
 func Watch(ctx context.Context, f func()) error {
 	return watch(ctx, settle, f, unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE)
 }
 
-// WatchLinks is Watch for interfaces only, and quicker.
+// WatchLinks is like Watch for interfaces only, with a shorter delay.
 func WatchLinks(ctx context.Context, f func()) error {
 	return watch(ctx, settleLinks, f, unix.RTNLGRP_LINK)
 }
 
-// watch fails only if the first subscription does. Later ones are tried until
-// they work, and f is called then, for what was missed.
+// watch fails only if the first subscription fails. Later ones are retried until they
+// succeed. Then f is called, because changes may have been missed.
 func watch(ctx context.Context, settle time.Duration, f func(), groups ...uint) error {
 	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, groups...)
 	if err != nil {
@@ -80,8 +80,8 @@ func call(ctx context.Context, settle time.Duration, changes <-chan struct{}, f 
 	}
 }
 
-// receive reads from sock until ctx is done or it fails, and closes it. What
-// changed is not looked at: whoever is called reads everything anew.
+// receive reads from sock until ctx is done or a read fails, and closes it. It does not parse
+// the changes, because f reads everything again.
 func receive(ctx context.Context, sock *nl.NetlinkSocket, changes chan<- struct{}) {
 	stop := context.AfterFunc(ctx, sock.Close)
 	defer func() {
@@ -91,7 +91,7 @@ func receive(ctx context.Context, sock *nl.NetlinkSocket, changes chan<- struct{
 	}()
 	for {
 		_, _, err := sock.Receive()
-		// The socket overran. It is still good; some changes are lost.
+		// ENOBUFS means that announcements were lost. The socket can still be used.
 		if err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return
 		}
@@ -106,7 +106,7 @@ func poke(changes chan<- struct{}) {
 	}
 }
 
-// pause waits for d and returns false if ctx was done before.
+// pause waits for d. It returns false if ctx is done earlier.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
