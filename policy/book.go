@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Book holds all entries and, for every prefix, what the kernel is to hold
-// there. It is not safe for concurrent use.
+// Book holds all entries and, for every prefix, the node that the kernel's trie
+// must hold. It is not safe for concurrent use.
 type Book struct {
 	slab   slab
 	expiry expiry
@@ -16,34 +16,35 @@ type Book struct {
 	hits   numbers
 	limits numbers
 	tables
-	snapshots int // that are in use
+	snapshots int // number of snapshots in use
 }
 
-// node is what stands at one prefix of one kind.
+// node holds the entries of one kind at one prefix.
 type node struct {
 	head    ref     // its first entry
 	hit     uint32  // its own drop counter; block nodes only
-	verdict Verdict // as compiled last, which is as the kernel was told
+	verdict Verdict // the verdict that was sent to the kernel last
 }
 
-// Group is what entries are counted by.
+// Group is the key by which entries are counted.
 type Group struct {
 	Kind   Kind
 	Family Family
 	Origin string
 }
 
-// How many freed drop counters, and limits, wait before one of them is used again:
-// far more than can be freed while a packet is in flight, and few enough that a
-// host whose few entries change all the time keeps a small memory. A limit needs
-// more of it than a counter.
+// hitsAtRest and limitsAtRest are the numbers of freed drop counters and freed
+// limits that wait before one of them is used again. Both are far higher than the
+// number that can be freed while a packet is in flight. They are low enough that a
+// host whose few entries change all the time needs little memory. A limit needs
+// more memory than a counter, so fewer limits wait.
 const (
 	hitsAtRest   = 1 << 16
 	limitsAtRest = 1024
 )
 
-// NewBook returns an empty book for a kernel with room for so many drop
-// counters, and as many limits. The first of each is nobody's.
+// NewBook returns an empty book for a kernel with room for capacity drop counters
+// and as many limits. Index 0 of each is never handed out.
 func NewBook(capacity uint32) *Book {
 	b := &Book{
 		slab: newSlab(), counts: make(map[Group]int),
@@ -53,7 +54,7 @@ func NewBook(capacity uint32) *Book {
 	return b
 }
 
-// site is a place in the book.
+// site is the kind and prefix of a node.
 type site struct {
 	kind   Kind
 	prefix netip.Prefix
@@ -61,17 +62,16 @@ type site struct {
 
 func siteOf(e Entry) site { return site{e.Kind, e.Prefix} }
 
-// Apply makes the changes, in order, and returns what they change in the
-// kernel, and the changes that undo them. Prefixes must be masked and
-// unmapped, as ParsePrefix returns them. Removing an entry that does not exist
-// is no change.
+// Apply makes the changes in order. It returns the changes to make in the kernel,
+// and the ops that undo these ones. Prefixes must be masked and unmapped, as
+// ParsePrefix returns them. Removing an entry that does not exist changes nothing.
 func (b *Book) Apply(ops []Op) (delta Delta, undo []Op) {
 	c := b.Begin()
 	undo = c.Apply(ops)
 	return c.Compile(), undo
 }
 
-// Put is Apply for many entries, and for callers that need no way back.
+// Put puts many entries, like Apply, but returns no undo.
 func (b *Book) Put(entries []Entry) Delta {
 	c := b.begin(len(entries))
 	for _, e := range entries {
@@ -81,7 +81,7 @@ func (b *Book) Put(entries []Entry) Delta {
 	return c.Compile()
 }
 
-// Remove takes many entries away, and returns no way back. All must be there.
+// Remove removes many entries, and returns no undo. All of them must exist.
 func (b *Book) Remove(entries []EntryRef) Delta {
 	c := b.begin(len(entries))
 	for _, r := range entries {
@@ -97,8 +97,8 @@ type Change struct {
 	book    *Book
 	touched []site
 	gone    map[site]node // nodes that lost their last entry
-	fresh   []uint32
-	ended   map[uint64]*limited // limits that were removed, by owner
+	fresh   []uint32            // drop counters that were handed out
+	ended   map[uint64]*limited // limits that were released, by owner
 }
 
 // Begin starts a change that several calls of Apply make up. They share one
@@ -160,8 +160,8 @@ func (c *Change) remove(r ref) {
 	c.touched = append(c.touched, siteOf(e))
 }
 
-// link puts r first at its site, making the node if there is none. A node that
-// went in the same change comes back with its counter and verdict.
+// link puts r first at its site, and creates the node if there is none. A node
+// that was removed earlier in the same change keeps its counter and verdict.
 func (b *Book) link(c *Change, s site, r ref) {
 	b.modify(s, func(n node, exists bool) (node, bool) {
 		if !exists {
@@ -179,7 +179,7 @@ func (b *Book) link(c *Change, s site, r ref) {
 	})
 }
 
-// unlink takes r out of its site, and the node away with its last entry.
+// unlink takes r out of its site. It removes the node with its last entry.
 func (b *Book) unlink(c *Change, s site, r ref) {
 	b.modify(s, func(n node, _ bool) (node, bool) {
 		at := &n.head
@@ -246,11 +246,11 @@ func (b *Book) Entries(k Kind) iter.Seq[Entry] {
 	}
 }
 
-// EntryRef names an entry cheaply, for as long as it is in the book.
+// EntryRef is a short name of an entry. It is valid while the entry is in the book.
 type EntryRef = ref
 
-// Refs names all entries of a kind by ascending prefix. With Resolve a long
-// list can be read in parts while the book changes in between.
+// Refs returns the names of all entries of a kind by ascending prefix. With
+// Resolve, a caller can read a long list in parts while the book changes.
 func (b *Book) Refs(k Kind) []EntryRef {
 	var refs []EntryRef
 	for _, n := range b.table(k).AllSorted() {
@@ -261,8 +261,8 @@ func (b *Book) Refs(k Kind) []EntryRef {
 	return refs
 }
 
-// Resolve returns the entry that has the name now. If the entry it was given
-// for has gone that may be none, or a newer one of either kind.
+// Resolve returns the entry that has the name now. If the original entry was
+// removed, the name may belong to no entry, or to a newer one of either kind.
 func (b *Book) Resolve(r EntryRef) (Entry, bool) {
 	if b.slab.at(r).kind == 0 {
 		return Entry{}, false
@@ -270,8 +270,8 @@ func (b *Book) Resolve(r EntryRef) (Entry, bool) {
 	return b.slab.entry(r), true
 }
 
-// comparePrefix orders prefixes as bart does: IPv4 first, by address, the
-// covering before the covered.
+// comparePrefix orders prefixes as bart does: IPv4 first, then by address, then
+// the shorter prefix first.
 func comparePrefix(x, y netip.Prefix) int {
 	return cmp.Or(x.Addr().Compare(y.Addr()), cmp.Compare(x.Bits(), y.Bits()))
 }
@@ -297,8 +297,8 @@ func (b *Book) Covering(k Kind, p netip.Prefix) iter.Seq[Entry] {
 	}
 }
 
-// Origin names the entries of one kind and origin that need no confirmation,
-// in no order.
+// Origin yields the names of the entries of one kind and origin that need no
+// confirmation, in no particular order.
 func (b *Book) Origin(k Kind, origin string) iter.Seq[EntryRef] {
 	return func(yield func(EntryRef) bool) {
 		for r := ref(1); r <= b.slab.used; r++ {
@@ -315,7 +315,7 @@ func (b *Book) Origin(k Kind, origin string) iter.Seq[EntryRef] {
 // for any if id is empty.
 func (b *Book) Pending(id string) []Entry {
 	var found []Entry
-	// What waits is finite, and so in the expiry queue.
+	// Pending entries have a finite deadline, so all are in the expiry queue.
 	for _, r := range b.expiry.refs {
 		if b.slab.at(r).isPending() && (id == "" || b.slab.pendingID(r) == id) {
 			found = append(found, b.slab.entry(r))
@@ -338,8 +338,7 @@ func (b *Book) Counts() iter.Seq2[Group, int] {
 	}
 }
 
-// Size returns the number of nodes that the kernel's trie for a kind and
-// family holds.
+// Size returns the number of nodes in the kernel's trie for a kind and family.
 func (b *Book) Size(k Kind, f Family) int {
 	if f == IPv6 {
 		return b.table(k).Size6()

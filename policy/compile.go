@@ -14,9 +14,11 @@ func (c *Change) Compile() Delta {
 	slices.SortFunc(c.touched, func(x, y site) int {
 		return cmp.Or(cmp.Compare(x.kind, y.kind), comparePrefix(x.prefix, y.prefix))
 	})
-	// Mostly one for each, and never many more than that.
+	// Most changes put one node for each touched site, and few put many more.
 	delta.Put = make([]Node, 0, len(c.touched))
-	var done site // the last site whose subtree is up to date; sorted, so it precedes what it covers
+	// done is the last site whose subtree is up to date. The sites are sorted, so
+	// a site precedes those that it covers.
+	var done site
 	for _, s := range c.touched {
 		if done.kind == s.kind && covers(done.prefix, s.prefix) {
 			continue
@@ -39,7 +41,7 @@ func covers(outer, inner netip.Prefix) bool {
 	return outer.IsValid() && outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 }
 
-// recompile adds to delta the nodes at s and below it whose verdict changes, and
+// recompile adds to delta the nodes at s and below s whose verdict changes, and
 // their limits.
 func (b *Book) recompile(s site, delta *Delta) {
 	first := len(delta.Put)
@@ -53,7 +55,7 @@ func (b *Book) recompile(s site, delta *Delta) {
 		}
 	}
 	if s.prefix.IsSingleIP() {
-		// Most are, and have nothing below them.
+		// Most sites are single addresses, which cover no other site.
 		one(s)
 	} else {
 		for p := range b.table(s.kind).Subnets(s.prefix) {
@@ -62,26 +64,26 @@ func (b *Book) recompile(s site, delta *Delta) {
 	}
 	// The table must not change under the iteration above.
 	for _, put := range delta.Put[first:] {
-		b.told(put)
+		b.recordSent(put)
 	}
 }
 
-// told notes what the kernel is told of a node.
-func (b *Book) told(put Node) {
+// recordSent records the verdict that is sent to the kernel for a node.
+func (b *Book) recordSent(put Node) {
 	b.modify(site{put.Kind, put.Prefix}, func(n node, _ bool) (node, bool) {
 		n.verdict = put.Verdict
 		return n, false
 	})
 }
 
-// compile returns the node that the kernel is to hold at s, whether it differs
-// from what the kernel was told, and whether it has limits of its own. Neither
-// if there is none.
+// compile returns the node that the kernel must hold at s. changed reports whether
+// it differs from the node sent last, and limits whether s has limits of its own.
+// Both are false if the book has no node at s.
 //
-// Deadlines are the latest of the node's entries and of all covering ones,
-// expired or not: the kernel tells those apart by itself. Drops count for the
-// longest covering prefix that drops, or else for the longest that would
-// (shadow).
+// Each deadline is the latest of the node's entries and of all covering entries,
+// whether expired or not: the kernel compares deadlines with the clock by itself.
+// Drops count for the longest covering prefix that drops. If none drops, they count
+// for the longest that would drop (shadow).
 func (b *Book) compile(s site) (put Node, changed, limits bool) {
 	put = Node{Kind: s.kind, Prefix: s.prefix}
 	v := &put.Verdict
@@ -115,8 +117,8 @@ func (b *Book) compile(s site) (put Node, changed, limits bool) {
 	return put, exists && *v != was, limits
 }
 
-// Nodes yields what the kernel's tries of a kind are to hold. The book must not
-// change meanwhile.
+// Nodes yields the nodes that the kernel's tries of a kind must hold. The book
+// must not change meanwhile.
 func (b *Book) Nodes(k Kind) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
 		for p, n := range b.table(k).All() {
@@ -127,7 +129,7 @@ func (b *Book) Nodes(k Kind) iter.Seq[Node] {
 	}
 }
 
-// Node returns what the kernel's trie is to hold at p.
+// Node returns the node that the kernel's trie must hold at p.
 func (b *Book) Node(k Kind, p netip.Prefix) (Node, bool) {
 	n, ok := b.table(k).Get(p)
 	return Node{Kind: k, Prefix: p, Verdict: n.verdict}, ok

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Deadline is a point on CLOCK_BOOTTIME, in nanoseconds since boot. Boot time
-// runs through suspend and never jumps, which is why everything that expires
-// is held in it and not in wall time.
+// Deadline is a time of CLOCK_BOOTTIME, in nanoseconds since boot. Boot time runs
+// through suspend and never jumps. For this reason all deadlines are in boot time
+// and not in wall time.
 type Deadline int64
 
 // Forever is the deadline that never comes.
@@ -20,7 +20,7 @@ type Tick uint32
 const (
 	// TickShift is TICK_SHIFT of bpf/types.h.
 	TickShift = 27
-	// TickNever is the tick of a verdict that is not given.
+	// TickNever is the tick of a verdict that no entry gives.
 	TickNever Tick = 0
 	// TickForever is the tick of Forever.
 	TickForever Tick = math.MaxUint32

@@ -2,8 +2,9 @@ package policy
 
 import "net/netip"
 
-// Outcome is what becomes of a packet because of its source. The text is the
-// reason by which the kernel counts it; of Limited, one of the two reasons.
+// Outcome is the decision about a packet because of its source. Its text is the
+// reason under which the kernel counts the packet; for Limited there is a second
+// reason, see Gives.
 type Outcome uint8
 
 // The outcomes.
@@ -12,26 +13,26 @@ const (
 	Allowed
 	Blocked
 	Shadowed
-	Limited // over the rate, dropped; else passed, as "under_limit"
+	Limited // dropped if over the rate; otherwise passed as "under_limit"
 )
 
 func (o Outcome) String() string {
 	return [...]string{"not_listed", "allowed", "blocked", "shadow", "limited"}[o]
 }
 
-// Verdict returns what a user is told: pass, drop, limit or shadow.
+// Verdict returns the word that users see: pass, drop, limit or shadow.
 func (o Outcome) Verdict() string {
 	return [...]string{"pass", "pass", "drop", "shadow", "limit"}[o]
 }
 
-// Gives tells whether the kernel may count a packet with this outcome by reason.
+// Gives reports whether the kernel may count a packet with this outcome under reason.
 func (o Outcome) Gives(reason string) bool {
 	return reason == o.String() || o == Limited && reason == "under_limit"
 }
 
-// Decide is the golden model: what becomes of a packet from src at boot time
-// now, by looking at every entry. Allow beats block, drop beats limit, limit
-// beats shadow, and the lengths of prefixes do not matter.
+// Decide is the golden model: it decides a packet from src at boot time now by
+// looking at every entry. Allow beats block, drop beats limit, limit beats shadow,
+// and the lengths of prefixes do not matter.
 func Decide(entries []Entry, src netip.Addr, now Deadline) Outcome {
 	outcome := NotListed
 	for _, e := range entries {
@@ -52,9 +53,9 @@ func Decide(entries []Entry, src netip.Addr, now Deadline) Outcome {
 	return outcome
 }
 
-// DecideLimit returns the limit that a packet from src counts against at boot
-// time now if Decide says Limited: the strictest. How much of its rate is used
-// up only the kernel knows.
+// DecideLimit returns the rate that a packet from src counts against at boot time
+// now if Decide returns Limited: the strictest one. Only the kernel knows how much
+// of the rate is used up.
 func DecideLimit(entries []Entry, src netip.Addr, now Deadline) Rate {
 	var strictest Rate
 	for _, e := range entries {

@@ -1,8 +1,8 @@
-// Package policy decides who is blocked and who is allowed. It holds the book
-// of entries, compiles it to what the kernel's tries hold, and contains Decide,
-// the slow and obvious model that the packet filter is tested against.
+// Package policy decides which sources are blocked and which are allowed. It holds
+// the book of entries, compiles it to the nodes of the kernel's tries, and contains
+// Decide, the slow and obvious model that the packet filter is tested against.
 //
-// It knows no kernel, no disk and no clock: time comes in as an argument.
+// It uses no kernel, no disk and no clock: time is passed as an argument.
 package policy
 
 import (
@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Kind tells whether an entry blocks or allows.
+// Kind is whether an entry blocks or allows.
 type Kind uint8
 
 // The kinds. The numbers are stored on disk.
@@ -32,15 +32,15 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
 
-// Action is what a block does with a packet. An allow entry has NoAction.
+// Action is the effect of a block on a packet. An allow entry has NoAction.
 type Action uint8
 
 // The actions. The numbers are stored on disk.
 const (
 	NoAction Action = 0
 	Drop     Action = 1
-	Shadow   Action = 2 // count what would be dropped, and let it pass
-	Limit    Action = 3 // drop what exceeds the entry's rate
+	Shadow   Action = 2 // count the packets that would be dropped, and let them pass
+	Limit    Action = 3 // drop the packets over the entry's rate
 )
 
 func (a Action) String() string {
@@ -62,23 +62,23 @@ type Entry struct {
 	Prefix   netip.Prefix // masked and unmapped
 	Kind     Kind
 	Action   Action
-	Rate     Rate      // of Limit, for all of the prefix together; else zero
-	Origin   string    // who wants it; see ValidOrigin
+	Rate     Rate      // for Limit: the rate of the whole prefix together; otherwise zero
+	Origin   string    // the list, detector or tool that it belongs to; see ValidOrigin
 	Reason   string    // free text, may be empty
-	Author   string    // who asked for it: "uid:1000"
+	Author   string    // the user who asked for it: "uid:1000"
 	Created  time.Time // wall clock, whole seconds, for people to read
 	Deadline Deadline
 	Forced   bool      // the operator overrode the guard
-	Pending  *Pending  // nil once confirmed, or if it never had to be
-	Evidence *Evidence // of a detector; nil for all others
+	Pending  *Pending  // nil if confirmed, or if no confirmation is needed
+	Evidence *Evidence // of a detector; nil for other origins
 }
 
-// Pending marks an entry that has to be confirmed before its Deadline. It
-// stands beside an older entry with the same key, so that letting it lapse is
-// the whole revert, for the kernel alone too.
+// Pending marks an entry that has to be confirmed before its Deadline. The book
+// keeps it beside the confirmed entry of the same prefix and origin. So when it
+// expires, the older entry is in force again without any action of the daemon.
 type Pending struct {
-	ID       string   // of the request; one request may hold several entries
-	Deadline Deadline // the deadline the entry gets when it is confirmed
+	ID       string   // of the request; one request may have several entries
+	Deadline Deadline // the deadline that the entry gets when it is confirmed
 }
 
 // Key identifies an entry in the book.
@@ -86,10 +86,10 @@ type Key struct {
 	Kind    Kind
 	Prefix  netip.Prefix
 	Origin  string
-	Pending string // Pending.ID; empty for an entry in force for good
+	Pending string // Pending.ID; empty for an entry that needs no confirmation
 }
 
-// Key returns the identity of e: putting an entry with the same key replaces it.
+// Key returns the key of e. An entry that is put replaces the one with the same key.
 func (e Entry) Key() Key {
 	k := Key{Kind: e.Kind, Prefix: e.Prefix, Origin: e.Origin}
 	if e.Pending != nil {
@@ -98,25 +98,25 @@ func (e Entry) Key() Key {
 	return k
 }
 
-// Live tells whether e is in force at boot time now, to the kernel's tick.
+// Live reports whether e is in force at boot time now, to the kernel's tick.
 func (e Entry) Live(now Deadline) bool {
 	return TickAt(now) < e.Deadline.Tick()
 }
 
-// Op is one change of the book: Put an entry, or Remove the one with a key.
-// The zero Put.Prefix means Remove.
+// Op is one change of the book: Put an entry, or Remove the entry with a key. The
+// zero Put.Prefix means Remove.
 type Op struct {
 	Put    Entry
 	Remove Key
 }
 
-// PutOp returns the change that puts e, replacing what has its key.
+// PutOp returns the change that puts e and replaces the entry with its key.
 func PutOp(e Entry) Op { return Op{Put: e} }
 
 // RemoveOp returns the change that removes the entry with key k, if there is one.
 func RemoveOp(k Key) Op { return Op{Remove: k} }
 
-// IsPut tells whether the change puts an entry.
+// IsPut reports whether the change puts an entry.
 func (o Op) IsPut() bool { return o.Put.Prefix.IsValid() }
 
 // key returns the key of the entry that the change puts or removes.
@@ -130,10 +130,10 @@ func (o Op) key() Key {
 // MaxReason is the longest reason accepted, in bytes.
 const MaxReason = 1024
 
-// OriginCLI is the origin of what paraxialctl block and allow put.
+// OriginCLI is the origin of entries that paraxialctl block and allow put.
 const OriginCLI = "cli"
 
-// Reserved prefixes of origins: only the daemon itself makes these.
+// Reserved prefixes of origins: only the daemon itself puts such entries.
 const (
 	OriginDetector = "detector:"
 	OriginFeed     = "feed:"
@@ -143,7 +143,7 @@ const (
 var originName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 // ValidOrigin returns an error unless s is "cli", a name as given to import
-// (letters, digits, and . _ - inside, at most 63 bytes), or such a name behind
+// (letters, digits, and . _ - inside, at most 63 bytes), or such a name after
 // "detector:", "feed:" or "api:".
 func ValidOrigin(s string) error {
 	name := s
@@ -159,8 +159,8 @@ func ValidOrigin(s string) error {
 	return nil
 }
 
-// ValidReason returns an error if s is too long or has control characters,
-// which would let an entry forge lines of a terminal or a log.
+// ValidReason returns an error if s is too long or has control characters. With
+// control characters, an entry could forge lines of a terminal or a log.
 func ValidReason(s string) error {
 	if len(s) > MaxReason {
 		return fmt.Errorf("reason: %d bytes long; at most %d", len(s), MaxReason)

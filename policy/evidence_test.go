@@ -9,8 +9,8 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// What a detector saw stays with its entry through every change of the book, and
-// with no other.
+// The evidence of an entry stays with it through every change of the book, and no
+// other entry gets it.
 func TestEvidence(t *testing.T) {
 	first, second := block("10.0.0.1/32", policy.Forever), block("10.0.0.1/32", policy.Forever)
 	first.Evidence = &policy.Evidence{Detector: "syn", Count: 1, Ports: []uint16{443}}
@@ -36,7 +36,7 @@ func TestEvidence(t *testing.T) {
 	b.Apply(undo)
 	_, undo = b.Apply([]policy.Op{policy.RemoveOp(first.Key())})
 	want("removed")
-	b.Put([]policy.Entry{plain}) // where the one before was
+	b.Put([]policy.Entry{plain}) // uses the record of the removed entry again
 	want("another in its place", plain)
 	b.Apply(undo)
 	want("back again", first)

@@ -2,7 +2,7 @@ package policy
 
 import "container/heap"
 
-// expiry is a heap of the records that end some day, soonest first.
+// expiry is a heap of the records with a finite deadline, soonest first.
 type expiry struct {
 	slab *slab
 	refs []ref
@@ -45,12 +45,12 @@ func (q *expiry) remove(r ref) {
 	}
 }
 
-// Expired returns at most limit entries that are past their deadline at boot
-// time now, soonest first. They stay in the book until they are removed.
+// Expired returns at most limit entries that are past their deadline at boot time
+// now, roughly soonest first. They stay in the book until they are removed.
 func (b *Book) Expired(now Deadline, limit int) []Entry {
 	var due []Entry
-	// Children of a live record live at least as long, so only past records
-	// are walked.
+	// In the heap, the children of a live record live at least as long. So only
+	// expired records are walked.
 	for queue := []int{0}; len(queue) > 0 && len(due) < limit; {
 		i := queue[0]
 		queue = queue[1:]

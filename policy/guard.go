@@ -7,27 +7,27 @@ import (
 	"github.com/gaissmai/bart"
 )
 
-// The widest blocks that the guard lets pass: a slip of the keyboard such as
+// The shortest prefix lengths that the guard accepts: a typing error such as
 // 1.2.3.4/3 must not cut off a continent.
 const (
 	WidestIPv4 = 8
 	WidestIPv6 = 16
 )
 
-// Guard refuses blocks that would cut the operator off. It is immutable, and
-// safe for concurrent use.
+// Guard refuses blocks that would cut off the operator. It is immutable and safe
+// for concurrent use.
 type Guard struct {
 	protected bart.Table[string]
 }
 
-// Protected is a prefix that must not be blocked, and what it is, in words
-// that continue "covers ADDRESS, ": "the gateway of eth0".
+// Protected is a prefix that must not be blocked, with a description that
+// continues "covers ADDRESS, ": "the gateway of eth0".
 type Protected struct {
 	Prefix netip.Prefix
 	What   string
 }
 
-// alwaysProtected is what no host can do without.
+// alwaysProtected returns the prefixes that every host needs.
 func alwaysProtected() []Protected {
 	return []Protected{
 		{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
@@ -38,7 +38,7 @@ func alwaysProtected() []Protected {
 }
 
 // NewGuard returns a guard for loopback, link-local, the cloud metadata service
-// and what is given. Where prefixes are equal the first stands.
+// and the prefixes given. Of equal prefixes, the first one counts.
 func NewGuard(protected []Protected) *Guard {
 	g := new(Guard)
 	for _, p := range append(alwaysProtected(), protected...) {
@@ -56,7 +56,7 @@ func NewGuard(protected []Protected) *Guard {
 	return g
 }
 
-// Refusal is the guard's no to one block.
+// Refusal is the guard's reason to refuse one block.
 type Refusal struct {
 	Prefix netip.Prefix
 	Cause  string // "covers 192.0.2.1, the gateway of eth0"

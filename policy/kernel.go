@@ -2,9 +2,9 @@ package policy
 
 import "net/netip"
 
-// Verdict is what the kernel's tries hold at one prefix: deadlines that are the
-// latest among the prefix's own entries and those of all prefixes covering it,
-// so that the longest match alone decides.
+// Verdict is the value at one prefix of the kernel's tries. Each deadline is the
+// latest among the entries of the prefix and of all prefixes that cover it, so that
+// the longest match alone decides.
 type Verdict struct {
 	Drop    Tick   // block nodes
 	Limit   Tick   // block nodes; the latest of the steps of LimitID
@@ -21,21 +21,22 @@ type Node struct {
 	Verdict Verdict
 }
 
-// Delta is what has to change in the kernel's tries. Puts replace in place.
-// Applying it in the order Limits, Put, Delete, FreeLimits leaves no moment in
-// which a source that is decided the same before and after is decided otherwise.
+// Delta is a change of the kernel's tries and limits. Puts replace in place. It
+// must be applied in the order Limits, Put, Delete, FreeLimits. Then a source with
+// the same decision before and after the change has that decision all the time.
 type Delta struct {
 	Put    []Node
 	Delete []Node // Verdict unset
-	// FreshHits are the drop counters handed out anew, to be cleared before
-	// the puts.
+	// FreshHits are the drop counters that were handed out. They must be cleared
+	// before the puts.
 	FreshHits []uint32
-	// Limits are the records that the puts refer to, and others that change.
+	// Limits are the new records that the puts refer to, and other records that
+	// change.
 	Limits     []LimitRecord
-	FreeLimits []uint32 // nothing refers to them any more
+	FreeLimits []uint32 // no node refers to them any more
 }
 
-// Empty tells whether there is nothing to do.
+// Empty reports whether there is nothing to do.
 func (d Delta) Empty() bool {
 	return len(d.Put) == 0 && len(d.Delete) == 0 && len(d.Limits) == 0 && len(d.FreeLimits) == 0
 }

@@ -12,27 +12,27 @@ import (
 // MaxLimitSteps is LIMIT_STEPS of bpf/types.h.
 const MaxLimitSteps = 4
 
-// LimitRecord is a record of the kernel's limits: the token bucket of one entry and,
-// if it is the first of its prefix, the buckets that may decide for a source
-// whose longest match with a limit this prefix is.
+// LimitRecord is a record of the kernel's limits. It holds the token bucket of one
+// entry. The first record of a prefix also holds the steps: the buckets that may
+// decide for a source whose longest match with a limit is this prefix.
 type LimitRecord struct {
 	ID    uint32
-	Owner uint64 // names the entry and its rate, for a later run to know the bucket by
+	Owner uint64 // hash of the entry and its rate, by which a later run finds the bucket
 	Rate  Rate
 	HitID uint32 // the drop counter of the prefix
 	Steps [MaxLimitSteps]LimitStep
-	Fresh bool // nobody has used the bucket: it is to be filled
+	Fresh bool // the bucket is new and must be filled
 }
 
-// LimitStep is a bucket and how long it may decide. The strictest is first and
-// deadlines grow, so that the first live step is the strictest live one. The
-// zero step is none.
+// LimitStep is a bucket and the time until which it may decide. The strictest step
+// is first and the deadlines grow, so the first live step is the strictest live
+// one. The zero value is no step.
 type LimitStep struct {
 	Until  Tick
 	Bucket uint32 // ID of a LimitRecord
 }
 
-// HeldLimit is what a later run finds of a LimitRecord in the kernel.
+// HeldLimit is a LimitRecord of an earlier run that is still in the kernel.
 type HeldLimit struct {
 	ID     uint32
 	Owner  uint64
@@ -40,19 +40,19 @@ type HeldLimit struct {
 	FullAt uint64 // when its bucket will be full, on any clock that does not jump
 }
 
-// limited is what the book has of a limit beside its record.
+// limited holds the data of an entry that limits, beside its record in the slab.
 type limited struct {
 	rate Rate
-	id   uint32      // 0: none was left
-	told LimitRecord // what the kernel was told, without Fresh; ID 0: nothing
+	id   uint32      // 0 if no bucket was left
+	sent LimitRecord // as last sent to the kernel, without Fresh; ID 0 if never sent
 }
 
-// nominalPacket is how long a packet is taken to be where a rate of packets
-// and one of bytes are compared, in bytes.
+// nominalPacket is the packet length, in bytes, with which a rate of packets is
+// compared with a rate of bytes.
 const nominalPacket = 1000
 
-// Compare orders rates, the stricter first. A rate of packets is compared with
-// one of bytes as if packets had 1000 bytes.
+// Compare orders rates, the stricter first. A rate of packets is compared with a
+// rate of bytes as if every packet had 1000 bytes.
 func (r Rate) Compare(o Rate) int {
 	nominal := func(r Rate) uint64 {
 		if r.Unit == Packets {
@@ -63,8 +63,8 @@ func (r Rate) Compare(o Rate) int {
 	return cmp.Or(cmp.Compare(nominal(r), nominal(o)), cmp.Compare(r.Unit, o.Unit))
 }
 
-// putLimit gives r, which has become e, its bucket. It keeps the one that it
-// has, or had in the same change, unless the rate is another.
+// putLimit gives r, which now holds e, a bucket. It keeps the bucket that it has,
+// or had earlier in the same change, unless the rate differs.
 func (c *Change) putLimit(r ref, e Entry) {
 	c.endLimit(r)
 	if e.Action != Limit {
@@ -81,7 +81,7 @@ func (c *Change) putLimit(r ref, e Entry) {
 	l.id = c.book.limits.take()
 }
 
-// endLimit lets go of the bucket of r, if it has one.
+// endLimit releases the bucket of r, if it has one.
 func (c *Change) endLimit(r ref) {
 	l := c.book.slab.limits[r]
 	if l == nil {
@@ -91,23 +91,23 @@ func (c *Change) endLimit(r ref) {
 	delete(c.book.slab.limits, r)
 }
 
-// freeLimits adds to delta the buckets that were let go of. One that came and
-// went in the same change was never in the kernel. They go in order, so that the
-// same changes lead to the same numbers.
+// freeLimits adds the released buckets to delta. A bucket that was taken and
+// released in the same change was never in the kernel. The buckets are freed in
+// order, so that the same changes always lead to the same numbers.
 func (c *Change) freeLimits(delta *Delta) {
 	ended := slices.SortedFunc(maps.Values(c.ended), func(x, y *limited) int { return cmp.Compare(x.id, y.id) })
 	for _, l := range ended {
-		if l.told.ID != 0 {
+		if l.sent.ID != 0 {
 			delta.FreeLimits = append(delta.FreeLimits, l.id)
 		}
 		c.book.limits.give(l.id)
 	}
 }
 
-// Limits returns how many entries limit.
+// Limits returns the number of entries that limit.
 func (b *Book) Limits() int { return len(b.slab.limits) }
 
-// LimitsFull tells whether there are more limits than the kernel has buckets.
+// LimitsFull reports whether there are more limits than the kernel has buckets.
 func (b *Book) LimitsFull() bool { return b.Limits() >= int(b.limits.capacity) }
 
 // limitsOf yields the entries of a node that limit.
@@ -121,8 +121,9 @@ func (b *Book) limitsOf(n node) iter.Seq2[ref, *limited] {
 	}
 }
 
-// firstLimit returns the ID by which the kernel finds the steps of a node: the
-// lowest of its own limits, which a restart does not change; 0 if it has none.
+// firstLimit returns the ID by which the kernel finds the steps of a node, or 0 if
+// the node has no limit. It is the lowest ID of the node's own limits, which a
+// restart does not change.
 func (b *Book) firstLimit(n node) (first uint32) {
 	for _, l := range b.limitsOf(n) {
 		if l.id != 0 && (first == 0 || l.id < first) {
@@ -132,8 +133,8 @@ func (b *Book) firstLimit(n node) (first uint32) {
 	return first
 }
 
-// compileLimits appends the records of the limits at p that the kernel has
-// otherwise, or not at all.
+// compileLimits appends the records of the limits at p that differ from those in
+// the kernel, or are missing there.
 func (b *Book) compileLimits(p netip.Prefix, limits []LimitRecord) []LimitRecord {
 	n, _ := b.blocks.Get(p)
 	first := b.firstLimit(n)
@@ -145,21 +146,21 @@ func (b *Book) compileLimits(p netip.Prefix, limits []LimitRecord) []LimitRecord
 		if l.id == first {
 			want.Steps = b.limitSteps(p)
 		}
-		if want == l.told {
+		if want == l.sent {
 			continue
 		}
 		put := want
-		put.Fresh = l.told.ID == 0
-		l.told = want
+		put.Fresh = l.sent.ID == 0
+		l.sent = want
 		limits = append(limits, put)
 	}
 	return limits
 }
 
-// limitSteps returns the buckets that may decide for what p covers: of each
-// rate, those that no stricter one outlives. Where they are more than the kernel
-// takes, the longest lived stays, so that a limit is in force in any case; the
-// daemon writes the others when those before them have expired.
+// limitSteps returns the buckets that may decide for the sources that p covers. A
+// bucket is left out if a stricter one lives at least as long. If there are more
+// than MaxLimitSteps, the last step is the bucket that lives longest, so that a
+// limit is in force in any case. The daemon writes the others when steps expire.
 func (b *Book) limitSteps(p netip.Prefix) (steps [MaxLimitSteps]LimitStep) {
 	type candidate struct {
 		LimitStep
@@ -174,9 +175,11 @@ func (b *Book) limitSteps(p netip.Prefix) (steps [MaxLimitSteps]LimitStep) {
 			}
 		}
 	}
-	// Of equals the longest prefix decides, and always the same.
+	// Of equal limits the one of the longest prefix decides. The ID comes last, so
+	// that the result is always the same.
 	slices.SortFunc(all, func(x, y candidate) int {
-		return cmp.Or(x.rate.Compare(y.rate), cmp.Compare(y.Until, x.Until), cmp.Compare(y.bits, x.bits), cmp.Compare(x.Bucket, y.Bucket))
+		return cmp.Or(x.rate.Compare(y.rate), cmp.Compare(y.Until, x.Until),
+			cmp.Compare(y.bits, x.bits), cmp.Compare(x.Bucket, y.Bucket))
 	})
 	n, until := 0, TickNever
 	for _, c := range all {
@@ -188,9 +191,9 @@ func (b *Book) limitSteps(p netip.Prefix) (steps [MaxLimitSteps]LimitStep) {
 	return steps
 }
 
-// adoptLimits gives the limits that were loaded the buckets that the kernel
-// holds for them, and others to the rest. Two that are held for one entry are
-// what a crash leaves; the emptier is the one that was in use.
+// adoptLimits gives the loaded limits the buckets that the kernel holds for them,
+// and new buckets to the rest. After a crash the kernel may hold two buckets for
+// one entry; the emptier one was in use.
 func (b *Book) adoptLimits(held iter.Seq[HeldLimit], delta *Delta) {
 	var ids []uint32
 	owned := make(map[uint64]HeldLimit)
@@ -203,7 +206,7 @@ func (b *Book) adoptLimits(held iter.Seq[HeldLimit], delta *Delta) {
 	used := make(map[uint32]bool)
 	for r, l := range b.slab.limits {
 		if h, ok := owned[b.slab.limitOwner(r)]; ok && b.limits.adopt(h.ID) {
-			l.id, l.told.ID = h.ID, h.ID
+			l.id, l.sent.ID = h.ID, h.ID
 			b.adoptHit(b.slab.at(r).prefix(), h.HitID)
 		}
 	}
@@ -227,7 +230,7 @@ func (b *Book) compileAllLimits(delta *Delta) {
 	}
 }
 
-// adoptHit goes on with the drop counter that the kernel has for the node at p.
+// adoptHit keeps the drop counter that the kernel has for the node at p.
 func (b *Book) adoptHit(p netip.Prefix, hit uint32) {
 	b.modify(site{Block, p}, func(n node, _ bool) (node, bool) {
 		if n.hit == 0 && b.hits.adopt(hit) {
@@ -237,7 +240,7 @@ func (b *Book) adoptHit(p netip.Prefix, hit uint32) {
 	})
 }
 
-// limitOwner names the entry r and its rate, the same in every run.
+// limitOwner returns a hash of the entry r and its rate. It is the same in every run.
 func (s *slab) limitOwner(r ref) uint64 {
 	rec := s.at(r)
 	h := fnv.New64a()

@@ -31,8 +31,7 @@ func newKernelWith(t *testing.T, entries ...policy.Entry) (*policy.Book, kernel)
 	return b, k
 }
 
-// limit does what bpf/limit.h does: it returns the limit that a packet counts
-// against.
+// limit returns the limit that a packet counts against, as bpf/limit.h chooses it.
 func (k kernel) limit(src netip.Addr, now policy.Deadline) policy.LimitRecord {
 	v, _ := k.longest(policy.Block, src)
 	for _, step := range k.limits[v.LimitID].Steps {
@@ -43,7 +42,8 @@ func (k kernel) limit(src netip.Addr, now policy.Deadline) policy.LimitRecord {
 	return policy.LimitRecord{}
 }
 
-// limitsOf returns what may decide about src: rates by when they end, in seconds.
+// limitsOf returns the limits that may decide about src, each as its rate and the
+// second at which it ends.
 func (k kernel) limitsOf(src string) (steps []string) {
 	v, _ := k.longest(policy.Block, netip.MustParseAddr(src))
 	for _, s := range k.limits[v.LimitID].Steps {
@@ -58,8 +58,8 @@ func (k kernel) limitsOf(src string) (steps []string) {
 	return steps
 }
 
-// Of the limits that cover a source, the strictest that is live decides: those
-// remain which no stricter one outlives.
+// Of the limits that cover a source, the strictest live one decides. So a limit has
+// no step if a stricter one lives at least as long.
 func TestLimitSteps(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -84,14 +84,16 @@ func TestLimitSteps(t *testing.T) {
 			limit("10.0.0.0/8", "5/s", "cli", 9*second), limit("10.0.0.1/32", "5/s", "feed:a", 8*second),
 		}, []string{"5/s 9"}},
 		{"packets and bytes", []policy.Entry{
-			limit("10.0.0.0/8", "8Mbit/s", "cli", 9*second), limit("10.0.0.0/16", "999/s", "cli", 8*second), limit("10.0.0.0/24", "1001/s", "cli", 10*second),
+			limit("10.0.0.0/8", "8Mbit/s", "cli", 9*second), limit("10.0.0.0/16", "999/s", "cli", 8*second),
+			limit("10.0.0.0/24", "1001/s", "cli", 10*second),
 		}, []string{"999/s 8", "8Mbit/s 9", "1001/s 10"}},
 		{"beside other actions", []policy.Entry{
 			block("10.0.0.1/32", policy.Forever), limit("10.0.0.1/32", "5/s", "feed:a", 9*second),
 		}, []string{"5/s 9"}},
 		{"five: the longest lived stays", []policy.Entry{
-			limit("10.0.0.0/8", "1/s", "a", 1*second), limit("10.0.0.0/8", "2/s", "b", 2*second), limit("10.0.0.0/8", "3/s", "c", 3*second),
-			limit("10.0.0.0/8", "4/s", "d", 4*second), limit("10.0.0.0/8", "5/s", "e", 5*second),
+			limit("10.0.0.0/8", "1/s", "a", 1*second), limit("10.0.0.0/8", "2/s", "b", 2*second),
+			limit("10.0.0.0/8", "3/s", "c", 3*second), limit("10.0.0.0/8", "4/s", "d", 4*second),
+			limit("10.0.0.0/8", "5/s", "e", 5*second),
 		}, []string{"1/s 1", "2/s 2", "3/s 3", "5/s 5"}},
 	} {
 		b, k := newKernelWith(t, tc.entries...)
@@ -111,8 +113,8 @@ func TestLimitSteps(t *testing.T) {
 	}
 }
 
-// An entry keeps its bucket, whatever becomes of others; another rate is another
-// bucket.
+// An entry keeps its bucket when other entries change. An entry with another rate
+// gets a new bucket.
 func TestBucketsStay(t *testing.T) {
 	one := limit("10.0.0.1/32", "5/s", "cli", policy.Forever)
 	longer := one
@@ -129,9 +131,9 @@ func TestBucketsStay(t *testing.T) {
 		{"another origin", [][]policy.Op{{policy.PutOp(limit("10.0.0.1/32", "1/s", "feed:a", 9*second))}}, true},
 		{"a drop that covers it", [][]policy.Op{{policy.PutOp(block("10.0.0.0/8", policy.Forever))}}, true},
 		{"another rate", [][]policy.Op{{policy.PutOp(faster)}}, false},
-		{"away and back at once", [][]policy.Op{{policy.RemoveOp(one.Key()), policy.PutOp(one)}}, true},
-		{"away and back", [][]policy.Op{{policy.RemoveOp(one.Key())}, {policy.PutOp(one)}}, false},
-		{"a drop in its place", [][]policy.Op{{policy.PutOp(dropped)}, {policy.PutOp(one)}}, false},
+		{"removed and put in one change", [][]policy.Op{{policy.RemoveOp(one.Key()), policy.PutOp(one)}}, true},
+		{"removed, then put", [][]policy.Op{{policy.RemoveOp(one.Key())}, {policy.PutOp(one)}}, false},
+		{"replaced by a drop, then put", [][]policy.Op{{policy.PutOp(dropped)}, {policy.PutOp(one)}}, false},
 	} {
 		b, k := newKernelWith(t, one)
 		id := func() uint32 {
@@ -151,7 +153,7 @@ func TestBucketsStay(t *testing.T) {
 		}
 		checkCompiled(t, b, k)
 		if now := id(); (now == was) != tc.stay {
-			t.Errorf("%s: bucket %d, it was %d", tc.name, now, was)
+			t.Errorf("%s: bucket %d, was %d; want the same: %t", tc.name, now, was, tc.stay)
 		}
 		if slices.Contains(freed, was) == tc.stay {
 			t.Errorf("%s: freed %v", tc.name, freed)
@@ -159,8 +161,8 @@ func TestBucketsStay(t *testing.T) {
 	}
 }
 
-// After a crash in the middle of a change the kernel may hold two buckets for an
-// entry: the one goes on that was used.
+// After a crash in the middle of a change the kernel may hold two buckets for one
+// entry. The entry must keep the bucket that was in use.
 func TestEmptierBucketGoesOn(t *testing.T) {
 	_, k := newKernelWith(t, limit("10.0.0.1/32", "5/s", "cli", policy.Forever))
 	owner := k.limits[1].Owner
@@ -181,8 +183,8 @@ func TestEmptierBucketGoesOn(t *testing.T) {
 	}
 }
 
-// A node with a limit that counts for a shadow which covers it has not its
-// counter, also where the limit itself is lost.
+// The drop counter in the kernel's node of a limit may belong to a shadow entry that
+// covers it. The limit must not adopt that counter, even if its bucket is lost.
 func TestCounterStaysWithShadow(t *testing.T) {
 	shadow := block("10.0.0.0/24", policy.Forever)
 	shadow.Action = policy.Shadow
@@ -199,12 +201,12 @@ func TestCounterStaysWithShadow(t *testing.T) {
 		}
 	}, func(func(policy.HeldLimit) bool) {})
 	if got, want := b.HitID(shadow.Prefix), was.HitID(shadow.Prefix); got != want {
-		t.Errorf("the shadow goes on with counter %d, it had %d", got, want)
+		t.Errorf("the shadow has counter %d after the start, want %d as before", got, want)
 	}
 }
 
-// Churn uses limits again, so that what memory the kernel has for them follows
-// how many there are.
+// Freed limits are reused, so that the kernel's memory for limits depends on their
+// number and not on the number of changes.
 func TestLimitsAreUsedAgain(t *testing.T) {
 	b := policy.NewBook(1 << 20)
 	var highest uint32
@@ -216,7 +218,7 @@ func TestLimitsAreUsedAgain(t *testing.T) {
 		apply(b, policy.RemoveOp(e.Key()))
 	}
 	if highest > 2000 {
-		t.Errorf("one limit at a time, and number %d was used", highest)
+		t.Errorf("number %d was used although there was only one limit at a time", highest)
 	}
 }
 
@@ -229,17 +231,20 @@ func TestLimitsRunOut(t *testing.T) {
 		apply(b, policy.PutOp(limit("10.0.0.1/32", "5/s", fmt.Sprint("o", i), policy.Forever)))
 	}
 	if !b.LimitsFull() {
-		t.Error("three limits fit the room for two")
+		t.Error("not full with three limits and room for two")
 	}
 }
 
-// Owners are told apart, and are the same in every run: they are in pinned maps.
+// Different entries have different owners. An owner must be the same in every run,
+// since it is stored in pinned maps.
 func TestLimitOwners(t *testing.T) {
 	pending := limit("10.0.0.0/8", "5/s", "cli", 9*second)
 	pending.Pending = &policy.Pending{ID: "p", Deadline: policy.Forever}
 	_, k := newKernelWith(t,
-		limit("10.0.0.0/8", "5/s", "cli", policy.Forever), limit("10.0.0.0/8", "5/s", "a", policy.Forever), limit("10.0.0.0/9", "5/s", "cli", policy.Forever),
-		limit("::/8", "5/s", "cli", policy.Forever), limit("0.0.0.0/8", "5/s", "cli", policy.Forever), limit("0.0.0.0/9", "40bit/s", "cli", policy.Forever), pending)
+		limit("10.0.0.0/8", "5/s", "cli", policy.Forever), limit("10.0.0.0/8", "5/s", "a", policy.Forever),
+		limit("10.0.0.0/9", "5/s", "cli", policy.Forever), limit("::/8", "5/s", "cli", policy.Forever),
+		limit("0.0.0.0/8", "5/s", "cli", policy.Forever), limit("0.0.0.0/9", "40bit/s", "cli", policy.Forever),
+		pending)
 	owners := map[uint64]bool{}
 	for _, l := range k.limits {
 		owners[l.Owner] = true
@@ -249,6 +254,6 @@ func TestLimitOwners(t *testing.T) {
 	}
 	_, k = newKernelWith(t, limit("10.0.0.0/8", "5/s", "cli", policy.Forever))
 	if got := k.limits[1].Owner; got != 17479959470243301875 {
-		t.Errorf("the owner is now called %d: buckets start over at an upgrade", got)
+		t.Errorf("the owner is now %d: all buckets would start over at an upgrade", got)
 	}
 }

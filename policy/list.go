@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strings"
 )
 
-// maxListLine bounds a line of a list, in bytes. A prefix takes at most 43.
+// maxListLine is the longest line accepted in a list, in bytes. A prefix takes at
+// most 43.
 const maxListLine = 4096
 
-// A ListLine is what one line of a list holds. Exactly one of Prefix and Err
-// is set.
+// ListLine is one line of a list. Exactly one of Prefix and Err is set.
 type ListLine struct {
 	Number int // from 1
 	Prefix netip.Prefix
@@ -22,10 +23,10 @@ type ListLine struct {
 }
 
 // ReadList reads a list of prefixes and calls yield for every line that is not
-// blank or a comment: one prefix or address a line, an optional second column
-// which is ignored, comments from # or ; to the end of the line. It returns an
-// error only if reading fails; a bad line is given to yield and reading goes on.
-// yield returning false ends it.
+// blank and not only a comment. A line has one prefix or address; a second column
+// is ignored, and a comment goes from # or ; to the end of the line. ReadList
+// returns an error only if reading fails: it gives a bad line to yield and reads
+// on. It ends when yield returns false.
 func ReadList(r io.Reader, yield func(ListLine) bool) error {
 	br := bufio.NewReaderSize(r, 64<<10)
 	for n := 1; ; n++ {
@@ -34,7 +35,8 @@ func ReadList(r io.Reader, yield func(ListLine) bool) error {
 			return fmt.Errorf("read list, line %d: %w", n, err)
 		}
 		if tooLong {
-			if !yield(ListLine{Number: n, Err: fmt.Errorf("line longer than %d bytes: not a list of prefixes", maxListLine)}) {
+			err := fmt.Errorf("line longer than %d bytes: not a list of prefixes", maxListLine)
+			if !yield(ListLine{Number: n, Err: err}) {
 				return nil
 			}
 		} else if field := listField(line); len(field) > 0 {
@@ -50,8 +52,8 @@ func ReadList(r io.Reader, yield func(ListLine) bool) error {
 	}
 }
 
-// readLine returns the next line without its end. Of a line that is too long
-// it reads all and returns none. The slice is valid until the next call.
+// readLine returns the next line. It skips the rest of a line that is too long.
+// The slice is valid until the next call.
 func readLine(br *bufio.Reader) (line []byte, tooLong bool, err error) {
 	line, err = br.ReadSlice('\n')
 	for errors.Is(err, bufio.ErrBufferFull) {
@@ -65,9 +67,9 @@ func listField(line []byte) []byte {
 	if i := bytes.IndexAny(line, "#;"); i >= 0 {
 		line = line[:i]
 	}
-	// A byte order mark is what some editors put before the first line.
+	// Some editors put a byte order mark before the first line.
 	line = bytes.TrimPrefix(line, []byte("\ufeff"))
-	fields := bytes.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == '\t' || r == '\r' || r == '\n' || r == ',' })
+	fields := bytes.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n,", r) })
 	if len(fields) == 0 {
 		return nil
 	}

@@ -18,7 +18,7 @@ func (t tables) NodesInside(k Kind, p netip.Prefix) iter.Seq[Node] {
 }
 
 // SortedNodes yields all nodes of a kind and family in ascending order: by
-// address, the covering before the covered.
+// address, the shorter prefix first.
 func (t tables) SortedNodes(k Kind, f Family) iter.Seq[Node] {
 	if f == IPv6 {
 		return nodesOf(k, t.table(k).AllSorted6())

@@ -1,21 +1,21 @@
 package policy
 
-// numbers hands out indices of the kernel's drop counters, or limits. A freed
-// one is used again only after others, so that a packet still in flight is not
-// counted for the next owner.
+// numbers hands out indices of the kernel's drop counters or limits. A freed index
+// is reused only after others, so that a packet still in flight is not counted for
+// the next owner.
 type numbers struct {
 	capacity uint32
-	rest     uint32   // how many freed ones wait before the first is used again
-	next     uint32   // below it, all have been handed out or adopted
-	freed    []uint32 // in the order they came back
-	adopted  []uint64 // one bit each; those at or above next count
+	rest     uint32   // number of freed indices that wait before the first is reused
+	next     uint32   // all indices below it have been handed out or adopted
+	freed    []uint32 // oldest first
+	adopted  []uint64 // one bit for each index; only bits at or above next matter
 }
 
 func newNumbers(capacity, rest uint32) numbers {
 	return numbers{capacity: capacity, rest: rest, next: 1, adopted: make([]uint64, capacity/64+1)}
 }
 
-// take returns an index, or 0 if there is none left.
+// take returns an index, or 0 if none is left.
 func (h *numbers) take() uint32 {
 	if uint64(len(h.freed)) > uint64(h.rest) {
 		return h.reuse()
@@ -45,7 +45,7 @@ func (h *numbers) give(id uint32) {
 	}
 }
 
-// adopt takes one particular index, if it is free. Only before the first take.
+// adopt takes the index id if it is free. It must not be called after the first take.
 func (h *numbers) adopt(id uint32) bool {
 	if id == 0 || id >= h.capacity || h.isAdopted(id) {
 		return false

@@ -120,7 +120,7 @@ func TestTicks(t *testing.T) {
 			t.Errorf("deadline %d: tick %d, want %d", tc.deadline, got, tc.want)
 		}
 	}
-	// Never a moment too early, and less than a quantum too late.
+	// An entry never ends early, and ends less than a quantum late.
 	for _, d := range []policy.Deadline{1, 5 * quantum / 2, 7*quantum - 1, 7 * quantum, 7*quantum + 1} {
 		e := policy.Entry{Deadline: d}
 		if !e.Live(d-1) || e.Live(d+quantum) {
@@ -174,7 +174,7 @@ func FuzzReadList(f *testing.F) {
 				t.Fatalf("line %d: prefix %v and error %v", l.Number, l.Prefix, l.Err)
 			}
 			if l.Err == nil && (l.Prefix != l.Prefix.Masked() || l.Prefix.Addr().Is4In6()) {
-				t.Fatalf("line %d: %v is not as the book wants it", l.Number, l.Prefix)
+				t.Fatalf("line %d: %v is not masked and unmapped", l.Number, l.Prefix)
 			}
 			return true
 		})
@@ -223,14 +223,16 @@ func TestGuard(t *testing.T) {
 func TestValidOriginAndReason(t *testing.T) {
 	for origin, ok := range map[string]bool{
 		"cli": true, "ipsum-level3": true, "feed:spamhaus": true, "detector:syn-flood": true, "api:1000": true,
-		"": false, "feed:": false, "a b": false, "../x": false, "-x": false, "x\n": false, "other:x": false, strings.Repeat("x", 64): false,
+		"": false, "feed:": false, "a b": false, "../x": false, "-x": false, "x\n": false, "other:x": false,
+		strings.Repeat("x", 64): false,
 	} {
 		if err := policy.ValidOrigin(origin); (err == nil) != ok {
 			t.Errorf("origin %q: %v", origin, err)
 		}
 	}
 	for reason, ok := range map[string]bool{
-		"": true, "scans ssh — again": true, "a\nb": false, "\x1b[2J": false, "\xff": false, strings.Repeat("x", 1025): false,
+		"": true, "scans ssh — again": true, "a\nb": false, "\x1b[2J": false, "\xff": false,
+		strings.Repeat("x", 1025): false,
 	} {
 		if err := policy.ValidReason(reason); (err == nil) != ok {
 			t.Errorf("reason %.20q: %v", reason, err)

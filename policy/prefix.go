@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// ParsePrefix reads an address or a prefix in CIDR notation. An IPv4-mapped
-// IPv6 address means the IPv4 address. Host bits are cleared, and masked tells
-// that there were any. Zones are refused: an entry is for all interfaces.
+// ParsePrefix reads an address or a prefix in CIDR notation. An IPv4-mapped IPv6
+// address means the IPv4 address. Host bits are cleared; masked reports whether
+// there were any. Zones are refused, because an entry is for all interfaces.
 func ParsePrefix(s string) (p netip.Prefix, masked bool, err error) {
 	addr, length, isPrefix := strings.Cut(s, "/")
 	a, err := ParseAddr(addr)
@@ -31,7 +31,8 @@ func ParsePrefix(s string) (p netip.Prefix, masked bool, err error) {
 	}
 	if mapped {
 		if bits < 96 {
-			return netip.Prefix{}, false, fmt.Errorf("prefix %s: covers more than the IPv4-mapped addresses; write the IPv4 prefix", quote(s))
+			return netip.Prefix{}, false,
+				fmt.Errorf("prefix %s: covers more than the IPv4-mapped addresses; write the IPv4 prefix", quote(s))
 		}
 		bits -= 96
 	}
@@ -52,7 +53,8 @@ func ParseAddr(s string) (netip.Addr, error) {
 	return a.Unmap(), nil
 }
 
-// quote shows bad input in an error: escaped, and cut where no address is as long.
+// quote returns bad input for an error message: escaped, and cut at 50 bytes, which
+// is longer than any address.
 func quote(s string) string {
 	const longest = 50
 	if len(s) > longest {
@@ -61,7 +63,8 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// parseBits is strict where strconv.Atoi is not: no sign, no leading zero.
+// parseBits reads a prefix length. Unlike strconv.Atoi it refuses a sign and
+// leading zeros.
 func parseBits(s string) (int, bool) {
 	if s == "" || len(s) > 3 || len(s) > 1 && s[0] == '0' {
 		return 0, false

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// RateUnit is what a Rate counts.
+// RateUnit is the unit that a Rate counts.
 type RateUnit uint8
 
 // The units. The numbers are stored on disk.
@@ -27,8 +27,8 @@ func (u RateUnit) String() string {
 	return fmt.Sprintf("unit(%d)", uint8(u))
 }
 
-// Rate is how much a source may send. The zero Rate is none at all, and not a
-// rate of nothing.
+// Rate is the amount that a source may send in a second. The zero Rate means that
+// there is no rate; it does not mean a rate of 0.
 type Rate struct {
 	PerSecond uint64
 	Unit      RateUnit
@@ -41,15 +41,15 @@ const (
 	MaxByteRate   = 12_500_000_000 // 100 Gbit/s
 )
 
-// rateScale is a unit as it is written, in bits where it is no packet.
+// rateScale is a unit as it is written. scale is in packets or in bits.
 type rateScale struct {
 	name  string
 	unit  RateUnit
 	scale uint64
 }
 
-// rateScales has the units that String writes first, the largest of a kind
-// before the others.
+// rateScales returns all units that ParseRate reads. The units in bits come first,
+// the largest before the others, as String needs it.
 func rateScales() []rateScale {
 	return []rateScale{
 		{"Gbit", Bytes, 1_000_000_000},
@@ -66,11 +66,12 @@ func rateScales() []rateScale {
 	}
 }
 
-var errRateForm = errors.New("want packets a second, as in 200/s or 50k/s, or bits or bytes a second, as in 10Mbit/s or 1MB/s")
+var errRateForm = errors.New("want packets a second, as in 200/s or 50k/s, " +
+	"or bits or bytes a second, as in 10Mbit/s or 1MB/s")
 
 // ParseRate reads a rate such as 200/s (packets), 50k/s, 10Mbit/s or 1MB/s.
 // Numbers are whole and positive, and k, M and G are powers of 1000. A rate in
-// bits must come to whole bytes.
+// bits must be a whole number of bytes.
 func ParseRate(s string) (Rate, error) {
 	fail := func(err error) (Rate, error) {
 		return Rate{}, fmt.Errorf("rate %s: %w", quote(s), err)
@@ -102,7 +103,7 @@ func ParseRate(s string) (Rate, error) {
 }
 
 func findScale(name string) (rateScale, bool) {
-	// People write the prefix of a thousand either way.
+	// The prefix for a thousand is written as k or K.
 	if strings.HasPrefix(name, "K") {
 		name = "k" + name[1:]
 	}
@@ -114,7 +115,7 @@ func findScale(name string) (rateScale, bool) {
 	return rateScale{}, false
 }
 
-// Check returns an error unless r is a rate that ParseRate could return.
+// Check returns an error unless ParseRate can return r.
 func (r Rate) Check() error {
 	switch {
 	case r.Unit != Packets && r.Unit != Bytes:
@@ -134,8 +135,9 @@ func tooFast(u RateUnit) error {
 	return fmt.Errorf("more than %s", Rate{MaxByteRate, Bytes})
 }
 
-// String writes r as ParseRate reads it: packets as 200/s, bytes in the largest
-// unit of bits that needs no fraction, as networks are measured.
+// String returns r in the form that ParseRate reads. Packets are written as 200/s.
+// Bytes are written in the largest unit of bits that needs no fraction, as is
+// usual for networks.
 func (r Rate) String() string {
 	if r.Unit == Packets {
 		return strconv.FormatUint(r.PerSecond, 10) + "/s"

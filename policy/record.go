@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// record is an Entry as the book keeps it: 48 bytes, because a million of them
-// are normal, and without a pointer, so that the garbage collector need not
-// look at them. What few entries have in full is kept beside it in the slab.
+// record is an Entry as the book stores it. It has only 48 bytes because a million
+// records are normal. It has no pointer, so that the garbage collector does not
+// scan it. Fields that few entries have are in maps of the slab.
 type record struct {
 	addr     [16]byte
 	deadline Deadline
 	created  int64 // Unix seconds
 	source   sourceRef
 	next     ref    // next record at the same prefix
-	heap     uint32 // position in the expiry queue plus one; 0 = not in it
+	heap     uint32 // position in the expiry queue plus one; 0 if not in it
 	bits     uint8
 	kind     Kind // 0 in a free record
 	action   Action
@@ -26,7 +26,7 @@ type recordFlags uint8
 const (
 	isIPv4 recordFlags = 1 << iota
 	isForced
-	isPending   // slab.pending has it
+	isPending   // slab.pending has the rest
 	hasEvidence // slab.evidence has it
 )
 
@@ -37,7 +37,7 @@ func flagIf(set bool, f recordFlags) recordFlags {
 	return 0
 }
 
-// ref names a record in the slab; 0 is none.
+// ref is the number of a record in the slab; 0 is none.
 type ref uint32
 
 func (r *record) prefix() netip.Prefix {
@@ -52,12 +52,12 @@ func (r *record) isPending() bool { return r.flags&isPending != 0 }
 
 func (r *record) site() site { return site{r.kind, r.prefix()} }
 
-// slab hands out records by number. It grows in chunks, so that growing never
-// copies, and never moves a record.
+// slab hands out records by number. It grows in chunks, so that it never copies or
+// moves a record.
 type slab struct {
 	chunks   []*[chunkRecords]record
 	free     []ref
-	used     ref // highest ref ever handed out
+	used     ref // the highest ref handed out so far
 	sources  sources
 	pending  map[ref]*Pending
 	limits   map[ref]*limited
@@ -68,7 +68,10 @@ const chunkRecords = 4096
 
 func newSlab() slab {
 	return slab{
-		sources: newSources(), pending: make(map[ref]*Pending), limits: make(map[ref]*limited), evidence: make(map[ref]*Evidence),
+		sources:  newSources(),
+		pending:  make(map[ref]*Pending),
+		limits:   make(map[ref]*limited),
+		evidence: make(map[ref]*Evidence),
 	}
 }
 
@@ -76,7 +79,7 @@ func (s *slab) at(r ref) *record {
 	return &s.chunks[r/chunkRecords][r%chunkRecords]
 }
 
-// add keeps an entry under a new number.
+// add stores an entry under a new number.
 func (s *slab) add(e Entry) ref {
 	var r ref
 	if n := len(s.free); n > 0 {
@@ -92,8 +95,8 @@ func (s *slab) add(e Entry) ref {
 	return r
 }
 
-// set makes the record r that of e. It keeps its place among others at the
-// prefix, and must not be in the expiry queue.
+// set stores e in the record r. The record keeps its place in the list of its
+// prefix. It must not be in the expiry queue.
 func (s *slab) set(r ref, e Entry) {
 	rec := s.at(r)
 	old := *rec
@@ -124,7 +127,8 @@ func (s *slab) remove(r ref) {
 	s.free = append(s.free, r)
 }
 
-// forget lets go of what is kept beside a record that goes, or is replaced.
+// forget drops the data of a removed or replaced record that is stored outside of
+// it: its source, confirmation and evidence.
 func (s *slab) forget(r ref, old record) {
 	if old.source != 0 {
 		s.sources.give(old.source)

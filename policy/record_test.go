@@ -7,16 +7,24 @@ import (
 	"unsafe"
 )
 
-// What is kept beside the records must go with the last that needs it.
+func entry(address, reason string, pending *Pending) Entry {
+	return Entry{
+		Prefix: netip.MustParsePrefix(address + "/32"), Kind: Block, Action: Drop, Origin: "cli",
+		Reason: reason, Deadline: 7, Pending: pending, Evidence: &Evidence{Detector: reason},
+	}
+}
+
+// The data that is stored outside of the records must go with the last record that
+// uses it.
 func TestSlabLeavesNothing(t *testing.T) {
 	b := NewBook(100)
-	entry := func(address, reason string, pending *Pending) Entry {
-		return Entry{Prefix: netip.MustParsePrefix(address + "/32"), Kind: Block, Action: Drop, Origin: "cli", Reason: reason, Deadline: 7, Pending: pending,
-			Evidence: &Evidence{Detector: reason}}
-	}
 	for i := range 10 {
 		reason := fmt.Sprint("reason ", i)
-		b.Put([]Entry{entry("192.0.2.1", reason, nil), entry("192.0.2.2", reason, nil), entry("192.0.2.1", reason, &Pending{ID: "p"})})
+		b.Put([]Entry{
+			entry("192.0.2.1", reason, nil),
+			entry("192.0.2.2", reason, nil),
+			entry("192.0.2.1", reason, &Pending{ID: "p"}),
+		})
 		if got := len(b.slab.sources.refs); got != 1 {
 			t.Fatalf("%d sources for one reason", got)
 		}
@@ -38,12 +46,15 @@ func TestSlabLeavesNothing(t *testing.T) {
 		refs = append(refs, r+1)
 	}
 	b.Remove(refs)
-	if s := &b.slab; len(refs) != 3 || len(s.sources.refs) != 0 || len(s.pending) != 0 || len(s.evidence) != 0 || len(s.sources.held) > 3 {
-		t.Errorf("of %d entries are left: %v, %v, %v, room for %d sources", len(refs), s.sources.refs, s.pending, s.evidence, len(s.sources.held))
+	s := &b.slab
+	left := len(s.sources.refs) + len(s.pending) + len(s.evidence)
+	if len(refs) != 3 || left != 0 || len(s.sources.held) > 3 {
+		t.Errorf("after removing %d entries, %v, %v, %v and room for %d sources are left",
+			len(refs), s.sources.refs, s.pending, s.evidence, len(s.sources.held))
 	}
 }
 
-// A million records are normal; see the comment of record.
+// A million records are normal, so a record must stay small.
 func TestRecordIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(record{}); size != 48 {
 		t.Errorf("a record takes %d bytes, want 48", size)

@@ -1,8 +1,6 @@
 package policy
 
-import (
-	"github.com/gaissmai/bart"
-)
+import "github.com/gaissmai/bart"
 
 // tables hold the node of every prefix, by kind.
 type tables struct {
@@ -21,19 +19,19 @@ func (t tables) table(k Kind) *bart.Table[node] {
 	return t.blocks
 }
 
-// Snapshot is the nodes of a book as they were at one moment. It may be read
-// while the book changes, and costs what changes meanwhile.
+// Snapshot holds the nodes of a book as they were at one moment. It may be read
+// while the book changes. It needs memory for the nodes that change meanwhile.
 type Snapshot struct{ tables }
 
-// Snapshot returns the present nodes. Until it is given to Release, changes copy
-// what they touch, which makes them slower by microseconds.
+// Snapshot returns the present nodes. Until the snapshot is released, each change
+// copies the parts of the tables that it touches, which takes some microseconds.
 func (b *Book) Snapshot() *Snapshot {
 	b.snapshots++
 	return &Snapshot{b.tables}
 }
 
-// Release ends the use of a snapshot, which must not be read after that. Once
-// more changes nothing.
+// Release ends the use of a snapshot, which must not be read afterwards. A second
+// call for the same snapshot does nothing.
 func (b *Book) Release(s *Snapshot) {
 	if s.blocks != nil {
 		b.snapshots--
@@ -41,7 +39,7 @@ func (b *Book) Release(s *Snapshot) {
 	}
 }
 
-// modify changes the node at a site, or makes or deletes it, as f says.
+// modify calls f to change, create or delete the node at a site.
 func (b *Book) modify(s site, f func(n node, exists bool) (_ node, del bool)) {
 	if b.snapshots == 0 {
 		b.table(s.kind).Modify(s.prefix, f)

@@ -2,25 +2,24 @@ package policy
 
 import "strings"
 
-// source is what many entries have in common: who wants them, why, and who
-// asked for it.
+// source holds the strings that many entries have in common.
 type source struct{ origin, reason, author string }
 
-// sourceRef names a source; 0 is none.
+// sourceRef is the number of a source; 0 is none.
 type sourceRef uint32
 
-// sources holds every source once, for as long as an entry has it. A number
-// in an entry costs a quarter of three strings, and the garbage collector does
+// sources stores every source once, as long as an entry uses it. A number needs
+// much less memory in an entry than three strings, and the garbage collector does
 // not follow it.
 type sources struct {
 	refs  map[source]sourceRef
-	held  []heldSource // by sourceRef; the first is nobody's
+	held  []heldSource // by sourceRef; the first is unused
 	freed []sourceRef
 }
 
 type heldSource struct {
 	source
-	entries int // that have it
+	entries int // number of entries that use it
 }
 
 func newSources() sources {
@@ -33,7 +32,8 @@ func (s *sources) at(r sourceRef) source { return s.held[r].source }
 func (s *sources) take(src source) sourceRef {
 	r, known := s.refs[src]
 	if !known {
-		// What is given may be part of a long request.
+		// The strings may be parts of a long request, which should not stay in
+		// memory.
 		src = source{strings.Clone(src.origin), strings.Clone(src.reason), strings.Clone(src.author)}
 		r = s.number()
 		s.refs[src] = r
@@ -53,7 +53,7 @@ func (s *sources) number() sourceRef {
 	return sourceRef(len(s.held) - 1)
 }
 
-// give takes back what take returned, once an entry has gone.
+// give takes back a number from take when the entry is gone.
 func (s *sources) give(r sourceRef) {
 	held := &s.held[r]
 	if held.entries--; held.entries > 0 {

@@ -5,9 +5,9 @@ import (
 	"net/netip"
 )
 
-// Load adds an entry without compiling anything: the fast way to fill a new
-// book. Call Adopt and Compile after the last one and before anything else. An
-// entry with the key of an earlier one is a second entry; the store has none.
+// Load adds an entry without compiling anything, which is the fast way to fill a
+// new book. Call Adopt and Compile after the last entry and before anything else.
+// Load does not replace an entry with the same key: the store has no duplicates.
 func (b *Book) Load(e Entry) {
 	r := b.slab.add(e)
 	if e.Action == Limit {
@@ -22,9 +22,9 @@ func (b *Book) Load(e Entry) {
 	b.count(e, 1)
 }
 
-// AdoptHits goes on with drop counters of nodes in tries that are replaced: all
-// that is looked at of a node is its prefix and HitID. If it is called at all, then
-// before Adopt.
+// AdoptHits keeps the drop counters of nodes in tries that are being replaced. It
+// uses only the prefix and HitID of a node. It must be called before Adopt, if at
+// all.
 func (b *Book) AdoptHits(owners iter.Seq[Node]) {
 	for at := range owners {
 		if n, exists := b.blocks.Get(at.Prefix); exists && b.adoptOwn(at, &n) {
@@ -33,8 +33,8 @@ func (b *Book) AdoptHits(owners iter.Seq[Node]) {
 	}
 }
 
-// adoptOwn gives n, the node of the book at a block node of the kernel, the drop
-// counter that it has there, if that is its own.
+// adoptOwn gives n the drop counter of at, the kernel's node for the same prefix,
+// if that counter belongs to the prefix itself. It reports whether it did.
 func (b *Book) adoptOwn(at Node, n *node) bool {
 	if n.hit != 0 || !b.countsItself(at.Prefix, *n) || !b.hits.adopt(at.Verdict.HitID) {
 		return false
@@ -43,12 +43,12 @@ func (b *Book) adoptOwn(at Node, n *node) bool {
 	return true
 }
 
-// Adopt takes over what the kernel's tries hold, which running yields, and its
-// limits, for a book that was loaded. Block nodes keep the drop counters that
-// they have there, and limits their buckets, so that both outlive the daemon; the
-// others get new ones, which are to be cleared before any put. What is not in
-// the book is to be deleted. All that is returned in a delta without puts: those
-// are what Compile yields.
+// Adopt prepares a loaded book for a kernel that already holds nodes (running) and
+// limits (held). Block nodes keep the drop counters that they have in the kernel,
+// and limits keep their buckets, so that both outlive the daemon. Other nodes and
+// limits get new ones. The delta has the counters to clear before any put, the
+// limits to write, and the nodes and limits to remove because the book does not
+// have them. It has no puts: Compile yields those.
 func (b *Book) Adopt(running iter.Seq[Node], held iter.Seq[HeldLimit]) Delta {
 	var delta Delta
 	b.adoptLimits(held, &delta)
@@ -80,8 +80,8 @@ func (b *Book) Adopt(running iter.Seq[Node], held iter.Seq[HeldLimit]) Delta {
 	return delta
 }
 
-// Compile compiles what was loaded of a kind and yields the nodes that the
-// kernel has otherwise, or not at all. All must be put.
+// Compile compiles the loaded entries of a kind and yields the nodes that differ
+// from the kernel's or are missing there. The caller must put all of them.
 func (b *Book) Compile(k Kind) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
 		for r := ref(1); r <= b.slab.used; r++ {
@@ -93,7 +93,7 @@ func (b *Book) Compile(k Kind) iter.Seq[Node] {
 			if !changed {
 				continue
 			}
-			b.told(put)
+			b.recordSent(put)
 			if !yield(put) {
 				return
 			}
@@ -101,8 +101,8 @@ func (b *Book) Compile(k Kind) iter.Seq[Node] {
 	}
 }
 
-// countsItself tells whether drops at p count for p and not for a prefix that
-// covers it: only then is the counter in the kernel's node its own.
+// countsItself reports whether drops at p count for p and not for a prefix that
+// covers p. Only then does the counter in the kernel's node belong to p.
 func (b *Book) countsItself(p netip.Prefix, n node) bool {
 	if b.hasAction(n, Drop) {
 		return true

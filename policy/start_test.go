@@ -15,7 +15,7 @@ import (
 )
 
 // A book filled by Load, Adopt and Compile must equal one that grew change by
-// change, and go on with the counters of the kernel it finds.
+// change, and must keep the counters that the kernel has.
 func TestStartEqualsApply(t *testing.T) {
 	w := newWorld(t)
 	for range 50 {
@@ -25,31 +25,25 @@ func TestStartEqualsApply(t *testing.T) {
 			k.apply(t, delta)
 		}
 		loaded, delta := start(grown, k)
-		if len(delta.Limits) != len(k.limits) || len(delta.FreeLimits) > 0 {
-			t.Fatalf("%d limits written and %d freed, the kernel has %d", len(delta.Limits), len(delta.FreeLimits), len(k.limits))
-		}
-		for _, l := range delta.Limits {
-			if l != k.limits[l.ID] {
-				t.Fatalf("limit %+v, which is in the kernel as %+v", l, k.limits[l.ID])
-			}
-		}
+		checkLimitsKept(t, delta, k)
 		for n := range loaded.Nodes(policy.Block) {
 			running, _ := grown.Node(policy.Block, n.Prefix)
 			if slices.Contains(delta.FreshHits, n.Verdict.HitID) && running.Verdict.HitID == n.Verdict.HitID {
-				t.Fatalf("%s goes on with counter %d, which is said to be new", n.Prefix, n.Verdict.HitID)
+				t.Fatalf("%s keeps counter %d, which the delta calls fresh", n.Prefix, n.Verdict.HitID)
 			}
 		}
 		entries := everything(grown)
 		for n := range loaded.Nodes(policy.Block) {
 			want, ok := grown.Node(policy.Block, n.Prefix)
 			if !ok {
-				t.Fatalf("%s came out of nowhere", n.Prefix)
+				t.Fatalf("%s is not in the grown book", n.Prefix)
 			}
 			if diff := cmp.Diff(want, n, ignoreHits, comparePrefixes); diff != "" {
 				t.Fatalf("%s (-grown +loaded):\n%s", n.Prefix, diff)
 			}
-			if owner := wantHit(nil, entries, n.Prefix.Addr()); owner.prefix == n.Prefix && want.Verdict.HitID != n.Verdict.HitID {
-				t.Fatalf("%s has counter %d, its own in the kernel is %d", n.Prefix, n.Verdict.HitID, want.Verdict.HitID)
+			owner := wantHit(entries, n.Prefix.Addr())
+			if owner.prefix == n.Prefix && want.Verdict.HitID != n.Verdict.HitID {
+				t.Fatalf("%s has counter %d, want its own, %d", n.Prefix, n.Verdict.HitID, want.Verdict.HitID)
 			}
 		}
 		if got, want := len(everything(loaded)), len(entries); got != want {
@@ -58,8 +52,22 @@ func TestStartEqualsApply(t *testing.T) {
 	}
 }
 
-// Where tries are replaced, the new ones are filled from the book, and counters go
-// on as if they had been taken over.
+// checkLimitsKept checks that a start writes all limits of the kernel as they are.
+func checkLimitsKept(t *testing.T, delta policy.Delta, k kernel) {
+	t.Helper()
+	if len(delta.Limits) != len(k.limits) || len(delta.FreeLimits) > 0 {
+		t.Fatalf("%d limits written and %d freed, the kernel has %d",
+			len(delta.Limits), len(delta.FreeLimits), len(k.limits))
+	}
+	for _, l := range delta.Limits {
+		if l != k.limits[l.ID] {
+			t.Fatalf("limit %+v, which is in the kernel as %+v", l, k.limits[l.ID])
+		}
+	}
+}
+
+// If the tries are replaced, the new ones are filled from the book, and nodes keep
+// their counters.
 func TestStartOverNewTries(t *testing.T) {
 	w := newWorld(t)
 	kept := 0
@@ -67,47 +75,64 @@ func TestStartOverNewTries(t *testing.T) {
 		grown, k := policy.NewBook(1000), newKernel()
 		delta, _ := grown.Apply(w.ops(grown, 60))
 		k.apply(t, delta)
-		elder := newKernel()
-		elder.nodes, k.nodes = k.nodes, elder.nodes
+		old := k.nodes
+		k.nodes = newKernel().nodes
 		for id, l := range k.limits {
-			l.Rate = policy.Rate{} // what is not read back is written again
+			l.Rate = policy.Rate{} // a start does not read it back, and must write it again
 			k.limits[id] = l
 		}
-		elder.nodes[kernelKey{policy.Block, netip.MustParsePrefix("198.18.0.1/32")}] = policy.Verdict{HitID: 1} // what a crash left
+		leftover := kernelKey{policy.Block, netip.MustParsePrefix("198.18.0.1/32")} // of a crash
+		old[leftover] = policy.Verdict{HitID: 1}
 
 		loaded := policy.NewBook(1000)
 		for _, e := range everything(grown) {
 			loaded.Load(e)
 		}
-		loaded.AdoptHits(func(yield func(policy.Node) bool) {
-			for key, v := range elder.nodes {
-				if key.kind == policy.Block && !yield(policy.Node{Kind: key.kind, Prefix: key.prefix, Verdict: policy.Verdict{HitID: v.HitID}}) {
-					return
-				}
-			}
-		})
+		loaded.AdoptHits(blockHits(old))
 		delta = loaded.Adopt(func(func(policy.Node) bool) {}, k.held())
 		for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
 			delta.Put = slices.AppendSeq(delta.Put, loaded.Compile(kind))
 		}
 		k.apply(t, delta)
 		checkCompiled(t, loaded, k)
-		for n := range loaded.Nodes(policy.Block) {
-			was := elder.nodes[kernelKey{policy.Block, n.Prefix}]
-			if owner := wantHit(nil, everything(grown), n.Prefix.Addr()); owner.prefix != n.Prefix {
-				continue
-			}
-			if kept++; n.Verdict.HitID != was.HitID {
-				t.Fatalf("%s has counter %d, its own was %d", n.Prefix, n.Verdict.HitID, was.HitID)
-			}
-		}
+		kept += checkHitsKept(t, loaded, everything(grown), old)
 	}
 	if kept == 0 {
 		t.Error("no counter was kept, so this test has shown nothing")
 	}
 }
 
-// Whatever the tries hold at the start, they then hold what the book says.
+// blockHits yields the block nodes of a kernel with their drop counters alone.
+func blockHits(nodes map[kernelKey]policy.Verdict) iter.Seq[policy.Node] {
+	return func(yield func(policy.Node) bool) {
+		for key, v := range nodes {
+			n := policy.Node{Kind: key.kind, Prefix: key.prefix, Verdict: policy.Verdict{HitID: v.HitID}}
+			if key.kind == policy.Block && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// checkHitsKept checks that nodes that count for themselves have the counter that
+// they had in the old tries. It returns their number.
+func checkHitsKept(
+	t *testing.T, b *policy.Book, entries []policy.Entry, old map[kernelKey]policy.Verdict,
+) (kept int) {
+	t.Helper()
+	for n := range b.Nodes(policy.Block) {
+		if wantHit(entries, n.Prefix.Addr()).prefix != n.Prefix {
+			continue
+		}
+		kept++
+		if want := old[kernelKey{policy.Block, n.Prefix}].HitID; n.Verdict.HitID != want {
+			t.Fatalf("%s has counter %d, want its own, %d", n.Prefix, n.Verdict.HitID, want)
+		}
+	}
+	return kept
+}
+
+// After a start, the tries hold the nodes of the book, whatever they held before.
 func TestStartMendsKernel(t *testing.T) {
 	w := newWorld(t)
 	for range 50 {
@@ -144,8 +169,8 @@ func TestStartMendsKernel(t *testing.T) {
 	}
 }
 
-// damageLimits leaves no limit in the kernel as it was, and some that look like
-// another's.
+// damageLimits changes every limit in the kernel. Some then look like the limit of
+// another entry.
 func (w world) damageLimits(k kernel) {
 	for _, id := range slices.Sorted(maps.Keys(k.limits)) {
 		l := k.limits[id]
@@ -163,7 +188,8 @@ func (w world) damageLimits(k kernel) {
 	}
 }
 
-// start loads a book with the entries of another, over a kernel.
+// start loads a new book with the entries of another, as at a start of the daemon
+// with this kernel.
 func start(from *policy.Book, k kernel) (*policy.Book, policy.Delta) {
 	b := policy.NewBook(1000)
 	for _, e := range everything(from) {
@@ -182,7 +208,7 @@ func start(from *policy.Book, k kernel) (*policy.Book, policy.Delta) {
 	return b, delta
 }
 
-// held is what a start finds of limits.
+// held yields the limits as a start of the daemon finds them in the kernel.
 func (k kernel) held() iter.Seq[policy.HeldLimit] {
 	return func(yield func(policy.HeldLimit) bool) {
 		for id, l := range k.limits {
@@ -193,7 +219,7 @@ func (k kernel) held() iter.Seq[policy.HeldLimit] {
 	}
 }
 
-// Put and Remove must do what Apply does.
+// Put and Remove must do the same as Apply.
 func TestBulkEqualsApply(t *testing.T) {
 	w := newWorld(t)
 	for range 20 {

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// TTLForever is the duration of what never expires.
+// TTLForever is the duration of an entry that never expires.
 const TTLForever time.Duration = math.MaxInt64
 
-// MaxTTL is the longest finite duration accepted: ten years. The kernel counts
-// up to 18 years of boot time; anyone who asks for more means forever.
+// MaxTTL is the longest finite duration accepted: ten years. The kernel counts up
+// to 18 years of boot time.
 const MaxTTL = 10 * 365 * 24 * time.Hour
 
 var ttlUnits = map[byte]time.Duration{
@@ -42,26 +42,15 @@ func ParseTTL(s string) (time.Duration, error) {
 	}
 	var total time.Duration
 	for rest := s; rest != ""; {
-		var n int64
-		digits := 0
-		for digits < len(rest) && rest[digits] >= '0' && rest[digits] <= '9' {
-			n = n*10 + int64(rest[digits]-'0')
-			if digits++; digits > 12 {
-				return fail(fmt.Errorf("longer than %s; use forever", FormatTTL(MaxTTL)))
-			}
+		var part time.Duration
+		var err error
+		if part, rest, err = cutTTLPart(rest); err != nil {
+			return fail(err)
 		}
-		if digits == 0 || digits == len(rest) {
-			return fail(errTTLForm)
+		if part > MaxTTL-total {
+			return fail(errTTLTooLong())
 		}
-		unit, ok := ttlUnits[rest[digits]]
-		if !ok {
-			return fail(errTTLForm)
-		}
-		rest = rest[digits+1:]
-		if n > int64((MaxTTL-total)/unit) {
-			return fail(fmt.Errorf("longer than %s; use forever", FormatTTL(MaxTTL)))
-		}
-		total += time.Duration(n) * unit
+		total += part
 	}
 	if total == 0 {
 		return fail(errors.New("must be positive"))
@@ -69,8 +58,34 @@ func ParseTTL(s string) (time.Duration, error) {
 	return total, nil
 }
 
-// FormatTTL writes a duration as ParseTTL reads it, rounded to whole seconds,
-// in at most its two largest units: 2w3d, 59m30s, forever.
+func errTTLTooLong() error { return fmt.Errorf("longer than %s; use forever", FormatTTL(MaxTTL)) }
+
+// cutTTLPart reads the first number and unit of s, as 1h of 1h30m. The result is at
+// most MaxTTL.
+func cutTTLPart(s string) (part time.Duration, rest string, err error) {
+	var n int64
+	digits := 0
+	for digits < len(s) && s[digits] >= '0' && s[digits] <= '9' {
+		n = n*10 + int64(s[digits]-'0')
+		if digits++; digits > 12 {
+			return 0, "", errTTLTooLong()
+		}
+	}
+	if digits == 0 || digits == len(s) {
+		return 0, "", errTTLForm
+	}
+	unit, ok := ttlUnits[s[digits]]
+	if !ok {
+		return 0, "", errTTLForm
+	}
+	if n > int64(MaxTTL/unit) {
+		return 0, "", errTTLTooLong()
+	}
+	return time.Duration(n) * unit, s[digits+1:], nil
+}
+
+// FormatTTL returns a duration in the form that ParseTTL reads. It is rounded to
+// whole seconds and written in at most its two largest units: 2w3d, 59m30s, forever.
 func FormatTTL(d time.Duration) string {
 	if d == TTLForever {
 		return "forever"

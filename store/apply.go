@@ -7,12 +7,12 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Apply makes all changes, or none if it returns an error, in one durable
-// transaction. Removing what is not there is no error. An error for want of
-// space wraps syscall.ENOSPC; the store remains usable.
+// Apply makes all changes in one durable transaction, or none if it returns an
+// error. Removing an entry that does not exist is no error. If the disk is full,
+// the error wraps syscall.ENOSPC, and the store remains usable.
 //
-// A change of a confirmed block of an origin whose replacement is staged goes
-// to the set in force, and ends with it when the replacement is committed.
+// While a replacement of an origin is staged, a change of a confirmed block of that
+// origin goes to the set in force. It is lost when the replacement is committed.
 func (s *Store) Apply(ops []policy.Op, now Reading) error {
 	for _, op := range ops {
 		if err := checkOp(op); err != nil {
@@ -47,7 +47,7 @@ func checkOp(op policy.Op) error {
 	return checkKey(op.Remove)
 }
 
-// writer makes changes within one transaction.
+// writer makes changes in one transaction.
 type writer struct {
 	store *Store
 	tx    *bbolt.Tx
@@ -76,11 +76,11 @@ func (w *writer) remove(k policy.Key) error {
 	return bucket.Delete(w.key)
 }
 
-// inSet tells whether an entry belongs to the set of its origin.
+// inSet reports whether an entry belongs to the set of its origin.
 func inSet(k policy.Key) bool { return k.Kind == policy.Block && k.Pending == "" }
 
-// bucket returns the bucket that an entry belongs to, and sets w.key to its
-// key there. It is nil if an origin has no set and create is false.
+// bucket returns the bucket of an entry and sets w.key to its key in that bucket.
+// The bucket is nil if the origin has no set and create is false.
 func (w *writer) bucket(k policy.Key, create bool) (*bbolt.Bucket, error) {
 	if !inSet(k) {
 		w.key = otherKey(w.key[:0], k)
@@ -104,7 +104,7 @@ func (w *writer) bucket(k policy.Key, create bool) (*bbolt.Bucket, error) {
 	return bucket, pointOrigin(w.tx, k.Origin, id)
 }
 
-// originSet returns the number of the set of an origin, 0 if it has none.
+// originSet returns the number of the set of an origin, or 0 if it has none.
 func originSet(tx *bbolt.Tx, origin string) (uint64, error) {
 	key := []byte(origin)
 	value := tx.Bucket([]byte(bucketOrigins)).Get(key)
@@ -114,7 +114,7 @@ func originSet(tx *bbolt.Tx, origin string) (uint64, error) {
 	return parseNumber(key, value)
 }
 
-// pointOrigin makes set id the one of an origin.
+// pointOrigin makes set id the set of an origin.
 func pointOrigin(tx *bbolt.Tx, origin string, id uint64) error {
 	return putSealed(tx.Bucket([]byte(bucketOrigins)), []byte(origin), number(id))
 }
@@ -126,9 +126,9 @@ func (s *Store) createSet(tx *bbolt.Tx) (uint64, *bbolt.Bucket, error) {
 	return s.lastSet, bucket, err
 }
 
-// Checkpoint records the present time. Bans lose at a reboot what passed since
-// the last checkpoint, unless the wall clock is synchronised; so call it every
-// few minutes.
+// Checkpoint records the present time. It should be called every few minutes: after
+// a reboot, the ledger goes on at the last checkpoint. Without a synchronised wall
+// clock, the time since then is not subtracted from deadlines.
 func (s *Store) Checkpoint(now Reading) error {
 	if err := s.update(&now, func(*bbolt.Tx) error { return nil }); err != nil {
 		return fmt.Errorf("store checkpoint: %w", err)
@@ -136,11 +136,11 @@ func (s *Store) Checkpoint(now Reading) error {
 	return nil
 }
 
-// Resync adds the time that the machine was off to the ledger, if that could
-// not be told before and can be now; see the package comment. It is to be
-// called when the wall clock becomes synchronised, and does nothing the second
-// time. If it returns true, deadlines of entries from earlier boots are now
-// earlier: Load gives the new ones.
+// Resync adds the time that the machine was off to the ledger, if that time was
+// unknown before and is known now; see the package comment. It must be called when
+// the wall clock becomes synchronised. A second call does nothing. If it returns
+// true, deadlines of entries from earlier boots are now earlier, and Load returns
+// the new ones.
 func (s *Store) Resync(now Reading) (changed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,7 +171,7 @@ func (s *Store) Slots() (map[string]uint32, error) {
 	return slots, nil
 }
 
-// PutSlot records the slot of an interface name, in place of an earlier one.
+// PutSlot records the slot of an interface name and replaces an earlier one.
 func (s *Store) PutSlot(name string, slot uint32) error {
 	err := s.update(nil, func(tx *bbolt.Tx) error {
 		return putSealed(tx.Bucket([]byte(bucketSlots)), []byte(name), number(uint64(slot)))
@@ -182,7 +182,7 @@ func (s *Store) PutSlot(name string, slot uint32) error {
 	return nil
 }
 
-// DeleteSlot forgets the slot of an interface name, if it has one.
+// DeleteSlot deletes the slot of an interface name, if it has one.
 func (s *Store) DeleteSlot(name string) error {
 	err := s.update(nil, func(tx *bbolt.Tx) error {
 		return tx.Bucket([]byte(bucketSlots)).Delete([]byte(name))

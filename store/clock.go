@@ -9,12 +9,12 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Reading is one look at the clocks.
+// Reading is the state of the clocks at one moment.
 type Reading struct {
 	BootID       string          // /proc/sys/kernel/random/boot_id
 	Boot         policy.Deadline // CLOCK_BOOTTIME, ns
 	Wall         time.Time
-	Synchronised bool // whether Wall can be trusted
+	Synchronised bool // Wall is synchronised and can be trusted
 }
 
 // epoch is one boot of the machine.
@@ -30,18 +30,18 @@ type checkpoint struct {
 	wall  time.Time
 }
 
-// clock leads from the boot time of any epoch to that of the present one. Its
-// rules are in the package comment. A clock is a value: changing one that was
-// copied leaves the other as it was.
+// clock converts the boot time of any epoch to that of the present one. Its rules
+// are in the package comment. A clock is a value: changing a copy does not change
+// the original.
 type clock struct {
 	epochs  map[uint32]epoch // numbered without gaps from 1; never changed in place
 	current uint32
 	last    checkpoint
-	synced  checkpoint // the last one whose wall time counts; epoch 0 if there is none
-	unsaved []uint32   // epochs that are not on disk as they are here
+	synced  checkpoint // the last one with a trusted wall time; epoch 0 if there is none
+	unsaved []uint32   // epochs that differ from those on disk
 }
 
-// newClock returns the clock of a store that is created now.
+// newClock returns the clock of a new store.
 func newClock(now Reading) clock {
 	c := clock{epochs: map[uint32]epoch{1: {bootID: now.BootID}}, current: 1, unsaved: []uint32{1}}
 	c.last = checkpoint{epoch: 1}
@@ -49,8 +49,8 @@ func newClock(now Reading) clock {
 	return c
 }
 
-// enter makes the epoch of now the current one, a new one if the machine was
-// booted since the last checkpoint.
+// enter makes the epoch of now the current one. It creates an epoch if the machine
+// was booted since the last checkpoint.
 func (c *clock) enter(now Reading) {
 	c.current = c.last.epoch
 	if c.epochs[c.current].bootID != now.BootID {
@@ -62,9 +62,9 @@ func (c *clock) enter(now Reading) {
 	c.note(now)
 }
 
-// settle adds to the ledger what the wall clock says it missed since the last
-// trusted checkpoint, if that was in an earlier epoch. It tells whether that
-// moved any deadline, and whether there was anything to settle.
+// settle adds the time that the ledger missed since the last trusted checkpoint,
+// according to the wall clock, if that checkpoint is of an earlier epoch. moved
+// reports whether any deadline changed, and settled whether the clock changed.
 func (c *clock) settle(now Reading) (moved, settled bool) {
 	if !now.Synchronised || c.synced.epoch == c.current {
 		return false, false
@@ -87,8 +87,8 @@ func (c *clock) settle(now Reading) (moved, settled bool) {
 	return true, true
 }
 
-// note makes now the last checkpoint. A reading older than the last one of the
-// same epoch is one that was overtaken by another goroutine.
+// note makes now the last checkpoint. It ignores a reading that is older than the
+// last one of the same epoch, because another goroutine was faster.
 func (c *clock) note(now Reading) {
 	if c.last.epoch == c.current && now.Boot < c.last.boot {
 		return
@@ -112,7 +112,7 @@ func (c *clock) deadline(d policy.Deadline, e uint32) (policy.Deadline, error) {
 	moved := int64(d) + shift
 	switch {
 	case shift > 0 && moved < int64(d):
-		return policy.Forever - 1, nil // far away, but not forever
+		return policy.Forever - 1, nil // the latest finite deadline
 	case shift < 0 && moved > int64(d):
 		return 0, nil
 	}
@@ -133,7 +133,7 @@ func (c *clock) set(id uint32, e epoch) {
 	c.unsaved = append(c.unsaved[:len(c.unsaved):len(c.unsaved)], id)
 }
 
-// check tells whether a clock that was read from disk is whole.
+// check returns an error if a clock that was read from disk is not consistent.
 func (c *clock) check() error {
 	if c.last.epoch == 0 || len(c.epochs) != int(c.last.epoch) || c.synced.epoch > c.last.epoch {
 		return errors.New("checkpoint and epochs do not match")

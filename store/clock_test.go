@@ -9,7 +9,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// reading is one in minutes: of boot time, and of wall time since some moment.
+// reading returns a reading with boot time and wall time in minutes.
 func reading(boot string, bootMin, wallMin int, synced bool) Reading {
 	return Reading{
 		BootID:       boot,
@@ -21,13 +21,13 @@ func reading(boot string, bootMin, wallMin int, synced bool) Reading {
 
 const year = 365 * 24 * 60 // minutes
 
-// step is what happens to the store, with the time that entries have left then.
-// An entry of 600 minutes is put at the step that names it.
+// step is a call of the store, with the remaining times that its entries must have
+// afterwards.
 type step struct {
 	do   string // open, checkpoint, resync
 	now  Reading
-	put  string
-	left map[string]int // minutes after this step; an entry that is not named is gone
+	put  string         // name of an entry of 600 minutes that is put then
+	left map[string]int // remaining minutes; an entry without a name here is gone
 }
 
 func TestTime(t *testing.T) {
@@ -152,7 +152,7 @@ func (st step) run(t *testing.T, s *Store, path string) *Store {
 		var changed bool
 		changed, err = s.Resync(st.now)
 		if moved := !cmp.Equal(before, minutesLeft(t, s, st.now)); moved != changed {
-			t.Errorf("Resync says %t, and deadlines changed: %t", changed, moved)
+			t.Errorf("Resync returned %t, but deadlines changed: %t", changed, moved)
 		}
 	}
 	if err == nil && st.put != "" {
@@ -161,7 +161,7 @@ func (st step) run(t *testing.T, s *Store, path string) *Store {
 		forever := sampleEntry("forever")
 		forever.Deadline = policy.Forever
 		pending := sampleEntry(st.put)
-		pending.Deadline = policy.Forever - 1 // as far as it goes without lasting forever
+		pending.Deadline = policy.Forever - 1 // the latest finite deadline
 		pending.Pending = &policy.Pending{ID: "p", Deadline: e.Deadline}
 		err = s.Apply([]policy.Op{policy.PutOp(e), policy.PutOp(forever), policy.PutOp(pending)}, st.now)
 	}
@@ -171,8 +171,9 @@ func (st step) run(t *testing.T, s *Store, path string) *Store {
 	return s
 }
 
-// minutesLeft returns the rest of every finite entry. What lasts forever must
-// still do so, and a pending deadline must move with that of its entry.
+// minutesLeft returns the remaining minutes of every finite entry. It checks that
+// entries that last forever still do, and that a pending deadline moves with the
+// deadline of its entry.
 func minutesLeft(t *testing.T, s *Store, now Reading) map[string]int {
 	t.Helper()
 	left, pending := make(map[string]int), make(map[string]int)
@@ -180,9 +181,9 @@ func minutesLeft(t *testing.T, s *Store, now Reading) map[string]int {
 	_, err := s.Load(func(e policy.Entry) error {
 		switch {
 		case e.Origin == "forever" && e.Deadline != policy.Forever:
-			t.Errorf("an entry for ever became one of %d minutes", minutes(e.Deadline))
+			t.Errorf("an entry that lasts forever now has %d minutes", minutes(e.Deadline))
 		case e.Pending != nil && e.Deadline == policy.Forever:
-			t.Error("a finite deadline became one for ever")
+			t.Error("a finite deadline is now forever")
 		case e.Pending != nil:
 			pending[e.Origin] = minutes(e.Pending.Deadline)
 		case e.Origin != "forever":

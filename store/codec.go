@@ -26,8 +26,8 @@ const (
 	tagPending = 3 // deadline after confirmation, i64
 	tagRate    = 4 // of a limit: its unit, u8, and how many a second, u64
 
-	// tagEvidence is of no consequence for a packet, so a program of before may
-	// skip it, and the format of the file stays as it is.
+	// tagEvidence does not affect packets. So earlier versions may skip it, and it
+	// needs no new format of the file.
 	tagEvidence = 5
 )
 
@@ -35,20 +35,20 @@ const (
 	familyIPv4 = 4
 	familyIPv6 = 6
 
-	// maxText bounds reason, author and pending id, in bytes.
+	// maxText is the most bytes of a reason, an author or a pending id.
 	maxText = 4096
 )
 
 var errShort = errors.New("value is cut short")
 
-// stored is an entry as it is on disk: its deadlines are in boot time of epoch.
+// stored is an entry as it is on disk: its deadlines are in the boot time of epoch.
 type stored struct {
 	policy.Entry
 	epoch uint32
 }
 
-// appendKey appends kind, family, address and length of the prefix, and the
-// pending id if there is one. Keys sort as the prefixes do.
+// appendKey appends the kind, the family, address and length of the prefix, and the
+// pending id if there is one. Keys have the order of their prefixes.
 func appendKey(dst []byte, k policy.Key) []byte {
 	addr := k.Prefix.Addr()
 	dst = append(dst, byte(k.Kind))
@@ -62,7 +62,7 @@ func appendKey(dst []byte, k policy.Key) []byte {
 	return append(append(dst, byte(k.Prefix.Bits())), k.Pending...)
 }
 
-// parseKey reads what appendKey wrote. The origin is not in it.
+// parseKey reads a key from appendKey. The key has no origin.
 func parseKey(b []byte) (policy.Key, error) {
 	if len(b) < 2 {
 		return policy.Key{}, errors.New("key is cut short")
@@ -83,7 +83,7 @@ func parseKey(b []byte) (policy.Key, error) {
 	return k, checkKey(k)
 }
 
-// checkKey tells whether a key is one that can be stored and read back.
+// checkKey returns an error unless a key can be stored and read back.
 func checkKey(k policy.Key) error {
 	switch {
 	case k.Kind != policy.Block && k.Kind != policy.Allow:
@@ -96,7 +96,8 @@ func checkKey(k policy.Key) error {
 	return nil
 }
 
-// checkEntry tells whether e can be stored and read back, its origin aside.
+// checkEntry returns an error unless e can be stored and read back. It does not
+// check the origin.
 func checkEntry(e policy.Entry) error {
 	if err := checkKey(e.Key()); err != nil {
 		return err
@@ -113,13 +114,13 @@ func checkEntry(e policy.Entry) error {
 	return nil
 }
 
-// checkRate tells whether e has a rate if it needs one, and only then.
+// checkRate returns an error unless a limit has a rate and any other entry has none.
 func checkRate(e policy.Entry) error {
 	if e.Action == policy.Limit {
 		return e.Rate.Check()
 	}
 	if e.Rate != (policy.Rate{}) {
-		return errors.New("a rate that limits nothing")
+		return errors.New("has a rate, but is not a limit")
 	}
 	return nil
 }
@@ -163,11 +164,11 @@ func appendField(dst []byte, tag uint64, s string) []byte {
 	return append(dst, s...)
 }
 
-// entryDecoder reads entries. It remembers strings, because the entries of a
-// list have the same ones over and over.
+// entryDecoder reads entries. It reuses the last strings, because the entries of a
+// list mostly have the same ones.
 type entryDecoder struct{ reason, author, detector string }
 
-// entry reads what appendEntry wrote under key. entryKey is the part of key
+// entry reads a value that appendEntry wrote for key. entryKey is the part of key
 // that appendKey wrote.
 func (d *entryDecoder) entry(key, entryKey, value []byte) (stored, error) {
 	k, err := parseKey(entryKey)
@@ -181,7 +182,9 @@ func (d *entryDecoder) entry(key, entryKey, value []byte) (stored, error) {
 	if len(body) < 3 || body[0] != entryFormat {
 		return stored{}, errors.New("unknown format of an entry")
 	}
-	e := policy.Entry{Prefix: k.Prefix, Kind: k.Kind, Action: policy.Action(body[1]), Forced: body[2]&flagForced != 0}
+	e := policy.Entry{
+		Prefix: k.Prefix, Kind: k.Kind, Action: policy.Action(body[1]), Forced: body[2]&flagForced != 0,
+	}
 	f := fields{b: body[3:]}
 	epoch := f.uvarint()
 	e.Deadline = policy.Deadline(f.varint())
@@ -245,7 +248,7 @@ func appendSum(dst, key []byte, start int) []byte {
 	return binary.LittleEndian.AppendUint32(dst, sum(key, dst[start:]))
 }
 
-// checkSum returns value without its checksum, if that is right.
+// checkSum returns value without its checksum, or an error if the checksum is wrong.
 func checkSum(key, value []byte) ([]byte, error) {
 	if len(value) < crc32.Size {
 		return nil, errShort
@@ -262,8 +265,8 @@ func sum(key, body []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body)
 }
 
-// fields reads numbers and bytes from b one after the other. After the first
-// read beyond the end failed is set, and all reads give zero.
+// fields reads numbers and bytes from b in sequence. The first read beyond the end
+// sets failed, and all reads return zero from then on.
 type fields struct {
 	b      []byte
 	failed bool
@@ -314,7 +317,7 @@ func (f *fields) u8() uint8 {
 	return 0
 }
 
-// done returns an error unless all of b was read, and no more.
+// done returns an error unless exactly all of b was read.
 func (f *fields) done() error {
 	if f.failed {
 		return errShort

@@ -50,15 +50,17 @@ func TestUnknownFieldsAreSkipped(t *testing.T) {
 		t.Errorf("epoch %d (-want +got):\n%s", got.epoch, d)
 	}
 	if _, err := decode(key, seal(key, append(slices.Clone(value), 99, 200))); err == nil {
-		t.Error("a field longer than the value was taken")
+		t.Error("a field longer than the value was accepted")
 	}
 }
 
-// What a later program adds to an evidence is skipped; what is cut short is not
-// taken.
+// Fields that a later version appends to an evidence are skipped. An evidence that is
+// cut short is refused.
 func TestEvidenceMayGrow(t *testing.T) {
 	want := sampleEntry("detector:a")
-	want.Evidence = &policy.Evidence{Detector: "a", Count: 7, First: want.Created, Last: want.Created, Ports: []uint16{443, 80}}
+	want.Evidence = &policy.Evidence{
+		Detector: "a", Count: 7, First: want.Created, Last: want.Created, Ports: []uint16{443, 80},
+	}
 	plain := want
 	plain.Evidence = nil
 	key := otherKey(nil, want.Key())
@@ -73,7 +75,7 @@ func TestEvidenceMayGrow(t *testing.T) {
 	}
 	for n := range content {
 		if _, err := decode(key, seal(key, appendField(slices.Clone(value), tagEvidence, content[:n]))); err == nil {
-			t.Errorf("%d of %d bytes were taken", n, len(content))
+			t.Errorf("%d of %d bytes were accepted", n, len(content))
 		}
 	}
 }
@@ -92,7 +94,7 @@ func TestEveryBitOfAnEntryCounts(t *testing.T) {
 			v[at-len(k)] ^= 1 << (bit % 8)
 		}
 		if _, err := decode(k, v); err == nil {
-			t.Errorf("bit %d can be flipped", bit)
+			t.Errorf("flipping bit %d is not noticed", bit)
 		}
 	}
 }
@@ -120,9 +122,9 @@ func FuzzEntry(f *testing.F) {
 			return
 		}
 		if checkEntry(got.Entry) != nil {
-			t.Skip("longer than what is written")
+			t.Skip("this entry can be read, but is never written")
 		}
-		// What was read can be written, and is then read the same.
+		// An entry that was read can be written, and is then read back unchanged.
 		again := appendEntry(nil, key, got.Entry, got.epoch)
 		if k := otherKey(nil, got.Key()); !slices.Equal(k, key) {
 			t.Fatalf("key %x became %x", key, k)

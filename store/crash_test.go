@@ -16,7 +16,7 @@ import (
 	"github.com/paraxial/paraxial/store"
 )
 
-// childEnv makes the test binary a writer that is going to be killed.
+// childEnv makes the test binary a writer that the test kills.
 const childEnv = "PARAXIAL_STORE_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -28,8 +28,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// writeUntilKilled makes one step after the other from start on, and prints the
-// number of each that was acknowledged.
+// writeUntilKilled makes one step after the other, beginning with start, and prints
+// the number of each step that was acknowledged.
 func writeUntilKilled(path, start string, step func(*store.Store, int) error) error {
 	s, err := store.Open(path, at(1))
 	if err != nil {
@@ -44,8 +44,8 @@ func writeUntilKilled(path, start string, step func(*store.Store, int) error) er
 	return err
 }
 
-// applyStep number n puts entry n, and takes away the one before every fifth
-// time. Now and then there are many at once.
+// applyStep puts entry n. Every fifth step also removes the previous entry, and every
+// seventh puts many entries at once.
 func applyStep(s *store.Store, n int) error { return s.Apply(applyOps(n), at(1)) }
 
 func applyOps(n int) []policy.Op {
@@ -60,7 +60,7 @@ func applyOps(n int) []policy.Op {
 	return ops
 }
 
-// afterApply is the book after steps 0 to n.
+// afterApply returns the entries after steps 0 to n.
 func afterApply(n int) []policy.Entry {
 	book := make(map[policy.Key]policy.Entry)
 	for i := range n + 1 {
@@ -79,7 +79,7 @@ func afterApply(n int) []policy.Entry {
 	return entries
 }
 
-// replaceStep number n replaces the list by another.
+// replaceStep replaces the list by the list of step n.
 func replaceStep(s *store.Store, n int) error {
 	r, err := s.Begin("list")
 	if err != nil {
@@ -97,6 +97,8 @@ func afterReplace(n int) []policy.Entry {
 	return numberedFrom(n*10, "list", 2000+n%300, policy.Forever)
 }
 
+// After a kill -9 the store must hold all acknowledged steps. The step that was under
+// way is there completely or not at all.
 func TestKilledWriter(t *testing.T) {
 	rounds := 20
 	if testing.Short() {
@@ -112,19 +114,16 @@ func TestKilledWriter(t *testing.T) {
 				s := open(t, path, at(1))
 				got, _ := loadAll(t, s)
 				s.Close()
-				// The step under way may be there as a whole, or not at all.
 				next := acknowledged + 1
-				if acknowledged >= 0 && sameEntries(model(acknowledged), got) {
-					continue
-				}
-				if sameEntries(model(next), got) {
+				switch {
+				case acknowledged >= 0 && sameEntries(model(acknowledged), got):
+				case sameEntries(model(next), got):
 					acknowledged = next
-					continue
+				case acknowledged < 0 && len(got) == 0:
+				default:
+					t.Fatalf("round %d: %d acknowledged steps, but %d entries that belong neither to these nor to one more",
+						round, next, len(got))
 				}
-				if acknowledged < 0 && len(got) == 0 {
-					continue
-				}
-				t.Fatalf("round %d: %d acknowledged steps, and %d entries that belong neither to them nor to one more", round, next, len(got))
 			}
 			t.Log(acknowledged+1, "steps in", rounds, "rounds")
 			if acknowledged < rounds {
@@ -162,7 +161,7 @@ func killWriter(t *testing.T, writer, path string, acknowledged int) int {
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		n, err := strconv.Atoi(lines.Text())
 		if err != nil {
-			break // cut short by the kill
+			break // the kill cut the line short
 		}
 		acknowledged = n
 		if steps--; steps == 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/paraxial/paraxial/store"
 )
 
-// subject is a small file with everything in it that can be damaged.
+// subject is a small file with all kinds of rows and pages that can be damaged.
 type subject struct {
 	path    string
 	good    []byte
@@ -26,7 +26,7 @@ func newSubject(t *testing.T) subject {
 	t.Helper()
 	sub := subject{path: filepath.Join(t.TempDir(), "state.db"), slots: map[string]uint32{"eth0": 1, "eth1": 2}}
 	s := open(t, sub.path, at(1))
-	stage(t, s, "list", 300) // freed below, so that there are free pages
+	stage(t, s, "list", 300) // is replaced in the next line, which leaves free pages
 	stage(t, s, "list", 150)
 	allow := block("203.0.113.0/24", "cli", policy.Forever)
 	allow.Kind, allow.Action = policy.Allow, policy.NoAction
@@ -51,8 +51,8 @@ func newSubject(t *testing.T) subject {
 	return sub
 }
 
-// check opens the file as it is now and returns "refused" or "harmless". What
-// is neither is what must not be: other content, other errors, a panic.
+// check opens the file as it is now. It returns "refused" or "harmless", or else a
+// description of a failure: other content or another error.
 func (sub subject) check(t *testing.T) string {
 	t.Helper()
 	var got []policy.Entry
@@ -63,7 +63,7 @@ func (sub subject) check(t *testing.T) string {
 	}
 	if errors.Is(err, store.ErrDamaged) {
 		if len(got) != 0 {
-			t.Errorf("%d entries were given before %v", len(got), err)
+			t.Errorf("Load passed %d entries before the error %v", len(got), err)
 		}
 		return "refused"
 	}
@@ -79,7 +79,7 @@ func (sub subject) check(t *testing.T) string {
 	return "harmless"
 }
 
-// spoil writes data at an offset, checks, and mends the file.
+// spoil writes data at an offset, checks the file and restores it.
 func (sub subject) spoil(t *testing.T, data []byte, at int) string {
 	t.Helper()
 	f, err := os.OpenFile(sub.path, os.O_WRONLY, 0)
@@ -97,7 +97,7 @@ func (sub subject) spoil(t *testing.T, data []byte, at int) string {
 	return outcome
 }
 
-// tally counts outcomes and reports those that must not be.
+// tally counts outcomes and reports failures.
 func tally(t *testing.T, counts map[string]int, outcome, what string) {
 	t.Helper()
 	counts[outcome]++
@@ -117,7 +117,7 @@ func TestFlippedBit(t *testing.T) {
 	}
 	counts := make(map[string]int)
 	for at := rng.IntN(step); at < len(sub.good); at += 1 + rng.IntN(2*step-1) {
-		// Blank bytes are nearly all in pages that nothing reads.
+		// Most zero bytes are in pages that nothing reads.
 		if sub.good[at] == 0 && rng.IntN(5) != 0 {
 			continue
 		}
@@ -127,7 +127,7 @@ func TestFlippedBit(t *testing.T) {
 	}
 	t.Log(len(sub.good), "bytes:", counts)
 	if counts["refused"] == 0 || counts["harmless"] == 0 {
-		t.Error("want both outcomes: most of a page that is read, nothing of one that is free")
+		t.Error("want both outcomes: a flip is refused in a page in use and harmless in a free page")
 	}
 }
 
@@ -192,7 +192,7 @@ func TestDamagedFileIsLeftAlone(t *testing.T) {
 			}
 			for _, want := range []string{sub.path, "page ", "mv "} {
 				if !strings.Contains(err.Error(), want) {
-					t.Errorf("the error does not say %q: %v", want, err)
+					t.Errorf("the error does not contain %q: %v", want, err)
 				}
 			}
 			if after, _ := os.ReadFile(sub.path); string(after) != string(data) {
@@ -202,7 +202,8 @@ func TestDamagedFileIsLeftAlone(t *testing.T) {
 	}
 }
 
-// The file shrinks under an open store: what would be SIGBUS must be an error.
+// If the file is truncated while the store is open, calls must return an error
+// instead of dying of SIGBUS.
 func TestTruncatedWhileOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	s := open(t, path, at(1))
@@ -224,7 +225,7 @@ func TestTruncatedWhileOpen(t *testing.T) {
 	}
 }
 
-// The same, noticed by a writer first.
+// TestTruncatedUnderWriter is TestTruncatedWhileOpen with a write as the first call.
 func TestTruncatedUnderWriter(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	s := open(t, path, at(1))

@@ -6,18 +6,18 @@ import (
 )
 
 var (
-	// ErrDamaged means that the file is not what was written to it. Nothing of
-	// it was used or changed.
+	// ErrDamaged means that the file differs from what was written to it. Nothing
+	// of it was used or changed.
 	ErrDamaged = errors.New("state file is damaged")
 	// ErrNewerFormat means that a later version wrote the file.
 	ErrNewerFormat = errors.New("state file has a newer format")
 	// ErrLocked means that another process has the file open.
 	ErrLocked = errors.New("state file is in use")
-	// ErrClosed means that Close was called before.
+	// ErrClosed means that Close was called.
 	ErrClosed = errors.New("store is closed")
 )
 
-// damagedError adds the place and the way out.
+// damagedError adds the place of the damage and the steps for the user.
 type damagedError struct {
 	path  string
 	cause error
@@ -31,7 +31,7 @@ func (e *damagedError) Error() string {
 
 func (e *damagedError) Unwrap() []error { return []error{ErrDamaged, e.cause} }
 
-// newerError is what verify returns for a file of a later version.
+// newerError is returned by verify for a file of a later version.
 type newerError struct{ format uint64 }
 
 func (e *newerError) Error() string {

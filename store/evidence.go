@@ -8,13 +8,13 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// rateSize is what appendRate appends, in bytes.
+// rateSize is the number of bytes that appendRate appends.
 const rateSize = 9
 
-// maxPorts bounds the ports of an evidence.
+// maxPorts is the most ports of an evidence.
 const maxPorts = 256
 
-// checkEvidence tells whether v, which may be nil, comes back as it is written.
+// checkEvidence returns an error unless v can be stored and read back. v may be nil.
 func checkEvidence(v *policy.Evidence) error {
 	switch {
 	case v == nil:
@@ -29,8 +29,8 @@ func checkEvidence(v *policy.Evidence) error {
 	return nil
 }
 
-// appendEvidence appends the content of tagEvidence. Whatever is added later
-// goes to its end, where a program of before does not look.
+// appendEvidence appends the content of tagEvidence. Later versions must append new
+// fields at the end, where earlier versions do not read.
 func appendEvidence(dst []byte, v *policy.Evidence) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(v.Detector)))
 	dst = append(dst, v.Detector...)
@@ -48,7 +48,7 @@ func appendEvidence(dst []byte, v *policy.Evidence) []byte {
 	return dst
 }
 
-// evidence reads what appendEvidence wrote.
+// evidence reads an evidence that appendEvidence wrote.
 func (d *entryDecoder) evidence(f *fields) *policy.Evidence {
 	v := &policy.Evidence{
 		Detector: reuse(&d.detector, f.take(f.uvarint())),

@@ -2,5 +2,5 @@
 
 package store
 
-// newestFormat is what this program reads at most.
+// newestFormat is the newest format that this version reads.
 const newestFormat = limitsFormat

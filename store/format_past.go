@@ -2,5 +2,5 @@
 
 package store
 
-// newestFormat is that of a version before limits, for tests of going back.
+// newestFormat is the format of a version without limits, for tests of a downgrade.
 const newestFormat = firstFormat

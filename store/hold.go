@@ -8,14 +8,14 @@ import (
 	"syscall"
 )
 
-// Hold takes the lock of the store at path without looking into the file, which
-// may be damaged, and returns what gives it back. While it is held no daemon can
-// start. A store that does not exist needs no lock. The error wraps ErrLocked if
-// a daemon runs.
+// Hold takes the lock of the store at path without reading the file, which may be
+// damaged. release gives the lock back. While it is held no daemon can start. A
+// store that does not exist needs no lock. The error wraps ErrLocked if a daemon
+// runs.
 func Hold(path string) (release func() error, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, syscall.EROFS) {
-		f, err = os.Open(path) // good enough for the lock
+		f, err = os.Open(path) // is enough for the lock
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return func() error { return nil }, nil

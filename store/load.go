@@ -8,20 +8,20 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// LoadStats tells what Load found.
+// LoadStats is the result of Load.
 type LoadStats struct {
-	Live    int // entries given to yield
-	Expired int // entries left out
-	// Sweep is why expired entries and leftovers of replacements could not be
-	// deleted, nil if they were. They are not in force, and the next Load tries
-	// again; a full disk is the usual cause.
+	Live    int // entries passed to yield
+	Expired int // entries that were skipped
+	// Sweep is the error of deleting expired entries and leftovers of
+	// replacements, usually a full disk. The entries are not in force, and the
+	// next Load tries again.
 	Sweep error
 }
 
-// Load gives every live entry to yield, with its deadline in the present boot's
-// time, in no particular order. Entries that had expired at the latest Reading
-// are left out, and deleted afterwards. An error of yield ends Load, which
-// returns it. yield must not call the store.
+// Load passes every live entry to yield, with its deadline in the boot time of the
+// present boot, in no particular order. It skips entries that had expired at the
+// latest Reading, and deletes them afterwards. Load ends with the first error of
+// yield and returns it. yield must not call the store.
 func (s *Store) Load(yield func(policy.Entry) error) (LoadStats, error) {
 	c, now, err := s.now()
 	if err != nil {
@@ -35,7 +35,7 @@ func (s *Store) Load(yield func(policy.Entry) error) (LoadStats, error) {
 	return l.stats, nil
 }
 
-// view runs fn in a read transaction. For foreign see guard.
+// view runs fn in a read transaction. See guard for foreign.
 func (s *Store) view(foreign *bool, fn func(tx *bbolt.Tx) error) error {
 	s.mu.Lock()
 	broken := s.broken
@@ -104,8 +104,8 @@ func (l *loader) entry(origin string, key, entryKey, value []byte) error {
 	return err
 }
 
-// read decodes an entry and moves its deadlines to the present boot's time.
-// Open has checked all entries, so one that cannot be read decayed since.
+// read decodes an entry and converts its deadlines to the present boot. Open has
+// checked all entries, so an entry that cannot be read was damaged since then.
 func (l *loader) read(key, entryKey, value []byte) (policy.Entry, error) {
 	e, err := l.decoder.entry(key, entryKey, value)
 	if err == nil {
@@ -148,7 +148,7 @@ func (s *Store) sweep(expired bool) error {
 
 // sets returns the numbers of all sets but those being filled.
 func (s *Store) sets() (leftovers, inForce []uint64, err error) {
-	s.mu.Lock() // no replacement may begin or end between the two looks
+	s.mu.Lock() // no replacement may begin or end between the two reads
 	defer s.mu.Unlock()
 	if s.broken != nil {
 		return nil, nil, s.broken
@@ -188,21 +188,21 @@ func withoutOrigin(key []byte) ([]byte, error) {
 	return entryKey, err
 }
 
-// Bounds of one transaction of a sweep: of the time that it holds up others,
-// and of the pages that it rewrites.
+// Limits of one transaction of a sweep. maxSweepScan limits the time that other
+// writers wait, and maxSweepDelete the pages that are rewritten.
 const (
 	maxSweepScan   = 100_000
 	maxSweepDelete = 10_000
 )
 
-// sweepBucket deletes the expired entries of a bucket, in transactions that
-// each look at the entries afresh: others may have changed them.
+// sweepBucket deletes the expired entries of a bucket in several transactions. Each
+// of them reads the entries again, because others may have changed them.
 func (s *Store) sweepBucket(bucket func(*bbolt.Tx) *bbolt.Bucket, entryKey func([]byte) ([]byte, error)) error {
 	var from []byte
 	for done := false; !done; {
 		err := s.update(nil, func(tx *bbolt.Tx) error {
 			b := bucket(tx)
-			if b == nil { // replaced meanwhile
+			if b == nil { // was replaced in the meantime
 				done = true
 				return errNothing
 			}
@@ -229,12 +229,14 @@ func (s *Store) sweepBucket(bucket func(*bbolt.Tx) *bbolt.Bucket, entryKey func(
 	return nil
 }
 
-// errNothing spares a write to disk where there is nothing to write.
+// errNothing ends a transaction without a write, if there is nothing to write.
 var errNothing = errors.New("nothing to do")
 
-// expired returns keys of expired entries from a key on, and where to go on;
-// nil at the end.
-func (l *loader) expired(b *bbolt.Bucket, from []byte, entryKey func([]byte) ([]byte, error)) (keys [][]byte, next []byte, err error) {
+// expired returns the keys of expired entries at or after from, and the key at which
+// to continue; next is nil at the end.
+func (l *loader) expired(
+	b *bbolt.Bucket, from []byte, entryKey func([]byte) ([]byte, error),
+) (keys [][]byte, next []byte, err error) {
 	c := b.Cursor()
 	k, v := c.Seek(from)
 	for scanned := 0; k != nil; scanned++ {

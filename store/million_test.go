@@ -14,7 +14,7 @@ import (
 	"github.com/paraxial/paraxial/store"
 )
 
-// stage replaces the entries of an origin by n others, in calls of 20,000.
+// stage replaces the entries of an origin by n others. It adds 20,000 in a call.
 func stage(t testing.TB, s *store.Store, origin string, n int) {
 	t.Helper()
 	r, err := s.Begin(origin)
@@ -32,8 +32,8 @@ func stage(t testing.TB, s *store.Store, origin string, n int) {
 	}
 }
 
-// heapPeak runs fn and returns by how much the heap grew at most, garbage that
-// was not collected yet included.
+// heapPeak runs fn and returns the most by which the heap grew, including garbage
+// that was not collected yet.
 func heapPeak(fn func()) uint64 {
 	runtime.GC()
 	var before, m runtime.MemStats
@@ -63,6 +63,16 @@ func percentile(d []time.Duration, p int) time.Duration {
 	return d[len(d)*p/100]
 }
 
+// timed logs the time and the heap that fn needs, and returns the time.
+func timed(t *testing.T, what string, fn func()) time.Duration {
+	t.Helper()
+	start := time.Now()
+	heap := heapPeak(fn)
+	took := time.Since(start)
+	t.Logf("%-22s %8.3f s, heap +%d MB", what, took.Seconds(), heap>>20)
+	return took
+}
+
 func TestMillion(t *testing.T) {
 	n := 1_000_000
 	if testing.Short() {
@@ -70,14 +80,7 @@ func TestMillion(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "state.db")
 	s := open(t, path, at(1))
-	timed := func(what string, fn func()) time.Duration {
-		start := time.Now()
-		heap := heapPeak(fn)
-		took := time.Since(start)
-		t.Logf("%-22s %8.3f s, heap +%d MB", what, took.Seconds(), heap>>20)
-		return took
-	}
-	timed("stage", func() { stage(t, s, "blocklist", n) })
+	timed(t, "stage", func() { stage(t, s, "blocklist", n) })
 	size := fileSize(t, path)
 	t.Logf("file: %d MB, %d bytes an entry", size>>20, size/int64(n))
 	if perEntry := size / int64(n); perEntry > 100 && n == 1_000_000 {
@@ -88,7 +91,7 @@ func TestMillion(t *testing.T) {
 	s.Close()
 
 	var live, expired int
-	took := timed("open, verify and load", func() {
+	took := timed(t, "open, verify and load", func() {
 		s = open(t, path, at(2))
 		stats, err := s.Load(func(policy.Entry) error { return nil })
 		if err != nil {
@@ -102,7 +105,7 @@ func TestMillion(t *testing.T) {
 	if took > 10*time.Second {
 		t.Errorf("opening took %v", took)
 	}
-	timed("stage again", func() { stage(t, s, "blocklist", n/2) })
+	timed(t, "stage again", func() { stage(t, s, "blocklist", n/2) })
 	t.Logf("file: %d MB", fileSize(t, path)>>20)
 	applyHundred(t, s) // with a long list of free pages
 	if _, stats := loadAll(t, s); stats.Live != n/2+100 {

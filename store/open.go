@@ -15,17 +15,17 @@ import (
 )
 
 const (
-	// lockTimeout lets a predecessor that is just exiting finish.
+	// lockTimeout gives a previous daemon that is just exiting time to finish.
 	lockTimeout = time.Second
 
-	newSuffix = ".new-" // of files that are being created
+	newSuffix = ".new-" // is in the names of files that are being created
 )
 
-// Open opens the store at path, or creates it with mode 0600 if there is no such
-// file, and its directory with mode 0700. It checks all of the file first, which
+// Open opens the store at path. If there is no such file, it creates one with mode
+// 0600, and its directory with mode 0700. It first checks all of the file, which
 // takes about a second for a million entries. The error wraps ErrDamaged,
-// ErrNewerFormat, ErrLocked or the cause, and says what to do; the file is then
-// as it was.
+// ErrNewerFormat, ErrLocked or the cause, and tells the user what to do; the file is
+// then unchanged.
 func Open(path string, now Reading) (*Store, error) {
 	f, err := openFile(path, now)
 	if err != nil {
@@ -40,7 +40,7 @@ func Open(path string, now Reading) (*Store, error) {
 	return s, nil
 }
 
-// openFile opens and locks the file; it makes one if there is none.
+// openFile opens and locks the file. It creates the file if there is none.
 func openFile(path string, now Reading) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -59,17 +59,18 @@ func openFile(path string, now Reading) (*os.File, error) {
 	return f, nil
 }
 
-// lock takes the lock that bbolt uses too. It belongs to the open file, so
-// bbolt gets it again at once, and closing the file gives it back.
+// lock takes the lock that bbolt also uses. The lock belongs to the open file, so
+// bbolt gets it at once, and closing the file releases it.
 func lock(f *os.File) error {
 	err := lockfile.Take(f, lockTimeout)
 	if held, ok := errors.AsType[*lockfile.HeldError](err); ok {
-		return fmt.Errorf("%s: %w: %s runs with this state directory; use that one (`paraxialctl status`) or stop it first", f.Name(), ErrLocked, held.Holder())
+		return fmt.Errorf("%s: %w: %s runs with this state directory; "+
+			"use that one (`paraxialctl status`) or stop it first", f.Name(), ErrLocked, held.Holder())
 	}
 	return err
 }
 
-// load verifies the locked file f and hands it to bbolt.
+// load verifies the locked file f and opens it with bbolt.
 func load(f *os.File, now Reading) (*Store, error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -109,9 +110,8 @@ func openBolt(f *os.File) (db *bbolt.DB, err error) {
 	return db, err
 }
 
-// create makes a store that is whole before it gets its name, so that a file
-// of that name is never half made. If another process was faster, its file
-// stays.
+// create makes a complete store before it gives it the name path, so that the file
+// of that name is never incomplete. If another process was faster, its file stays.
 func create(path string, now Reading) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -127,7 +127,7 @@ func create(path string, now Reading) error {
 		return err
 	}
 	if err := os.Link(f.Name(), path); err != nil {
-		// Whoever was faster also removes f as a leftover.
+		// If another process was faster, it removes f as a leftover.
 		if _, statErr := os.Lstat(path); statErr != nil {
 			return err
 		}
@@ -135,7 +135,7 @@ func create(path string, now Reading) error {
 	return syncDir(dir)
 }
 
-// fill makes an empty store of the empty file f.
+// fill writes an empty store to the empty file f.
 func fill(f *os.File, now Reading) error {
 	db, err := openBolt(f)
 	if err != nil {
@@ -156,7 +156,7 @@ func fill(f *os.File, now Reading) error {
 	return errors.Join(err, db.Close())
 }
 
-// syncDir makes the names in a directory durable.
+// syncDir makes new file names in a directory durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -166,9 +166,9 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// removeLeftoverFiles removes what an Open that was killed left of create. The
-// caller holds the lock of path, so nobody is creating it now. Failing to
-// remove a file that nothing reads does no harm.
+// removeLeftoverFiles removes files that create left when its process was killed.
+// The caller holds the lock of path, so no other process is creating it now. Errors
+// are ignored, because nothing reads these files.
 func removeLeftoverFiles(path string) {
 	dir, base := filepath.Split(path)
 	names, _ := os.ReadDir(filepath.Clean(dir))

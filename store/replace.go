@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// maxBatch bounds the entries of one transaction. One of a million takes
-	// seconds, during which nobody else can write, and 300 MB.
+	// maxBatch is the most entries of one transaction. A transaction of a million
+	// takes 300 MB and seconds, during which nobody else can write.
 	maxBatch = 50_000
 
 	// bulkFill leaves room for a few later changes in pages that are filled in
@@ -22,12 +22,12 @@ const (
 	bulkFill = 0.95
 )
 
-var errFinished = errors.New("replacement was committed or aborted before")
+var errFinished = errors.New("replacement was already committed or aborted")
 
 // Replacement is a new set of the confirmed blocks of one origin. It is filled
-// beside the set in force and takes its place with Commit. Allows and pending
-// entries of the origin are not part of it. If it is not committed nothing
-// happened.
+// beside the set in force, and Commit puts it in force instead. Allows and pending
+// entries of the origin are not part of it. If it is not committed, it has no
+// effect.
 type Replacement struct {
 	store  *Store
 	origin string
@@ -37,8 +37,8 @@ type Replacement struct {
 	finished bool
 }
 
-// Begin stages an empty replacement. Of two for the same origin, the one that
-// is committed last stays.
+// Begin stages an empty replacement. If there are two for the same origin, the one
+// that is committed last stays.
 func (s *Store) Begin(origin string) (*Replacement, error) {
 	r := &Replacement{store: s, origin: origin}
 	if err := policy.ValidOrigin(origin); err != nil {
@@ -57,10 +57,10 @@ func (s *Store) Begin(origin string) (*Replacement, error) {
 	return r, nil
 }
 
-// Add stages entries, which must be confirmed blocks of the origin. It is
-// fastest if all entries come in the order of family, address and length. Of
-// two with the same prefix the later one stays. After an error some may be
-// staged; Abort is then the way on.
+// Add stages entries, which must be confirmed blocks of the origin. It is fastest if
+// all entries are in the order of family, address and length. Of two entries with
+// the same prefix the later one stays. After an error, some entries may be staged,
+// and the caller should call Abort.
 func (r *Replacement) Add(entries []policy.Entry) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -80,7 +80,7 @@ type row struct{ key, value []byte }
 func (r *Replacement) add(entries []policy.Entry) error {
 	for _, e := range entries {
 		if e.Origin != r.origin || !inSet(e.Key()) {
-			return fmt.Errorf("%s of %s is not a confirmed block of it", e.Prefix, e.Origin)
+			return fmt.Errorf("%s of %s is not a confirmed block of this origin", e.Prefix, e.Origin)
 		}
 		if err := checkEntry(e); err != nil {
 			return err
@@ -103,8 +103,8 @@ func (r *Replacement) add(entries []policy.Entry) error {
 	})
 }
 
-// sortedRows encodes entries in the order of their keys, which spares bbolt
-// moving elements about within a page.
+// sortedRows encodes entries in the order of their keys, so that bbolt need not move
+// elements within a page.
 func sortedRows(entries []policy.Entry, epoch uint32) []row {
 	rows := make([]row, len(entries))
 	var buf []byte
@@ -120,9 +120,9 @@ func sortedRows(entries []policy.Entry, epoch uint32) []row {
 	return rows
 }
 
-// Commit puts the replacement in force, in one small transaction, and then
-// removes the set before it. If that removal fails or is cut short, Commit has
-// succeeded nevertheless, and the next Load removes the rest.
+// Commit puts the replacement in force in one small transaction, and then removes
+// the previous set. Commit succeeds even if the removal fails or is interrupted: the
+// next Load then removes the rest.
 func (r *Replacement) Commit(now Reading) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -135,7 +135,7 @@ func (r *Replacement) Commit(now Reading) error {
 	}
 	r.finish()
 	if old != 0 {
-		_ = r.store.dropSet(old) // not in force any more; Load tries again
+		_ = r.store.dropSet(old) // is not in force any more; Load tries again
 	}
 	return nil
 }
@@ -151,8 +151,8 @@ func (r *Replacement) flip(now Reading) (old uint64, err error) {
 	return old, err
 }
 
-// Abort removes what was staged. After Commit it does nothing, so that it can
-// be deferred.
+// Abort removes the staged entries. After Commit it does nothing, so that it can be
+// deferred.
 func (r *Replacement) Abort() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -161,7 +161,7 @@ func (r *Replacement) Abort() error {
 	}
 	r.finish()
 	if err := r.store.dropSet(r.set); err != nil {
-		return fmt.Errorf("remove staged entries of %s: %w; the next start does it", r.origin, err)
+		return fmt.Errorf("remove staged entries of %s: %w; the next start removes them", r.origin, err)
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func (r *Replacement) finish() {
 }
 
 // dropSet removes a set that no origin points to. bbolt frees its pages without
-// rewriting them, so this is short for a large set too.
+// rewriting them, so this is fast for a large set too.
 func (s *Store) dropSet(id uint64) error {
 	err := s.update(nil, func(tx *bbolt.Tx) error {
 		return tx.Bucket([]byte(bucketSets)).DeleteBucket(setKey(id))

@@ -11,11 +11,10 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// What a process that is killed leaves is the file as it is at that moment, so
-// a copy after every step of a replacement is what the next one finds.
+// A killed process leaves the file as it is at that moment. So the test opens a copy
+// of the file after each step of a replacement, as the next process would.
 func TestReplacementKilledBetweenSteps(t *testing.T) {
-	dir, now := t.TempDir(), reading("A", 1, 1, true)
-	path := filepath.Join(dir, "state.db")
+	path, now := filepath.Join(t.TempDir(), "state.db"), reading("A", 1, 1, true)
 	s, err := Open(path, now)
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +30,7 @@ func TestReplacementKilledBetweenSteps(t *testing.T) {
 		name string
 		do   func() error
 		want string
-		sets int // after the next Load: leftovers are gone
+		sets int // after the next Load, which removes leftovers
 	}{
 		{"put", func() error { return s.Apply([]policy.Op{policy.PutOp(entry("old"))}, now) }, "old", 1},
 		{"begin", func() (err error) { r, err = s.Begin("list"); return err }, "old", 1},
@@ -46,18 +45,29 @@ func TestReplacementKilledBetweenSteps(t *testing.T) {
 		if err := step.do(); err != nil {
 			t.Fatal(step.name, err)
 		}
-		crashed := filepath.Join(dir, "crashed.db")
-		data, err := os.ReadFile(path)
-		if err := errors.Join(err, os.WriteFile(crashed, data, 0o600)); err != nil {
-			t.Fatal(err)
-		}
-		reasons, sets := reopen(t, crashed, now)
+		reasons, sets := reopen(t, copyFile(t, path), now)
 		if len(reasons) != 1 || reasons[0] != step.want || sets != step.sets {
-			t.Errorf("killed after %s: entries %q in %d sets, want %q in %d", step.name, reasons, sets, step.want, step.sets)
+			t.Errorf("killed after %s: entries %q in %d sets, want %q in %d",
+				step.name, reasons, sets, step.want, step.sets)
 		}
 	}
 }
 
+// copyFile returns the path of a copy of a file.
+func copyFile(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), filepath.Base(path))
+	if err := os.WriteFile(copied, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
+// reopen returns the reasons of all entries and the number of sets.
 func reopen(t *testing.T, path string, now Reading) (reasons []string, sets int) {
 	t.Helper()
 	s, err := Open(path, now)
@@ -85,7 +95,7 @@ func TestNewerFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = s.db.Update(func(tx *bbolt.Tx) error {
-		// A newer format may hold what this one cannot read.
+		// A file of a newer format may have rows that this version cannot read.
 		return errors.Join(
 			putSealed(tx.Bucket([]byte(bucketMeta)), []byte(keyFormat), number(newestFormat+1)),
 			tx.Bucket([]byte(bucketEpochs)).Put([]byte("?"), []byte("?")),
@@ -101,7 +111,7 @@ func TestNewerFormat(t *testing.T) {
 	}
 	for _, want := range []string{path, "written by a newer paraxiald (format 3, this one reads 2)"} {
 		if err == nil || !bytes.Contains([]byte(err.Error()), []byte(want)) {
-			t.Errorf("the error does not say %q: %v", want, err)
+			t.Errorf("the error does not contain %q: %v", want, err)
 		}
 	}
 	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
@@ -109,11 +119,12 @@ func TestNewerFormat(t *testing.T) {
 	}
 }
 
-// Open must not write: on a full disk the daemon has to start.
+// Open must not write, because the daemon has to start on a full disk.
 func TestOpenDoesNotWrite(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	s, err := Open(path, reading("A", 1, 1, true))
-	if err := errors.Join(err, s.Apply([]policy.Op{policy.PutOp(sampleEntry("cli"))}, reading("A", 2, 2, true)), s.Close()); err != nil {
+	put := []policy.Op{policy.PutOp(sampleEntry("cli"))}
+	if err := errors.Join(err, s.Apply(put, reading("A", 2, 2, true)), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	before, _ := os.ReadFile(path)

@@ -9,11 +9,11 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// The formats of a file. A file gets one with the first thing in it that programs
-// of before cannot read, so that until then one can go back to them.
+// The formats of a file. A file gets a newer format with the first entry that
+// earlier versions cannot read. Until then a downgrade is possible.
 const (
 	firstFormat  = 1
-	limitsFormat = 2 // entries that limit
+	limitsFormat = 2 // has entries that limit
 )
 
 // Names of buckets and of the keys in meta.
@@ -34,12 +34,12 @@ func allBuckets() []string {
 	return []string{bucketMeta, bucketEpochs, bucketOrigins, bucketSets, bucketOthers, bucketSlots}
 }
 
-// putSealed stores body under key with its checksum.
+// putSealed stores body with its checksum under key.
 func putSealed(b *bbolt.Bucket, key, body []byte) error {
 	return b.Put(key, seal(key, body))
 }
 
-// raiseFormat sees to it that only programs open the file that can read e.
+// raiseFormat raises the format of the file if earlier versions cannot read e.
 func raiseFormat(tx *bbolt.Tx, e policy.Entry) error {
 	if e.Action != policy.Limit {
 		return nil
@@ -52,7 +52,7 @@ func raiseFormat(tx *bbolt.Tx, e policy.Entry) error {
 	return putSealed(meta, key, number(limitsFormat))
 }
 
-// number is a value that is one number.
+// number encodes a value that consists of one number.
 func number(n uint64) []byte { return binary.LittleEndian.AppendUint64(nil, n) }
 
 func parseNumber(key, value []byte) (uint64, error) {
@@ -65,7 +65,7 @@ func parseNumber(key, value []byte) (uint64, error) {
 	return n, f.done()
 }
 
-// Keys that are numbers are big endian, so that they sort.
+// Numbers in keys are big endian, so that the keys sort by number.
 func setKey(id uint64) []byte   { return binary.BigEndian.AppendUint64(nil, id) }
 func epochKey(id uint32) []byte { return binary.BigEndian.AppendUint32(nil, id) }
 
@@ -110,7 +110,7 @@ func parseEpoch(key, value []byte) (uint32, epoch, error) {
 	return binary.BigEndian.Uint32(key), e, nil
 }
 
-// save writes what is not on disk of the clock: checkpoints and new epochs.
+// save writes the checkpoints and the unsaved epochs of the clock.
 func (c clock) save(tx *bbolt.Tx) error {
 	meta, epochs := tx.Bucket([]byte(bucketMeta)), tx.Bucket([]byte(bucketEpochs))
 	if err := putSealed(meta, []byte(keyCheckpoint), c.last.encode()); err != nil {

@@ -16,8 +16,9 @@ import (
 
 const spaceEnv = "PARAXIAL_STORE_TEST_SPACE"
 
-// The test runs itself again in a mount namespace of its own, where it mounts a
-// small file system.
+// On a full disk a change must fail without effect, and the store must open and be
+// usable again when there is room. The test runs itself again in its own mount
+// namespace, where it mounts a small file system.
 func TestFullDisk(t *testing.T) {
 	testenv.Root(t)
 	if os.Getenv(spaceEnv) != "" {
@@ -44,18 +45,7 @@ func testFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, path, at(1))
-	var want []policy.Entry
-	for i := 0; ; i += 500 {
-		batch := numberedFrom(i, "cli", 500, policy.Forever)
-		if err := s.Apply(puts(batch...), at(1)); err != nil {
-			if !errors.Is(err, syscall.ENOSPC) {
-				t.Fatal(err)
-			}
-			t.Logf("disk was full after %d entries: %v", len(want), err)
-			break
-		}
-		want = append(want, batch...)
-	}
+	want := fillDisk(t, s)
 	r, err := s.Begin("list")
 	if err == nil {
 		err = r.Add(numbered("list", 20_000, policy.Forever))
@@ -68,11 +58,7 @@ func testFullDisk(t *testing.T) {
 
 	next := at(1)
 	next.BootID = "b2"
-	s, err = store.Open(path, next)
-	if err != nil {
-		t.Fatal("the store does not open on a full disk:", err)
-	}
-	defer s.Close()
+	s = open(t, path, next) // must succeed on a full disk
 	if _, err := s.Load(func(policy.Entry) error { return nil }); err != nil {
 		t.Error("Load on a full disk:", err)
 	}
@@ -85,4 +71,21 @@ func testFullDisk(t *testing.T) {
 	more := block("192.0.2.0/24", "cli", policy.Forever)
 	apply(t, s, next, policy.PutOp(more))
 	wantEntries(t, s, append(want, more)...)
+}
+
+// fillDisk puts entries until the disk is full and returns those that were put.
+func fillDisk(t *testing.T, s *store.Store) (put []policy.Entry) {
+	t.Helper()
+	for i := 0; ; i += 500 {
+		batch := numberedFrom(i, "cli", 500, policy.Forever)
+		err := s.Apply(puts(batch...), at(1))
+		if errors.Is(err, syscall.ENOSPC) {
+			t.Logf("disk was full after %d entries: %v", len(put), err)
+			return put
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		put = append(put, batch...)
+	}
 }

@@ -12,8 +12,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Store is the open book on disk. Its methods may be called from several
-// goroutines; writers wait for one another.
+// Store is the open book on disk. Its methods are safe for concurrent use; writers
+// wait for one another.
 type Store struct {
 	path string
 	file *os.File // owned by db while that is open
@@ -22,15 +22,15 @@ type Store struct {
 	db     *bbolt.DB
 	clock  clock
 	staged map[uint64]bool // sets that replacements are filling
-	broken error           // why the store cannot be used any more
+	broken error           // the error that made the store unusable
 
-	// lastSet is the highest number of a set. Numbers are not used twice, so
-	// that nobody removes a set that is not the one they meant.
+	// lastSet is the highest number of a set. A number is not reused, so that
+	// nobody removes the wrong set.
 	lastSet uint64
 }
 
-// Close closes the store and gives up its lock. It waits for transactions that
-// are under way. Replacements that were not committed are gone.
+// Close closes the store and releases its lock. It waits for running transactions.
+// Replacements that were not committed are lost.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,21 +48,22 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// abandon closes the file without bbolt, which after a fault may hold locks of
-// its own for ever. Its mapping stays, and would keep the lock of the file.
+// abandon closes the file without bbolt, which may hold its own locks forever after
+// a fault. The mapping of the file stays and would keep the lock of the file, so
+// abandon unlocks the file first.
 func (s *Store) abandon() error {
 	return errors.Join(syscall.Flock(int(s.file.Fd()), syscall.LOCK_UN), s.file.Close())
 }
 
-// update runs fn in one durable transaction together with the clock's rows. If
-// it fails nothing was changed. now is the checkpoint to write, nil for none.
+// update runs fn and writes the rows of the clock in one durable transaction. If it
+// fails, nothing was changed. now is the checkpoint to write, or nil for none.
 func (s *Store) update(now *Reading, fn func(tx *bbolt.Tx) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.updateLocked(s.clock, now, fn)
 }
 
-// updateLocked is update for callers that hold mu; c becomes the clock.
+// updateLocked is update for callers that hold mu. c becomes the clock.
 func (s *Store) updateLocked(c clock, now *Reading, fn func(tx *bbolt.Tx) error) error {
 	if s.broken != nil {
 		return s.broken
@@ -89,10 +90,10 @@ func (s *Store) updateLocked(c clock, now *Reading, fn func(tx *bbolt.Tx) error)
 	return nil
 }
 
-// guard runs fn, which works on the mapped file, and turns a fault or a panic
-// of bbolt into ErrDamaged. Verify makes them unlikely, but the file can still be
-// truncated or decay while it is in use. A panic while *foreign is true is one of
-// other code, and passes.
+// guard runs fn, which works on the mapped file, and turns a fault or a panic of
+// bbolt into ErrDamaged. Verify makes them unlikely, but the file can still be
+// truncated or damaged while it is in use. A panic while *foreign is true comes from
+// other code, and guard does not recover it.
 func guard(path string, foreign *bool, fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -106,8 +107,8 @@ func guard(path string, foreign *bool, fn func() error) (err error) {
 	return fn()
 }
 
-// now returns the clock, and the latest boot time that any call told. Entries
-// that had expired by then are not in force.
+// now returns the clock and the latest boot time of any Reading. Entries that had
+// expired by then are not in force.
 func (s *Store) now() (clock, policy.Deadline, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

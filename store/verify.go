@@ -7,8 +7,8 @@ import (
 	"github.com/paraxial/paraxial/store/internal/boltfile"
 )
 
-// verify checks all of a database file: its structure, every checksum, and that
-// what refers to something finds it. The error is not yet marked as ErrDamaged.
+// verify checks all of a database file: its structure, every checksum, and all
+// references between rows. The error is not yet marked as ErrDamaged.
 func verify(r io.ReaderAt, size int64) (*contents, error) {
 	c := &contents{
 		clock:   clock{epochs: make(map[uint32]epoch)},
@@ -20,7 +20,8 @@ func verify(r io.ReaderAt, size int64) (*contents, error) {
 	if err := boltfile.Verify(r, size, c.visit); err != nil {
 		return nil, err
 	}
-	// The values of a newer format mean nothing here, so this goes first.
+	// Values of a newer format may be unreadable here, so the format is checked
+	// first.
 	if c.format > newestFormat {
 		return nil, &newerError{format: c.format}
 	}
@@ -30,7 +31,7 @@ func verify(r io.ReaderAt, size int64) (*contents, error) {
 	return c, c.check()
 }
 
-// contents is what verify gathers while it walks the file.
+// contents collects the rows of the file while verify walks it.
 type contents struct {
 	clock   clock
 	format  uint64
@@ -39,7 +40,7 @@ type contents struct {
 	sets    map[uint64]bool
 	used    map[uint32]bool // epochs that entries refer to
 	decoder entryDecoder
-	err     error // the first
+	err     error // the first error
 }
 
 func (c *contents) visit(i boltfile.Item) {
@@ -116,7 +117,7 @@ func (c *contents) entry(key, entryKey, value []byte) error {
 	return nil
 }
 
-// check tells whether the parts fit together.
+// check returns an error unless the parts fit together.
 func (c *contents) check() error {
 	for _, name := range allBuckets() {
 		if !c.buckets[name] {

@@ -1,22 +1,22 @@
 // Package boltfile checks a bbolt file without trusting it.
 //
-// bbolt maps its file and follows what it finds there. A truncated file makes
-// it die of SIGBUS, a page of garbage makes it panic in goroutines of its own,
-// and a flipped bit is read as if it were meant. Verify therefore walks the
-// file with plain reads before bbolt sees it. It accepts only what bbolt itself
-// writes, which is narrower than what bbolt can read:
+// bbolt maps its file and trusts its content. With a truncated file the process dies
+// of SIGBUS. With a page of garbage bbolt panics in its own goroutines. It does not
+// notice a flipped bit. Therefore Verify walks the file with plain reads before
+// bbolt opens it. It accepts only files that bbolt itself writes, which is stricter
+// than what bbolt can read:
 //
-//   - Both meta pages are intact and of consecutive transactions. bbolt would
-//     fall back to the older one, which silently undoes the last transaction.
-//     A meta record is 64 bytes inside one disk sector, and disks write sectors
-//     whole, so a crash while it is written leaves the old or the new one.
-//   - Elements are packed in a page without gaps, so a changed count or length
-//     shows.
-//   - Every page below the high-water mark is reached from the root exactly
-//     once, or is free, or holds the free list.
+//   - Both meta pages are intact and of consecutive transactions. bbolt would fall
+//     back to the older one, which silently undoes the last transaction. A meta
+//     record is 64 bytes inside one disk sector, and disks write whole sectors. So
+//     a crash during its write leaves the old or the new record.
+//   - Elements are packed in a page without gaps, so that a changed count or length
+//     is detected.
+//   - Every page below the high-water mark is reached from the root exactly once, or
+//     is free, or holds the free list.
 //
-// Bytes that nothing reads (the rest of a page, free pages) may hold anything.
-// What keys and values mean is for the caller to check, with its own checksums.
+// Bytes that nothing reads (the rest of a page, free pages) may have any value. The
+// caller checks the meaning of keys and values, with its own checksums.
 //
 // The layout is that of go.etcd.io/bbolt/internal/common, file version 2.
 package boltfile
@@ -59,16 +59,16 @@ type Item struct {
 	Path  [][]byte // names of the buckets around it, outermost first
 	Key   []byte
 	Value []byte // nil if the key names a bucket
-	Page  uint64 // where it was read
+	Page  uint64 // number of the page that holds it
 }
 
-// IsBucket tells whether the key names a bucket.
+// IsBucket reports whether the key names a bucket.
 func (i Item) IsBucket() bool { return i.Value == nil }
 
-// Verify reads the file of size bytes behind r and calls visit for every key,
-// in order, a bucket before what it holds. The error says what is wrong and on
-// which page; it is that of r if reading fails. Items seen before an error must
-// not be used.
+// Verify reads the file of size bytes from r and calls visit for every key, in
+// order, a bucket before its keys. The error names the fault and the page, or is the
+// error of r if reading fails. If Verify returns an error, the items that were
+// visited must not be used.
 func Verify(r io.ReaderAt, size int64, visit func(Item)) error {
 	m, err := readMetas(r, size)
 	if err != nil {
@@ -117,10 +117,12 @@ func readMetas(r io.ReaderAt, size int64) (meta, error) {
 		m = m1
 	}
 	if m0.txid+1 != m1.txid && m1.txid+1 != m0.txid {
-		return meta{}, fmt.Errorf("page %d: meta pages of transactions %d and %d, want consecutive ones", m.txid%2, m0.txid, m1.txid)
+		return meta{}, fmt.Errorf("page %d: meta pages of transactions %d and %d, want consecutive ones",
+			m.txid%2, m0.txid, m1.txid)
 	}
 	if m.pages > uint64(size/m.pageSize) {
-		return meta{}, fmt.Errorf("page %d: the file is truncated: %d bytes, want at least %d pages of %d", size/m.pageSize, size, m.pages, m.pageSize)
+		return meta{}, fmt.Errorf("page %d: the file is truncated: %d bytes, want at least %d pages of %d",
+			size/m.pageSize, size, m.pages, m.pageSize)
 	}
 	for _, id := range []uint64{m.root, m.freelist} {
 		if id < 2 || id >= m.pages {

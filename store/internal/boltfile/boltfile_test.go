@@ -23,7 +23,8 @@ func verify(data []byte) (keys int, err error) {
 
 func openBolt(t testing.TB, pageSize int) *bbolt.DB {
 	t.Helper()
-	db, err := bbolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, &bbolt.Options{PageSize: pageSize, NoSync: true, NoGrowSync: true})
+	options := &bbolt.Options{PageSize: pageSize, NoSync: true, NoGrowSync: true}
+	db, err := bbolt.Open(filepath.Join(t.TempDir(), "db"), 0o600, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,8 +41,8 @@ func contents(t testing.TB, db *bbolt.DB) []byte {
 	return data
 }
 
-// Whatever bbolt writes must be accepted: refusing a good file would be worse
-// than what Verify is there for.
+// Verify must accept every file that bbolt writes: to refuse a good file would be
+// worse than the damage that it looks for.
 func TestAcceptsWhatBoltWrites(t *testing.T) {
 	for _, pageSize := range []int{1024, 4096, 16384} {
 		t.Run(fmt.Sprint(pageSize), func(t *testing.T) {
@@ -65,7 +66,7 @@ func TestAcceptsWhatBoltWrites(t *testing.T) {
 	}
 }
 
-// change does what grows, splits, merges and empties pages.
+// change makes random changes that grow, split, merge and empty pages.
 func change(tx *bbolt.Tx, rng *rand.Rand) error {
 	name := []byte{byte('a' + rng.IntN(5))}
 	if rng.IntN(12) == 0 {
@@ -126,7 +127,7 @@ func countKeys(t *testing.T, db *bbolt.DB) (n int) {
 	return n
 }
 
-// sample is a small file with all kinds of pages.
+// sample returns a small file with all kinds of pages.
 func sample(t testing.TB) []byte {
 	t.Helper()
 	db := openBolt(t, 1024)
@@ -157,7 +158,7 @@ func sample(t testing.TB) []byte {
 	return contents(t, db)
 }
 
-// resum gives meta pages of 1024 bytes the right checksum.
+// resum corrects the checksums of meta pages of 1024 bytes.
 func resum(data []byte) {
 	for page := range 2 {
 		if at := page*1024 + 16; len(data) >= at+64 {
@@ -172,7 +173,8 @@ func TestRefuses(t *testing.T) {
 	good := sample(t)
 	ne := binary.NativeEndian
 	txid := func(d []byte, page int) uint64 { return ne.Uint64(d[page*1024+16+48:]) }
-	young := func(d []byte) int { return (int(txid(d, 1)-txid(d, 0)) + 1) / 2 } // page of the younger meta
+	// young is the page of the younger meta.
+	young := func(d []byte) int { return (int(txid(d, 1)-txid(d, 0)) + 1) / 2 }
 	root := func(d []byte) int { return int(ne.Uint64(d[young(d)*1024+16+16:])) * 1024 }
 	freelist := func(d []byte) int { return int(ne.Uint64(d[young(d)*1024+16+32:])) * 1024 }
 	tests := []struct {
@@ -185,7 +187,11 @@ func TestRefuses(t *testing.T) {
 		{"truncated", func(d []byte) []byte { return d[:6*1024] }, "truncated"},
 		{"younger meta", func(d []byte) []byte { d[young(d)*1024+16+40]++; return d }, "checksum"},
 		{"older meta", func(d []byte) []byte { d[(1-young(d))*1024+16+40]++; return d }, "checksum"},
-		{"metas of distant transactions", func(d []byte) []byte { d[young(d)*1024+16+48] += 2; resum(d); return d }, "consecutive"},
+		{"metas of distant transactions", func(d []byte) []byte {
+			d[young(d)*1024+16+48] += 2
+			resum(d)
+			return d
+		}, "consecutive"},
 		{"file version", func(d []byte) []byte { d[20]++; resum(d); return d }, "version"},
 		{"no free list", func(d []byte) []byte {
 			ne.PutUint64(d[young(d)*1024+16+32:], ^uint64(0))
@@ -197,7 +203,10 @@ func TestRefuses(t *testing.T) {
 		{"page type", func(d []byte) []byte { d[root(d)+8] = 0x10; return d }, "page type"},
 		{"count", func(d []byte) []byte { d[root(d)+10]--; return d }, "lengths"},
 		{"overflow", func(d []byte) []byte { d[root(d)+12]++; return d }, "used twice"},
-		{"sequence", func(d []byte) []byte { d[bytes.Index(d[root(d):], []byte("large"))+root(d)+5+8]++; return d }, "header of bucket"},
+		{"sequence", func(d []byte) []byte {
+			d[bytes.Index(d[root(d):], []byte("large"))+root(d)+5+8]++
+			return d
+		}, "header of bucket"},
 		{"leaked page", func(d []byte) []byte { d[freelist(d)+10]--; return d }, "neither in use nor free"},
 		{"free page 0", func(d []byte) []byte { d[freelist(d)+10]++; return d }, "free list names page"},
 	}

@@ -8,20 +8,21 @@ import (
 	"io"
 )
 
-// walker goes through the pages that the meta page leads to.
+// walker walks the pages that the meta page refers to.
 type walker struct {
 	r     io.ReaderAt
 	meta  meta
 	visit func(Item)
 	path  [][]byte
 	seen  []uint64 // one bit for every page
-	bufs  [][]byte // one page buffer for every depth
+	bufs  [][]byte // one page buffer for each depth
 }
 
 func (w *walker) marked(id uint64) bool { return w.seen[id/64]&(1<<(id%64)) != 0 }
 func (w *walker) mark(id uint64)        { w.seen[id/64] |= 1 << (id % 64) }
 
-// claim marks the pages from id on as used, which they must not be yet.
+// claim marks page id and its overflow pages as used. It is an error if one is
+// already used.
 func (w *walker) claim(id, overflow uint64) error {
 	if overflow >= w.meta.pages-id {
 		return fmt.Errorf("page %d: claims %d further pages of %d", id, overflow, w.meta.pages)
@@ -102,14 +103,14 @@ func (w *walker) freelist() error {
 	return nil
 }
 
-// bounds limit the keys below a branch: from <= key < to; nil is no limit.
+// bounds are the limits of keys below a branch: from <= key < to; nil is no limit.
 type bounds struct{ from, to []byte }
 
 func (b bounds) hold(key []byte) bool {
 	return (b.from == nil || bytes.Compare(b.from, key) <= 0) && (b.to == nil || bytes.Compare(key, b.to) < 0)
 }
 
-// tree checks the pages from id down, which make up the rest of one bucket.
+// tree checks page id and the pages below it, which belong to one bucket.
 func (w *walker) tree(id uint64, b bounds, depth int) error {
 	h, page, err := w.page(id, depth)
 	if err != nil {
@@ -182,8 +183,8 @@ func (w *walker) leaf(p leafPage, b bounds, depth int) error {
 	return nil
 }
 
-// bucket checks what e, an element on page id, holds as a bucket. Sequence
-// numbers have no checksum and are not used: they must be 0.
+// bucket checks the bucket in e, an element on page id. Sequence numbers have no
+// checksum and are not used: they must be 0.
 func (w *walker) bucket(id uint64, e element, depth int) error {
 	if len(e.value) < bucketSize || binary.NativeEndian.Uint64(e.value[8:]) != 0 {
 		return fmt.Errorf("page %d: header of bucket %q is wrong", id, e.key)
@@ -215,9 +216,9 @@ type element struct {
 	child      uint64 // branch
 }
 
-// parseElements reads the elements of a page: first a table of count entries
-// with the lengths, then keys and values in the same order without gaps. In an
-// empty page the place of the first entry is blank, or a count was lost.
+// parseElements reads the elements of a page: first a table of count entries with
+// the lengths, then keys and values in the same order without gaps. If count is 0
+// but the place of the first entry is not blank, the count is damaged.
 func parseElements(page []byte, count int, kind uint16) ([]element, error) {
 	next := headerSize + count*elementSize
 	if next > len(page) {
