@@ -16,6 +16,7 @@ import (
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/tests/lab"
+	"github.com/paraxial/paraxial/tests/testenv"
 )
 
 // detectors is a configuration with one detector that bans and one that limits.
@@ -192,7 +193,7 @@ func (h *host) expectActedUpon(s *lab.Server, offender netip.Addr) {
 	}
 	until := got[len(got)-1].At.Sub(got[0].At)
 	h.Logf("at twice the limit: acted upon after %v and %d packets", until.Round(time.Millisecond), len(got))
-	figure(h.T, until <= 2500*time.Millisecond, "acted upon after %v, want 2.5 s at most", until)
+	testenv.Figure(h.T, until <= 2500*time.Millisecond, "acted upon after %v, want 2.5 s at most", until)
 	before := s.Sources()[offender]
 	h.flood(offender, 60, 400, time.Second/2)
 	h.settle(s)
@@ -230,7 +231,7 @@ func TestIdle(t *testing.T) {
 	if used > idleWork*unit {
 		t.Errorf("the daemon took %v, want %d times %s at most", used, idleWork, unit)
 	}
-	figure(t, used <= span/100, "the daemon took %v in %v, want 1%% of a core at most", used, span)
+	testenv.Figure(t, used <= span/100, "the daemon took %v in %v, want 1%% of a core at most", used, span)
 }
 
 // cpuTime returns the processor time that the daemon has taken.

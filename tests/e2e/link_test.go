@@ -13,6 +13,8 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/tests/testenv"
 )
 
 func (h *host) pinnedLink() link.Link {
@@ -98,7 +100,7 @@ func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
 	if links > pins/2 {
 		t.Errorf("%d links took %s, as if the attestation alone had found them: %d pins took %s", rounds, links, rounds, pins)
 	}
-	figure(t, links/rounds <= 700*time.Millisecond, "a link is repaired after %s", links/rounds)
+	testenv.Figure(t, links/rounds <= 700*time.Millisecond, "a link is repaired after %s", links/rounds)
 }
 
 func TestRepairNever(t *testing.T) {

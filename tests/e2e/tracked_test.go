@@ -10,6 +10,7 @@ import (
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/tests/lab/road"
+	"github.com/paraxial/paraxial/tests/testenv"
 )
 
 const (
@@ -73,7 +74,7 @@ func TestBusy(t *testing.T) {
 	if look > busyWork*unit {
 		t.Errorf("a look at a source takes %s, want %d times %s at most", look, busyWork, unit)
 	}
-	figure(t, share <= busyShare, "the daemon took %v in %v, want %g%% of a core at most", used, took, 100*busyShare)
+	testenv.Figure(t, share <= busyShare, "the daemon took %v in %v, want %g%% of a core at most", used, took, 100*busyShare)
 }
 
 func (h *host) tracked() int {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/tests/lab"
+	"github.com/paraxial/paraxial/tests/testenv"
 )
 
 // past returns the host's daemon in another version: see lab.BuildPast.
@@ -112,7 +113,7 @@ func TestUpgrade(t *testing.T) {
 	if packets > sent || packets < sent/2 {
 		t.Errorf("%d packets counted as blocked, %d were sent", packets, sent)
 	}
-	figure(t, packets >= sent*95/100, "%d packets counted as blocked, %d were sent", packets, sent)
+	testenv.Figure(t, packets >= sent*95/100, "%d packets counted as blocked, %d were sent", packets, sent)
 	t.Logf("%d packets counted for the interface and %d for the entry, of %d", packets, drops, sent)
 }
 

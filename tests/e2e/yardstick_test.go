@@ -2,10 +2,8 @@ package e2e
 
 import (
 	"math/rand/v2"
-	"os"
 	"runtime"
 	"slices"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -68,13 +66,4 @@ func threadTime() time.Duration {
 		panic(err) // the clock is always there
 	}
 	return time.Duration(ts.Nano())
-}
-
-// figure fails the test if a figure in seconds is not kept, where these are asked
-// for: on a quiet machine, by make figures. Elsewhere it is logged only.
-func figure(t *testing.T, kept bool, format string, args ...any) {
-	t.Helper()
-	if !kept && os.Getenv("PARAXIAL_FIGURES") != "" {
-		t.Errorf(format, args...)
-	}
 }
