@@ -40,8 +40,22 @@ run: build ## filter on a real interface: make run IFACE=eth0
 	@test -n "$(IFACE)" || { echo "name the interface: make run IFACE=eth0   (ip -br link lists them)"; exit 2; }
 	$(SUDO) $(BIN)/paraxiald run --interface $(IFACE)
 
+# The programs that tests run, beside those of the project, and Debian's packages of them.
+NEEDED   := zsh fish systemd-analyze nsenter setpriv rpm lintian mandoc promtool mkfs.ext4
+PACKAGES := zsh fish systemd util-linux rpm lintian mandoc prometheus e2fsprogs
+
+.PHONY: test-needs
+test-needs:
+	@missing=; for tool in $(NEEDED); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -z "$$missing" || { \
+		echo "make test skips no test, and these programs are missing:$$missing"; \
+		echo "Install them, on Debian with: apt-get install $(PACKAGES)"; \
+		echo "or run go test ./..., which skips what it cannot run."; \
+		exit 1; \
+	}
+
 .PHONY: test
-test: ## run all tests; needs root, or sudo for the parts that do
+test: test-needs ## run all tests; needs root, or sudo for the parts that do
 	@echo "Testing all packages. On two idle cores this takes about 6 minutes, and the first time longer,"
 	@echo "since everything is compiled. Each package is printed when it is done; tests/e2e takes longest."
 	@# The tests of packages have no network to download it.
