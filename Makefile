@@ -7,9 +7,15 @@ BIN     := bin
 # Loading BPF programs needs root. Everything is compiled as you; only what has
 # to run as root does, through sudo where you are not root.
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
-KEPT     := PATH,HOME,PARAXIAL_REQUIRE_ALL,PARAXIAL_SEED,PARAXIAL_CASES,PARAXIAL_LIMIT_SECONDS,PARAXIAL_SOAK_SECONDS,PARAXIAL_RESTARTS,PARAXIAL_UPGRADES,PARAXIAL_HOSTILE_SECONDS
+comma    := ,
+empty    :=
+KNOBS    := REQUIRE_ALL FIGURES SEED CASES ARCHES LIMIT_SECONDS SOAK_SECONDS RESTARTS UPGRADES HOSTILE_SECONDS
+KEPT     := PATH,HOME,$(subst $(empty) ,$(comma),$(KNOBS:%=PARAXIAL_%))
 VMSUDO   := $(SUDO:sudo=sudo --preserve-env=PARAXIAL_VM_CACHE,PARAXIAL_VM_ACCEL)
 TESTEXEC := $(SUDO:sudo=-exec "sudo --preserve-env=$(KEPT)")
+TESTALL  := PARAXIAL_REQUIRE_ALL=1 go test -count=1 $(TESTEXEC)
+# Folders whose tests need namespaces or root, or take too long under the race detector.
+NORACE   := loader|tests|examples
 
 .PHONY: help
 help: ## list the targets
@@ -17,6 +23,7 @@ help: ## list the targets
 
 .PHONY: build
 build: ## build paraxiald and paraxialctl into bin/
+	@echo "Building. The first time this compiles all libraries and takes some minutes."
 	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/ ./cmd/paraxiald ./cmd/paraxialctl
 
 .PHONY: package
@@ -25,7 +32,7 @@ package: ## build .deb and .rpm for amd64 and arm64 into dist/
 
 .PHONY: demo
 demo: build ## see the main job in a sandbox of its own: real packets, a real block list
-	CGO_ENABLED=0 go build -o $(BIN)/demo ./examples/demo
+	CGO_ENABLED=0 go build -trimpath -o $(BIN)/demo ./examples/demo
 	$(SUDO) $(BIN)/demo
 
 .PHONY: run
@@ -33,43 +40,75 @@ run: build ## filter on a real interface: make run IFACE=eth0
 	@test -n "$(IFACE)" || { echo "name the interface: make run IFACE=eth0   (ip -br link lists them)"; exit 2; }
 	$(SUDO) $(BIN)/paraxiald run --interface $(IFACE)
 
+# The programs that tests run, beside those of the project, and Debian's packages of them.
+NEEDED   := zsh fish systemd-analyze nsenter setpriv rpm lintian mandoc promtool mkfs.ext4
+PACKAGES := zsh fish systemd util-linux rpm lintian mandoc prometheus e2fsprogs
+
+.PHONY: test-needs
+test-needs:
+	@missing=; for tool in $(NEEDED); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	test -z "$$missing" || { \
+		echo "make test skips no test, and these programs are missing:$$missing"; \
+		echo "Install them, on Debian with: apt-get install $(PACKAGES)"; \
+		echo "or run go test ./..., which skips what it cannot run."; \
+		exit 1; \
+	}
+
 .PHONY: test
-test: ## run all tests; needs root, or sudo for the parts that do
-	PARAXIAL_REQUIRE_ALL=1 go test -count=1 -timeout 20m $(TESTEXEC) ./...
+test: test-needs ## run all tests; needs root, or sudo for the parts that do
+	@echo "Testing all packages. On two idle cores this takes about 6 minutes, and the first time longer,"
+	@echo "since everything is compiled. Each package is printed when it is done; tests/e2e takes longest."
+	@# The tests of packages have no network to download it.
+	go tool -modfile=tools/go.mod -n nfpm >/dev/null
+	PARAXIAL_REQUIRE_ALL=1 go run ./tests/progress go test -json -count=1 -timeout 30m $(TESTEXEC) ./...
 
 .PHONY: test-race
 test-race: ## run the tests that need no namespaces under the race detector
-	go test -race ./config/... ./control/... ./daemon/... ./detect/... ./metrics/... ./policy/... ./replay/... ./cmd/...
+	go test -race -timeout 30m $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(NORACE))(/|$$)')
 
 .PHONY: proof
 proof: ## look up CASES (100 million) listed and as many unlisted sources while the daemon changes and dies
-	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_CASES=$(or $(CASES),100000000) go test -count=1 -v -timeout 2h $(TESTEXEC) ./tests/churn
+	PARAXIAL_CASES=$(or $(CASES),100000000) $(TESTALL) -v -timeout 2h ./tests/churn
+	PARAXIAL_CASES=$$(( $(or $(CASES),100000000) / 20 )) $(TESTALL) -v -timeout 2h ./tests/differential
+	PARAXIAL_CASES=1 $(TESTALL) -v -timeout 1h -run Recall ./daemon
+
+.PHONY: figures
+figures: ## check the figures in seconds that the documentation states; on a machine with nothing else to do
+	PARAXIAL_FIGURES=1 PARAXIAL_LIMIT_SECONDS=10 $(TESTALL) -v -timeout 1h \
+		-run 'Busy|Idle|LimitHolds|TestDetector$$|DetachedLink|Upgrade|BlockTakes|Million|Gaps|Hostile' \
+		./tests/e2e ./store ./replay ./config
 
 .PHONY: soak
 soak: ## let a daemon live through changes, flapping interfaces, reloads and kills for MINUTES (30), under traffic
-	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_SOAK_SECONDS=$$(( $(or $(MINUTES),30) * 60 )) go test -count=1 -v -timeout 0 $(TESTEXEC) ./tests/soak
+	PARAXIAL_SOAK_SECONDS=$$(( $(or $(MINUTES),30) * 60 )) $(TESTALL) -v -timeout 0 ./tests/soak
 
 .PHONY: upgrades
 upgrades: ## restart and kill the daemon 100 times and replace it 20 times by another version, under traffic
-	PARAXIAL_REQUIRE_ALL=1 PARAXIAL_RESTARTS=$(or $(RESTARTS),100) PARAXIAL_UPGRADES=$(or $(UPGRADES),20) go test -count=1 -v -timeout 1h $(TESTEXEC) -run 'Upgrade|Restart|OlderVersion' ./tests/e2e
+	PARAXIAL_RESTARTS=$(or $(RESTARTS),100) PARAXIAL_UPGRADES=$(or $(UPGRADES),20) $(TESTALL) -v -timeout 1h \
+		-run 'Upgrade|Restart|OlderVersion|Killed' ./tests/e2e
 
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
-	CGO_ENABLED=0 go build -o $(BIN)/bench ./tests/bench
+	CGO_ENABLED=0 go build -trimpath -o $(BIN)/bench ./tests/bench
 	$(SUDO) $(BIN)/bench -bin $(BIN) $(BENCHFLAGS)
 
 .PHONY: test-vm
 test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, or systemd
 	@set -e; kernels="$(filter-out systemd,$(KERNEL))"; \
-	if [ -z "$(KERNEL)" ] || [ -n "$$kernels" ]; then $(VMSUDO) env "PATH=$$PATH" go run ./tests/vm -kernel "$$kernels" $(VMFLAGS); fi
-	@if [ -z "$(KERNEL)" ] || [ -n "$(filter systemd,$(KERNEL))" ]; then $(MAKE) --no-print-directory test-vm-systemd; fi
+	if [ -z "$(KERNEL)" ] || [ -n "$$kernels" ]; then \
+		$(VMSUDO) env "PATH=$$PATH" go run ./tests/vm -kernel "$$kernels" $(VMFLAGS); \
+	fi
+	@if [ -z "$(KERNEL)" ] || [ -n "$(filter systemd,$(KERNEL))" ]; then \
+		$(MAKE) --no-print-directory test-vm-systemd; \
+	fi
 
 .PHONY: test-vm-systemd
 test-vm-systemd:
 	rm -rf $(BIN)/vm && mkdir -p $(BIN)/vm
 	ARCHES=amd64 VERSION=1.0.0 packaging/build.sh $(BIN)/vm
 	ARCHES=amd64 VERSION=1.1.0 packaging/build.sh $(BIN)/vm
-	$(VMSUDO) env "PATH=$$PATH" go run ./tests/vm/systemd -old $(BIN)/vm/paraxial_1.0.0_amd64.deb -new $(BIN)/vm/paraxial_1.1.0_amd64.deb
+	$(VMSUDO) env "PATH=$$PATH" go run ./tests/vm/systemd \
+		-old $(BIN)/vm/paraxial_1.0.0_amd64.deb -new $(BIN)/vm/paraxial_1.1.0_amd64.deb
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (10s)

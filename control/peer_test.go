@@ -142,11 +142,11 @@ func TestFlood(t *testing.T) {
 			continue
 		}
 		begun := time.Now()
-		if _, err := c.Status(t.Context()); err != nil {
+		call, cancel := context.WithTimeout(t.Context(), soon)
+		_, err = c.Status(call)
+		cancel()
+		if err != nil {
 			t.Fatalf("with %d connections: %v", len(conns), err)
-		}
-		if took := time.Since(begun); took > time.Second {
-			t.Errorf("with %d connections a call took %v", len(conns), took)
 		}
 		// A closed connection leaves when the goroutine that reads it has run.
 		held := func() int { return openFiles(t) - before - len(conns) }

@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-const soon = 5 * time.Second
+// soon is longer than anything here takes on a busy machine.
+const soon = time.Minute
 
 func TestStreamFailsMidway(t *testing.T) {
 	f := &fake{list: func(_ context.Context, yield func(Entry) error) error {
@@ -109,7 +110,8 @@ func TestStopEndsStreams(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	served, watched, imported := make(chan error, 1), make(chan error, 1), make(chan error, 1)
-	go func() { served <- NewServer(f, Options{Log: slog.New(slog.DiscardHandler)}).Serve(ctx, l) }()
+	var log bytes.Buffer
+	go func() { served <- NewServer(f, Options{Log: slog.New(slog.NewTextHandler(&log, nil))}).Serve(ctx, l) }()
 	c := NewClient(socket)
 	go func() { watched <- c.Watch(t.Context(), func(Event) error { return nil }) }()
 	list, endless := io.Pipe()
@@ -126,7 +128,6 @@ func TestStopEndsStreams(t *testing.T) {
 	endless.Write([]byte("192.0.2.1\n"))
 	waitFor(t, started, "a stream")
 	waitFor(t, started, "the other stream")
-	begun := time.Now()
 	stop()
 	if err := waitFor(t, watched, "the watch to end"); err != nil {
 		t.Errorf("watch: %v", err)
@@ -140,8 +141,8 @@ func TestStopEndsStreams(t *testing.T) {
 	if err := waitFor(t, served, "Serve to return"); err != nil {
 		t.Errorf("serve: %v", err)
 	}
-	if took := time.Since(begun); took > shutdownTimeout/2 {
-		t.Errorf("stopping took %v", took)
+	if log.Len() > 0 {
+		t.Errorf("stopping had to cut something off: %s", log.String())
 	}
 }
 

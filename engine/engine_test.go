@@ -181,8 +181,8 @@ func many(from netip.Addr, n int) []string {
 
 // Whatever fails, and wherever: nothing is half applied.
 func TestFailureChangesNothing(t *testing.T) {
-	first := many(netip.MustParseAddr("198.18.0.0"), 30_000)
-	second := many(netip.MustParseAddr("198.19.0.0"), 50_000)
+	first := many(netip.MustParseAddr("198.18.0.0"), 3_000)
+	second := many(netip.MustParseAddr("198.19.0.0"), 25_000)
 	blockThree := func(b *bench) error { return b.block("203.0.113.0/24", "203.0.113.5", "203.0.113.9") }
 	importSmall := func(b *bench) error { _, err := b.importLines(second[:500]...); return err }
 	importLarge := func(b *bench) error { _, err := b.importLines(second...); return err }
@@ -199,10 +199,10 @@ func TestFailureChangesNothing(t *testing.T) {
 		{"block, the kernel fails midway", blockThree, kernelFailsAfter(1), errKernel},
 		{"small import, the kernel fails midway", importSmall, kernelFailsAfter(100), errKernel},
 		{"large import, the kernel fails at once", importLarge, kernelFailsAfter(0), errKernel},
-		{"large import, the kernel fails midway", importLarge, kernelFailsAfter(30_000), errKernel},
-		{"block, no room", blockThree, func(b *bench) { b.limit = 30_003 }, ErrFull},
-		{"small import, no room", importSmall, func(b *bench) { b.limit = 30_200 }, ErrFull},
-		{"large import, no room", importLarge, func(b *bench) { b.limit = 60_000 }, ErrFull},
+		{"large import, the kernel fails midway", importLarge, kernelFailsAfter(12_000), errKernel},
+		{"block, no room", blockThree, func(b *bench) { b.limit = 3_003 }, ErrFull},
+		{"small import, no room", importSmall, func(b *bench) { b.limit = 3_200 }, ErrFull},
+		{"large import, no room", importLarge, func(b *bench) { b.limit = 15_000 }, ErrFull},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, 200_000)

@@ -76,7 +76,7 @@ func TestEvents(t *testing.T) {
 // credit to see that no further event was waiting.
 func readEvents(t *testing.T, l *Loader, n int) []DropEvent {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got []DropEvent
 	err := l.Events(ctx, func(e DropEvent) {

@@ -26,7 +26,7 @@ func TestTake(t *testing.T) {
 			t.Errorf("second lock of %s: %v, want it held by process %d", path, err, os.Getpid())
 		}
 		time.AfterFunc(100*time.Millisecond, func() { first.Close() })
-		if err := Take(second, 10*time.Second); err != nil {
+		if err := Take(second, time.Minute); err != nil {
 			t.Errorf("lock of %s that is given back meanwhile: %v", path, err)
 		}
 	}

@@ -181,7 +181,7 @@ func (f failer) Println(v ...any) { f.t.Error(v...) }
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
 	// A scrape that is let in where it should not be would wait for ever.
-	client := http.Client{Timeout: 5 * time.Second}
+	client := http.Client{Timeout: time.Minute}
 	resp, err := client.Get(url)
 	if err != nil {
 		t.Error(err)

@@ -96,7 +96,7 @@ func (b *Book) Remove(entries []EntryRef) Delta {
 type Change struct {
 	book    *Book
 	touched []site
-	gone    map[site]node // nodes that lost their last entry
+	gone    map[site]node       // nodes that lost their last entry
 	fresh   []uint32            // drop counters that were handed out
 	ended   map[uint64]*limited // limits that were released, by owner
 }

@@ -2,83 +2,200 @@
 package tests
 
 import (
-	"os/exec"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 const module = "github.com/paraxial/paraxial/"
 
-// TestRoomsImportWhatTheyMay enforces the table of docs/architecture.md: which
-// room may import which, directly or not.
-func TestRoomsImportWhatTheyMay(t *testing.T) {
-	for room, may := range map[string][]string{
-		"policy":          {"policy"},
-		"loader":          {"loader", "lockfile", "policy", "track"},
-		"loader/banks":    {"loader/banks"},
-		"loader/hostinfo": {"loader/hostinfo"},
-		"index":           {"index", "policy"},
-		"track":           {"track"},
-		"store":           {"store", "lockfile", "policy"},
-		"detect":          {"detect", "policy", "track"},
-		"replay":          {"replay", "detect", "policy", "track"},
-		"config":          {"config", "detect", "policy", "track"},
-		"control":         {"control", "policy"},
-		"lockfile":        {"lockfile"},
-		"metrics":         {"metrics"},
-		"doctor":          {"doctor"},
-		"doctor/probe":    {"doctor"},
-		"manpage":         {"manpage"},
-		"cmd/paraxialctl": {"cmd/paraxialctl", "control", "doctor", "manpage", "policy"},
-		"cmd/paraxiald":   {"cmd/paraxiald", "daemon", "config", "control", "detect", "index", "loader", "lockfile", "manpage", "metrics", "policy", "replay", "store", "track"},
-	} {
-		for _, dep := range deps(t, room) {
-			inner, ours := strings.CutPrefix(dep, module)
-			if ours && !slices.ContainsFunc(may, func(m string) bool { return inner == m || strings.HasPrefix(inner, m+"/") }) {
-				t.Errorf("%s imports %s", room, inner)
-			}
-		}
+// Libraries of others. A package below one of them belongs to it.
+const (
+	bart     = "github.com/gaissmai/bart"
+	bbolt    = "go.etcd.io/bbolt"
+	cli      = "github.com/urfave/cli"
+	ebpf     = "github.com/cilium/ebpf"
+	gopacket = "github.com/gopacket/gopacket"
+	netlink  = "github.com/vishvananda/netlink"
+	prom     = "github.com/prometheus/client_golang"
+	systemd  = "github.com/coreos/go-systemd"
+	sys      = "golang.org/x/sys"
+	term     = "golang.org/x/term"
+	yaml     = "github.com/goccy/go-yaml"
+)
+
+// A room is a folder of the program. Packages in its internal folders belong to it.
+type room struct {
+	rooms     []string // that it may import
+	libraries []string // of others that it may import
+}
+
+// rooms is the table of docs/architecture.md.
+func rooms() map[string]room {
+	return map[string]room{
+		"policy":          {nil, []string{bart}},
+		"track":           {},
+		"lockfile":        {},
+		"index":           {[]string{"policy"}, nil},
+		"store":           {[]string{"lockfile", "policy"}, []string{bbolt}},
+		"engine":          {[]string{"index", "policy", "store"}, nil},
+		"detect":          {[]string{"policy", "track"}, nil},
+		"replay":          {[]string{"detect", "policy", "track"}, []string{gopacket}},
+		"config":          {[]string{"detect", "policy", "track"}, []string{yaml}},
+		"control":         {[]string{"policy"}, []string{sys}},
+		"metrics":         {nil, []string{prom}},
+		"manpage":         {nil, []string{cli}},
+		"doctor":          {},
+		"doctor/probe":    {[]string{"doctor"}, []string{netlink, sys}},
+		"loader":          {[]string{"loader/banks", "lockfile", "policy", "track"}, []string{ebpf, netlink, sys}},
+		"loader/banks":    {nil, []string{ebpf, sys}},
+		"loader/hostinfo": {nil, []string{netlink, sys}},
+		"daemon": {
+			[]string{
+				"config", "control", "detect", "engine", "index", "loader", "loader/hostinfo", "metrics", "policy", "store", "track",
+			},
+			[]string{bart, sys}, // bart in the preview of a block
+		},
+		"cmd/paraxiald":   {[]string{"config", "control", "daemon", "manpage", "policy", "replay"}, []string{cli, systemd}},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy"}, []string{cli, sys, term}},
 	}
 }
 
-// TestLibrariesStayInTheirRoom keeps the kernel's libraries in the loader, and in
-// the doctor's probe what it needs to look.
-func TestLibrariesStayInTheirRoom(t *testing.T) {
-	const ebpf, netlink = "github.com/cilium/ebpf", "github.com/vishvananda/netlink"
-	for _, room := range []string{"index", "track", "policy", "detect", "replay", "store", "config", "control", "lockfile", "metrics", "doctor", "doctor/probe", "cmd/paraxialctl"} {
-		for _, dep := range deps(t, room) {
-			looks := room == "doctor/probe" || room == "cmd/paraxialctl"
-			if strings.HasPrefix(dep, ebpf) || strings.HasPrefix(dep, netlink) && !looks {
-				t.Errorf("%s imports %s, which belongs to loader", room, dep)
-			}
-		}
-	}
+// outside are folders with Go that is no part of the program.
+func outside(folder string) bool {
+	first, _, _ := strings.Cut(folder, "/")
+	return first == "tests" || first == "examples"
 }
 
-// TestDetectIsPure keeps all that makes a decision depend on more than its input
-// out of detect: it imports policy and track, and of the standard library what computes.
-func TestDetectIsPure(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", `{{join .Imports "\n"}}`, module+"detect").Output()
+// roomOf returns the room that a folder belongs to.
+func roomOf(folder string) string {
+	name, _, _ := strings.Cut(folder, "/internal/")
+	return name
+}
+
+// TestDepsOfRooms enforces the table of docs/architecture.md: what each room may
+// import. A folder that the table does not know fails the test.
+func TestDepsOfRooms(t *testing.T) {
+	known := rooms()
+	page, err := os.ReadFile("../docs/architecture.md")
 	if err != nil {
-		t.Fatalf("go list detect: %v", err)
+		t.Fatal(err)
 	}
-	impure := []string{"context", "crypto", "io", "log", "math/rand", "net", "os", "runtime", "sync", "syscall", "unsafe"}
-	for _, dep := range strings.Fields(string(out)) {
-		first, _, _ := strings.Cut(dep, "/")
-		switch {
-		case dep == module+"policy", dep == module+"track", dep == "net/netip":
-		case strings.Contains(first, "."), slices.ContainsFunc(impure, func(i string) bool { return dep == i || strings.HasPrefix(dep, i+"/") }):
+	for folder, imports := range allImports(t) {
+		if outside(folder) {
+			continue
+		}
+		name := roomOf(folder)
+		r, ok := known[name]
+		if !ok {
+			t.Errorf("%s is no room that is known: add it to the tables of tests/deps_test.go and docs/architecture.md", folder)
+			continue
+		}
+		if !strings.Contains(string(page), "`"+name+"/`") && !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("%s is not in the table of docs/architecture.md", name)
+		}
+		for _, imported := range imports {
+			if !r.may(name, imported) {
+				t.Errorf("%s imports %s, which its room may not", folder, strings.TrimPrefix(imported, module))
+			}
+		}
+	}
+}
+
+// may tells whether the room called name may import a package.
+func (r room) may(name, imported string) bool {
+	if inner, ours := strings.CutPrefix(imported, module); ours {
+		return roomOf(inner) == name || slices.Contains(r.rooms, inner)
+	}
+	if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") {
+		return true // the standard library
+	}
+	return slices.ContainsFunc(r.libraries, func(l string) bool { return imported == l || strings.HasPrefix(imported, l+"/") })
+}
+
+// TestDepsOfPrograms keeps the kernel's library out of paraxialctl, also by way of
+// other rooms.
+func TestDepsOfPrograms(t *testing.T) {
+	all := allImports(t)
+	const program = "cmd/paraxialctl"
+	queue, seen := []string{program}, map[string]bool{program: true}
+	for len(queue) > 0 {
+		folder := queue[0]
+		queue = queue[1:]
+		for _, imported := range all[folder] {
+			inner, ours := strings.CutPrefix(imported, module)
+			if strings.HasPrefix(imported, ebpf) || ours && strings.HasPrefix(inner, "loader") {
+				t.Errorf("%s, which is part of paraxialctl, imports %s", folder, imported)
+			}
+			if ours && !seen[inner] {
+				seen[inner] = true
+				queue = append(queue, inner)
+			}
+		}
+	}
+	if !seen["control"] {
+		t.Error("paraxialctl does not import control: this test has seen nothing")
+	}
+}
+
+// TestDepsOfDetect keeps everything out of detect that makes a decision depend on
+// more than its input: of the standard library it imports only what computes.
+func TestDepsOfDetect(t *testing.T) {
+	impure := []string{
+		"context", "crypto", "io", "log", "math/rand", "net", "os", "runtime", "sync", "syscall", "unsafe",
+	}
+	imports := allImports(t)["detect"]
+	if len(imports) == 0 {
+		t.Error("detect imports nothing: this test has seen nothing")
+	}
+	for _, dep := range imports {
+		below := func(i string) bool { return dep == i || strings.HasPrefix(dep, i+"/") }
+		if dep != "net/netip" && slices.ContainsFunc(impure, below) {
 			t.Errorf("detect imports %s", dep)
 		}
 	}
 }
 
-func deps(t *testing.T, room string) []string {
+// allImports returns what the packages of the module import, by their folders. It
+// reads the files itself, with all build tags, so that the go command runs the test
+// again after a change of any of them.
+func allImports(t *testing.T) map[string][]string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+room).Output()
+	all := map[string][]string{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != ".." || d.Name() == "testdata"):
+			return filepath.SkipDir
+		case d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		folder := filepath.ToSlash(strings.TrimPrefix(filepath.Dir(path), "../"))
+		for _, i := range file.Imports {
+			imported, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			all[folder] = append(all[folder], imported)
+		}
+		if all[folder] == nil {
+			all[folder] = []string{} // a package that imports nothing
+		}
+		return nil
+	})
 	if err != nil {
-		t.Fatalf("go list %s: %v", room, err)
+		t.Fatal(err)
 	}
-	return strings.Fields(string(out))
+	return all
 }

@@ -325,10 +325,17 @@ func TestWatch(t *testing.T) {
 }
 
 // endless is a daemon where something always happens.
-type endless struct{ control.Backend }
+type endless struct {
+	control.Backend
+	after func() // called when much more has happened than a connection holds
+}
 
-func (endless) Watch(ctx context.Context, yield func(control.Event) error) error {
-	for {
+func (e *endless) Watch(ctx context.Context, yield func(control.Event) error) error {
+	const much = 10_000
+	for n := 0; ; n++ {
+		if n == much {
+			e.after()
+		}
 		if err := yield(events[0]); err != nil {
 			return err
 		}
@@ -338,23 +345,12 @@ func (endless) Watch(ctx context.Context, yield func(control.Event) error) error
 	}
 }
 
-// onWrite calls itself at every write.
-type onWrite func()
-
-func (f onWrite) Write(b []byte) (int, error) {
-	f()
-	return len(b), nil
-}
-
 // TestWatchInterrupted: an interruption is the way to end a watch.
 func TestWatchInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
-	var stderr bytes.Buffer
-	code := run(ctx, []string{"watch", "--socket", serve(t, endless{})}, environment{
-		stdout: onWrite(interrupt), stderr: &stderr, getenv: os.Getenv, now: time.Now,
-	})
-	if code != exitDone || stderr.Len() > 0 {
-		t.Errorf("code %d, stderr %q", code, stderr.String())
+	defer interrupt()
+	if got := invoke(ctx, serve(t, &endless{after: interrupt}), "", "watch"); got.Code != exitDone || got.Stderr != "" || got.Stdout == "" {
+		t.Errorf("code %d, stderr %q, %d bytes", got.Code, got.Stderr, len(got.Stdout))
 	}
 }
 
@@ -367,7 +363,7 @@ func (closedPipe) Write([]byte) (int, error) {
 // TestReaderGone: `paraxialctl watch | head` ends without a word.
 func TestReaderGone(t *testing.T) {
 	var stderr bytes.Buffer
-	socket := serve(t, endless{})
+	socket := serve(t, &endless{after: func() {}})
 	code := run(t.Context(), []string{"watch", "--socket", socket}, environment{
 		stdout: closedPipe{}, stderr: &stderr, getenv: os.Getenv, now: time.Now,
 	})

@@ -97,7 +97,7 @@ func startTop(t *testing.T, socket string, person, program *os.File, args ...str
 // sees waits until text was shown, after what was seen before.
 func (s *session) sees(text string) {
 	s.t.Helper()
-	limit := time.After(10 * time.Second)
+	limit := time.After(time.Minute)
 	for !strings.Contains(s.seen, text) {
 		select {
 		case more := <-s.shown:
@@ -117,7 +117,7 @@ func (s *session) ends(code int) {
 		if got != code {
 			s.t.Errorf("exit code %d, want %d", got, code)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		s.t.Fatal("it does not end")
 	}
 }
@@ -246,7 +246,7 @@ func TestTopPipeLosesDaemon(t *testing.T) {
 		if got != exitUnreachable {
 			t.Errorf("exit code %d, want %d", got, exitUnreachable)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it goes on")
 	}
 }

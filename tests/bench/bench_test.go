@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -111,5 +113,36 @@ func TestPlotIsWellFormed(t *testing.T) {
 	}
 	if want := 2 * len(curves()); lines != want {
 		t.Errorf("%d curves, want %d", lines, want)
+	}
+}
+
+// A page that is not there is made; one that the tables cannot go into is refused
+// before anything is measured.
+func TestPreparePage(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new", "folder")
+	for range 2 { // the second time it is there
+		if err := preparePage(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := new(report).document(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := os.ReadFile(pageOf(dir))
+	if err != nil || !strings.Contains(string(page), "### Loading a list") {
+		t.Errorf("the new page has no tables: %v\n%s", err, page)
+	}
+	if err := os.WriteFile(pageOf(dir), []byte("something else\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := preparePage(dir); err == nil || !strings.Contains(err.Error(), "bench: begin") {
+		t.Errorf("a page without marks: %v", err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := preparePage(file); err == nil {
+		t.Error("a file in place of the folder is taken")
 	}
 }

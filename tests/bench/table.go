@@ -135,9 +135,43 @@ const (
 	endMark   = "<!-- bench: end -->\n"
 )
 
-// document puts the tables into performance.md of dir, and the plot beside it.
+// newPage is the page where there is none yet.
+const newPage = "# Performance\n\n![Nanoseconds per packet](performance.svg)\n\n" + beginMark + endMark
+
+// preparePage makes the page performance.md of dir, if it is not there yet, and fails
+// if the tables cannot be put into it. It is called before the measurements, which take
+// minutes.
+func preparePage(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("make the folder of the page: %w", err)
+	}
+	path := pageOf(dir)
+	page, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return fmt.Errorf("open the page, which has to be writable: %w", err)
+	}
+	defer page.Close()
+	text, err := io.ReadAll(page)
+	if err != nil {
+		return fmt.Errorf("read the page: %w", err)
+	}
+	if len(text) == 0 {
+		if _, err := page.WriteString(newPage); err != nil {
+			return fmt.Errorf("write a new page: %w", err)
+		}
+		return nil
+	}
+	if _, err := splice(string(text), ""); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+func pageOf(dir string) string { return filepath.Join(dir, "performance.md") }
+
+// document puts the tables into the page of dir, and the plot beside it.
 func (r *report) document(dir string) error {
-	path := filepath.Join(dir, "performance.md")
+	path := pageOf(dir)
 	page, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("read the page: %w", err)

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	defaultCases  = 5_000_000
+	defaultCases  = 1_000_000
 	seedVariable  = "PARAXIAL_SEED"
 	casesVariable = "PARAXIAL_CASES"
 )

@@ -54,7 +54,7 @@ func TestInterfaceComesLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { removeLate(t) })
-	for deadline := time.Now().Add(10 * time.Second); !h.lateOf().Protected; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !h.lateOf().Protected; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it is there, and not protected: %+v", h.lateOf())
 		}

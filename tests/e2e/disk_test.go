@@ -48,7 +48,8 @@ func (h *host) cannotSave(s *lab.Server, why string) {
 		h.Error("what failed was half done")
 	}
 	offender := netip.MustParseAddr("198.51.100.1")
-	h.flood(offender, 60, 2000, 3*time.Second)
+	stop := h.floodUntilBanned(offender, 2000, "udp-flood")
+	defer stop()
 	bans := h.blocks("udp-flood")
 	if len(bans) != 1 || !strings.HasPrefix(bans[0].Reason, "volatile, not saved: ") {
 		h.Fatalf("the ban of a detector: %+v\n%s", bans, h.run.Log())

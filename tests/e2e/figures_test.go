@@ -1,49 +1,50 @@
 package e2e
 
 import (
+	"encoding/binary"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/tests/lab"
 )
 
-// Nothing of a source arrives once its block is acknowledged; how long that
-// takes from the request on is logged.
+// Nothing of what a source sends after its block was acknowledged arrives. The time
+// from the request to the last datagram that arrived is logged.
 func TestBlockTakesEffectAtOnce(t *testing.T) {
 	h := newHost(t)
 	h.start()
-	arrivals := h.timestamps()
+	s := h.serve()
+	s.Keep()
 	var latencies, answers []time.Duration
 	const rounds = 50
 	for i := range rounds {
 		src := netip.AddrFrom4([4]byte{203, 0, 113, byte(i)})
-		stop := h.sendAllAlong(src.String())
-		time.Sleep(5 * time.Millisecond)
+		numbered := h.sendNumbered(src)
+		h.within("a datagram arrives before the block", patience, func() bool { return s.Sources()[src] > 0 })
 		asked := time.Now()
 		if _, err := h.client().Block(t.Context(), control.BlockRequest{Prefixes: []string{src.String()}, Origin: "cli"}); err != nil {
 			t.Fatal(err)
 		}
-		acknowledged := time.Now()
-		time.Sleep(5 * time.Millisecond)
-		stop()
-		last := arrivals()[src]
-		if last.IsZero() {
-			t.Fatalf("no datagram of %s arrived before the block", src)
+		answers = append(answers, time.Since(asked))
+		// What is being sent now may have been decided before the block.
+		most := numbered.sent.Load() + 1
+		h.within("more is sent after the block", patience, func() bool { return numbered.sent.Load() > most+10 })
+		numbered.stop()
+		h.settle(s)
+		last := lastOf(s.Kept(), src)
+		if n := binary.BigEndian.Uint64(last.Data); n > most {
+			t.Errorf("%s: datagram %d arrived; the block was acknowledged before datagram %d was sent", src, n, most+1)
 		}
-		if last.After(acknowledged) {
-			t.Errorf("%s: a datagram arrived %s after the block was acknowledged", src, last.Sub(acknowledged))
-		}
-		latencies = append(latencies, max(0, last.Sub(asked)))
-		answers = append(answers, acknowledged.Sub(asked))
+		latencies = append(latencies, max(0, last.At.Sub(asked)))
 	}
 	slices.Sort(latencies)
 	slices.Sort(answers)
@@ -51,56 +52,47 @@ func TestBlockTakesEffectAtOnce(t *testing.T) {
 		latencies[rounds/2], rounds, latencies[rounds-1], answers[rounds/2], answers[rounds-1])
 }
 
-// timestamps returns a function that tells when the last datagram of each source
-// arrived, by the kernel's own clock stamps.
-func (h *host) timestamps() func() map[netip.Addr]time.Time {
-	h.Helper()
-	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: serverPort})
-	if err != nil {
-		h.Fatal(err)
-	}
-	h.Cleanup(func() { c.Close() })
-	raw, err := c.SyscallConn()
-	if err != nil {
-		h.Fatal(err)
-	}
-	raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) })
-	if err != nil {
-		h.Fatal(err)
-	}
-	last := make(map[netip.Addr]time.Time)
-	return func() map[netip.Addr]time.Time {
-		h.Helper()
-		data, control := make([]byte, 2048), make([]byte, 128)
-		for {
-			c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-			_, n, _, from, err := c.ReadMsgUDPAddrPort(data, control)
-			if os.IsTimeout(err) {
-				return last
+// numbered sends datagrams that bear their numbers, from 1 on.
+type numbered struct {
+	sent atomic.Uint64 // the number of the last one that is on the wire
+	stop func()
+}
+
+func (h *host) sendNumbered(src netip.Addr) *numbered {
+	n := new(numbered)
+	done := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		for number := uint64(1); ; number++ {
+			select {
+			case <-done:
+				return
+			default:
 			}
-			if err != nil {
-				h.Fatal(err)
+			data := binary.BigEndian.AppendUint64(nil, number)
+			if err := h.wire.Send(h.wire.From(src).UDP(clientPort, serverPort, data)); err != nil {
+				h.Error(err)
+				return
 			}
-			last[from.Addr().Unmap()] = h.stamp(control[:n])
+			n.sent.Store(number)
+			time.Sleep(500 * time.Microsecond)
+		}
+	})
+	n.stop = func() {
+		close(done)
+		running.Wait()
+	}
+	return n
+}
+
+// lastOf returns the last datagram of a source.
+func lastOf(list []lab.Datagram, src netip.Addr) (last lab.Datagram) {
+	for _, d := range list {
+		if d.Source == src {
+			last = d
 		}
 	}
-}
-
-func (h *host) stamp(control []byte) time.Time {
-	h.Helper()
-	messages, err := unix.ParseSocketControlMessage(control)
-	if err != nil || len(messages) != 1 || len(messages[0].Data) < 16 {
-		h.Fatalf("time stamp of a datagram: %v %v", messages, err)
-	}
-	b := messages[0].Data
-	return time.Unix(int64(le64(b)), int64(le64(b[8:])))
-}
-
-func le64(b []byte) (v uint64) {
-	for i := range 8 {
-		v |= uint64(b[i]) << (8 * i)
-	}
-	return v
+	return last
 }
 
 // A million entries: they are imported, enforced, found again after a kill, and

@@ -7,7 +7,6 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"math"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -168,7 +167,7 @@ func (h *host) arrivals(s *lab.Server, sources []netip.Addr) map[netip.Addr]int 
 		}
 		time.Sleep(time.Millisecond)
 	}
-	s.Settle(math.MaxInt, 200*time.Millisecond)
+	h.settle(s)
 	arrived := s.Sources()
 	for src, n := range before {
 		if arrived[src] -= n; arrived[src] == 0 {
@@ -176,6 +175,16 @@ func (h *host) arrivals(s *lab.Server, sources []netip.Addr) map[netip.Addr]int 
 		}
 	}
 	return arrived
+}
+
+// settle waits until all that was sent is dropped or counted by the server.
+func (h *host) settle(s *lab.Server) {
+	h.Helper()
+	ctx, cancel := context.WithTimeout(h.Context(), patience)
+	defer cancel()
+	if err := h.wire.Settle(ctx, s); err != nil {
+		h.Fatal(err)
+	}
 }
 
 // dropped tells whether a datagram from src is dropped.

@@ -76,8 +76,9 @@ func (h *host) within(what string, limit time.Duration, is func() bool) {
 	}
 }
 
-// patience is how long to wait for what takes the daemon a moment.
-const patience = 20 * time.Second
+// patience is how long to wait for what takes the daemon a moment, on a machine
+// that has other work too. Only a failure takes so long.
+const patience = time.Minute
 
 // logs does something, of which the log must then say what.
 func (h *host) logs(what string, do func()) {
@@ -157,7 +158,7 @@ func (h *host) counts(name string) bool {
 		return 0
 	}
 	before := blocks()
-	for range 20 {
+	for range 200 {
 		check(h.T, h.wire.Send(h.datagram(netip.MustParseAddr(blockedSource))))
 		time.Sleep(50 * time.Millisecond)
 		if blocks() > before {
@@ -226,7 +227,7 @@ func TestMTUWithLargeFrames(t *testing.T) {
 			a := netip.MustParseAddr(src)
 			before := s.Sources()[a]
 			check(t, h.wire.Send(h.wire.From(a).UDP(clientPort, serverPort, make([]byte, 8000))))
-			s.Settle(1<<30, 300*time.Millisecond)
+			h.settle(s)
 			if got := s.Sources()[a] - before; got != want {
 				t.Errorf("%d large datagrams from %s arrived, want %d", got, src, want)
 			}

@@ -114,7 +114,7 @@ func (h *host) reloads() bool {
 	if err := h.run.Signal(unix.SIGHUP); err != nil {
 		h.Fatal(err)
 	}
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if good, bad := outcomes(); good+bad > goodBefore+badBefore {
 			return good > goodBefore
 		}

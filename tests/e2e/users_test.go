@@ -29,7 +29,7 @@ const (
 func (h *host) as(groups []uint32, command string, args ...string) lab.Result {
 	h.Helper()
 	var stdout, stderr bytes.Buffer
-	ctx, cancel := context.WithTimeout(h.Context(), 30*time.Second) // watch, let in, would not end
+	ctx, cancel := context.WithTimeout(h.Context(), 2*time.Minute) // watch, let in, would not end
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", &stdout, &stderr

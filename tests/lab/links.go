@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -69,6 +70,9 @@ func (w *Wire) configureHost() error {
 	if err := netlink.LinkSetUp(w.link); err != nil {
 		return fmt.Errorf("set host end up: %w", err)
 	}
+	if err := waitUp(w.Host); err != nil {
+		return err
+	}
 	for _, e := range []struct {
 		prefix  netip.Prefix
 		gateway netip.Addr
@@ -78,6 +82,24 @@ func (w *Wire) configureHost() error {
 		}
 	}
 	return nil
+}
+
+// waitUp waits until the kernel has noticed that a link is up, which it does in the
+// background. Before, it has no local route for an IPv6 address.
+func waitUp(name string) error {
+	const patience = time.Minute
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		link, err := netlink.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("wait for %s: %w", name, err)
+		}
+		if link.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s is not up after %s: it is %s", name, patience, link.Attrs().OperState)
+		}
+	}
 }
 
 func (w *Wire) route(prefix netip.Prefix, gateway netip.Addr) error {

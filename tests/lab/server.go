@@ -1,11 +1,15 @@
 package lab
 
 import (
+	"bytes"
+	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -19,9 +23,20 @@ type Server struct {
 	conn *net.UDPConn
 	done chan struct{}
 
-	mu      sync.Mutex
-	sources map[netip.Addr]int
-	total   int
+	mu       sync.Mutex
+	sources  map[netip.Addr]int
+	total    int
+	keep     bool
+	kept     []Datagram
+	markers  uint64 // sent by drain
+	lastSeen uint64 // marker
+}
+
+// A Datagram is one that a server received.
+type Datagram struct {
+	Source netip.Addr
+	At     time.Time // by the kernel's clock, after XDP
+	Data   []byte
 }
 
 // Serve starts a server on port, for both families.
@@ -30,46 +45,97 @@ func Serve(port uint16) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("serve UDP port %d: %w", port, err)
 	}
-	if err := forceBuffer(conn); err != nil {
-		return nil, errors.Join(fmt.Errorf("serve UDP port %d: set receive buffer: %w", port, err), conn.Close())
+	if err := configure(conn); err != nil {
+		return nil, errors.Join(fmt.Errorf("serve UDP port %d: %w", port, err), conn.Close())
 	}
 	s := &Server{conn: conn, done: make(chan struct{}), sources: make(map[netip.Addr]int)}
 	go s.run()
 	return s, nil
 }
 
-func forceBuffer(conn *net.UDPConn) error {
+// configure sets a large receive buffer and asks for time stamps.
+func configure(conn *net.UDPConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
 		return err
 	}
-	var set error
+	var buffer, stamps error
 	err = raw.Control(func(fd uintptr) {
-		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+		buffer = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+		stamps = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	})
-	return errors.Join(err, set)
+	if err := errors.Join(err, stamps); err != nil {
+		return fmt.Errorf("ask for time stamps: %w", err)
+	}
+	if buffer != nil {
+		return fmt.Errorf("set receive buffer: %w", buffer)
+	}
+	return nil
 }
 
 func (s *Server) run() {
 	defer close(s.done)
-	buf := make([]byte, 2048)
+	buf, control := make([]byte, 2048), make([]byte, 128)
 	for {
-		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
+		n, controlled, _, from, err := s.conn.ReadMsgUDPAddrPort(buf, control)
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
 			continue // an ICMP error that some answer provoked
 		}
-		s.mu.Lock()
-		s.sources[from.Addr().Unmap()]++
-		s.total++
-		s.mu.Unlock()
+		if s.take(from.Addr().Unmap(), buf[:n], control[:controlled]) {
+			continue
+		}
 		// Multicast and broadcast sources cannot be answered.
 		if _, err := s.conn.WriteToUDPAddrPort(buf[:n], from); errors.Is(err, syscall.EBADF) {
 			return
 		}
 	}
+}
+
+// take counts a datagram, and tells whether it is a marker, which is not counted.
+func (s *Server) take(from netip.Addr, data, control []byte) (marker bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if number, ok := markerNumber(data); ok && from.IsLoopback() {
+		s.lastSeen = max(s.lastSeen, number)
+		return true
+	}
+	s.sources[from]++
+	s.total++
+	if s.keep {
+		s.kept = append(s.kept, Datagram{Source: from, At: stampOf(control), Data: bytes.Clone(data)})
+	}
+	return false
+}
+
+// stampOf reads the kernel's time stamp. It is zero if there is none.
+func stampOf(control []byte) time.Time {
+	messages, err := unix.ParseSocketControlMessage(control)
+	if err != nil {
+		return time.Time{}
+	}
+	for _, m := range messages {
+		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
+			return time.Unix(int64(binary.NativeEndian.Uint64(m.Data)), int64(binary.NativeEndian.Uint64(m.Data[8:])))
+		}
+	}
+	return time.Time{}
+}
+
+// Keep has the server keep the datagrams that it receives from now on.
+func (s *Server) Keep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep = true
+}
+
+// Kept returns the datagrams received since Keep, in the order of their arrival.
+func (s *Server) Kept() []Datagram {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.kept)
 }
 
 // Sources returns how many datagrams arrived from each source.
@@ -79,8 +145,9 @@ func (s *Server) Sources() map[netip.Addr]int {
 	return maps.Clone(s.sources)
 }
 
-// Settle waits until no datagram is left unread: until want have arrived in
-// all, or none arrived for the quiet time. It returns how many arrived in all.
+// Settle waits until want datagrams have arrived in all, or none arrived for the
+// quiet time. It returns how many arrived in all. Tests use Wire.Settle, which does
+// not depend on time; the demo does not, because its frame shows in the statistics.
 func (s *Server) Settle(want int, quiet time.Duration) int {
 	last, since := -1, time.Now()
 	for {
@@ -95,6 +162,46 @@ func (s *Server) Settle(want int, quiet time.Duration) int {
 		}
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// drain waits until every datagram that is in the socket's queue has been read.
+// It sends one more over the loopback interface, which is read after them.
+func (s *Server) drain(ctx context.Context) error {
+	s.mu.Lock()
+	s.markers++
+	number := s.markers
+	s.mu.Unlock()
+	port := s.conn.LocalAddr().(*net.UDPAddr).AddrPort().Port()
+	loopback := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+	if _, err := s.conn.WriteToUDPAddrPort(markerDatagram(number), loopback); err != nil {
+		return fmt.Errorf("send a marker to the server: %w", err)
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		s.mu.Lock()
+		seen := s.lastSeen >= number
+		s.mu.Unlock()
+		if seen {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the server to read what has arrived: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+func markerDatagram(number uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, syncMagic), number)
+}
+
+func markerNumber(data []byte) (uint64, bool) {
+	if len(data) != 16 || binary.BigEndian.Uint64(data) != syncMagic {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(data[8:]), true
 }
 
 // Close stops the server.

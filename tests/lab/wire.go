@@ -130,6 +130,19 @@ func (w *Wire) Sync(ctx context.Context, c *Capture) error {
 	return c.waitSync(ctx, w.syncs)
 }
 
+// Settle waits until all that was sent before is either dropped or counted by the
+// server, however slow the machine is. The wire must have one queue.
+func (w *Wire) Settle(ctx context.Context, s *Server) error {
+	c, err := w.CaptureHost()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(w.Sync(ctx, c), c.Close()); err != nil {
+		return err
+	}
+	return s.drain(ctx)
+}
+
 // silentNamespace makes a network namespace in which IPv6 is off, and stays in
 // the current one.
 func silentNamespace() (netns.NsHandle, error) {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/paraxial/paraxial/tests/lab"
@@ -22,17 +23,33 @@ const repository = "../.."
 type release struct{ version, dir string }
 
 // deb and rpm return the files for this machine.
-func (r release) deb() string { return r.file("paraxial_" + r.version + "_" + runtime.GOARCH + ".deb") }
+func (r release) deb() string { return r.debFor(runtime.GOARCH) }
 
-func (r release) rpm() string {
-	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
-	return r.file("paraxial-" + r.version + "-1." + arch + ".rpm")
+func (r release) rpm() string { return r.rpmFor(runtime.GOARCH) }
+
+func (r release) debFor(arch string) string {
+	return r.file("paraxial_" + r.version + "_" + arch + ".deb")
+}
+
+func (r release) rpmFor(arch string) string {
+	machine := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[arch]
+	return r.file("paraxial-" + r.version + "-1." + machine + ".rpm")
 }
 
 func (r release) file(name string) string { return filepath.Join(r.dir, name) }
 
-func older(t *testing.T) release { return built(t, "1.0.0", "amd64 arm64") }
+func older(t *testing.T) release { return built(t, "1.0.0", strings.Join(arches(), " ")) }
+
 func newer(t *testing.T) release { return built(t, "1.0.1~rc1", runtime.GOARCH) }
+
+// arches are what packages are built for: this machine, or PARAXIAL_ARCHES. To compile
+// everything for another architecture takes minutes.
+func arches() []string {
+	if all := strings.Fields(os.Getenv("PARAXIAL_ARCHES")); len(all) > 0 {
+		return all
+	}
+	return []string{runtime.GOARCH}
+}
 
 // built builds a version once in the life of the sandbox.
 func built(t *testing.T, version, arches string) release {

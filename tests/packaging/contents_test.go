@@ -37,34 +37,34 @@ func wanted() []string {
 
 func TestContents(t *testing.T) {
 	r := older(t)
-	for name, list := range map[string]func(*testing.T, string) []string{
-		"paraxial_1.0.0_amd64.deb":     debFiles,
-		"paraxial_1.0.0_arm64.deb":     debFiles,
-		"paraxial-1.0.0-1.x86_64.rpm":  rpmFiles,
-		"paraxial-1.0.0-1.aarch64.rpm": rpmFiles,
-	} {
-		t.Run(name, func(t *testing.T) {
-			var got []string
-			docs := map[string]bool{}
-			for _, line := range list(t, r.file(name)) {
-				_, path, _ := strings.Cut(line, " ")
-				switch dir, file := filepath.Split(path); {
-				case dir == "/usr/share/doc/paraxial/" && strings.HasPrefix(line, "-rw-r--r-- "):
-					docs[file] = true
-				case !strings.HasPrefix(line, "d") && !strings.Contains(path, "/lintian/"):
-					got = append(got, strings.NewReplacer("/vendor-completions/", "/ZSH/", "/site-functions/", "/ZSH/").Replace(line))
-				}
-			}
-			slices.Sort(got)
-			if diff := cmp.Diff(wanted(), got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-			for _, doc := range []string{"copyright", "changelog.gz", "cli.md", "config.md"} {
-				if !docs[doc] {
-					t.Errorf("%s is missing", doc)
-				}
-			}
-		})
+	for _, arch := range arches() {
+		t.Run("deb for "+arch, func(t *testing.T) { expectContents(t, debFiles(t, r.debFor(arch))) })
+		t.Run("rpm for "+arch, func(t *testing.T) { expectContents(t, rpmFiles(t, r.rpmFor(arch))) })
+	}
+}
+
+func expectContents(t *testing.T, list []string) {
+	t.Helper()
+	sameShells := strings.NewReplacer("/vendor-completions/", "/ZSH/", "/site-functions/", "/ZSH/")
+	var got []string
+	docs := map[string]bool{}
+	for _, line := range list {
+		_, path, _ := strings.Cut(line, " ")
+		switch dir, file := filepath.Split(path); {
+		case dir == "/usr/share/doc/paraxial/" && strings.HasPrefix(line, "-rw-r--r-- "):
+			docs[file] = true
+		case !strings.HasPrefix(line, "d") && !strings.Contains(path, "/lintian/"):
+			got = append(got, sameShells.Replace(line))
+		}
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff(wanted(), got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	for _, doc := range []string{"copyright", "changelog.gz", "cli.md", "config.md"} {
+		if !docs[doc] {
+			t.Errorf("%s is missing", doc)
+		}
 	}
 }
 

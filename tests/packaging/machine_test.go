@@ -163,7 +163,7 @@ func (m *machine) try(args ...string) (string, error) {
 	if m.init != 0 {
 		line = append([]string{"nsenter", "-t", fmt.Sprint(m.init), "-p", "-m", "-C", "-u", "-i", "-r", "-w", "--"}, args...)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"}
@@ -231,12 +231,12 @@ func (m *machine) exists(file string) bool {
 func (m *machine) eventually(what string, f func() error) {
 	m.Helper()
 	var err error
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if err = f(); err == nil {
 			return
 		}
 	}
-	m.Fatalf("%s: not within a minute: %v", what, err)
+	m.Fatalf("%s: not within three minutes: %v", what, err)
 }
 
 // need skips the test if a tool is not there.

@@ -1,6 +1,7 @@
 package packaging
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"strings"
@@ -53,12 +54,22 @@ func (s *site) send(src string, n int) {
 	}
 }
 
+// settle waits until all that was sent is dropped or counted.
+func (s *site) settle() {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
+	defer cancel()
+	if err := s.wire.Settle(ctx, s.server); err != nil {
+		s.Fatal(err)
+	}
+}
+
 // arrivals tells how many of 50 datagrams arrive.
 func (s *site) arrivals(src string) int {
 	s.Helper()
 	before := s.server.Sources()[netip.MustParseAddr(src)]
 	s.send(src, 50)
-	s.server.Settle(1<<30, 200*time.Millisecond)
+	s.settle()
 	return s.server.Sources()[netip.MustParseAddr(src)] - before
 }
 
@@ -127,8 +138,8 @@ func (s *site) upgrade(r release) (said string) {
 	stop := s.flood(source)
 	said = s.install(r.deb())
 	sent := stop()
-	s.server.Settle(1<<30, 200*time.Millisecond)
-	if n := s.server.Sources()[source] - before; n != 0 || sent < 1000 {
+	s.settle()
+	if n := s.server.Sources()[source] - before; n != 0 || sent == 0 {
 		s.Errorf("upgrade: %d of %d packets of a blocked source arrived", n, sent)
 	}
 	if s.show("MainPID") == pid {

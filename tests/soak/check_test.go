@@ -227,13 +227,14 @@ func (d *driver) probe(entries []policy.Entry) error {
 	const drop = 1 // XDP_DROP
 	for range probes {
 		src := d.source(entries)
+		begin := bootTime()
 		action, err := p.Run(&ebpf.RunOptions{Data: d.frame(src)})
 		if err != nil {
 			return err
 		}
 		// What ends in this moment may be decided either way.
-		now := bootTime()
-		before, after := policy.Decide(entries, src, now-policy.Deadline(time.Second)), policy.Decide(entries, src, now)
+		before := policy.Decide(entries, src, begin-policy.Deadline(time.Second))
+		after := policy.Decide(entries, src, bootTime())
 		if before != after || after == policy.Limited {
 			continue
 		}

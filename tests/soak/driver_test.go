@@ -68,13 +68,14 @@ func actions() []action {
 	}
 }
 
-// churn does one action after the other until the deadline.
+// churn does one action after the other until the deadline, and until a block was
+// among them.
 func (d *driver) churn(ctx context.Context, until time.Time) error {
 	var bag []action
 	for _, a := range actions() {
 		bag = append(bag, slices.Repeat([]action{a}, a.weight)...)
 	}
-	for time.Now().Before(until) {
+	for time.Now().Before(until) || d.done["block"] == 0 {
 		a := bag[d.IntN(len(bag))]
 		if !d.mayKill && (a.name == "kill" || a.name == "stop") {
 			continue

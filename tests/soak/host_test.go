@@ -25,7 +25,7 @@ const (
 	serverPort = 7777
 	metricsAt  = "127.0.0.1:19797"
 
-	settled = 20 * time.Second // what is going on ends by then
+	settled = time.Minute // what is going on ends by then
 )
 
 // host is a machine with two interfaces and a daemon that lives dangerously.

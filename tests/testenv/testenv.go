@@ -5,13 +5,40 @@ package testenv
 import (
 	"os"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf/features"
+	"golang.org/x/sys/unix"
 )
 
 // RequireAll is the environment variable that turns every skip into a failure.
 // make test sets it for root, and so does CI.
 const RequireAll = "PARAXIAL_REQUIRE_ALL"
+
+// Figures is the environment variable that asks for figures in seconds to be
+// asserted. make figures sets it, on a machine with nothing else to do.
+const Figures = "PARAXIAL_FIGURES"
+
+// Figure fails the test if a figure that depends on the speed of the machine is not
+// kept, and if that was asked for. Otherwise the figure is only for the log, so that
+// no test fails because a machine is slow or busy.
+func Figure(tb testing.TB, kept bool, format string, args ...any) {
+	tb.Helper()
+	if !kept && os.Getenv(Figures) != "" {
+		tb.Errorf(format, args...)
+	}
+}
+
+// CPUTime is the processor time that the process has taken. Other work on the machine
+// does not count.
+func CPUTime(tb testing.TB) time.Duration {
+	tb.Helper()
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+		tb.Fatalf("read the processor time: %v", err)
+	}
+	return time.Duration(ts.Nano())
+}
 
 // Root skips the test unless it runs as root.
 func Root(tb testing.TB) {
