@@ -59,7 +59,8 @@ type importJob struct {
 	progress func(applied, total int)
 
 	Replaced
-	changed int // entries of Unchanged whose deadline, reason or author changes
+	changed int                   // entries of Unchanged whose deadline, reason or author changes
+	nodes   map[policy.Family]int // new nodes in the tries
 }
 
 // plan returns the changes of a small import, and errLarge if there are too many.
@@ -67,6 +68,9 @@ func (j *importJob) plan(b *policy.Book) ([]policy.Op, error) {
 	stale, complete := j.compare(smallImport)
 	if !complete {
 		return nil, errLarge
+	}
+	if err := j.hasRoom(); err != nil {
+		return nil, err
 	}
 	ops := make([]policy.Op, 0, j.changes())
 	j.each(j.set.List.lines, func(e policy.Entry, _, same bool) bool {
@@ -116,11 +120,14 @@ func (j *importJob) changes() int { return j.Added + j.changed + j.Removed }
 // compare counts what the import changes, and returns the entries that are not in
 // the list. It is not complete if there are more than most changes.
 func (j *importJob) compare(most int) (stale []policy.EntryRef, complete bool) {
-	j.Replaced, j.changed = Replaced{}, 0
-	j.each(j.set.List.lines, func(_ policy.Entry, exists, same bool) bool {
+	j.Replaced, j.changed, j.nodes = Replaced{}, 0, make(map[policy.Family]int)
+	j.each(j.set.List.lines, func(e policy.Entry, exists, same bool) bool {
 		switch {
 		case !exists:
 			j.Added++
+			if _, ok := j.book.Node(e.Kind, e.Prefix); !ok {
+				j.nodes[policy.FamilyOf(e.Prefix.Addr())]++
+			}
 		case same:
 			j.Unchanged++
 		default:
@@ -141,17 +148,10 @@ func (j *importJob) compare(most int) (stale []policy.EntryRef, complete bool) {
 	return stale, j.changes() <= most
 }
 
-// hasRoom returns ErrFull if the kernel's tries cannot hold what the import adds
-// beside what is there.
+// hasRoom returns ErrFull if the kernel's tries cannot hold the new nodes beside
+// the present ones, of which stale ones are removed last.
 func (j *importJob) hasRoom() error {
-	nodes := map[policy.Family]int{}
-	j.each(j.set.List.lines, func(e policy.Entry, exists, _ bool) bool {
-		if _, ok := j.book.Node(e.Kind, e.Prefix); !exists && !ok {
-			nodes[policy.FamilyOf(e.Prefix.Addr())]++
-		}
-		return true
-	})
-	for family, n := range nodes {
+	for family, n := range j.nodes {
 		if j.book.Size(policy.Block, family)+n > j.limit {
 			return ErrFull
 		}

@@ -44,7 +44,7 @@ func rooms() map[string]room {
 		"lockfile":        {},
 		"index":           {[]string{"policy"}, nil},
 		"store":           {[]string{"lockfile", "policy"}, []string{bbolt}},
-		"engine":          {[]string{"index", "policy", "store"}, nil},
+		"engine":          {[]string{"index", "policy", "store"}, []string{sys}},
 		"detect":          {[]string{"policy", "track"}, nil},
 		"replay":          {[]string{"detect", "policy", "track"}, []string{gopacket}},
 		"config":          {[]string{"detect", "policy", "track"}, []string{yaml}},
