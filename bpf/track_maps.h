@@ -82,7 +82,7 @@ struct track_control {
 	__u64 lost;
 	__u64 unused_line[7];
 };
-_Static_assert(__builtin_offsetof(struct track_control, lost) % 64 == 0, "the field that the program writes is on a line of its own");
+_Static_assert(__builtin_offsetof(struct track_control, lost) % 64 == 0, "the program writes a line of its own");
 
 /* A tracked source. Its masked address is the key. */
 struct track_slot {

@@ -14,7 +14,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// v4RandomBook has n drops: four in five are hosts, the others from /20 to /31.
+// v4RandomBook has n drops: four of five are hosts, the others from /20 to /31.
 func v4RandomBook(r *rand.Rand, n int) *policy.Book {
 	book := policy.NewBook(v4Hits)
 	ops := make([]policy.Op, 0, n)
@@ -26,7 +26,7 @@ func v4RandomBook(r *rand.Rand, n int) *policy.Book {
 			bits = 20 + r.IntN(12)
 		}
 		p, _ := netip.AddrFrom4(b).Prefix(bits)
-		ops = append(ops, policy.PutOp(policy.Entry{Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: policy.OriginCLI, Deadline: policy.Forever}))
+		ops = append(ops, policy.PutOp(v4Drop(p)))
 	}
 	book.Apply(ops)
 	return book
@@ -57,7 +57,7 @@ func BenchmarkUpdateV4(b *testing.B) {
 		var a [4]byte
 		binary.BigEndian.PutUint32(a[:], r.Uint32())
 		p := netip.PrefixFrom(netip.AddrFrom4(a), 32)
-		book.Apply([]policy.Op{policy.PutOp(policy.Entry{Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: policy.OriginCLI, Deadline: policy.Forever})})
+		book.Apply([]policy.Op{policy.PutOp(v4Drop(p))})
 		b.StartTimer()
 		if !x.Update(p) {
 			b.StopTimer()
@@ -69,15 +69,16 @@ func BenchmarkUpdateV4(b *testing.B) {
 	b.ReportMetric(float64(generations), "generations")
 }
 
-// BenchmarkV4Program measures the index by itself. The floor is a program that
-// parses and counts.
+// BenchmarkV4Program measures the index alone. The floor is a program that only parses and
+// counts.
 func BenchmarkV4Program(b *testing.B) {
 	clang, err := exec.LookPath("clang-14")
 	if err != nil {
 		b.Skip("needs clang-14")
 	}
 	object := filepath.Join(b.TempDir(), "bench.o")
-	out, err := exec.Command(clang, "-O2", "-Wall", "-Werror", "-g", "-target", "bpfel", "-mcpu=v3", "-I..", "-c", "testdata/bench_v4.c", "-o", object).CombinedOutput()
+	out, err := exec.Command(clang, "-O2", "-Wall", "-Werror", "-g", "-target", "bpfel", "-mcpu=v3", "-I..",
+		"-c", "testdata/bench_v4.c", "-o", object).CombinedOutput()
 	if err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
@@ -97,8 +98,8 @@ func BenchmarkV4Program(b *testing.B) {
 	}
 }
 
-// setSources fills the bench program's sources with a million random ones that
-// are all listed or all not.
+// setSources gives the bench program a million random sources, which are all listed or all
+// unlisted.
 func (k *v4Kernel) setSources(book *policy.Book, listed bool) {
 	const n = 1 << 20
 	r := rand.New(rand.NewPCG(3, 4))
@@ -125,7 +126,7 @@ func (k *v4Kernel) setSources(book *policy.Book, listed bool) {
 	}
 }
 
-// measure reports the best of a few runs over all sources, in ns per packet.
+// measure reports the fastest of a few runs over all sources, in ns per packet.
 func (k *v4Kernel) measure(b *testing.B, program string) {
 	best := time.Hour
 	packet := v4Packet(netip.MustParseAddr("0.0.0.0"))

@@ -14,7 +14,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// v4Cases is how many look-ups a test does: PARAXIAL_CASES, or else few.
+// v4Cases is the number of look-ups of a test: PARAXIAL_CASES, or a small default.
 func v4Cases(tb testing.TB, few int) int {
 	s := os.Getenv("PARAXIAL_CASES")
 	if s == "" {
@@ -27,15 +27,15 @@ func v4Cases(tb testing.TB, few int) int {
 	return n
 }
 
-// The /24s with entries that stay are the last ones of their /16, so that new
-// ones move their leaves. They have so many of these, and of other hosts that
-// come and go, that they have a line of more, this or a page, or a page.
+// The /24s with permanent entries are the last of their /16, so that new /24s move their
+// leaves. Together with changing hosts they have so many entries that their leaves have a
+// line, a line or a page in turn, or a page.
 const v4First = 253
 
 var v4Shapes = [3]struct{ step, others int }{{128, 2}, {32, 1}, {4, 64}}
 
-// v4Host is a host of one of these. Multiples of four may be listed all the
-// time, one more never, and others come and go.
+// v4Host is a host in one of these. Multiples of four can be listed permanently, multiples of
+// four plus one are never listed, and others change.
 func v4Host(r *rand.Rand, class int) netip.Addr {
 	shape := r.IntN(len(v4Shapes))
 	n := 64
@@ -46,28 +46,31 @@ func v4Host(r *rand.Rand, class int) netip.Addr {
 }
 
 func v4Drop(p netip.Prefix) policy.Entry {
-	return policy.Entry{Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: policy.OriginCLI, Deadline: policy.Forever}
+	return policy.Entry{
+		Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: policy.OriginCLI, Deadline: policy.Forever,
+	}
 }
 
-// v4Listed returns the entries that stay.
+// v4Listed returns the permanent entries.
 func v4Listed() []policy.Op {
 	var ops []policy.Op
 	for i, shape := range v4Shapes {
 		for lo := 0; lo < 256; lo += shape.step {
-			ops = append(ops, policy.PutOp(v4Drop(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(v4First + i), byte(lo)}), 32))))
+			host := netip.AddrFrom4([4]byte{10, 0, byte(v4First + i), byte(lo)})
+			ops = append(ops, policy.PutOp(v4Drop(netip.PrefixFrom(host, 32))))
 		}
 	}
 	return ops
 }
 
-// v4Churn makes changes that leave the entries that stay alone, and the hosts
-// that are never listed too.
+// v4Churn makes changes that affect neither the permanent entries nor the hosts that are
+// never listed.
 type v4Churn struct {
 	*rand.Rand
 	put map[policy.Key]bool
 }
 
-// v4ChurnLimit is how many entries may be there besides those that stay.
+// v4ChurnLimit is the maximum number of entries besides the permanent ones.
 const v4ChurnLimit = 100
 
 func (c *v4Churn) next() policy.Op {
@@ -83,7 +86,8 @@ func (c *v4Churn) next() policy.Op {
 	case 0:
 		p, _ = a.Prefix(31)
 	case 1: // another /24 of the same /16, or another /16
-		p = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(c.IntN(2)), byte(c.IntN(v4First)), byte(c.Uint32())}), 32-c.IntN(9)).Masked()
+		a := netip.AddrFrom4([4]byte{10, byte(c.IntN(2)), byte(c.IntN(v4First)), byte(c.Uint32())})
+		p = netip.PrefixFrom(a, 32-c.IntN(9)).Masked()
 	}
 	e := v4Drop(p)
 	if c.put[e.Key()] {
@@ -97,8 +101,8 @@ func (c *v4Churn) next() policy.Op {
 	return policy.PutOp(e)
 }
 
-// TestV4Concurrent runs the program on one CPU, on sources that are listed all
-// the time and on others that never are, while the entries around them change.
+// TestV4Concurrent runs the program on one CPU while entries change. Its sources are either
+// always listed or never.
 func TestV4Concurrent(t *testing.T) {
 	k := loadV4(t, v4Object())
 	book := policy.NewBook(v4Hits)
@@ -133,17 +137,17 @@ func TestV4Concurrent(t *testing.T) {
 	}
 }
 
-// flood sends packets from listed and unlisted sources in turn, many from one
-// and then one from each of many, and returns an error if any is judged wrongly.
+// flood sends packets from listed and unlisted sources in turn: many from one source, and then
+// one from each of many. It returns an error if one gets the wrong verdict.
 func (k *v4Kernel) flood(r *rand.Rand, packets int) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	// To start and end a repeated run takes the kernel tens of milliseconds.
+	// The kernel needs tens of milliseconds to start and end a repeated run.
 	const repeat, single = 100_000, 2_000
 	listed := v4Listed()
 	source := func(outcome policy.Outcome) netip.Addr {
 		if outcome == policy.Blocked {
-			// Half of them are in the two /24s that have few.
+			// Half of them are in the two /24s with few entries.
 			return listed[r.IntN([]int{10, len(listed)}[r.IntN(2)])].Put.Prefix.Addr()
 		}
 		return v4Host(r, 1)
@@ -163,8 +167,8 @@ func (k *v4Kernel) flood(r *rand.Rand, packets int) error {
 	return nil
 }
 
-// send returns an error unless all of so many packets from a have the outcome. A
-// run that a signal interrupts is begun anew, so there may be more of them.
+// send sends packets from a and returns an error unless all have the outcome. A run that a
+// signal interrupts is repeated, so that there may be more packets.
 func (k *v4Kernel) send(a netip.Addr, want policy.Outcome, packets uint32) error {
 	before := k.counted()
 	if _, err := k.collection.Programs["paraxial"].Run(&ebpf.RunOptions{Data: v4Packet(a), Repeat: packets}); err != nil {
@@ -173,7 +177,8 @@ func (k *v4Kernel) send(a netip.Addr, want policy.Outcome, packets uint32) error
 	for reason, after := range k.counted() {
 		n := after - before[reason]
 		if policy.Outcome(reason) == want && n < uint64(packets) || policy.Outcome(reason) != want && n != 0 {
-			return fmt.Errorf("%s: %d of %d packets were counted as %s; all should be %s", a, n, packets, policy.Outcome(reason), want)
+			return fmt.Errorf("%s: %d of %d packets were counted as %s, want all as %s",
+				a, n, packets, policy.Outcome(reason), want)
 		}
 	}
 	return nil

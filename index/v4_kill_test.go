@@ -17,11 +17,11 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// v4Victim is the environment variable that makes the test a writer that waits
-// to be killed: the directory to write to.
+// v4Victim is the environment variable with the directory to write to. It makes the test a
+// writer that runs until it is killed.
 const v4Victim = "PARAXIAL_INDEX_VICTIM"
 
-// mapFile maps a file for as long as the process lives.
+// mapFile maps a file until the process ends.
 func mapFile(name string, lines uint32) ([]uint64, error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -44,8 +44,8 @@ func mapFile(name string, lines uint32) ([]uint64, error) {
 	return unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), len(b)/8), nil
 }
 
-// TestV4SurvivesKill kills a process that writes at random moments, and looks up
-// the sources that it did not change.
+// TestV4SurvivesKill kills a writing process at random moments, and looks up the sources that
+// it did not change.
 func TestV4SurvivesKill(t *testing.T) {
 	if dir := os.Getenv(v4Victim); dir != "" {
 		t.Fatal(writeUntilKilled(dir))
@@ -72,7 +72,7 @@ func TestV4SurvivesKill(t *testing.T) {
 	}
 }
 
-// killWriter starts a writer, and kills it some time after its first generation.
+// killWriter starts a writer, and kills it at some time after its first generation.
 func killWriter(t *testing.T, dir string, after time.Duration) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestV4SurvivesKill$")
@@ -87,7 +87,7 @@ func killWriter(t *testing.T, dir string, after time.Duration) {
 	if _, err := started.Read(make([]byte, 1)); err != nil {
 		t.Errorf("the writer did not start: %v", err)
 	}
-	time.Sleep(after) // the moment is what is random here
+	time.Sleep(after) // a random moment
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func killWriter(t *testing.T, dir string, after time.Duration) {
 	}
 }
 
-// writeUntilKilled changes entries around those that stay.
+// writeUntilKilled changes entries beside the permanent ones.
 func writeUntilKilled(dir string) error {
 	current, next := filepath.Join(dir, "current"), filepath.Join(dir, "next")
 	book := policy.NewBook(v4Hits)

@@ -17,7 +17,7 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-// v4Kernel is a loaded program, and how it gets generations.
+// v4Kernel is a loaded program to which generations can be published.
 type v4Kernel struct {
 	tb         testing.TB
 	collection *ebpf.Collection
@@ -50,13 +50,13 @@ func loadV4(tb testing.TB, object string) *v4Kernel {
 	return k
 }
 
-// v4Object is the program as it is shipped.
+// v4Object is the shipped program.
 func v4Object() string {
 	arch := map[string]string{"amd64": "x86", "arm64": "arm64"}[runtime.GOARCH]
 	return fmt.Sprintf("../loader/plain_%s_bpfel.o", arch)
 }
 
-// generation builds a generation in memory of the kernel and puts it in force.
+// generation builds a generation in kernel memory and puts it in force.
 func (k *v4Kernel) generation(b index.Book) *index.V4 {
 	k.tb.Helper()
 	x, err := index.BuildV4(b, k.alloc)
@@ -104,7 +104,7 @@ func v4Packet(a netip.Addr) []byte {
 	return packet
 }
 
-// counted returns how many packets had each outcome of a source.
+// counted returns the number of packets by outcome.
 func (k *v4Kernel) counted() (reasons [4]uint64) {
 	k.tb.Helper()
 	var perCPU []struct{ Packets, Bytes uint64 }
@@ -128,14 +128,14 @@ func v4Now(tb testing.TB) policy.Deadline {
 	return policy.Deadline(ts.Nano())
 }
 
-// TestV4Program holds the shipped program, with index and tries, against
-// policy.Decide: the action, and the reason by which it counts.
+// TestV4Program compares action and reason of the shipped program, with index and tries, with
+// policy.Decide.
 func TestV4Program(t *testing.T) {
 	k := loadV4(t, v4Object())
 	w := newV4World(v4Rand(t), 100)
 	w.wide = 40
 	x := k.generation(w.book)
-	// No deadline of the model is near, so time does not matter to the outcome.
+	// No deadline is near, so that the outcome does not depend on the time.
 	w.now = policy.TickAt(v4Now(t))
 	w.apply = func(op policy.Op) { k.apply(w.book, op) }
 	w.coarse = true

@@ -17,7 +17,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// v4Hits is more drop counters than any book here has nodes.
+// v4Hits is a number of drop counters above the nodes of any book here.
 const v4Hits = 1 << 21
 
 func v4Heap(lines uint32) ([]uint64, error) { return make([]uint64, 8*int(lines)), nil }
@@ -31,7 +31,7 @@ func buildV4(tb testing.TB, b index.Book) *index.V4 {
 	return x
 }
 
-// v4Rand returns a source of random numbers and prints how to repeat it.
+// v4Rand returns a source of random numbers and logs its seed.
 func v4Rand(tb testing.TB) *rand.Rand {
 	tb.Helper()
 	seed := uint64(time.Now().UnixNano())
@@ -66,7 +66,10 @@ func v4Entry(tb testing.TB, s string) policy.Entry {
 			tb.Fatalf("entry %q: %v", s, err)
 		}
 	}
-	e := policy.Entry{Prefix: netip.MustParsePrefix(prefix), Kind: policy.Block, Origin: policy.OriginCLI, Deadline: v4DeadlineAt(policy.Tick(tick))}
+	e := policy.Entry{
+		Prefix: netip.MustParsePrefix(prefix), Kind: policy.Block,
+		Origin: policy.OriginCLI, Deadline: v4DeadlineAt(policy.Tick(tick)),
+	}
 	switch action {
 	case "allow":
 		e.Kind = policy.Allow
@@ -89,7 +92,7 @@ type v4Shape struct {
 	want    v4Answers
 }
 
-// v4AwkwardShapes are books, and what must be answered at a time.
+// v4AwkwardShapes are books with the answers that they must have at a time.
 func v4AwkwardShapes() []v4Shape {
 	var hosts, alternate []string
 	for i := range 256 {
@@ -105,30 +108,61 @@ func v4AwkwardShapes() []v4Shape {
 	}
 	return []v4Shape{
 		{"nothing", nil, 100, v4Answers{"0.0.0.0": index.Clean, "192.0.2.1": index.Clean, "255.255.255.255": index.Clean}},
-		{"one host", []string{"drop 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Drop, "192.0.2.0": index.Clean, "192.0.3.1": index.Clean, "192.1.2.1": index.Clean}},
-		{"first and last host", []string{"drop 0.0.0.0/32 forever", "drop 255.255.255.255/32 forever"}, 100, v4Answers{"0.0.0.0": index.Drop, "0.0.0.1": index.Clean, "255.255.255.255": index.Drop, "255.255.255.254": index.Clean}},
+		{"one host", []string{"drop 192.0.2.1/32 forever"}, 100,
+			v4Answers{"192.0.2.1": index.Drop, "192.0.2.0": index.Clean, "192.0.3.1": index.Clean, "192.1.2.1": index.Clean}},
+		{"first and last host", []string{"drop 0.0.0.0/32 forever", "drop 255.255.255.255/32 forever"}, 100,
+			v4Answers{
+				"0.0.0.0": index.Drop, "0.0.0.1": index.Clean, "255.255.255.255": index.Drop,
+				"255.255.255.254": index.Clean,
+			}},
 		{"finite, live", []string{"drop 192.0.2.1/32 25600"}, 25599, v4Answers{"192.0.2.1": index.Drop}},
-		{"finite, in the last part of its last quantum", []string{"drop 192.0.2.1/32 25855"}, 25600, v4Answers{"192.0.2.1": index.Ask}},
-		{"finite, past", []string{"drop 192.0.2.1/32 25600"}, 25600, v4Answers{"192.0.2.1": index.Ask, "192.0.2.2": index.Clean}},
-		{"ends at once after boot", []string{"drop 192.0.2.1/32 3"}, 1, v4Answers{"192.0.2.1": index.Ask, "192.0.2.2": index.Clean}},
+		{"finite, in the last part of its last quantum", []string{"drop 192.0.2.1/32 25855"}, 25600,
+			v4Answers{"192.0.2.1": index.Ask}},
+		{"finite, past", []string{"drop 192.0.2.1/32 25600"}, 25600,
+			v4Answers{"192.0.2.1": index.Ask, "192.0.2.2": index.Clean}},
+		{"ends at once after boot", []string{"drop 192.0.2.1/32 3"}, 1,
+			v4Answers{"192.0.2.1": index.Ask, "192.0.2.2": index.Clean}},
 		{"ends at the end of time", []string{"drop 192.0.2.1/32 4294967294"}, 1 << 29, v4Answers{"192.0.2.1": index.Drop}},
-		{"past, in a live one", []string{"drop 192.0.2.1/32 25600", "drop 192.0.2.0/28 forever"}, 48000, v4Answers{"192.0.2.1": index.Drop}},
-		{"live, in a past one", []string{"drop 192.0.2.1/32 forever", "drop 192.0.2.0/28 25600"}, 48000, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.2.16": index.Clean}},
-		{"host in a live /8", []string{"drop 192.0.0.0/8 forever", "drop 192.0.2.1/32 25600"}, 48000, v4Answers{"192.0.2.1": index.Drop, "192.255.0.1": index.Drop, "193.0.0.1": index.Clean}},
-		{"/8 of a shorter time than its host", []string{"drop 192.0.0.0/8 25600", "drop 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Drop, "192.0.3.2": index.Drop, "192.9.0.1": index.Drop}},
-		{"/8 of a shorter time, past", []string{"drop 192.0.0.0/8 25600", "drop 192.0.2.1/32 forever"}, 25600, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.3.2": index.Ask, "192.9.0.1": index.Ask}},
-		{"everything", []string{"drop 0.0.0.0/0 forever"}, 100, v4Answers{"0.0.0.0": index.Drop, "10.1.2.3": index.Drop, "255.255.255.255": index.Drop}},
-		{"/23", []string{"drop 192.0.2.0/23 forever"}, 100, v4Answers{"192.0.1.255": index.Clean, "192.0.2.0": index.Drop, "192.0.3.255": index.Drop, "192.0.4.0": index.Clean}},
-		{"allow in a block", []string{"drop 192.0.0.0/8 forever", "allow 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Ask, "192.0.2.2": index.Ask, "192.0.3.1": index.Drop, "192.1.2.1": index.Drop}},
-		{"block in an allow", []string{"allow 192.0.0.0/8 forever", "drop 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Ask, "192.0.3.1": index.Ask, "192.1.2.1": index.Ask, "193.0.0.0": index.Clean}},
-		{"allow alone", []string{"allow 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Ask, "192.0.3.1": index.Clean}},
-		{"shadow", []string{"shadow 192.0.2.0/25 forever"}, 100, v4Answers{"192.0.2.1": index.Ask, "192.0.2.128": index.Clean}},
-		{"drop in a shadow", []string{"shadow 192.0.0.0/16 forever", "drop 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.3.3": index.Ask}},
-		{"shadow in a drop", []string{"drop 192.0.0.0/16 forever", "shadow 192.0.2.1/32 forever"}, 100, v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Drop}},
-		{"256 hosts of a /24", hosts, 100, v4Answers{"192.0.2.0": index.Drop, "192.0.2.77": index.Drop, "192.0.2.255": index.Drop, "192.0.3.0": index.Clean}},
-		{"every other host of a /24", alternate, 32000, v4Answers{"192.0.2.0": index.Ask, "192.0.2.1": index.Clean, "192.0.2.76": index.Drop, "192.0.2.254": index.Drop, "192.0.2.255": index.Clean}},
-		{"nested, every length", nested, 25600 + 256*30, v4Answers{"192.0.2.129": index.Drop, "192.0.2.130": index.Ask, "192.0.9.9": index.Ask, "192.9.9.9": index.Ask, "193.0.0.0": index.Clean}},
-		{"nested, all live", nested, 100, v4Answers{"192.0.2.129": index.Drop, "192.0.2.130": index.Drop, "192.0.9.9": index.Drop, "192.9.9.9": index.Drop}},
+		{"past, in a live one", []string{"drop 192.0.2.1/32 25600", "drop 192.0.2.0/28 forever"}, 48000,
+			v4Answers{"192.0.2.1": index.Drop}},
+		{"live, in a past one", []string{"drop 192.0.2.1/32 forever", "drop 192.0.2.0/28 25600"}, 48000,
+			v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.2.16": index.Clean}},
+		{"host in a live /8", []string{"drop 192.0.0.0/8 forever", "drop 192.0.2.1/32 25600"}, 48000,
+			v4Answers{"192.0.2.1": index.Drop, "192.255.0.1": index.Drop, "193.0.0.1": index.Clean}},
+		{"/8 of a shorter time than its host", []string{"drop 192.0.0.0/8 25600", "drop 192.0.2.1/32 forever"}, 100,
+			v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Drop, "192.0.3.2": index.Drop, "192.9.0.1": index.Drop}},
+		{"/8 of a shorter time, past", []string{"drop 192.0.0.0/8 25600", "drop 192.0.2.1/32 forever"}, 25600,
+			v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.3.2": index.Ask, "192.9.0.1": index.Ask}},
+		{"everything", []string{"drop 0.0.0.0/0 forever"}, 100,
+			v4Answers{"0.0.0.0": index.Drop, "10.1.2.3": index.Drop, "255.255.255.255": index.Drop}},
+		{"/23", []string{"drop 192.0.2.0/23 forever"}, 100,
+			v4Answers{"192.0.1.255": index.Clean, "192.0.2.0": index.Drop, "192.0.3.255": index.Drop, "192.0.4.0": index.Clean}},
+		{"allow in a block", []string{"drop 192.0.0.0/8 forever", "allow 192.0.2.1/32 forever"}, 100,
+			v4Answers{"192.0.2.1": index.Ask, "192.0.2.2": index.Ask, "192.0.3.1": index.Drop, "192.1.2.1": index.Drop}},
+		{"block in an allow", []string{"allow 192.0.0.0/8 forever", "drop 192.0.2.1/32 forever"}, 100,
+			v4Answers{"192.0.2.1": index.Ask, "192.0.3.1": index.Ask, "192.1.2.1": index.Ask, "193.0.0.0": index.Clean}},
+		{"allow alone", []string{"allow 192.0.2.1/32 forever"}, 100,
+			v4Answers{"192.0.2.1": index.Ask, "192.0.3.1": index.Clean}},
+		{"shadow", []string{"shadow 192.0.2.0/25 forever"}, 100,
+			v4Answers{"192.0.2.1": index.Ask, "192.0.2.128": index.Clean}},
+		{"drop in a shadow", []string{"shadow 192.0.0.0/16 forever", "drop 192.0.2.1/32 forever"}, 100,
+			v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Ask, "192.0.3.3": index.Ask}},
+		{"shadow in a drop", []string{"drop 192.0.0.0/16 forever", "shadow 192.0.2.1/32 forever"}, 100,
+			v4Answers{"192.0.2.1": index.Drop, "192.0.2.2": index.Drop}},
+		{"256 hosts of a /24", hosts, 100,
+			v4Answers{"192.0.2.0": index.Drop, "192.0.2.77": index.Drop, "192.0.2.255": index.Drop, "192.0.3.0": index.Clean}},
+		{"every other host of a /24", alternate, 32000,
+			v4Answers{
+				"192.0.2.0": index.Ask, "192.0.2.1": index.Clean, "192.0.2.76": index.Drop,
+				"192.0.2.254": index.Drop, "192.0.2.255": index.Clean,
+			}},
+		{"nested, every length", nested, 25600 + 256*30,
+			v4Answers{
+				"192.0.2.129": index.Drop, "192.0.2.130": index.Ask, "192.0.9.9": index.Ask,
+				"192.9.9.9": index.Ask, "193.0.0.0": index.Clean,
+			}},
+		{"nested, all live", nested, 100,
+			v4Answers{"192.0.2.129": index.Drop, "192.0.2.130": index.Drop, "192.0.9.9": index.Drop, "192.9.9.9": index.Drop}},
 	}
 }
 
@@ -155,21 +189,24 @@ func TestV4Answers(t *testing.T) {
 	}
 }
 
-// v4World makes random books of nested prefixes that are close to each other.
+// v4World makes random books of nested prefixes close to each other.
 type v4World struct {
 	*rand.Rand
 	book    *policy.Book
 	entries map[policy.Key]policy.Entry
 	keys    []policy.Key
 	now     policy.Tick
-	rare    int  // one in so many entries allows or is a shadow
-	wide    int  // one in so many prefixes has any length, others 26 or more
+	rare    int  // one in this many entries is an allow or a shadow
+	wide    int  // one in this many prefixes has any length, others 26 or more
 	coarse  bool // deadlines are far from now
 	apply   func(policy.Op)
 }
 
 func newV4World(r *rand.Rand, rare int) *v4World {
-	w := &v4World{Rand: r, book: policy.NewBook(v4Hits), entries: map[policy.Key]policy.Entry{}, now: 50_000, rare: rare, wide: 2}
+	w := &v4World{
+		Rand: r, book: policy.NewBook(v4Hits), entries: map[policy.Key]policy.Entry{},
+		now: 50_000, rare: rare, wide: 2,
+	}
 	w.apply = func(op policy.Op) { w.book.Apply([]policy.Op{op}) }
 	return w
 }
@@ -214,7 +251,8 @@ func (w *v4World) step(grow bool) netip.Prefix {
 		w.apply(policy.RemoveOp(k))
 		return k.Prefix
 	}
-	e := policy.Entry{Prefix: w.prefix(), Kind: policy.Block, Action: policy.Drop, Origin: policy.OriginCLI, Deadline: w.deadline()}
+	e := v4Drop(w.prefix())
+	e.Deadline = w.deadline()
 	if w.IntN(w.rare) == 0 {
 		e.Action = policy.Shadow
 	} else if w.IntN(w.rare) == 0 {
@@ -232,8 +270,8 @@ func (w *v4World) all() []policy.Entry {
 	return slices.Collect(maps.Values(w.entries))
 }
 
-// check compares the answers for a few sources in p and elsewhere with the
-// model, and returns how many need not have been asked about.
+// check compares the answers for a few sources in p and elsewhere with the model. It returns
+// for how many the tries were asked without need.
 func (w *v4World) check(t *testing.T, x *index.V4, p netip.Prefix) (asked, checked int) {
 	t.Helper()
 	all := w.all()
@@ -269,14 +307,14 @@ func (w *v4World) in(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom4(b)
 }
 
-// TestV4AgreesWithModel changes random books and holds both an index that is
-// updated and one that is built anew against policy.Decide.
+// TestV4AgreesWithModel changes random books. It compares an index that is updated, and a new
+// one, with policy.Decide.
 func TestV4AgreesWithModel(t *testing.T) {
 	r := v4Rand(t)
 	for _, test := range []struct {
 		name string
 		rare int
-		most float64 // of the answers may be Ask without need
+		most float64 // share of answers that may be Ask without need
 	}{{"mostly drops", 1000, 0.2}, {"everything", 8, 0.9}} {
 		t.Run(test.name, func(t *testing.T) {
 			var asked, checked, generations int
@@ -324,13 +362,14 @@ func TestBuildV4WithoutMemory(t *testing.T) {
 			t.Errorf("an index without memory: %v", x)
 		}
 	}
-	if _, err := index.BuildV4(policy.NewBook(v4Hits), func(uint32) ([]uint64, error) { return nil, full }); !errors.Is(err, full) {
+	alloc := func(uint32) ([]uint64, error) { return nil, full }
+	if _, err := index.BuildV4(policy.NewBook(v4Hits), alloc); !errors.Is(err, full) {
 		t.Errorf("error %v, want %v", err, full)
 	}
 }
 
-// TestV4UpdateWithoutRoom fills a generation to its end, and past it. What no
-// update was for is answered as before.
+// TestV4UpdateWithoutRoom updates a generation until it is full, and further. Sources outside
+// the updates keep their answers.
 func TestV4UpdateWithoutRoom(t *testing.T) {
 	book := policy.NewBook(v4Hits)
 	stays := netip.MustParsePrefix("10.0.255.1/32")
@@ -349,7 +388,7 @@ func TestV4UpdateWithoutRoom(t *testing.T) {
 			t.Fatalf("after %s: %s is answered %d", p, stays, got)
 		}
 		if !full && x.Lookup(p.Addr(), 1) != index.Drop {
-			t.Fatalf("%s: answered %d after an update that worked", p, x.Lookup(p.Addr(), 1))
+			t.Fatalf("%s: answered %d after a successful update", p, x.Lookup(p.Addr(), 1))
 		}
 	}
 	if !full {

@@ -19,8 +19,8 @@ import (
 	"github.com/paraxial/paraxial/tests/inner"
 )
 
-// v6Churn changes entries that cover none of the listed prefixes nor any of the
-// unlisted sources, but stand next to them.
+// v6Churn changes entries next to the listed prefixes and the unlisted sources. They cover
+// none of these.
 type v6Churn struct {
 	*v6World
 	book   *policy.Book
@@ -33,8 +33,8 @@ func newV6Churn(seed uint64) *v6Churn {
 	return &v6Churn{v6World: newV6World(seed+1, nil), book: book, listed: listed}
 }
 
-// unlisted returns an address that no entry ever covers: the last in the /64 of a
-// listed /128, or anywhere.
+// unlisted returns an address that no entry ever covers: the last one in the /64 of a listed
+// /128, or anywhere.
 func (c *v6Churn) unlisted() netip.Addr {
 	for {
 		p := c.listed[c.IntN(len(c.listed))]
@@ -47,7 +47,7 @@ func (c *v6Churn) unlisted() netip.Addr {
 	}
 }
 
-// step makes one change and returns the prefix it is of.
+// step makes one change and returns its prefix.
 func (c *v6Churn) step() netip.Prefix {
 	if len(c.mine) > 500 || len(c.mine) > 0 && c.IntN(2) == 0 {
 		i := c.IntN(len(c.mine))
@@ -81,8 +81,8 @@ func (c *v6Churn) step() netip.Prefix {
 	return p
 }
 
-// While one CPU looks up, another changes what stands beside: no listed source is
-// ever clean, no unlisted one dropped.
+// While one CPU looks up, another changes neighbouring entries. No listed source is ever clean,
+// and no unlisted one dropped.
 func TestV6ConcurrentChanges(t *testing.T) {
 	spec := v6BenchSpec(t)
 	var loaded struct {
@@ -145,12 +145,13 @@ func TestV6ConcurrentChanges(t *testing.T) {
 			count[i] += v.Packets
 		}
 	}
-	t.Logf("%d changes, %d generations; listed: %v, unlisted: %v (ask, clean, drop)", changes, generations, count[:3], count[4:7])
+	t.Logf("%d changes, %d generations; listed: %v, unlisted: %v (ask, clean, drop)",
+		changes, generations, count[:3], count[4:7])
 	if count[Clean] != 0 || count[4+Drop] != 0 || count[3] != 0 {
 		t.Errorf("wrong: %d listed sources clean, %d unlisted dropped, %d none", count[Clean], count[4+Drop], count[3])
 	}
 	if count[Drop] == 0 || count[4+Clean] == 0 || generations == 0 {
-		t.Error("nothing tested")
+		t.Error("nothing was tested")
 	}
 }
 
@@ -180,11 +181,13 @@ func v6MapFile(tb testing.TB, name string, lines uint32) []uint64 {
 	return unsafe.Slice((*uint64)(unsafe.Pointer(&mem[0])), lines*v6LineWords)
 }
 
-// openV6 returns a V6 to look up in a generation that somebody else has written.
+// openV6 returns a V6 for look-ups in a generation that another process has written.
 func openV6(lines []uint64) *V6 {
 	low := func(i int) uint32 { return uint32(lines[i]) }
 	high := func(i int) uint32 { return uint32(lines[i] >> 32) }
-	secrets := &v6Secrets{nh: [4]uint32{low(3), high(3), low(4), high(4)}, salt: lines[5], home: lines[6], second: lines[7]}
+	secrets := &v6Secrets{
+		nh: [4]uint32{low(3), high(3), low(4), high(4)}, salt: lines[5], home: lines[6], second: lines[7],
+	}
 	hostSlots := low(2) + high(0)/2*v6ShortLines
 	return &V6{
 		rules: &v6Rules{}, lines: lines,
@@ -193,8 +196,7 @@ func openV6(lines []uint64) *V6 {
 	}
 }
 
-// A writer that is killed leaves every source that it was not about to change as
-// it was.
+// A killed writer leaves the answers for all sources that it was not changing.
 func TestV6Killed(t *testing.T) {
 	if name := os.Getenv(v6KillFile); name != "" {
 		c := newV6Churn(21)

@@ -24,7 +24,7 @@ func v6BootTime(tb testing.TB) policy.Deadline {
 	return policy.Deadline(now.Nano())
 }
 
-// The program reads the layout as Lookup does.
+// The program gives the same answers as Lookup.
 func TestV6ProgramAnswersAsLookup(t *testing.T) {
 	spec := v6BenchSpec(t)
 	var loaded struct {
@@ -57,7 +57,7 @@ func TestV6ProgramAnswersAsLookup(t *testing.T) {
 		for range 200 {
 			e := w.entry()
 			if e.Deadline != policy.Forever {
-				e.Deadline += now - v6Now + v6Hour/2 // never at the very moment
+				e.Deadline += now - v6Now + v6Hour/2 // never equal to now
 			}
 			book.Apply([]policy.Op{policy.PutOp(e)})
 		}
@@ -81,8 +81,8 @@ func TestV6ProgramAnswersAsLookup(t *testing.T) {
 	}
 }
 
-// The program finds its way in tables so full that keys stand in their second and
-// third bucket or nowhere, and tells classes apart where the hash does not.
+// The program gives the same answers in tables so full that keys are in their second or third
+// bucket, or nowhere, and for keys that only their class tells apart.
 func TestV6ProgramInFullTables(t *testing.T) {
 	spec := v6BenchSpec(t)
 	var loaded struct {
@@ -196,8 +196,7 @@ func (f *v6Filter) drops(t *testing.T, src netip.Addr) bool {
 	return ret == 1
 }
 
-// The shipped program, index before tries, does what the model says, after each
-// change.
+// The shipped program, with index and tries, agrees with the model after each change.
 func TestV6ProgramAgainstModel(t *testing.T) {
 	f := loadV6Filter(t)
 	for seed := range uint64(6) {
@@ -213,7 +212,7 @@ func TestV6ProgramAgainstModel(t *testing.T) {
 		for range 80 {
 			e := w.entry()
 			if e.Deadline != policy.Forever {
-				e.Deadline += now - v6Now + v6Hour/2 // never at the very moment
+				e.Deadline += now - v6Now + v6Hour/2 // never equal to now
 			}
 			op := policy.PutOp(e)
 			if all := v6Entries(book); len(all) > 0 && w.IntN(4) == 0 {

@@ -16,7 +16,7 @@ import (
 
 func v6Heap(lines uint32) ([]uint64, error) { return make([]uint64, lines*v6LineWords), nil }
 
-// v6World makes IPv6 books and sources for them.
+// v6World makes IPv6 books, and sources for them.
 type v6World struct {
 	*rand.Rand
 	lengths []int // of prefixes
@@ -43,7 +43,7 @@ func (w *v6World) addr() netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// near returns an address that shares some first bits with a host.
+// near returns an address that shares its first bits with a host.
 func (w *v6World) near() netip.Addr {
 	if w.IntN(20) == 0 {
 		return w.addr()
@@ -95,7 +95,7 @@ func v6Entries(b *policy.Book) []policy.Entry {
 	return all
 }
 
-// checkV6 fails if the answer for a source is not what the model allows.
+// checkV6 fails if the model does not allow the answer for a source.
 func checkV6(t *testing.T, x *V6, entries []policy.Entry, src netip.Addr, now policy.Deadline) Answer {
 	t.Helper()
 	got, want := x.Lookup(src, policy.TickAt(now)), policy.Decide(entries, src, now)
@@ -105,7 +105,8 @@ func checkV6(t *testing.T, x *V6, entries []policy.Entry, src netip.Addr, now po
 	return got
 }
 
-// v6Sources are an address for each edge of the entries' prefixes, and some near by.
+// sources returns n random addresses: inside a prefix of the entries, right beside one, or near
+// a host.
 func (w *v6World) sources(entries []policy.Entry, n int) []netip.Addr {
 	var all []netip.Addr
 	for range n {
@@ -134,8 +135,7 @@ func v6Cases(usual int) int {
 	return usual
 }
 
-// A generation under updates, and one made at once, agree with the model on every
-// source, whatever the book.
+// An updated generation and a new one agree with the model on every source of random books.
 func TestV6AgainstModel(t *testing.T) {
 	for seed := range uint64(v6Cases(60)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -167,8 +167,8 @@ func TestV6AgainstModel(t *testing.T) {
 	}
 }
 
-// change makes a few changes of the book, and checks on the way that no source
-// changes but from what it was to what it will be.
+// change makes a few changes of the book. During them every source has either its answer before
+// or its answer after.
 func (w *v6World) change(t *testing.T, book *policy.Book, x *V6) *V6 {
 	t.Helper()
 	entries := v6Entries(book)
@@ -189,7 +189,7 @@ func (w *v6World) change(t *testing.T, book *policy.Book, x *V6) *V6 {
 			if op.IsPut() {
 				p = op.Put.Prefix
 			}
-			// What is put and removed in one change is no put.
+			// A prefix that is put and removed in one change counts as removed.
 			if slices.ContainsFunc(after, func(e policy.Entry) bool { return e.Prefix == p }) != puts {
 				continue
 			}
@@ -211,7 +211,7 @@ func (w *v6World) change(t *testing.T, book *policy.Book, x *V6) *V6 {
 	return x
 }
 
-// v6Big is a book of n drops of the usual lengths: 20% /128, 60% /64, 15% /48, 5% /32.
+// v6Big is a book of n drops with the usual lengths: 20% /128, 60% /64, 15% /48, 5% /32.
 func v6Big(n int, seed uint64) (*policy.Book, []netip.Prefix) {
 	w := newV6World(seed, nil)
 	book := policy.NewBook(1 << 21)
@@ -229,7 +229,9 @@ func v6Big(n int, seed uint64) (*policy.Book, []netip.Prefix) {
 		}
 		p := netip.PrefixFrom(w.addr(), bits).Masked()
 		prefixes = append(prefixes, p)
-		ops = append(ops, policy.PutOp(policy.Entry{Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: "cli", Deadline: policy.Forever}))
+		ops = append(ops, policy.PutOp(policy.Entry{
+			Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: "cli", Deadline: policy.Forever,
+		}))
 	}
 	book.Apply(ops)
 	return book, prefixes
@@ -244,7 +246,7 @@ func (w *v6World) inside(p netip.Prefix) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// The usual lengths hardly ever ask.
+// With the usual lengths the tries are rarely asked.
 func TestV6SeldomAsks(t *testing.T) {
 	book, prefixes := v6Big(100_000, 1)
 	x, err := BuildV6(book, v6Heap)
@@ -266,7 +268,8 @@ func TestV6SeldomAsks(t *testing.T) {
 	}
 	t.Logf("asks: %d of listed, %d of unlisted sources of %d", asks[Drop], asks[Clean], len(prefixes))
 	if limit := len(prefixes) / 300; asks[Drop] > limit || asks[Clean] > limit {
-		t.Errorf("asks for %d listed and %d unlisted of %d sources; want at most %d", asks[Drop], asks[Clean], len(prefixes), limit)
+		t.Errorf("asks for %d listed and %d unlisted of %d sources; want at most %d",
+			asks[Drop], asks[Clean], len(prefixes), limit)
 	}
 	used, capacity := x.Lines()
 	t.Logf("%d lines used of %d: %d KiB", used, capacity, capacity/16)
@@ -285,11 +288,11 @@ func TestV6SmallBooksAreSmall(t *testing.T) {
 	}
 }
 
-// Prefixes chosen to collide, by somebody who knows the code but no secret, or
-// just regular ones, fall into buckets as random ones do.
+// Prefixes that somebody chose to collide, knowing the code but not the secrets, are
+// distributed over buckets like random ones. So are regular prefixes.
 func TestV6HostileSets(t *testing.T) {
 	const n = 50_000
-	inverse := func(k uint64) uint64 { // modulo 2^64, by Newton
+	inverse := func(k uint64) uint64 { // modulo 2^64, by Newton's method
 		x := k
 		for range 6 {
 			x *= 2 - k*x
@@ -348,7 +351,7 @@ func TestV6HostileSets(t *testing.T) {
 	}
 }
 
-// A change of one entry costs the same in a small book and in a large one.
+// Changes one entry in small and large books. The cost should be the same.
 func BenchmarkV6Update(b *testing.B) {
 	for _, n := range []int{1000, 1_000_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

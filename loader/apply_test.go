@@ -32,7 +32,7 @@ func expectNodes(tb testing.TB, l *Loader, kind policy.Kind, want ...policy.Node
 	tb.Helper()
 	got := nodesOf(tb, l, kind)
 	if slices.Equal(want, got) {
-		return // a diff of this many takes seconds
+		return // a diff of so many nodes takes seconds
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}), cmpopts.EquateEmpty()); diff != "" {
 		tb.Errorf("nodes of kind %s (-want +got):\n%s", kind, diff)
@@ -43,7 +43,7 @@ func expectNodes(tb testing.TB, l *Loader, kind policy.Kind, want ...policy.Node
 func manyNodes(kind policy.Kind, n int) []policy.Node {
 	nodes := make([]policy.Node, 0, n)
 	for i := range n / 2 {
-		x := uint32(i) * 2654435761 // spreads over the addresses, one to one
+		x := uint32(i) * 2654435761 // a bijection that spreads over the addresses
 		a4 := netip.AddrFrom4([4]byte{byte(x >> 24), byte(x >> 16), byte(x >> 8), byte(x)})
 		a6 := netip.AddrFrom16([16]byte{0: 0x20, 1: 1, 4: byte(x >> 24), 5: byte(x >> 16), 6: byte(x >> 8), 7: byte(x)})
 		v := policy.Verdict{Allow: policy.Tick(x | 1)}
@@ -71,7 +71,7 @@ func TestApplyRoundTrip(t *testing.T) {
 			expectNodes(t, l, policy.Block, blocks...)
 			expectNodes(t, l, policy.Allow, allows...)
 
-			// Replace one, delete all but ten; some deletes come twice.
+			// Replace one node and delete all but ten. Some are deleted twice.
 			blocks[3].Verdict.Drop = 12345
 			gone := slices.Concat(blocks[10:], blocks[20:30], allows[:1])
 			check(t, l.Apply(t.Context(), policy.Delta{Put: blocks[3:4], Delete: gone}))

@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// askBook holds one prefix for each answer, in each family.
+// askBook has a prefix for each answer in each family.
 func askBook(now policy.Tick) []policy.Node {
 	const never = policy.TickNever
 	return []policy.Node{
@@ -68,7 +68,7 @@ func TestAsk(t *testing.T) {
 	}
 }
 
-// expectUntouched checks that nothing was counted and no event written.
+// expectUntouched checks that nothing was counted and no event was written.
 func expectUntouched(t *testing.T, l *Loader) {
 	t.Helper()
 	counters, err := l.Counters()
@@ -86,7 +86,7 @@ func expectUntouched(t *testing.T, l *Loader) {
 	}
 }
 
-// A change of the tries is in the next answer, with the twin already made.
+// A change of the tries affects the next answer, also when the twin exists already.
 func TestAskFollows(t *testing.T) {
 	l := open(t, bpffs(t), 100)
 	veth(t, "asf0")
@@ -100,7 +100,7 @@ func TestAskFollows(t *testing.T) {
 		}
 		apply(t, l, block("192.0.2.1/32", policy.TickForever, 0, 0))
 	}
-	// The same over a program that was loaded anew.
+	// The same after the program was loaded again.
 	attach(t, l, "asf0", ModeNative, 1)
 	if got, err := l.Ask("asf0", from); err != nil || !got.Drop {
 		t.Errorf("after attaching again: %+v, %v", got, err)
@@ -131,7 +131,7 @@ func TestAskDifferentProgram(t *testing.T) {
 		t.Errorf("with another program in the link: %v", err)
 	}
 	if err := l.usesOurMaps(p); err == nil {
-		t.Error("a program over other tries was taken for ours")
+		t.Error("a program over other tries was accepted as ours")
 	}
 }
 

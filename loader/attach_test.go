@@ -20,7 +20,7 @@ func TestAttachNative(t *testing.T) {
 	veth(t, "nat0")
 	l := open(t, dir, 100)
 	if l.Reused() {
-		t.Error("maps are said to be reused at the first start")
+		t.Error("Reused is true at the first start")
 	}
 	a := attach(t, l, "nat0", ModeAuto, 3)
 	dev, err := findDevice("nat0")
@@ -68,7 +68,8 @@ func TestReopen(t *testing.T) {
 	check(t, l.Commit())
 	want := strings.Join([]string{
 		"gen-2/allow_v4", "gen-2/allow_v6", "gen-2/attribution", "gen-2/block_v4", "gen-2/block_v6", "gen-2/counters",
-		"gen-2/event_credit", "gen-2/events", "gen-2/hits", "gen-2/hits_0", "gen-2/index_v4", "gen-2/index_v6", "gen-2/limits", "gen-2/prog_re0", "gen-2/prog_re1_2e5",
+		"gen-2/event_credit", "gen-2/events", "gen-2/hits", "gen-2/hits_0", "gen-2/index_v4", "gen-2/index_v6",
+		"gen-2/limits", "gen-2/prog_re0", "gen-2/prog_re1_2e5",
 		"gen-2/samples", "gen-2/tracked", "gen-2/tracking",
 		"links/re0", "links/re1_2e5",
 	}, "\n")
@@ -108,7 +109,7 @@ func TestReopenOtherCapacity(t *testing.T) {
 		t.Error("the old program is gone before the switch")
 	}
 	if b := attach(t, l, "cap0", ModeAuto, 0); b.LinkID != a.LinkID {
-		t.Error("the link was not switched but made anew")
+		t.Error("a new link was made instead of switching the old one")
 	}
 	check(t, l.Commit())
 	if _, err := os.Stat(filepath.Join(dir, "gen-1")); !os.IsNotExist(err) {
@@ -132,7 +133,7 @@ func TestAttachGeneric(t *testing.T) {
 	if diff := cmp.Diff("links/eth0_2e100", pins(t, dir)[strings.Index(pins(t, dir), "links"):]); diff != "" {
 		t.Errorf("links (-want +got):\n%s", diff)
 	}
-	// Under auto the mode stays, without another try at native and a gap.
+	// With auto the mode stays, because a new attempt at native mode would leave a gap.
 	if b := attach(t, l, "eth0.100", ModeAuto, 0); b.LinkID != a.LinkID || b.Mode != ModeGeneric {
 		t.Errorf("attached again: %+v", b)
 	}
@@ -152,7 +153,7 @@ func TestModeChange(t *testing.T) {
 	}
 }
 
-// A mode that the device refuses must not leave it without a filter.
+// After the device has refused a mode it still has a filter.
 func TestModeChangeRefused(t *testing.T) {
 	dir := bpffs(t)
 	addLink(t, &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "ref0"}})
@@ -160,7 +161,7 @@ func TestModeChangeRefused(t *testing.T) {
 	attach(t, l, "ref0", ModeGeneric, 0)
 	_, err := l.Attach(t.Context(), "ref0", ModeNative, 0)
 	if !errors.Is(err, unix.EOPNOTSUPP) || !strings.Contains(err.Error(), "generic mode, as before") {
-		t.Errorf("error %v, want a refusal that tells what runs", err)
+		t.Errorf("error %v, want a refusal that names the mode in force", err)
 	}
 	if at := l.Attest("ref0"); !at.Protected || at.Mode != ModeGeneric {
 		t.Errorf("attestation: %+v", at)
@@ -234,7 +235,7 @@ func TestForeignProgram(t *testing.T) {
 	}
 }
 
-// A link of somebody else's is as foreign as a program.
+// A link that is not ours is a foreign program too.
 func TestForeignLink(t *testing.T) {
 	other := bpffs(t)
 	mine := bpffs(t)
@@ -248,11 +249,12 @@ func TestForeignLink(t *testing.T) {
 
 func TestAttachRefusals(t *testing.T) {
 	l := open(t, bpffs(t), 100)
-	if _, err := l.Attach(t.Context(), "nosuch0", ModeAuto, 0); err == nil || !strings.Contains(err.Error(), "no such interface") {
+	_, err := l.Attach(t.Context(), "nosuch0", ModeAuto, 0)
+	if err == nil || !strings.Contains(err.Error(), "no such interface") {
 		t.Errorf("missing interface: %v", err)
 	}
 	if _, err := l.Attach(t.Context(), "lo", ModeAuto, MaxSlots); err == nil {
-		t.Error("a slot out of range was taken")
+		t.Error("a slot out of range was accepted")
 	}
 }
 
@@ -351,7 +353,7 @@ func TestDetachAll(t *testing.T) {
 		t.Errorf("the pin directory is still there: %v", err)
 	}
 	if names, err := DetachAll(dir); err != nil || len(names) != 0 {
-		t.Errorf("once more: %q, %v", names, err)
+		t.Errorf("detached again: %q, %v", names, err)
 	}
 }
 
@@ -364,8 +366,8 @@ func expectProgram(t *testing.T, iface string, want ebpf.ProgramID) {
 	}
 }
 
-// What has no Ethernet header cannot be filtered, whatever the kernel lets be
-// attached there.
+// An interface without Ethernet headers is refused, though the kernel would accept the
+// program.
 func TestNoEthernet(t *testing.T) {
 	dir := bpffs(t)
 	addLink(t, &netlink.Tuntap{LinkAttrs: netlink.LinkAttrs{Name: "tun7"}, Mode: netlink.TUNTAP_MODE_TUN})
@@ -375,6 +377,6 @@ func TestNoEthernet(t *testing.T) {
 		t.Fatalf("error %v, want one about the Ethernet header", err)
 	}
 	if dev := linkByName(t, "tun7"); dev.Attrs().Xdp != nil && dev.Attrs().Xdp.Attached {
-		t.Error("it is attached all the same")
+		t.Error("the program is attached though it was refused")
 	}
 }

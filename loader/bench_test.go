@@ -68,7 +68,7 @@ func BenchmarkCounters(b *testing.B) {
 	}
 }
 
-// Sixteen segments of drop counters, a million ids.
+// Sixteen segments of drop counters are a million ids.
 func BenchmarkGrowHits(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
@@ -99,7 +99,7 @@ func BenchmarkPublishIndex(b *testing.B) {
 	})
 }
 
-// A million addresses into the IPv4 trie, and out of it again.
+// Puts a million addresses into the IPv4 trie and deletes them.
 func BenchmarkMillion(b *testing.B) {
 	const n = 1_000_000
 	var d policy.Delta

@@ -67,7 +67,8 @@ func (e *ForeignError) Error() string {
 	case ModeGeneric:
 		off = "xdpgeneric"
 	}
-	return fmt.Sprintf("%s already runs %s, which is not Paraxial's: stop what loaded it, or remove it with `ip link set dev %s %s off`",
+	return fmt.Sprintf("%s already runs %s, which is not Paraxial's: "+
+		"stop the program that loaded it, or remove it with `ip link set dev %s %s off`",
 		e.Interface, program, e.Interface, off)
 }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// udp returns a frame with a UDP header behind the IP header of frameFrom.
+// udp returns a frame with a UDP header after the IP header of frameFrom.
 func udp(from string, source, dest uint16) []byte {
 	frame := frameFrom(netip.MustParseAddr(from))
 	const protoUDP = 17
@@ -56,15 +56,23 @@ func TestEvents(t *testing.T) {
 		udp("192.0.2.1", 1, 1), udp("203.0.113.1", 1, 1))
 
 	want := []DropEvent{
-		{Slot: 5, Source: netip.MustParseAddr("192.0.2.1"), Protocol: 17, SourcePort: 1000, DestPort: 53, HasPorts: true, Length: 42, Reason: Blocked},
-		{Slot: 5, Source: netip.MustParseAddr("2001:db8::9"), Protocol: 17, SourcePort: 2000, DestPort: 443, HasPorts: true, Length: 62, Reason: Shadow},
+		{
+			Slot: 5, Source: netip.MustParseAddr("192.0.2.1"), Protocol: 17,
+			SourcePort: 1000, DestPort: 53, HasPorts: true, Length: 42, Reason: Blocked,
+		},
+		{
+			Slot: 5, Source: netip.MustParseAddr("2001:db8::9"), Protocol: 17,
+			SourcePort: 2000, DestPort: 443, HasPorts: true, Length: 62, Reason: Shadow,
+		},
 		{Slot: 5, Source: netip.MustParseAddr("192.0.2.1"), Protocol: 17, Fragment: true, Length: 42, Reason: Blocked},
 	}
 	got := readEvents(t, l, len(want))
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}), cmpopts.IgnoreFields(DropEvent{}, "Boot")); diff != "" {
+	but := cmpopts.IgnoreFields(DropEvent{}, "Boot")
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}), but); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if after := bootNow(t); !slices.IsSortedFunc(got, func(a, b DropEvent) int { return int(a.Boot - b.Boot) }) || got[0].Boot < before || got[2].Boot > after {
+	sorted := slices.IsSortedFunc(got, func(a, b DropEvent) int { return int(a.Boot - b.Boot) })
+	if after := bootNow(t); !sorted || got[0].Boot < before || got[2].Boot > after {
 		t.Errorf("times %d, %d, %d: want them within [%d, %d]", got[0].Boot, got[1].Boot, got[2].Boot, before, after)
 	}
 	if left := l.credit.load(0); left != 0 {
@@ -72,8 +80,8 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// readEvents reads until there were n events, and one more round with new
-// credit to see that no further event was waiting.
+// readEvents reads n events. Then it gives new credit and reads once more, to check that there
+// are no others.
 func readEvents(t *testing.T, l *Loader, n int) []DropEvent {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Restarts and replacements under traffic from a blocked source: not one
-// packet gets through.
+// During restarts and replacements no packet of a blocked source passes.
 func TestReplaceWithoutGap(t *testing.T) {
 	dir := bpffs(t)
 	veth(t, "gap0")
@@ -32,7 +31,7 @@ func TestReplaceWithoutGap(t *testing.T) {
 		check(t, l.Commit())
 	}
 	stop()
-	// One that may pass marks the end, and shows that the socket would have seen others.
+	// An allowed packet marks the end, and shows that the socket would have seen others.
 	stop = flood(t, "gap0p", frameFrom(netip.MustParseAddr("203.0.113.1")))
 	defer stop()
 	buf := make([]byte, 2048)
@@ -41,7 +40,7 @@ func TestReplaceWithoutGap(t *testing.T) {
 		check(t, err)
 		switch {
 		case bytes.Contains(buf[:n], []byte{192, 0, 2, 1}):
-			t.Fatal("a packet of the blocked source got through")
+			t.Fatal("a packet of the blocked source passed")
 		case bytes.Contains(buf[:n], []byte{203, 0, 113, 1}):
 			c, err := l.Counters()
 			check(t, err)
@@ -53,8 +52,7 @@ func TestReplaceWithoutGap(t *testing.T) {
 	}
 }
 
-// packetSocket returns a raw socket on an interface, which reads for five
-// seconds at most.
+// packetSocket returns a raw socket on an interface. A read takes five seconds at most.
 func packetSocket(t *testing.T, iface string) int {
 	t.Helper()
 	const allProtocols = 0x0300 // ETH_P_ALL in network order
@@ -66,7 +64,7 @@ func packetSocket(t *testing.T, iface string) int {
 	return fd
 }
 
-// flood sends a frame over and over until the returned function is called.
+// flood sends a frame repeatedly until the returned function is called.
 func flood(t *testing.T, iface string, frame []byte) (stop func()) {
 	t.Helper()
 	fd := packetSocket(t, iface)

@@ -35,8 +35,7 @@ func expectHits(t *testing.T, l *Loader, when string, want []uint64, ids ...uint
 	}
 }
 
-// The program counts into every segment, and the next process goes on with
-// the same counts.
+// The program counts into every segment, and the next process takes over the counts.
 func TestHitSegments(t *testing.T) {
 	dir := bpffs(t)
 	veth(t, "hit0")
@@ -104,7 +103,7 @@ func TestGrowHits(t *testing.T) {
 	}
 }
 
-// What can be wrong with the pins of segments when a process takes over.
+// Faults of the pins of segments that a process can meet when it takes over.
 func TestHitPins(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -113,7 +112,9 @@ func TestHitPins(t *testing.T) {
 		want   []uint64 // counts in segments 0 and 1
 	}{
 		{"nothing", func(*testing.T, *Loader) {}, true, []uint64{10, 11}},
-		{"a pin is missing", func(t *testing.T, l *Loader) { check(t, os.Remove(l.gen.segment(plainMapHits, 1))) }, true, []uint64{10, 0}},
+		{"a pin is missing", func(t *testing.T, l *Loader) {
+			check(t, os.Remove(l.gen.segment(plainMapHits, 1)))
+		}, true, []uint64{10, 0}},
 		{"another segment is pinned", func(t *testing.T, l *Loader) {
 			check(t, os.Rename(l.gen.segment(plainMapHits, 0), l.gen.segment(plainMapHits, 1)))
 			check(t, pinCopy(l.hits.all()[0].m, l.gen.segment(plainMapHits, 0)))
@@ -130,7 +131,8 @@ func TestHitPins(t *testing.T) {
 			first := open(t, dir, entriesOfMany)
 			check(t, first.GrowHits(2*segmentIDs))
 			attach(t, first, "hip0", ModeNative, 0)
-			apply(t, first, block("192.0.2.0/32", policy.TickForever, 0, 1), block("192.0.2.1/32", policy.TickForever, 0, segmentIDs))
+			apply(t, first, block("192.0.2.0/32", policy.TickForever, 0, 1),
+				block("192.0.2.1/32", policy.TickForever, 0, segmentIDs))
 			for id, n := range map[uint32]uint64{1: 10, segmentIDs: 11} {
 				w, i, _ := first.hits.at(id)
 				w.store(i, n)
@@ -146,7 +148,7 @@ func TestHitPins(t *testing.T) {
 			if !tt.reused {
 				return
 			}
-			// The program that still runs counts into what this process reads.
+			// The running program counts into the segments that this process reads.
 			p, err := ebpf.LoadPinnedProgram(filepath.Join(dir, "gen-1", "prog_hip0"), nil)
 			check(t, err)
 			defer p.Close()
@@ -181,7 +183,7 @@ func TestSampled(t *testing.T) {
 	}
 }
 
-// A filter without entries, made for a million, is to cost little.
+// A filter for a million entries needs little memory while it has none.
 func TestEmptyFilterIsSmall(t *testing.T) {
 	testenv.Since(t, 6, 4, "the kernel to state what a map takes, not what it could")
 	// Packet counters are per CPU.
@@ -213,6 +215,6 @@ func memoryOf(tb testing.TB, m *ebpf.Map) uint64 {
 	tb.Helper()
 	info, err := m.Info()
 	check(tb, err)
-	n, _ := info.Memlock() // not ok for zero, which an empty trie takes
+	n, _ := info.Memlock() // not ok for 0, the size of an empty trie
 	return n
 }

@@ -55,7 +55,7 @@ func exists(tb testing.TB, id ebpf.MapID) bool {
 	return true
 }
 
-// expectPublished checks what is in force, and that what was is freed.
+// expectPublished checks which generation is in force, and that others are freed.
 func expectPublished(t *testing.T, l *Loader, family policy.Family, want ebpf.MapID, freed ...ebpf.MapID) {
 	t.Helper()
 	if got := published(t, l, family); got != want {
@@ -73,7 +73,7 @@ func TestPublishIndex(t *testing.T) {
 		t.Run(indexName(family), func(t *testing.T) {
 			l := open(t, bpffs(t), 100)
 			check(t, l.UnpublishIndex(family))
-			// Generations differ in size, down and up.
+			// Generations get smaller and larger.
 			var ids []ebpf.MapID
 			for _, lines := range []uint32{100, 3, 70_000} {
 				m := newIndexMemory(t, l, family, lines)
@@ -83,20 +83,20 @@ func TestPublishIndex(t *testing.T) {
 				ids = append(ids, generationID(t, m))
 				expectPublished(t, l, family, append([]ebpf.MapID{0}, ids...)[len(ids)-1])
 				publishIndex(t, l, m)
-				publishIndex(t, l, m) // once more changes nothing
+				publishIndex(t, l, m) // a second call changes nothing
 				expectPublished(t, l, family, ids[len(ids)-1], ids[:len(ids)-1]...)
 				m.Words()[lines*8-1] = 1
 			}
 			expectPublished(t, l, policy.IPv6-family, 0)
 			check(t, l.UnpublishIndex(family))
 			check(t, l.UnpublishIndex(family))
-			expectPublished(t, l, family, 0, ids[:len(ids)-1]...) // the first segment of the last fills the slots
+			expectPublished(t, l, family, 0, ids[:len(ids)-1]...) // the first segment of the last one fills the elements
 		})
 	}
 }
 
-// A generation outlives the process that published it, and goes on answering
-// until the next process publishes its own.
+// A generation outlives the process that published it, and is in force until the next process
+// publishes its own.
 func TestIndexSurvives(t *testing.T) {
 	dir := bpffs(t)
 	veth(t, "ind0")
@@ -130,7 +130,7 @@ func TestNewIndexRefused(t *testing.T) {
 	}
 }
 
-// The twin decides by the index in force and writes to nothing that is shared.
+// The twin uses the index in force and writes to no shared map.
 func TestAskWithIndex(t *testing.T) {
 	l := open(t, bpffs(t), 100)
 	veth(t, "asi0")
@@ -152,20 +152,21 @@ func TestAskWithIndex(t *testing.T) {
 	}
 	ask()
 	for _, family := range policy.Families() {
-		publishIndex(t, l, newIndexMemory(t, l, family, 64)) // all zero: knows nothing
+		publishIndex(t, l, newIndexMemory(t, l, family, 64)) // all zero: asks the tries
 		ask()
 	}
 	expectUntouched(t, l)
 	twin := l.attached["asi0"].twin.coll.Maps
 	for name, m := range l.maps {
-		shared := strings.HasPrefix(name, "index_") || strings.HasPrefix(name, "block_") || strings.HasPrefix(name, "allow_") || name == plainMapLimits
+		shared := strings.HasPrefix(name, "index_") || strings.HasPrefix(name, "block_") ||
+			strings.HasPrefix(name, "allow_") || name == plainMapLimits
 		if same := idOf(t, m) == idOf(t, twin[name]); same != shared {
-			t.Errorf("map %s is the twin's too: %v, want %v", name, same, shared)
+			t.Errorf("map %s is shared with the twin: %v, want %v", name, same, shared)
 		}
 	}
 }
 
-// publishIndex puts m in force and closes what was.
+// publishIndex puts m in force and closes the previous generation.
 func publishIndex(tb testing.TB, l *Loader, m *IndexMemory) {
 	tb.Helper()
 	before, err := l.PublishIndex(m)
@@ -175,7 +176,7 @@ func publishIndex(tb testing.TB, l *Loader, m *IndexMemory) {
 	}
 }
 
-// The program and the package banks mean the same by the slots.
+// The program and the package banks use the same elements.
 func TestBanksAreTheProgrammes(t *testing.T) {
 	spec, err := loadPlain()
 	check(t, err)

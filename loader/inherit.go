@@ -125,7 +125,7 @@ func (l *Loader) takeSegments(g generation) {
 }
 
 // takeOrMake moves maps that fit from elder to maps, and makes the others. made has the
-// names of the new ones, except those that every process makes anew.
+// names of the new ones, except those that every process makes.
 func (l *Loader) takeOrMake(spec *ebpf.CollectionSpec) (made map[string]bool, err error) {
 	l.maps, made = mapSet{}, map[string]bool{}
 	for name, ms := range shared(spec) {

@@ -13,8 +13,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// replacePin puts a map of another shape in the place of one that is pinned, as if
-// another version had made it.
+// replacePin replaces a pinned map by one of another shape, as another version would make it.
 func replacePin(t *testing.T, l *Loader, name string, change func(*ebpf.MapSpec)) *ebpf.Map {
 	t.Helper()
 	spec := l.specs[plain].Maps[name].Copy()
@@ -41,8 +40,8 @@ func owners(t *testing.T, l *Loader) []policy.Node {
 	return nodes
 }
 
-// With another capacity only tries are new. What the running program counts
-// until the switch is counted for both, and a limit stays as full as it is.
+// With another capacity only the tries are new. Counts of the running program before the
+// switch are in the counters of both, and limits keep their level.
 func TestCountsOutliveCapacity(t *testing.T) {
 	dir := bpffs(t)
 	veth(t, "inh0")
@@ -51,14 +50,15 @@ func TestCountsOutliveCapacity(t *testing.T) {
 	applyLimits(t, first, policy.Delta{
 		Limits: []policy.LimitRecord{ownLimit(t, 1, "1/s")},
 		Put: []policy.Node{
-			block("192.0.2.1/32", policy.TickForever, 0, 7), block("2001:db8::/32", 0, policy.TickForever, 9), limitNode("192.0.2.3/32", 1),
+			block("192.0.2.1/32", policy.TickForever, 0, 7), block("2001:db8::/32", 0, policy.TickForever, 9),
+			limitNode("192.0.2.3/32", 1),
 		},
 	})
 	traffic := [][]byte{udp("192.0.2.1", 1, 1), udp("2001:db8::1", 1, 1), udp("192.0.2.3", 1, 1)}
 	receive(t, first, "inh0", traffic...)
 	full := fullAt(first)
 
-	check(t, first.pins.unlock()) // it is gone, and its program runs on
+	check(t, first.pins.unlock()) // the process has ended, but its program runs
 	l := open(t, dir, 200)
 	if l.Reused() {
 		t.Fatal("tries of another capacity were taken over")
@@ -66,7 +66,10 @@ func TestCountsOutliveCapacity(t *testing.T) {
 	for n, err := range l.Nodes(policy.Block) {
 		t.Errorf("a new trie holds %+v, %v", n, err)
 	}
-	if diff := cmp.Diff([]policy.Node{block("192.0.2.1/32", 0, 0, 7), block("192.0.2.3/32", 0, 0, 0), block("2001:db8::/32", 0, 0, 9)}, owners(t, l), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	want := []policy.Node{
+		block("192.0.2.1/32", 0, 0, 7), block("192.0.2.3/32", 0, 0, 0), block("2001:db8::/32", 0, 0, 9),
+	}
+	if diff := cmp.Diff(want, owners(t, l), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("owners of drop counters (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(full, fullAt(l)); diff != "" {
@@ -86,9 +89,9 @@ func TestCountsOutliveCapacity(t *testing.T) {
 	}
 }
 
-// Counters in a map of another size are copied when it is replaced, and those of
-// an interface once more before it is switched. A slot that was given to another
-// interface meanwhile stays at zero, and so does one that is switched already.
+// Counters in a map of another size are copied when it is replaced, and those of an interface
+// once more before it is switched. A slot that was given to another interface in between stays
+// at zero, and so does one that is switched already.
 func TestPacketCountersAreCopied(t *testing.T) {
 	dir := bpffs(t)
 	for _, name := range []string{"cpy0", "cpy1", "cpy2"} {
@@ -109,7 +112,7 @@ func TestPacketCountersAreCopied(t *testing.T) {
 	for slot := range uint32(MaxSlots) {
 		count(slot, uint64(100+slot))
 	}
-	check(t, first.pins.unlock()) // it is gone, and its program runs on
+	check(t, first.pins.unlock()) // the process has ended, but its program runs
 	l := open(t, dir, 100)
 	expect := func(when string, want map[uint32]uint64) {
 		t.Helper()
@@ -141,8 +144,8 @@ func TestPacketCountersAreCopied(t *testing.T) {
 	expect("after all", map[uint32]uint64{0: 1000, 1: 0, 2: 1000})
 }
 
-// Values of tries grow at their end. Whatever cannot be read starts over, and
-// keeps no version from starting.
+// Values of tries grow at their end. Maps that cannot be read start over, and prevent no
+// version from starting.
 func TestMapsOfOtherVersions(t *testing.T) {
 	const hit = 7
 	verdict := plainVerdict{DropUntil: ^uint32(0), HitId: hit}

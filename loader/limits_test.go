@@ -19,7 +19,7 @@ func rate(t testing.TB, s string) policy.Rate {
 	return r
 }
 
-// ownLimit is the limit of a prefix that has no other.
+// ownLimit is the limit of a prefix that no other limit covers.
 func ownLimit(t testing.TB, id uint32, r string) policy.LimitRecord {
 	t.Helper()
 	return policy.LimitRecord{
@@ -29,7 +29,8 @@ func ownLimit(t testing.TB, id uint32, r string) policy.LimitRecord {
 }
 
 func limitNode(prefix string, id uint32) policy.Node {
-	return policy.Node{Kind: policy.Block, Prefix: netip.MustParsePrefix(prefix), Verdict: policy.Verdict{Limit: policy.TickForever, LimitID: id}}
+	v := policy.Verdict{Limit: policy.TickForever, LimitID: id}
+	return policy.Node{Kind: policy.Block, Prefix: netip.MustParsePrefix(prefix), Verdict: v}
 }
 
 func applyLimits(t testing.TB, l *Loader, d policy.Delta) {
@@ -37,7 +38,7 @@ func applyLimits(t testing.TB, l *Loader, d policy.Delta) {
 	check(t, l.Apply(t.Context(), d))
 }
 
-// fullAt returns when each limit that the kernel holds will be full.
+// fullAt returns the time at which each limit in the kernel will be full.
 func fullAt(l *Loader) map[uint32]uint64 {
 	all := map[uint32]uint64{}
 	for h := range l.Limits() {
@@ -46,10 +47,13 @@ func fullAt(l *Loader) map[uint32]uint64 {
 	return all
 }
 
-// A rate holds to a thousandth, and the burst to a packet, from the slowest to
-// the fastest that can be asked for.
+// From the lowest to the highest rate, the rate is exact to a thousandth and the burst to a
+// packet.
 func TestLimitPrecision(t *testing.T) {
-	for _, s := range []string{"1/s", "3/s", "1000/s", "1M/s", "3333333/s", "1000M/s", "8bit/s", "1Mbit/s", "10Gbit/s", "99999999992bit/s", "100Gbit/s"} {
+	for _, s := range []string{
+		"1/s", "3/s", "1000/s", "1M/s", "3333333/s", "1000M/s",
+		"8bit/s", "1Mbit/s", "10Gbit/s", "99999999992bit/s", "100Gbit/s",
+	} {
 		r := rate(t, s)
 		ns := float64(limitCostOf(r)&^uint64(limitPerByte)) / (1 << limitCostShift)
 		if got := 1e9 / ns / float64(r.PerSecond); got < 0.999 || got > 1.001 {
@@ -58,15 +62,15 @@ func TestLimitPrecision(t *testing.T) {
 		if perByte := limitCostOf(r)&limitPerByte != 0; perByte != (r.Unit == policy.Bytes) {
 			t.Errorf("%s: by the byte %t", s, perByte)
 		}
-		// A packet passes while those before it are not beyond the burst.
+		// A packet passes while the earlier ones do not exceed the burst.
 		burst := float64(limitBurstOf(r))*1e3/ns + 1
 		if want := float64(r.PerSecond); burst < want*0.999-0.01 || burst > want*1.001 {
-			t.Errorf("%s: %f come at once, want one second's", s, burst)
+			t.Errorf("%s: %f pass at once, want those of one second", s, burst)
 		}
 	}
 }
 
-// What the largest packet costs at the lowest rate must not overflow.
+// The cost of the largest packet at the lowest rate does not overflow.
 func TestLimitCostFits(t *testing.T) {
 	const longest = 1 << 17 // LIMIT_LONGEST
 	cost := limitCostOf(policy.Rate{PerSecond: 1, Unit: policy.Bytes}) &^ limitPerByte
@@ -75,7 +79,7 @@ func TestLimitCostFits(t *testing.T) {
 	}
 }
 
-// Limits outlive the process that made them, and are not there before the first.
+// Limits outlive the process that made them. There is no segment before the first limit.
 func TestLimitsAreTakenOver(t *testing.T) {
 	dir := bpffs(t)
 	veth(t, "lim0")
@@ -109,12 +113,12 @@ func TestLimitsAreTakenOver(t *testing.T) {
 	if diff := cmp.Diff(want, held); diff != "" {
 		t.Errorf("limits after the take-over (-want +got):\n%s", diff)
 	}
-	// Written again, not fresh: the bucket stays as it is. Fresh, it is full.
+	// A bucket that is written again keeps its level, unless it is fresh: then it is full.
 	again, fresh := ownLimit(t, 1, "2/s"), ownLimit(t, far, "2/s")
 	again.Fresh = false
 	applyLimits(t, l, policy.Delta{Limits: []policy.LimitRecord{again, fresh}})
 	if diff := cmp.Diff(map[uint32]uint64{1: before[1], far: 0}, fullAt(l)); diff != "" {
-		t.Errorf("full at, after writing 1 again and %d anew (-want +got):\n%s", far, diff)
+		t.Errorf("full at, after writing 1 again and %d as fresh (-want +got):\n%s", far, diff)
 	}
 }
 
@@ -124,12 +128,12 @@ const limitSegment = 4096
 func TestLimitsBeyondCapacity(t *testing.T) {
 	l := open(t, bpffs(t), 10)
 	if err := l.Apply(t.Context(), policy.Delta{Limits: []policy.LimitRecord{ownLimit(t, 21, "1/s")}}); err == nil {
-		t.Error("a limit beyond the capacity of 20 was taken")
+		t.Error("a limit above the capacity of 20 was accepted")
 	}
 	check(t, l.Apply(t.Context(), policy.Delta{Limits: []policy.LimitRecord{ownLimit(t, 20, "1/s")}}))
 }
 
-// Ask says what would become of the next packet, and takes nothing.
+// Ask tells what would happen to the next packet, and takes nothing from the limit.
 func TestAskTakesNothingFromLimits(t *testing.T) {
 	l := open(t, bpffs(t), 100)
 	veth(t, "asl0")
@@ -150,7 +154,7 @@ func TestAskTakesNothingFromLimits(t *testing.T) {
 	}
 	ask(Answer{false, UnderLimit})
 	if full := fullAt(l)[1]; full != 0 {
-		t.Errorf("the bucket was touched: full at %d", full)
+		t.Errorf("the bucket was changed: full at %d", full)
 	}
 	expectUntouched(t, l)
 
@@ -159,13 +163,12 @@ func TestAskTakesNothingFromLimits(t *testing.T) {
 	w.store(at+limitTAT, later)
 	ask(Answer{true, Limited})
 	if full := fullAt(l)[1]; full != later {
-		t.Errorf("the bucket was touched: full at %d, was %d", full, later)
+		t.Errorf("the bucket was changed: full at %d, was %d", full, later)
 	}
 	expectUntouched(t, l)
 }
 
-// The twin for questions reads the buckets in force, so a program over others is
-// not ours.
+// The twin reads the buckets in force, so that a program over other limits is not ours.
 func TestLimitsDecide(t *testing.T) {
 	l := open(t, bpffs(t), 100)
 	own := l.maps[plainMapLimits]
@@ -178,6 +181,6 @@ func TestLimitsDecide(t *testing.T) {
 	defer p.Close()
 	l.maps[plainMapLimits] = own
 	if err := l.usesOurMaps(p); err == nil {
-		t.Error("a program over other limits was taken for ours")
+		t.Error("a program over other limits was accepted as ours")
 	}
 }

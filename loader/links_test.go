@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// What is amiss with a filter that goes on is told as a warning, and repaired.
+// Faults of a filter in force are reported as warnings, and repaired.
 func TestAttestWarns(t *testing.T) {
 	remove := func(path ...string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) {
@@ -36,7 +36,9 @@ func TestAttestWarns(t *testing.T) {
 			veth(t, "att1")
 			check(t, os.Rename(otherPin(t, dir), filepath.Join(dir, linksDir, "att0")))
 		}, "is another link"},
-		{"MTU beyond one page", func(t *testing.T, dir string) { check(t, netlink.LinkSetMTU(linkByName(t, "att0"), 9000)) }, "the MTU changed from 1500 to 9000"},
+		{"MTU beyond one page", func(t *testing.T, dir string) {
+			check(t, netlink.LinkSetMTU(linkByName(t, "att0"), 9000))
+		}, "the MTU changed from 1500 to 9000"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -64,7 +66,7 @@ func TestAttestWarns(t *testing.T) {
 	}
 }
 
-// otherPin pins a link of somebody else's to att1.
+// otherPin pins a link that is not ours under the name att1.
 func otherPin(t *testing.T, dir string) string {
 	t.Helper()
 	lk, err := link.AttachXDP(link.XDPOptions{Program: passProgram(t), Interface: linkByName(t, "att1").Attrs().Index})
@@ -110,8 +112,8 @@ func rename(t *testing.T, from, to string) {
 	t.Cleanup(func() { delLink(t, to) })
 }
 
-// Two interfaces change their names, as a new rule of udev makes them: each
-// keeps its link all the while, and its name's slot is what it counts into.
+// Two interfaces swap their names, as after a new rule of udev. Each keeps its link, and counts
+// into the slot of its name.
 func TestSwappedNames(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restarted %t", restarted), func(t *testing.T) {
@@ -147,8 +149,7 @@ func TestSwappedNames(t *testing.T) {
 	}
 }
 
-// An interface is moved to another namespace, and one of its name takes its
-// place, even with its index.
+// An interface is moved to another namespace, and a new one has its name, even its index.
 func TestMovedInterface(t *testing.T) {
 	for _, restarted := range []bool{false, true} {
 		t.Run(fmt.Sprintf("restarted %t", restarted), func(t *testing.T) {
@@ -166,7 +167,7 @@ func TestMovedInterface(t *testing.T) {
 			moved, err := there.LinkByName("mv0")
 			check(t, err)
 			if got := deviceOf(moved.Attrs()).program; uint32(got) != before.ProgramID {
-				t.Errorf("it runs program %d there, want %d, which keeps it filtered when it comes back", got, before.ProgramID)
+				t.Errorf("it runs program %d there, want %d, so that it is filtered when it comes back", got, before.ProgramID)
 			}
 			if restarted {
 				check(t, l.Close())
@@ -175,18 +176,18 @@ func TestMovedInterface(t *testing.T) {
 			addLink(t, &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "mv0", Index: lk.Attrs().Index}, PeerName: "mv0q"})
 			a := attach(t, l, "mv0", ModeAuto, 0)
 			if at := l.Attest("mv0"); !at.Protected || a.LinkID == before.LinkID {
-				t.Errorf("attestation of the new one: %+v", at)
+				t.Errorf("attestation of the new interface: %+v", at)
 			}
 			moved, err = there.LinkByName("mv0")
 			check(t, err)
 			if got := deviceOf(moved.Attrs()).program; got != 0 {
-				t.Errorf("program %d is left on the one that has gone", got)
+				t.Errorf("program %d is still on the interface that was moved", got)
 			}
 		})
 	}
 }
 
-// namespace makes a network namespace and stays in the present one.
+// namespace makes a network namespace and stays in the current one.
 func namespace(t *testing.T) (netns.NsHandle, *netlink.Handle) {
 	t.Helper()
 	runtime.LockOSThread()

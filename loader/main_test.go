@@ -57,8 +57,8 @@ func apply(tb testing.TB, l *Loader, nodes ...policy.Node) {
 	check(tb, l.Apply(tb.Context(), policy.Delta{Put: nodes}))
 }
 
-// veth makes a pair of interfaces that are up, name and name + "p", on which
-// the kernel sends nothing by itself.
+// veth makes a pair of interfaces that are up, name and name + "p". The kernel sends nothing on
+// them by itself.
 func veth(tb testing.TB, name string) {
 	tb.Helper()
 	testenv.Root(tb)
@@ -102,7 +102,7 @@ func passProgram(tb testing.TB) *ebpf.Program {
 	return p
 }
 
-// foreignXDP puts a program onto an interface the way ip link does.
+// foreignXDP attaches a program to an interface in the way of ip link.
 func foreignXDP(tb testing.TB, iface string, flags int) ebpf.ProgramID {
 	tb.Helper()
 	p := passProgram(tb)
@@ -112,7 +112,7 @@ func foreignXDP(tb testing.TB, iface string, flags int) ebpf.ProgramID {
 	return id
 }
 
-// pins lists everything in a pin directory, for comparison.
+// pins lists all files in a pin directory, for comparison.
 func pins(tb testing.TB, dir string) string {
 	tb.Helper()
 	var names []string
@@ -126,7 +126,8 @@ func pins(tb testing.TB, dir string) string {
 }
 
 func block(prefix string, drop, shadow policy.Tick, hit uint32) policy.Node {
-	return policy.Node{Kind: policy.Block, Prefix: netip.MustParsePrefix(prefix), Verdict: policy.Verdict{Drop: drop, Shadow: shadow, HitID: hit}}
+	v := policy.Verdict{Drop: drop, Shadow: shadow, HitID: hit}
+	return policy.Node{Kind: policy.Block, Prefix: netip.MustParsePrefix(prefix), Verdict: v}
 }
 
 func allow(prefix string, until policy.Tick) policy.Node {

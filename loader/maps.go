@@ -25,7 +25,7 @@ func shared(spec *ebpf.CollectionSpec) iter.Seq2[string, *ebpf.MapSpec] {
 	}
 }
 
-// ofOneRun tells whether every process makes the map anew. The samples and counters of an
+// ofOneRun tells whether every process makes a new map. The samples and counters of an
 // earlier process mean nothing to it, so that their meaning may change without a new name.
 // The program of the earlier process goes on with its own maps until it is replaced.
 func ofOneRun(name string) bool {

@@ -63,7 +63,7 @@ func TestOpenRefusals(t *testing.T) {
 	}
 }
 
-// What a crash can leave behind is removed, and what filters is found.
+// A start after a crash finds the generation in force and removes the others.
 func TestCrashLeftovers(t *testing.T) {
 	dir := bpffs(t)
 	veth(t, "cra0")
@@ -74,7 +74,7 @@ func TestCrashLeftovers(t *testing.T) {
 	check(t, first.Commit())
 	apply(t, first, block("192.0.2.1/32", policy.TickForever, 0, 0))
 
-	// The link was switched, and the program not yet given its name.
+	// The link was switched, but the pin of the program was not renamed.
 	check(t, os.Rename(first.gen.program("cra0"), first.gen.next("cra0")))
 	check(t, os.Remove(first.gen.program("gone0")))
 	// Generation 2 was complete, with a program pinned and no link switched.
@@ -91,7 +91,7 @@ func TestCrashLeftovers(t *testing.T) {
 	check(t, p.Pin(orphan.next("cra0")))
 	check(t, p.Close())
 	check(t, maps.close())
-	// Generation 9 was cut short, and the interface of a link went away.
+	// Generation 9 is incomplete, and the interface of a link was removed.
 	check(t, os.Mkdir(filepath.Join(dir, "gen-9"), 0o700))
 	check(t, pinCopy(first.maps[plainMapHits], filepath.Join(dir, "gen-9", plainMapHits)))
 	check(t, first.Close())
@@ -108,7 +108,7 @@ func TestCrashLeftovers(t *testing.T) {
 		}
 	}
 	if b := attach(t, l, "cra0", ModeAuto, 0); b.LinkID != a.LinkID {
-		t.Error("the link was not switched but made anew")
+		t.Error("a new link was made instead of switching the old one")
 	}
 	veth(t, "gone0")
 	attach(t, l, "gone0", ModeAuto, 1)
@@ -123,8 +123,8 @@ func TestCrashLeftovers(t *testing.T) {
 	}
 }
 
-// A crash between the switches of two interfaces: the newer generation rules,
-// and the older one goes when its interface is switched.
+// After a crash between the switches of two interfaces the newer generation is in force. The
+// older one is removed when its interface is switched.
 func TestCrashBetweenSwitches(t *testing.T) {
 	dir := bpffs(t)
 	veth(t, "two0")

@@ -6,8 +6,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// A generation that another took the place of can be written to until it is
-// closed, which is up to the caller.
+// A generation that was replaced can be written to until the caller closes it.
 func TestPublishIndexGivesBack(t *testing.T) {
 	for _, family := range policy.Families() {
 		t.Run(indexName(family), func(t *testing.T) {
@@ -18,17 +17,17 @@ func TestPublishIndexGivesBack(t *testing.T) {
 			before, err := l.PublishIndex(first)
 			check(t, err)
 			if before != nil {
-				t.Errorf("there was %v before", before)
+				t.Errorf("got the previous generation %v, want none", before)
 			}
 			before, err = l.PublishIndex(second)
 			check(t, err)
 			expectPublished(t, l, family, secondID)
 			if before != first {
-				t.Fatalf("got %v of before, want %v", before, first)
+				t.Fatalf("got the previous generation %v, want %v", before, first)
 			}
 			first.Words()[799] = 1
 			if !exists(t, firstID) {
-				t.Error("the generation before has gone by itself")
+				t.Error("the previous generation was closed before the caller closed it")
 			}
 			check(t, before.Close())
 			expectPublished(t, l, family, secondID, firstID)

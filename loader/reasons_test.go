@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The program's enum, its numbers and names, is what String knows.
+// String knows the numbers and names of enum reason of the program.
 func TestReasonsInStep(t *testing.T) {
 	for name, load := range specLoaders() {
 		spec, err := load()
@@ -33,8 +33,8 @@ func TestReasonsInStep(t *testing.T) {
 	}
 }
 
-// The Go side mirrors the program's predicates of reasons. They are read from their
-// source: compiled, they are inlined and leave no trace.
+// The predicates of reasons in Go mirror those of the program. The test reads their source,
+// because the compiler inlines them, so that the object does not have them.
 func TestReasonPredicatesInStep(t *testing.T) {
 	source, err := os.ReadFile("../bpf/account.h")
 	check(t, err)
@@ -54,14 +54,14 @@ func TestReasonPredicatesInStep(t *testing.T) {
 	}
 }
 
-// reasonsOf returns the reasons for which a predicate of the program is true. It
-// fails unless the predicate only compares its argument with reasons.
+// reasonsOf returns the reasons for which a predicate of the program is true. It fails unless
+// the predicate is a list of comparisons.
 func reasonsOf(t *testing.T, source, predicate string) map[string]bool {
 	t.Helper()
 	function := regexp.MustCompile(`bool ` + predicate + `\(enum reason reason\)\n\{\n\treturn ([^;]*);\n\}`)
 	body := function.FindStringSubmatch(source)
 	if body == nil {
-		t.Fatalf("no %s that is a single return", predicate)
+		t.Fatalf("%s is missing, or is no single return", predicate)
 	}
 	reasons := map[string]bool{}
 	for term := range strings.SplitSeq(body[1], "||") {
@@ -74,7 +74,7 @@ func reasonsOf(t *testing.T, source, predicate string) map[string]bool {
 	return reasons
 }
 
-// The reference lists every reason with its verdict, and no other.
+// docs/metrics.md lists every reason with its verdict, and no others.
 func TestDocsNameEveryReason(t *testing.T) {
 	doc, err := os.ReadFile("../docs/metrics.md")
 	check(t, err)
@@ -82,7 +82,8 @@ func TestDocsNameEveryReason(t *testing.T) {
 	for r := range Reasons() {
 		want[r.String()] = r.Verdict()
 	}
-	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (pass|drop) \\|").FindAllStringSubmatch(string(doc), -1) {
+	rows := regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| (pass|drop) \\|")
+	for _, row := range rows.FindAllStringSubmatch(string(doc), -1) {
 		got[row[1]] = row[2]
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -20,11 +20,11 @@ var (
 	trackClasses = []Class{{}, {Proto: track.UDP, Ports: []uint16{53}, Bytes: true}, {Level: 1}}
 )
 
-// The Go mirror of what the program reads has the layout that C gives it.
+// The Go types that mirror types of the program have the same layout.
 func TestTrackLayout(t *testing.T) {
 	ours, theirs := reflect.TypeFor[track.Control](), reflect.TypeFor[plainTrackControl]()
 	if ours.Size() != theirs.Size() {
-		t.Errorf("%d bytes, and C says %d", ours.Size(), theirs.Size())
+		t.Errorf("%d bytes, but %d in C", ours.Size(), theirs.Size())
 	}
 	names := map[string]string{"NH": "Nh"}
 	for f := range fields(ours) {
@@ -36,14 +36,14 @@ func TestTrackLayout(t *testing.T) {
 		if !ok {
 			t.Errorf("C has no %s", name)
 		} else if c.Offset != f.Offset || c.Type.Size() != f.Type.Size() {
-			t.Errorf("%s: %d bytes at %d, and C says %d at %d", f.Name, f.Type.Size(), f.Offset, c.Type.Size(), c.Offset)
+			t.Errorf("%s: %d bytes at %d, but %d at %d in C", f.Name, f.Type.Size(), f.Offset, c.Type.Size(), c.Offset)
 		}
 	}
 	level := reflect.TypeFor[track.LevelMask]()
 	c, _ := theirs.FieldByName("Levels")
 	for i, f := range []string{"High", "Low", "Ipv4", "Detectors"} {
 		if got, _ := c.Type.Elem().FieldByName(f); got.Offset != level.Field(i).Offset {
-			t.Errorf("level %s: at %d, and C says %d", f, level.Field(i).Offset, got.Offset)
+			t.Errorf("level %s: at %d, but at %d in C", f, level.Field(i).Offset, got.Offset)
 		}
 	}
 }
@@ -100,7 +100,8 @@ func TestTracker(t *testing.T) {
 	}
 	tr.SetSampling(1)
 	packets := [][]byte{
-		udp("192.0.2.1", 1, 53), udp("192.0.2.2", 1, 54), udp("2001:db8::1", 1, 53), udp("198.51.100.1", 1, 53), udp("198.51.100.2", 1, 53),
+		udp("192.0.2.1", 1, 53), udp("192.0.2.2", 1, 54), udp("2001:db8::1", 1, 53),
+		udp("198.51.100.1", 1, 53), udp("198.51.100.2", 1, 53),
 	}
 	receive(t, l, "trk0", packets...)
 	check(t, tr.SetClasses(trackLevels, trackClasses))
@@ -110,12 +111,22 @@ func TestTracker(t *testing.T) {
 	mustTrack(t, tr, 1, "192.0.2.0/24")
 	receive(t, l, "trk0", packets...)
 	expectCounts(t, "after a packet each", tr, map[string][3]uint32{
-		"192.0.2.1/32": {1, 42, 0}, "2001:db8::/64": {1, 62, 0}, "198.51.100.1/32": {}, "198.51.100.2/32": {}, "203.0.113.1/32": {}, "192.0.2.0/24": {0, 0, 2},
+		"192.0.2.1/32": {1, 42, 0}, "2001:db8::/64": {1, 62, 0}, "198.51.100.1/32": {}, "198.51.100.2/32": {},
+		"203.0.113.1/32": {}, "192.0.2.0/24": {0, 0, 2},
 	})
 	want := []Sample{
-		{Source: netip.MustParseAddr("192.0.2.1"), Length: 42, Weight: 1, Detectors: 7, Protocol: 17, DestPort: 53, HasPort: true},
-		{Source: netip.MustParseAddr("192.0.2.2"), Length: 42, Weight: 1, Detectors: 5, Protocol: 17, DestPort: 54, HasPort: true},
-		{Source: netip.MustParseAddr("2001:db8::1"), Length: 62, Weight: 1, Detectors: 7, Protocol: 17, DestPort: 53, HasPort: true},
+		{
+			Source: netip.MustParseAddr("192.0.2.1"), Length: 42, Weight: 1, Detectors: 7,
+			Protocol: 17, DestPort: 53, HasPort: true,
+		},
+		{
+			Source: netip.MustParseAddr("192.0.2.2"), Length: 42, Weight: 1, Detectors: 5,
+			Protocol: 17, DestPort: 54, HasPort: true,
+		},
+		{
+			Source: netip.MustParseAddr("2001:db8::1"), Length: 62, Weight: 1, Detectors: 7,
+			Protocol: 17, DestPort: 53, HasPort: true,
+		},
 	}
 	if diff := cmp.Diff(want, samplesOf(t, tr), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("samples (-want +got):\n%s", diff)
@@ -127,12 +138,13 @@ func TestTracker(t *testing.T) {
 		t.Errorf("samples without sampling: %+v", got)
 	}
 	expectCounts(t, "less one source", tr, map[string][3]uint32{
-		"192.0.2.1/32": {2, 84, 0}, "198.51.100.1/32": {}, "198.51.100.2/32": {}, "203.0.113.1/32": {}, "192.0.2.0/24": {0, 0, 4},
+		"192.0.2.1/32": {2, 84, 0}, "198.51.100.1/32": {}, "198.51.100.2/32": {},
+		"203.0.113.1/32": {}, "192.0.2.0/24": {0, 0, 4},
 	})
 }
 
-// Other classes begin with nothing tracked, the same ones change nothing, and
-// those that are refused neither. Without any, the memory is gone.
+// New classes start without tracked sources. The same classes, or refused ones, change
+// nothing. Without classes the memory is freed.
 func TestSetClasses(t *testing.T) {
 	l := open(t, bpffs(t), 100)
 	veth(t, "cls0")
@@ -150,7 +162,7 @@ func TestSetClasses(t *testing.T) {
 	check(t, tr.SetClasses(trackLevels[:1], []Class{{Bytes: true}}))
 	expectCounts(t, "after a change", tr, map[string][3]uint32{})
 	if got := samplesOf(t, tr); len(got) > 0 {
-		t.Errorf("samples of the classes before: %+v", got)
+		t.Errorf("samples of the previous classes: %+v", got)
 	}
 	mustTrack(t, tr, 0, "192.0.2.1/32")
 	receive(t, l, "cls0", udp("192.0.2.1", 1, 1))
@@ -164,15 +176,15 @@ func TestSetClasses(t *testing.T) {
 	for _, name := range []string{plainMapTracked, plainMapSamples} {
 		var id uint32
 		if err := l.maps[name].Lookup(uint32(0), &id); !errors.Is(err, ebpf.ErrKeyNotExist) {
-			t.Errorf("map %s still holds %d: %v", name, id, err)
+			t.Errorf("map %s still has %d: %v", name, id, err)
 		}
 	}
 	check(t, tr.SetClasses(trackLevels, trackClasses))
 	expectCounts(t, "on again", tr, map[string][3]uint32{})
 }
 
-// Classes that could not be replaced are stopped: to go back to them says so
-// rather than that they are in force.
+// If classes cannot be replaced, accounting stops. Setting the previous classes again then
+// returns an error too, and not that they are in force.
 func TestClassesThatCannotBeSet(t *testing.T) {
 	l, err := Open(Options{BPFFS: bpffs(t), MaxEntries: 1, TrackCapacity: 3})
 	check(t, err)
@@ -182,7 +194,7 @@ func TestClassesThatCannotBeSet(t *testing.T) {
 	check(t, l.maps[plainMapTracked].Freeze())
 	for _, classes := range [][]Class{trackClasses[:1], trackClasses} {
 		if err := tr.SetClasses(trackLevels, classes); err == nil {
-			t.Errorf("a map that cannot be written took %d classes", len(classes))
+			t.Errorf("%d classes were set though the map cannot be written", len(classes))
 		}
 	}
 }
@@ -190,7 +202,7 @@ func TestClassesThatCannotBeSet(t *testing.T) {
 func TestTrackCapacity(t *testing.T) {
 	dir := bpffs(t)
 	if _, err := Open(Options{BPFFS: dir, MaxEntries: 1, TrackCapacity: track.MaxCapacity + 1}); err == nil {
-		t.Error("more than can be tracked was accepted")
+		t.Error("a capacity above the maximum was accepted")
 	}
 	l, err := Open(Options{BPFFS: dir, MaxEntries: 1, TrackCapacity: 3})
 	check(t, err)
@@ -208,8 +220,8 @@ func TestTrackCapacity(t *testing.T) {
 	}
 }
 
-// The program that a killed process leaves goes on counting for nobody; the next
-// process begins anew, with another capacity, over the same tries.
+// The program of a killed process goes on counting, though nobody reads it. The next process
+// starts without tracked sources and with another capacity, over the same tries.
 func TestTrackerAfterRestart(t *testing.T) {
 	dir := bpffs(t)
 	veth(t, "trr0")
@@ -244,7 +256,7 @@ func TestTrackerAfterRestart(t *testing.T) {
 	receive(t, l, "trr0", udp("192.0.2.1", 1, 1))
 	expectCounts(t, "in the next process", tr, map[string][3]uint32{"192.0.2.1/32": {1, 0, 0}})
 	if got := tr.LostSamples(); got != 0 {
-		t.Errorf("%d samples of another process are called lost", got)
+		t.Errorf("%d samples of another process count as lost", got)
 	}
 }
 
@@ -262,7 +274,7 @@ func TestDecodeSampleRefuses(t *testing.T) {
 	}
 }
 
-// Accounting that is off takes next to nothing, and on what its capacity says.
+// Accounting needs almost no memory while it is off, and that of its capacity while it is on.
 func TestTrackerMemory(t *testing.T) {
 	l := open(t, bpffs(t), 100)
 	var off uint64

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
-/* A million different sources for one repeated packet: the index alone, against the floor. */
+/* Looks up a million sources for a repeated packet: the index alone, and a floor to compare with. */
 #include "vmlinux.h"
 #include "../../bpf/index_v4.h"
 #include "../../bpf/parse.h"

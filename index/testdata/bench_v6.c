@@ -57,7 +57,7 @@ int indexed(struct xdp_md *ctx)
 	return count(src ? index_ipv6(src, &clock) : 3);
 }
 
-/* Counts the answers apart for even and odd sources: odd ones at 4 and above. */
+/* Counts the answers, those for odd sources from 4 on. */
 SEC("xdp")
 int watch(struct xdp_md *ctx)
 {
@@ -67,7 +67,7 @@ int watch(struct xdp_md *ctx)
 	return count(src ? (next & 1 ? 0 : 4) + index_ipv6(src, &clock) : 3);
 }
 
-/* The answer for the source that the packet is. */
+/* Returns the answer for the source in the packet. */
 SEC("xdp")
 int answer(struct xdp_md *ctx)
 {

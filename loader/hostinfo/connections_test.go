@@ -13,8 +13,7 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-// Connections are found from both ends: as ours, to a port that listens, and as
-// those that we opened.
+// Connections finds both ends of a connection: inbound to a listening port, and outbound.
 func TestConnections(t *testing.T) {
 	loopbackUp(t)
 	bridge(t, "con0", "192.0.2.1/24")
@@ -54,7 +53,7 @@ func connections(t *testing.T, wanted func(netip.Addr) bool) []Connection {
 	return list
 }
 
-// A socket that listens is not a connection, and one that ended is neither.
+// A listening socket is not a connection, and a closed connection is not either.
 func TestConnectionsEnd(t *testing.T) {
 	loopbackUp(t)
 	l, err := net.Listen("tcp4", "127.0.0.1:2310")
@@ -74,7 +73,7 @@ func TestConnectionsEnd(t *testing.T) {
 	}
 }
 
-// Either family counts.
+// Forwarding of either family is found.
 func TestForwards(t *testing.T) {
 	testenv.Root(t)
 	for _, name := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
@@ -86,13 +85,13 @@ func TestForwards(t *testing.T) {
 		}
 		check(t, os.WriteFile(name, []byte("1"), 0o644))
 		if !Forwards() {
-			t.Errorf("%s is not seen", name)
+			t.Errorf("%s is ignored", name)
 		}
 		check(t, os.WriteFile(name, []byte("0"), 0o644))
 	}
 }
 
-// UDP sockets that are connected to a peer count, by both ways to read them.
+// Both ways to read UDP sockets find those that are connected to a peer.
 func TestUDPConnections(t *testing.T) {
 	loopbackUp(t)
 	for i, tt := range []struct{ network, listen, from string }{
@@ -103,7 +102,8 @@ func TestUDPConnections(t *testing.T) {
 		server, err := net.ListenUDP(tt.network, net.UDPAddrFromAddrPort(to))
 		check(t, err)
 		defer server.Close()
-		client, err := net.DialUDP(tt.network, net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0)), net.UDPAddrFromAddrPort(to))
+		local := net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+		client, err := net.DialUDP(tt.network, local, net.UDPAddrFromAddrPort(to))
 		check(t, err)
 		defer client.Close()
 		out := connections(t, func(a netip.Addr) bool { return a == to.Addr() })
@@ -127,10 +127,13 @@ func TestUDPConnections(t *testing.T) {
 	}
 }
 
-// A connected socket whose port somebody listens on is inbound.
+// A connected socket is inbound if another socket listens on its port.
 func TestConnectedInbound(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.9")
-	all := []session{{state: udpUnconnected, localPort: 443}, {state: udpConnected, localPort: 443, peerPort: 50000, peer: peer}}
+	all := []session{
+		{state: udpUnconnected, localPort: 443},
+		{state: udpConnected, localPort: 443, peerPort: 50000, peer: peer},
+	}
 	got := connected("udp", all, udpConnected, func(netip.Addr) bool { return true })
 	if want := []Connection{{Protocol: "udp", Peer: peer, Inbound: true, Port: 443}}; !slices.Equal(got, want) {
 		t.Errorf("%+v, want %+v", got, want)

@@ -71,7 +71,7 @@ func TestAddresses(t *testing.T) {
 	bridge(t, "br.7", "192.0.2.1/24", "192.0.2.2/24", "2001:db8::1/64")
 	var got []LocalAddr
 	for _, a := range read(t, Options{}).Addresses {
-		if !a.Addr.IsLinkLocalUnicast() { // the kernel makes one by itself
+		if !a.Addr.IsLinkLocalUnicast() { // the kernel adds a link-local address
 			got = append(got, a)
 		}
 	}
@@ -98,7 +98,10 @@ func TestGateways(t *testing.T) {
 			{LinkIndex: a, Gw: net.ParseIP("192.0.2.252")},
 			{LinkIndex: b, Gw: net.ParseIP("198.51.100.252")},
 		}},
-		{Dst: network("10.1.0.0/16"), LinkIndex: a, Via: &netlink.Via{AddrFamily: netlink.FAMILY_V6, Addr: net.ParseIP("2001:db8::5")}},
+		{
+			Dst: network("10.1.0.0/16"), LinkIndex: a,
+			Via: &netlink.Via{AddrFamily: netlink.FAMILY_V6, Addr: net.ParseIP("2001:db8::5")},
+		},
 		{Dst: anywhere6, LinkIndex: a, Gw: net.ParseIP("fe80::1"), Protocol: unix.RTPROT_RA},
 		{Dst: network("10.2.0.0/16"), LinkIndex: a, Gw: net.ParseIP("192.0.2.254")},
 	} {
@@ -125,8 +128,7 @@ func network(s string) *net.IPNet {
 	return n
 }
 
-// The peers of live connections: over IPv4, over IPv6, and over IPv4 to a
-// server that listens on both.
+// Peers are found over IPv4, over IPv6, and over IPv4 to a server that listens on both.
 func TestSSHPeers(t *testing.T) {
 	loopbackUp(t)
 	bridge(t, "ssh0", "192.0.2.1/24")
@@ -157,8 +159,7 @@ func TestSSHPeers(t *testing.T) {
 	}
 }
 
-// connect holds a connection open for the test, and leaves a socket that
-// listens, which is no session.
+// connect keeps a connection open for the test, and a listening socket, which is no session.
 func connect(t *testing.T, network, listen, dial, from string) {
 	t.Helper()
 	l, err := net.Listen(network, listen)
@@ -212,8 +213,10 @@ func TestParseProc(t *testing.T) {
 func TestResolvers(t *testing.T) {
 	dir := t.TempDir()
 	stub, upstream := filepath.Join(dir, "stub"), filepath.Join(dir, "upstream")
-	check(t, os.WriteFile(stub, []byte("# nameserver 192.0.2.99\nnameserver 127.0.0.53\nnameserver ::1\noptions edns0\nnameserver\nnameserver nonsense\n"), 0o600))
-	check(t, os.WriteFile(upstream, []byte("nameserver 192.0.2.53\n  nameserver\tfe80::53%eth0\nnameserver ::ffff:192.0.2.53\nsearch example.org"), 0o600))
+	check(t, os.WriteFile(stub, []byte("# nameserver 192.0.2.99\nnameserver 127.0.0.53\nnameserver ::1\n"+
+		"options edns0\nnameserver\nnameserver nonsense\n"), 0o600))
+	check(t, os.WriteFile(upstream, []byte("nameserver 192.0.2.53\n  nameserver\tfe80::53%eth0\n"+
+		"nameserver ::ffff:192.0.2.53\nsearch example.org"), 0o600))
 	got, err := resolvers([]string{stub, filepath.Join(dir, "missing"), upstream})
 	check(t, err)
 	want := []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("fe80::53")}
@@ -222,7 +225,7 @@ func TestResolvers(t *testing.T) {
 	}
 }
 
-// What can be read is returned beside the error for what cannot.
+// Read returns the facts that it can read, with an error for the others.
 func TestReadPartial(t *testing.T) {
 	loopbackUp(t)
 	f, err := Read(t.Context(), Options{ResolvConf: []string{t.TempDir()}})
@@ -270,7 +273,7 @@ func expectCall(t *testing.T, calls <-chan struct{}, when string) {
 	}
 }
 
-// A socket that overran goes on, and what was lost counts as a change.
+// Watching goes on after the socket overran, and the loss counts as a change.
 func TestReceiveAfterOverrun(t *testing.T) {
 	testenv.Root(t)
 	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
@@ -295,7 +298,7 @@ func TestReceiveAfterOverrun(t *testing.T) {
 	expectCall(t, changes, "after an overrun")
 	select {
 	case <-ended:
-		t.Fatal("an overrun ended it")
+		t.Fatal("watching ended after an overrun")
 	case <-time.After(200 * time.Millisecond):
 	}
 	for len(changes) > 0 {

@@ -15,9 +15,9 @@ import (
 // inside marks the process that runs in the namespaces.
 const inside = "PARAXIAL_TEST_ISOLATED"
 
-// Main is a TestMain that runs the tests of root in a mount and a network
-// namespace of their own, so that whatever they do to interfaces and mounts
-// ends with them. Anybody else's tests run as they are.
+// Main is a TestMain. As root it runs the tests in a mount and a network namespace of their
+// own, so that their changes of interfaces and mounts end with them. As another user it runs
+// the tests directly.
 func Main(m *testing.M) {
 	if os.Geteuid() != 0 || os.Getenv(inside) != "" {
 		os.Exit(m.Run())
