@@ -10,7 +10,7 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// TestSent shows what the arguments ask of the daemon.
+// TestSent: the requests that commands send.
 func TestSent(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "my list (1).txt")
 	if err := os.WriteFile(file, []byte("# a list\n192.0.2.1\n"), 0o600); err != nil {
