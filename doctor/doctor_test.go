@@ -9,7 +9,7 @@ import (
 
 func at[T any](v T) *T { return &v }
 
-// fit is a host with nothing to complain of.
+// fit returns the facts of a host without problems.
 func fit() Facts {
 	return Facts{
 		Host: Host{
@@ -29,7 +29,7 @@ func fit() Facts {
 	}
 }
 
-func TestNothingToComplainOf(t *testing.T) {
+func TestNoProblem(t *testing.T) {
 	f := fit()
 	f.Daemon.Interfaces[0].Name = "eth0"
 	f.Interfaces[0].Programs = []Program{{ID: 7, Mode: "native"}}
@@ -44,8 +44,52 @@ func TestNothingToComplainOf(t *testing.T) {
 	}
 }
 
-// TestFindings: each change to a host that is fit brings the finding.
+// TestFindings: each change to a host without problems leads to its finding.
 func TestFindings(t *testing.T) {
+	for _, tt := range findingCases() {
+		t.Run(tt.name, func(t *testing.T) {
+			f := fit()
+			tt.change(&f)
+			r := Examine(f)
+			i := slices.IndexFunc(r.Findings,
+				func(f Finding) bool { return f.Code == tt.code && f.Severity == tt.severity })
+			if i < 0 {
+				t.Fatalf("no %s %s in %+v", tt.severity, tt.code, r.Findings)
+			}
+			got := r.Findings[i]
+			if text := got.What + "\n" + got.Why + "\n" +
+				strings.Join(got.Fix, "\n"); !strings.Contains(text, tt.says) {
+				t.Errorf("got %q, want %q in it", text, tt.says)
+			}
+			if (got.Severity == OK) != (got.Why == "") {
+				t.Errorf("%s because %q", got.Severity, got.Why)
+			}
+			for _, f := range r.Findings {
+				if f.Severity >= Warning && len(f.Fix) == 0 {
+					t.Errorf("no way out of %+v", f)
+				}
+			}
+			if tt.mode != "" && r.Interfaces[0].Mode != tt.mode {
+				t.Errorf("mode %s, want %s", r.Interfaces[0].Mode, tt.mode)
+			}
+			if r.Worst < tt.severity {
+				t.Errorf("worst is %s", r.Worst)
+			}
+		})
+	}
+}
+
+// findingCase is a change to a host without problems, and its finding.
+type findingCase struct {
+	name     string
+	change   func(*Facts)
+	code     string
+	severity Severity
+	mode     string // expected of eth0
+	says     string // in what, why or fix
+}
+
+func findingCases() []findingCase {
 	nic := func(f func(*Interface)) func(*Facts) { return func(all *Facts) { f(&all.Interfaces[0]) } }
 	old := func(release string, f func(*Interface)) func(*Facts) {
 		return func(all *Facts) {
@@ -62,14 +106,7 @@ func TestFindings(t *testing.T) {
 	}
 	on := map[string]Offload{"rx-lro": {On: true}, "rx-gro-hw": {On: true}, "rx-gro": {On: true},
 		"rx-vlan-hw-parse": {On: true}}
-	tests := []struct {
-		name     string
-		change   func(*Facts)
-		code     string
-		severity Severity
-		mode     string // expected of eth0
-		says     string // in what, why or fix
-	}{
+	return []findingCase{
 		{"kernel too old", old("5.4.0-generic", same), "kernel", Problem, "", "Linux 5.10"},
 		{"no frags", old("5.10.0", same), "kernel-frags", Note, "native", "5.18"},
 		{"no batches", old("5.10.0", same), "kernel-batch", Note, "native", "5.13"},
@@ -214,37 +251,6 @@ func TestFindings(t *testing.T) {
 		{"one queue", nic(func(i *Interface) { i.Channels = &Channels{RX: 1, MaxRX: 1} }), "channels", Note, "native",
 			"a single CPU filters a flood"},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			f := fit()
-			tt.change(&f)
-			r := Examine(f)
-			i := slices.IndexFunc(r.Findings,
-				func(f Finding) bool { return f.Code == tt.code && f.Severity == tt.severity })
-			if i < 0 {
-				t.Fatalf("no %s %s in %+v", tt.severity, tt.code, r.Findings)
-			}
-			got := r.Findings[i]
-			if text := got.What + "\n" + got.Why + "\n" +
-				strings.Join(got.Fix, "\n"); !strings.Contains(text, tt.says) {
-				t.Errorf("got %q, want %q in it", text, tt.says)
-			}
-			if (got.Severity == OK) != (got.Why == "") {
-				t.Errorf("%s because %q", got.Severity, got.Why)
-			}
-			for _, f := range r.Findings {
-				if f.Severity >= Warning && len(f.Fix) == 0 {
-					t.Errorf("no way out of %+v", f)
-				}
-			}
-			if tt.mode != "" && r.Interfaces[0].Mode != tt.mode {
-				t.Errorf("mode %s, want %s", r.Interfaces[0].Mode, tt.mode)
-			}
-			if r.Worst < tt.severity {
-				t.Errorf("worst is %s", r.Worst)
-			}
-		})
-	}
 }
 
 // TestOrder: interfaces come before the host, and the worst first.
@@ -278,8 +284,8 @@ func TestSame(t *testing.T) {
 	}
 }
 
-// TestNoCapabilityNeeded: a root that has what it needs, or whose daemon runs, is
-// not worth a word.
+// TestNoCapabilityNeeded: there is no finding if root has the capabilities, or if a
+// daemon runs.
 func TestNoCapabilityNeeded(t *testing.T) {
 	dead := Daemon{Error: "no socket"}
 	for name, f := range map[string]Facts{

@@ -49,7 +49,7 @@ func TestUndocumented(t *testing.T) {
 	}
 }
 
-// undocumented tells in what a reference differs from commands.
+// undocumented returns the differences between a reference and commands.
 func undocumented(doc string, commands []command) (differences []string) {
 	sections := make(map[string]string) // by heading
 	heading := ""
@@ -92,13 +92,13 @@ func headings(sections map[string]string) (all []string) {
 	return all
 }
 
-// names tells whether a heading is the name of c, with arguments or without.
+// names reports whether a heading is the name of c, with or without arguments.
 func names(heading string, c *cli.Command) bool {
 	rest, ok := strings.CutPrefix(heading, fullName(c))
 	return ok && (rest == "" || rest[0] == ' ')
 }
 
-// documentable returns the commands that do something and are not hidden.
+// documentable returns the commands that are neither hidden nor groups.
 func documentable(commands []command) (all []*cli.Command) {
 	for _, c := range commands {
 		switch {

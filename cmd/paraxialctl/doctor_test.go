@@ -13,7 +13,7 @@ import (
 	"github.com/paraxial/paraxial/doctor/probe"
 )
 
-// diagnose runs doctor on a host with these facts.
+// diagnose runs doctor on a host with the facts f.
 func diagnose(t *testing.T, socket string, f doctor.Facts, args ...string) (outcome, probe.Options) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -29,7 +29,8 @@ func diagnose(t *testing.T, socket string, f doctor.Facts, args ...string) (outc
 	return outcome{code, stdout.String(), stderr.String()}, asked
 }
 
-// healthy has eth0, which the fake daemon filters, and a host that is fit.
+// healthy returns the facts of a host without problems. The fake daemon filters its
+// eth0.
 func healthy() doctor.Facts {
 	return doctor.Facts{
 		Host: doctor.Host{Release: "6.12.9", CPUs: 1, BTF: true,
@@ -43,7 +44,7 @@ func healthy() doctor.Facts {
 
 func TestDoctor(t *testing.T) {
 	got, asked := diagnose(t, serve(t, &fake{}), healthy())
-	// eth1 is one that the fake daemon cannot filter.
+	// The fake daemon cannot filter eth1.
 	want := outcome{1, lines(
 		"eth0 (ice): native mode",
 		`  PROBLEM  XDP program 9 (o\x1b[2Jther) is attached in generic mode`,
@@ -72,7 +73,7 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// TestDoctorOrder: whoever has the worst finding comes first.
+// TestDoctorOrder: the interface or host with the worst finding comes first.
 func TestDoctorOrder(t *testing.T) {
 	f := healthy()
 	f.Interfaces = []doctor.Interface{
@@ -93,8 +94,8 @@ func TestDoctorOrder(t *testing.T) {
 	}
 }
 
-// TestDoctorExit: a problem fails, a warning only if asked, and no daemon is a
-// warning.
+// TestDoctorExit: doctor fails on a problem, and on a warning with --strict. A
+// missing daemon is a warning.
 func TestDoctorExit(t *testing.T) {
 	const none = "/nonexistent"
 	fit := healthy()

@@ -8,7 +8,7 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// TestWhyEvidence: what a detector saw is told in full.
+// TestWhyEvidence: why shows all evidence of a detector.
 func TestWhyEvidence(t *testing.T) {
 	f := &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel",
 		Matched: []control.Entry{caught, widened}}}

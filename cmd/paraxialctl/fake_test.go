@@ -53,9 +53,9 @@ var (
 		Created: noon}
 )
 
-// fake is a daemon that remembers what it was asked.
+// fake is a daemon that records its requests.
 type fake struct {
-	control.Backend // what a test does not expect fails it by a panic
+	control.Backend // nil: a request that no test expects panics
 	mu              sync.Mutex
 	asked           []any
 	removed         control.RemoveResult
@@ -65,7 +65,7 @@ type fake struct {
 	events          []control.Event
 	detectors       control.DetectorsStatus
 	preview         control.PreviewResult
-	top             []control.TopResult // one after the other, the last one again and again
+	top             []control.TopResult // the answers in order; the last one repeats
 }
 
 func (f *fake) ask(r any) {
@@ -193,13 +193,13 @@ func (f *fake) Watch(_ context.Context, yield func(control.Event) error) error {
 	return f.err
 }
 
-// outcome is what a run leaves behind.
+// outcome is the result of a run.
 type outcome struct {
 	Code           int
 	Stdout, Stderr string
 }
 
-// realProgram is the program with its own commands.
+// realProgram returns the program with its own commands.
 func realProgram() *program {
 	p := &program{}
 	p.build(p.commands())
@@ -257,7 +257,7 @@ func lines(s ...string) string { return strings.Join(s, "\n") + "\n" }
 
 var errFull = &control.Error{Code: control.CodeStoreFailed, Message: fmt.Sprintf("save: %s", "no space left on device")}
 
-// probeOf is a look at a host that has these facts.
+// probeOf returns a probe of a host with the facts f.
 func probeOf(f doctor.Facts) func(probe.Options) (doctor.Facts, error) {
 	return func(probe.Options) (doctor.Facts, error) { return f, nil }
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// withPlants are the commands of the program, and a group that it has not:
-// "plants list" and "plants water".
+// withPlants returns the commands of the program and one group more: "plants list",
+// "plants water" and others.
 func withPlants(p *program) []command {
 	say := func(c *cli.Context) error {
 		p.printf("%s %q %v %q %v\n",
@@ -42,9 +42,8 @@ func invokeWithPlants(t *testing.T, args ...string) outcome {
 	return invokeWith(t.Context(), withPlants, "/nonexistent", "", args...)
 }
 
-// TestNested prints the name, --origin, --dry-run, the arguments and -o json: a
-// command below another reads flags and arguments as the others
-// do, in any order.
+// TestNested: a command below another reads flags and arguments in any order. It
+// prints its name, --origin, --dry-run, its arguments, and whether -o is json.
 func TestNested(t *testing.T) {
 	for args, want := range map[string]string{
 		"plants list":                                 `plants list "" false [] false`,

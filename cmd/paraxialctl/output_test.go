@@ -17,7 +17,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// TestTables shows what people see.
+// TestTables: the output for people.
 func TestTables(t *testing.T) {
 	tests := []struct {
 		args string
@@ -271,8 +271,7 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// TestExportImport: what export prints, import reads, and nothing in it blocks
-// more than it did.
+// TestExportImport: import reads the output of export, and blocks nothing more.
 func TestExportImport(t *testing.T) {
 	f := &fake{}
 	socket := serve(t, f)
@@ -324,10 +323,10 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// endless is a daemon where something always happens.
+// endless is a daemon that sends events without end.
 type endless struct {
 	control.Backend
-	after func() // called when much more has happened than a connection holds
+	after func() // called when it has sent many more events than a connection holds
 }
 
 func (e *endless) Watch(ctx context.Context, yield func(control.Event) error) error {
@@ -345,7 +344,7 @@ func (e *endless) Watch(ctx context.Context, yield func(control.Event) error) er
 	}
 }
 
-// TestWatchInterrupted: an interruption is the way to end a watch.
+// TestWatchInterrupted: an interrupted watch is a success.
 func TestWatchInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
@@ -360,7 +359,7 @@ func (closedPipe) Write([]byte) (int, error) {
 	return 0, fmt.Errorf("write /dev/stdout: %w", syscall.EPIPE)
 }
 
-// TestReaderGone: `paraxialctl watch | head` ends without a word.
+// TestReaderGone: `paraxialctl watch | head` ends without a message.
 func TestReaderGone(t *testing.T) {
 	var stderr bytes.Buffer
 	socket := serve(t, &endless{after: func() {}})

@@ -9,7 +9,7 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// cutting is a preview of what would hurt.
+// cutting is the preview of a block that would cut connections.
 var cutting = control.PreviewResult{
 	Refusals: []control.Refusal{{Prefix: "203.0.113.0/24",
 		Message: "203.0.113.0/24 covers 203.0.113.9, from where an SSH session to this host is open"}},
@@ -26,7 +26,8 @@ var cutting = control.PreviewResult{
 	Notes:   []string{"203.0.113.1/24 has host bits set"},
 }
 
-// TestPreview: a dry run prints what it would do, and fails as the block would.
+// TestPreview: a dry run prints the effects of the block. It fails if the block
+// would be refused.
 func TestPreview(t *testing.T) {
 	for _, tt := range []struct {
 		args string
@@ -82,7 +83,7 @@ func TestPreview(t *testing.T) {
 	}
 }
 
-// TestPreviewJSON: it is what the daemon answered, also of what is refused.
+// TestPreviewJSON: the output is the answer of the daemon, even for a refused block.
 func TestPreviewJSON(t *testing.T) {
 	got := invoke(t.Context(), serve(t, &fake{preview: cutting}), "",
 		split("block 203.0.113.0/24 --dry-run -o json")...)

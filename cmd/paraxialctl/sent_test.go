@@ -16,7 +16,7 @@ import (
 // samePrefix lets cmp compare prefixes.
 var samePrefix = cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })
 
-// TestSent shows what the arguments ask of the daemon.
+// TestSent: the requests that commands send.
 func TestSent(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "my list (1).txt")
 	if err := os.WriteFile(file, []byte("# a list\n192.0.2.1\n"), 0o600); err != nil {

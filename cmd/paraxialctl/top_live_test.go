@@ -18,7 +18,7 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// pty opens a terminal of a size: the side that people sit at, and the one of
+// pty opens a terminal of a size. It returns the side of the person and the side of
 // the program.
 func pty(t *testing.T, width, height uint16) (person, program *os.File) {
 	t.Helper()
@@ -59,7 +59,7 @@ func mode(t *testing.T, f *os.File) unix.Termios {
 	return *m
 }
 
-// session is a top that runs on a terminal.
+// session is a run of top on a terminal.
 type session struct {
 	t      *testing.T
 	person *os.File
@@ -94,7 +94,7 @@ func startTop(t *testing.T, socket string, person, program *os.File, args ...str
 	return s
 }
 
-// sees waits until text was shown, after what was seen before.
+// sees waits until text is shown after the text of the call before.
 func (s *session) sees(text string) {
 	s.t.Helper()
 	limit := time.After(time.Minute)
@@ -109,7 +109,7 @@ func (s *session) sees(text string) {
 	s.seen = s.seen[strings.Index(s.seen, text)+len(text):]
 }
 
-// ends waits until the program has, with its code.
+// ends waits for the end of the program, and checks its exit code.
 func (s *session) ends(code int) {
 	s.t.Helper()
 	select {
@@ -122,8 +122,8 @@ func (s *session) ends(code int) {
 	}
 }
 
-// TestTopLive: keys, sizes and a lost daemon, on a real terminal, which is left as
-// it was.
+// TestTopLive: keys, sizes and a lost daemon on a real terminal, whose settings are
+// restored.
 func TestTopLive(t *testing.T) {
 	f := &fake{top: []control.TopResult{floods()}}
 	person, program := pty(t, 80, 24)
@@ -147,7 +147,7 @@ func TestTopLive(t *testing.T) {
 	f.err = errFull
 	f.mu.Unlock()
 	s.sees("NO ANSWER for 0s, trying again: save: no space left on device")
-	s.sees("203.0.113.99") // what was last known stays
+	s.sees("203.0.113.99") // the last table stays
 	f.mu.Lock()
 	f.err = nil
 	f.mu.Unlock()
@@ -162,7 +162,7 @@ func TestTopLive(t *testing.T) {
 	}
 }
 
-// TestTopResize: a new size is drawn at once, not with the next look.
+// TestTopResize: a new size is drawn at once, not with the next refresh.
 func TestTopResize(t *testing.T) {
 	person, program := pty(t, 80, 24)
 	s := startTop(t, serve(t, &fake{top: []control.TopResult{floods()}}), person, program, "--interval", "1h")
@@ -176,7 +176,7 @@ func TestTopResize(t *testing.T) {
 	s.ends(exitDone)
 }
 
-// TestTopJSONOnTerminal: what was asked for as JSON is no screen.
+// TestTopJSONOnTerminal: with -o json, top does not draw on the terminal.
 func TestTopJSONOnTerminal(t *testing.T) {
 	person, program := pty(t, 80, 24)
 	s := startTop(t, serve(t, &fake{top: []control.TopResult{floods()}}), person, program, "-o", "json")
@@ -185,7 +185,7 @@ func TestTopJSONOnTerminal(t *testing.T) {
 	s.ends(exitDone)
 }
 
-// TestTopEnds: every way out gives the terminal back.
+// TestTopEnds: every way to end restores the terminal.
 func TestTopEnds(t *testing.T) {
 	for name, end := range map[string]func(*session){
 		"ctrl-C": func(s *session) { fmt.Fprint(s.person, "\x03") },
@@ -207,7 +207,7 @@ func TestTopEnds(t *testing.T) {
 	}
 }
 
-// TestTopWithoutDaemon: the screen is not taken over for nothing.
+// TestTopWithoutDaemon: without a daemon, top does not draw on the terminal.
 func TestTopWithoutDaemon(t *testing.T) {
 	person, program := pty(t, 80, 24)
 	s := startTop(t, "/nonexistent", person, program)
@@ -219,7 +219,7 @@ func TestTopWithoutDaemon(t *testing.T) {
 	}
 }
 
-// TestTopPipeLosesDaemon: a script hears of a daemon that is gone.
+// TestTopPipeLosesDaemon: in a pipe, a lost daemon ends top with exit code 3.
 func TestTopPipeLosesDaemon(t *testing.T) {
 	r, w := io.Pipe()
 	socket := filepath.Join(t.TempDir(), "s")
@@ -251,13 +251,14 @@ func TestTopPipeLosesDaemon(t *testing.T) {
 	}
 }
 
-// screenless is a terminal that remembers what is drawn.
+// screenless returns a terminal that records the output.
 func screenless(keys chan byte) (*terminal, *bytes.Buffer) {
 	var drawn bytes.Buffer
 	return &terminal{out: &drawn, size: func() (int, int) { return 80, 24 }, keys: keys}, &drawn
 }
 
-// TestTopPanic: a panic while looking comes up where the terminal is restored.
+// TestTopPanic: a panic during a request reaches the goroutine that restores the
+// terminal.
 func TestTopPanic(t *testing.T) {
 	v := view(floods())
 	v.interval = time.Millisecond
@@ -286,13 +287,13 @@ func TestTopKeyboardGone(t *testing.T) {
 		}
 		return floods(), nil
 	})
-	// One drawing for the missing keyboard, and at most two for each look.
+	// One drawing for the missing keyboard, and at most two for each request.
 	if n := strings.Count(drawn.String(), cursorHome); err != nil || n > 12 {
 		t.Errorf("%v, drawn %d times", err, n)
 	}
 }
 
-// TestTopScreenGone: a terminal that cannot be written to ends it.
+// TestTopScreenGone: a failed write to the terminal ends top.
 func TestTopScreenGone(t *testing.T) {
 	screen, _ := screenless(nil)
 	screen.out = failingWriter{}

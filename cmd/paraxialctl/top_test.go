@@ -16,7 +16,7 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// floods are three sources, the nearest to its limit first.
+// floods returns three sources, the nearest to its limit first.
 func floods() control.TopResult {
 	return control.TopResult{Time: noon, Sources: []control.TopSource{
 		{Source: "2001:db8:1234:5678::/64", Packets: 52_300, Bytes: 3_661_000,
@@ -77,8 +77,7 @@ func TestTopOnce(t *testing.T) {
 	}
 }
 
-// TestTopScreen shows what a terminal of 80 columns shows, and that no other
-// size breaks it.
+// TestTopScreen: the output on a terminal of 80 columns. No other size breaks it.
 func TestTopScreen(t *testing.T) {
 	less, more := floods(), floods()
 	less.Sources[1].Share = 0.3
@@ -147,8 +146,8 @@ func TestTopScreen(t *testing.T) {
 	}
 }
 
-// TestTopKeepsColumns: the table does not jump when a long source comes and goes,
-// and makes use of the room when it is sorted anew.
+// TestTopKeepsColumns: the table does not jump when a long source comes and goes. A
+// key that sorts starts its widths anew.
 func TestTopKeepsColumns(t *testing.T) {
 	v := view(floods())
 	narrow := v.screen(80, 24)[1]
@@ -164,8 +163,8 @@ func TestTopKeepsColumns(t *testing.T) {
 	}
 }
 
-// TestTopPipe: without a terminal tables follow each other, without escapes, and
-// tell how it goes.
+// TestTopPipe: without a terminal, tables follow each other without escapes, and
+// have trends in words.
 func TestTopPipe(t *testing.T) {
 	grown := floods()
 	grown.Time, grown.Sources[0].Share, grown.Sources[1].Share, grown.Sources[2].Share = noon.Add(time.Second), 255,

@@ -10,7 +10,27 @@ import (
 // TestUsage: a mistake in the arguments exits with 2 and a hint on standard
 // error, prints nothing else, and sends nothing.
 func TestUsage(t *testing.T) {
-	tests := []struct{ args, says, hint string }{
+	f := &fake{}
+	socket := serve(t, f)
+	for _, tt := range misuses() {
+		t.Run(tt.args, func(t *testing.T) {
+			got := invoke(t.Context(), socket, "", split(tt.args)...)
+			if got.Code != exitUsage || got.Stdout != "" || !strings.Contains(got.Stderr, tt.says) ||
+				!strings.Contains(got.Stderr, tt.hint) {
+				t.Errorf("got %+v\nwant %q and %q", got, tt.says, tt.hint)
+			}
+			if len(f.asked) > 0 {
+				t.Errorf("sent %v", f.asked)
+			}
+		})
+	}
+}
+
+// misused is a command line with a mistake, and parts of the message and hint.
+type misused struct{ args, says, hint string }
+
+func misuses() []misused {
+	return []misused{
 		{"", "no command given", "See `paraxialctl --help`."},
 		{"blokc 192.0.2.1", `unknown command "blokc"; did you mean "block"?`, "See `paraxialctl --help`."},
 		{"frobnicate", `unknown command "frobnicate"` + "\n", "See `paraxialctl --help`."},
@@ -66,20 +86,6 @@ func TestUsage(t *testing.T) {
 		{"completion tcsh", "one of bash, zsh and fish", "Usage"},
 		{"tops", `unknown command "tops"; did you mean "top"?`, "See"},
 	}
-	f := &fake{}
-	socket := serve(t, f)
-	for _, tt := range tests {
-		t.Run(tt.args, func(t *testing.T) {
-			got := invoke(t.Context(), socket, "", split(tt.args)...)
-			if got.Code != exitUsage || got.Stdout != "" || !strings.Contains(got.Stderr, tt.says) ||
-				!strings.Contains(got.Stderr, tt.hint) {
-				t.Errorf("got %+v\nwant %q and %q", got, tt.says, tt.hint)
-			}
-			if len(f.asked) > 0 {
-				t.Errorf("sent %v", f.asked)
-			}
-		})
-	}
 }
 
 func TestUnreachable(t *testing.T) {
@@ -96,7 +102,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestRefused: what the daemon refuses exits with 1, the reason on standard error.
+// TestRefused: a request that the daemon refuses exits with 1, with the reason on
+// standard error.
 func TestRefused(t *testing.T) {
 	socket := serve(t, &fake{err: errFull})
 	for _, args := range []string{"status", "stats", "block 192.0.2.1", "block 192.0.2.1 --dry-run", "promote ::1",
@@ -110,7 +117,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestSocketFlag: the flag beats the environment.
+// TestSocketFlag: the flag takes precedence over the environment.
 func TestSocketFlag(t *testing.T) {
 	socket := serve(t, &fake{})
 	if got := invoke(t.Context(), "/nonexistent", "", "status", "--socket", socket); got.Code != exitDone {
@@ -133,7 +140,7 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// TestBadFiles: what cannot be a list is an error before anything is sent.
+// TestBadFiles: a file that cannot be a list is an error before anything is sent.
 func TestBadFiles(t *testing.T) {
 	dir := t.TempDir()
 	packed := filepath.Join(dir, "list.txt.gz")

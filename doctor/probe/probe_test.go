@@ -61,7 +61,7 @@ func lookAt(t *testing.T, name string) doctor.Interface {
 	return f.Interfaces[0]
 }
 
-// xdpAnnounced tells whether the kernel has the netdev family, by its version.
+// xdpAnnounced reports whether the kernel has the netdev family, by its version.
 func xdpAnnounced(t *testing.T) bool {
 	var name unix.Utsname
 	check(t, unix.Uname(&name))
@@ -175,7 +175,7 @@ func TestStacked(t *testing.T) {
 	}
 }
 
-// TestKinds: what a kernel without the modules cannot make.
+// TestKinds: kinds of interfaces that a kernel without the modules cannot create.
 func TestKinds(t *testing.T) {
 	g := &gatherer{names: map[int]netlink.Link{3: &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: "eth3"}}}}
 	got := g.nic(&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "no.7", ParentIndex: 3}})
@@ -231,7 +231,7 @@ func TestForeignProgram(t *testing.T) {
 	}
 }
 
-// TestPinnedLink: a program that a pinned link runs is known as ours.
+// TestPinnedLink: the program of a pinned link is recognised as ours.
 func TestPinnedLink(t *testing.T) {
 	l := veth(t, "v.0")
 	l, err := netlink.LinkByName(l.Attrs().Name)
@@ -258,8 +258,8 @@ func TestPinnedLink(t *testing.T) {
 	}
 }
 
-// TestWhichInterfaces: asked for; else filtered, on a default route or with a
-// program; else up.
+// TestWhichInterfaces: the interfaces that were asked for; otherwise those that are
+// filtered, on a default route or have a program; otherwise those that are up.
 func TestWhichInterfaces(t *testing.T) {
 	plain, filtered, routed := veth(t, "plain"), veth(t, "filtered"), veth(t, "routed")
 	for _, l := range []netlink.Link{plain, filtered, routed} {
@@ -328,7 +328,7 @@ func TestReadOnlyStateDir(t *testing.T) {
 	}
 }
 
-// TestPlainUser: nothing fails, and what cannot be seen is said.
+// TestPlainUser: nothing fails, and facts that cannot be seen are named.
 func TestPlainUser(t *testing.T) {
 	testenv.Root(t)
 	l := veth(t, "v0")

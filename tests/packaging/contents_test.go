@@ -132,7 +132,7 @@ func TestManualPages(t *testing.T) {
 	r := older(t)
 	need(t, "mandoc")
 	for name, want := range map[string]string{
-		"paraxiald.8": "detach\n       Take the filter off", "paraxialctl.1": "block PREFIX...\n       Drop packets from addresses.",
+		"paraxiald.8": "detach\n       Remove the filter from", "paraxialctl.1": "block PREFIX...\n       Drop packets from addresses.",
 	} {
 		zipped := r.file("build/" + name + ".gz")
 		page := filepath.Join(t.TempDir(), name)
