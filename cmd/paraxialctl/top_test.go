@@ -213,14 +213,17 @@ func TestTopPipe(t *testing.T) {
 	}
 }
 
-func readUntil(t *testing.T, r io.Reader, enough func(string) bool) string {
+// readUntil reads until enough is true. It fails the test if that takes too long.
+func readUntil(t *testing.T, r *io.PipeReader, enough func(string) bool) string {
 	t.Helper()
+	timer := time.AfterFunc(30*time.Second, func() { r.Close() })
+	defer timer.Stop()
 	var text strings.Builder
 	b := make([]byte, 4096)
 	for !enough(text.String()) {
 		n, err := r.Read(b)
 		if err != nil {
-			t.Fatalf("%v after %q", err, text.String())
+			t.Fatalf("%v, or no more in 30 seconds, after %q", err, text.String())
 		}
 		text.Write(b[:n])
 	}
