@@ -31,7 +31,7 @@ package: ## build .deb and .rpm for amd64 and arm64 into dist/
 	packaging/build.sh
 
 .PHONY: demo
-demo: build ## see the main job in a sandbox of its own: real packets, a real block list
+demo: build ## show the main job in a sandbox, with real packets and a real block list
 	CGO_ENABLED=0 go build -trimpath -o $(BIN)/demo ./examples/demo
 	$(SUDO) $(BIN)/demo
 
