@@ -224,7 +224,7 @@ func TestIdle(t *testing.T) {
 		span = 8 * time.Second
 		// idleWork is how many updates of a map entry the daemon may take in this time,
 		// in processor time.
-		idleWork = 30 * yardstickEntries
+		idleWork = 10 * yardstickEntries
 	)
 	y := newYardstick()
 	before := h.cpuTime()

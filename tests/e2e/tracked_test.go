@@ -21,7 +21,7 @@ const (
 	busyTick    = 250 * time.Millisecond // between two looks at all tracked sources
 	// busyWork is how many updates of a map entry the daemon may take for one look at
 	// one source, in processor time.
-	busyWork = 8
+	busyWork = 6
 	// busyShare is the part of a core that the daemon takes at most on the machine of
 	// the documentation. It is a figure.
 	busyShare = 0.15
