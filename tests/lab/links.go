@@ -91,7 +91,7 @@ func waitLocal(addr netip.Addr) error {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("no local route to %s after %s: %v, %w", addr, patience, routes, err)
+			return fmt.Errorf("no local route to %s after %s: %v, error %v", addr, patience, routes, err)
 		}
 	}
 }
