@@ -15,7 +15,7 @@ VMSUDO   := $(SUDO:sudo=sudo --preserve-env=PARAXIAL_VM_CACHE,PARAXIAL_VM_ACCEL)
 TESTEXEC := $(SUDO:sudo=-exec "sudo --preserve-env=$(KEPT)")
 TESTALL  := PARAXIAL_REQUIRE_ALL=1 go test -count=1 $(TESTEXEC)
 # Folders whose tests need namespaces or root, or take too long under the race detector.
-NORACE   := loader|tests|examples
+NORACE   := loader|tests
 
 .PHONY: help
 help: ## list the targets
@@ -31,7 +31,7 @@ package: ## build .deb and .rpm for amd64 and arm64 into dist/
 	packaging/build.sh
 
 .PHONY: demo
-demo: build ## see the main job in a sandbox of its own: real packets, a real block list
+demo: build ## show the main job in a sandbox, with real packets and a real block list
 	CGO_ENABLED=0 go build -trimpath -o $(BIN)/demo ./examples/demo
 	$(SUDO) $(BIN)/demo
 
@@ -46,7 +46,7 @@ PACKAGES := zsh fish systemd util-linux rpm lintian mandoc prometheus e2fsprogs
 
 .PHONY: test-needs
 test-needs:
-	@missing=; for tool in $(NEEDED); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; PATH="$$PATH:/usr/sbin:/sbin"; for tool in $(NEEDED); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	test -z "$$missing" || { \
 		echo "make test skips no test, and these programs are missing:$$missing"; \
 		echo "Install them, on Debian with: apt-get install $(PACKAGES)"; \
@@ -67,7 +67,7 @@ test-race: ## run the tests that need no namespaces under the race detector
 	go test -race -timeout 30m $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(NORACE))(/|$$)')
 
 .PHONY: proof
-proof: ## look up CASES (100 million) listed and as many unlisted sources while the daemon changes and dies
+proof: ## run random tests for long: CASES (100 million) look-ups while the daemon changes, is killed and restarts
 	PARAXIAL_CASES=$(or $(CASES),100000000) $(TESTALL) -v -timeout 2h ./tests/churn
 	PARAXIAL_CASES=$$(( $(or $(CASES),100000000) / 20 )) $(TESTALL) -v -timeout 2h ./tests/differential
 	PARAXIAL_CASES=1 $(TESTALL) -v -timeout 1h -run Recall ./daemon

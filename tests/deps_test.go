@@ -58,7 +58,8 @@ func rooms() map[string]room {
 		"loader/hostinfo": {nil, []string{netlink, sys}},
 		"daemon": {
 			[]string{
-				"config", "control", "detect", "engine", "index", "loader", "loader/hostinfo", "metrics", "policy", "store", "track",
+				"config", "control", "detect", "engine", "index", "loader", "loader/hostinfo", "metrics",
+				"policy", "store", "track",
 			},
 			[]string{bart, sys}, // bart in the preview of a block
 		},
@@ -116,7 +117,10 @@ func (r room) may(name, imported string) bool {
 	if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") {
 		return true // the standard library
 	}
-	return slices.ContainsFunc(r.libraries, func(l string) bool { return imported == l || strings.HasPrefix(imported, l+"/") })
+	return slices.ContainsFunc(r.libraries, func(l string) bool {
+		return imported == l ||
+			strings.HasPrefix(imported, l+"/")
+	})
 }
 
 // TestDepsOfPrograms keeps the kernel's library out of paraxialctl, also by way of

@@ -89,7 +89,9 @@ func check() []string {
 		}
 	}
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		missing = append(missing, "no /sys/kernel/btf/vmlinux: the kernel needs BPF with type information (CONFIG_DEBUG_INFO_BTF; Debian's kernels have it)")
+		missing = append(missing,
+			"no /sys/kernel/btf/vmlinux: the kernel needs BPF with type information "+
+				"(CONFIG_DEBUG_INFO_BTF; Debian's kernels have it)")
 	}
 	if err := unix.Access("/sys/fs/bpf", unix.F_OK); err != nil {
 		missing = append(missing, "no /sys/fs/bpf: the kernel needs BPF (CONFIG_BPF_SYSCALL)")

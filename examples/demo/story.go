@@ -163,7 +163,8 @@ func conclude(t tally, c crowd) error {
 		return fmt.Errorf("%d packets of unlisted sources were lost", t.sent-t.unlisted)
 	}
 	fmt.Printf("All %d packets of listed sources were dropped; all %d others arrived.\n", t.sent, t.sent)
-	fmt.Printf("The flood was cut off after %d of %d packets, its ban is over, and all %d packets of its neighbours arrived.\n",
+	fmt.Printf("The flood was cut off after %d of %d packets, its ban is over, "+
+		"and all %d packets of its neighbours arrived.\n",
 		c[0].arrived, c[0].sent, c.neighbours().sent)
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 // traces are the things outside the sandbox that a demo could leave behind.
 type traces map[string]bool
 
-// settle is how long the kernel may take to free what nobody holds any more.
+// settle is how long the kernel may take to free objects that are no longer in use.
 const settle = 5 * time.Second
 
 // tracesSince returns what was not there before, once the kernel has had the
@@ -55,7 +55,8 @@ func findTraces() (traces, error) {
 // without a name lives as long as its processes.
 func findProcesses(found traces) error {
 	ours := map[string]bool{}
-	for _, file := range []string{"/proc/self/exe", filepath.Join(binDir, "paraxiald"), filepath.Join(binDir, "paraxialctl")} {
+	for _, file := range []string{"/proc/self/exe", filepath.Join(binDir, "paraxiald"),
+		filepath.Join(binDir, "paraxialctl")} {
 		path, err := filepath.EvalSymlinks(file)
 		if err != nil {
 			return err

@@ -67,7 +67,8 @@ func measureBlocks(ctx context.Context, wire *lab.Wire, d lab.Daemon, quick bool
 	return &blockRow{Rounds: rounds, Acknowledged: quantiles(answers), LastPacket: quantiles(packets)}, nil
 }
 
-func blockOnce(ctx context.Context, wire *lab.Wire, client *control.Client, server *net.UDPConn, src netip.Addr) (answered, last time.Duration, err error) {
+func blockOnce(ctx context.Context, wire *lab.Wire, client *control.Client, server *net.UDPConn,
+	src netip.Addr) (answered, last time.Duration, err error) {
 	const lead = 2 * time.Millisecond
 	datagram := wire.From(src).UDP(40000, serverPort, []byte("hello"))
 	var stop atomic.Bool

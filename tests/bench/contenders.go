@@ -32,7 +32,8 @@ func notInstalled(tool, pkg string) string {
 func contenders(ctx context.Context, t *tables, blocked []netip.Prefix, v *veth) []contender {
 	xdp := func(name string, c *ebpf.Collection, program string, flags link.XDPAttachFlags) contender {
 		return contender{name: name, arm: func() (func() error, error) {
-			l, err := link.AttachXDP(link.XDPOptions{Program: c.Programs[program], Interface: v.host.Attrs().Index, Flags: flags})
+			l, err := link.AttachXDP(link.XDPOptions{Program: c.Programs[program], Interface: v.host.Attrs().Index,
+				Flags: flags})
 			if err != nil {
 				return nil, fmt.Errorf("attach: %w", err)
 			}
@@ -77,9 +78,11 @@ var (
 // script loads a table that drops what is in the set, as one transaction.
 func (s nftSet) script(blocked []netip.Prefix) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table netdev bench {\nset blocked {\ntype ipv4_addr\n%s\nsize %d\nelements = { ", s.flags, 2*len(blocked))
+	fmt.Fprintf(&b, "table netdev bench {\nset blocked {\ntype ipv4_addr\n%s\nsize %d\nelements = { ", s.flags,
+		2*len(blocked))
 	writePrefixes(&b, blocked, "%s, ")
-	fmt.Fprintf(&b, "}\n}\nchain in {\ntype filter hook ingress device %q priority 0\nip saddr @blocked drop\n}\n}\n", hostName)
+	fmt.Fprintf(&b, "}\n}\nchain in {\ntype filter hook ingress device %q priority 0\nip saddr @blocked drop\n}\n}\n",
+		hostName)
 	return b.String()
 }
 

@@ -45,7 +45,8 @@ func (r *report) measureLoads(ctx context.Context, quick bool, bin lab.Binaries,
 	mixed := newList(mixIPv4, n).prefixes
 	for _, size := range []int{smallEntries, n} {
 		log("load: %s, %d entries", contenderImport, size)
-		if err := r.measureDaemon(ctx, bin, filepath.Join(dir, fmt.Sprint(size)), mixed[:size], size == n, quick); err != nil {
+		if err := r.measureDaemon(ctx, bin, filepath.Join(dir, fmt.Sprint(size)), mixed[:size], size == n,
+			quick); err != nil {
 			return fmt.Errorf("measure the daemon with %d entries: %w", size, err)
 		}
 	}
@@ -125,7 +126,8 @@ func (l loader) measure(ctx context.Context, path string) (row loadRow, err erro
 }
 
 // measureDaemon runs the real daemon and the real command.
-func (r *report) measureDaemon(ctx context.Context, bin lab.Binaries, dir string, prefixes []netip.Prefix, latency, quick bool) (err error) {
+func (r *report) measureDaemon(ctx context.Context, bin lab.Binaries, dir string, prefixes []netip.Prefix, latency,
+	quick bool) (err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
@@ -178,5 +180,6 @@ func (r *report) measureDaemon(ctx context.Context, bin lab.Binaries, dir string
 // detach takes filter and pins off, so that their memory is not counted for the
 // next one.
 func detach(ctx context.Context, d lab.Daemon) error {
-	return run(context.WithoutCancel(ctx), "", d.Daemon, "detach", "--socket", d.Socket, "--state-dir", d.StateDir, "--bpffs", d.BPFFS)
+	return run(context.WithoutCancel(ctx), "", d.Daemon, "detach", "--socket", d.Socket, "--state-dir", d.StateDir,
+		"--bpffs", d.BPFFS)
 }

@@ -41,7 +41,8 @@ func main() {
 	flag.BoolVar(&o.quick, "quick", false, "fewer sizes and repeats: a minute, to see that it works")
 	flag.StringVar(&o.bin, "bin", "bin", "folder with paraxiald and paraxialctl")
 	flag.StringVar(&o.json, "json", "bench.json", "write the result to this file")
-	flag.StringVar(&o.docs, "docs", "", "also put table and plot into performance.md of this folder, which is made if it is not there")
+	flag.StringVar(&o.docs, "docs", "",
+		"also put table and plot into performance.md of this folder, which is made if it is not there")
 	flag.StringVar(&o.from, "from", "", "do not measure; print, and with -docs write, the result in this JSON file")
 	flag.StringVar(&o.only, "only", allParts, "parts to measure; the others are kept from the JSON file")
 	flag.Parse()

@@ -36,7 +36,8 @@ func curves() []curve {
 // plot draws what a packet costs against the number of entries.
 func (r *report) plot() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="11">`+"\n",
+	fmt.Fprintf(&b,
+		`<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="11">`+"\n",
 		2*panelWidth, panelHeight+50)
 	b.WriteString(`<rect width="100%" height="100%" fill="white"/>` + "\n")
 	for i, m := range []mix{mixIPv4, mixUniform} {

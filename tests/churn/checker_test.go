@@ -53,7 +53,8 @@ type checker struct {
 }
 
 func newChecker(w *world, link string, cases, seed uint64) (c *checker, err error) {
-	c = &checker{link: link, cases: cases, world: w, own: map[string]*ebpf.Map{}, rand: rand.New(rand.NewPCG(seed, 1)), seen: map[ebpf.MapID]bool{}}
+	c = &checker{link: link, cases: cases, world: w, own: map[string]*ebpf.Map{}, rand: rand.New(rand.NewPCG(seed, 1)),
+		seen: map[ebpf.MapID]bool{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())

@@ -114,16 +114,20 @@ func race(t *testing.T, c *checker, d *driver, mine int, others unix.CPUSet) {
 func report(t *testing.T, c *checker, d *driver, took time.Duration) {
 	t.Helper()
 	for class, tally := range c.tallies {
-		t.Logf("sources %s: %d verdicts right, %d wrong, %d not judged", checkClass(class), tally.Right, tally.Wrong, tally.Unsettled)
+		t.Logf("sources %s: %d verdicts right, %d wrong, %d not judged", checkClass(class), tally.Right, tally.Wrong,
+			tally.Unsettled)
 		if tally.Right == 0 {
 			t.Errorf("no source %s was judged", checkClass(class))
 		}
 	}
 	t.Logf("%d more by the attached program itself", c.attachedAsked)
-	t.Logf("%d sources; %d changes, %d imports of up to %d lines, %d entries ended; %d kills, %d of them in imports, and %d in starts",
-		len(c.sources), d.changes, d.imports, slices.Max(listSizes), d.lapses, d.host.kills, d.killsInImport, d.host.killedStarts)
+	t.Logf("%d sources; %d changes, %d imports of up to %d lines, %d entries ended; "+
+		"%d kills, %d of them in imports, and %d in starts",
+		len(c.sources), d.changes, d.imports, slices.Max(listSizes), d.lapses,
+		d.host.kills, d.killsInImport, d.host.killedStarts)
 	t.Logf("%d programs over %d sets of maps; %d indexes built, %d times of another size; %s in all, %s in look-ups",
-		c.programs, c.mapSets.Load(), d.host.built, d.host.resized, took.Round(time.Millisecond), c.took.Round(time.Millisecond))
+		c.programs, c.mapSets.Load(), d.host.built, d.host.resized,
+		took.Round(time.Millisecond), c.took.Round(time.Millisecond))
 	if c.attachedAsked == 0 || !d.enough() {
 		t.Error("too little has happened to show anything")
 	}

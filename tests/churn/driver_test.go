@@ -18,9 +18,10 @@ import (
 )
 
 const (
-	// What is put "for a day" does not end in the course of the test.
+	// An entry "for a day" does not end in the course of the test.
 	day = "24h"
-	// By then the kernel has stopped enforcing an entry, whatever is rounded up.
+	// slack is how long after its end the kernel may still enforce an entry. Ends are rounded
+	// up.
 	slack = 2 * time.Second
 
 	stayFocused = 100 // changes in one neighbourhood before the next
@@ -116,7 +117,8 @@ func (d *driver) run(ctx context.Context) error {
 
 // enough tells whether everything has happened that is to be shown.
 func (d *driver) enough() bool {
-	return d.imports > len(listSizes) && d.killsInImport >= fewestKills && d.host.killedStarts > 0 && d.checker.mapSets.Load() > 1 && d.lapses > 0 && d.host.resized > 0
+	return d.imports > len(listSizes) && d.killsInImport >= fewestKills && d.host.killedStarts > 0 &&
+		d.checker.mapSets.Load() > 1 && d.lapses > 0 && d.host.resized > 0
 }
 
 func (d *driver) step(ctx context.Context) error {
@@ -257,7 +259,8 @@ func (d *driver) random(n neighbourhood) request {
 		}
 		return r
 	}
-	r := request{kind: policy.Block, action: policy.Drop, origin: []string{originAlways, "hand", "other"}[d.IntN(3)], ttl: d.ttl()}
+	r := request{kind: policy.Block, action: policy.Drop, origin: []string{originAlways, "hand", "other"}[d.IntN(3)],
+		ttl: d.ttl()}
 	switch d.IntN(4) {
 	case 0:
 		r.action = policy.Shadow
@@ -293,7 +296,8 @@ func (d *driver) prefixIn(n neighbourhood) netip.Prefix {
 func (d *driver) entriesIn(n neighbourhood) []held {
 	var here []held
 	for _, h := range d.model {
-		if h.Origin != originFeed && (h.Prefix.Overlaps(n.listed) || h.Prefix.Overlaps(n.near) || h.Prefix.Overlaps(n.sibling)) {
+		if h.Origin != originFeed && (h.Prefix.Overlaps(n.listed) || h.Prefix.Overlaps(n.near) ||
+			h.Prefix.Overlaps(n.sibling)) {
 			here = append(here, h)
 		}
 	}
@@ -311,7 +315,8 @@ func (d *driver) nextList() request {
 	size := listSizes[d.next%len(listSizes)]
 	d.next++
 	start := d.IntN(len(d.pool) - size)
-	r := request{kind: policy.Block, action: policy.Drop, origin: originFeed, prefixes: slices.Clone(d.world.feed), ttl: []string{"", "", day}[d.IntN(3)]}
+	r := request{kind: policy.Block, action: policy.Drop, origin: originFeed, prefixes: slices.Clone(d.world.feed),
+		ttl: []string{"", "", day}[d.IntN(3)]}
 	for _, both := range d.world.either {
 		i := d.IntN(2)
 		d.leaveOut(&r, both[i], both[1-i])

@@ -49,7 +49,8 @@ func newHost(t *testing.T, f family) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{wire: wire, dir: dir, daemon: lab.NewDaemon(binaries, filepath.Join(dir, "state"), interfaceName), family: f.name, config: filepath.Join(dir, "paraxiald.yaml")}
+	h := &host{wire: wire, dir: dir, daemon: lab.NewDaemon(binaries, filepath.Join(dir, "state"), interfaceName),
+		family: f.name, config: filepath.Join(dir, "paraxiald.yaml")}
 	h.daemon.Flags = []string{"--config", h.config, "--log-level", "debug"}
 	t.Cleanup(func() {
 		if err := h.tearDown(); err != nil {
@@ -64,7 +65,8 @@ func (h *host) tearDown() error {
 	errs := []error{h.kill()}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, h.daemon.Daemon, "detach", "--socket", h.daemon.Socket, "--state-dir", h.daemon.StateDir, "--bpffs", h.daemon.BPFFS).CombinedOutput()
+	out, err := exec.CommandContext(ctx, h.daemon.Daemon, "detach", "--socket", h.daemon.Socket, "--state-dir",
+		h.daemon.StateDir, "--bpffs", h.daemon.BPFFS).CombinedOutput()
 	if err != nil {
 		errs = append(errs, fmt.Errorf("detach: %w\n%s", err, out))
 	}

@@ -84,13 +84,15 @@ func (r request) send(ctx context.Context, c *control.Client) error {
 	case r.remove:
 		_, err = c.Unblock(ctx, control.UnblockRequest{Prefixes: r.names(), Origin: r.origin})
 	default:
-		_, err = c.Block(ctx, control.BlockRequest{Prefixes: r.names(), Origin: r.origin, Action: r.action.String(), For: r.ttl, Force: true})
+		_, err = c.Block(ctx, control.BlockRequest{Prefixes: r.names(), Origin: r.origin, Action: r.action.String(),
+			For: r.ttl, Force: true})
 	}
 	return err
 }
 
 func (r request) sendList(ctx context.Context, c *control.Client) error {
-	result, err := c.Import(ctx, control.ImportRequest{Origin: r.origin, For: r.ttl, Force: true}, strings.NewReader(r.list.String()), nil)
+	result, err := c.Import(ctx, control.ImportRequest{Origin: r.origin, For: r.ttl, Force: true},
+		strings.NewReader(r.list.String()), nil)
 	if err != nil {
 		return err
 	}

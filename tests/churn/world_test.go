@@ -96,7 +96,8 @@ func (w *world) list(i int, n neighbourhood) {
 	if i%4 == 3 {
 		w.feed = append(w.feed, n.listed)
 	} else {
-		w.start = append(w.start, policy.Entry{Prefix: n.listed, Kind: policy.Block, Action: policy.Drop, Origin: originAlways})
+		w.start = append(w.start, policy.Entry{Prefix: n.listed, Kind: policy.Block, Action: policy.Drop,
+			Origin: originAlways})
 		w.feedable = append(w.feedable, n.listed)
 	}
 	w.add(n.listed.Addr(), checkClassLISTED)
@@ -198,7 +199,8 @@ func (w *world) bulk(size int) []netip.Prefix {
 	var list []netip.Prefix
 	for len(list) < size {
 		n := w.neighbourhoods[w.IntN(len(w.neighbourhoods))]
-		in := [...]netip.Prefix{n.near, n.listed, n.sibling, prefix(n.listed.Addr(), w.widest), crowded[w.IntN(len(crowded))]}[min(w.IntN(8), 4)]
+		in := [...]netip.Prefix{n.near, n.listed, n.sibling, prefix(n.listed.Addr(), w.widest),
+			crowded[w.IntN(len(crowded))]}[min(w.IntN(8), 4)]
 		bits := w.bits
 		if w.IntN(3) == 0 {
 			bits -= w.IntN(w.bits - w.near + w.near/4)
@@ -216,7 +218,10 @@ func (w *world) bulk(size int) []netip.Prefix {
 func (w *world) spared() []netip.Addr {
 	var spared []netip.Addr
 	for _, s := range w.sources {
-		allowed := slices.ContainsFunc(w.start, func(e policy.Entry) bool { return e.Kind == policy.Allow && e.Prefix.Contains(s.addr) })
+		allowed := slices.ContainsFunc(w.start, func(e policy.Entry) bool {
+			return e.Kind == policy.Allow &&
+				e.Prefix.Contains(s.addr)
+		})
 		if s.class != checkClassLISTED && !allowed {
 			spared = append(spared, s.addr)
 		}

@@ -276,7 +276,8 @@ func all(b *policy.Book) []policy.Entry {
 	return slices.Concat(slices.Collect(b.Entries(policy.Block)), slices.Collect(b.Entries(policy.Allow)))
 }
 
-func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []netip.Prefix, sources uint64, begin policy.Deadline, seen *tally) (cases uint64) {
+func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []netip.Prefix, sources uint64,
+	begin policy.Deadline, seen *tally) (cases uint64) {
 	t.Helper()
 	entries := all(book)
 	before := k.reasons(t)
@@ -299,19 +300,22 @@ func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []
 			return cases
 		}
 		if action != wantAction {
-			t.Fatalf("source %s: XDP action %d, the model says %s, the index %d\nbook:\n%s", src, action, outcome, k.ask(t, src), describe(entries, src))
+			t.Fatalf("source %s: XDP action %d, the model says %s, the index %d\nbook:\n%s", src, action, outcome,
+				k.ask(t, src), describe(entries, src))
 		}
 		wantRate := policy.DecideLimit(entries, src, bootTime(t))
 		if outcome != policy.Limited {
 			wantRate = policy.Rate{}
 		}
 		if rate := k.limits.used(); rate != wantRate {
-			t.Fatalf("source %s counts against the rate %v, the model says %v\nbook:\n%s", src, rate, wantRate, describe(entries, src))
+			t.Fatalf("source %s counts against the rate %v, the model says %v\nbook:\n%s", src, rate, wantRate,
+				describe(entries, src))
 		}
 	}
 	after := k.reasons(t)
 	const underLimit = 8
-	got := tally{after[0] - before[0], after[1] - before[1], after[2] - before[2], after[3] - before[3], after[underLimit] - before[underLimit]}
+	got := tally{after[0] - before[0], after[1] - before[1], after[2] - before[2], after[3] - before[3],
+		after[underLimit] - before[underLimit]}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Fatalf("reasons counted (-model +program):\n%s\nbook:\n%s", diff, describe(entries, netip.Addr{}))
 	}

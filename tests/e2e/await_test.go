@@ -44,7 +44,8 @@ func TestInterfaceComesLate(t *testing.T) {
 	h := newHost(t)
 	h.daemon.Interfaces = append(h.daemon.Interfaces, lateName)
 	h.start()
-	if up := strings.Index(h.run.Log(), "interface=up0"); up < 0 || up > strings.Index(h.run.Log(), "waiting for interfaces") {
+	if up := strings.Index(h.run.Log(), "interface=up0"); up < 0 ||
+		up > strings.Index(h.run.Log(), "waiting for interfaces") {
 		t.Error("what is there has to wait for what is not")
 	}
 	if i := h.lateOf(); i.Protected || !strings.Contains(i.Note, "no such interface") {

@@ -123,24 +123,28 @@ func TestDetector(t *testing.T) {
 	stop := h.floodUntilBanned(offender, 400, "udp-flood")
 	h.expectActedUpon(s, offender)
 	bans := h.blocks("udp-flood")
-	if len(bans) != 1 || bans[0].Prefix != "198.51.100.1/32" || bans[0].Author != "detector" || !strings.Contains(bans[0].Reason, "limit 200/s over 2s") {
+	if len(bans) != 1 || bans[0].Prefix != "198.51.100.1/32" || bans[0].Author != "detector" ||
+		!strings.Contains(bans[0].Reason, "limit 200/s over 2s") {
 		t.Fatalf("bans: %+v", bans)
 	}
 	if why := ctlJSON[control.WhyResult](h, "why", "198.51.100.1"); why.Verdict != "drop" || len(why.Matched) != 1 {
 		t.Errorf("why: %+v", why)
 	}
 	status, err := h.client().Detectors(t.Context())
-	if err != nil || !status.Enabled || len(status.Detectors) != 2 || status.Detectors[0].Decisions["block"] != 1 || status.Entries != 1 {
+	if err != nil || !status.Enabled || len(status.Detectors) != 2 || status.Detectors[0].Decisions["block"] != 1 ||
+		status.Entries != 1 {
 		t.Errorf("detectors: %+v, %v", status, err)
 	}
 	top, err := h.client().Top(t.Context())
 	if err != nil {
 		t.Error(err)
 	}
-	if i := slices.IndexFunc(top.Sources, func(s control.TopSource) bool { return s.Source == "198.51.100.1/32" }); i < 0 || top.Sources[i].Verdict != "drop" {
+	if i := slices.IndexFunc(top.Sources,
+		func(s control.TopSource) bool { return s.Source == "198.51.100.1/32" }); i < 0 || top.Sources[i].Verdict != "drop" {
 		t.Errorf("top: %+v", top)
 	}
-	if e := bans[0].Evidence; e == nil || e.Detector != "udp-flood" || e.Limit != "200/s" || len(e.Ports) != 1 || e.Ports[0] != serverPort {
+	if e := bans[0].Evidence; e == nil || e.Detector != "udp-flood" || e.Limit != "200/s" || len(e.Ports) != 1 ||
+		e.Ports[0] != serverPort {
 		t.Errorf("evidence: %+v", e)
 	}
 	stop()
@@ -220,14 +224,15 @@ func TestIdle(t *testing.T) {
 		span = 8 * time.Second
 		// idleWork is how many updates of a map entry the daemon may take in this time,
 		// in processor time.
-		idleWork = 30 * yardstickEntries
+		idleWork = 10 * yardstickEntries
 	)
 	y := newYardstick()
 	before := h.cpuTime()
 	time.Sleep(span)
 	used := h.cpuTime() - before
 	unit := y.end() / yardstickEntries
-	t.Logf("%.2f%% of a core; that is %d updates of a map entry, %s each", 100*used.Seconds()/span.Seconds(), used/unit, unit)
+	t.Logf("%.2f%% of a core; that is %d updates of a map entry, %s each", 100*used.Seconds()/span.Seconds(), used/unit,
+		unit)
 	if used > idleWork*unit {
 		t.Errorf("the daemon took %v, want %d times %s at most", used, idleWork, unit)
 	}

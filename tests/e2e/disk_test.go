@@ -41,7 +41,8 @@ func onDisk(t *testing.T, dir string) *host {
 // cannotSave checks what goes on and what does not while nothing can be saved.
 func (h *host) cannotSave(s *lab.Server, why string) {
 	h.Helper()
-	if r := h.ctl(1, "block", "198.51.100.7"); !strings.Contains(r.Stderr, "nothing was changed") || !strings.Contains(r.Stderr, why) {
+	if r := h.ctl(1, "block", "198.51.100.7"); !strings.Contains(r.Stderr, "nothing was changed") ||
+		!strings.Contains(r.Stderr, why) {
 		h.Errorf("the error does not say what is wrong:\n%s", r.Stderr)
 	}
 	if h.dropped(s, "198.51.100.7") || !h.dropped(s, blockedSource) {
@@ -84,7 +85,10 @@ func TestDiskFull(t *testing.T) {
 	before := ctlJSON[control.Status](h, "status").Blocks
 	h.cannotSave(s, "no space left on device")
 	check(t, os.Remove(ballast))
-	h.within("the volatile ban is saved", 2*time.Minute, func() bool { return strings.Contains(h.run.Log(), "are saved now") })
+	h.within("the volatile ban is saved", 2*time.Minute, func() bool {
+		return strings.Contains(h.run.Log(),
+			"are saved now")
+	})
 	if bans := h.blocks("udp-flood"); len(bans) != 1 || strings.Contains(bans[0].Reason, "volatile") {
 		t.Errorf("the ban with room again: %+v", bans)
 	}

@@ -31,11 +31,12 @@ func TestBlockTakesEffectAtOnce(t *testing.T) {
 		numbered := h.sendNumbered(src)
 		h.within("a datagram arrives before the block", patience, func() bool { return s.Sources()[src] > 0 })
 		asked := time.Now()
-		if _, err := h.client().Block(t.Context(), control.BlockRequest{Prefixes: []string{src.String()}, Origin: "cli"}); err != nil {
+		if _, err := h.client().Block(t.Context(), control.BlockRequest{Prefixes: []string{src.String()},
+			Origin: "cli"}); err != nil {
 			t.Fatal(err)
 		}
 		answers = append(answers, time.Since(asked))
-		// What is being sent now may have been decided before the block.
+		// The program may have decided on a datagram that is being sent now before the block.
 		most := numbered.sent.Load() + 1
 		h.within("more is sent after the block", patience, func() bool { return numbered.sent.Load() > most+10 })
 		numbered.stop()
@@ -48,7 +49,8 @@ func TestBlockTakesEffectAtOnce(t *testing.T) {
 	}
 	slices.Sort(latencies)
 	slices.Sort(answers)
-	t.Logf("from the request to the last datagram that got through: median %s, worst of %d %s; acknowledged after: median %s, worst %s",
+	t.Logf("from the request to the last datagram that got through: median %s, worst of %d %s; "+
+		"acknowledged after: median %s, worst %s",
 		latencies[rounds/2], rounds, latencies[rounds-1], answers[rounds/2], answers[rounds-1])
 }
 
@@ -125,7 +127,8 @@ func TestMillion(t *testing.T) {
 		t.Fatalf("import: %+v", got)
 	}
 	begin = time.Now()
-	if again := ctlJSON[control.ImportResult](h, "import", path); again.Unchanged != size || again.Added+again.Removed != 0 {
+	if again := ctlJSON[control.ImportResult](h, "import", path); again.Unchanged != size ||
+		again.Added+again.Removed != 0 {
 		t.Errorf("the same import again: %+v", again)
 	}
 	t.Logf("the same import again: %s", time.Since(begin))

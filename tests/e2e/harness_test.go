@@ -114,7 +114,8 @@ func (h *host) ctl(code int, args ...string) lab.Result {
 		h.Fatalf("paraxialctl %s: %v", strings.Join(args, " "), err)
 	}
 	if r.Code != code {
-		h.Fatalf("paraxialctl %s: exit code %d, want %d\nstdout: %s\nstderr: %s", strings.Join(args, " "), r.Code, code, r.Stdout, r.Stderr)
+		h.Fatalf("paraxialctl %s: exit code %d, want %d\nstdout: %s\nstderr: %s", strings.Join(args, " "), r.Code, code,
+			r.Stdout, r.Stderr)
 	}
 	return r
 }

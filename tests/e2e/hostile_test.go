@@ -69,8 +69,8 @@ func attacks() []attack {
 	}
 }
 
-// Whatever callers do, the daemon takes no more memory and files than it is meant
-// to, answers others all the while, and has nothing left of it afterwards.
+// While callers attack it, the daemon takes no more memory and files than it is meant
+// to, answers others, and afterwards holds no more files than before.
 // PARAXIAL_SEED repeats what is sent.
 func TestHostileCallers(t *testing.T) {
 	const (
@@ -100,7 +100,8 @@ func TestHostileCallers(t *testing.T) {
 	peak, peakFiles, answered := h.observe(ctx, time.Now().Add(period), least)
 	cancel()
 	running.Wait()
-	t.Logf("memory %d KiB before, %d KiB at most; files %d and %d; %d of others' requests answered", before, peak, files, peakFiles, answered)
+	t.Logf("memory %d KiB before, %d KiB at most; files %d and %d; %d of others' requests answered", before, peak, files,
+		peakFiles, answered)
 	if peak > before+most {
 		t.Errorf("memory went from %d KiB to %d KiB", before, peak)
 	}
@@ -166,10 +167,13 @@ func (h *host) observe(ctx context.Context, end time.Time, least int) (peak, fil
 
 // sendMutated sends requests of which some bytes are others, and reads the answers.
 func sendMutated(ctx context.Context, c net.Conn, r *rand.Rand) {
-	bodies := []string{`{"prefixes":["198.18.0.1"],"for":"1s","confirm":"1s"}`, `{"prefixes":["2001:db8::/32"],"rate":"10/s"}`, `{"id":"x"}`, `{"prefixes":["10.0.0.0/8"],"all":true}`}
-	paths := []string{"block", "allow", "unblock", "unallow", "promote", "confirm", "why?address=198.18.0.1", "entries?kind=block", "stats", "import?origin=m"}
+	bodies := []string{`{"prefixes":["198.18.0.1"],"for":"1s","confirm":"1s"}`,
+		`{"prefixes":["2001:db8::/32"],"rate":"10/s"}`, `{"id":"x"}`, `{"prefixes":["10.0.0.0/8"],"all":true}`}
+	paths := []string{"block", "allow", "unblock", "unallow", "promote", "confirm", "why?address=198.18.0.1",
+		"entries?kind=block", "stats", "import?origin=m"}
 	body := bodies[r.IntN(len(bodies))]
-	raw := fmt.Appendf(nil, "%s /v1/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", []string{"GET", "POST"}[r.IntN(2)], paths[r.IntN(len(paths))], len(body), body)
+	raw := fmt.Appendf(nil, "%s /v1/%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+		[]string{"GET", "POST"}[r.IntN(2)], paths[r.IntN(len(paths))], len(body), body)
 	for range r.IntN(4) {
 		raw[r.IntN(len(raw))] = byte(r.IntN(256))
 	}

@@ -28,13 +28,15 @@ func TestBlockAllowShadow(t *testing.T) {
 	h.ctl(0, "block", "198.51.100.1", "--shadow")
 	h.ctl(0, "block", "2001:db8:1::/64")
 	for src, want := range map[string]bool{
-		"203.0.113.1": true, "203.0.113.7": false, "198.51.100.1": false, "203.0.114.1": false, "2001:db8:1::5": true, "2001:db8:2::5": false,
+		"203.0.113.1": true, "203.0.113.7": false, "198.51.100.1": false, "203.0.114.1": false,
+		"2001:db8:1::5": true, "2001:db8:2::5": false,
 	} {
 		if got := h.dropped(s, src); got != want {
 			t.Errorf("%s: dropped %t, want %t", src, got, want)
 		}
 	}
-	for src, want := range map[string]string{"203.0.113.1": "drop", "203.0.113.7": "pass", "198.51.100.1": "shadow", "203.0.114.1": "pass"} {
+	for src, want := range map[string]string{"203.0.113.1": "drop", "203.0.113.7": "pass", "198.51.100.1": "shadow",
+		"203.0.114.1": "pass"} {
 		why := ctlJSON[control.WhyResult](h, "why", src)
 		if why.Verdict != want || why.CheckedBy != "kernel" || why.Disagreement != "" {
 			t.Errorf("why %s: %+v, want %s", src, why, want)
@@ -100,7 +102,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(out, holder) || !strings.Contains(out, h.daemon.StateDir) {
 		t.Errorf("a second daemon: %v\n%s", err, out)
 	}
-	// Nor is one with a state directory of its own let at the same pins.
+	// A daemon with another state directory may not use the same pins either.
 	other := &host{T: t, daemon: h.daemon}
 	other.daemon.StateDir, other.daemon.Socket = t.TempDir(), "/run/other.sock"
 	for _, command := range [][]string{{"run", "--interface", interfaceName, "--metrics", ""}, {"detach"}} {
@@ -316,7 +318,8 @@ func TestWatch(t *testing.T) {
 		t.Errorf("added: %+v", e.Entry)
 	}
 	e := await(control.EventDrop)
-	if p := *e.Packet; p.Source != "203.0.113.1" || p.Interface != interfaceName || p.Protocol != "udp" || p.SourcePort != clientPort || p.DestinationPort != serverPort || p.Reason != "blocked" || p.Length == 0 {
+	if p := *e.Packet; p.Source != "203.0.113.1" || p.Interface != interfaceName || p.Protocol != "udp" ||
+		p.SourcePort != clientPort || p.DestinationPort != serverPort || p.Reason != "blocked" || p.Length == 0 {
 		t.Errorf("drop: %+v", p)
 	}
 	if now := time.Now(); e.Time.Before(begin) || e.Time.After(now) {

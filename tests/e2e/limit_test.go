@@ -67,7 +67,10 @@ func TestLimit(t *testing.T) {
 			h.ctl(0, "import", writeFile(t, "198.51.100.0/24\n"), "--origin", "list")
 		}},
 		{"a limit beside it", func() { h.ctl(0, "block", "203.0.113.4", "--limit", slowest) }},
-		{"the same limit again", func() { h.ctl(0, "block", "203.0.113.0/24", "--limit", slowest, "--for", "1h", "--reason", "new") }},
+		{"the same limit again", func() {
+			h.ctl(0, "block", "203.0.113.0/24", "--limit", slowest, "--for", "1h", "--reason",
+				"new")
+		}},
 	} {
 		change.do()
 		passes("203.0.113.1", false, "after "+change.name)
@@ -83,7 +86,7 @@ func TestLimit(t *testing.T) {
 	h.ctl(1, "block", h.wire.Addr4().String(), "--limit", "1000/s")
 }
 
-// What export prints of a limit, import does not make a block of.
+// Import does not make a block of a limit that export has printed.
 func TestLimitExport(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -109,7 +112,8 @@ func TestPromote(t *testing.T) {
 	h.ctl(0, "block", "203.0.114.1")
 	own := h.wire.Addr4().String()
 	h.ctl(0, "block", own, "--shadow")
-	if _, err := h.client().Block(t.Context(), control.BlockRequest{Prefixes: []string{"203.0.115.1"}, Action: "shadow", Origin: "list"}); err != nil {
+	if _, err := h.client().Block(t.Context(), control.BlockRequest{Prefixes: []string{"203.0.115.1"}, Action: "shadow",
+		Origin: "list"}); err != nil {
 		t.Fatal(err)
 	}
 	for args, says := range map[string]string{

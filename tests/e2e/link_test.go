@@ -44,7 +44,8 @@ func (h *host) detachLink() {
 func (h *host) foreignProgram() *ebpf.Program {
 	h.Helper()
 	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
-		Name: "somebody_else", Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2), asm.Return()},
+		Name: "somebody_else", Type: ebpf.XDP, License: "GPL", Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 2),
+			asm.Return()},
 	})
 	check(h.T, err)
 	h.Cleanup(func() { p.Close() })
@@ -68,7 +69,7 @@ func (h *host) takePlace() {
 	check(h.T, err)
 }
 
-// The kernel announces to nobody that a link is detached.
+// The kernel does not announce that a link is detached.
 func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
 	h := blocked(t)
 	const rounds = 4
@@ -185,7 +186,10 @@ func TestBPFFSUnmounted(t *testing.T) {
 		}
 	}
 	defer mount()
-	h.within("status says what to do", patience, func() bool { return strings.Contains(h.nic(interfaceName).Note, "mount -t bpf bpf /sys/fs/bpf") })
+	h.within("status says what to do", patience, func() bool {
+		return strings.Contains(h.nic(interfaceName).Note,
+			"mount -t bpf bpf /sys/fs/bpf")
+	})
 	if !strings.Contains(h.run.Log(), "not as it should be") {
 		t.Error("the log does not say it")
 	}

@@ -104,7 +104,8 @@ func checkWire(h *host, s *lab.Server, sample, listed []netip.Prefix) {
 		}
 	}
 	h.Logf("%d listed sources dropped, %d neighbours passed", len(blocked), len(free))
-	if stats := ctlJSON[control.Stats](h, "stats"); stats.Interfaces[0].Reasons["blocked"].Packets != uint64(len(blocked)) {
+	if stats := ctlJSON[control.Stats](h,
+		"stats"); stats.Interfaces[0].Reasons["blocked"].Packets != uint64(len(blocked)) {
 		h.Errorf("%d packets counted as blocked, %d were sent", stats.Interfaces[0].Reasons["blocked"].Packets, len(blocked))
 	}
 }
@@ -116,19 +117,21 @@ func TestImportReplaces(t *testing.T) {
 	h.ctl(0, "block", "203.0.113.1")
 	imported := func(content string, args ...string) control.ImportResult {
 		t.Helper()
-		return ctlJSON[control.ImportResult](h, append([]string{"import", writeFile(t, content), "--origin", "feed"}, args...)...)
+		return ctlJSON[control.ImportResult](h, append([]string{"import", writeFile(t, content), "--origin", "feed"},
+			args...)...)
 	}
 	want := func(step string, got control.ImportResult, added, removed, unchanged int) {
 		t.Helper()
 		if got.Added != added || got.Removed != removed || got.Unchanged != unchanged {
-			t.Errorf("%s: %d added, %d removed, %d unchanged; want %d, %d, %d", step, got.Added, got.Removed, got.Unchanged, added, removed, unchanged)
+			t.Errorf("%s: %d added, %d removed, %d unchanged; want %d, %d, %d", step, got.Added, got.Removed, got.Unchanged,
+				added, removed, unchanged)
 		}
 	}
 	want("first", imported("203.0.113.1\n203.0.113.2\n203.0.113.3\n"), 3, 0, 0)
 	want("again", imported("203.0.113.1\n203.0.113.2\n203.0.113.3\n"), 0, 0, 3)
 	want("changed", imported("203.0.113.2\n203.0.113.4/32\n203.0.113.2 twice\n"), 1, 2, 1)
 
-	// What is large goes another way: staged, and with one flip at the end.
+	// A large list goes another way: it is staged on disk and switched at the end.
 	var large strings.Builder
 	for i := range 30_000 {
 		fmt.Fprintf(&large, "198.18.%d.%d\n", i/256, i%256)
@@ -169,7 +172,8 @@ func TestImportBadList(t *testing.T) {
 	if status := ctlJSON[control.Status](h, "status"); status.Blocks != 0 {
 		t.Errorf("%d blocks applied of a bad list", status.Blocks)
 	}
-	if got := ctlJSON[control.ImportResult](h, "import", path, "--origin", "feed", "--skip-invalid"); got.Added != 1 || len(got.Invalid) != 2 {
+	if got := ctlJSON[control.ImportResult](h, "import", path, "--origin", "feed", "--skip-invalid"); got.Added != 1 ||
+		len(got.Invalid) != 2 {
 		t.Errorf("with --skip-invalid: %+v", got)
 	}
 	junk := make([]byte, 1<<20)
@@ -189,7 +193,8 @@ func TestImportBogons(t *testing.T) {
 	h.start()
 	s := h.serve()
 	own := netip.PrefixFrom(h.wire.Addr4(), 8).Masked().String()
-	got := ctlJSON[control.ImportResult](h, "import", writeFile(t, "127.0.0.0/8\n203.0.113.1\n"+own+"\n0.0.0.0/0\nfe80::/64\n"), "--origin", "bogons")
+	got := ctlJSON[control.ImportResult](h, "import", writeFile(t,
+		"127.0.0.0/8\n203.0.113.1\n"+own+"\n0.0.0.0/0\nfe80::/64\n"), "--origin", "bogons")
 	if got.Added != 1 || len(got.Refused) != 4 || got.Refused[0].Line != 1 || got.Refused[0].Prefix != "127.0.0.0/8" {
 		t.Errorf("import: %+v", got)
 	}

@@ -85,7 +85,10 @@ func (h *host) logs(what string, do func()) {
 	h.Helper()
 	before := strings.Count(h.run.Log(), what)
 	do()
-	h.within(fmt.Sprintf("the log says %q", what), patience, func() bool { return strings.Count(h.run.Log(), what) > before })
+	h.within(fmt.Sprintf("the log says %q", what), patience, func() bool {
+		return strings.Count(h.run.Log(),
+			what) > before
+	})
 }
 
 func (h *host) nic(name string) control.InterfaceStatus {
@@ -102,7 +105,8 @@ func (h *host) nic(name string) control.InterfaceStatus {
 func (h *host) protected(name string) {
 	h.Helper()
 	h.within(name+" is protected", patience, func() bool { return h.nic(name).Protected })
-	if want := fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode="native"} 1`, name); !strings.Contains(h.scrape(), want) {
+	if want := fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode="native"} 1`,
+		name); !strings.Contains(h.scrape(), want) {
 		h.Errorf("the metrics do not say %s", want)
 	}
 }
@@ -115,7 +119,8 @@ func (h *host) unprotected(name, because string) {
 		i := h.nic(name)
 		return !i.Protected && strings.Contains(i.Note, because)
 	})
-	if want := fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode=""} 0`, name); !strings.Contains(h.scrape(), want) {
+	if want := fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode=""} 0`, name); !strings.Contains(h.scrape(),
+		want) {
 		h.Errorf("the metrics do not say %s", want)
 	}
 	table := h.ctl(0, "status").Stdout
@@ -200,7 +205,8 @@ func TestMTUAcrossFrags(t *testing.T) {
 	for _, tt := range []struct {
 		mtu  int
 		says string
-	}{{9000, "was_protected=true frags=true"}, {1400, "was_protected=true frags=false"}, {9000, "was_protected=true frags=true"}} {
+	}{{9000, "was_protected=true frags=true"}, {1400, "was_protected=true frags=false"}, {9000,
+		"was_protected=true frags=true"}} {
 		h.logs(tt.says, func() { check(t, netlink.LinkSetMTU(nic, tt.mtu)) })
 		h.protected(interfaceName)
 		if !h.dropped(s, blockedSource) || h.dropped(s, freeSource) {

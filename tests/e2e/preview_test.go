@@ -80,7 +80,8 @@ func TestPreview(t *testing.T) {
 
 	// The addresses are the host's own here, so the guard objects.
 	r := h.ctl(1, "block", "198.51.100.0/24", "--dry-run")
-	for _, says := range []string{"Nothing was changed.", "REFUSED by the guard:", "198.51.100.0/24 covers 198.51.100.7", "198.51.100.200/32", "198.51.100.201/32", "no detector is configured"} {
+	for _, says := range []string{"Nothing was changed.", "REFUSED by the guard:", "198.51.100.0/24 covers 198.51.100.7",
+		"198.51.100.200/32", "198.51.100.201/32", "no detector is configured"} {
 		if !strings.Contains(r.Stdout, says) {
 			t.Errorf("%q is not in:\n%s", says, r.Stdout)
 		}
@@ -90,7 +91,10 @@ func TestPreview(t *testing.T) {
 		t.Errorf("got %+v", p)
 	}
 	for _, port := range ports {
-		i := slices.IndexFunc(p.Connections.Services, func(s control.PreviewService) bool { return s.Port == port && s.Direction == "in" })
+		i := slices.IndexFunc(p.Connections.Services, func(s control.PreviewService) bool {
+			return s.Port == port &&
+				s.Direction == "in"
+		})
 		if i < 0 {
 			t.Errorf("port %d is not in %+v", port, p.Connections.Services)
 			continue
@@ -103,14 +107,17 @@ func TestPreview(t *testing.T) {
 		t.Errorf("got %+v", p.Connections)
 	}
 
-	// What is routed through the host has no socket here, and that is said.
+	// Routed connections have no socket on this host. The answer says so.
 	const forwarding = "/proc/sys/net/ipv4/ip_forward"
 	for value, says := range map[string]bool{"1": true, "0": false} {
 		if err := os.WriteFile(forwarding, []byte(value), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		p := ctlJSON[control.PreviewResult](h, "block", "198.51.101.0/24", "--dry-run")
-		if got := slices.ContainsFunc(p.Notes, func(n string) bool { return strings.Contains(n, "forwards packets") }); got != says {
+		if got := slices.ContainsFunc(p.Notes, func(n string) bool {
+			return strings.Contains(n,
+				"forwards packets")
+		}); got != says {
 			t.Errorf("ip_forward %s: notes are %q", value, p.Notes)
 		}
 	}
@@ -154,7 +161,8 @@ func TestPreviewTraffic(t *testing.T) {
 			t.Errorf("%s: got %+v", prefix, p.Traffic)
 			continue
 		}
-		if want == 1 && (p.Traffic.Sources[0].Source != "203.0.113.9/32" || p.Traffic.Sources[0].Nearest != "udp-flood" || p.Traffic.Sources[0].Verdict != "pass") {
+		if want == 1 && (p.Traffic.Sources[0].Source != "203.0.113.9/32" || p.Traffic.Sources[0].Nearest != "udp-flood" ||
+			p.Traffic.Sources[0].Verdict != "pass") {
 			t.Errorf("%s: got %+v", prefix, p.Traffic.Sources[0])
 		}
 	}
@@ -172,7 +180,8 @@ func TestPreviewSparesTheAllowed(t *testing.T) {
 	before := ctlJSON[control.PreviewResult](h, "block", "198.51.100.7", "--dry-run", "--force")
 	h.ctl(0, "allow", "198.51.100.0/25")
 	after := ctlJSON[control.PreviewResult](h, "block", "198.51.100.7", "--dry-run", "--force")
-	if before.Connections.Count != 1 || before.Connections.Spared != 0 || after.Connections.Count != 0 || after.Connections.Spared != 1 {
+	if before.Connections.Count != 1 || before.Connections.Spared != 0 || after.Connections.Count != 0 ||
+		after.Connections.Spared != 1 {
 		t.Errorf("before %+v, after %+v", before.Connections, after.Connections)
 	}
 }
@@ -192,7 +201,8 @@ func TestDoctor(t *testing.T) {
 		return ctlJSON[doctor.Report](h, "doctor", "--state-dir", h.daemon.StateDir, "--bpffs", h.daemon.BPFFS)
 	}
 	expected := look()
-	if len(expected.Interfaces) != 1 || expected.Interfaces[0] != (doctor.Expectation{Interface: interfaceName, Driver: "veth", Mode: "native"}) {
+	if len(expected.Interfaces) != 1 || expected.Interfaces[0] != (doctor.Expectation{Interface: interfaceName,
+		Driver: "veth", Mode: "native"}) {
 		t.Errorf("before: %+v", expected.Interfaces)
 	}
 	h.start()
@@ -215,7 +225,7 @@ func TestDoctor(t *testing.T) {
 	if i := slices.IndexFunc(r.Findings, func(f doctor.Finding) bool { return f.Code == "foreign-program" }); i >= 0 {
 		t.Errorf("dead: %+v", r.Findings[i])
 	}
-	// Without its pins nobody knows whose it is.
+	// Without its pins the program cannot be told from another's.
 	out := h.ctl(1, "doctor", "--bpffs", filepath.Join(filepath.Dir(h.daemon.BPFFS), "elsewhere"))
 	if !strings.Contains(out.Stdout, "PROBLEM  XDP program") {
 		t.Errorf("other pins: %s", out.Stdout)
@@ -241,7 +251,8 @@ func TestDoctorTunnel(t *testing.T) {
 		}
 	})
 	out := h.ctl(1, "doctor", "tunnel0", "--state-dir", h.daemon.StateDir, "--bpffs", h.daemon.BPFFS)
-	if !strings.Contains(out.Stdout, "tunnel0 (tun): cannot be filtered as it is\n  PROBLEM  its packets have no Ethernet header") {
+	if !strings.Contains(out.Stdout,
+		"tunnel0 (tun): cannot be filtered as it is\n  PROBLEM  its packets have no Ethernet header") {
 		t.Errorf("got %s", out.Stdout)
 	}
 }

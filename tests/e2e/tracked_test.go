@@ -21,7 +21,7 @@ const (
 	busyTick    = 250 * time.Millisecond // between two looks at all tracked sources
 	// busyWork is how many updates of a map entry the daemon may take for one look at
 	// one source, in processor time.
-	busyWork = 8
+	busyWork = 6
 	// busyShare is the part of a core that the daemon takes at most on the machine of
 	// the documentation. It is a figure.
 	busyShare = 0.15
@@ -66,7 +66,8 @@ func TestBusy(t *testing.T) {
 	unit := y.end() / yardstickEntries
 	share := used.Seconds() / took.Seconds()
 	look := used / time.Duration(busyTracked*int(took/busyTick))
-	t.Logf("%.1f%% of a core, with %d sources tracked; %s for a look at one, which is %.1f updates of a map entry, %s each",
+	t.Logf("%.1f%% of a core, with %d sources tracked; %s for a look at one, "+
+		"which is %.1f updates of a map entry, %s each",
 		100*share, h.tracked(), look, float64(look)/float64(unit), unit)
 	if n := h.tracked(); n < busyTracked {
 		t.Errorf("only %d sources were tracked to the end", n)
@@ -74,7 +75,8 @@ func TestBusy(t *testing.T) {
 	if look > busyWork*unit {
 		t.Errorf("a look at a source takes %s, want %d times %s at most", look, busyWork, unit)
 	}
-	testenv.Figure(t, share <= busyShare, "the daemon took %v in %v, want %g%% of a core at most", used, took, 100*busyShare)
+	testenv.Figure(t, share <= busyShare, "the daemon took %v in %v, want %g%% of a core at most", used, took,
+		100*busyShare)
 }
 
 func (h *host) tracked() int {

@@ -50,7 +50,7 @@ func (h *host) counted() (packets, drops uint64, estimated bool) {
 	return 0, 0, false
 }
 
-// judge ends the traffic of a test, none of whose blocked packets may have got through.
+// judge ends the traffic of a test, and checks that no packet of the blocked source arrived.
 func (h *host) judge(s *lab.Server, stop func() int) (sent int) {
 	h.Helper()
 	sent = stop()
@@ -98,7 +98,8 @@ func TestUpgrade(t *testing.T) {
 		}
 		packetsNow, dropsNow, _ := h.counted()
 		if packetsNow <= packets || dropsNow <= drops || drops == 0 {
-			t.Errorf("%s: %d packets and %d drops were counted, and then %d and %d", step.name, packets, drops, packetsNow, dropsNow)
+			t.Errorf("%s: %d packets and %d drops were counted, and then %d and %d", step.name, packets, drops, packetsNow,
+				dropsNow)
 		}
 		if left, _ := filepath.Glob(filepath.Join(h.daemon.BPFFS, "gen-*")); len(left) != 1 {
 			t.Errorf("%s: generations left: %v", step.name, left)
@@ -109,7 +110,7 @@ func TestUpgrade(t *testing.T) {
 	if drops != sent && !estimated {
 		t.Errorf("%d drops counted for the entry, %d packets were sent", drops, sent)
 	}
-	// What comes between the last copy and a switch is not counted.
+	// Packets between the last copy of the counters and the switch are not counted.
 	if packets > sent || packets < sent/2 {
 		t.Errorf("%d packets counted as blocked, %d were sent", packets, sent)
 	}
@@ -135,7 +136,8 @@ func TestOlderVersionIsRefused(t *testing.T) {
 	}
 	h.daemon.Binaries = past
 	_, err = h.daemon.Start(h.Context())
-	if err == nil || !strings.Contains(err.Error(), "written by a newer paraxiald (format 2, this one reads 1): start the newer version") {
+	if err == nil ||
+		!strings.Contains(err.Error(), "written by a newer paraxiald (format 2, this one reads 1): start the newer version") {
 		t.Errorf("an older version over a newer state file: %v", err)
 	}
 	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(before, after) {

@@ -21,7 +21,7 @@ import (
 
 const (
 	nobody      = 65534
-	socketGroup = 7007 // a number that is nobody's
+	socketGroup = 7007 // a number that no group has
 )
 
 // as runs a command as another user, who is in the given groups, and returns
@@ -57,7 +57,7 @@ func newSharedHost(t *testing.T) *host {
 	return h
 }
 
-// Who is not in the group can do nothing on the socket.
+// Users outside the group can do nothing on the socket.
 func TestStrangerIsKeptOut(t *testing.T) {
 	h := newSharedHost(t)
 	h.ctl(0, "block", "203.0.113.1")
@@ -70,13 +70,14 @@ func TestStrangerIsKeptOut(t *testing.T) {
 			t.Errorf("%s by a stranger: exit code %d\nstdout: %s\nstderr: %s", args, r.Code, r.Stdout, r.Stderr)
 		}
 	}
-	if r := h.as(nil, h.daemon.Binaries.Daemon, "detach", "--socket", h.daemon.Socket, "--state-dir", h.daemon.StateDir, "--bpffs", h.daemon.BPFFS); r.Code == 0 {
+	if r := h.as(nil, h.daemon.Binaries.Daemon, "detach", "--socket", h.daemon.Socket, "--state-dir", h.daemon.StateDir,
+		"--bpffs", h.daemon.BPFFS); r.Code == 0 {
 		t.Errorf("a stranger may detach: %+v", r)
 	}
 	h.expectUntouched("203.0.113.1/32")
 }
 
-// Who is in the group may change entries, in their own name, and nothing else.
+// Members of the group may change entries, in their own name, and nothing else.
 func TestMemberOfTheGroup(t *testing.T) {
 	h := newSharedHost(t)
 	groups := []uint32{socketGroup}
@@ -90,21 +91,24 @@ func TestMemberOfTheGroup(t *testing.T) {
 		t.Errorf("why: %+v", r)
 	}
 	detach := []string{"detach", "--socket", h.daemon.Socket, "--state-dir", h.daemon.StateDir, "--bpffs", h.daemon.BPFFS}
-	if r := h.as(groups, h.daemon.Binaries.Daemon, detach...); r.Code == 0 || !strings.Contains(r.Stderr, "only root may") {
+	if r := h.as(groups, h.daemon.Binaries.Daemon, detach...); r.Code == 0 ||
+		!strings.Contains(r.Stderr, "only root may") {
 		t.Errorf("detach: %+v", r)
 	}
 	h.expectUntouched("203.0.113.1/32")
 }
 
-// What lies in files, pins and beside the socket is root's, and the group's neither.
+// Only root, and not the group, may use files, pins, and the folder of the socket.
 func TestFilesAreRoots(t *testing.T) {
 	h := newSharedHost(t)
 	h.ctl(0, "block", "203.0.113.1")
 	link := filepath.Join(h.daemon.BPFFS, "links", interfaceName)
 	for _, groups := range [][]uint32{nil, {socketGroup}} {
 		for _, script := range []string{
-			"ls " + h.daemon.StateDir, "cat " + filepath.Join(h.daemon.StateDir, "state.db"), "echo > " + filepath.Join(h.daemon.StateDir, "new"),
-			"ls " + h.daemon.BPFFS, "ls " + filepath.Dir(link), "rm -f " + link, "mkdir " + filepath.Join(h.daemon.BPFFS, "gen-99"),
+			"ls " + h.daemon.StateDir, "cat " + filepath.Join(h.daemon.StateDir,
+				"state.db"), "echo > " + filepath.Join(h.daemon.StateDir, "new"),
+			"ls " + h.daemon.BPFFS, "ls " + filepath.Dir(link), "rm -f " + link, "mkdir " + filepath.Join(h.daemon.BPFFS,
+				"gen-99"),
 			"rm -f " + h.daemon.Socket, "mv " + h.daemon.Socket + " /tmp/stolen", "touch " + filepath.Join(filepath.Dir(h.daemon.Socket), "x"),
 			fmt.Sprintf("kill -9 %d", h.run.PID()),
 		} {

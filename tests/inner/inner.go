@@ -15,7 +15,8 @@ import (
 
 // Lines returns a function that makes the memory of an index generation. Publish
 // puts the one made last in force, and ends that of the one before.
-func Lines(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) (alloc func(lines uint32) ([]uint64, error), publish func()) {
+func Lines(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) (alloc func(lines uint32) ([]uint64, error),
+	publish func()) {
 	tb.Helper()
 	name := outerName(tb, spec, outer)
 	x, err := banks.Open(name, outer, spec.Maps[name].InnerMap)
@@ -110,7 +111,8 @@ func mapBytes(tb testing.TB, m *ebpf.Map) []byte {
 
 // Tracking makes the memory that accounting needs, as large as it is by default,
 // and returns that of the control and of the lines, and the ring of samples.
-func Tracking(tb testing.TB, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (control, lines []byte, samples *ringbuf.Reader) {
+func Tracking(tb testing.TB, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (control, lines []byte,
+	samples *ringbuf.Reader) {
 	tb.Helper()
 	m, lines := mappedBytes(tb, spec.Maps["tracked"].InnerMap)
 	ring, err := ebpf.NewMap(spec.Maps["samples"].InnerMap)

@@ -69,7 +69,7 @@ type Daemon struct {
 }
 
 // NewDaemon returns a daemon that keeps its state in stateDir and uses the
-// standard paths of socket and pins, which in the sandbox are nobody else's.
+// standard paths of socket and pins. In the sandbox no other daemon uses them.
 func NewDaemon(b Binaries, stateDir string, interfaces ...string) Daemon {
 	return Daemon{
 		Binaries: b, Interfaces: interfaces, StateDir: stateDir,

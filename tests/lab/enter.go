@@ -34,7 +34,7 @@ func Main(m interface{ Run() int }) {
 // Enter runs body in new network, mount and process namespaces, and returns
 // the status that body returned. It executes the current program once more:
 // there Enter calls body and exits, so only the outer process returns from
-// Enter. Whatever main does before Enter is done twice.
+// Enter. Everything that main does before Enter is done twice.
 //
 // Inside, lo is up, /sys/fs/bpf is a bpffs without pins, /run an empty tmpfs, an
 // installed Paraxial is out of sight, and no mount is seen outside. When the process dies, even by kill -9 of the outer

@@ -156,6 +156,6 @@ func TestWireLosesNothing(t *testing.T) {
 		t.Errorf("got frames from %d sources, want %d", len(got), n)
 	}
 	if other := atHost.Other(); other != 0 {
-		t.Errorf("got %d frames that nobody sent", other)
+		t.Errorf("got %d frames that the test did not send", other)
 	}
 }

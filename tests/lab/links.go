@@ -70,9 +70,6 @@ func (w *Wire) configureHost() error {
 	if err := netlink.LinkSetUp(w.link); err != nil {
 		return fmt.Errorf("set host end up: %w", err)
 	}
-	if err := waitUp(w.Host); err != nil {
-		return err
-	}
 	for _, e := range []struct {
 		prefix  netip.Prefix
 		gateway netip.Addr
@@ -84,20 +81,17 @@ func (w *Wire) configureHost() error {
 	return nil
 }
 
-// waitUp waits until the kernel has noticed that a link is up, which it does in the
-// background. Before, it has no local route for an IPv6 address.
-func waitUp(name string) error {
+// waitLocal waits until the kernel delivers packets to an address. It makes the route
+// for an IPv6 address in the background, once it has noticed that the link is up.
+func waitLocal(addr netip.Addr) error {
 	const patience = time.Minute
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		link, err := netlink.LinkByName(name)
-		if err != nil {
-			return fmt.Errorf("wait for %s: %w", name, err)
-		}
-		if link.Attrs().OperState == netlink.OperUp {
+		routes, err := netlink.RouteGet(addr.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("%s is not up after %s: it is %s", name, patience, link.Attrs().OperState)
+			return fmt.Errorf("no local route to %s after %s: %v, error %v", addr, patience, routes, err)
 		}
 	}
 }
@@ -114,6 +108,9 @@ func (w *Wire) route(prefix netip.Prefix, gateway netip.Addr) error {
 	})
 	if err != nil {
 		return fmt.Errorf("add address %s: %w", prefix, err)
+	}
+	if err := waitLocal(prefix.Addr()); err != nil {
+		return err
 	}
 	err = netlink.NeighSet(&netlink.Neigh{
 		LinkIndex: index, Family: family, State: netlink.NUD_PERMANENT,

@@ -6,7 +6,7 @@ import (
 )
 
 // Stream sends the frames in turn, all of them some two thousand times a second,
-// until stop is called. That returns how often each was sent.
+// until stop is called. stop returns how often each frame was sent.
 func (w *Wire) Stream(frames ...[]byte) (stop func() (sent int, err error)) {
 	const pace = 500 * time.Microsecond
 	done := make(chan struct{})

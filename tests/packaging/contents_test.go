@@ -122,7 +122,8 @@ func TestReproducible(t *testing.T) {
 func TestLint(t *testing.T) {
 	r := newer(t)
 	need(t, "lintian")
-	if out, err := exec.CommandContext(t.Context(), "lintian", "--allow-root", "--fail-on", "error", r.deb()).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "lintian", "--allow-root", "--fail-on", "error",
+		r.deb()).CombinedOutput(); err != nil {
 		t.Errorf("lintian: %v\n%s", err, out)
 	}
 }
@@ -132,7 +133,12 @@ func TestManualPages(t *testing.T) {
 	r := older(t)
 	need(t, "mandoc")
 	for name, want := range map[string]string{
+<<<<<<< HEAD
 		"paraxiald.8": "detach\n       Remove the filter from", "paraxialctl.1": "block PREFIX...\n       Drop packets from addresses.",
+=======
+		"paraxiald.8":   "detach\n       Take the filter off",
+		"paraxialctl.1": "block PREFIX...\n       Drop packets from addresses.",
+>>>>>>> h/tests
 	} {
 		zipped := r.file("build/" + name + ".gz")
 		page := filepath.Join(t.TempDir(), name)

@@ -39,7 +39,8 @@ func TestImage(t *testing.T) {
 	s.daemon(func() { s.filtered("installed again") })
 
 	s.do("dpkg", "--purge", "paraxial")
-	for _, gone := range []string{"/etc/paraxial", "/var/lib/paraxial", "/sys/fs/bpf/paraxial", "/usr/sbin/paraxiald", "/usr/share/doc/paraxial"} {
+	for _, gone := range []string{"/etc/paraxial", "/var/lib/paraxial", "/sys/fs/bpf/paraxial", "/usr/sbin/paraxiald",
+		"/usr/share/doc/paraxial"} {
 		if s.exists(gone) {
 			t.Errorf("purged, but %s is there: %s", gone, s.do("find", gone))
 		}

@@ -42,7 +42,7 @@ func newMachine(t *testing.T) *machine {
 		}
 	}
 	m.mount("overlay", m.path("/"), fmt.Sprintf("lowerdir=/,upperdir=%[1]s/upper,workdir=%[1]s/work", m.scratch))
-	// What is installed here, and what keeps services of containers from starting.
+	// An installed Paraxial, and files that keep services from starting in containers.
 	for _, dir := range []string{"/etc/paraxial", "/var/lib/paraxial", "/usr/sbin/policy-rc.d"} {
 		if err := os.RemoveAll(m.path(dir)); err != nil {
 			t.Fatal(err)
@@ -82,7 +82,7 @@ func (m *machine) chrooted() *machine {
 	return m
 }
 
-// booted boots systemd. Whatever becomes of the test, it ends with the sandbox.
+// booted boots systemd. It ends with the sandbox, also if the test fails.
 func (m *machine) booted() *machine {
 	m.Helper()
 	for _, tool := range []string{"/lib/systemd/systemd", "nsenter", "unshare", "pivot_root"} {
@@ -95,7 +95,9 @@ func (m *machine) booted() *machine {
 	console := new(console)
 	cmd := exec.Command(script, m.scratch, m.group())
 	cmd.Stdout, cmd.Stderr = console, console
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+	}
 	if err := cmd.Start(); err != nil {
 		m.Fatal(err)
 	}

@@ -110,7 +110,8 @@ func TestPrometheusTakesThem(t *testing.T) {
 	}
 	var rules []rule
 	for _, expr := range dashboardExprs(t) {
-		rules = append(rules, rule{"dashboard:expr", strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*", "$interface", ".*").Replace(expr)})
+		rules = append(rules, rule{"dashboard:expr", strings.NewReplacer("$__rate_interval", "1m", "$instance", ".*",
+			"$interface", ".*").Replace(expr)})
 	}
 	content, err := json.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": rules}}})
 	if err != nil {
@@ -121,7 +122,8 @@ func TestPrometheusTakesThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range []string{rulesFile, dashboard} {
-		if out, err := exec.CommandContext(t.Context(), "promtool", "check", "rules", "--lint=none", file).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "promtool", "check", "rules", "--lint=none",
+			file).CombinedOutput(); err != nil {
 			t.Errorf("promtool: %v\n%s", err, out)
 		}
 	}

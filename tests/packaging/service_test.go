@@ -241,11 +241,13 @@ func TestWithoutBPFFS(t *testing.T) {
 // TestGroup: members may use the socket, and nobody else.
 func TestGroup(t *testing.T) {
 	s := newRunning(t)
-	if mode := strings.TrimSpace(s.do("stat", "-c", "%a %U %G", "/run/paraxial/paraxiald.sock")); mode != "660 root paraxial" {
+	if mode := strings.TrimSpace(s.do("stat", "-c", "%a %U %G",
+		"/run/paraxial/paraxiald.sock")); mode != "660 root paraxial" {
 		t.Errorf("the socket is %s", mode)
 	}
 	as := func(groups ...string) (string, error) {
-		return s.try(append(append([]string{"setpriv", "--reuid", "nobody", "--regid", "nogroup"}, groups...), "paraxialctl", "status")...)
+		return s.try(append(append([]string{"setpriv", "--reuid", "nobody", "--regid", "nogroup"}, groups...), "paraxialctl",
+			"status")...)
 	}
 	if out, err := as("--groups", "paraxial"); err != nil {
 		t.Errorf("a member may not: %s", out)
@@ -263,7 +265,8 @@ func TestGroup(t *testing.T) {
 	s.write("/etc/systemd/system/paraxiald.service.d/test.conf", "[Service]\nSupplementaryGroups=daemon\n")
 	s.do("systemctl", "daemon-reload")
 	s.do("systemctl", "restart", "paraxiald")
-	if mode := strings.TrimSpace(s.do("stat", "-c", "%a %U %G", "/run/paraxial/paraxiald.sock")); mode != "660 root daemon" {
+	if mode := strings.TrimSpace(s.do("stat", "-c", "%a %U %G",
+		"/run/paraxial/paraxiald.sock")); mode != "660 root daemon" {
 		t.Errorf("the socket is %s", mode)
 	}
 }

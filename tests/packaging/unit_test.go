@@ -27,10 +27,12 @@ func TestUnitIsValid(t *testing.T) {
 	need(t, "systemd-analyze")
 	s.do("cp", "/bin/true", "/usr/sbin/paraxiald")
 	s.copy(unit, "/usr/lib/systemd/system/paraxiald.service")
-	if out := s.do("systemd-analyze", "verify", "--man=no", "/usr/lib/systemd/system/paraxiald.service"); strings.Contains(out, "paraxiald") {
+	if out := s.do("systemd-analyze", "verify", "--man=no",
+		"/usr/lib/systemd/system/paraxiald.service"); strings.Contains(out, "paraxiald") {
 		t.Errorf("systemd-analyze verify says:\n%s", out)
 	}
-	if out, err := s.try("systemd-analyze", "security", "--offline=true", "--threshold=25", "/usr/lib/systemd/system/paraxiald.service"); err != nil {
+	if out, err := s.try("systemd-analyze", "security", "--offline=true", "--threshold=25",
+		"/usr/lib/systemd/system/paraxiald.service"); err != nil {
 		t.Errorf("systemd-analyze security says:\n%s", out)
 	}
 }
@@ -99,7 +101,8 @@ func newBare(t *testing.T, caps []string) *bare {
 		set += ",+" + c
 	}
 	wrapper := filepath.Join(t.TempDir(), "paraxiald")
-	script := "#!/bin/sh\nexec setpriv --bounding-set " + set + " --inh-caps -all --ambient-caps -all --no-new-privs --groups 0 " + binaries.Daemon + ` "$@"` + "\n"
+	script := "#!/bin/sh\nexec setpriv --bounding-set " + set +
+		" --inh-caps -all --ambient-caps -all --no-new-privs --groups 0 " + binaries.Daemon + ` "$@"` + "\n"
 	if err := os.WriteFile(wrapper, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -139,14 +142,16 @@ func (s *bare) work(t *testing.T) {
 		t.Helper()
 		r, err := s.daemon.Run(t.Context(), args...)
 		if err != nil || r.Code != 0 || !strings.Contains(r.Stdout, want) {
-			t.Errorf("paraxialctl %s: %v, exit code %d\n%s%s\n%s", strings.Join(args, " "), err, r.Code, r.Stdout, r.Stderr, run.Log())
+			t.Errorf("paraxialctl %s: %v, exit code %d\n%s%s\n%s", strings.Join(args, " "), err, r.Code, r.Stdout, r.Stderr,
+				run.Log())
 		}
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", run.PID()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bound := regexp.MustCompile(`CapBnd:\s+(\w+)`).FindStringSubmatch(string(status)); bound == nil || bound[1] != "000000c000001000" {
+	if bound := regexp.MustCompile(`CapBnd:\s+(\w+)`).FindStringSubmatch(string(status)); bound == nil ||
+		bound[1] != "000000c000001000" {
 		t.Errorf("the daemon's bounding set is %v, not that of bpf, perfmon and net_admin", bound)
 	}
 	ctl("blocked", "block", enemy)

@@ -29,11 +29,13 @@ func TestVersion(t *testing.T) {
 			ascending(t, describe(t, cases[i-1].described), got)
 		}
 	}
-	if got := describe(t, "abc1234-dirty"); !strings.HasPrefix(got, "0.0.0+") || !strings.HasSuffix(got, ".gabc1234+dirty") {
+	if got := describe(t, "abc1234-dirty"); !strings.HasPrefix(got, "0.0.0+") ||
+		!strings.HasSuffix(got, ".gabc1234+dirty") {
 		t.Errorf("without a release it is %s", got)
 	}
 	for _, nonsense := range []string{"", "dev", "release-1", "1.2.3"} {
-		if out, err := exec.CommandContext(t.Context(), filepath.Join(repository, "packaging/version.sh"), nonsense).Output(); err == nil {
+		if out, err := exec.CommandContext(t.Context(), filepath.Join(repository, "packaging/version.sh"),
+			nonsense).Output(); err == nil {
 			t.Errorf("%q is version %s", nonsense, out)
 		}
 	}
@@ -52,7 +54,8 @@ func ascending(t *testing.T, older, newer string) {
 		t.Errorf("for dpkg %s is not older than %s", older, newer)
 	}
 	need(t, "rpm")
-	if got := output(t, "rpm", "--eval", `%{lua:print(rpm.vercmp("`+older+`","`+newer+`"))}`); strings.TrimSpace(got) != "-1" {
+	if got := output(t, "rpm", "--eval",
+		`%{lua:print(rpm.vercmp("`+older+`","`+newer+`"))}`); strings.TrimSpace(got) != "-1" {
 		t.Errorf("for rpm %s is not older than %s: %s", older, newer, got)
 	}
 }

@@ -159,8 +159,14 @@ var accountPackets = []packet{
 	{name: "FIN to port 0", build: func(p frame.Packet) []byte { return p.TCP(1, 0, frame.FIN, nil) }},
 	{name: "a port beside", build: func(p frame.Packet) []byte { return p.TCP(443, 442, frame.SYN, nil) }},
 	{name: "UDP to 53", build: func(p frame.Packet) []byte { return p.UDP(1, 53, nil) }},
-	{name: "fragment of a TCP SYN", build: func(p frame.Packet) []byte { return p.Fragment(0, true).TCP(1, 443, frame.SYN, nil) }},
-	{name: "later fragment of TCP", build: func(p frame.Packet) []byte { return p.Fragment(64, false).TCP(1, 443, frame.SYN, nil) }},
+	{name: "fragment of a TCP SYN", build: func(p frame.Packet) []byte {
+		return p.Fragment(0, true).TCP(1, 443, frame.SYN,
+			nil)
+	}},
+	{name: "later fragment of TCP", build: func(p frame.Packet) []byte {
+		return p.Fragment(64, false).TCP(1, 443,
+			frame.SYN, nil)
+	}},
 	{name: "TCP cut short", build: func(p frame.Packet) []byte {
 		return p.Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 80, 2})
 	}},
@@ -170,7 +176,7 @@ var accountPackets = []packet{
 	}},
 }
 
-// What is tracked at one level, or in one family, is counted there alone.
+// A source that is tracked at one level, or in one family, is counted only there.
 func TestCountsOnlyWhatIsTracked(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		a := f.account(levels, classes)
@@ -179,7 +185,8 @@ func TestCountsOnlyWhatIsTracked(t *testing.T) {
 		a.track(0, "a00:1::/64") // the bytes of 10.0.0.1
 		a.track(1, "2001:db8::/48")
 		for _, src := range []string{
-			"10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.1.7", "10.0.1.8", "10.0.2.1", "a00:1::9", "a00:1:0:1::", "2001:db8:0:1::1", "2001:db8::", "2001:db8:1::",
+			"10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.1.7", "10.0.1.8", "10.0.2.1",
+			"a00:1::9", "a00:1:0:1::", "2001:db8:0:1::1", "2001:db8::", "2001:db8:1::",
 		} {
 			f.run(start(src).Echo(nil))
 		}
@@ -258,7 +265,7 @@ func TestCountsFullTable(t *testing.T) {
 	})
 }
 
-// Whatever comes in, the counters and samples are those of the reference.
+// For random packets the counters and samples are those of the reference.
 func TestAccountsAgreeWithReference(t *testing.T) {
 	seed := seedOf(t)
 	eachBuild(t, func(t *testing.T, f *filter) {

@@ -18,8 +18,10 @@ var equateAddr = cmpopts.EquateComparable(netip.Addr{})
 
 // One source for each thing that a list can say of it.
 var (
-	sourcesV4 = map[reason]string{notListed: "100.64.0.1", allowed: "192.0.2.1", blocked: "198.51.100.1", shadowed: "203.0.113.1", limited: "192.88.99.1", underLimit: "198.18.0.1"}
-	sourcesV6 = map[reason]string{notListed: "2001:db8:f::1", allowed: "2001:db8:a::1", blocked: "2001:db8:b::1", shadowed: "2001:db8:5::1", limited: "2001:db8:c::1", underLimit: "2001:db8:d::1"}
+	sourcesV4 = map[reason]string{notListed: "100.64.0.1", allowed: "192.0.2.1", blocked: "198.51.100.1",
+		shadowed: "203.0.113.1", limited: "192.88.99.1", underLimit: "198.18.0.1"}
+	sourcesV6 = map[reason]string{notListed: "2001:db8:f::1", allowed: "2001:db8:a::1", blocked: "2001:db8:b::1",
+		shadowed: "2001:db8:5::1", limited: "2001:db8:c::1", underLimit: "2001:db8:d::1"}
 )
 
 // The entries' places in hits.
@@ -96,7 +98,10 @@ func (p packet) want(source reason) reason {
 var bothFamilies = []packet{
 	{name: "UDP", build: func(p frame.Packet) []byte { return p.UDP(1000, 53, []byte("query")) }},
 	{name: "TCP SYN", build: func(p frame.Packet) []byte { return p.TCP(1000, 443, frame.SYN, nil) }},
-	{name: "TCP data", build: func(p frame.Packet) []byte { return p.TCP(1000, 443, frame.ACK|frame.PSH, make([]byte, 1400)) }},
+	{name: "TCP data", build: func(p frame.Packet) []byte {
+		return p.TCP(1000, 443, frame.ACK|frame.PSH,
+			make([]byte, 1400))
+	}},
 	{name: "ICMP echo", build: func(p frame.Packet) []byte { return p.Echo(make([]byte, 56)) }},
 	{name: "GRE", build: func(p frame.Packet) []byte { return p.Raw(frame.GRE, []byte{0, 0, 8, 0, 0x45, 0}) }},
 	{name: "ESP", build: func(p frame.Packet) []byte { return p.Raw(frame.ESP, make([]byte, 32)) }},
@@ -109,20 +114,44 @@ var bothFamilies = []packet{
 	}},
 	{name: "unassigned protocol", build: func(p frame.Packet) []byte { return p.Raw(254, []byte{1}) }},
 	{name: "no payload", build: func(p frame.Packet) []byte { return p.Raw(frame.UDP, nil) }},
-	{name: "first fragment", build: func(p frame.Packet) []byte { return p.Fragment(0, true).UDP(1, 2, make([]byte, 64)) }},
-	{name: "middle fragment", build: func(p frame.Packet) []byte { return p.Fragment(1480, true).Raw(frame.UDP, make([]byte, 64)) }},
-	{name: "last fragment", build: func(p frame.Packet) []byte { return p.Fragment(0xfff8, false).Raw(frame.UDP, make([]byte, 8)) }},
+	{name: "first fragment", build: func(p frame.Packet) []byte {
+		return p.Fragment(0, true).UDP(1, 2,
+			make([]byte, 64))
+	}},
+	{name: "middle fragment", build: func(p frame.Packet) []byte {
+		return p.Fragment(1480, true).Raw(frame.UDP,
+			make([]byte, 64))
+	}},
+	{name: "last fragment", build: func(p frame.Packet) []byte {
+		return p.Fragment(0xfff8, false).Raw(frame.UDP,
+			make([]byte, 8))
+	}},
 	{name: "802.1Q", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1Q, 100).UDP(1, 2, nil) }},
 	{name: "802.1Q priority tag", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1Q, 7<<13).UDP(1, 2, nil) }},
 	{name: "802.1ad", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1AD, 100).UDP(1, 2, nil) }},
-	{name: "QinQ", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).UDP(1, 2, nil) }},
-	{name: "802.1Q twice", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1Q, 1).VLAN(frame.Dot1Q, 2).UDP(1, 2, nil) }},
-	{name: "802.1ad inside 802.1Q", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1Q, 1).VLAN(frame.Dot1AD, 2).UDP(1, 2, nil) }},
+	{name: "QinQ", build: func(p frame.Packet) []byte {
+		return p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).UDP(1, 2,
+			nil)
+	}},
+	{name: "802.1Q twice", build: func(p frame.Packet) []byte {
+		return p.VLAN(frame.Dot1Q, 1).VLAN(frame.Dot1Q, 2).UDP(1,
+			2, nil)
+	}},
+	{name: "802.1ad inside 802.1Q", build: func(p frame.Packet) []byte {
+		return p.VLAN(frame.Dot1Q, 1).VLAN(frame.Dot1AD,
+			2).UDP(1, 2, nil)
+	}},
 	{name: "three tags", reason: vlanDepth, blind: true, build: func(p frame.Packet) []byte {
 		return p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).VLAN(frame.Dot1Q, 3).UDP(1, 2, nil)
 	}},
-	{name: "tag type 0x9100", reason: notIP, blind: true, build: func(p frame.Packet) []byte { return p.VLAN(0x9100, 1).UDP(1, 2, nil) }},
-	{name: "Ethernet padding", build: func(p frame.Packet) []byte { return append(p.UDP(1, 2, nil), make([]byte, 18)...) }},
+	{name: "tag type 0x9100", reason: notIP, blind: true, build: func(p frame.Packet) []byte {
+		return p.VLAN(0x9100,
+			1).UDP(1, 2, nil)
+	}},
+	{name: "Ethernet padding", build: func(p frame.Packet) []byte {
+		return append(p.UDP(1, 2, nil),
+			make([]byte, 18)...)
+	}},
 	{name: "one byte missing", reason: malformed, build: func(p frame.Packet) []byte {
 		b := p.UDP(1, 2, []byte("query"))
 		return b[:len(b)-1]
@@ -140,7 +169,10 @@ var onlyIPv4 = []packet{
 	{name: "LLDP", reason: notIP, blind: true, build: func(frame.Packet) []byte { return etherType(0x88cc) }},
 	{name: "MPLS", reason: notIP, blind: true, build: func(frame.Packet) []byte { return etherType(0x8847) }},
 	{name: "802.3 length", reason: notIP, blind: true, build: func(frame.Packet) []byte { return etherType(46) }},
-	{name: "EtherType alone", reason: malformed, blind: true, build: func(p frame.Packet) []byte { return p.UDP(1, 2, nil)[:14] }},
+	{name: "EtherType alone", reason: malformed, blind: true, build: func(p frame.Packet) []byte {
+		return p.UDP(1, 2,
+			nil)[:14]
+	}},
 	{name: "options", build: func(p frame.Packet) []byte { return p.Options(7, 7, 4, 0, 0, 0, 0).UDP(1, 2, nil) }},
 	{name: "all options", build: func(p frame.Packet) []byte { return p.Options(make([]byte, 40)...).UDP(1, 2, nil) }},
 	{name: "AH", build: func(p frame.Packet) []byte { return p.Raw(frame.AH, make([]byte, 24)) }},
@@ -163,13 +195,23 @@ var onlyIPv6 = []packet{
 	{name: "hop-by-hop", build: func(p frame.Packet) []byte { return p.Extension(frame.HopByHop, 8).UDP(1, 2, nil) }},
 	{name: "routing", build: func(p frame.Packet) []byte { return p.Extension(frame.Routing, 24).UDP(1, 2, nil) }},
 	{name: "AH", build: func(p frame.Packet) []byte { return p.Extension(frame.AH, 24).UDP(1, 2, nil) }},
-	{name: "destination options", build: func(p frame.Packet) []byte { return p.Extension(frame.DestinationOptions, 16).UDP(1, 2, nil) }},
+	{name: "destination options", build: func(p frame.Packet) []byte {
+		return p.Extension(frame.DestinationOptions,
+			16).UDP(1, 2, nil)
+	}},
 	{name: "destination options twice", build: func(p frame.Packet) []byte {
-		return p.Extension(frame.DestinationOptions, 8).Extension(frame.Routing, 8).Extension(frame.DestinationOptions, 8).UDP(1, 2, nil)
+		return p.Extension(frame.DestinationOptions, 8).Extension(frame.Routing, 8).Extension(frame.DestinationOptions,
+			8).UDP(1, 2, nil)
 	}},
 	{name: "full chain", build: func(p frame.Packet) []byte { return fullChain(p).TCP(1, 2, frame.SYN, nil) }},
-	{name: "twenty headers", build: func(p frame.Packet) []byte { return extend(p, frame.DestinationOptions, 8, 20).UDP(1, 2, nil) }},
-	{name: "longest header", build: func(p frame.Packet) []byte { return p.Extension(frame.HopByHop, 2048).UDP(1, 2, nil) }},
+	{name: "twenty headers", build: func(p frame.Packet) []byte {
+		return extend(p, frame.DestinationOptions, 8, 20).UDP(1,
+			2, nil)
+	}},
+	{name: "longest header", build: func(p frame.Packet) []byte {
+		return p.Extension(frame.HopByHop, 2048).UDP(1, 2,
+			nil)
+	}},
 	{name: "header beyond the frame", build: func(p frame.Packet) []byte {
 		return patch(p.Extension(frame.HopByHop, 8).UDP(1, 2, nil), frame.EthernetSize+frame.IPv6Size+1, 255)
 	}},
@@ -274,7 +316,8 @@ func TestTruncatedAtEveryByte(t *testing.T) {
 				readable int // bytes up to the end of the base header
 			}{
 				{"IPv4", v4.UDP(1, 2, nil), 14 + 20},
-				{"IPv4 with tags and options", v4.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).Options(1, 1, 1, 1).TCP(1, 2, 0, nil), 14 + 8 + 20},
+				{"IPv4 with tags and options", v4.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).Options(1, 1, 1, 1).TCP(1, 2, 0, nil),
+					14 + 8 + 20},
 				{"IPv6", v6.UDP(1, 2, nil), 14 + 40},
 				{"IPv6 with a tag and a chain", fullChain(v6.VLAN(frame.Dot1Q, 1)).TCP(1, 2, 0, nil), 14 + 4 + 40},
 			} {

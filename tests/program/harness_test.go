@@ -46,7 +46,8 @@ const (
 )
 
 func (r reason) String() string {
-	names := []string{"not_listed", "allowed", "blocked", "shadow", "not_ip", "vlan_depth", "malformed", "limited", "under_limit"}
+	names := []string{"not_listed", "allowed", "blocked", "shadow", "not_ip", "vlan_depth", "malformed", "limited",
+		"under_limit"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -142,7 +143,8 @@ func load(tb testing.TB, build string) *filter {
 	tb.Cleanup(func() { events.Close() })
 	events.SetDeadline(time.Unix(1, 0)) // what is there is there: never wait
 	hits := inner.HitSegment(tb, spec, collection.Maps["hits"])
-	f := &filter{tb: tb, program: collection.Programs["paraxial"], spec: spec, maps: collection.Maps, events: events, loaded: now(tb), hits: hits[:hitsRead]}
+	f := &filter{tb: tb, program: collection.Programs["paraxial"], spec: spec, maps: collection.Maps, events: events,
+		loaded: now(tb), hits: hits[:hitsRead]}
 	f.limits = inner.LimitSegment(tb, spec, collection.Maps["limits"])
 	tb.Cleanup(f.checkOtherCounters)
 	return f

@@ -60,17 +60,24 @@ func TestLimitSteps(t *testing.T) {
 		want  reason
 		hits  map[uint32]uint64
 	}{
-		{"the first drops", verdict{Limit: forever, LimitID: 9}, []step{{forever, 1}, {forever, 2}}, limited, map[uint32]uint64{limitedHit: 1}},
+		{"the first drops", verdict{Limit: forever, LimitID: 9}, []step{{forever, 1}, {forever, 2}}, limited,
+			map[uint32]uint64{limitedHit: 1}},
 		{"the first passes", verdict{Limit: forever, LimitID: 9}, []step{{forever, 2}, {forever, 1}}, underLimit, nil},
 		{"the first has ended", verdict{Limit: forever, LimitID: 9}, []step{{expired, 1}, {live, 2}}, underLimit, nil},
-		{"only the last is live", verdict{Limit: live, LimitID: 9}, []step{{expired, 2}, {expired, 2}, {expired, 2}, {live, 1}}, limited, map[uint32]uint64{limitedHit: 1}},
+		{"only the last is live", verdict{Limit: live, LimitID: 9},
+			[]step{{expired, 2}, {expired, 2}, {expired, 2}, {live, 1}}, limited, map[uint32]uint64{limitedHit: 1}},
 		{"none is live", verdict{Limit: live, LimitID: 9}, []step{{expired, 1}, {expired, 1}}, notListed, nil},
-		{"none is live, in shadow", verdict{Limit: live, Shadow: live, LimitID: 9, Hit: 4}, []step{{expired, 1}}, shadowed, map[uint32]uint64{4: 1}},
+		{"none is live, in shadow", verdict{Limit: live, Shadow: live, LimitID: 9, Hit: 4}, []step{{expired, 1}}, shadowed,
+			map[uint32]uint64{4: 1}},
 		{"the verdict has ended", verdict{Limit: expired, LimitID: 9}, []step{{forever, 1}}, notListed, nil},
-		{"a drop is stronger", verdict{Drop: forever, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 2}}, blocked, map[uint32]uint64{4: 1}},
-		{"a drop that has ended", verdict{Drop: expired, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 1}}, limited, map[uint32]uint64{limitedHit: 1}},
-		{"under the limit, in shadow", verdict{Limit: forever, Shadow: live, LimitID: 9, Hit: 4}, []step{{forever, 2}}, underLimit, map[uint32]uint64{4: 1}},
-		{"over the limit, in shadow", verdict{Limit: forever, Shadow: live, LimitID: 9, Hit: 4}, []step{{forever, 1}}, limited, map[uint32]uint64{limitedHit: 1}},
+		{"a drop is stronger", verdict{Drop: forever, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 2}}, blocked,
+			map[uint32]uint64{4: 1}},
+		{"a drop that has ended", verdict{Drop: expired, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 1}}, limited,
+			map[uint32]uint64{limitedHit: 1}},
+		{"under the limit, in shadow", verdict{Limit: forever, Shadow: live, LimitID: 9, Hit: 4}, []step{{forever, 2}},
+			underLimit, map[uint32]uint64{4: 1}},
+		{"over the limit, in shadow", verdict{Limit: forever, Shadow: live, LimitID: 9, Hit: 4}, []step{{forever, 1}},
+			limited, map[uint32]uint64{limitedHit: 1}},
 		{"no limit 0", verdict{Limit: forever}, nil, notListed, nil},
 		{"no memory for the limit", verdict{Limit: forever, LimitID: 1 << 20}, nil, notListed, nil},
 		{"no memory for the bucket", verdict{Limit: forever, LimitID: 9}, []step{{forever, 5000}}, notListed, nil},
@@ -125,7 +132,8 @@ func TestLimitBurst(t *testing.T) {
 				}
 				return f.run(packet)
 			})
-			want := outcome{Action: pass, Counters: map[reason]counter{underLimit: {uint64(c.want), uint64(c.want * c.size)}}, Hits: map[uint32]uint64{}}
+			want := outcome{Action: pass, Counters: map[reason]counter{underLimit: {uint64(c.want), uint64(c.want * c.size)}},
+				Hits: map[uint32]uint64{}}
 			if over := 20 - c.want; over > 0 {
 				want.Action = drop
 				want.Counters[limited] = counter{uint64(over), uint64(over * c.size)}
@@ -138,7 +146,7 @@ func TestLimitBurst(t *testing.T) {
 	})
 }
 
-// What a packet is charged is exact to a fraction of a nanosecond, from a clock
+// The charge of a packet is exact to a fraction of a nanosecond, from a clock
 // that has run long enough.
 func TestLimitCharge(t *testing.T) {
 	cases := []struct {

@@ -45,7 +45,8 @@ func look(b []byte) (v view) {
 
 // wanted tells whether a class asks for such a frame.
 func (v view) wanted(c track.Class) bool {
-	protos := map[track.Proto][]uint8{track.TCP: {frame.TCP}, track.UDP: {frame.UDP}, track.ICMP: {frame.ICMP, frame.ICMPv6}}
+	protos := map[track.Proto][]uint8{track.TCP: {frame.TCP}, track.UDP: {frame.UDP},
+		track.ICMP: {frame.ICMP, frame.ICMPv6}}
 	of := c.Proto == track.AnyProto
 	for _, p := range protos[c.Proto] {
 		of = of || v.proto == p

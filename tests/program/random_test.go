@@ -87,7 +87,8 @@ func (m *mutator) damage(b []byte) []byte {
 	case 5: // the source of another list
 		if len(b) >= 14+40 {
 			sources := []string{
-				sourcesV4[blocked], sourcesV4[shadowed], sourcesV4[limited], sourcesV6[blocked], sourcesV6[shadowed], sourcesV6[underLimit],
+				sourcesV4[blocked], sourcesV4[shadowed], sourcesV4[limited],
+				sourcesV6[blocked], sourcesV6[shadowed], sourcesV6[underLimit],
 			}
 			a := netip.MustParseAddr(sources[m.IntN(len(sources))])
 			copy(b[14+map[bool]int{true: 12, false: 8}[a.Is4()]:], a.AsSlice())
@@ -129,7 +130,7 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-// Whatever comes in, the program and the reference agree: on the action, the
+// For random packets the program and the reference agree: on the action, the
 // one counter that moves, and the event.
 func TestAgreesWithReference(t *testing.T) {
 	seed := seedOf(t)

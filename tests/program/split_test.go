@@ -32,7 +32,8 @@ func TestJumboFrames(t *testing.T) {
 			b := jumbo(p)
 			want := wantOne(source, len(b))
 			if address, _ := frame.Source(b); source.reported() {
-				want.Events = []event{{Source: address, Proto: frame.UDP, Sport: 1, Dport: 2, Ports: true, Reason: source, Length: uint32(len(b))}}
+				want.Events = []event{{Source: address, Proto: frame.UDP, Sport: 1, Dport: 2, Ports: true, Reason: source,
+					Length: uint32(len(b))}}
 			}
 			check(t, fmt.Sprintf("jumbo frame from a source that is %s", source), want, f.observe(b), b)
 		}
@@ -89,7 +90,8 @@ func TestAccountsHeadersInLaterBuffers(t *testing.T) {
 		a.trackSource(sources[notListed])
 		p := start(sources[notListed])
 		for name, b := range map[string][]byte{
-			"UDP": p.UDP(1, 53, make([]byte, 100)), "TCP": p.TCP(1, 443, frame.SYN, make([]byte, 100)), "ICMP": p.Echo(make([]byte, 100)),
+			"UDP": p.UDP(1, 53, make([]byte, 100)), "TCP": p.TCP(1, 443, frame.SYN,
+				make([]byte, 100)), "ICMP": p.Echo(make([]byte, 100)),
 			"two tags": p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).TCP(1, 443, frame.RST, make([]byte, 100)),
 		} {
 			for linear := range 90 {
@@ -97,10 +99,12 @@ func TestAccountsHeadersInLaterBuffers(t *testing.T) {
 				want.add(b)
 				f.observeSplit(b, linear)
 				if diff := cmp.Diff(want, a.counts()); diff != "" {
-					t.Errorf("%s from %s, %d bytes in the first buffer: counters (-want +got):\n%s", name, sources[notListed], linear, diff)
+					t.Errorf("%s from %s, %d bytes in the first buffer: counters (-want +got):\n%s", name, sources[notListed], linear,
+						diff)
 				}
 				if diff := cmp.Diff([]sampled{sampleOf(b, 1)}, a.takeSamples(), equateAddr); diff != "" {
-					t.Errorf("%s from %s, %d bytes in the first buffer: samples (-want +got):\n%s", name, sources[notListed], linear, diff)
+					t.Errorf("%s from %s, %d bytes in the first buffer: samples (-want +got):\n%s", name, sources[notListed], linear,
+						diff)
 				}
 			}
 		}

@@ -80,6 +80,10 @@ func (r *report) unfinished(pkg string, output []string) string {
 			delete(r.output, n)
 		}
 	}
+	// The go command repeats that the package has failed.
+	output = slices.DeleteFunc(output, func(line string) bool {
+		return line == "FAIL\n" || strings.HasPrefix(line, "FAIL\t")
+	})
 	return strings.Join(append(all, output...), "")
 }
 

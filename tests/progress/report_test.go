@@ -20,6 +20,8 @@ func TestReport(t *testing.T) {
 {"Action":"run","Package":"github.com/paraxial/paraxial/b","Test":"TestThree"}
 {"Action":"output","Package":"github.com/paraxial/paraxial/b","Test":"TestThree","Output":"three\n"}
 {"Action":"output","Package":"github.com/paraxial/paraxial/b","Output":"panic: three\n"}
+{"Action":"output","Package":"github.com/paraxial/paraxial/b","Output":"FAIL\n"}
+{"Action":"output","Package":"github.com/paraxial/paraxial/b","Output":"FAIL\tb\t2.0s\n"}
 {"Action":"fail","Package":"github.com/paraxial/paraxial/b","Elapsed":2}
 {"Action":"pass","Package":"github.com/paraxial/paraxial/a","Elapsed":3.04}
 {"Action":"skip","Package":"github.com/paraxial/paraxial/c"}

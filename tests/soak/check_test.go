@@ -26,7 +26,7 @@ import (
 const (
 	probes = 1000 // sources that the program in force is asked about
 
-	// What ends soon may be in one of two lists alone. Lives are far shorter than
+	// An entry that ends soon may be in only one of the two lists. Lives are far shorter than
 	// this, or far longer.
 	doubt = time.Minute
 )
@@ -84,7 +84,8 @@ func (d *driver) stored() (entries []policy.Entry, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := store.Open(filepath.Join(d.daemon.StateDir, "state.db"), store.Reading{BootID: strings.TrimSpace(string(id)), Boot: bootTime(), Wall: time.Now()})
+	s, err := store.Open(filepath.Join(d.daemon.StateDir, "state.db"),
+		store.Reading{BootID: strings.TrimSpace(string(id)), Boot: bootTime(), Wall: time.Now()})
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +119,7 @@ func (d *driver) held() (nodes []policy.Node, err error) {
 
 // compareNodes tells whether the tries have a node for every entry, and every node
 // has the deadlines that follow from the entries that cover it. There may be more
-// nodes: those of entries that nobody has swept since they ended.
+// nodes: those of entries that have ended and were not swept yet.
 func compareNodes(entries []policy.Entry, held []policy.Node) error {
 	b := policy.NewBook(1)
 	for _, e := range entries {
@@ -176,7 +177,8 @@ func listedNames(entries []control.Entry) map[string]bool {
 	names := map[string]bool{}
 	for _, e := range entries {
 		if e.Expires == nil || time.Until(*e.Expires) > doubt {
-			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, e.Rate, e.Origin, e.Reason, e.Author, e.Expires == nil)] = true
+			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, e.Rate, e.Origin, e.Reason,
+				e.Author, e.Expires == nil)] = true
 		}
 	}
 	return names
@@ -190,7 +192,8 @@ func storedNames(entries []policy.Entry) map[string]bool {
 			rate = e.Rate.String()
 		}
 		if e.Deadline-bootTime() > policy.Deadline(doubt) {
-			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, rate, e.Origin, e.Reason, e.Author, e.Deadline == policy.Forever)] = true
+			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, rate, e.Origin, e.Reason,
+				e.Author, e.Deadline == policy.Forever)] = true
 		}
 	}
 	return names
@@ -232,7 +235,7 @@ func (d *driver) probe(entries []policy.Entry) error {
 		if err != nil {
 			return err
 		}
-		// What ends in this moment may be decided either way.
+		// An entry that ends at this moment may be decided either way.
 		before := policy.Decide(entries, src, begin-policy.Deadline(time.Second))
 		after := policy.Decide(entries, src, bootTime())
 		if before != after || after == policy.Limited {

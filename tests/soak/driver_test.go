@@ -56,7 +56,10 @@ func actions() []action {
 		{"unblock", 15, (*driver).unblock},
 		{"allow", 10, (*driver).allow},
 		{"unallow", 5, (*driver).unallow},
-		{"small import", 10, func(d *driver, ctx context.Context) error { return d.load(ctx, small, d.ttl(), d.IntN(smallList)) }},
+		{"small import", 10, func(d *driver, ctx context.Context) error {
+			return d.load(ctx, small, d.ttl(),
+				d.IntN(smallList))
+		}},
 		{"large import", 3, func(d *driver, ctx context.Context) error {
 			return d.load(ctx, bulk, d.ttl(), largeList-d.IntN(largeList/4))
 		}},
@@ -141,7 +144,8 @@ func (d *driver) load(ctx context.Context, origin, ttl string, size int) error {
 		n := start + i
 		fmt.Fprintf(&list, "100.%d.%d.%d\n", 64+n>>16, n>>8&255, n&255)
 	}
-	_, err := d.client.Import(ctx, control.ImportRequest{Origin: origin, For: ttl}, strings.NewReader(list.String()), func(control.ImportProgress) {})
+	_, err := d.client.Import(ctx, control.ImportRequest{Origin: origin, For: ttl}, strings.NewReader(list.String()),
+		func(control.ImportProgress) {})
 	return err
 }
 
@@ -208,7 +212,7 @@ func (d *driver) die(ctx context.Context) error {
 	return d.startAgain(ctx)
 }
 
-// rest is an orderly end. What is left in the kernel and on disk is compared before
+// rest is an orderly end. The contents of the kernel and of the disk are compared before
 // the next start.
 func (d *driver) rest(ctx context.Context) error {
 	listed, err := d.list(ctx)

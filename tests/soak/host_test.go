@@ -51,7 +51,8 @@ type settings struct {
 
 func (s settings) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "interfaces: [%s%s]\nmax_entries: %d\n", wireName, map[bool]string{true: ", " + flapName}[s.flap], s.capacity)
+	fmt.Fprintf(&b, "interfaces: [%s%s]\nmax_entries: %d\n", wireName, map[bool]string{true: ", " + flapName}[s.flap],
+		s.capacity)
 	if s.guarded {
 		b.WriteString("guard:\n  never_block: [198.51.100.0/24]\n")
 	}
@@ -73,7 +74,8 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &host{dir: dir, daemon: lab.NewDaemon(binaries, filepath.Join(dir, "state")), config: settings{flap: true, capacity: capacities[0]}}
+	h := &host{dir: dir, daemon: lab.NewDaemon(binaries, filepath.Join(dir, "state")),
+		config: settings{flap: true, capacity: capacities[0]}}
 	h.daemon.Flags = []string{"--config", filepath.Join(dir, "paraxiald.yaml"), "--metrics", metricsAt}
 	h.client = control.NewClient(h.daemon.Socket)
 	t.Cleanup(func() {
@@ -104,7 +106,8 @@ func (h *host) tearDown() error {
 func (h *host) detach() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, h.daemon.Binaries.Daemon, "detach", "--socket", h.daemon.Socket, "--state-dir", h.daemon.StateDir, "--bpffs", h.daemon.BPFFS).CombinedOutput()
+	out, err := exec.CommandContext(ctx, h.daemon.Binaries.Daemon, "detach", "--socket", h.daemon.Socket, "--state-dir",
+		h.daemon.StateDir, "--bpffs", h.daemon.BPFFS).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("detach: %w\n%s", err, out)
 	}
@@ -112,7 +115,8 @@ func (h *host) detach() error {
 }
 
 func (h *host) addFlapping() error {
-	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: flapName}, PeerName: flapName + "p"}); err != nil {
+	if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: flapName}, PeerName: flapName +
+		"p"}); err != nil {
 		return fmt.Errorf("add %s: %w", flapName, err)
 	}
 	return h.setFlapping(true)
@@ -194,7 +198,7 @@ func (h *host) kill() error {
 // ended reads what the daemon complained of.
 func (h *host) ended() {
 	for line := range strings.Lines(h.run.Log()) {
-		// That the interface goes away is what the test does.
+		// The test removes the interface.
 		if strings.Contains(line, "level=ERROR") && !strings.Contains(line, "interface="+flapName) {
 			h.errors = append(h.errors, line)
 		}

@@ -71,7 +71,8 @@ func (d *driver) live(ctx context.Context, t *testing.T, period time.Duration) e
 		return err
 	}
 	// At least once each, whatever chance says.
-	for _, f := range []func(*driver, context.Context) error{(*driver).die, (*driver).rest, (*driver).flap, (*driver).change} {
+	for _, f := range []func(*driver, context.Context) error{(*driver).die, (*driver).rest, (*driver).flap,
+		(*driver).change} {
 		if err := f(d, ctx); err != nil {
 			return err
 		}
@@ -165,7 +166,8 @@ func (d *driver) report(t *testing.T) {
 		did = append(did, fmt.Sprintf("%d × %s", d.done[a.name], a.name))
 	}
 	t.Logf("%d starts; %s", d.restarts, strings.Join(did, ", "))
-	t.Logf("%d comparisons of disk, list and tries; the program in force agreed with the model on %v", d.compared, d.probed)
+	t.Logf("%d comparisons of disk, list and tries; the program in force agreed with the model on %v", d.compared,
+		d.probed)
 	if d.done["block"] == 0 || d.probed[policy.Blocked] == 0 || d.probed[policy.NotListed] == 0 {
 		t.Error("too little has happened to show anything")
 	}

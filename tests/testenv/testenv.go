@@ -48,7 +48,7 @@ func Root(tb testing.TB) {
 	}
 }
 
-// Missing skips the test because of what, or fails it if nothing may be skipped.
+// Missing skips the test because something is missing, or fails it if RequireAll is set.
 func Missing(tb testing.TB, what string) {
 	tb.Helper()
 	if os.Getenv(RequireAll) != "" {
@@ -57,9 +57,8 @@ func Missing(tb testing.TB, what string) {
 	tb.Skip(what)
 }
 
-// Since skips the test on a Linux older than major.minor, which nothing that can
-// be installed makes up for; so RequireAll does not forbid it. On one that is new
-// enough nothing is skipped.
+// Since skips the test on a Linux older than major.minor. RequireAll does not forbid
+// that, because there is nothing to install that would help.
 func Since(tb testing.TB, major, minor uint32, what string) {
 	tb.Helper()
 	running, err := features.LinuxVersionCode()

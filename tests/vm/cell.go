@@ -126,7 +126,7 @@ func (l *laboratory) fetch(ctx context.Context, k kernel) (string, error) {
 // consoleLog is the file in a cell's directory that has all that the machine said.
 const consoleLog = "console.log"
 
-// cardAddress is that of the machine's network card.
+// cardAddress is the address of the machine's network card.
 const cardAddress = "52:54:00:00:00:01"
 
 func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd string) (stop func(), err error) {
@@ -156,7 +156,7 @@ func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd str
 		return nil, err
 	}
 	c.machine = m
-	// A machine that ends closes the port, so that nobody waits for it.
+	// A machine that ends closes the port, so that the reader does not wait for it.
 	c.answer = json.NewDecoder(bufio.NewReader(c.port))
 	return func() { m.Stop(); c.port.Close() }, c.read(&wire.Answer{})
 }
@@ -173,7 +173,7 @@ func (c *cell) read(a *wire.Answer) error {
 	return nil
 }
 
-// ask has the machine do something. What it printed is returned with errors too.
+// ask has the machine do something. It returns the output with an error, too.
 func (c *cell) ask(r wire.Request) (string, error) {
 	if err := json.NewEncoder(c.port).Encode(r); err != nil {
 		return "", fmt.Errorf("ask the machine: %w", err)

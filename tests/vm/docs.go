@@ -35,7 +35,8 @@ func renew(path string, list []kernel, rows []row) error {
 		}
 	}
 	for _, r := range rows {
-		lines[r.kernel.name] = fmt.Sprintf("| %s | %s | %s | %s | %s | %d | %s |", r.kernel.name, r.version, r.plain, r.frags, r.kernel.card, r.queues, r.mode)
+		lines[r.kernel.name] = fmt.Sprintf("| %s | %s | %s | %s | %s | %d | %s |", r.kernel.name, r.version, r.plain,
+			r.frags, r.kernel.card, r.queues, r.mode)
 	}
 	t := tableHead
 	for _, k := range list {

@@ -16,7 +16,7 @@ import (
 	"github.com/paraxial/paraxial/tests/vm/wire"
 )
 
-// Who sends, and to whom.
+// The sources and the destination of packets.
 var (
 	machine4, machine6 = netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
 	blocked4, blocked6 = netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8:bad::7")
@@ -26,10 +26,12 @@ var (
 // filter runs the daemon on the machine's card, and sends it blocked and clean
 // frames of both families.
 func (c *cell) filter(r *row) (err error) {
-	if _, err = c.ask(wire.Request{Do: wire.Network, Arguments: []string{"eth0", "192.0.2.1/24", "2001:db8::1/64"}}); err != nil {
+	if _, err = c.ask(wire.Request{Do: wire.Network, Arguments: []string{"eth0", "192.0.2.1/24",
+		"2001:db8::1/64"}}); err != nil {
 		return err
 	}
-	if _, err := c.ask(wire.Request{Do: wire.Start, Arguments: []string{"/bin/paraxiald", "run", "--interface", "eth0", "--metrics", "off"}}); err != nil {
+	if _, err := c.ask(wire.Request{Do: wire.Start, Arguments: []string{"/bin/paraxiald", "run", "--interface", "eth0",
+		"--metrics", "off"}}); err != nil {
 		return err
 	}
 	status, err := c.ready()
@@ -170,7 +172,8 @@ func (c *cell) send(each int) error {
 	from := frame.MAC{2, 0, 0, 0, 0, 1}
 	for i := range each {
 		port := uint16(10000 + i)
-		for _, pair := range [][2]netip.Addr{{blocked4, machine4}, {blocked6, machine6}, {clean4, machine4}, {clean6, machine6}} {
+		for _, pair := range [][2]netip.Addr{{blocked4, machine4}, {blocked6, machine6}, {clean4, machine4},
+			{clean6, machine6}} {
 			b := frame.IP(pair[0], pair[1]).Ethernet(frame.MAC(to), from).UDP(port, 9, []byte("datagram"))
 			if err := c.card.Send(b); err != nil {
 				return fmt.Errorf("send a frame: %w", err)
@@ -208,7 +211,7 @@ func (c *cell) counts() (n counts, err error) {
 	return n, nil
 }
 
-// noPorts reads how many datagrams came for a port that nobody listens on.
+// noPorts reads how many datagrams came for a port without a listener.
 func noPorts(text, field string) (n uint64) {
 	for _, line := range strings.Split(text, "\n") {
 		f := strings.Fields(line)

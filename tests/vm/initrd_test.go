@@ -25,7 +25,8 @@ func TestModulesComeAfterWhatTheyNeed(t *testing.T) {
 		"virtio_pci.ko":      "virtio,virtio_ring",
 		"of-nobody's-use.ko": "virtio",
 	} {
-		if err := os.WriteFile(filepath.Join(dir, file), module(t, "license=GPL\x00depends="+depends+"\x00name=x\x00"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, file), module(t, "license=GPL\x00depends="+depends+"\x00name=x\x00"),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,7 +84,8 @@ func TestArchiveReadsBack(t *testing.T) {
 	a.add("bin/abc", modeFile|0o644, []byte("four"))
 	a.add("TRAILER!!!", 0, nil)
 	got := readArchive(t, a.Bytes())
-	want := []member{{"bin", modeDir | 0o755, ""}, {"bin/a", modeFile | 0o755, "x"}, {"bin/abc", modeFile | 0o644, "four"}, {"TRAILER!!!", 0, ""}}
+	want := []member{{"bin", modeDir | 0o755, ""}, {"bin/a", modeFile | 0o755, "x"},
+		{"bin/abc", modeFile | 0o644, "four"}, {"TRAILER!!!", 0, ""}}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(member{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -41,7 +41,8 @@ func run() error {
 	})
 	list := flag.String("list", "tests/vm/kernels.txt", "the kernels")
 	docs := flag.String("docs", "", "renew the rows of `DIR`/kernels.md")
-	brief := flag.Bool("brief", false, "of the packet corpus, run the tests that look at all of the program, and not those of its parts")
+	brief := flag.Bool("brief", false,
+		"of the packet corpus, run the tests that look at all of the program, and not those of its parts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -55,7 +56,10 @@ func run() error {
 			return fmt.Errorf("%s has no kernel %q", *list, n)
 		}
 	}
-	kernels := slices.DeleteFunc(slices.Clone(all), func(k kernel) bool { return len(names) > 0 && !slices.Contains(names, k.name) })
+	kernels := slices.DeleteFunc(slices.Clone(all), func(k kernel) bool {
+		return len(names) > 0 &&
+			!slices.Contains(names, k.name)
+	})
 	cache, err := cacheDir()
 	if err != nil {
 		return err
@@ -75,7 +79,8 @@ func run() error {
 		r, err := l.try(ctx, k)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("kernel %s: %w", k.name, err))
-			fmt.Printf("FAIL %-8s %5.1fs  %v\n%s", k.name, time.Since(start).Seconds(), err, consoleEnd(filepath.Join(work, k.name)))
+			fmt.Printf("FAIL %-8s %5.1fs  %v\n%s", k.name, time.Since(start).Seconds(), err,
+				consoleEnd(filepath.Join(work, k.name)))
 			continue
 		}
 		rows = append(rows, r)

@@ -70,8 +70,9 @@ func (c *cell) test(r *row) error {
 			only = s.brief
 		}
 		out, err := c.ask(wire.Request{
-			Do:          wire.Run,
-			Arguments:   []string{"/bin/" + s.name + ".test", "-test.v", "-test.short", "-test.failfast", "-test.run=" + only, "-test.skip=" + s.without},
+			Do: wire.Run,
+			Arguments: []string{"/bin/" + s.name + ".test", "-test.v", "-test.short", "-test.failfast", "-test.run=" + only,
+				"-test.skip=" + s.without},
 			Directory:   "/tests/" + s.name, // as in the repository: the objects are two up
 			Environment: []string{"PARAXIAL_CASES=" + s.cases, "PARAXIAL_LIMIT_SECONDS=1", testenv.RequireAll + "=1"},
 		})

@@ -12,7 +12,8 @@ func TestSince(t *testing.T) {
 		release string
 		want    bool
 	}{
-		{"5.10.0-43-cloud-amd64", false}, {"5.17.9", false}, {"5.18.0", true}, {"6.1.0-50-amd64", true}, {"7.3.4+deb13-cloud-amd64", true}, {"4.19.0", false},
+		{"5.10.0-43-cloud-amd64", false}, {"5.17.9", false}, {"5.18.0", true}, {"6.1.0-50-amd64",
+			true}, {"7.3.4+deb13-cloud-amd64", true}, {"4.19.0", false},
 	} {
 		if got, err := since(c.release, 5, 18); err != nil || got != c.want {
 			t.Errorf("%s is at least 5.18: got %v, %v", c.release, got, err)
@@ -91,7 +92,8 @@ func TestNoPorts(t *testing.T) {
 func TestTroubleIsSeen(t *testing.T) {
 	for _, line := range []string{
 		"4,1,1,-;WARNING: CPU: 0 PID: 1 at net/core/filter.c:1", "WARNING: net/core/dev.c:1 at f+0x1/0x2, CPU#1: a/1",
-		"BUG: unable to handle page fault", "BUG: scheduling while atomic", "Oops: 0000 [#1] SMP", "general protection fault, probably",
+		"BUG: unable to handle page fault", "BUG: scheduling while atomic", "Oops: 0000 [#1] SMP",
+		"general protection fault, probably",
 		"INFO: task paraxiald:7 blocked for more than 120 seconds.",
 	} {
 		if !trouble.MatchString(line) {

@@ -54,7 +54,8 @@ func New(to *ebpf.Program) (r *Road, err error) {
 	}
 	// The position, padded to the size of a source, and then the list.
 	const size = int(unsafe.Sizeof(Source{})) * (1 + batch)
-	r.list, err = ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: uint32(size), MaxEntries: 1, Flags: unix.BPF_F_MMAPABLE})
+	r.list, err = ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: uint32(size), MaxEntries: 1,
+		Flags: unix.BPF_F_MMAPABLE})
 	if err != nil {
 		return r, err
 	}
@@ -102,7 +103,8 @@ func (r *Road) setter(at, size int16) (*ebpf.Program, error) {
 		asm.FnTailCall.Call(),
 		asm.Mov.Imm(asm.R0, 0).WithSymbol("out"),
 		asm.Return())
-	return ebpf.NewProgram(&ebpf.ProgramSpec{Name: "set_source", Type: ebpf.XDP, AttachType: ebpf.AttachXDP, License: "GPL", Instructions: code})
+	return ebpf.NewProgram(&ebpf.ProgramSpec{Name: "set_source", Type: ebpf.XDP, AttachType: ebpf.AttachXDP,
+		License: "GPL", Instructions: code})
 }
 
 // Run has the filter meet the frame once from each source, in their order. All

@@ -72,7 +72,7 @@ func (s *Stream) Netdev(id string) string {
 // Files are what QEMU inherits: nothing.
 func (s *Stream) Files() []*os.File { return nil }
 
-// Connect waits for QEMU. What the machine sends is thrown away.
+// Connect waits for QEMU. Output of the machine is thrown away.
 func (s *Stream) Connect() error {
 	c, err := s.socket.Accept()
 	if err != nil {

@@ -34,7 +34,8 @@ func run() error {
 	var o options
 	flag.StringVar(&o.old, "old", "", "the package to install first")
 	flag.StringVar(&o.new, "new", "", "the package to upgrade to")
-	flag.StringVar(&o.cache, "cache", os.Getenv("PARAXIAL_VM_CACHE"), "where root file systems are kept (PARAXIAL_VM_CACHE)")
+	flag.StringVar(&o.cache, "cache", os.Getenv("PARAXIAL_VM_CACHE"),
+		"where root file systems are kept (PARAXIAL_VM_CACHE)")
 	flag.StringVar(&o.rootfs, "rootfs", "tests/vm/systemd/rootfs.sh", "the script that makes them")
 	flag.Parse()
 	if o.old == "" || o.new == "" {

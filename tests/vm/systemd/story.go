@@ -177,7 +177,8 @@ func (t *story) nothingSlipped(before stack, sent int) error {
 		return err
 	}
 	if after != before {
-		return fmt.Errorf("of %d blocked packets %d IPv4 and %d IPv6 ones slipped through", sent, after.ipv4-before.ipv4, after.ipv6-before.ipv6)
+		return fmt.Errorf("of %d blocked packets %d IPv4 and %d IPv6 ones slipped through", sent, after.ipv4-before.ipv4,
+			after.ipv6-before.ipv6)
 	}
 	const n = 50
 	if err := sendClean(t.m, n); err != nil {
@@ -282,7 +283,8 @@ echo "$up $attached"`)
 	if _, err := fmt.Sscan(out, &up, &ready); err != nil {
 		return fmt.Errorf("read the times of the boot: %q: %w", out, err)
 	}
-	fmt.Printf("              network card up %.1f s after the kernel's start, protected %.1f s after it: %.1f s later\n", up, ready, ready-up)
+	fmt.Printf("              network card up %.1f s after the kernel's start, protected %.1f s after it: %.1f s later\n",
+		up, ready, ready-up)
 	return nil
 }
 
