@@ -133,12 +133,8 @@ func TestManualPages(t *testing.T) {
 	r := older(t)
 	need(t, "mandoc")
 	for name, want := range map[string]string{
-<<<<<<< HEAD
-		"paraxiald.8": "detach\n       Remove the filter from", "paraxialctl.1": "block PREFIX...\n       Drop packets from addresses.",
-=======
-		"paraxiald.8":   "detach\n       Take the filter off",
+		"paraxiald.8":   "detach\n       Remove the filter from",
 		"paraxialctl.1": "block PREFIX...\n       Drop packets from addresses.",
->>>>>>> h/tests
 	} {
 		zipped := r.file("build/" + name + ".gz")
 		page := filepath.Join(t.TempDir(), name)
