@@ -9,7 +9,7 @@ BIN     := bin
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 comma    := ,
 empty    :=
-KNOBS    := REQUIRE_ALL FIGURES SEED CASES ARCHES LIMIT_SECONDS SOAK_SECONDS RESTARTS UPGRADES HOSTILE_SECONDS
+KNOBS    := REQUIRE_ALL FIGURES SEED CASES ARCHES LIMIT_SECONDS SOAK_SECONDS RESTARTS UPGRADES HOSTILE_SECONDS PREVIOUS
 KEPT     := PATH,HOME,$(subst $(empty) ,$(comma),$(KNOBS:%=PARAXIAL_%))
 VMSUDO   := $(SUDO:sudo=sudo --preserve-env=PARAXIAL_VM_CACHE,PARAXIAL_VM_ACCEL)
 TESTEXEC := $(SUDO:sudo=-exec "sudo --preserve-env=$(KEPT)")
@@ -46,13 +46,18 @@ PACKAGES := zsh fish systemd util-linux rpm lintian mandoc prometheus e2fsprogs
 
 .PHONY: test-needs
 test-needs:
-	@missing=; PATH="$$PATH:/usr/sbin:/sbin"; for tool in $(NEEDED); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
-	test -z "$$missing" || { \
-		echo "make test skips no test, and these programs are missing:$$missing"; \
-		echo "Install them, on Debian with: apt-get install $(PACKAGES)"; \
-		echo "or run go test ./..., which skips what it cannot run."; \
-		exit 1; \
-	}
+	@missing() { m=; for tool in $(NEEDED); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || m="$$m $$tool"; done; test -n "$$m"; }; \
+	missing || exit 0; \
+	if command -v apt-get >/dev/null; then \
+		echo "The tests need programs that are missing:$$m. Installing: $(PACKAGES)"; \
+		$(SUDO) apt-get update -qq && $(SUDO) env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
+	fi; \
+	missing || exit 0; \
+	echo "make test skips no test, and these programs are missing:$$m"; \
+	echo "Install them (on Debian: apt-get install $(PACKAGES)),"; \
+	echo "or run go test ./..., which skips what it cannot run."; \
+	exit 1
 
 .PHONY: test
 test: test-needs ## run all tests; needs root, or sudo for the parts that do
@@ -83,9 +88,18 @@ soak: ## let a daemon live through changes, flapping interfaces, reloads and kil
 	PARAXIAL_SOAK_SECONDS=$$(( $(or $(MINUTES),30) * 60 )) $(TESTALL) -v -timeout 0 ./tests/soak
 
 .PHONY: upgrades
-upgrades: ## restart and kill the daemon 100 times and replace it 20 times by another version, under traffic
+upgrades: ## restart and kill the daemon 100 times, and 20 times switch to a version with other maps, under traffic
 	PARAXIAL_RESTARTS=$(or $(RESTARTS),100) PARAXIAL_UPGRADES=$(or $(UPGRADES),20) $(TESTALL) -v -timeout 1h \
 		-run 'Upgrade|Restart|OlderVersion|Killed' ./tests/e2e
+
+.PHONY: upgrade-from
+upgrade-from: ## upgrade from the version REF, and go back to it, under traffic: make upgrade-from REF=v1.0.0
+	@test -n "$(REF)" || { echo "name a tag or commit: make upgrade-from REF=v1.0.0"; exit 2; }
+	rm -rf $(BIN)/previous && git worktree prune && git worktree add --detach $(BIN)/previous/src $(REF)
+	cd $(BIN)/previous/src && CGO_ENABLED=0 go build -o .. ./cmd/paraxiald ./cmd/paraxialctl
+	git worktree remove --force $(BIN)/previous/src
+	PARAXIAL_PREVIOUS=$(CURDIR)/$(BIN)/previous PARAXIAL_RESTARTS=$(or $(RESTARTS),20) \
+		PARAXIAL_UPGRADES=$(or $(UPGRADES),10) $(TESTALL) -v -timeout 1h -run 'TestUpgrade|TestRestartsAndUpgrades' ./tests/e2e
 
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
