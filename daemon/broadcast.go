@@ -85,3 +85,17 @@ func (b *broadcast) watch(ctx context.Context, yield func(control.Event) error) 
 		}
 	}
 }
+
+func (d *Daemon) interfaceChanged(s control.InterfaceStatus) {
+	d.broadcast.send(control.Event{Type: control.EventInterface, Interface: &s})
+}
+
+// announce tells who watches. Long lists are counted by the caller instead.
+func (d *Daemon) announce(event string, entries []control.Entry) {
+	if !d.broadcast.watched() {
+		return
+	}
+	for i := range entries {
+		d.broadcast.send(control.Event{Type: event, Entry: &entries[i]})
+	}
+}

@@ -232,13 +232,3 @@ func changeError(err error) error {
 	}
 	return err
 }
-
-// announce tells who watches. Long lists are counted by the caller instead.
-func (d *Daemon) announce(event string, entries []control.Entry) {
-	if !d.broadcast.watched() {
-		return
-	}
-	for i := range entries {
-		d.broadcast.send(control.Event{Type: event, Entry: &entries[i]})
-	}
-}

@@ -5,9 +5,7 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -16,10 +14,8 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/config"
-	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/loader"
-	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/store"
 )
@@ -180,81 +176,6 @@ func (d *Daemon) detachOthers(configured []config.Interface) error {
 		}
 	}
 	return nil
-}
-
-// serve runs everything that goes on until the end.
-func (d *Daemon) serve(ctx context.Context, o Options) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	cfg := d.settings()
-	socket, err := control.Listen(cfg.Socket, cfg.SocketGroup)
-	if err != nil {
-		return err
-	}
-	var web net.Listener
-	if cfg.Metrics != "" {
-		if web, err = net.Listen("tcp", cfg.Metrics); err != nil {
-			return errors.Join(fmt.Errorf("serve metrics: %w; set metrics: in the configuration or --metrics to a free address, or to off", err), socket.Close())
-		}
-	}
-	var running sync.WaitGroup
-	run := func(what string, f func(context.Context) error) {
-		running.Go(func() {
-			if err := f(ctx); err != nil && ctx.Err() == nil {
-				stop(fmt.Errorf("%s: %w", what, err))
-			}
-		})
-	}
-	run("serve the control socket", func(ctx context.Context) error {
-		return control.NewServer(d, control.Options{Log: d.log}).Serve(ctx, socket)
-	})
-	if web != nil {
-		run("serve metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, web) })
-	}
-	run("read drop events", d.relayDrops)
-	manager := &service{notify: o.Notify, watchdog: o.Watchdog}
-	manager.status(d.summary())
-	running.Go(func() { d.housekeep(ctx, manager) })
-	running.Go(func() { d.attend(ctx, socket) })
-	running.Go(func() { d.detect(ctx) })
-	run("watch interfaces", func(ctx context.Context) error {
-		return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })
-	})
-	run("watch addresses and routes", func(ctx context.Context) error {
-		return hostinfo.Watch(ctx, func() { d.recheckGuard(ctx) })
-	})
-	running.Go(func() { d.followReloads(ctx, o) })
-
-	o.Notify("READY=1")
-	d.log.Info("ready", "socket", cfg.Socket, "metrics", cfg.Metrics)
-	select {
-	case <-ctx.Done():
-	case <-d.detached:
-		stop(nil)
-	}
-	o.Notify("STOPPING=1")
-	running.Wait()
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return errors.Join(d.removePins(), d.saveOffenders(), d.store.Checkpoint(d.engine.Reading()))
-}
-
-// Detach implements control.Backend: it takes the filter off and ends the
-// daemon, which would otherwise put it back.
-func (d *Daemon) Detach(_ context.Context, c control.Caller) error {
-	d.log.Warn("filter is taken off on request", "caller", c.Author())
-	for _, n := range d.nics.list() {
-		if err := d.nics.drop(n.name); err != nil {
-			return err
-		}
-	}
-	d.detach.Do(func() { close(d.detached) })
-	return nil
-}
-
-func (d *Daemon) interfaceChanged(s control.InterfaceStatus) {
-	d.broadcast.send(control.Event{Type: control.EventInterface, Interface: &s})
 }
 
 // revision returns the commit that the binary was built from, if it is known.

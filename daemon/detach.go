@@ -1,10 +1,12 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 
 	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/store"
 )
@@ -18,6 +20,19 @@ func DetachOffline(cfg config.Config) ([]string, error) {
 	}
 	names, err := loader.DetachAll(cfg.BPFFS)
 	return names, errors.Join(err, release())
+}
+
+// Detach implements control.Backend: it takes the filter off and ends the
+// daemon, which would otherwise put it back.
+func (d *Daemon) Detach(_ context.Context, c control.Caller) error {
+	d.log.Warn("filter is taken off on request", "caller", c.Author())
+	for _, n := range d.nics.list() {
+		if err := d.nics.drop(n.name); err != nil {
+			return err
+		}
+	}
+	d.detach.Do(func() { close(d.detached) })
+	return nil
 }
 
 // removePins takes the maps away as well if the filter was detached on request.

@@ -40,24 +40,3 @@ func (d *Daemon) protected(ctx context.Context) ([]policy.Protected, error) {
 	}
 	return list, nil
 }
-
-// violations lists the blocks in force that the guard would refuse now, as
-// warnings for the operator. They are never lifted silently: an address that
-// moved is not a reason to let an attacker in.
-func violations(b *policy.Book, guard []policy.Protected, now policy.Deadline) []string {
-	const most = 10
-	var warnings []string
-	for _, p := range guard {
-		for e := range b.Overlapping(policy.Block, p.Prefix) {
-			if e.Action != policy.Drop || e.Forced || !e.Live(now) {
-				continue
-			}
-			if len(warnings) == most {
-				return append(warnings, "more blocks cover what must not be blocked")
-			}
-			warnings = append(warnings, fmt.Sprintf("the block of %s by %s covers %s, %s: paraxialctl unblock %s --origin %s",
-				e.Prefix, e.Origin, p.Prefix.Addr(), p.What, e.Prefix, e.Origin))
-		}
-	}
-	return warnings
-}
