@@ -5,15 +5,16 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/loader/hostinfo"
 )
 
 const (
-	glanceInterval = 250 * time.Millisecond // has something happened to a link
-	attestInterval = 2 * time.Second        // is the filter where it should be, in all detail
+	glanceInterval = 250 * time.Millisecond // between cheap checks of the links
+	attestInterval = 2 * time.Second        // between full checks of interfaces and socket
 )
 
-// attend looks after the interfaces and the socket until ctx is done, apart from housekeeping,
-// which waits for the disk.
+// attend checks the interfaces and the socket until ctx is done. It is a loop of its own
+// because housekeep waits for the disk.
 func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
 	glance := time.NewTicker(glanceInterval)
 	attest := time.NewTicker(attestInterval)
@@ -33,14 +34,21 @@ func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
 	}
 }
 
-// keepSocket puts the socket back where clients look for it.
+// watchInterfaces checks the interfaces at once and after changes of interfaces, until ctx
+// is done.
+func (d *Daemon) watchInterfaces(ctx context.Context) error {
+	return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })
+}
+
+// keepSocket creates the socket again if it was removed.
 func (d *Daemon) keepSocket(socket *control.Listener) {
 	switch restored, err := socket.Restore(); {
 	case err != nil && d.socketProblem != err.Error():
 		d.socketProblem = err.Error()
-		d.log.Error("paraxialctl cannot reach the daemon: its socket is gone and cannot be made again", "error", err)
+		d.log.Error("paraxialctl cannot reach the daemon: its socket was removed and cannot be created again",
+			"error", err)
 	case restored:
 		d.socketProblem = ""
-		d.log.Warn("the socket was removed by somebody and has been made again", "socket", socket.Addr())
+		d.log.Warn("the socket was removed and has been created again", "socket", socket.Addr())
 	}
 }

@@ -1,5 +1,5 @@
-// Package daemon is paraxiald: it wires the rooms together, keeps them in step,
-// and answers the control socket.
+// Package daemon is paraxiald. It connects the other packages, keeps the filter on the
+// interfaces, runs the detectors, and answers requests on the control socket.
 package daemon
 
 import (
@@ -20,10 +20,10 @@ import (
 	"github.com/paraxial/paraxial/store"
 )
 
-// StoreFile is the name of the book in the state directory.
+// StoreFile is the name of the store's file in the state directory.
 const StoreFile = "state.db"
 
-// Options are what the daemon gets from its command line and process.
+// Options are what the command line and the process give to the daemon.
 type Options struct {
 	Version string
 	Log     *slog.Logger
@@ -32,7 +32,7 @@ type Options struct {
 	Reload  <-chan struct{}               // asks for a reload
 	Notify  func(state string)            // tells the service manager
 
-	// How long the service manager puts up with hearing nothing; 0 if for ever.
+	// Watchdog is how long the service manager waits for a ping; 0 if it expects none.
 	Watchdog time.Duration
 }
 
@@ -50,22 +50,23 @@ type Daemon struct {
 	nics      *nics
 	broadcast *broadcast
 	detection *detection
-	detecting pulse // of the detectors' loop
-	attending pulse // of the loop that looks after interfaces and the socket
+	detecting pulse // progress of the detectors' loop
+	attending pulse // progress of the loop that checks interfaces and socket
 	enforcer  *enforcer
 	warnings  warnings
 
-	socketProblem string // why the socket could not be put back; of attend alone
-	sweepProblem  string // why expired entries could not be removed; of housekeep alone
+	socketProblem string // why the socket cannot be created again; used by attend only
+	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
 
 	metrics  *metrics.Collector
-	detached chan struct{} // closed once the filter was taken off on request
+	detached chan struct{} // closed when the filter was detached on request
 	detach   sync.Once
 }
 
+// settings returns the configuration in force.
 func (d *Daemon) settings() config.Config { return *d.cfg.Load() }
 
-// dropCounters are the kernel's counters of drops, by the IDs of the book.
+// dropCounters reads the kernel's drop counters by the IDs that the book assigns.
 type dropCounters interface {
 	Hits(id uint32) uint64
 	// Sampled returns how many drops were attributed by sampling.
@@ -86,8 +87,8 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	return d.serve(ctx, o)
 }
 
-// open takes the state directory, and with it the right to be the only daemon,
-// and the maps. It changes nothing that runs.
+// open opens the store and the maps. Their locks refuse a second daemon. It does not
+// change the filter in force.
 func open(cfg config.Config, o Options) (*Daemon, error) {
 	clock, err := engine.NewClock()
 	if err != nil {
@@ -156,7 +157,7 @@ func (d *Daemon) start(ctx context.Context, notify func(string)) error {
 	return nil
 }
 
-// detachOthers takes the filter off interfaces that an earlier run filtered and
+// detachOthers detaches the filter from interfaces that an earlier run filtered and
 // that are no longer configured.
 func (d *Daemon) detachOthers(configured []config.Interface) error {
 	pinned, err := d.loader.Interfaces()

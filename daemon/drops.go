@@ -8,8 +8,8 @@ import (
 	"github.com/paraxial/paraxial/loader"
 )
 
-// grantEvents lets the program report drops for the next second, if anyone
-// looks.
+// grantEvents lets the program report drops for the next second, if there are
+// watchers.
 func (d *Daemon) grantEvents() {
 	var credit int64
 	if d.broadcast.watched() {
@@ -18,7 +18,7 @@ func (d *Daemon) grantEvents() {
 	d.loader.SetEventCredit(credit)
 }
 
-// relayDrops passes sampled drops to those who watch.
+// relayDrops sends the drops that the program reports to watchers.
 func (d *Daemon) relayDrops(ctx context.Context) error {
 	return d.loader.Events(ctx, func(e loader.DropEvent) {
 		kind := control.EventDrop
@@ -37,7 +37,10 @@ func (d *Daemon) relayDrops(ctx context.Context) error {
 
 // protocolName returns the name of an IP protocol, or its number.
 func protocolName(p uint8) string {
-	names := map[uint8]string{1: "icmp", 4: "ipip", 6: "tcp", 17: "udp", 33: "dccp", 41: "ipv6", 47: "gre", 50: "esp", 51: "ah", 58: "icmpv6", 132: "sctp", 136: "udplite"}
+	names := map[uint8]string{
+		1: "icmp", 4: "ipip", 6: "tcp", 17: "udp", 33: "dccp", 41: "ipv6", 47: "gre",
+		50: "esp", 51: "ah", 58: "icmpv6", 132: "sctp", 136: "udplite",
+	}
 	if name, ok := names[p]; ok {
 		return name
 	}

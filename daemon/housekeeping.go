@@ -8,12 +8,12 @@ import (
 )
 
 const (
-	sweepInterval      = time.Second      // expiry and the credit for drop events
-	checkpointInterval = 30 * time.Second // what is lost of a TTL by a power cut
+	sweepInterval      = time.Second      // between expiries, and between credits for drop events
+	checkpointInterval = 30 * time.Second // the most boot time that a power cut can lose
 )
 
-// housekeep does what is due from time to time, until ctx is done, and tells the
-// service manager that all loops get on.
+// housekeep runs periodic work until ctx is done, and reports to the service manager
+// that all loops make progress.
 func (d *Daemon) housekeep(ctx context.Context, s *service) {
 	sweep := time.NewTicker(sweepInterval)
 	report := time.NewTicker(s.every())
@@ -36,14 +36,15 @@ func (d *Daemon) housekeep(ctx context.Context, s *service) {
 	}
 }
 
-// sweep removes what has expired, in steps between which others get their turn.
-// What it does not get done is for the next one.
+// sweep removes expired entries in steps, between which other changes run. It stops
+// after half of sweepInterval; the next sweep continues.
 func (d *Daemon) sweep(ctx context.Context) {
 	for start := time.Now(); ctx.Err() == nil && time.Since(start) < sweepInterval/2; {
 		expired, err := d.engine.Expire(ctx)
 		if err != nil {
-			if d.sweepProblem != err.Error() { // it is tried every second
-				d.log.Error("expired entries could not be removed; the kernel does not enforce them, and they are tried again", "error", err)
+			if d.sweepProblem != err.Error() { // sweep runs every second
+				d.log.Error("expired entries cannot be removed and are tried again; the kernel does not enforce them",
+					"error", err)
 			}
 			d.sweepProblem = err.Error()
 			return
@@ -57,11 +58,11 @@ func (d *Daemon) sweep(ctx context.Context) {
 	}
 }
 
-// checkpoint keeps on disk how much time has passed, and corrects deadlines of
-// an earlier boot once the wall clock is known to be right.
+// checkpoint saves repeat offenders, volatile bans and how much time has passed. It
+// corrects deadlines of earlier boots once the wall clock is known to be right.
 func (d *Daemon) checkpoint(ctx context.Context) {
 	if err := d.saveOffenders(); err != nil {
-		d.log.Error("repeat offenders would be forgotten by a restart", "error", err)
+		d.log.Error("repeat offenders cannot be saved; a restart would forget them", "error", err)
 	}
 	if err := d.enforcer.saveVolatile(ctx); err != nil {
 		d.log.Error("volatile bans of detectors still cannot be saved", "error", err)

@@ -2,7 +2,7 @@ package daemon
 
 import "testing"
 
-func TestFreeSlot(t *testing.T) {
+func TestFreeInterfaceSlot(t *testing.T) {
 	there := map[string]bool{"eth0": true, "eth1": true}
 	for _, test := range []struct {
 		name  string
@@ -19,7 +19,7 @@ func TestFreeSlot(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			gone := func(name string) bool { return !there[name] && name != "eth2" }
-			slot, last, ok := freeSlot(test.slots, 3, gone)
+			slot, last, ok := freeInterfaceSlot(test.slots, 3, gone)
 			if slot != test.slot || last != test.last || ok != test.ok {
 				t.Errorf("slot %d, %q, %v; want %d, %q, %v", slot, last, ok, test.slot, test.last, test.ok)
 			}

@@ -10,26 +10,36 @@ import (
 	"sync"
 	"time"
 
+	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 )
 
-// serve runs everything that goes on until the end.
+// listen opens the control socket and the address for metrics. web is nil if metrics are
+// not configured.
+func listen(cfg config.Config) (socket *control.Listener, web net.Listener, err error) {
+	socket, err = control.Listen(cfg.Socket, cfg.SocketGroup)
+	if err != nil || cfg.Metrics == "" {
+		return socket, nil, err
+	}
+	if web, err = net.Listen("tcp", cfg.Metrics); err != nil {
+		err = fmt.Errorf("serve metrics: %w; set metrics: in the configuration or --metrics to a free address, "+
+			"or to off", err)
+		return nil, nil, errors.Join(err, socket.Close())
+	}
+	return socket, web, nil
+}
+
+// serve runs all servers and loops until ctx is done, one of them fails, or the filter is
+// detached on request.
 func (d *Daemon) serve(ctx context.Context, o Options) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
 	cfg := d.settings()
-	socket, err := control.Listen(cfg.Socket, cfg.SocketGroup)
+	socket, web, err := listen(cfg)
 	if err != nil {
 		return err
 	}
-	var web net.Listener
-	if cfg.Metrics != "" {
-		if web, err = net.Listen("tcp", cfg.Metrics); err != nil {
-			return errors.Join(fmt.Errorf("serve metrics: %w; set metrics: in the configuration or --metrics to a free address, or to off", err), socket.Close())
-		}
-	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	var running sync.WaitGroup
 	run := func(what string, f func(context.Context) error) {
 		running.Go(func() {
@@ -38,9 +48,8 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 			}
 		})
 	}
-	run("serve the control socket", func(ctx context.Context) error {
-		return control.NewServer(d, control.Options{Log: d.log}).Serve(ctx, socket)
-	})
+	server := control.NewServer(d, control.Options{Log: d.log})
+	run("serve the control socket", func(ctx context.Context) error { return server.Serve(ctx, socket) })
 	if web != nil {
 		run("serve metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, web) })
 	}
@@ -50,12 +59,8 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	running.Go(func() { d.housekeep(ctx, manager) })
 	running.Go(func() { d.attend(ctx, socket) })
 	running.Go(func() { d.detect(ctx) })
-	run("watch interfaces", func(ctx context.Context) error {
-		return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })
-	})
-	run("watch addresses and routes", func(ctx context.Context) error {
-		return hostinfo.Watch(ctx, func() { d.recheckGuard(ctx) })
-	})
+	run("watch interfaces", d.watchInterfaces)
+	run("watch addresses and routes", d.watchAddresses)
 	running.Go(func() { d.followReloads(ctx, o) })
 
 	o.Notify("READY=1")

@@ -6,10 +6,11 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/policy"
 )
 
-// warnings is what the operator should know, as status shows it.
+// warnings are the warnings that status shows.
 type warnings struct {
 	mu  sync.Mutex
 	all []string
@@ -34,7 +35,13 @@ func (w *warnings) list() []string {
 	return slices.Clone(w.all)
 }
 
-// recheckGuard warns of blocks that cover what must not be blocked.
+// watchAddresses checks the blocks at once and after changes of addresses, routes or
+// interfaces, until ctx is done.
+func (d *Daemon) watchAddresses(ctx context.Context) error {
+	return hostinfo.Watch(ctx, func() { d.recheckGuard(ctx) })
+}
+
+// recheckGuard warns of blocks that cover protected addresses.
 func (d *Daemon) recheckGuard(ctx context.Context) {
 	list, _, err := d.facts.facts(ctx)
 	if err != nil {
@@ -47,21 +54,22 @@ func (d *Daemon) recheckGuard(ctx context.Context) {
 	}
 }
 
-// violations lists the blocks in force that the guard would refuse now, as
-// warnings for the operator. They are never lifted silently: an address that
-// moved is not a reason to let an attacker in.
-func violations(b *policy.Book, guard []policy.Protected, now policy.Deadline) []string {
+// violations returns a warning for each live block that the guard would refuse now. The
+// daemon does not lift these blocks: an address that moved is no reason to let an
+// attacker in.
+func violations(b *policy.Book, protected []policy.Protected, now policy.Deadline) []string {
 	const most = 10
 	var warnings []string
-	for _, p := range guard {
+	for _, p := range protected {
 		for e := range b.Overlapping(policy.Block, p.Prefix) {
 			if e.Action != policy.Drop || e.Forced || !e.Live(now) {
 				continue
 			}
 			if len(warnings) == most {
-				return append(warnings, "more blocks cover what must not be blocked")
+				return append(warnings, "more blocks cover addresses that must not be blocked")
 			}
-			warnings = append(warnings, fmt.Sprintf("the block of %s by %s covers %s, %s: paraxialctl unblock %s --origin %s",
+			warnings = append(warnings, fmt.Sprintf(
+				"the block of %s by %s covers %s, %s: paraxialctl unblock %s --origin %s",
 				e.Prefix, e.Origin, p.Prefix.Addr(), p.What, e.Prefix, e.Origin))
 		}
 	}
