@@ -11,11 +11,11 @@ func TestFreeInterfaceSlot(t *testing.T) {
 		last  string
 		ok    bool
 	}{
-		{"the first", nil, 0, "", true},
+		{"no slot taken", nil, 0, "", true},
 		{"a hole", map[string]uint32{"eth0": 0, "eth1": 2}, 1, "", true},
-		{"a free one before one that is gone", map[string]uint32{"ehto": 0, "eth0": 1}, 2, "", true},
-		{"one that is gone", map[string]uint32{"eth0": 0, "ehto": 1, "eth1": 2}, 1, "ehto", true},
-		{"all there", map[string]uint32{"eth0": 0, "eth1": 1, "eth2": 2}, 0, "", false},
+		{"a free one before a forgotten one", map[string]uint32{"ehto": 0, "eth0": 1}, 2, "", true},
+		{"a forgotten one", map[string]uint32{"eth0": 0, "ehto": 1, "eth1": 2}, 1, "ehto", true},
+		{"all in use", map[string]uint32{"eth0": 0, "eth1": 1, "eth2": 2}, 0, "", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			gone := func(name string) bool { return !there[name] && name != "eth2" }

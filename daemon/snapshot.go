@@ -32,7 +32,8 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 			for name, family := range map[string]policy.Family{"v4": policy.IPv4, "v6": policy.IPv6} {
 				trie := kind.String() + "_" + name
-				s.Maps = append(s.Maps, metrics.Map{Name: trie, Entries: b.Size(kind, family), Capacity: capacity[trie]})
+				size := b.Size(kind, family)
+				s.Maps = append(s.Maps, metrics.Map{Name: trie, Entries: size, Capacity: capacity[trie]})
 			}
 		}
 		s.Maps = append(s.Maps, metrics.Map{Name: "limits", Entries: b.Limits(), Capacity: capacity["limits"]})
