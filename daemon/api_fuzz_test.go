@@ -21,12 +21,14 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// FuzzAPI sends what comes to mind to the server with a real daemon behind it, whose
-// kernel alone is a map. The answer is a result or an error of the sender, and
-// what the kernel holds is what the book says. Of the paths, stats is left out: it
-// has no input, and reads the kernel.
+// FuzzAPI sends arbitrary requests to the server of a real daemon whose kernel is a map.
+// Each answer must be a result or a client error, and the kernel must hold the nodes of
+// the book. /v1/stats is left out: it has no input, and reads the kernel.
 func FuzzAPI(f *testing.F) {
-	paths := []string{"/v1/block", "/v1/allow", "/v1/unblock", "/v1/unallow", "/v1/promote", "/v1/confirm", "/v1/import", "/v1/entries", "/v1/why", "/v1/status", "/v1/detectors", "/v1/top", "/v1/detach", "/v2", ""}
+	paths := []string{
+		"/v1/block", "/v1/allow", "/v1/unblock", "/v1/unallow", "/v1/promote", "/v1/confirm", "/v1/import",
+		"/v1/entries", "/v1/why", "/v1/status", "/v1/detectors", "/v1/top", "/v1/detach", "/v2", "",
+	}
 	for i, seed := range []struct{ query, body string }{
 		{"", `{"prefixes":["203.0.113.0/24","2001:db8::1"],"for":"1h","reason":"x","origin":"a","confirm":"60s"}`},
 		{"", `{"prefixes":["203.0.113.7"],"for":"2s"}`},
@@ -34,7 +36,10 @@ func FuzzAPI(f *testing.F) {
 		{"", `{"prefixes":["203.0.113.7"],"origin":"a"}`},
 		{"", `{"prefixes":["203.0.113.0/24"],"force":true}`},
 		{"", `{"id":""}`},
-		{"origin=x&for=1h&skip_invalid=true&force=false", "203.0.113.1\n2001:db8::/32 # why\n0.0.0.0/0\nrubbish\n\xef\xbb\xbf10.0.0.1, 2\n"},
+		{
+			"origin=x&for=1h&skip_invalid=true&force=false",
+			"203.0.113.1\n2001:db8::/32 # why\n0.0.0.0/0\nrubbish\n\xef\xbb\xbf10.0.0.1, 2\n",
+		},
 		{"kind=block&origin=a", ""},
 		{"address=203.0.113.7", ""},
 		{"", ""}, {"", ""}, {"", ""}, {"", ""}, {"a=%zz", ""}, {"", "\x00"},
@@ -42,14 +47,15 @@ func FuzzAPI(f *testing.F) {
 		f.Add(uint8(i), true, seed.query, []byte(seed.body))
 	}
 	f.Add(uint8(0), true, "", []byte(`{"prefixes":["198.51.100.0/24"],"action":"limit","rate":"10/s"}`))
-	f.Add(uint8(0), false, "", []byte(`{"prefixes":["::ffff:1.2.3.4","fe80::1","0.0.0.0/0"],"action":"shadow","force":true}`))
+	f.Add(uint8(0), false, "",
+		[]byte(`{"prefixes":["::ffff:1.2.3.4","fe80::1","0.0.0.0/0"],"action":"shadow","force":true}`))
 	const limit = 300
 	k := &fakeKernel{nodes: map[string]policy.Verdict{}}
 	d := newDaemonOver(f, k, filepath.Join(f.TempDir(), StoreFile), limit)
 	client := serveFuzzed(f, d)
 	f.Fuzz(func(t *testing.T, path uint8, post bool, query string, body []byte) {
 		if strings.ContainsFunc(query, unicode.IsControl) {
-			return // the client would not send it
+			return // net/http refuses to send it
 		}
 		method := http.MethodGet
 		if post {
@@ -66,7 +72,7 @@ func FuzzAPI(f *testing.F) {
 		}
 		defer answer.Body.Close()
 		if answer.StatusCode == 400 && strings.HasPrefix(answer.Header.Get("Content-Type"), "text/plain") {
-			return // the library has said that this is no HTTP
+			return // net/http has refused a request that is not valid HTTP
 		}
 		if err := checkAnswer(answer); err != nil {
 			t.Fatalf("%s %s?%s %q: %v", method, r.URL.Path, query, body, err)
@@ -75,7 +81,7 @@ func FuzzAPI(f *testing.F) {
 	})
 }
 
-// serveFuzzed serves d on a socket and returns a client without checks of its own.
+// serveFuzzed serves d on a socket and returns a client that does not check requests.
 func serveFuzzed(tb testing.TB, d *Daemon) *http.Client {
 	tb.Helper()
 	socket := filepath.Join(tb.TempDir(), "s")
@@ -101,7 +107,7 @@ func serveFuzzed(tb testing.TB, d *Daemon) *http.Client {
 	}}
 }
 
-// checkAnswer reads an answer, or a stream of them, and tells what is wrong with it.
+// checkAnswer reads an answer, which may be a stream, and returns an error if it is wrong.
 func checkAnswer(r *http.Response) error {
 	const longest = 1 << 20
 	if !slices.Contains([]int{200, 400, 403, 404, 405, 409, 413}, r.StatusCode) {
@@ -117,7 +123,8 @@ func checkAnswer(r *http.Response) error {
 		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
 			return fmt.Errorf("answer %q: %w", lines.Bytes(), err)
 		}
-		if e := line.Error; e != nil && (e.Code == control.CodeInternal || e.Code == control.CodeStoreFailed || e.Message == "") {
+		e := line.Error
+		if e != nil && (e.Code == control.CodeInternal || e.Code == control.CodeStoreFailed || e.Message == "") {
 			return fmt.Errorf("error %+v", e)
 		}
 		if r.StatusCode != 200 && line.Error == nil {
@@ -127,8 +134,8 @@ func checkAnswer(r *http.Response) error {
 	return lines.Err()
 }
 
-// checkKernel tells whether the kernel holds the nodes of the book, and no more of
-// them than it has room for.
+// checkKernel fails the test unless the kernel holds exactly the nodes of the book, and
+// no more than limit of each kind and family.
 func checkKernel(t *testing.T, d *Daemon, k *fakeKernel, limit int) {
 	t.Helper()
 	err := d.engine.Freeze(func(b *policy.Book) error {
@@ -136,12 +143,12 @@ func checkKernel(t *testing.T, d *Daemon, k *fakeKernel, limit int) {
 		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 			for n := range b.Nodes(kind) {
 				if nodes++; k.nodes[nodeKey(n)] != n.Verdict {
-					return fmt.Errorf("%s is %+v in the kernel, by the book %+v", nodeKey(n), k.nodes[nodeKey(n)], n.Verdict)
+					return fmt.Errorf("%s: kernel has %+v, book has %+v", nodeKey(n), k.nodes[nodeKey(n)], n.Verdict)
 				}
 			}
 			for _, family := range policy.Families() {
 				if size := b.Size(kind, family); size > limit {
-					return fmt.Errorf("%d nodes, there is room for %d", size, limit)
+					return fmt.Errorf("%d nodes, want %d at most", size, limit)
 				}
 			}
 		}

@@ -11,16 +11,16 @@ import (
 	"github.com/paraxial/paraxial/loader"
 )
 
-// At boot drivers find their interfaces while the daemon starts, and nothing
-// brings one up before the daemon is ready. So those that are missing are waited
-// for, but not for long: what the network manager itself makes (bonds, VLANs) can
-// only come later, and is protected when it comes.
+// At boot, drivers create interfaces while the daemon starts, and no interface is
+// brought up before the daemon is ready. So the daemon waits for missing interfaces.
+// It does not wait long: the network manager creates bonds and VLANs only after the
+// daemon is ready. They are protected when they appear.
 const (
-	patience = 5 * time.Second
-	peek     = 20 * time.Millisecond
+	patience = 5 * time.Second       // longest wait
+	peek     = 20 * time.Millisecond // between checks for missing interfaces
 )
 
-// attachAll attaches to what is there, then waits for what is not.
+// attachAll attaches to the interfaces that exist, then waits for the others.
 func (d *Daemon) attachAll(ctx context.Context, cfg config.Config, notify func(string)) error {
 	var missing []config.Interface
 	for _, i := range cfg.Interfaces {
@@ -47,7 +47,7 @@ func (d *Daemon) attachAll(ctx context.Context, cfg config.Config, notify func(s
 	return nil
 }
 
-// await waits until all interfaces are there, or for as long as is sensible.
+// await waits until all interfaces exist, but no longer than patience.
 func (d *Daemon) await(ctx context.Context, interfaces []config.Interface, notify func(string)) {
 	missing := absent(interfaces)
 	if len(missing) == 0 {
@@ -69,6 +69,7 @@ func (d *Daemon) await(ctx context.Context, interfaces []config.Interface, notif
 	}
 }
 
+// absent returns the names of the interfaces that do not exist.
 func absent(interfaces []config.Interface) []string {
 	var names []string
 	for _, i := range interfaces {

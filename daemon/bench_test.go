@@ -18,12 +18,13 @@ import (
 
 var errKernel = errors.New("kernel says no")
 
-// fakeKernel holds the nodes that it gets, until it is full.
+// fakeKernel is a kernel in a map. If it is full, it accepts no nodes.
 type fakeKernel struct {
 	nodes map[string]policy.Verdict
 	full  bool
 }
 
+// nodeKey identifies a node in fakeKernel.
 func nodeKey(n policy.Node) string { return n.Kind.String() + " " + n.Prefix.String() }
 
 func (k *fakeKernel) Apply(_ context.Context, d policy.Delta) error {
@@ -60,7 +61,7 @@ func (heapPublisher) Allocate(_ policy.Family, lines uint32) (engine.Memory, err
 func (heapPublisher) Publish(policy.Family, engine.Memory) (engine.Memory, error) { return nil, nil }
 func (heapPublisher) Unpublish(policy.Family) error                               { return nil }
 
-// bench is a daemon on a real store and a fake kernel.
+// bench is a daemon with a real store and a fake kernel.
 type bench struct {
 	*testing.T
 	*Daemon
@@ -79,6 +80,7 @@ type kernelAndDrops interface {
 	dropCounters
 }
 
+// newDaemonOver returns a daemon with the given kernel and a store at path.
 func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Daemon {
 	tb.Helper()
 	clock, err := engine.NewClock()
@@ -107,11 +109,13 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	return d
 }
 
+// request blocks as a client does.
 func (b *bench) request(r control.Block) error {
 	_, err := b.Block(b.Context(), control.Caller{UID: 7}, r)
 	return err
 }
 
+// prefixes parses prefixes.
 func prefixes(list ...string) []netip.Prefix {
 	var all []netip.Prefix
 	for _, s := range list {
@@ -124,12 +128,21 @@ func prefixes(list ...string) []netip.Prefix {
 	return all
 }
 
+// shadow returns a request for shadow entries that do not expire.
 func shadow(list ...string) control.Block {
 	return control.Block{Prefixes: prefixes(list...), Action: policy.Shadow, For: policy.TTLForever, Origin: "cli"}
 }
 
-// copies counts the entries of the book and of the store, and the nodes of the
-// kernel.
+// allow allows prefixes without expiry.
+func (b *bench) allow(list ...string) {
+	b.Helper()
+	r := control.Allow{Prefixes: prefixes(list...), For: policy.TTLForever, Origin: "cli"}
+	if _, err := b.Allow(b.Context(), control.Caller{}, r); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// copies counts the entries in the book and in the store, and the nodes in the kernel.
 type copies struct{ book, stored, kernel int }
 
 func (b *bench) copies() copies {
@@ -149,7 +162,7 @@ func (b *bench) copies() copies {
 	return c
 }
 
-// The client sees a code for each way in which the engine refuses a change.
+// TestCodesOfRefusedChanges checks that each refusal of the engine has a code of its own.
 func TestCodesOfRefusedChanges(t *testing.T) {
 	b := newBench(t, 1)
 	code := func() string {

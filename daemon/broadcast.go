@@ -8,8 +8,8 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// broadcast hands events to everyone who watches. A watcher that is too slow
-// loses events and is told how many; it never holds up the daemon.
+// broadcast sends events to all watchers. A watcher that is too slow loses events
+// and is told how many. It never delays the daemon.
 type broadcast struct {
 	mu       sync.Mutex
 	watchers map[*watcher]struct{}
@@ -20,14 +20,14 @@ type watcher struct {
 	lost   uint64
 }
 
-// watchBuffer is how many events a watcher may be behind.
+// watchBuffer is the number of events that a watcher may lag behind.
 const watchBuffer = 1024
 
 func newBroadcast() *broadcast {
 	return &broadcast{watchers: make(map[*watcher]struct{})}
 }
 
-// watched tells whether anyone would see an event.
+// watched reports whether there are watchers.
 func (b *broadcast) watched() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -45,7 +45,7 @@ func (b *broadcast) send(e control.Event) {
 	}
 }
 
-// offer queues e, after word of what was lost before it.
+// offer queues e. If events were lost before, it first queues their number.
 func (w *watcher) offer(e control.Event) {
 	if w.lost > 0 {
 		select {
@@ -63,7 +63,7 @@ func (w *watcher) offer(e control.Event) {
 	}
 }
 
-// watch yields events until ctx is done.
+// watch yields events until ctx is done or yield fails.
 func (b *broadcast) watch(ctx context.Context, yield func(control.Event) error) error {
 	w := &watcher{events: make(chan control.Event, watchBuffer)}
 	b.mu.Lock()
@@ -83,5 +83,19 @@ func (b *broadcast) watch(ctx context.Context, yield func(control.Event) error) 
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+func (d *Daemon) interfaceChanged(s control.InterfaceStatus) {
+	d.broadcast.send(control.Event{Type: control.EventInterface, Interface: &s})
+}
+
+// announce sends one event for each entry. An import sends one event with counts instead.
+func (d *Daemon) announce(event string, entries []control.Entry) {
+	if !d.broadcast.watched() {
+		return
+	}
+	for i := range entries {
+		d.broadcast.send(control.Event{Type: event, Entry: &entries[i]})
 	}
 }

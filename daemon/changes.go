@@ -52,7 +52,7 @@ func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.Allow) (
 	return result, err
 }
 
-// put acknowledges entries and tells who watches.
+// put saves and enforces entries, and announces them.
 func (d *Daemon) put(ctx context.Context, entries []policy.Entry) (control.ChangeResult, error) {
 	ops := make([]policy.Op, len(entries))
 	for i, e := range entries {
@@ -90,8 +90,8 @@ func (d *Daemon) Unallow(ctx context.Context, _ control.Caller, r control.Remova
 	return control.RemoveResult{Removed: removed, Notes: r.Notes}, nil
 }
 
-// remove removes the entries of exactly these prefixes, and returns them as they
-// were.
+// remove removes the entries of exactly these prefixes, and returns them as they were
+// before.
 func (d *Daemon) remove(ctx context.Context, kind policy.Kind, r control.Removal) ([]control.Entry, error) {
 	var removed []control.Entry
 	err := d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
@@ -103,7 +103,7 @@ func (d *Daemon) remove(ctx context.Context, kind policy.Kind, r control.Removal
 				}
 			}
 		}
-		removed = d.wireEntries(entries) // with their drops, which are gone afterwards
+		removed = d.wireEntries(entries) // with their drop counts, which are lost afterwards
 		return ops, nil
 	})
 	if err != nil {
@@ -130,7 +130,9 @@ func (d *Daemon) stillBlocked(prefixes []netip.Prefix) []control.Entry {
 }
 
 // Confirm implements control.Backend.
-func (d *Daemon) Confirm(ctx context.Context, _ control.Caller, r control.ConfirmRequest) (control.ChangeResult, error) {
+func (d *Daemon) Confirm(
+	ctx context.Context, _ control.Caller, r control.ConfirmRequest,
+) (control.ChangeResult, error) {
 	var confirmed []policy.Entry
 	err := d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, err error) {
 		if confirmed, err = waiting(b, r.ID, d.engine.Now()); err != nil {
@@ -150,18 +152,20 @@ func (d *Daemon) Confirm(ctx context.Context, _ control.Caller, r control.Confir
 	return d.added(confirmed), nil
 }
 
-// waiting returns the entries that wait for the confirmation with this ID, or
-// for the only one if id is empty.
+// waiting returns the entries that wait for the confirmation with this ID. If id is
+// empty, exactly one confirmation must be pending.
 func waiting(b *policy.Book, id string, now policy.Deadline) ([]policy.Entry, error) {
 	entries := slices.DeleteFunc(b.Pending(id), func(e policy.Entry) bool { return !e.Live(now) })
 	if len(entries) == 0 {
 		if id == "" {
 			return nil, control.Errorf(control.CodeNotFound, "nothing waits for confirmation")
 		}
-		return nil, control.Errorf(control.CodeNotFound, "nothing waits for confirmation under %q: it was confirmed, or it has been reverted", id)
+		return nil, control.Errorf(control.CodeNotFound,
+			"nothing waits for confirmation under %q: it was confirmed, or it has been reverted", id)
 	}
 	if ids := pendingIDs(entries); len(ids) > 1 {
-		return nil, control.Errorf(control.CodeInvalidRequest, "several changes wait for confirmation: name one of %s", strings.Join(ids, ", "))
+		return nil, control.Errorf(control.CodeInvalidRequest,
+			"several changes wait for confirmation: name one of %s", strings.Join(ids, ", "))
 	}
 	return entries, nil
 }
@@ -176,12 +180,14 @@ func pendingIDs(entries []policy.Entry) []string {
 	return ids
 }
 
-// guardPrefixes returns the prefixes that the guard refuses, if force overrides it.
-// Otherwise a refusal is an error.
-func (d *Daemon) guardPrefixes(ctx context.Context, prefixes []netip.Prefix, action policy.Action, force bool) (forced map[netip.Prefix]bool, err error) {
+// guardPrefixes returns the prefixes that the guard refuses, if force overrides the
+// guard. Otherwise a refusal is an error.
+func (d *Daemon) guardPrefixes(
+	ctx context.Context, prefixes []netip.Prefix, action policy.Action, force bool,
+) (forced map[netip.Prefix]bool, err error) {
 	refusals, err := d.refusals(ctx, prefixes, action)
 	if err != nil && !force {
-		return nil, control.Errorf(control.CodeRefused, "%v; --force blocks without knowing", err)
+		return nil, control.Errorf(control.CodeRefused, "%v; add --force to block without this check", err)
 	}
 	forced = make(map[netip.Prefix]bool)
 	var causes []string
@@ -190,14 +196,17 @@ func (d *Daemon) guardPrefixes(ctx context.Context, prefixes []netip.Prefix, act
 		causes = append(causes, refusal.Error())
 	}
 	if len(refusals) > 0 && !force {
-		return nil, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; if that is what you want, add --force, and --confirm 60s to have it reverted unless you confirm", strings.Join(causes, "; "))
+		return nil, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; if that is what you want, "+
+			"add --force, and --confirm 60s to have it reverted unless you confirm", strings.Join(causes, "; "))
 	}
 	return forced, nil
 }
 
-// refusals returns what the guard has against the prefixes, and an error if it
-// does not know all that it should. Against a shadow entry it has nothing.
-func (d *Daemon) refusals(ctx context.Context, prefixes []netip.Prefix, action policy.Action) ([]*policy.Refusal, error) {
+// refusals returns the refusals of the guard, and an error if it does not know all
+// protected addresses. The guard does not refuse shadow entries.
+func (d *Daemon) refusals(
+	ctx context.Context, prefixes []netip.Prefix, action policy.Action,
+) ([]*policy.Refusal, error) {
 	if action == policy.Shadow {
 		return nil, nil
 	}
@@ -211,8 +220,8 @@ func (d *Daemon) refusals(ctx context.Context, prefixes []netip.Prefix, action p
 	return refusals, err
 }
 
-// terms returns until when a block is in force, and how it waits for
-// confirmation if it does.
+// terms returns the deadline of a block, and its pending state if it must be
+// confirmed.
 func terms(r control.Block, now policy.Deadline) (*policy.Pending, policy.Deadline) {
 	deadline := policy.After(now, r.For)
 	if r.Confirm == 0 {
@@ -222,7 +231,7 @@ func terms(r control.Block, now policy.Deadline) (*policy.Pending, policy.Deadli
 	return &policy.Pending{ID: id, Deadline: deadline}, min(policy.After(now, r.Confirm), deadline)
 }
 
-// changeError gives an error of the engine the code that the client sees.
+// changeError gives an error of the engine the code that the API returns.
 func changeError(err error) error {
 	if _, ok := errors.AsType[*engine.SaveError](err); ok {
 		return control.Errorf(control.CodeStoreFailed, "%v", err)
@@ -231,14 +240,4 @@ func changeError(err error) error {
 		return control.Errorf(control.CodeTooLarge, "nothing was changed: %v", err)
 	}
 	return err
-}
-
-// announce tells who watches. Long lists are counted by the caller instead.
-func (d *Daemon) announce(event string, entries []control.Entry) {
-	if !d.broadcast.watched() {
-		return
-	}
-	for i := range entries {
-		d.broadcast.send(control.Event{Type: event, Entry: &entries[i]})
-	}
 }

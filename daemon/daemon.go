@@ -1,13 +1,11 @@
-// Package daemon is paraxiald: it wires the rooms together, keeps them in step,
-// and answers the control socket.
+// Package daemon is paraxiald. It connects the other packages, keeps the filter on the
+// interfaces, runs the detectors, and answers requests on the control socket.
 package daemon
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -16,18 +14,16 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/config"
-	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/loader"
-	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/store"
 )
 
-// StoreFile is the name of the book in the state directory.
+// StoreFile is the name of the store's file in the state directory.
 const StoreFile = "state.db"
 
-// Options are what the daemon gets from its command line and process.
+// Options are what the command line and the process give to the daemon.
 type Options struct {
 	Version string
 	Log     *slog.Logger
@@ -36,7 +32,7 @@ type Options struct {
 	Reload  <-chan struct{}               // asks for a reload
 	Notify  func(state string)            // tells the service manager
 
-	// How long the service manager puts up with hearing nothing; 0 if for ever.
+	// Watchdog is how long the service manager waits for a ping; 0 if it expects none.
 	Watchdog time.Duration
 }
 
@@ -54,22 +50,23 @@ type Daemon struct {
 	nics      *nics
 	broadcast *broadcast
 	detection *detection
-	detecting pulse // of the detectors' loop
-	attending pulse // of the loop that looks after interfaces and the socket
+	detecting pulse // progress of the detectors' loop
+	attending pulse // progress of the loop that checks interfaces and socket
 	enforcer  *enforcer
 	warnings  warnings
 
-	socketProblem string // why the socket could not be put back; of attend alone
-	sweepProblem  string // why expired entries could not be removed; of housekeep alone
+	socketProblem string // why the socket cannot be created again; used by attend only
+	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
 
 	metrics  *metrics.Collector
-	detached chan struct{} // closed once the filter was taken off on request
+	detached chan struct{} // closed when the filter was detached on request
 	detach   sync.Once
 }
 
+// settings returns the configuration in force.
 func (d *Daemon) settings() config.Config { return *d.cfg.Load() }
 
-// dropCounters are the kernel's counters of drops, by the IDs of the book.
+// dropCounters reads the kernel's drop counters by the IDs that the book assigns.
 type dropCounters interface {
 	Hits(id uint32) uint64
 	// Sampled returns how many drops were attributed by sampling.
@@ -90,8 +87,8 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 	return d.serve(ctx, o)
 }
 
-// open takes the state directory, and with it the right to be the only daemon,
-// and the maps. It changes nothing that runs.
+// open opens the store and the maps. Their locks refuse a second daemon. It does not
+// change the filter in force.
 func open(cfg config.Config, o Options) (*Daemon, error) {
 	clock, err := engine.NewClock()
 	if err != nil {
@@ -160,7 +157,7 @@ func (d *Daemon) start(ctx context.Context, notify func(string)) error {
 	return nil
 }
 
-// detachOthers takes the filter off interfaces that an earlier run filtered and
+// detachOthers detaches the filter from interfaces that an earlier run filtered and
 // that are no longer configured.
 func (d *Daemon) detachOthers(configured []config.Interface) error {
 	pinned, err := d.loader.Interfaces()
@@ -180,81 +177,6 @@ func (d *Daemon) detachOthers(configured []config.Interface) error {
 		}
 	}
 	return nil
-}
-
-// serve runs everything that goes on until the end.
-func (d *Daemon) serve(ctx context.Context, o Options) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	cfg := d.settings()
-	socket, err := control.Listen(cfg.Socket, cfg.SocketGroup)
-	if err != nil {
-		return err
-	}
-	var web net.Listener
-	if cfg.Metrics != "" {
-		if web, err = net.Listen("tcp", cfg.Metrics); err != nil {
-			return errors.Join(fmt.Errorf("serve metrics: %w; set metrics: in the configuration or --metrics to a free address, or to off", err), socket.Close())
-		}
-	}
-	var running sync.WaitGroup
-	run := func(what string, f func(context.Context) error) {
-		running.Go(func() {
-			if err := f(ctx); err != nil && ctx.Err() == nil {
-				stop(fmt.Errorf("%s: %w", what, err))
-			}
-		})
-	}
-	run("serve the control socket", func(ctx context.Context) error {
-		return control.NewServer(d, control.Options{Log: d.log}).Serve(ctx, socket)
-	})
-	if web != nil {
-		run("serve metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, web) })
-	}
-	run("read drop events", d.relayDrops)
-	manager := &service{notify: o.Notify, watchdog: o.Watchdog}
-	manager.status(d.summary())
-	running.Go(func() { d.housekeep(ctx, manager) })
-	running.Go(func() { d.attend(ctx, socket) })
-	running.Go(func() { d.detect(ctx) })
-	run("watch interfaces", func(ctx context.Context) error {
-		return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })
-	})
-	run("watch addresses and routes", func(ctx context.Context) error {
-		return hostinfo.Watch(ctx, func() { d.recheckGuard(ctx) })
-	})
-	running.Go(func() { d.followReloads(ctx, o) })
-
-	o.Notify("READY=1")
-	d.log.Info("ready", "socket", cfg.Socket, "metrics", cfg.Metrics)
-	select {
-	case <-ctx.Done():
-	case <-d.detached:
-		stop(nil)
-	}
-	o.Notify("STOPPING=1")
-	running.Wait()
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return errors.Join(d.removePins(), d.saveOffenders(), d.store.Checkpoint(d.engine.Reading()))
-}
-
-// Detach implements control.Backend: it takes the filter off and ends the
-// daemon, which would otherwise put it back.
-func (d *Daemon) Detach(_ context.Context, c control.Caller) error {
-	d.log.Warn("filter is taken off on request", "caller", c.Author())
-	for _, n := range d.nics.list() {
-		if err := d.nics.drop(n.name); err != nil {
-			return err
-		}
-	}
-	d.detach.Do(func() { close(d.detached) })
-	return nil
-}
-
-func (d *Daemon) interfaceChanged(s control.InterfaceStatus) {
-	d.broadcast.send(control.Event{Type: control.EventInterface, Interface: &s})
 }
 
 // revision returns the commit that the binary was built from, if it is known.

@@ -16,24 +16,24 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// detectorAuthor is the author of what detectors put.
+// detectorAuthor is the author of entries that detectors put.
 const detectorAuthor = "detector"
 
-// guardAge is how old what the guard knows may be when a detector asks. Reading
-// it for every source of an attack would cost more than the attack.
+// guardAge is the maximum age of the guard that detectors use. To read the guard's facts
+// for every source of an attack would cost more than the attack.
 const guardAge = 2 * time.Second
 
-// enforcer carries out what detectors decide. It implements host.
+// enforcer carries out the decisions of detectors. It implements host.
 type enforcer struct {
 	d *Daemon
 
 	mu       sync.Mutex
 	guard    *policy.Guard
-	read     time.Time // when guard was
-	volatile map[policy.Key]bool
+	read     time.Time           // when guard was read
+	volatile map[policy.Key]bool // entries in force that are not saved
 }
 
-// volatileMark begins the reason of an entry that is in force and not on disk.
+// volatileMark is the start of the reason of an entry that is in force but not saved.
 const volatileMark = "volatile, not saved: "
 
 // act implements host.
@@ -47,7 +47,8 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 		return planned.ops, nil
 	})
 	if err != nil {
-		v.d.log.Error("decisions of detectors could not be carried out; they are tried again", "decisions", len(decisions), "error", err)
+		v.d.log.Error("decisions of detectors could not be carried out; they are tried again",
+			"decisions", len(decisions), "error", err)
 		return decisions
 	}
 	v.tell(decisions)
@@ -56,15 +57,15 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 	return nil
 }
 
-// plannedDecisions are decisions as changes of the book.
+// plannedDecisions are the changes of the book that carry out decisions.
 type plannedDecisions struct {
 	ops    []policy.Op
 	put    []policy.Entry
-	lifted []control.Entry // with their drops, which are gone afterwards
+	lifted []control.Entry // with their drop counts, which are lost afterwards
 }
 
-// plan reads the entries that decisions change while no other change is under
-// way: an operator's unblock in between must not be undone.
+// plan turns decisions into changes of the book. It reads the present entries while no
+// other change is under way, so that it does not undo an operator's unblock.
 func (v *enforcer) plan(b *policy.Book, decisions []detect.Decision) (p plannedDecisions) {
 	var lifted []policy.Entry
 	for _, decision := range decisions {
@@ -86,7 +87,7 @@ func (v *enforcer) plan(b *policy.Book, decisions []detect.Decision) (p plannedD
 	return p
 }
 
-// apply saves decisions and enforces them. Without a disk it only enforces them.
+// apply saves and enforces decisions. If they cannot be saved, it only enforces them.
 func (v *enforcer) apply(ctx context.Context, plan func(*policy.Book) ([]policy.Op, error)) error {
 	var ops []policy.Op
 	err := v.d.engine.Edit(ctx, func(b *policy.Book) (_ []policy.Op, err error) {
@@ -96,7 +97,8 @@ func (v *enforcer) apply(ctx context.Context, plan func(*policy.Book) ([]policy.
 	if _, ok := errors.AsType[*engine.SaveError](err); !ok {
 		return err
 	}
-	v.d.log.Error("bans of detectors are volatile: they are in force, but not saved, and end with a restart", "entries", len(ops), "error", err)
+	v.d.log.Error("bans of detectors are volatile: they are in force, but not saved, and end with a restart",
+		"entries", len(ops), "error", err)
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i := range ops {
@@ -108,6 +110,7 @@ func (v *enforcer) apply(ctx context.Context, plan func(*policy.Book) ([]policy.
 	return v.d.engine.EditUnsaved(ctx, ops)
 }
 
+// remember notes that an entry is not saved.
 func (v *enforcer) remember(k policy.Key) {
 	if v.volatile == nil {
 		v.volatile = make(map[policy.Key]bool)
@@ -115,7 +118,7 @@ func (v *enforcer) remember(k policy.Key) {
 	v.volatile[k] = true
 }
 
-// saveVolatile saves the entries that could not be saved at first.
+// saveVolatile saves the entries that could not be saved before.
 func (v *enforcer) saveVolatile(ctx context.Context) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -141,14 +144,15 @@ func (v *enforcer) saveVolatile(ctx context.Context) error {
 	return nil
 }
 
-// tell logs decisions, each once.
+// tell logs all decisions, and counts the new ones.
 func (v *enforcer) tell(decisions []detect.Decision) {
 	for _, dec := range decisions {
 		if dec.Kind == detect.New {
 			v.d.metrics.CountDecision(dec.Detector, string(dec.Action))
 		}
-		v.d.log.Info("detector "+dec.Kind.String(), "detector", dec.Detector, "source", dec.Prefix, "action", string(dec.Action),
-			"for", policy.FormatTTL(dec.For), "breaker", dec.Tripped, "evidence", dec.Evidence.String())
+		v.d.log.Info("detector "+dec.Kind.String(), "detector", dec.Detector, "source", dec.Prefix,
+			"action", string(dec.Action), "for", policy.FormatTTL(dec.For), "breaker", dec.Tripped,
+			"evidence", dec.Evidence.String())
 	}
 }
 
@@ -156,14 +160,17 @@ func keyOfDecision(d detect.Decision) policy.Key {
 	return policy.Key{Kind: policy.Block, Prefix: d.Prefix, Origin: policy.OriginDetector + d.Detector}
 }
 
+// entryOf returns the entry that a decision puts.
 func (v *enforcer) entryOf(dec detect.Decision) policy.Entry {
 	at := func(t policy.Deadline) time.Time { return v.d.engine.Wall(t) }
 	key := keyOfDecision(dec)
 	e := policy.Entry{
-		Prefix: key.Prefix, Kind: key.Kind, Action: decidedAction(dec.Action), Origin: key.Origin, Reason: dec.Evidence.String(),
-		Author: detectorAuthor, Created: time.Now().UTC().Truncate(time.Second), Deadline: dec.Until,
+		Prefix: key.Prefix, Kind: key.Kind, Action: decidedAction(dec.Action), Origin: key.Origin,
+		Reason: dec.Evidence.String(), Author: detectorAuthor,
+		Created: time.Now().UTC().Truncate(time.Second), Deadline: dec.Until,
 		Evidence: &policy.Evidence{
-			Detector: dec.Detector, Rate: dec.Evidence.Rate, Limit: dec.Evidence.Limit, Window: dec.Evidence.Window, Count: dec.Evidence.Count,
+			Detector: dec.Detector, Rate: dec.Evidence.Rate, Limit: dec.Evidence.Limit,
+			Window: dec.Evidence.Window, Count: dec.Evidence.Count,
 			First: at(dec.Evidence.First), Last: at(dec.Evidence.Last), Ports: dec.Evidence.Ports,
 			Offence: dec.Evidence.Offence, Sources: dec.Evidence.Sources,
 		},
@@ -174,8 +181,8 @@ func (v *enforcer) entryOf(dec detect.Decision) policy.Entry {
 	return e
 }
 
-// extended is an entry that stays what it is, for longer. If somebody has armed
-// it meanwhile it stays armed.
+// extended returns old with the deadline and evidence of fresh. If an operator has
+// promoted the entry meanwhile, it keeps the operator's action.
 func extended(old, fresh policy.Entry) policy.Entry {
 	fresh.Created = old.Created
 	if old.Author != detectorAuthor {
@@ -184,6 +191,7 @@ func extended(old, fresh policy.Entry) policy.Entry {
 	return fresh
 }
 
+// decidedAction returns the action of an entry that a detector puts.
 func decidedAction(a detect.Action) policy.Action {
 	switch a {
 	case detect.Block:
@@ -194,7 +202,7 @@ func decidedAction(a detect.Action) policy.Action {
 	return policy.Shadow
 }
 
-// actionFrom is decidedAction, back.
+// actionFrom is the inverse of decidedAction.
 func actionFrom(a policy.Action) detect.Action {
 	switch a {
 	case policy.Drop:
@@ -221,7 +229,7 @@ func (v *enforcer) drops(entries []detect.Entry) []detect.Drops {
 // exempt implements host.
 func (v *enforcer) exempt(p netip.Prefix) (reason string, exempt bool) {
 	if proxy, ok := v.d.settings().ProxyOf(p); ok {
-		return fmt.Sprintf("part of proxies (%s): behind it are all who use it", proxy), true
+		return fmt.Sprintf("part of proxies (%s): a ban would affect all users of the proxy", proxy), true
 	}
 	now := v.d.engine.Now()
 	v.d.engine.Read(func(b *policy.Book) {
@@ -241,8 +249,8 @@ func (v *enforcer) exempt(p netip.Prefix) (reason string, exempt bool) {
 	return "", false
 }
 
-// fresh returns the guard, read lately. What it cannot find out it does not
-// protect, which is logged.
+// fresh returns the guard, at most guardAge old. It logs facts that cannot be read; the
+// guard does not protect those addresses.
 func (v *enforcer) fresh() *policy.Guard {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -273,7 +281,7 @@ func (v *enforcer) accounted() (packets uint64, err error) {
 	return packets, nil
 }
 
-// liveEntries returns what detectors of earlier runs have put.
+// liveEntries returns the live entries of detectors, which include those of earlier runs.
 func liveEntries(e *engine.Engine, now policy.Deadline) []detect.Entry {
 	var live []detect.Entry
 	e.Read(func(b *policy.Book) {
@@ -281,7 +289,9 @@ func liveEntries(e *engine.Engine, now policy.Deadline) []detect.Entry {
 			entry, ok := b.Resolve(ref)
 			name, automatic := detectorOf(entry.Origin)
 			if ok && automatic && entry.Live(now) {
-				live = append(live, detect.Entry{Detector: name, Prefix: entry.Prefix, Action: actionFrom(entry.Action), Until: entry.Deadline})
+				live = append(live, detect.Entry{
+					Detector: name, Prefix: entry.Prefix, Action: actionFrom(entry.Action), Until: entry.Deadline,
+				})
 			}
 		}
 	})

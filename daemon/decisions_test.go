@@ -15,39 +15,44 @@ import (
 
 const offenderPrefix = "198.51.100.7/32"
 
-// decided is a bench with what carries decisions out.
+// decided returns a bench that has an allow, and its enforcer.
 func decided(t *testing.T) (*bench, *enforcer) {
 	b := newBench(t, 1000)
 	b.Daemon.metrics = metrics.New(b.Daemon, metrics.Build{})
-	if _, err := b.Allow(t.Context(), control.Caller{}, control.Allow{Prefixes: prefixes("203.0.113.7"), For: policy.TTLForever, Origin: "cli"}); err != nil {
-		t.Fatal(err)
-	}
+	b.allow("203.0.113.7")
 	return b, &enforcer{d: b.Daemon}
 }
 
+// decision returns a decision about offenderPrefix.
 func (b *bench) decision(kind detect.Kind, action detect.Action) detect.Decision {
 	now := b.engine.Now()
 	return detect.Decision{
 		Kind: kind, Detector: "flood", Prefix: netip.MustParsePrefix(offenderPrefix), Action: action,
 		Limit: policy.Rate{PerSecond: 200, Unit: policy.Packets}, For: time.Hour, Until: policy.After(now, time.Hour),
 		Evidence: detect.Evidence{
-			Rate: policy.Rate{PerSecond: 412, Unit: policy.Packets}, Limit: policy.Rate{PerSecond: 200, Unit: policy.Packets},
+			Rate:   policy.Rate{PerSecond: 412, Unit: policy.Packets},
+			Limit:  policy.Rate{PerSecond: 200, Unit: policy.Packets},
 			Window: 5 * time.Second, Count: 2060, First: now, Last: now, Ports: []uint16{443}, Offence: 1,
 		},
 	}
 }
 
+// decidedEntry returns the entry that a decision put.
 func (b *bench) decidedEntry() (policy.Entry, bool) {
 	var e policy.Entry
 	var ok bool
 	b.engine.Read(func(book *policy.Book) {
-		e, ok = book.Get(policy.Key{Kind: policy.Block, Prefix: netip.MustParsePrefix(offenderPrefix), Origin: "detector:flood"})
+		e, ok = book.Get(policy.Key{
+			Kind: policy.Block, Prefix: netip.MustParsePrefix(offenderPrefix), Origin: "detector:flood",
+		})
 	})
 	return e, ok
 }
 
 func TestDecisionsBecomeEntries(t *testing.T) {
-	for action, want := range map[detect.Action]policy.Action{detect.Block: policy.Drop, detect.Limit: policy.Limit, detect.Shadow: policy.Shadow} {
+	for action, want := range map[detect.Action]policy.Action{
+		detect.Block: policy.Drop, detect.Limit: policy.Limit, detect.Shadow: policy.Shadow,
+	} {
 		t.Run(string(action), func(t *testing.T) {
 			b, v := decided(t)
 			before := b.copies()
@@ -55,7 +60,8 @@ func TestDecisionsBecomeEntries(t *testing.T) {
 				t.Fatalf("failed: %v", failed)
 			}
 			e, ok := b.decidedEntry()
-			if !ok || e.Action != want || e.Author != "detector" || !strings.HasPrefix(e.Reason, "412/s, limit 200/s over 5s") {
+			if !ok || e.Action != want || e.Author != "detector" ||
+				!strings.HasPrefix(e.Reason, "412/s, limit 200/s over 5s") {
 				t.Errorf("entry: %+v", e)
 			}
 			if (e.Rate.PerSecond == 200) != (want == policy.Limit) {
@@ -70,13 +76,13 @@ func TestDecisionsBecomeEntries(t *testing.T) {
 			}
 			v.act(t.Context(), 0, []detect.Decision{b.decision(detect.Lifted, action)})
 			if _, ok := b.decidedEntry(); ok {
-				t.Error("lifted, and still there")
+				t.Error("the entry is still there after it was lifted")
 			}
 		})
 	}
 }
 
-// An attack does not wait for room on the disk.
+// Without a disk, bans are enforced but not saved.
 func TestDecisionsWithoutDisk(t *testing.T) {
 	b, v := decided(t)
 	nodes := len(b.kernel.nodes)
@@ -94,7 +100,7 @@ func TestDecisionsWithoutDisk(t *testing.T) {
 	}
 }
 
-// What cannot be carried out is told, to be decided anew.
+// Decisions that cannot be carried out are returned, so that they are made again.
 func TestDecisionsWithoutKernel(t *testing.T) {
 	b, v := decided(t)
 	before := b.copies()
@@ -104,16 +110,16 @@ func TestDecisionsWithoutKernel(t *testing.T) {
 	}
 	b.kernel.full = false
 	if after := b.copies(); after.book != before.book || after.stored != before.stored {
-		t.Errorf("half applied: %v, want %v", after, before)
+		t.Errorf("copies are %v, want %v as before", after, before)
 	}
 }
 
-// An entry that somebody has armed stays armed when it is extended.
-func TestExtendedKeepsWhatOperatorsDid(t *testing.T) {
+// An entry that an operator has promoted remains a drop when it is extended.
+func TestExtendedKeepsPromotion(t *testing.T) {
 	b, v := decided(t)
 	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Shadow)})
-	_, err := b.Promote(t.Context(), control.Caller{UID: 7}, control.Promotion{Prefixes: prefixes(offenderPrefix), Origin: "detector:flood", Force: true})
-	if err != nil {
+	promotion := control.Promotion{Prefixes: prefixes(offenderPrefix), Origin: "detector:flood", Force: true}
+	if _, err := b.Promote(t.Context(), control.Caller{UID: 7}, promotion); err != nil {
 		t.Fatal(err)
 	}
 	longer := b.decision(detect.Extended, detect.Shadow)
@@ -138,7 +144,7 @@ func TestExempt(t *testing.T) {
 		"127.0.0.1/32":      "an address of lo",
 		"198.51.100.7/32":   "",
 		"2001:db8::/64":     "",
-		"203.0.113.0/24":    "", // the allow inside wins anyway
+		"203.0.113.0/24":    "", // the allow inside beats a block
 		"198.51.100.128/25": "",
 	} {
 		reason, exempt := v.exempt(netip.MustParsePrefix(source))
@@ -148,12 +154,13 @@ func TestExempt(t *testing.T) {
 	}
 }
 
-// Live entries of earlier runs are adopted, those of others are not.
+// liveEntries returns entries of detectors only.
 func TestLiveEntries(t *testing.T) {
 	b, v := decided(t)
 	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Limit)})
 	live := liveEntries(b.engine, b.engine.Now())
-	if len(live) != 1 || live[0].Detector != "flood" || live[0].Prefix.String() != offenderPrefix || live[0].Action != detect.Limit {
+	if len(live) != 1 || live[0].Detector != "flood" || live[0].Prefix.String() != offenderPrefix ||
+		live[0].Action != detect.Limit {
 		t.Errorf("live: %+v", live)
 	}
 }

@@ -31,7 +31,7 @@ func (d *Daemon) Top(context.Context) (control.TopResult, error) {
 	return top, nil
 }
 
-// sourceVerdict is what becomes of a tracked source, by the entries that cover it.
+// sourceVerdict returns the verdict on a tracked source by the entries that cover it.
 func sourceVerdict(b *policy.Book, source string, now policy.Deadline) string {
 	p, err := netip.ParsePrefix(source)
 	if err != nil {
@@ -54,7 +54,7 @@ func sourceVerdict(b *policy.Book, source string, now policy.Deadline) string {
 	return "pass"
 }
 
-// status is the state of rate analysis, for people.
+// status returns the state of rate analysis.
 func (d *detection) status(c engine.Clock) control.DetectorsStatus {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -65,8 +65,11 @@ func (d *detection) status(c engine.Clock) control.DetectorsStatus {
 	s := control.DetectorsStatus{
 		Enabled: true, Tracked: stats.Tracked, Capacity: d.accounts.Capacity(), Offenders: stats.Offenders,
 		Entries: stats.Entries, MaxEntries: d.cfg.Detection.MaxBans,
-		Breaker:  control.BreakerStatus{Open: stats.Breaker.Open, Trips: stats.Breaker.Trips},
-		Sampling: control.SamplingStatus{Interval: d.sampling.interval, Lost: d.accounts.LostSamples(), Exceeded: d.sampling.exceeded, Refused: d.promoter.Refused()},
+		Breaker: control.BreakerStatus{Open: stats.Breaker.Open, Trips: stats.Breaker.Trips},
+		Sampling: control.SamplingStatus{
+			Interval: d.sampling.interval, Lost: d.accounts.LostSamples(),
+			Exceeded: d.sampling.exceeded, Refused: d.promoter.Refused(),
+		},
 	}
 	if stats.Breaker.Since != 0 {
 		since := c.Wall(stats.Breaker.Since)
@@ -82,12 +85,14 @@ func detectorStatus(d detect.Detector, s detect.DetectorStats) control.DetectorS
 	return control.DetectorStatus{
 		Name: d.Name, Match: matchText(d.Match), Limit: d.Limit.String(), Window: policy.FormatTTL(d.Window),
 		IPv4Prefix: d.Per.IPv4, IPv6Prefix: d.Per.IPv6, Action: string(d.Action), For: policy.FormatTTL(d.For),
-		Decisions: map[string]uint64{string(detect.Block): s.Blocked, string(detect.Limit): s.Limited, string(detect.Shadow): s.Shadowed},
-		Extended:  s.Extended, Lifted: s.Lifted, Spared: s.Spared, Entries: s.Entries,
+		Decisions: map[string]uint64{
+			string(detect.Block): s.Blocked, string(detect.Limit): s.Limited, string(detect.Shadow): s.Shadowed,
+		},
+		Extended: s.Extended, Lifted: s.Lifted, Spared: s.Spared, Entries: s.Entries,
 	}
 }
 
-// matchText says what a detector looks at: "tcp syn port 443".
+// matchText describes the packets that a detector counts: "tcp syn port 443".
 func matchText(m detect.Match) string {
 	words := []string{string(m.Proto)}
 	if m.Flags != detect.AnyFlag {
@@ -102,13 +107,14 @@ func matchText(m detect.Match) string {
 	return strings.Join(words, " ")
 }
 
-// mostTop bounds what top answers: a full table is asked for every second.
+// mostTop bounds the sources in an answer: clients ask every second, and the table may be full.
 const mostTop = 1000
 
-// sources is what the tracked sources do that are wanted, those nearest to a
-// limit first. Their verdict is left to the caller. It is not enabled without
-// detectors.
-func (d *detection) sources(c engine.Clock, wanted func(netip.Prefix) bool) (result control.TopResult, enabled bool) {
+// sources returns the tracked sources that are wanted, those nearest to a limit first.
+// The caller sets their verdicts. enabled is false if no detectors are configured.
+func (d *detection) sources(
+	c engine.Clock, wanted func(netip.Prefix) bool,
+) (result control.TopResult, enabled bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	result.Time = c.Moment(c.Now())
@@ -127,8 +133,12 @@ func (d *detection) sources(c engine.Clock, wanted func(netip.Prefix) bool) (res
 	return result, true
 }
 
+// topSource returns the rates of a tracked source by all detectors that count it.
 func (d *detection) topSource(p detect.Present, c engine.Clock) control.TopSource {
-	s := control.TopSource{Source: p.Source.String(), Since: c.Wall(p.Began), Rates: make(map[string]string), Ports: d.promoter.About(p.Source).Ports}
+	s := control.TopSource{
+		Source: p.Source.String(), Since: c.Wall(p.Began),
+		Rates: make(map[string]string), Ports: d.promoter.About(p.Source).Ports,
+	}
 	for i, detector := range d.cfg.Detectors {
 		share := p.Shares[i]
 		if uint64(share*float64(detector.Limit.PerSecond)) == 0 {

@@ -19,10 +19,11 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// tickInterval is how often the counters of tracked sources are looked at.
+// tickInterval is the time between two reads of the counters of tracked sources.
 const tickInterval = 250 * time.Millisecond
 
-// accounts is what detection needs of the packet program: loader.Tracker.
+// accounts is the part of loader.Tracker that detection needs. A slot is here the place
+// of a tracked source in the table of the program.
 type accounts interface {
 	SetClasses([]loader.Level, []loader.Class) error
 	SetSampling(n uint32)
@@ -36,43 +37,46 @@ type accounts interface {
 
 // host is what detection needs of the rest of the daemon.
 type host interface {
-	// act carries decisions out and reports those that it could not.
+	// act carries out decisions and returns those that failed.
 	act(ctx context.Context, now policy.Deadline, decisions []detect.Decision) (failed []detect.Decision)
-	// drops tells what live entries have dropped so far.
+	// drops returns how many packets live entries have dropped so far.
 	drops(entries []detect.Entry) []detect.Drops
-	// exempt tells who must be left alone, and why.
+	// exempt reports whether a prefix must be left alone, and why.
 	exempt(netip.Prefix) (reason string, exempt bool)
-	// accounted returns how many packets have passed by the verdict on their source.
+	// accounted returns how many packets have passed because of the verdict on their
+	// source, without those from allowed sources.
 	accounted() (packets uint64, err error)
 }
 
-// detection feeds the detectors and has what they decide done. It is off
-// without detectors.
+// detection gives samples and counters to the detectors, and their decisions to host.
+// It is off if no detectors are configured.
 type detection struct {
 	log      *slog.Logger
 	accounts accounts
 	host     host
-	observe  func(time.Duration) // of a tick, for the metrics
+	observe  func(time.Duration) // gets the duration of each tick, for the metrics
 	shown    atomic.Pointer[metrics.Detection]
 
-	mu        sync.Mutex // guards all below, through a whole tick
+	mu        sync.Mutex // guards all fields below; held for a whole tick
 	cfg       config.Config
 	levels    []loader.Level
 	analyzer  *detect.Analyzer // nil while off
 	promoter  *detect.Promoter
-	began     []policy.Deadline // by slot: since when its source is tracked
+	began     []policy.Deadline // when tracking began, by slot of the source
 	counts    []detect.Counts
 	active    []detect.Activity
 	sampling  sampling
-	observed  policy.Deadline // when drops were last looked at
-	followed  policy.Deadline // when it was last decided whom to track
-	tripped   bool            // the circuit breaker, as last said
+	observed  policy.Deadline // when drops were last read
+	followed  policy.Deadline // when the tracked sources were last chosen
+	tripped   bool            // state of the circuit breaker, as last logged
 	complains complaints
 }
 
-// configure puts the detectors of cfg in force. What is remembered of offenders
-// and live entries stays.
-func (d *detection) configure(cfg config.Config, now policy.Deadline, live []detect.Entry, offenders []detect.Offender) error {
+// configure puts the detectors of cfg in force. They start with the live entries and
+// offenders given. If detectors were in force before, their offenders replace these.
+func (d *detection) configure(
+	cfg config.Config, now policy.Deadline, live []detect.Entry, offenders []detect.Offender,
+) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.analyzer != nil {
@@ -92,8 +96,9 @@ func (d *detection) configure(cfg config.Config, now policy.Deadline, live []det
 	}
 	d.promoter = detect.NewPromoter(cfg.Detectors, d.accounts.Capacity(), rand.Uint64())
 	d.analyzer = detect.NewAnalyzer(cfg.Detectors, detect.Options{
-		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans, BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
-		Exempt: d.host.exempt, About: d.promoter.About,
+		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans,
+		BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
+		Exempt:        d.host.exempt, About: d.promoter.About,
 	})
 	d.analyzer.Restore(now, offenders)
 	d.analyzer.Adopt(now, live)
@@ -103,8 +108,8 @@ func (d *detection) configure(cfg config.Config, now policy.Deadline, live []det
 	return nil
 }
 
-// tick takes in what the program has seen, decides, and acts. It tells whether there
-// was anything to decide.
+// tick reads samples and counters, decides, and acts. It reports whether there were
+// decisions.
 func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -137,8 +142,8 @@ func (d *detection) read() []detect.Counts {
 	return d.counts
 }
 
-// observeDrops tells the analyzer what its entries drop, four times in the
-// shortest window.
+// observeDrops tells the analyzer how many packets its entries have dropped, four times
+// in the shortest window.
 func (d *detection) observeDrops(now policy.Deadline) {
 	shortest := detect.MaxWindow
 	for _, detector := range d.cfg.Detectors {
@@ -152,13 +157,13 @@ func (d *detection) observeDrops(now policy.Deadline) {
 }
 
 const (
-	// manyTracked is from how many tracked sources on the choice of them is made
-	// anew less often than they are looked at: it takes longer.
+	// manyTracked is a number of tracked sources. If more are tracked, sources are chosen
+	// once per followEvery instead of at every tick, because the choice takes longer.
 	manyTracked = 10_000
 	followEvery = policy.Deadline(time.Second)
 )
 
-// follow has sources tracked that stand out, and others no longer.
+// follow starts to track sources that the promoter chooses, and stops tracking others.
 func (d *detection) follow(now policy.Deadline) {
 	if d.promoter.Tracked() > manyTracked && now-d.followed < followEvery {
 		return
@@ -181,7 +186,8 @@ func (d *detection) follow(now policy.Deadline) {
 	}
 }
 
-// busiest leaves one of the activities of a source that is tracked at both levels.
+// busiest merges the activities of a source that is tracked at both levels into one, with
+// the later time and the larger share.
 func busiest(active []detect.Activity) []detect.Activity {
 	at := make(map[netip.Prefix]int, len(active))
 	one := active[:0]
@@ -197,7 +203,7 @@ func busiest(active []detect.Activity) []detect.Activity {
 	return one
 }
 
-// track has a source counted at every level that has prefixes of its length.
+// track counts a source at every level that has prefixes of its length.
 func (d *detection) track(source netip.Prefix, now policy.Deadline) error {
 	for level, l := range d.levels {
 		if bitsOf(l, source) != source.Bits() {
@@ -212,6 +218,7 @@ func (d *detection) track(source netip.Prefix, now policy.Deadline) error {
 	return nil
 }
 
+// untrack is the inverse of track.
 func (d *detection) untrack(source netip.Prefix) {
 	for level, l := range d.levels {
 		if bitsOf(l, source) != source.Bits() {
@@ -223,6 +230,7 @@ func (d *detection) untrack(source netip.Prefix) {
 	}
 }
 
+// bitsOf returns the prefix length of a level for the family of p.
 func bitsOf(l loader.Level, p netip.Prefix) int {
 	if p.Addr().Is4() {
 		return l.IPv4
@@ -230,8 +238,8 @@ func bitsOf(l loader.Level, p netip.Prefix) int {
 	return l.IPv6
 }
 
-// removed tells that entries went otherwise than by a decision: their sources are
-// decided upon again.
+// removed tells the analyzer about entries that an operator removed. It judges their
+// sources again.
 func (d *detection) removed(entries []control.Entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -246,7 +254,7 @@ func (d *detection) removed(entries []control.Entry) {
 	}
 }
 
-// offenders returns who is remembered.
+// offenders returns the remembered offenders.
 func (d *detection) offenders(now policy.Deadline) []detect.Offender {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -256,8 +264,8 @@ func (d *detection) offenders(now policy.Deadline) []detect.Offender {
 	return d.analyzer.Offenders(now)
 }
 
-// show keeps what metrics show: a scrape must not wait for a tick, which waits
-// for the changes that it makes.
+// show copies the values for the metrics, so that a scrape does not wait for a tick. A
+// tick waits for the changes that it makes.
 func (d *detection) show() {
 	s := metrics.Detection{}
 	if d.analyzer != nil {
@@ -269,7 +277,7 @@ func (d *detection) show() {
 	d.shown.Store(&s)
 }
 
-// snapshot is what metrics show.
+// snapshot returns the values that show copied last.
 func (d *detection) snapshot() metrics.Detection {
 	if s := d.shown.Load(); s != nil {
 		return *s
@@ -287,7 +295,8 @@ func (d *Daemon) startDetection(cfg config.Config) error {
 	return d.detection.configure(cfg, now, liveEntries(d.engine, now), offenders)
 }
 
-// detect has the detectors look at the counters until ctx is done.
+// detect runs a tick of the detectors every tickInterval until ctx is done, and saves
+// offenders after decisions.
 func (d *Daemon) detect(ctx context.Context) {
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
@@ -303,7 +312,7 @@ func (d *Daemon) detect(ctx context.Context) {
 		}
 		if unsaved && time.Since(saved) > offendersEvery {
 			if err := d.saveOffenders(); err != nil {
-				d.log.Error("repeat offenders would be forgotten by a restart", "error", err)
+				d.log.Error("repeat offenders cannot be saved; a restart would forget them", "error", err)
 			}
 			unsaved, saved = false, time.Now()
 		}

@@ -12,12 +12,12 @@ import (
 // readTimeout bounds one reading of the facts for the guard.
 const readTimeout = 30 * time.Second
 
-// reading is the guard for the host as it was when the reading began.
+// reading is one reading of the facts, and the guard that is made from it.
 type reading struct {
 	done  chan struct{} // closed when the fields below are set
 	list  []policy.Protected
 	guard *policy.Guard
-	err   error // what could not be read; the guard holds the rest
+	err   error // names facts that could not be read; list and guard have the rest
 }
 
 // factReader reads the facts for the guard. A reading walks all TCP connections
@@ -28,8 +28,8 @@ type factReader struct {
 	read func(context.Context) ([]policy.Protected, error)
 
 	mu   sync.Mutex
-	next *reading // has not begun; nil if nobody waits
-	busy bool     // a goroutine reads
+	next *reading // has not begun; nil if no request waits
+	busy bool     // run is reading
 }
 
 // guard returns the guard for the host as it is now. It is never nil. The error
@@ -39,17 +39,18 @@ func (r *factReader) guard(ctx context.Context) (*policy.Guard, error) {
 	return guard, err
 }
 
+// facts returns the protected addresses of the host as it is now, and the guard for them.
 func (r *factReader) facts(ctx context.Context) ([]policy.Protected, *policy.Guard, error) {
 	waited := r.join()
 	select {
 	case <-waited.done:
 		return waited.list, waited.guard, waited.err
 	case <-ctx.Done():
-		return nil, policy.NewGuard(nil), fmt.Errorf("find out what must not be blocked: %w", ctx.Err())
+		return nil, policy.NewGuard(nil), fmt.Errorf("read the addresses that must not be blocked: %w", ctx.Err())
 	}
 }
 
-// join returns the next reading, which it begins if no other is under way.
+// join returns the next reading. It starts run if no reading is under way.
 func (r *factReader) join() *reading {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -63,7 +64,7 @@ func (r *factReader) join() *reading {
 	return r.next
 }
 
-// run reads until nobody waits.
+// run reads until no request waits.
 func (r *factReader) run() {
 	for {
 		r.mu.Lock()

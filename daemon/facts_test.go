@@ -9,8 +9,8 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Requests that wait at the same time share a reading, and none gets a reading
-// that began before the request.
+// Requests that wait at the same time share a reading. No request gets a reading that
+// began before it.
 func TestFactsAreShared(t *testing.T) {
 	begun, finish := make(chan int), make(chan struct{})
 	readings := 0

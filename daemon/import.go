@@ -15,10 +15,14 @@ import (
 )
 
 // Import implements control.Backend.
-func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.Import, list io.Reader, progress func(control.ImportProgress)) (control.ImportResult, error) {
+func (d *Daemon) Import(
+	ctx context.Context, c control.Caller, r control.Import, list io.Reader, progress func(control.ImportProgress),
+) (control.ImportResult, error) {
 	deadline := policy.After(d.engine.Now(), r.For)
 	const families = 2
-	wanted, err := engine.ReadList(list, families*d.settings().MaxEntries, func(read int) { progress(control.ImportProgress{Read: read}) })
+	wanted, err := engine.ReadList(list, families*d.settings().MaxEntries, func(read int) {
+		progress(control.ImportProgress{Read: read})
+	})
 	if err != nil {
 		return control.ImportResult{}, changeError(err)
 	}
@@ -44,7 +48,8 @@ func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.Import,
 	}
 	result.Added, result.Removed, result.Unchanged = replaced.Added, replaced.Removed, replaced.Unchanged
 	d.broadcast.send(control.Event{Type: control.EventImported, Import: &control.ImportSummary{
-		Origin: r.Origin, Added: result.Added, Removed: result.Removed, Unchanged: result.Unchanged, Refused: len(result.Refused),
+		Origin: r.Origin, Added: result.Added, Removed: result.Removed, Unchanged: result.Unchanged,
+		Refused: len(result.Refused),
 	}})
 	return result, nil
 }
@@ -54,7 +59,7 @@ func (d *Daemon) Import(ctx context.Context, c control.Caller, r control.Import,
 func (d *Daemon) guardList(ctx context.Context, l *engine.List, force bool) ([]control.RefusedLine, error) {
 	guard, err := d.facts.guard(ctx)
 	if err != nil && !force {
-		return nil, control.Errorf(control.CodeRefused, "%v; --force imports without knowing", err)
+		return nil, control.Errorf(control.CodeRefused, "%v; add --force to import without this check", err)
 	}
 	var refused []control.RefusedLine
 	l.Filter(func(p netip.Prefix, number int) (keep, forced bool) {

@@ -19,14 +19,14 @@ import (
 	"github.com/paraxial/paraxial/store"
 )
 
-// nic is an interface that is to be filtered.
+// nic is a configured interface.
 type nic struct {
 	name  string
 	mode  loader.Mode // as configured
-	slot  uint32
+	slot  uint32      // interface slot: the program counts the interface's packets there
 	state loader.Attestation
-	note  string // what the last attachment had to say
-	frags bool   // the build for frames in several buffers
+	note  string // of the last attachment
+	frags bool   // the build for frames in several buffers is attached
 }
 
 func (n nic) status() control.InterfaceStatus {
@@ -40,8 +40,8 @@ func (n nic) status() control.InterfaceStatus {
 	return s
 }
 
-// nics keeps the filter on the configured interfaces: it attaches, checks in the
-// kernel that it is so, and repairs.
+// nics keeps the filter on the configured interfaces: it attaches the filter, checks the
+// attachment in the kernel, and repairs it.
 type nics struct {
 	log     *slog.Logger
 	loader  *loader.Loader
@@ -55,9 +55,9 @@ type nics struct {
 	all      []nic
 }
 
-// slotFor returns the slot in which the packets of an interface are counted. A
+// interfaceSlot returns the slot in which the packets of an interface are counted. A
 // name keeps its slot across restarts, and so its counters.
-func (s *nics) slotFor(name string) (uint32, error) {
+func (s *nics) interfaceSlot(name string) (uint32, error) {
 	slots, err := s.store.Slots()
 	if err != nil {
 		return 0, err
@@ -65,9 +65,10 @@ func (s *nics) slotFor(name string) (uint32, error) {
 	if slot, ok := slots[name]; ok {
 		return slot, nil
 	}
-	slot, last, ok := freeSlot(slots, loader.MaxSlots, s.forgotten)
+	slot, last, ok := freeInterfaceSlot(slots, loader.MaxSlots, s.forgotten)
 	if !ok {
-		return 0, fmt.Errorf("interface %s: all %d counter slots are taken by interfaces that are there", name, loader.MaxSlots)
+		return 0, fmt.Errorf("interface %s: all %d slots are used by interfaces that are configured or exist: "+
+			"configure fewer interfaces", name, loader.MaxSlots)
 	}
 	if err := s.loader.ClearSlot(slot); err != nil {
 		return 0, err
@@ -76,12 +77,12 @@ func (s *nics) slotFor(name string) (uint32, error) {
 		if err := s.store.DeleteSlot(last); err != nil {
 			return 0, err
 		}
-		s.log.Info("the counters of an interface that is gone are forgotten", "interface", last)
+		s.log.Info("the counters of an interface that no longer exists were deleted", "interface", last)
 	}
 	return slot, s.store.PutSlot(name, slot)
 }
 
-// forgotten tells whether an interface is neither to be filtered nor there.
+// forgotten reports whether an interface is not configured and does not exist.
 func (s *nics) forgotten(name string) bool {
 	if slices.ContainsFunc(s.list(), func(n nic) bool { return n.name == name }) {
 		return false
@@ -90,9 +91,11 @@ func (s *nics) forgotten(name string) bool {
 	return err != nil
 }
 
-// freeSlot returns a slot below limit that no name has, or else the lowest of one
-// that is forgotten, and that name.
-func freeSlot(slots map[string]uint32, limit uint32, forgotten func(name string) bool) (slot uint32, last string, ok bool) {
+// freeInterfaceSlot returns the lowest slot below limit that no name has. If all are
+// taken, it returns the lowest slot of a forgotten interface, and its name.
+func freeInterfaceSlot(
+	slots map[string]uint32, limit uint32, forgotten func(name string) bool,
+) (slot uint32, last string, ok bool) {
 	names := make(map[uint32]string, len(slots))
 	for name, slot := range slots {
 		names[slot] = name
@@ -110,11 +113,11 @@ func freeSlot(slots map[string]uint32, limit uint32, forgotten func(name string)
 	return 0, "", false
 }
 
-// add starts to filter an interface that is there.
+// add starts to filter an interface that exists.
 func (s *nics) add(ctx context.Context, c config.Interface, mode loader.Mode) error {
 	s.work.Lock()
 	defer s.work.Unlock()
-	slot, err := s.slotFor(c.Name)
+	slot, err := s.interfaceSlot(c.Name)
 	if err != nil {
 		return err
 	}
@@ -129,36 +132,38 @@ func (s *nics) add(ctx context.Context, c config.Interface, mode loader.Mode) er
 	s.mu.Lock()
 	s.all = append(s.all, n)
 	s.mu.Unlock()
-	s.log.Info("interface protected", "interface", n.name, "mode", n.state.Mode, "program", n.state.ProgramID, "note", n.note)
+	s.log.Info("interface protected",
+		"interface", n.name, "mode", n.state.Mode, "program", n.state.ProgramID, "note", n.note)
 	s.changed(n.status())
 	return nil
 }
 
-// expect filters an interface as soon as it is there.
+// expect records an interface that does not exist. It is filtered as soon as it exists.
 func (s *nics) expect(c config.Interface, mode loader.Mode, missing error) error {
 	s.work.Lock()
 	defer s.work.Unlock()
-	slot, err := s.slotFor(c.Name)
+	slot, err := s.interfaceSlot(c.Name)
 	if err != nil {
 		return err
 	}
-	n := nic{name: c.Name, mode: mode, slot: slot, state: loader.Attestation{Interface: c.Name, Problem: missing.Error()}}
+	state := loader.Attestation{Interface: c.Name, Problem: missing.Error()}
+	n := nic{name: c.Name, mode: mode, slot: slot, state: state}
 	s.mu.Lock()
 	s.all = append(s.all, n)
 	s.mu.Unlock()
-	s.log.Error("INTERFACE MISSING: it is protected when it comes", "interface", n.name, "problem", missing)
+	s.log.Error("INTERFACE MISSING: it will be protected when it appears", "interface", n.name, "problem", missing)
 	s.changed(n.status())
 	return nil
 }
 
 const unprotected = "INTERFACE UNPROTECTED: packets are not filtered"
 
-// replaceInterval is the shortest time between two removals of foreign programs
-// from one interface, so that two who both insist do not keep a CPU busy.
+// replaceInterval is the shortest time between two removals of foreign programs from one
+// interface. It limits the load if other software attaches its program again each time.
 const replaceInterval = 10 * time.Second
 
-// attach puts the filter onto an interface. A foreign program is removed only if
-// that is configured.
+// attach attaches the filter to an interface. It removes a foreign program only if
+// repair is always.
 func (s *nics) attach(ctx context.Context, n *nic) error {
 	attached, err := s.loader.Attach(ctx, n.name, n.mode, n.slot)
 	_, foreign := errors.AsType[*loader.ForeignError](err)
@@ -169,7 +174,8 @@ func (s *nics) attach(ctx context.Context, n *nic) error {
 			return fmt.Errorf("%w; repair: always: %w", err, e)
 		}
 		if was != nil {
-			s.log.Warn("a foreign XDP program was removed, because of repair: always", "interface", n.name, "program", was.ProgramID, "name", was.Name)
+			s.log.Warn("a foreign XDP program was removed, because of repair: always",
+				"interface", n.name, "program", was.ProgramID, "name", was.Name)
 		}
 		attached, err = s.loader.Attach(ctx, n.name, n.mode, n.slot)
 	}
@@ -194,7 +200,7 @@ func (s *nics) drop(name string) error {
 	return nil
 }
 
-// list returns the interfaces by name.
+// list returns the interfaces, sorted by name.
 func (s *nics) list() []nic {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,6 +215,7 @@ func (s *nics) status() []control.InterfaceStatus {
 	return list
 }
 
+// nameOf returns the name of the interface that has a slot.
 func (s *nics) nameOf(slot uint32) string {
 	for _, n := range s.list() {
 		if n.slot == slot {
@@ -218,8 +225,7 @@ func (s *nics) nameOf(slot uint32) string {
 	return fmt.Sprintf("slot %d", slot)
 }
 
-// attest looks at every interface in the kernel and repairs what is not as it
-// should be.
+// attest checks every interface in the kernel and repairs faults.
 func (s *nics) attest(ctx context.Context) {
 	s.work.Lock()
 	defer s.work.Unlock()
@@ -237,8 +243,8 @@ func (s *nics) attest(ctx context.Context) {
 	}
 }
 
-// glance is attest for when something has happened to a link, which costs little
-// to find out.
+// glance checks the links, which is cheap. It calls attest if something has happened to
+// one of them.
 func (s *nics) glance(ctx context.Context) {
 	for _, n := range s.list() {
 		if n.state.Protected && !s.loader.Glance(n.name) {
@@ -248,10 +254,10 @@ func (s *nics) glance(ctx context.Context) {
 	}
 }
 
-// mend puts back what it may, and returns how the interface is then.
+// mend repairs an interface as far as repair allows, and returns its state afterwards.
 func (s *nics) mend(ctx context.Context, n *nic, found loader.Attestation) loader.Attestation {
 	if s.repair() == config.RepairNever {
-		const hint = " (repair: never is configured; `systemctl restart paraxiald` puts it right)"
+		const hint = " (repair: never is configured; `systemctl restart paraxiald` repairs it)"
 		if found.Protected {
 			found.Warning += hint
 		} else {
@@ -261,13 +267,15 @@ func (s *nics) mend(ctx context.Context, n *nic, found loader.Attestation) loade
 	}
 	err := s.attach(ctx, n)
 	if err == nil {
-		s.log.Warn("interface has been repaired", "interface", n.name, "was_protected", found.Protected, "frags", n.frags, "problem", cmp.Or(n.state.Problem, found.Problem, found.Warning))
+		s.log.Warn("interface has been repaired",
+			"interface", n.name, "was_protected", found.Protected, "frags", n.frags,
+			"problem", cmp.Or(n.state.Problem, found.Problem, found.Warning))
 		return s.loader.Attest(n.name)
 	}
 	_, foreign := errors.AsType[*loader.ForeignError](err)
 	switch {
 	case errors.Is(err, loader.ErrNoInterface), errors.Is(err, loader.ErrNoBPFFS) && found.Protected:
-		// What was found says it all.
+		// found names the cause already.
 	case foreign:
 		found.Problem = err.Error()
 	case found.Protected:
@@ -278,13 +286,13 @@ func (s *nics) mend(ctx context.Context, n *nic, found loader.Attestation) loade
 	return found
 }
 
-// record keeps and tells how an interface is now.
+// record stores, logs and announces the state of an interface.
 func (s *nics) record(n *nic, state loader.Attestation) {
 	switch {
 	case !state.Protected && (n.state.Protected || state.Problem != n.state.Problem):
 		s.log.Error(unprotected, "interface", n.name, "problem", state.Problem)
 	case state.Protected && state.Warning != "" && state.Warning != n.state.Warning:
-		s.log.Error("interface is protected, but not as it should be", "interface", n.name, "problem", state.Warning)
+		s.log.Error("interface is protected, but has a fault", "interface", n.name, "problem", state.Warning)
 	case state.Protected:
 		s.log.Info("interface protected", "interface", n.name, "mode", state.Mode, "program", state.ProgramID)
 	}

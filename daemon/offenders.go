@@ -16,22 +16,22 @@ import (
 	"github.com/paraxial/paraxial/detect"
 )
 
-// offendersFile is the name of the memory of offenders in the state directory.
-// It is no part of the book: without it the next ban of an offender is shorter,
-// and nothing else.
+// offendersFile is the name of the file of repeat offenders in the state directory. It
+// is not part of the store: without it only the next ban of an offender is shorter.
 const offendersFile = "offenders.json"
 
-// offendersEvery bounds how often the file is written during an attack.
+// offendersEvery is the shortest time between two writes of the file during an attack.
 const offendersEvery = 5 * time.Second
 
-// offender is one of them on disk.
+// offender is a repeat offender in the file.
 type offender struct {
 	Detector string       `json:"detector"`
 	Prefix   netip.Prefix `json:"prefix"`
 	Offences int          `json:"offences"`
-	Forget   string       `json:"forget"` // how long from when the file was written
+	Forget   string       `json:"forget"` // time until it is forgotten, from when the file was written
 }
 
+// readOffenders reads the file. It returns none if there is no file.
 func readOffenders(path string) ([]detect.Offender, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -50,12 +50,14 @@ func readOffenders(path string) ([]detect.Offender, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read offenders from %s: %w", path, err)
 		}
-		list = append(list, detect.Offender{Detector: o.Detector, Prefix: o.Prefix, Offences: o.Offences, Forget: forget})
+		list = append(list, detect.Offender{
+			Detector: o.Detector, Prefix: o.Prefix, Offences: o.Offences, Forget: forget,
+		})
 	}
 	return list, nil
 }
 
-// saveOffenders keeps the memory of offenders for the next run, if it changed.
+// saveOffenders saves repeat offenders for the next run, if they have changed.
 func (d *Daemon) saveOffenders() error {
 	list := d.detection.offenders(d.engine.Now())
 	path := filepath.Join(d.settings().StateDir, offendersFile)
@@ -79,7 +81,8 @@ func (d *Daemon) saveOffenders() error {
 	return replaceFile(path, b)
 }
 
-// replaceFile writes a file anew: a crash leaves the old one or the new one.
+// replaceFile replaces the content of a file. After a crash the file has the old or the
+// new content.
 func replaceFile(path string, b []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
 	if err != nil {

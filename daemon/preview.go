@@ -14,14 +14,14 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Bounds of a preview, which is for people.
+// Bounds of a preview, which people read.
 const (
 	mostPreviewed = 1000 // entries
 	mostServices  = 20
 	mostProcesses = 5 // of one service
 )
 
-// Preview implements control.Backend: it answers what Block would do, and does
+// Preview implements control.Backend. It reports what Block would do, and changes
 // nothing.
 func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block) (control.PreviewResult, error) {
 	result := control.PreviewResult{Notes: r.Notes}
@@ -30,14 +30,17 @@ func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block)
 		result.Refusals = append(result.Refusals, control.Refusal{Message: err.Error()})
 	}
 	for _, refusal := range refusals {
-		result.Refusals = append(result.Refusals, control.Refusal{Prefix: refusal.Prefix.String(), Message: refusal.Error()})
+		result.Refusals = append(result.Refusals, control.Refusal{
+			Prefix: refusal.Prefix.String(), Message: refusal.Error(),
+		})
 	}
 	result.WouldApply = r.Force || len(result.Refusals) == 0
 	if result.Connections, err = d.connections(r.Prefixes); err != nil {
 		result.Notes = append(result.Notes, fmt.Sprintf("the connections of this host are not known: %v", err))
 	}
 	if hostinfo.Forwards() {
-		result.Notes = append(result.Notes, "this host forwards packets: connections of containers, and of others that are routed through it, are cut too, and are not counted here")
+		result.Notes = append(result.Notes, "this host forwards packets: connections of containers, "+
+			"and of others that are routed through it, are cut too, and are not counted here")
 	}
 	result.Entries, result.EntriesMore = d.overlapping(r.Prefixes)
 	result.Traffic = d.traffic(r.Prefixes)
@@ -82,8 +85,9 @@ func (d *Daemon) traffic(prefixes []netip.Prefix) control.PreviewTraffic {
 	return control.PreviewTraffic{Enabled: enabled, Sources: top.Sources}
 }
 
-// within tells whether a source overlaps one of the prefixes. Both may be tens of
-// thousands, and detection waits meanwhile.
+// within returns a function that reports whether a source overlaps one of the prefixes.
+// It looks up a table, because there may be tens of thousands of sources and of prefixes,
+// and detection waits meanwhile.
 func within(prefixes []netip.Prefix) func(source netip.Prefix) bool {
 	set := new(bart.Lite)
 	for _, p := range prefixes {
@@ -92,10 +96,12 @@ func within(prefixes []netip.Prefix) func(source netip.Prefix) bool {
 	return set.OverlapsPrefix
 }
 
-// connections counts what a block of the prefixes would cut.
+// connections counts the connections that a block of the prefixes would cut.
 func (d *Daemon) connections(prefixes []netip.Prefix) (control.PreviewConnection, error) {
 	inside := within(prefixes)
-	list, err := hostinfo.Connections(func(peer netip.Addr) bool { return inside(netip.PrefixFrom(peer, peer.BitLen())) })
+	list, err := hostinfo.Connections(func(peer netip.Addr) bool {
+		return inside(netip.PrefixFrom(peer, peer.BitLen()))
+	})
 	if err != nil {
 		return control.PreviewConnection{}, err
 	}
@@ -113,6 +119,7 @@ func (d *Daemon) connections(prefixes []netip.Prefix) (control.PreviewConnection
 	return result, nil
 }
 
+// isAllowed reports whether a live allow covers an address.
 func isAllowed(b *policy.Book, a netip.Addr, now policy.Deadline) bool {
 	for e := range b.Covering(policy.Allow, netip.PrefixFrom(a, a.BitLen())) {
 		if e.Live(now) {
@@ -122,7 +129,8 @@ func isAllowed(b *policy.Book, a netip.Addr, now policy.Deadline) bool {
 	return false
 }
 
-// services groups connections by port, those with most first.
+// services groups connections by port, and sorts them by number of connections, the
+// largest first.
 func services(list []hostinfo.Connection) []control.PreviewService {
 	type key struct {
 		protocol string
@@ -137,7 +145,9 @@ func services(list []hostinfo.Connection) []control.PreviewService {
 		if !ok {
 			n = len(all)
 			at[k] = n
-			all = append(all, control.PreviewService{Protocol: k.protocol, Direction: direction(k.inbound), Port: k.port})
+			all = append(all, control.PreviewService{
+				Protocol: k.protocol, Direction: direction(k.inbound), Port: k.port,
+			})
 		}
 		all[n].Count++
 		for _, name := range owners {
@@ -147,7 +157,10 @@ func services(list []hostinfo.Connection) []control.PreviewService {
 		}
 	}
 	slices.SortFunc(all, func(x, y control.PreviewService) int {
-		return cmp.Or(cmp.Compare(y.Count, x.Count), cmp.Compare(x.Direction, y.Direction), cmp.Compare(x.Port, y.Port), cmp.Compare(x.Protocol, y.Protocol))
+		return cmp.Or(
+			cmp.Compare(y.Count, x.Count), cmp.Compare(x.Direction, y.Direction),
+			cmp.Compare(x.Port, y.Port), cmp.Compare(x.Protocol, y.Protocol),
+		)
 	})
 	return all[:min(len(all), mostServices)]
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Promote implements control.Backend: shadow entries drop from now on. Reason,
-// creation and expiry stay; the author is who armed them. Either all are or none.
+// Promote implements control.Backend. It turns shadow entries into drops. They keep
+// reason, creation time and expiry; their author becomes the caller. Either all of them
+// change or none.
 func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promotion) (control.ChangeResult, error) {
 	forced, err := d.guardPrefixes(ctx, r.Prefixes, policy.Drop, r.Force)
 	if err != nil {
@@ -37,7 +38,7 @@ func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promot
 	return result, nil
 }
 
-// shadowAt returns the shadow entry in force that an origin has at p.
+// shadowAt returns the live shadow entry that an origin has at p.
 func shadowAt(b *policy.Book, p netip.Prefix, origin string, now policy.Deadline) (policy.Entry, error) {
 	var found policy.Entry
 	var exists bool
@@ -53,13 +54,16 @@ func shadowAt(b *policy.Book, p netip.Prefix, origin string, now policy.Deadline
 	}
 	hint := ""
 	if len(others) > 0 {
-		hint = "; a shadow there is of origin " + strings.Join(others, ", ")
+		hint = "; a shadow entry is there from origin " + strings.Join(others, ", ")
 	}
 	switch {
 	case !exists:
-		return found, control.Errorf(control.CodeNotFound, "nothing was changed: origin %s has no block of %s%s", origin, p, hint)
+		return found, control.Errorf(control.CodeNotFound,
+			"nothing was changed: origin %s has no block of %s%s", origin, p, hint)
 	case found.Action != policy.Shadow:
-		return found, control.Errorf(control.CodeNotFound, "nothing was changed: the block of %s by origin %s is no shadow but a %s%s", p, origin, found.Action, hint)
+		return found, control.Errorf(control.CodeNotFound,
+			"nothing was changed: the block of %s by origin %s is not a shadow entry, its action is %s%s",
+			p, origin, found.Action, hint)
 	}
 	return found, nil
 }

@@ -27,6 +27,7 @@ func (d *Daemon) Status(context.Context) (control.Status, error) {
 	return s, nil
 }
 
+// count returns the number of entries of each kind.
 func (d *Daemon) count() (blocks, allows int) {
 	d.engine.Read(func(b *policy.Book) {
 		for g, n := range b.Counts() {
@@ -59,13 +60,15 @@ func (d *Daemon) Stats(context.Context) (control.Stats, error) {
 	return stats, nil
 }
 
-// entriesBatch is how many entries are copied out of the book at a time, so
-// that a slow reader never holds up a change.
+// entriesBatch is the number of entries that are copied from the book at a time, so that
+// a slow reader does not delay changes.
 const entriesBatch = 4096
 
-// Entries implements control.Backend. Of what changes meanwhile, either state
-// may be seen; nothing is seen twice.
-func (d *Daemon) Entries(ctx context.Context, kind policy.Kind, origin string, yield func(control.Entry) error) error {
+// Entries implements control.Backend. An entry that changes meanwhile is yielded in the
+// old or the new state. No entry is yielded twice.
+func (d *Daemon) Entries(
+	ctx context.Context, kind policy.Kind, origin string, yield func(control.Entry) error,
+) error {
 	for _, k := range []policy.Kind{policy.Block, policy.Allow} {
 		if kind != 0 && kind != k {
 			continue
@@ -86,6 +89,7 @@ func (d *Daemon) Entries(ctx context.Context, kind policy.Kind, origin string, y
 	return nil
 }
 
+// resolve returns the live entries of an origin among refs; of all origins if it is empty.
 func (d *Daemon) resolve(refs []policy.EntryRef, k policy.Kind, origin string) []policy.Entry {
 	var entries []policy.Entry
 	now := d.engine.Now()
@@ -100,8 +104,8 @@ func (d *Daemon) resolve(refs []policy.EntryRef, k policy.Kind, origin string) [
 	return entries
 }
 
-// Why implements control.Backend. It asks the program in force, and the model,
-// and says so if they disagree.
+// Why implements control.Backend. It asks the program in force and the model, and
+// reports a disagreement.
 func (d *Daemon) Why(_ context.Context, source netip.Addr) (control.WhyResult, error) {
 	var result control.WhyResult
 	err := d.engine.Freeze(func(*policy.Book) (err error) {
@@ -111,7 +115,7 @@ func (d *Daemon) Why(_ context.Context, source netip.Addr) (control.WhyResult, e
 	return result, err
 }
 
-// why asks both while nothing changes.
+// why asks both. The caller keeps the book from changing.
 func (d *Daemon) why(src netip.Addr) (control.WhyResult, error) {
 	entries, before := d.model(src)
 	answer, asked, err := d.nics.ask(d.loader, src)
@@ -119,22 +123,27 @@ func (d *Daemon) why(src netip.Addr) (control.WhyResult, error) {
 		return control.WhyResult{}, fmt.Errorf("ask the program in force: %w", err)
 	}
 	_, after := d.model(src)
-	result := control.WhyResult{Address: src.String(), Verdict: before.Verdict(), Reason: before.String(), Matched: d.wireEntries(entries), CheckedBy: "model"}
+	result := control.WhyResult{
+		Address: src.String(), Verdict: before.Verdict(), Reason: before.String(),
+		Matched: d.wireEntries(entries), CheckedBy: "model",
+	}
 	if !asked {
 		return result, nil
 	}
 	result.CheckedBy = "kernel"
 	result.Reason = answer.Reason.String()
 	result.Verdict = verdictOf(answer)
-	// A deadline may pass between the three looks; the kernel must agree with
-	// one of the two of the model.
+	// A deadline may pass between the three questions. The kernel must agree with one of
+	// the two answers of the model.
 	if !before.Gives(result.Reason) && !after.Gives(result.Reason) {
-		result.Disagreement = fmt.Sprintf("the program in force says %s, the book says %s: please report this", result.Reason, after)
+		result.Disagreement = fmt.Sprintf("the program in force says %s, the book says %s: please report this",
+			result.Reason, after)
 		d.log.Error("kernel and book disagree", "source", src, "kernel", result.Reason, "book", after.String())
 	}
 	return result, nil
 }
 
+// verdictOf returns the verdict of the program, as the API names it.
 func verdictOf(a loader.Answer) string {
 	switch {
 	case policy.Limited.Gives(a.Reason.String()):
@@ -147,6 +156,7 @@ func verdictOf(a loader.Answer) string {
 	return "pass"
 }
 
+// model returns the entries that match a source, and the outcome by policy.Decide.
 func (d *Daemon) model(src netip.Addr) ([]policy.Entry, policy.Outcome) {
 	var entries []policy.Entry
 	now := d.engine.Now()
@@ -163,8 +173,8 @@ func (d *Daemon) Watch(ctx context.Context, yield func(control.Event) error) err
 	return err
 }
 
-// wireEntries returns entries as the API shows them. Drops are those of the
-// prefix: its origins share one counter.
+// wireEntries returns entries as the API shows them. Drops are counted by prefix: all
+// origins of a prefix share one counter.
 func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 	out := make([]control.Entry, len(entries))
 	sampled := d.dropsSampled()
@@ -181,11 +191,13 @@ func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 			if e.Kind == policy.Block {
 				id := b.HitID(e.Prefix)
 				out[i].Drops = d.drops.Hits(id)
-				// Without a counter of its own the drops are not known.
+				// A prefix without a counter has no exact count.
 				out[i].DropsEstimated = id == 0 || sampled
 			}
 			if e.Pending != nil {
-				out[i].Pending = &control.Pending{ID: e.Pending.ID, ConfirmBy: *d.expires(e.Deadline), Expires: d.expires(e.Pending.Deadline)}
+				out[i].Pending = &control.Pending{
+					ID: e.Pending.ID, ConfirmBy: *d.expires(e.Deadline), Expires: d.expires(e.Pending.Deadline),
+				}
 			}
 		}
 	})
@@ -203,12 +215,12 @@ func wireEvidence(v *policy.Evidence) *control.Evidence {
 	}
 }
 
-// dropsSampled tells whether drops were ever so many that the program attributed
-// them to entries by sampling.
+// dropsSampled reports whether the program has ever counted drops of entries by sampling,
+// because there were too many. It returns true if this is not known.
 func (d *Daemon) dropsSampled() bool {
 	n, err := d.drops.Sampled()
 	if err != nil {
-		d.log.Error("it is not known whether drop counts are exact", "error", err)
+		d.log.Error("cannot read whether drop counts are exact; they are shown as estimates", "error", err)
 	}
 	return n > 0 || err != nil
 }

@@ -12,21 +12,21 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// A kind is packets that are alike but for their sources, and that one detector
-// counts.
+// kind is a kind of packets. They differ only in their sources, and one detector counts
+// them.
 type kind struct {
 	detector detect.Detector
 	frame    []byte
-	bits     int // of a source's prefix
-	net      netip.Addr
-	forgeNet netip.Addr
+	bits     int        // of a source's prefix
+	net      netip.Addr // first address of steady sources
+	forgeNet netip.Addr // first address of forged sources
 }
 
 // volumeFrame is the length of the frames that are counted in bytes.
 const volumeFrame = 1200
 
-// kinds returns those of a mix. Either limit is recallLimit packets a second, so
-// that chance has the same part in both.
+// kinds returns the kinds of a mix. The limit of each is recallLimit packets a second, so
+// that sampling affects all of them equally.
 func kinds(all bool) []kind {
 	flood := detect.Default()
 	flood.Name, flood.Action, flood.Window, flood.Widen = "flood", detect.Shadow, recallWindow, detect.Widen{}
@@ -49,7 +49,7 @@ func kinds(all bool) []kind {
 	return list
 }
 
-// full is a frame of volumeFrame bytes.
+// full returns a TCP frame of volumeFrame bytes.
 func full(p frame.Packet) []byte {
 	header := p.TCP(1000, 443, track.ACK, nil)
 	return p.TCP(1000, 443, track.ACK, make([]byte, volumeFrame-len(header)))
@@ -66,13 +66,13 @@ func detectorsOf(list []kind) []detect.Detector {
 	return detectors
 }
 
-// prefix returns the nth prefix of sources that are not forged.
+// prefix returns the nth prefix of steady sources.
 func (k kind) prefix(n int) netip.Prefix { return nth(k.net, k.bits, n) }
 
-// forged returns the nth prefix of those that are.
+// forged returns the nth prefix of forged sources.
 func (k kind) forged(n int) netip.Prefix { return nth(k.forgeNet, k.bits, n) }
 
-// nth returns the nth prefix of a length from first on.
+// nth returns the nth prefix of a length, counted from first.
 func nth(first netip.Addr, bits, n int) netip.Prefix {
 	if first.Is4() {
 		b := first.As4()
@@ -84,7 +84,7 @@ func nth(first netip.Addr, bits, n int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), bits)
 }
 
-// inside draws an address of a prefix.
+// inside draws a random address of a prefix.
 func inside(rng *rand.Rand, p netip.Prefix) (s road.Source) {
 	if p.Addr().Is4() {
 		b := p.Addr().As4()

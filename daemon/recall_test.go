@@ -29,37 +29,35 @@ func TestMain(m *testing.M) { lab.Main(m) }
 const (
 	recallLimit  = 150 // packets a second
 	recallWindow = 3 * time.Second
-	// recallLength is that of a mix; offenders start in the first second. Sampling is
-	// chance: at the longest interval that is not exceeded, one in 200 of those at
-	// decidedFrom is tracked so late that six seconds would not do, and one in 40,000
-	// that nine would not.
+	// recallLength is the duration of a mix. Offenders start in the first second. Sampling
+	// is random: at the longest interval that is not exceeded, one in 200 offenders at
+	// decidedFrom is tracked too late for six seconds, and one in 40,000 too late for nine.
 	recallLength  = 9 * time.Second
 	recallClients = 10_000
-	// decidedFrom is the part of the limit from which on an offender must be decided
-	// upon, keptTo that up to which nobody is.
+	// decidedFrom is the share of the limit at which a decision about a source must be
+	// made; up to the share keptTo, none may be made.
 	decidedFrom = 1.5
 	keptTo      = 0.7
 )
 
-// A mix is the traffic of one case: clients, offenders, and forged sources. Unless
-// shares are given, those of the offenders are random.
+// mix is the traffic of one case: clients, offenders and forged sources. Without shares,
+// the rates of the offenders are random.
 type mix struct {
 	name      string
 	offenders int
-	forged    int // sources, each of which sends a packet a second
-	shares    []float64
-	// all is for both families, and a second detector of another level that counts
-	// bytes; otherwise there is one detector, which counts packets, and IPv4 only.
+	forged    int       // sources; each sends a packet a second on average
+	shares    []float64 // rates of offenders, as shares of the limit
+	// all adds IPv6, and a second detector at another level that counts bytes. Otherwise
+	// one detector counts packets of IPv4.
 	all bool
 }
 
 const manyForged = 1_000_000
 
-// TestRecall puts traffic through the program as it ships, and steps the time of
-// the detectors, which otherwise are the daemon's: of sources that send steadily
-// every one above decidedFrom of a limit is decided upon, and none below keptTo.
-// PARAXIAL_CASES is how many packets it takes at least. Without it there are no mixes
-// without forged sources but the first.
+// TestRecall sends traffic through the shipped program into the daemon's detection, with
+// stepped time. Of the sources that send steadily, detectors must decide about each one
+// above decidedFrom of a limit, and about none below keptTo. PARAXIAL_CASES is the least
+// number of packets that it sends. Without it, only the first mix has no forged sources.
 func TestRecall(t *testing.T) {
 	testenv.Root(t)
 	seed := fromEnvironment(t, "PARAXIAL_SEED", rand.Uint64())
@@ -91,7 +89,7 @@ func TestRecall(t *testing.T) {
 	}
 }
 
-// fromEnvironment reads a number, without which it is usual.
+// fromEnvironment reads a number from the environment. The default is usual.
 func fromEnvironment(t *testing.T, name string, usual uint64) uint64 {
 	t.Helper()
 	s := os.Getenv(name)
@@ -105,7 +103,7 @@ func fromEnvironment(t *testing.T, name string, usual uint64) uint64 {
 	return n
 }
 
-// recall is a mix on its way through the program and the detectors.
+// recall sends a mix through the program and the detectors.
 type recall struct {
 	t         *testing.T
 	rng       *rand.Rand
@@ -120,20 +118,20 @@ type recall struct {
 	offenders map[target]*steady
 	wrong     []detect.Decision
 	batches   [][]road.Source // by kind
-	most      sampling        // with the longest interval
+	most      sampling        // the state with the longest interval
 	slowest   time.Duration
 	sent      uint64
-	before    uint64 // accounted for before this mix
+	before    uint64 // packets accounted before this mix
 }
 
-// target is what is decided upon.
+// target is the subject of a decision.
 type target struct {
 	detector string
 	prefix   netip.Prefix
 }
 
-// steady is a source that sends at a rate, at moments that are independent, from
-// any address inside its prefix.
+// steady is a source that sends at a constant mean rate, at independent times, from
+// random addresses of its prefix.
 type steady struct {
 	prefix  netip.Prefix
 	kind    int
@@ -175,6 +173,7 @@ func newRecall(t *testing.T, l *loader.Loader, way *road.Road, m mix, rng *rand.
 	return r
 }
 
+// configure puts the detectors of the mix in force until the test ends.
 func (r *recall) configure() {
 	cfg := config.Default()
 	cfg.Detectors = detectorsOf(r.kinds)
@@ -192,8 +191,8 @@ func (r *recall) configure() {
 	})
 }
 
-// act implements host. What is decided goes on passing, as in shadow: so
-// the detectors have the most to do.
+// act implements host. Packets of the sources still pass, as with shadow entries. So the
+// detectors have the most work.
 func (r *recall) act(_ context.Context, now policy.Deadline, decisions []detect.Decision) []detect.Decision {
 	for _, d := range decisions {
 		switch s := r.offenders[target{d.Detector, d.Prefix}]; {
@@ -228,7 +227,8 @@ func (r *recall) run() {
 		}
 	}
 	r.judge()
-	r.t.Logf("%d packets, %.0f a second; at most one in %d sampled, exceeded: %t; %d samples lost; %d tracked; slowest tick %s",
+	r.t.Logf("%d packets, %.0f a second; at most one in %d sampled, exceeded: %t; %d samples lost; "+
+		"%d tracked; slowest tick %s",
 		r.sent, float64(r.sent)/recallLength.Seconds(), r.most.interval, r.most.exceeded,
 		r.loader.Tracker().LostSamples()-lost, r.detection.promoter.Tracked(), r.slowest.Round(time.Millisecond))
 	for _, d := range r.delays() {
@@ -236,15 +236,16 @@ func (r *recall) run() {
 	}
 }
 
-// send has the filter meet what came since the tick before: each kind of packets
-// by itself, from its sources in random order.
+// send runs the filter on the packets since the last tick: one kind after the other, each
+// from its sources in random order.
 func (r *recall) send() {
 	for n := range r.batches {
 		r.batches[n] = r.batches[n][:0]
 	}
 	for n := range r.sources {
 		s := &r.sources[n]
-		for range poisson(r.rng, s.rate*time.Duration(min(r.now-s.starts, policy.Deadline(tickInterval))).Seconds()) {
+		sending := time.Duration(min(r.now-s.starts, policy.Deadline(tickInterval)))
+		for range poisson(r.rng, s.rate*sending.Seconds()) {
 			r.batches[s.kind] = append(r.batches[s.kind], inside(r.rng, s.prefix))
 		}
 	}
@@ -260,26 +261,28 @@ func (r *recall) send() {
 	}
 }
 
+// judge checks the decisions.
 func (r *recall) judge() {
-	// The kernel may have said a word of its own on the interface.
+	// The kernel may have sent a few packets itself on the interface.
 	const strays = 16
 	if packets, err := r.accounted(); err != nil || packets-r.before < r.sent || packets-r.before > r.sent+strays {
-		r.t.Fatalf("%d packets of %d were accounted for, %v", packets-r.before, r.sent, err)
+		r.t.Fatalf("%d packets were accounted, want %d: %v", packets-r.before, r.sent, err)
 	}
 	if r.most.exceeded {
-		r.t.Errorf("one packet in %d is sampled, which the daemon holds too few to be sure", r.most.interval)
+		r.t.Errorf("one packet in %d was sampled, and the daemon reports that offenders may be missed", r.most.interval)
 	}
 	for _, d := range r.wrong {
-		r.t.Errorf("%s is no offender, and was decided upon: %s", d.Prefix, d.Evidence)
+		r.t.Errorf("%s is not an offender, but a decision was made: %s", d.Prefix, d.Evidence)
 	}
 	for to, s := range r.offenders {
 		if s.share >= decidedFrom && s.decided == 0 {
-			r.t.Errorf("%s at %.2f times the limit was not decided upon by %s in %s", to.prefix, s.share, to.detector, time.Duration(r.now-s.starts))
+			r.t.Errorf("%s at %.2f times the limit: no decision by %s in %s",
+				to.prefix, s.share, to.detector, time.Duration(r.now-s.starts))
 		}
 	}
 }
 
-// delays says how long offenders went on, by their rates.
+// delays describes the time until a decision, by rates of offenders.
 func (r *recall) delays() (lines []string) {
 	for _, band := range [][2]float64{{1, 1.5}, {1.5, 2}, {2, 5}, {5, 10}, {10, 51}} {
 		var delays []time.Duration
@@ -295,7 +298,8 @@ func (r *recall) delays() (lines []string) {
 		}
 		if len(delays) > 0 {
 			slices.Sort(delays)
-			lines = append(lines, fmt.Sprintf("from %g to %g times the limit: %d of %d decided, after %s to %s, half within %s",
+			lines = append(lines, fmt.Sprintf(
+				"from %g to %g times the limit: %d of %d decided, after %s to %s, half within %s",
 				band[0], band[1], len(delays), all, delays[0], delays[len(delays)-1], delays[len(delays)/2]))
 		}
 	}
@@ -304,7 +308,7 @@ func (r *recall) delays() (lines []string) {
 
 // poisson draws a number of packets with the given mean.
 func poisson(rng *rand.Rand, mean float64) int {
-	const large = 100 // from here on the normal distribution is as good
+	const large = 100 // above this mean, the normal distribution is close enough
 	if mean <= 0 {
 		return 0
 	}
@@ -318,6 +322,7 @@ func poisson(rng *rand.Rand, mean float64) int {
 	return n
 }
 
+// newRoad attaches the filter to an interface and returns a way to run it on packets.
 func newRoad(t *testing.T) (*loader.Loader, *road.Road) {
 	wire, err := lab.NewWire("recall0")
 	must(t, err)

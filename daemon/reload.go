@@ -14,7 +14,7 @@ import (
 	"github.com/paraxial/paraxial/loader"
 )
 
-// followReloads applies the configuration anew whenever it is asked to.
+// followReloads reloads the configuration on each request, until ctx is done.
 func (d *Daemon) followReloads(ctx context.Context, o Options) {
 	for {
 		select {
@@ -30,8 +30,8 @@ func (d *Daemon) followReloads(ctx context.Context, o Options) {
 	}
 }
 
-// monotonicMicroseconds is what the service manager wants with a reload, to
-// tell it from an older one.
+// monotonicMicroseconds returns the time that the service manager wants with a reload,
+// to distinguish it from an earlier one.
 func monotonicMicroseconds() int64 {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
@@ -40,9 +40,9 @@ func monotonicMicroseconds() int64 {
 	return ts.Nano() / int64(time.Microsecond)
 }
 
-// reload applies what can be applied to a running daemon, and says what cannot.
-// A configuration that is not valid, or of which a part cannot be had, changes
-// nothing.
+// reload applies the settings that a running daemon can change, and logs those that need
+// a restart. A configuration that is invalid, or that cannot be applied completely,
+// changes nothing.
 func (d *Daemon) reload(ctx context.Context, o Options) error {
 	next, err := o.Load()
 	if err != nil {
@@ -56,15 +56,17 @@ func (d *Daemon) reload(ctx context.Context, o Options) error {
 	o.Level.Set(now.Log.Level)
 	d.recheckGuard(ctx)
 	if len(restart) > 0 {
-		d.log.Warn("these settings changed but need a restart: systemctl restart paraxiald (filtering goes on meanwhile)", "settings", strings.Join(restart, ", "))
+		d.log.Warn("these settings changed but need a restart: systemctl restart paraxiald "+
+			"(filtering continues meanwhile)",
+			"settings", strings.Join(restart, ", "))
 	}
 	d.log.Info("configuration reloaded", "applied", strings.Join(live, ", "))
 	return nil
 }
 
-// change puts a configuration in force that differs from the present one in live
-// keys only: all of it, or after an error nothing. Interfaces leave last, so that
-// none is without its filter while something can still fail.
+// change puts a configuration in force that differs from the present one in live keys
+// only. After an error, everything is as before. Interfaces are removed last, so that
+// none loses its filter while another step can still fail.
 func (d *Daemon) change(ctx context.Context, now config.Config, live []string) (err error) {
 	var back []func() error
 	defer func() {
@@ -73,7 +75,7 @@ func (d *Daemon) change(ctx context.Context, now config.Config, live []string) (
 		}
 		for _, undo := range slices.Backward(back) {
 			if undoErr := undo(); undoErr != nil {
-				err = errors.Join(err, fmt.Errorf("to go back failed, too: %w; systemctl restart paraxiald", undoErr))
+				err = errors.Join(err, fmt.Errorf("undo the reload: %w; run systemctl restart paraxiald", undoErr))
 			}
 		}
 	}()
@@ -84,7 +86,7 @@ func (d *Daemon) change(ctx context.Context, now config.Config, live []string) (
 		}
 		back = append(back, func() error { return d.nics.drop(i.Name) })
 	}
-	// The proxies of detectors are read from here: they come before detectors do.
+	// Detectors read the proxies from these settings, so they are stored before detectors start.
 	d.cfg.Store(&now)
 	back = append(back, func() error { d.cfg.Store(&old); return nil })
 	if slices.ContainsFunc(live, func(name string) bool { return strings.HasPrefix(name, "detect") }) {

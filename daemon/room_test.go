@@ -8,12 +8,14 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// What the configuration accepts there is room for.
+// The limits of the configuration are those of the maps.
 func TestRoomForTracked(t *testing.T) {
 	if config.MaxTracked != track.MaxCapacity {
-		t.Errorf("the configuration accepts %d tracked sources, there is room for %d", config.MaxTracked, track.MaxCapacity)
+		t.Errorf("the configuration accepts %d tracked sources, the table holds %d",
+			config.MaxTracked, track.MaxCapacity)
 	}
 	if got := config.Default().Detection.Tracked; got != loader.DefaultTrackCapacity {
-		t.Errorf("by default %d tracked sources are configured, and room is made for %d", got, loader.DefaultTrackCapacity)
+		t.Errorf("the default of the configuration is %d tracked sources, of the loader %d",
+			got, loader.DefaultTrackCapacity)
 	}
 }

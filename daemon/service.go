@@ -9,15 +9,16 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// pulse tells when something was last seen to get on.
+// pulse is the time of the last sign of progress of a loop.
 type pulse struct{ last atomic.Pointer[time.Time] }
 
+// beat records progress.
 func (p *pulse) beat() {
 	now := time.Now()
 	p.last.Store(&now)
 }
 
-// silence is how long ago that was.
+// silence returns the time since the last progress, or 0 before the first.
 func (p *pulse) silence() time.Duration {
 	if last := p.last.Load(); last != nil {
 		return time.Since(*last)
@@ -25,16 +26,16 @@ func (p *pulse) silence() time.Duration {
 	return 0
 }
 
-// service tells the service manager how the daemon is. It belongs to the loop of
-// housekeeping: while that hangs nothing is told, and the service manager ends
-// the daemon and starts it anew. The filter is in place meanwhile.
+// service reports the state of the daemon to the service manager. Only housekeep uses it:
+// while that loop hangs nothing is reported, and the service manager kills and restarts
+// the daemon. The filter stays in place meanwhile.
 type service struct {
 	notify   func(state string)
-	watchdog time.Duration // how long the service manager puts up with silence; 0 if for ever
-	said     string
+	watchdog time.Duration // how long the service manager waits for a ping; 0 if it expects none
+	last     string        // the last status text
 }
 
-// every is how often to report.
+// every returns the time between two reports.
 func (s *service) every() time.Duration {
 	if s.watchdog > 0 {
 		return min(attestInterval, s.watchdog/2)
@@ -42,16 +43,17 @@ func (s *service) every() time.Duration {
 	return attestInterval
 }
 
-// status tells what systemctl status shows, if that has changed.
+// status sends the text that systemctl status shows, if it has changed.
 func (s *service) status(text string) {
-	text = strings.ReplaceAll(text, "\n", "; ") // a line each is what it takes
-	if text != s.said {
-		s.said = text
+	text = strings.ReplaceAll(text, "\n", "; ") // the protocol has one line for each variable
+	if text != s.last {
+		s.last = text
 		s.notify("STATUS=" + text)
 	}
 }
 
-// alive pings the watchdog, unless what has to get on was silent for too long.
+// alive pings the watchdog, if there is one. If a loop has been silent for more than half
+// of the watchdog's time, it does not ping and returns false.
 func (s *service) alive(silence time.Duration) bool {
 	if s.watchdog == 0 {
 		return true
@@ -63,21 +65,24 @@ func (s *service) alive(silence time.Duration) bool {
 	return true
 }
 
-// report tells the service manager that housekeeping gets on, and how all is.
+// report sends the state of the daemon to the service manager, and a ping if all loops
+// make progress.
 func (d *Daemon) report(s *service) {
 	s.status(d.summary())
 	detecting, attending := d.detecting.silence(), d.attending.silence()
 	if !s.alive(max(detecting, attending)) {
-		d.log.Error("the daemon hangs: the service manager is left to restart it", "detectors", detecting.Round(time.Second), "interfaces", attending.Round(time.Second))
+		d.log.Error("the daemon hangs: it sends no more pings, so that the service manager restarts it",
+			"detectors", detecting.Round(time.Second), "interfaces", attending.Round(time.Second))
 	}
 }
 
+// summary returns the text for systemctl status.
 func (d *Daemon) summary() string {
 	blocks, allows := d.count()
 	return summaryOf(d.nics.status(), blocks, allows)
 }
 
-// summaryOf says first what is wrong: there is one line, and it may be cut.
+// summaryOf puts unprotected interfaces first, because the text is one line that may be cut.
 func summaryOf(interfaces []control.InterfaceStatus, blocks, allows int) string {
 	var bad, good []string
 	for _, i := range interfaces {

@@ -5,7 +5,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Snapshot implements metrics.Source. Nothing is walked: the book keeps totals.
+// Snapshot implements metrics.Source. It walks no entries, because the book keeps totals.
 func (d *Daemon) Snapshot() metrics.Snapshot {
 	var s metrics.Snapshot
 	counters, err := d.loader.Counters()
@@ -16,19 +16,24 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 		status := n.status()
 		i := metrics.Interface{Name: n.name, Mode: status.Mode, Protected: status.Protected}
 		for reason, c := range counters[n.slot] {
-			i.Counters = append(i.Counters, metrics.Counter{Verdict: reason.Verdict(), Reason: reason.String(), Packets: c.Packets, Bytes: c.Bytes})
+			i.Counters = append(i.Counters, metrics.Counter{
+				Verdict: reason.Verdict(), Reason: reason.String(), Packets: c.Packets, Bytes: c.Bytes,
+			})
 		}
 		s.Interfaces = append(s.Interfaces, i)
 	}
 	capacity := d.loader.Capacity()
 	d.engine.Read(func(b *policy.Book) {
 		for g, n := range b.Counts() {
-			s.Entries = append(s.Entries, metrics.Entries{Kind: g.Kind.String(), Family: g.Family.String(), Origin: g.Origin, Count: n})
+			s.Entries = append(s.Entries, metrics.Entries{
+				Kind: g.Kind.String(), Family: g.Family.String(), Origin: g.Origin, Count: n,
+			})
 		}
 		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 			for name, family := range map[string]policy.Family{"v4": policy.IPv4, "v6": policy.IPv6} {
 				trie := kind.String() + "_" + name
-				s.Maps = append(s.Maps, metrics.Map{Name: trie, Entries: b.Size(kind, family), Capacity: capacity[trie]})
+				size := b.Size(kind, family)
+				s.Maps = append(s.Maps, metrics.Map{Name: trie, Entries: size, Capacity: capacity[trie]})
 			}
 		}
 		s.Maps = append(s.Maps, metrics.Map{Name: "limits", Entries: b.Limits(), Capacity: capacity["limits"]})

@@ -118,9 +118,9 @@ func TestPromote(t *testing.T) {
 	}
 	for args, says := range map[string]string{
 		"203.0.112.0/24":               "has no block of 203.0.112.0/24",
-		"203.0.113.0/24 203.0.114.1":   "is no shadow but a drop",
-		"203.0.115.1":                  "a shadow there is of origin list",
-		"203.0.113.0/24 --origin list": "a shadow there is of origin cli",
+		"203.0.113.0/24 203.0.114.1":   "is not a shadow entry, its action is drop",
+		"203.0.115.1":                  "a shadow entry is there from origin list",
+		"203.0.113.0/24 --origin list": "a shadow entry is there from origin cli",
 		"203.0.113.0/24 " + own:        "--force",
 	} {
 		if r := h.ctl(1, append([]string{"promote"}, strings.Fields(args)...)...); !strings.Contains(r.Stderr, says) {

@@ -187,10 +187,9 @@ func TestBPFFSUnmounted(t *testing.T) {
 	}
 	defer mount()
 	h.within("status says what to do", patience, func() bool {
-		return strings.Contains(h.nic(interfaceName).Note,
-			"mount -t bpf bpf /sys/fs/bpf")
+		return strings.Contains(h.nic(interfaceName).Note, "mount -t bpf bpf /sys/fs/bpf")
 	})
-	if !strings.Contains(h.run.Log(), "not as it should be") {
+	if !strings.Contains(h.run.Log(), "but has a fault") {
 		t.Error("the log does not say it")
 	}
 	h.protected(interfaceName)

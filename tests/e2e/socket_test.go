@@ -40,7 +40,7 @@ func TestSocketRemoved(t *testing.T) {
 			}
 		}
 	}
-	h.logs("the socket was removed by somebody", func() { check(t, os.Remove(h.daemon.Socket)) })
+	h.logs("the socket was removed and has been created again", func() { check(t, os.Remove(h.daemon.Socket)) })
 	for len(events) > 0 {
 		<-events
 	}

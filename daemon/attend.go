@@ -1,0 +1,54 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/loader/hostinfo"
+)
+
+const (
+	glanceInterval = 250 * time.Millisecond // between cheap checks of the links
+	attestInterval = 2 * time.Second        // between full checks of interfaces and socket
+)
+
+// attend checks the interfaces and the socket until ctx is done. It is a loop of its own
+// because housekeep waits for the disk.
+func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
+	glance := time.NewTicker(glanceInterval)
+	attest := time.NewTicker(attestInterval)
+	defer glance.Stop()
+	defer attest.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-glance.C:
+			d.nics.glance(ctx)
+		case <-attest.C:
+			d.nics.attest(ctx)
+			d.keepSocket(socket)
+			d.attending.beat()
+		}
+	}
+}
+
+// watchInterfaces checks the interfaces at once and after changes of interfaces, until ctx
+// is done.
+func (d *Daemon) watchInterfaces(ctx context.Context) error {
+	return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })
+}
+
+// keepSocket creates the socket again if it was removed.
+func (d *Daemon) keepSocket(socket *control.Listener) {
+	switch restored, err := socket.Restore(); {
+	case err != nil && d.socketProblem != err.Error():
+		d.socketProblem = err.Error()
+		d.log.Error("paraxialctl cannot reach the daemon: its socket was removed and cannot be created again",
+			"error", err)
+	case restored:
+		d.socketProblem = ""
+		d.log.Warn("the socket was removed and has been created again", "socket", socket.Addr())
+	}
+}
