@@ -10,13 +10,14 @@ import (
 // Checkpoint saves how much time has passed. After a crash entries last longer
 // by the time since the last checkpoint.
 //
-// Once the wall clock is known to be right, it also corrects the deadlines of
-// entries of earlier boots for the time that the machine was off, and reports
-// that it did.
+// When the wall clock is known to be correct, it also corrects the deadlines of
+// entries of earlier boots by the time that the machine was off, and reports that
+// it did.
 func (e *Engine) Checkpoint(ctx context.Context) (corrected bool, err error) {
 	reading := e.Reading()
 	if err := e.store.Checkpoint(reading); err != nil {
-		return false, fmt.Errorf("save the time: after a crash, bans would last longer by the time since the last checkpoint: %w", err)
+		return false, fmt.Errorf(
+			"save the time: after a crash, bans would last longer by the time since the last checkpoint: %w", err)
 	}
 	corrected, err = e.store.Resync(reading)
 	if err == nil && corrected {
@@ -28,8 +29,8 @@ func (e *Engine) Checkpoint(ctx context.Context) (corrected bool, err error) {
 	return corrected, nil
 }
 
-// reloadDeadlines takes over the deadlines of entries from the store, which has
-// corrected them.
+// reloadDeadlines copies the deadlines that were corrected from the store to the
+// book and the kernel.
 func (e *Engine) reloadDeadlines(ctx context.Context) error {
 	e.turn.Lock()
 	defer e.turn.Unlock()

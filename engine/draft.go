@@ -8,31 +8,32 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// draft is a generation that is built in the background, from a snapshot of the
-// book. What changes meanwhile is noted and replayed on it; from then on changes
-// go to it and to the generation in force, until it is the one in force.
+// draft is a generation that is built in the background from a snapshot of the
+// book. Changes made meanwhile are recorded, and replayed on it when it is built.
+// Later changes go both to it and to the generation in force, until it is in
+// force itself.
 type draft struct {
 	snapshot *policy.Snapshot
 	missed   []netip.Prefix
-	built    chan struct{} // closed once the snapshot is not read any more
-	ready    bool          // changes go to it
-	swapped  chan struct{} // closed once it is in force, or has failed to be
-	failed   error         // why it is not in force; not before swapped is closed
+	built    chan struct{} // closed when the snapshot is not read any more
+	ready    bool          // it receives the changes
+	swapped  chan struct{} // closed when it is in force, or could not be put in force
+	failed   error         // why it is not in force; valid when swapped is closed
 }
 
-// source is what a draft is built from: a snapshot first, and then the book.
+// source is the book that a generation reads: first a snapshot, later the real one.
 type source struct{ index.Book }
 
-// miss notes changes that a draft has to be told of. There may be none.
+// miss records changes, to be replayed when d is built. d may be nil.
 func (d *draft) miss(prefixes []netip.Prefix) {
 	if d != nil && !d.ready {
 		d.missed = append(d.missed, prefixes...)
 	}
 }
 
-// settle waits until no draft is about to take the place of what is in force,
-// which takes as long as readers do. If it returns an error, what was in force
-// before is so still.
+// settle waits until a draft that is being put in force is in force or has failed,
+// which takes until readers of the previous generation are done. After an error
+// the previous generation is still in force.
 func (f *family) settle() error {
 	d := f.draft
 	if d == nil || !d.ready {
@@ -43,17 +44,17 @@ func (f *family) settle() error {
 	return d.failed
 }
 
-// abandon gives up a draft that is still being built. It waits for that, because
-// while a snapshot is in use every change of the book costs more.
+// abandon gives up a draft that is being built. It waits for the build, because
+// every change of the book costs more while a snapshot is in use.
 func (f *family) abandon(b *policy.Book) {
 	if d := f.draft; d != nil && !d.ready {
 		<-d.built
 		b.Release(d.snapshot)
-		f.draft = nil // it notices
+		f.draft = nil // adopt sees this, and discards d
 	}
 }
 
-// begin begins a draft. The caller holds change, and the draft takes it.
+// begin begins a draft. Its goroutine takes change itself when it is built.
 func (x *indexes) begin(b *policy.Book, f *family) {
 	d := &draft{snapshot: b.Snapshot(), built: make(chan struct{}), swapped: make(chan struct{})}
 	f.draft = d
@@ -64,13 +65,13 @@ func (x *indexes) begin(b *policy.Book, f *family) {
 		if x.adopt(b, f, d, s, g, err) {
 			x.swapIn(f, d, m)
 		} else if err := closeMemory(m); err != nil {
-			x.log.Error("an index that was not needed cannot be closed", "family", f.family.String(), "error", err)
+			x.log.Error("a discarded index cannot be closed", "family", f.family.String(), "error", err)
 		}
 	})
 }
 
-// adopt lets changes go to the draft, after those that it missed. It reports
-// false if it cannot or need not come into force.
+// adopt replays the missed changes on the draft, which receives all changes from
+// then on. It reports false if the draft failed, was given up or has no room.
 func (x *indexes) adopt(b *policy.Book, f *family, d *draft, s *source, g generation, err error) bool {
 	x.change.Lock()
 	defer x.change.Unlock()
@@ -80,8 +81,9 @@ func (x *indexes) adopt(b *policy.Book, f *family, d *draft, s *source, g genera
 	}
 	if err != nil {
 		f.draft = nil
-		f.changes, f.room = 0, 0 // not at every change again
-		x.log.Error("the next index cannot be built, and is tried again later", "family", f.family.String(), "error", err)
+		f.changes, f.room = 0, 0 // or the next change would try again
+		x.log.Error("the next index cannot be built: it is tried again after further changes",
+			"family", f.family.String(), "error", err)
 		return false
 	}
 	s.Book = b
@@ -100,8 +102,7 @@ func (x *indexes) adopt(b *policy.Book, f *family, d *draft, s *source, g genera
 	return true
 }
 
-// swapIn puts the draft in force. It does not hold change while it waits for
-// readers.
+// swapIn puts the draft in force. It waits for readers without holding change.
 func (x *indexes) swapIn(f *family, d *draft, m Memory) {
 	before, err := x.kernel.Publish(f.family, m)
 	d.failed = err
@@ -119,6 +120,7 @@ func (x *indexes) swapIn(f *family, d *draft, m Memory) {
 		f.before, f.draft = nil, nil
 	}
 	if err := errors.Join(err, closeMemory(before)); err != nil {
-		x.log.Error("an index cannot be put in force, or closed after that", "family", f.family.String(), "error", err)
+		x.log.Error("an index cannot be put in force, or the previous one cannot be closed",
+			"family", f.family.String(), "error", err)
 	}
 }

@@ -12,18 +12,19 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// mostOps is how many operations a group of edits reaches before no further edit
-// joins it. The group that reaches it may be larger, by one edit.
+// mostOps is the number of operations from which on no further edit joins a group.
+// The edit that reaches it may exceed it.
 const mostOps = 4096
 
-// errPanicked is the error of edits whose group panicked. What of it is in
-// force is not known.
-var errPanicked = errors.New("the daemon failed on this change: restart paraxiald, which compares the filter with what is saved")
+// errPanicked is the error of edits whose group panicked. It is not known how much
+// of the group is in force.
+var errPanicked = errors.New(
+	"the daemon failed on this change: restart paraxiald, which compares the filter with the saved entries")
 
 // edit is a call of Edit.
 type edit struct {
 	plan func(*policy.Book) ([]policy.Op, error)
-	done chan struct{} // closed when err is set
+	done chan struct{} // closed when err is final
 	err  error
 }
 
@@ -41,11 +42,11 @@ func (d *edit) finished() bool {
 	}
 }
 
-// queue holds the edits that wait, in the order in which they came.
+// queue holds the waiting edits in the order of their arrival.
 type queue struct {
 	mu      sync.Mutex
 	waiting []*edit
-	full    chan struct{} // closed when wanted edits wait; nil unless gather is running
+	full    chan struct{} // closed when wanted edits wait; nil unless gather waits
 	wanted  int
 }
 
@@ -80,7 +81,7 @@ func (q *queue) gather(n int, d time.Duration) {
 	}
 }
 
-// next removes the first edit, and returns nil if there is none.
+// next removes and returns the first edit, or returns nil if there is none.
 func (q *queue) next() *edit {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -92,14 +93,14 @@ func (q *queue) next() *edit {
 	return d
 }
 
-// putBack makes d the first again.
+// putBack puts d, which next returned, back to the front.
 func (q *queue) putBack(d *edit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.waiting = slices.Insert(q.waiting, 0, d)
 }
 
-// withdraw removes d, and reports false if d was removed before.
+// withdraw removes d. It reports false if d is not in the queue any more.
 func (q *queue) withdraw(d *edit) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -111,18 +112,17 @@ func (q *queue) withdraw(d *edit) bool {
 	return true
 }
 
-// Edit makes the operations that plan returns, all or none. When it returns nil
-// they are durable and enforced. An error of plan, after which nothing is
-// changed, is returned as it is; other errors may wrap ErrFull or be a
-// *SaveError.
+// Edit carries out the operations that plan returns, all or none. When it returns
+// nil they are durable and enforced. If plan fails, nothing is changed and its
+// error is returned as it is. Other errors may wrap ErrFull or be a *SaveError.
 //
-// plan reads the book while no other change is under way. It must neither
-// change nor keep it, nor wait for anything. It runs on another goroutine if
-// edits wait together, and runs again if their common transaction fails: only
-// its last run counts.
+// plan reads the book while no other change is under way. It must not change the
+// book, keep it or wait for anything. It may run on another goroutine. It may run
+// several times, if a transaction that it shares with other edits fails: only its
+// last run counts.
 //
-// Edits that wait at the same time share one transaction (group commit, as
-// databases have it), because a transaction costs the same for one as for many.
+// Edits that wait at the same time share one transaction (group commit), because
+// a transaction costs about the same for one edit as for many.
 func (e *Engine) Edit(ctx context.Context, plan func(*policy.Book) ([]policy.Op, error)) error {
 	d := &edit{plan: plan, done: make(chan struct{})}
 	e.queue.add(d)
@@ -144,27 +144,27 @@ func (e *Engine) Edit(ctx context.Context, plan func(*policy.Book) ([]policy.Op,
 	}
 }
 
-// gatherMost bounds the time for which a group waits for further edits.
+// gatherMost is the longest time for which a group waits for further edits.
 const gatherMost = time.Millisecond
 
-// gather waits for edits that are about to come. After a group of several, its
-// callers send their next edits at about the same time, and without a wait the
-// first of them would take a transaction for itself. An edit that comes alone
-// does not wait.
+// gather waits for as many edits as the last group had. The callers of that group
+// tend to send their next edits at the same time, and without a wait the first of
+// these would have a transaction of its own. It does not wait if the last group
+// was a single edit.
 func (e *Engine) gather() {
 	if e.grouped > 1 {
 		e.queue.gather(e.grouped, gatherMost)
 	}
 }
 
-// group is several edits that the book has, and no other copy yet.
+// group is one or more edits that are in the book, but not saved or enforced yet.
 type group struct {
 	edits     []*edit
 	ops, undo []policy.Op
 	restricts bool
 }
 
-// carryOutGroup carries out the edits that wait. The caller has the turn.
+// carryOutGroup carries out the waiting edits. The caller has the turn.
 func (e *Engine) carryOutGroup(ctx context.Context) {
 	start := time.Now()
 	g := group{restricts: true}
@@ -198,9 +198,9 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 	}
 }
 
-// join adds an edit to a group, in the book, and finishes an edit that fails. It
-// reports false if the edit failed behind others: it is tried again when they are
-// saved, since without them it may succeed.
+// join makes an edit in the book and adds it to the group. An edit that fails is
+// finished. If it fails behind other edits, join reports false instead: it is tried
+// again after them, because it may succeed if they fail.
 func (e *Engine) join(g *group, c *policy.Change, d *edit) bool {
 	ops, undo, err := e.enter(c, d)
 	if err != nil && len(g.ops) > 0 {
@@ -232,7 +232,8 @@ func (e *Engine) enter(c *policy.Change, d *edit) (ops, undo []policy.Op, err er
 	return ops, undo, nil
 }
 
-// plan turns a panic into an error: the other edits of the group are innocent.
+// plan runs the plan of an edit. It turns a panic into an error, so that the other
+// edits of the group are carried out.
 func (e *Engine) plan(d *edit) (ops []policy.Op, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -243,7 +244,7 @@ func (e *Engine) plan(d *edit) (ops []policy.Op, err error) {
 	return d.plan(e.book)
 }
 
-// complete saves and enforces what a group did to the book.
+// complete saves and enforces the changes that a group made in the book.
 func (e *Engine) complete(ctx context.Context, g *group, c *policy.Change) error {
 	var delta policy.Delta
 	e.write(func(*policy.Book) { delta = c.Compile() })
@@ -253,8 +254,8 @@ func (e *Engine) complete(ctx context.Context, g *group, c *policy.Change) error
 	return e.carryOut(ctx, edited{ops: g.ops, undo: g.undo, delta: delta, tell: e.index.follow}, g.restricts)
 }
 
-// carryOutEach gives every edit of a group that failed a transaction of its own,
-// so that an edit fails for its own reason only.
+// carryOutEach carries out each edit of a failed group in a transaction of its own,
+// so that an edit fails only for its own reason.
 func (e *Engine) carryOutEach(ctx context.Context, edits []*edit) {
 	for _, d := range edits {
 		if d.finished() {
@@ -267,7 +268,7 @@ func (e *Engine) carryOutEach(ctx context.Context, edits []*edit) {
 	}
 }
 
-// finish ends an edit that has not failed before.
+// finish finishes an edit, unless it has failed before.
 func (e *Engine) finish(d *edit, start time.Time, err error) {
 	if d.finished() {
 		return
@@ -278,9 +279,10 @@ func (e *Engine) finish(d *edit, start time.Time, err error) {
 	d.finish(err)
 }
 
-// EditUnsaved enforces operations that could not be saved. They end with their
-// deadlines or with the process. It is for decisions of detectors: nobody was
-// told that they last, and an attack does not wait for room on the disk.
+// EditUnsaved enforces operations that could not be saved. They last until their
+// deadlines or until the process ends. It is for decisions of detectors: nobody
+// was promised that they are durable, and an attack must be blocked even if the
+// disk is full.
 func (e *Engine) EditUnsaved(ctx context.Context, ops []policy.Op) error {
 	e.turn.Lock()
 	defer e.turn.Unlock()

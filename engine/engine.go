@@ -41,7 +41,7 @@ type follower interface {
 	close()
 }
 
-// Options are what an engine works on. All fields are required.
+// Options are the parts that an engine works on. All fields are required.
 type Options struct {
 	Log        *slog.Logger
 	Clock      Clock
@@ -50,7 +50,7 @@ type Options struct {
 	Publisher  Publisher
 	MaxEntries int                 // capacity of each trie, in nodes
 	DropCounts uint32              // capacity of the kernel's drop counters
-	Observe    func(time.Duration) // receives the time that each change took
+	Observe    func(time.Duration) // receives the duration of each change
 }
 
 // Engine makes changes durable and enforces them. Its methods may be called
@@ -68,8 +68,8 @@ type Engine struct {
 	// acknowledged. Its holder may read the book without mu.
 	turn    turn
 	queue   queue
-	grouped int   // how many edits the last group had
-	sweep   batch // of expired entries
+	grouped int   // number of edits in the last group
+	sweep   batch // size of the next batch of expired entries
 
 	mu   sync.RWMutex // guards book, and is held briefly
 	book *policy.Book
@@ -90,7 +90,8 @@ func New(o Options) *Engine {
 func (e *Engine) Close() { e.index.close() }
 
 // ErrFull is the error of a change for which the kernel's maps have no room.
-var ErrFull = errors.New("no room left in the kernel maps: raise max_entries in the configuration and restart paraxiald")
+var ErrFull = errors.New(
+	"no room left in the kernel maps: raise max_entries in the configuration and restart paraxiald")
 
 // SaveError is the error of a change that was not made because it could not be
 // saved.
@@ -124,14 +125,14 @@ func (e *Engine) Freeze(f func(*policy.Book) error) error {
 	return f(e.book)
 }
 
-// change changes the book alone.
+// change applies ops to the book, and to no other copy.
 func (e *Engine) change(ops []policy.Op) (policy.Delta, []policy.Op) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.book.Apply(ops)
 }
 
-// write calls f with the book, to change it alone.
+// write calls f, which changes the book and no other copy.
 func (e *Engine) write(f func(*policy.Book)) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -141,10 +142,10 @@ func (e *Engine) write(f func(*policy.Book)) {
 // enforce brings a delta into the kernel. It ignores the end of ctx, because a
 // change that is on disk must be completed.
 //
-// The order keeps the index right at every instant. A source that the index
-// calls clean is in no trie that counts, and a source that it drops is in the
-// tries. So puts go into the tries first, then the index follows, and then
-// nodes are deleted.
+// The order keeps the index correct at every instant: a source that the index
+// calls clean has no effective node in the tries, and a source that the index
+// drops has one. So puts go into the tries first, then the index is updated, and
+// then nodes are deleted.
 func (e *Engine) enforce(ctx context.Context, delta policy.Delta, tell teller) error {
 	ctx = context.WithoutCancel(ctx)
 	if err := e.putNodes(ctx, delta); err != nil {
@@ -154,8 +155,8 @@ func (e *Engine) enforce(ctx context.Context, delta policy.Delta, tell teller) e
 	return e.deleteNodes(ctx, delta)
 }
 
-// enforceTries is enforce for one part of a large change. The index is built
-// when all parts are done, and until then answers as before the change.
+// enforceTries is enforce for one part of a large change. The index is rebuilt
+// after the last part, and until then answers as before the change.
 func (e *Engine) enforceTries(ctx context.Context, delta policy.Delta) error {
 	return e.enforce(ctx, delta, func(*policy.Book, ...[]policy.Node) {})
 }
@@ -179,18 +180,18 @@ func (e *Engine) deleteNodes(ctx context.Context, delta policy.Delta) error {
 }
 
 // takeBack undoes a change in the book and the kernel. It writes to the kernel
-// even if the change did not get there, because a node that comes back into the
-// book has a new drop counter.
+// even if the change did not reach it, because a node that is put back into the
+// book gets a new drop counter.
 func (e *Engine) takeBack(ctx context.Context, undo []policy.Op) error {
 	delta, _ := e.change(undo)
 	if err := e.enforce(ctx, delta, e.index.follow); err != nil {
-		return fmt.Errorf("put the filter back as it was: %w; restart paraxiald", err)
+		return fmt.Errorf("undo the change in the filter: %w; restart paraxiald", err)
 	}
 	return nil
 }
 
-// overfull reports whether the book has more nodes or limits than the kernel has
-// room for. The caller has the turn.
+// overfull reports whether the book has more nodes or limits than fit into the
+// kernel's maps. The caller has the turn.
 func (e *Engine) overfull() bool {
 	if e.book.LimitsFull() {
 		return true

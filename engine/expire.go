@@ -7,33 +7,34 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// How many expired entries are removed at once. An edit waits for one batch at
-// most, so the size follows the time that the last batch took.
+// Expired entries are removed in batches of leastExpired to mostExpired. The size
+// is adapted so that a batch takes expireTarget, because an edit may have to wait
+// for one batch.
 const (
 	leastExpired = 64
 	mostExpired  = 16_384
 	expireTarget = 10 * time.Millisecond
 )
 
-// batch is the size of the next batch of expired entries. The holder of the turn
-// uses it.
+// batch is the size of the next batch of expired entries. Only the holder of the
+// turn uses it.
 type batch struct{ size int }
 
-// next returns the size, of which the first is the least.
+// next returns the size of the next batch. The first one has leastExpired.
 func (b *batch) next() int { return max(b.size, leastExpired) }
 
 // took adapts the size to the time that n entries took.
 func (b *batch) took(n int, d time.Duration) {
 	if n < b.next() {
-		return // the last of them: says little about a whole batch
+		return // the last batch is not full, and so no measure for a full one
 	}
 	fits := int(float64(n) * expireTarget.Seconds() / max(d.Seconds(), 1e-6))
 	b.size = min(max(fits, n/2, leastExpired), 2*n, mostExpired)
 }
 
-// Expire removes some of the entries that are past their deadlines and returns
-// them, or none if there are none left. The kernel does not enforce them any
-// more.
+// Expire removes one batch of entries whose deadlines have passed, and returns
+// them. It returns none if there are none left. The kernel had already stopped to
+// enforce them.
 func (e *Engine) Expire(ctx context.Context) ([]policy.Entry, error) {
 	e.turn.Lock()
 	defer e.turn.Unlock()

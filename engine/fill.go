@@ -8,20 +8,20 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Running is the filter that an earlier run left: it reads the kernel's tries and limits.
+// Running reads the tries and limits that an earlier run left in the kernel.
 type Running interface {
 	Nodes(policy.Kind) iter.Seq2[policy.Node, error]
 	Limits() iter.Seq[policy.HeldLimit]
-	// HitOwners are the block nodes of tries that are being replaced, for their
-	// drop counters alone.
+	// HitOwners yields the block nodes of tries that are being replaced. Only
+	// their drop counters are used.
 	HitOwners() iter.Seq2[policy.Node, error]
 }
 
 // writeBatch is how many nodes are handed to the kernel at once.
 const writeBatch = 16_384
 
-// Fill loads the book from the store and makes the kernel's tries equal to it,
-// changing only what differs: a filter that runs goes on running.
+// Fill loads the book from the store and makes the kernel's tries equal to it. It
+// writes only the differences, so a running filter is not interrupted.
 func (e *Engine) Fill(ctx context.Context, running Running) error {
 	stats, err := e.store.Load(func(entry policy.Entry) error {
 		e.book.Load(entry)
@@ -41,7 +41,7 @@ func (e *Engine) Fill(ctx context.Context, running Running) error {
 	return nil
 }
 
-// adopt tells the book what the kernel holds.
+// adopt passes the nodes and limits of the kernel to the book.
 func (e *Engine) adopt(running Running) (policy.Delta, error) {
 	var broken error
 	checked := func(nodes iter.Seq2[policy.Node, error]) iter.Seq[policy.Node] {
@@ -70,11 +70,11 @@ func (e *Engine) adopt(running Running) (policy.Delta, error) {
 	return delta, broken
 }
 
-// reconcile writes what the book has otherwise than the kernel, and then does
-// what delta says on top. Allows go before blocks and puts before deletes, so
-// that nothing that is to be decided the same is decided otherwise meanwhile.
-// The index is always built anew: that of an earlier run, which is in force
-// until then, cannot be checked for less.
+// reconcile writes every node in which the kernel differs from the book, and makes
+// the other changes of delta. Allows are written before blocks, and puts before
+// deletes, so that a source whose verdict stays the same has no other verdict
+// meanwhile. The index is always rebuilt, because checking the one of an earlier
+// run, which is in force until then, would cost as much.
 func (e *Engine) reconcile(ctx context.Context, delta policy.Delta) error {
 	if err := e.putNodes(ctx, policy.Delta{FreshHits: delta.FreshHits, Limits: delta.Limits}); err != nil {
 		return err
@@ -99,5 +99,5 @@ func (e *Engine) reconcile(ctx context.Context, delta policy.Delta) error {
 		return err
 	}
 	e.index.build(e.book)
-	return e.kernel.Apply(ctx, policy.Delta{Delete: delta.Delete, FreeLimits: delta.FreeLimits})
+	return e.deleteNodes(ctx, delta)
 }

@@ -12,29 +12,29 @@ import (
 )
 
 const (
-	// patchMost is how many changed prefixes are patched into the index one by
-	// one. Building anew costs about half a microsecond an entry, patching a few
-	// microseconds a change.
+	// patchMost is the largest change, in prefixes, that is patched into the
+	// index. A build costs about half a microsecond an entry, a patch a few
+	// microseconds a prefix.
 	patchMost = 20_000
-	// waitMost is the largest change that must not wait for a build. A larger
-	// one is a list, which would rather have its index.
+	// waitMost is the largest change, in prefixes, that does not wait for a build
+	// if the index has no room for it. A larger one is a list, and it waits.
 	waitMost = 256
-	// driftLeast and driftShare are after how many changes a generation is
-	// replaced, however much room it says it has: so many, and one for this many
-	// nodes. It may be short of room in a place that the total does not show.
+	// A generation is replaced after more than driftLeast + nodes/driftShare
+	// changed prefixes, even if it reports room: one part of it may be full, which
+	// the total does not show.
 	driftLeast = 24
 	driftShare = 10
-	// roomShare is the part of its room that a generation has left when the next
-	// is begun.
+	// The next generation is begun when less than 1/roomShare of the room of the
+	// current one is left.
 	roomShare = 4
 )
 
 // indexes keeps the index in front of the tries in step with the book, one
-// generation per family. All but close are called by whoever holds change.
+// generation per family. The caller of any method but close holds change.
 type indexes struct {
 	log    *slog.Logger
 	kernel Publisher
-	change sync.Locker // the engine's: nobody else changes the book
+	change sync.Locker // the engine's turn: only its holder changes the book
 	v4     family
 	v6     family
 
@@ -47,13 +47,13 @@ type family struct {
 	family policy.Family
 	build  func(index.Book, index.Alloc) (generation, error)
 
-	now    generation // what changes go to; nil while the tries alone decide
-	before generation // goes on in force until now is; mostly nil
-	draft  *draft     // what is to come after now; mostly nil
+	now    generation // receives the changes; nil while the tries alone decide
+	before generation // the previous one, while it is still in force; usually nil
+	draft  *draft     // the next one, while it is built or put in force; usually nil
 
-	room    uint32 // lines that now had left at first
-	nodes   int    // of the book when now was built
-	changes int    // since then
+	room    uint32 // free lines of now when it was built
+	nodes   int    // nodes of the book when now was built
+	changes int    // changed prefixes since then
 }
 
 // generation is an *index.V4 or *index.V6.
@@ -65,13 +65,17 @@ type generation interface {
 func newIndexes(log *slog.Logger, p Publisher, change sync.Locker) *indexes {
 	return &indexes{
 		log: log, kernel: p, change: change,
-		v4: family{family: policy.IPv4, build: func(b index.Book, a index.Alloc) (generation, error) { return index.BuildV4(b, a) }},
-		v6: family{family: policy.IPv6, build: func(b index.Book, a index.Alloc) (generation, error) { return index.BuildV6(b, a) }},
+		v4: family{family: policy.IPv4, build: func(b index.Book, a index.Alloc) (generation, error) {
+			return index.BuildV4(b, a)
+		}},
+		v6: family{family: policy.IPv6, build: func(b index.Book, a index.Alloc) (generation, error) {
+			return index.BuildV6(b, a)
+		}},
 	}
 }
 
-// close waits until nothing is built in the background. The caller does not hold
-// change.
+// close waits for the builds in the background, and prevents further ones. The
+// caller does not hold change.
 func (x *indexes) close() {
 	x.change.Lock()
 	x.closed = true
@@ -81,8 +85,8 @@ func (x *indexes) close() {
 
 func (x *indexes) families() []*family { return []*family{&x.v4, &x.v6} }
 
-// follow brings the index up to date after a change of nodes in the book, puts
-// first. When it returns, no packet is decided as before the change.
+// follow updates the index after nodes of the book changed. When it returns, the
+// index decides no packet by the state before the change.
 func (x *indexes) follow(b *policy.Book, changed ...[]policy.Node) {
 	for _, f := range x.families() {
 		if prefixes := f.own(changed); len(prefixes) > 0 {
@@ -91,9 +95,9 @@ func (x *indexes) follow(b *policy.Book, changed ...[]policy.Node) {
 	}
 }
 
-// lapsed notes that nodes went, or lost deadlines, that were past. The index asks
-// the tries about those sources and goes on doing so, which is right, until the
-// next generation is built.
+// lapsed counts nodes that were removed or shortened only because entries had
+// expired. The index is not patched: it still sends packets from those sources to
+// the tries, which decide them correctly, until the next generation is built.
 func (x *indexes) lapsed(b *policy.Book, changed ...[]policy.Node) {
 	for _, f := range x.families() {
 		f.changes += len(f.own(changed))
@@ -101,7 +105,7 @@ func (x *indexes) lapsed(b *policy.Book, changed ...[]policy.Node) {
 	}
 }
 
-// own returns the prefixes of the family.
+// own returns the prefixes of the nodes that belong to the family.
 func (f *family) own(changed [][]policy.Node) []netip.Prefix {
 	var own []netip.Prefix
 	for _, nodes := range changed {
@@ -127,8 +131,8 @@ func (x *indexes) update(b *policy.Book, f *family, prefixes []netip.Prefix) {
 	x.look(b, f)
 }
 
-// patch brings what is in force up to date, and what is about to be. It reports
-// false if that takes a new generation.
+// patch updates the generation in force, and the one that is being put in force.
+// It reports false if one of them has no room, or if the change is too large.
 func (f *family) patch(prefixes []netip.Prefix) bool {
 	if len(prefixes) > patchMost {
 		return false
@@ -151,13 +155,14 @@ func patched(g generation, prefixes []netip.Prefix) bool {
 	return true
 }
 
-// look begins the next generation if that in force will not last much longer.
+// look begins the next generation if the current one is low on room.
 func (x *indexes) look(b *policy.Book, f *family) {
 	if f.draft == nil && !x.closed && f.low() {
 		x.begin(b, f)
 	}
 }
 
+// low reports whether it is time to begin the next generation.
 func (f *family) low() bool {
 	if f.now == nil {
 		return f.changes > 0
@@ -166,31 +171,31 @@ func (f *family) low() bool {
 	return f.changes > driftLeast+f.nodes/driftShare || (capacity-used)*roomShare < f.room
 }
 
-// take makes a generation the one that changes go to.
+// take makes g the generation that receives the changes.
 func (f *family) take(b *policy.Book, g generation) {
 	used, capacity := g.Lines()
 	f.now, f.room, f.changes = g, capacity-used, 0
 	f.nodes = b.Size(policy.Block, f.family) + b.Size(policy.Allow, f.family)
 }
 
-// prepare gives up what is being built in the background.
+// prepare gives up the drafts that are being built.
 func (x *indexes) prepare(b *policy.Book) {
 	for _, f := range x.families() {
 		f.abandon(b)
 	}
 }
 
-// build makes both indexes anew, at once.
+// build rebuilds the indexes of both families.
 func (x *indexes) build(b *policy.Book) {
 	for _, f := range x.families() {
 		x.rebuild(b, f)
 	}
 }
 
-// rebuild makes a new generation and puts it in force. That before it goes on
-// meanwhile, so the caller waits and packets do not.
+// rebuild builds a new generation and puts it in force. The previous one stays in
+// force until then, so the caller waits and packets do not.
 func (x *indexes) rebuild(b *policy.Book, f *family) {
-	// Whether a draft came into force or not, it is replaced.
+	// The new generation replaces the draft, also if it came into force.
 	_ = f.settle()
 	f.abandon(b)
 	g, m, err := x.make(f, b)
@@ -204,11 +209,11 @@ func (x *indexes) rebuild(b *policy.Book, f *family) {
 	}
 	f.take(b, g)
 	if err := closeMemory(before); err != nil {
-		x.log.Error("the index before this one cannot be closed", "family", f.family.String(), "error", err)
+		x.log.Error("the previous index cannot be closed", "family", f.family.String(), "error", err)
 	}
 }
 
-// make builds a generation that is not in force yet.
+// make builds a generation, and does not put it in force.
 func (x *indexes) make(f *family, b index.Book) (g generation, m Memory, err error) {
 	start := time.Now()
 	g, err = f.build(b, func(lines uint32) ([]uint64, error) {
@@ -223,7 +228,8 @@ func (x *indexes) make(f *family, b index.Book) (g generation, m Memory, err err
 		return nil, nil, errors.Join(err, closeMemory(m))
 	}
 	used, capacity := g.Lines()
-	x.log.Debug("index built", "family", f.family.String(), "lines", used, "capacity", capacity, "took", time.Since(start))
+	x.log.Debug("index built", "family", f.family.String(),
+		"lines", used, "capacity", capacity, "took", time.Since(start))
 	return g, m, nil
 }
 
@@ -234,25 +240,28 @@ func closeMemory(m Memory) error {
 	return m.Close()
 }
 
-// retire lets the tries decide alone, which is slower and always right, until
-// the next generation is built: a change that this one has no room for must not
-// wait for that.
+// retire removes an index that has no room for a change, because the change must
+// not wait for a build. Until the next generation is built the tries decide
+// alone, which is slower and always correct.
 func (x *indexes) retire(f *family) {
-	x.log.Debug("the index has no room: the tries alone decide until the next one is built", "family", f.family.String())
+	x.log.Debug("the index is full: the tries alone decide until the next one is built",
+		"family", f.family.String())
 	if err := x.clear(f); err != nil {
-		x.log.Error("an index that is out of date cannot be taken away: restart paraxiald", "family", f.family.String(), "error", err)
+		x.log.Error("an outdated index cannot be removed: restart paraxiald",
+			"family", f.family.String(), "error", err)
 	}
 }
 
-// giveUp is retire for want of a generation.
+// giveUp is retire after the next generation could not be built or put in force.
 func (x *indexes) giveUp(f *family, err error) {
 	err = errors.Join(err, x.clear(f))
-	x.log.Error("the index cannot be built: packets are filtered by the tries alone, which is slower", "family", f.family.String(), "error", err)
+	x.log.Error("the index cannot be built: packets are filtered by the tries alone, which is slower",
+		"family", f.family.String(), "error", err)
 }
 
-// clear waits for a draft that is coming into force, and takes away what is.
+// clear removes the index. It waits first for a draft that is being put in force.
 func (x *indexes) clear(f *family) error {
-	// Whether it came into force or not, it goes.
+	// The draft is removed too if it came into force.
 	_ = f.settle()
 	f.now, f.before = nil, nil
 	return x.kernel.Unpublish(f.family)

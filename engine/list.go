@@ -14,22 +14,22 @@ import (
 // MostListed is how many invalid lines a List names.
 const MostListed = 1000
 
-// readEvery is after how many lines the reader of a list hears of progress.
+// readEvery is the number of lines between two reports of progress.
 const readEvery = 20_000
 
-// List is a list of prefixes, each once, in the order of the book.
+// List is a list of distinct prefixes, in the order of the book.
 type List struct {
-	Invalid []policy.ListLine // the first MostListed lines that are not understood
+	Invalid []policy.ListLine // the first MostListed invalid lines
 
 	lines    []line
 	forced   map[netip.Prefix]bool
-	bad      int // invalid lines, named or not
+	bad      int // all invalid lines
 	masked   int
 	repeated int
 }
 
-// line is a line of a list. It has no pointer, as netip.Prefix has, and is little
-// more than half as large: there may be millions.
+// line is a line of a list. There may be millions, so it has no pointer, unlike
+// netip.Prefix, and is little more than half as large.
 type line struct {
 	high, low uint64 // the address, IPv4 mapped to IPv6
 	number    uint32
@@ -59,8 +59,8 @@ func (l line) prefix() netip.Prefix {
 	return netip.PrefixFrom(addr, int(l.bits))
 }
 
-// comparePrefix orders lines as the store and the book order their prefixes: by
-// family, address and length.
+// comparePrefix orders lines by family, address and length, as the store and the
+// book order prefixes.
 func (l line) comparePrefix(o line) int {
 	switch {
 	case l.family != o.family:
@@ -73,9 +73,9 @@ func (l line) comparePrefix(o line) int {
 	return cmp.Compare(l.bits, o.bits)
 }
 
-// ReadList reads a list of at most so many different prefixes; more is an
-// ErrFull. It never holds more than twice as many, however long the list is.
-// progress gets the number of lines read so far.
+// ReadList reads a list of at most most different prefixes. The error of a longer
+// list wraps ErrFull. At most twice as many lines are in memory, however long the
+// list is. progress receives the number of lines read so far.
 func ReadList(r io.Reader, most int, progress func(read int)) (*List, error) {
 	l := &List{forced: make(map[netip.Prefix]bool)}
 	err := policy.ReadList(r, func(read policy.ListLine) bool {
@@ -103,12 +103,13 @@ func ReadList(r io.Reader, most int, progress func(read int)) (*List, error) {
 	if l.compact(); len(l.lines) > most {
 		return nil, fmt.Errorf("the list has more than %d different prefixes: %w", most, ErrFull)
 	}
-	// Without spare capacity: the list stays until all of it is in the book.
+	// The list stays in memory until all of it is in the book, so it is copied
+	// without spare capacity.
 	l.lines = slices.Clone(l.lines)
 	return l, nil
 }
 
-// compact sorts the lines and keeps the first of those that have the same prefix.
+// compact sorts the lines, and keeps the first line of each prefix.
 func (l *List) compact() {
 	slices.SortFunc(l.lines, func(x, y line) int {
 		return cmp.Or(x.comparePrefix(y), cmp.Compare(x.number, y.number))
@@ -118,8 +119,8 @@ func (l *List) compact() {
 	l.repeated += all - len(l.lines)
 }
 
-// Filter keeps the prefixes for which keep returns true. A prefix for which it
-// returns forced is imported as an entry that overrides the guard.
+// Filter keeps the prefixes for which keep returns true. If it also returns forced,
+// the entry of the prefix overrides the guard.
 func (l *List) Filter(keep func(p netip.Prefix, number int) (keep, forced bool)) {
 	l.lines = slices.DeleteFunc(l.lines, func(x line) bool {
 		p := x.prefix()
@@ -131,7 +132,7 @@ func (l *List) Filter(keep func(p netip.Prefix, number int) (keep, forced bool))
 	})
 }
 
-// Notes returns remarks on lines that were not taken as they stand.
+// Notes describes the lines that were changed, merged or left out.
 func (l *List) Notes() []string {
 	var notes []string
 	if l.masked > 0 {

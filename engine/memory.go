@@ -2,7 +2,7 @@ package engine
 
 import "github.com/paraxial/paraxial/policy"
 
-// Memory holds one generation of the index of a family.
+// Memory holds one generation of the index of one family.
 type Memory interface {
 	Words() []uint64
 	Close() error
@@ -12,9 +12,9 @@ type Memory interface {
 type Publisher interface {
 	// Allocate returns zeroed memory of this many lines.
 	Allocate(f policy.Family, lines uint32) (Memory, error)
-	// Publish puts m in force and returns the previous memory, if any, once no
-	// packet is decided by it any more.
+	// Publish puts m in force. When no packet is decided by the previous memory
+	// any more, it returns that memory, or nil if there was none.
 	Publish(f policy.Family, m Memory) (previous Memory, err error)
-	// Unpublish lets the tries decide alone, and closes the memory in force.
+	// Unpublish closes the memory in force. The tries decide alone from then on.
 	Unpublish(f policy.Family) error
 }

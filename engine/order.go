@@ -8,8 +8,9 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// restricts tells whether a change lets no packet pass that was dropped before:
-// blocks come, grow longer or stronger, or allows go. undo takes the change back.
+// restricts reports whether a change lets no packet pass that was dropped before:
+// it adds blocks, extends them or makes them stronger, or removes allows. undo is
+// the change that undoes it.
 func restricts(ops, undo []policy.Op) bool {
 	after := make(map[policy.Key]policy.Entry, len(ops))
 	for _, op := range ops {
@@ -28,8 +29,8 @@ func restricts(ops, undo []policy.Op) bool {
 	return true
 }
 
-// weaker tells whether a block drops less than the one it replaced. A limit of
-// another rate does at first, whichever it is, since its bucket is full.
+// weaker reports whether a block drops less than the one it replaced. A limit with
+// a different rate, even a lower one, counts as weaker: its new bucket starts full.
 func weaker(e, old policy.Entry) bool {
 	switch old.Action {
 	case policy.Drop:
@@ -41,7 +42,7 @@ func weaker(e, old policy.Entry) bool {
 	return false
 }
 
-// carryOut saves and enforces a change that the book has, or undoes it.
+// carryOut saves and enforces a change that is in the book, or undoes it.
 func (e *Engine) carryOut(ctx context.Context, c edited, restricts bool) error {
 	if restricts {
 		return e.enforceThenSave(ctx, c)
@@ -50,8 +51,9 @@ func (e *Engine) carryOut(ctx context.Context, c edited, restricts bool) error {
 }
 
 // enforceThenSave is for changes that restrict: the disk is slower than the
-// kernel, and no packet should pass for its sake. A crash in between leaves nodes
-// that nobody was promised, which the next start removes.
+// kernel, and no packet should pass because of that. A crash in between leaves
+// nodes in the kernel that are not saved. They were not acknowledged, and the next
+// start removes them.
 func (e *Engine) enforceThenSave(ctx context.Context, c edited) error {
 	if err := e.enforce(ctx, c.delta, c.tell); err != nil {
 		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.takeBack(ctx, c.undo))
@@ -62,19 +64,20 @@ func (e *Engine) enforceThenSave(ctx context.Context, c edited) error {
 	return nil
 }
 
-// saveThenEnforce is for all other changes: a source that is blocked must not get
-// through because a disk is full.
+// saveThenEnforce is for all other changes: if the disk is full, a blocked source
+// must stay blocked.
 func (e *Engine) saveThenEnforce(ctx context.Context, c edited) error {
 	if err := e.store.Apply(c.ops, e.Reading()); err != nil {
 		return errors.Join(&SaveError{err}, e.takeBack(ctx, c.undo))
 	}
 	if err := e.enforce(ctx, c.delta, c.tell); err != nil {
-		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.store.Apply(c.undo, e.Reading()), e.takeBack(ctx, c.undo))
+		err = fmt.Errorf("nothing was changed: %w", err)
+		return errors.Join(err, e.store.Apply(c.undo, e.Reading()), e.takeBack(ctx, c.undo))
 	}
 	return nil
 }
 
-// edited is a change that the book has, and nobody else yet.
+// edited is a change that is in the book, but neither saved nor in the kernel.
 type edited struct {
 	ops   []policy.Op
 	delta policy.Delta
@@ -82,5 +85,5 @@ type edited struct {
 	tell  teller
 }
 
-// teller is how the index learns of a change: follow or lapsed of a follower.
+// teller updates the index after a change: follow or lapsed of a follower.
 type teller func(b *policy.Book, changed ...[]policy.Node)

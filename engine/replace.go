@@ -12,30 +12,30 @@ import (
 )
 
 const (
-	// importChunk is how many entries of a large import are put into the book,
-	// the kernel and the store at a time.
+	// importChunk is the number of entries of a large import that are written to
+	// the book, the kernel and the store at a time.
 	importChunk = 20_000
-	// smallImport is how many changes an import makes in one transaction. With
-	// more, the new set is staged.
+	// smallImport is the largest import, in changes, that is one transaction. The
+	// set of a larger one is staged.
 	smallImport = 20_000
 )
 
-// Set is all that an origin blocks.
+// Set is the whole set of blocks of an origin.
 type Set struct {
-	Entry policy.Entry // of every prefix, but for Prefix and Forced
-	List  *List        // used up by Replace
+	Entry policy.Entry // for every prefix, except Prefix and Forced
+	List  *List        // Replace uses it up
 }
 
-// Replaced is how Replace changed a set, in entries.
+// Replaced counts the entries that Replace changed.
 type Replaced struct {
 	Added, Removed, Unchanged int
 }
 
-// errLarge is the answer of a plan that has more changes than smallImport.
+// errLarge is the error of a plan with more than smallImport changes.
 var errLarge = errors.New("too many changes for one transaction")
 
-// Replace makes s the whole set of its origin, or changes nothing. Errors are
-// those of Edit. progress gets the number of entries that are in the kernel.
+// Replace makes s the whole set of its origin, or changes nothing. Its errors are
+// the errors of Edit. progress receives the number of entries in the kernel.
 func (e *Engine) Replace(ctx context.Context, s Set, progress func(applied, total int)) (Replaced, error) {
 	job := importJob{Engine: e, set: s, progress: progress}
 	err := e.Edit(ctx, job.plan)
@@ -43,16 +43,16 @@ func (e *Engine) Replace(ctx context.Context, s Set, progress func(applied, tota
 		err = job.large(ctx)
 	}
 	if len(s.List.lines) > smallImport {
-		// The memory that the list needed is a third of the process now. The
-		// runtime would keep it until something else is as large.
+		// The list takes a third of the memory of the process. The runtime would
+		// keep that memory for later allocations.
 		s.List.lines = nil
 		go debug.FreeOSMemory()
 	}
 	return job.Replaced, err
 }
 
-// importJob replaces the set of one origin. Its methods are called by the holder
-// of the turn, who may read the book.
+// importJob replaces the set of one origin. The caller of its methods, except
+// large, has the turn and may read the book.
 type importJob struct {
 	*Engine
 	set      Set
@@ -86,7 +86,8 @@ func (j *importJob) plan(b *policy.Book) ([]policy.Op, error) {
 	return ops, nil
 }
 
-// entry returns the entry that the import wants at p, given the present one.
+// entry returns the entry that the import wants at p, and whether it is the same
+// as the present one, old.
 func (j *importJob) entry(p netip.Prefix, old policy.Entry, exists bool) (e policy.Entry, same bool) {
 	e = j.set.Entry
 	e.Prefix = p
@@ -114,11 +115,11 @@ func (j *importJob) each(lines []line, f func(e policy.Entry, exists, same bool)
 	}
 }
 
-// changes is how many entries the import puts or removes.
+// changes returns the number of entries that the import puts or removes.
 func (j *importJob) changes() int { return j.Added + j.changed + j.Removed }
 
-// compare counts what the import changes, and returns the entries that are not in
-// the list. It is not complete if there are more than most changes.
+// compare counts the changes of the import, and returns the present entries that
+// are not in the list. It stops, and is not complete, after more than most changes.
 func (j *importJob) compare(most int) (stale []policy.EntryRef, complete bool) {
 	j.Replaced, j.changed, j.nodes = Replaced{}, 0, make(map[policy.Family]int)
 	j.each(j.set.List.lines, func(e policy.Entry, exists, same bool) bool {
@@ -149,7 +150,7 @@ func (j *importJob) compare(most int) (stale []policy.EntryRef, complete bool) {
 }
 
 // hasRoom returns ErrFull if the kernel's tries cannot hold the new nodes beside
-// the present ones, of which stale ones are removed last.
+// the present ones. The stale ones count, because they are removed last.
 func (j *importJob) hasRoom() error {
 	for family, n := range j.nodes {
 		if j.book.Size(policy.Block, family)+n > j.limit {
@@ -160,9 +161,9 @@ func (j *importJob) hasRoom() error {
 }
 
 // large carries out an import with many changes. The set is staged on disk while
-// the kernel takes it in. One small transaction makes it the set of the origin,
-// and only then are stale entries removed. A crash before that transaction leaves
-// nodes that the next start removes.
+// it is written to the kernel. One small transaction then makes it the set of the
+// origin, and after that stale entries are removed. A crash before that
+// transaction leaves nodes in the kernel that the next start removes.
 func (j *importJob) large(ctx context.Context) error {
 	j.turn.Lock()
 	defer j.turn.Unlock()
@@ -184,7 +185,8 @@ func (j *importJob) large(ctx context.Context) error {
 		return errors.Join(&SaveError{err}, staged.Abort(), j.rollBack(ctx))
 	}
 	err = j.removeStale(ctx, stale)
-	// Also after an error: the new entries are saved now.
+	// The new entries are saved now, so they have to be in the index also after an
+	// error.
 	j.index.build(j.book)
 	return err
 }

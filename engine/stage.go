@@ -8,13 +8,13 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// staging is the part of store.Replacement that stage needs.
+// staging is the part of store.Replacement that stage uses.
 type staging interface {
 	Add([]policy.Entry) error
 }
 
-// stage puts the list into the book and the kernel, and at the same time on
-// disk, chunk by chunk.
+// stage writes the list to the book and the kernel, and at the same time to disk,
+// in chunks.
 func (j *importJob) stage(ctx context.Context, staged staging) error {
 	chunks := make(chan []policy.Entry)
 	saved := make(chan error, 1)
@@ -35,9 +35,9 @@ func (j *importJob) stage(ctx context.Context, staged staging) error {
 	return err
 }
 
-// enforceChunks puts the list into the book. It passes on the entries to be
-// saved, and the deltas to the kernel, which takes in one chunk while the book
-// takes in the next.
+// enforceChunks writes the list to the book and the kernel, and sends the entries
+// to save. One chunk is written to the kernel while the next is written to the
+// book.
 func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entry) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -50,7 +50,7 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 				err = j.enforceTries(ctx, delta)
 			}
 			if err != nil {
-				stop() // further chunks would be undone
+				stop() // further chunks would be undone anyway
 			}
 		}
 		enforced <- err
@@ -63,13 +63,15 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 	return err
 }
 
+// bookChunks writes the list to the book, and sends the entries of each chunk to
+// save and its delta to deltas.
 func (j *importJob) bookChunks(ctx context.Context, save chan<- []policy.Entry, deltas chan<- policy.Delta) error {
-	// One buffer is filled while the other is saved.
+	// One buffer is filled while the other one is saved.
 	var buffers [2][]policy.Entry
 	done, total := 0, len(j.set.List.lines)
 	for lines := range slices.Chunk(j.set.List.lines, importChunk) {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("given up: %w", err)
+			return fmt.Errorf("the import was stopped: %w", err)
 		}
 		entries := buffers[0][:0]
 		j.each(lines, func(e policy.Entry, _, _ bool) bool {
@@ -81,28 +83,28 @@ func (j *importJob) bookChunks(ctx context.Context, save chan<- []policy.Entry, 
 		var delta policy.Delta
 		j.write(func(b *policy.Book) { delta = b.Put(entries) })
 		deltas <- delta
-		// The kernel has all chunks before this one.
+		// All chunks before this one are in the kernel.
 		j.progress(done, total)
 		done += len(lines)
 	}
 	return nil
 }
 
-// removeStale removes the entries that are not in the list any more from the book
-// and the tries.
+// removeStale removes from the book and the tries the entries that are not in the
+// list.
 func (j *importJob) removeStale(ctx context.Context, stale []policy.EntryRef) error {
 	for chunk := range slices.Chunk(stale, importChunk) {
 		var delta policy.Delta
 		j.write(func(b *policy.Book) { delta = b.Remove(chunk) })
 		if err := j.enforceTries(ctx, delta); err != nil {
-			return fmt.Errorf("the list is saved, but old entries are still in the kernel: %w; restart paraxiald", err)
+			return fmt.Errorf("the list is saved, but removed entries are still in the kernel: %w; restart paraxiald", err)
 		}
 	}
 	return nil
 }
 
-// rollBack puts the book and the kernel back to what the store has: nothing of
-// this import was committed there.
+// rollBack restores the book and the kernel from the store, to which nothing of
+// this import was committed.
 func (j *importJob) rollBack(ctx context.Context) error {
 	origin := j.set.Entry.Origin
 	var ops []policy.Op
@@ -117,10 +119,10 @@ func (j *importJob) rollBack(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("read back what is saved: %w; restart paraxiald", err)
+		return fmt.Errorf("undo the import: %w; restart paraxiald", err)
 	}
-	// In one change, so that the kernel sees only the differences and no entry
-	// is missing for a moment.
+	// This is one change, so that only the differences are written and no entry is
+	// missing in the kernel for a moment.
 	delta, _ := j.change(ops)
 	return j.enforce(ctx, delta, j.index.follow)
 }
