@@ -46,7 +46,8 @@ PACKAGES := zsh fish systemd util-linux rpm lintian mandoc prometheus e2fsprogs
 
 .PHONY: test-needs
 test-needs:
-	@missing=; PATH="$$PATH:/usr/sbin:/sbin"; for tool in $(NEEDED); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; PATH="$$PATH:/usr/sbin:/sbin"; \
+	for tool in $(NEEDED); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	test -z "$$missing" || { \
 		echo "make test skips no test, and these programs are missing:$$missing"; \
 		echo "Install them, on Debian with: apt-get install $(PACKAGES)"; \
