@@ -65,7 +65,7 @@ test: test-needs ## run all tests; needs root, or sudo for the parts that do
 
 .PHONY: test-race
 test-race: ## run the tests that need no namespaces under the race detector
-	go test -race -timeout 30m $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(NORACE))(/|$$)')
+	go test -race -short -timeout 30m $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(NORACE))(/|$$)')
 
 .PHONY: proof
 proof: ## run random tests for long: CASES (100 million) look-ups while the daemon changes, is killed and restarts
