@@ -46,7 +46,8 @@ PACKAGES := zsh fish systemd util-linux rpm lintian mandoc prometheus e2fsprogs
 
 .PHONY: test-needs
 test-needs:
-	@missing() { m=; for tool in $(NEEDED); do PATH="$$PATH:/usr/sbin:/sbin" command -v $$tool >/dev/null || m="$$m $$tool"; done; test -n "$$m"; }; \
+	@PATH="$$PATH:/usr/sbin:/sbin"; \
+	missing() { m=; for tool in $(NEEDED); do command -v $$tool >/dev/null || m="$$m $$tool"; done; test -n "$$m"; }; \
 	missing || exit 0; \
 	if command -v apt-get >/dev/null; then \
 		echo "The tests need programs that are missing:$$m. Installing: $(PACKAGES)"; \
@@ -69,7 +70,7 @@ test: test-needs ## run all tests; needs root, or sudo for the parts that do
 
 .PHONY: test-race
 test-race: ## run the tests that need no namespaces under the race detector
-	go test -race -timeout 30m $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(NORACE))(/|$$)')
+	go test -race -short -timeout 30m $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(NORACE))(/|$$)')
 
 .PHONY: proof
 proof: ## run random tests for long: CASES (100 million) look-ups while the daemon changes, is killed and restarts
