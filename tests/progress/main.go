@@ -28,7 +28,7 @@ func main() {
 // run runs the command and returns its exit code.
 func run(args []string) (code int, err error) {
 	if len(args) == 0 {
-		return 2, errors.New("name a command: progress go test -json ./...")
+		return 2, errors.New("name a command, such as: progress go test -json ./... -count=1")
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
