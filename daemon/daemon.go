@@ -119,7 +119,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.detection = &detection{log: o.Log, accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick}
 	d.nics = &nics{
 		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },
-		replaced: make(map[string]time.Time), changed: d.interfaceChanged,
+		replaced: make(map[string]time.Time), changed: d.broadcast.interfaceChanged,
 	}
 	return d, nil
 }
