@@ -21,10 +21,10 @@ const (
 )
 
 // attachAll attaches to the interfaces that exist, then waits for the others.
-func (d *Daemon) attachAll(ctx context.Context, cfg config.Config, notify func(string)) error {
+func (s *nics) attachAll(ctx context.Context, cfg config.Config, notify func(string)) error {
 	var missing []config.Interface
 	for _, i := range cfg.Interfaces {
-		err := d.nics.add(ctx, i, loader.Mode(cfg.ModeOf(i)))
+		err := s.add(ctx, i, loader.Mode(cfg.ModeOf(i)))
 		if errors.Is(err, loader.ErrNoInterface) {
 			missing = append(missing, i)
 			continue
@@ -33,12 +33,12 @@ func (d *Daemon) attachAll(ctx context.Context, cfg config.Config, notify func(s
 			return err
 		}
 	}
-	d.await(ctx, missing, notify)
+	s.await(ctx, missing, notify)
 	for _, i := range missing {
 		mode := loader.Mode(cfg.ModeOf(i))
-		err := d.nics.add(ctx, i, mode)
+		err := s.add(ctx, i, mode)
 		if errors.Is(err, loader.ErrNoInterface) {
-			err = d.nics.expect(i, mode, err)
+			err = s.expect(i, mode, err)
 		}
 		if err != nil {
 			return err
@@ -48,13 +48,13 @@ func (d *Daemon) attachAll(ctx context.Context, cfg config.Config, notify func(s
 }
 
 // await waits until all interfaces exist, but no longer than patience.
-func (d *Daemon) await(ctx context.Context, interfaces []config.Interface, notify func(string)) {
+func (s *nics) await(ctx context.Context, interfaces []config.Interface, notify func(string)) {
 	missing := absent(interfaces)
 	if len(missing) == 0 {
 		return
 	}
 	names := strings.Join(missing, ", ")
-	d.log.Info("waiting for interfaces", "missing", names, "at_most", patience)
+	s.log.Info("waiting for interfaces", "missing", names, "at_most", patience)
 	notify("STATUS=waiting for " + names)
 	tick := time.NewTicker(peek)
 	defer tick.Stop()

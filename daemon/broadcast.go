@@ -86,16 +86,17 @@ func (b *broadcast) watch(ctx context.Context, yield func(control.Event) error) 
 	}
 }
 
-func (d *Daemon) interfaceChanged(s control.InterfaceStatus) {
-	d.broadcast.send(control.Event{Type: control.EventInterface, Interface: &s})
+// interfaceChanged sends the state of an interface.
+func (b *broadcast) interfaceChanged(s control.InterfaceStatus) {
+	b.send(control.Event{Type: control.EventInterface, Interface: &s})
 }
 
 // announce sends one event for each entry. An import sends one event with counts instead.
-func (d *Daemon) announce(event string, entries []control.Entry) {
-	if !d.broadcast.watched() {
+func (b *broadcast) announce(event string, entries []control.Entry) {
+	if !b.watched() {
 		return
 	}
 	for i := range entries {
-		d.broadcast.send(control.Event{Type: event, Entry: &entries[i]})
+		b.send(control.Event{Type: event, Entry: &entries[i]})
 	}
 }

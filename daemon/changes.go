@@ -67,7 +67,7 @@ func (d *Daemon) put(ctx context.Context, entries []policy.Entry) (control.Chang
 // added announces entries that are in force now, and returns them as a result.
 func (d *Daemon) added(entries []policy.Entry) control.ChangeResult {
 	result := control.ChangeResult{Entries: d.wireEntries(entries)}
-	d.announce(control.EventAdded, result.Entries)
+	d.broadcast.announce(control.EventAdded, result.Entries)
 	return result
 }
 
@@ -109,7 +109,7 @@ func (d *Daemon) remove(ctx context.Context, kind policy.Kind, r control.Removal
 	if err != nil {
 		return nil, changeError(err)
 	}
-	d.announce(control.EventRemoved, removed)
+	d.broadcast.announce(control.EventRemoved, removed)
 	return removed, nil
 }
 

@@ -5,7 +5,9 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
@@ -119,7 +122,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.detection = &detection{log: o.Log, accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick}
 	d.nics = &nics{
 		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },
-		replaced: make(map[string]time.Time), changed: d.interfaceChanged,
+		replaced: make(map[string]time.Time), changed: d.broadcast.interfaceChanged,
 	}
 	return d, nil
 }
@@ -144,7 +147,7 @@ func (d *Daemon) start(ctx context.Context, notify func(string)) error {
 	if err := d.startDetection(cfg); err != nil {
 		return err
 	}
-	if err := d.attachAll(ctx, cfg, notify); err != nil {
+	if err := d.nics.attachAll(ctx, cfg, notify); err != nil {
 		return err
 	}
 	if err := d.detachOthers(cfg.Interfaces); err != nil {
@@ -177,6 +180,69 @@ func (d *Daemon) detachOthers(configured []config.Interface) error {
 		}
 	}
 	return nil
+}
+
+// listen opens the control socket and the address for metrics. web is nil if metrics are
+// not configured.
+func listen(cfg config.Config) (socket *control.Listener, web net.Listener, err error) {
+	socket, err = control.Listen(cfg.Socket, cfg.SocketGroup)
+	if err != nil || cfg.Metrics == "" {
+		return socket, nil, err
+	}
+	if web, err = net.Listen("tcp", cfg.Metrics); err != nil {
+		err = fmt.Errorf("serve metrics: %w; set metrics: in the configuration or --metrics to a free address, "+
+			"or to off", err)
+		return nil, nil, errors.Join(err, socket.Close())
+	}
+	return socket, web, nil
+}
+
+// serve runs all servers and loops until ctx is done, one of them fails, or the filter is
+// detached on request.
+func (d *Daemon) serve(ctx context.Context, o Options) error {
+	cfg := d.settings()
+	socket, web, err := listen(cfg)
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var running sync.WaitGroup
+	run := func(what string, f func(context.Context) error) {
+		running.Go(func() {
+			if err := f(ctx); err != nil && ctx.Err() == nil {
+				stop(fmt.Errorf("%s: %w", what, err))
+			}
+		})
+	}
+	server := control.NewServer(d, control.Options{Log: d.log})
+	run("serve the control socket", func(ctx context.Context) error { return server.Serve(ctx, socket) })
+	if web != nil {
+		run("serve metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, web) })
+	}
+	run("read drop events", d.relayDrops)
+	manager := &service{notify: o.Notify, watchdog: o.Watchdog}
+	manager.status(d.summary())
+	running.Go(func() { d.housekeep(ctx, manager) })
+	running.Go(func() { d.attend(ctx, socket) })
+	running.Go(func() { d.detect(ctx) })
+	run("watch interfaces", d.watchInterfaces)
+	run("watch addresses and routes", d.watchAddresses)
+	running.Go(func() { d.followReloads(ctx, o) })
+
+	o.Notify("READY=1")
+	d.log.Info("ready", "socket", cfg.Socket, "metrics", cfg.Metrics)
+	select {
+	case <-ctx.Done():
+	case <-d.detached:
+		stop(nil)
+	}
+	o.Notify("STOPPING=1")
+	running.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return errors.Join(d.removePins(), d.saveOffenders(), d.store.Checkpoint(d.engine.Reading()))
 }
 
 // revision returns the commit that the binary was built from, if it is known.

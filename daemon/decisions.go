@@ -52,8 +52,8 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 		return decisions
 	}
 	v.tell(decisions)
-	v.d.announce(control.EventAdded, v.d.wireEntries(planned.put))
-	v.d.announce(control.EventRemoved, planned.lifted)
+	v.d.broadcast.announce(control.EventAdded, v.d.wireEntries(planned.put))
+	v.d.broadcast.announce(control.EventRemoved, planned.lifted)
 	return nil
 }
 
@@ -158,6 +158,12 @@ func (v *enforcer) tell(decisions []detect.Decision) {
 
 func keyOfDecision(d detect.Decision) policy.Key {
 	return policy.Key{Kind: policy.Block, Prefix: d.Prefix, Origin: policy.OriginDetector + d.Detector}
+}
+
+// detectorOf returns the name of the detector that puts entries of an origin. ok is false
+// if the origin is not a detector's.
+func detectorOf(origin string) (name string, ok bool) {
+	return strings.CutPrefix(origin, policy.OriginDetector)
 }
 
 // entryOf returns the entry that a decision puts.

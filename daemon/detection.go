@@ -295,6 +295,12 @@ func (d *Daemon) startDetection(cfg config.Config) error {
 	return d.detection.configure(cfg, now, liveEntries(d.engine, now), offenders)
 }
 
+// saveOffenders saves repeat offenders for the next run.
+func (d *Daemon) saveOffenders() error {
+	path := filepath.Join(d.settings().StateDir, offendersFile)
+	return writeOffenders(path, d.detection.offenders(d.engine.Now()))
+}
+
 // detect runs a tick of the detectors every tickInterval until ctx is done, and saves
 // offenders after decisions.
 func (d *Daemon) detect(ctx context.Context) {

@@ -4,10 +4,85 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync"
+	"time"
 
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/policy"
 )
+
+// readTimeout bounds one reading of the facts for the guard.
+const readTimeout = 30 * time.Second
+
+// reading is one reading of the facts, and the guard that is made from it.
+type reading struct {
+	done  chan struct{} // closed when the fields below are set
+	list  []policy.Protected
+	guard *policy.Guard
+	err   error // names facts that could not be read; list and guard have the rest
+}
+
+// factReader reads the facts for the guard. A reading walks all TCP connections
+// of the kernel, which takes milliseconds, so requests that wait at the same time
+// share one. A request never gets a reading that began before the request: it
+// would not know of a session that was opened in between.
+type factReader struct {
+	read func(context.Context) ([]policy.Protected, error)
+
+	mu   sync.Mutex
+	next *reading // has not begun; nil if no request waits
+	busy bool     // run is reading
+}
+
+// guard returns the guard for the host as it is now. It is never nil. The error
+// tells which facts are missing.
+func (r *factReader) guard(ctx context.Context) (*policy.Guard, error) {
+	_, guard, err := r.facts(ctx)
+	return guard, err
+}
+
+// facts returns the protected addresses of the host as it is now, and the guard for them.
+func (r *factReader) facts(ctx context.Context) ([]policy.Protected, *policy.Guard, error) {
+	waited := r.join()
+	select {
+	case <-waited.done:
+		return waited.list, waited.guard, waited.err
+	case <-ctx.Done():
+		return nil, policy.NewGuard(nil), fmt.Errorf("read the addresses that must not be blocked: %w", ctx.Err())
+	}
+}
+
+// join returns the next reading. It starts run if no reading is under way.
+func (r *factReader) join() *reading {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.next == nil {
+		r.next = &reading{done: make(chan struct{})}
+	}
+	if !r.busy {
+		r.busy = true
+		go r.run()
+	}
+	return r.next
+}
+
+// run reads until no request waits.
+func (r *factReader) run() {
+	for {
+		r.mu.Lock()
+		now := r.next
+		r.next, r.busy = nil, now != nil
+		r.mu.Unlock()
+		if now == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
+		now.list, now.err = r.read(ctx)
+		cancel()
+		now.guard = policy.NewGuard(now.list)
+		close(now.done)
+	}
+}
 
 // protected returns the addresses that blocks must not cover on this host now. The
 // error names facts that cannot be read; the list has the rest. Nothing is cached

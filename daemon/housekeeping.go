@@ -54,7 +54,7 @@ func (d *Daemon) sweep(ctx context.Context) {
 			return
 		}
 		d.log.Debug("entries expired", "count", len(expired))
-		d.announce(control.EventExpired, d.wireEntries(expired))
+		d.broadcast.announce(control.EventExpired, d.wireEntries(expired))
 	}
 }
 
@@ -75,4 +75,21 @@ func (d *Daemon) checkpoint(ctx context.Context) {
 	if corrected {
 		d.log.Info("wall clock is synchronised: deadlines corrected for the time the machine was off")
 	}
+}
+
+// report sends the state of the daemon to the service manager, and a ping if all loops
+// make progress.
+func (d *Daemon) report(s *service) {
+	s.status(d.summary())
+	detecting, attending := d.detecting.silence(), d.attending.silence()
+	if !s.alive(max(detecting, attending)) {
+		d.log.Error("the daemon hangs: it sends no more pings, so that the service manager restarts it",
+			"detectors", detecting.Round(time.Second), "interfaces", attending.Round(time.Second))
+	}
+}
+
+// summary returns the text for systemctl status.
+func (d *Daemon) summary() string {
+	blocks, allows := d.count()
+	return summaryOf(d.nics.status(), blocks, allows)
 }

@@ -31,7 +31,7 @@ type offender struct {
 	Forget   string       `json:"forget"` // time until it is forgotten, from when the file was written
 }
 
-// readOffenders reads the file. It returns none if there is no file.
+// readOffenders reads the file. If there is no file, there are no offenders.
 func readOffenders(path string) ([]detect.Offender, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -57,10 +57,9 @@ func readOffenders(path string) ([]detect.Offender, error) {
 	return list, nil
 }
 
-// saveOffenders saves repeat offenders for the next run, if they have changed.
-func (d *Daemon) saveOffenders() error {
-	list := d.detection.offenders(d.engine.Now())
-	path := filepath.Join(d.settings().StateDir, offendersFile)
+// writeOffenders writes the file, if it has changed. If there are no offenders, it removes
+// the file.
+func writeOffenders(path string, list []detect.Offender) error {
 	if len(list) == 0 {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove offenders: %w", err)

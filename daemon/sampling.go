@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/paraxial/paraxial/detect"
@@ -75,12 +74,6 @@ func sampleOf(s loader.Sample) detect.Sample {
 		Source: s.Source, Length: s.Length, Weight: s.Weight,
 		Detectors: detect.DetectorSet(s.Detectors), Port: s.DestPort,
 	}
-}
-
-// detectorOf returns the name of the detector that puts entries of an origin. ok is false
-// if the origin is not a detector's.
-func detectorOf(origin string) (name string, ok bool) {
-	return strings.CutPrefix(origin, policy.OriginDetector)
 }
 
 // complaints limits how often an error that occurs at every tick is logged.

@@ -9,6 +9,9 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
+// reportInterval is the time between two reports, unless the watchdog needs them sooner.
+const reportInterval = 2 * time.Second
+
 // pulse is the time of the last sign of progress of a loop.
 type pulse struct{ last atomic.Pointer[time.Time] }
 
@@ -26,7 +29,7 @@ func (p *pulse) silence() time.Duration {
 	return 0
 }
 
-// service reports the state of the daemon to the service manager. Only housekeep uses it:
+// service reports the state of the daemon to the service manager. It belongs to housekeep:
 // while that loop hangs nothing is reported, and the service manager kills and restarts
 // the daemon. The filter stays in place meanwhile.
 type service struct {
@@ -38,9 +41,9 @@ type service struct {
 // every returns the time between two reports.
 func (s *service) every() time.Duration {
 	if s.watchdog > 0 {
-		return min(attestInterval, s.watchdog/2)
+		return min(reportInterval, s.watchdog/2)
 	}
-	return attestInterval
+	return reportInterval
 }
 
 // status sends the text that systemctl status shows, if it has changed.
@@ -63,23 +66,6 @@ func (s *service) alive(silence time.Duration) bool {
 	}
 	s.notify("WATCHDOG=1")
 	return true
-}
-
-// report sends the state of the daemon to the service manager, and a ping if all loops
-// make progress.
-func (d *Daemon) report(s *service) {
-	s.status(d.summary())
-	detecting, attending := d.detecting.silence(), d.attending.silence()
-	if !s.alive(max(detecting, attending)) {
-		d.log.Error("the daemon hangs: it sends no more pings, so that the service manager restarts it",
-			"detectors", detecting.Round(time.Second), "interfaces", attending.Round(time.Second))
-	}
-}
-
-// summary returns the text for systemctl status.
-func (d *Daemon) summary() string {
-	blocks, allows := d.count()
-	return summaryOf(d.nics.status(), blocks, allows)
 }
 
 // summaryOf puts unprotected interfaces first, because the text is one line that may be cut.

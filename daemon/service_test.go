@@ -51,7 +51,7 @@ func TestServiceReportsChanges(t *testing.T) {
 
 func TestServicePingsInTime(t *testing.T) {
 	for watchdog, want := range map[time.Duration]time.Duration{
-		0: attestInterval, time.Minute: attestInterval, time.Second: time.Second / 2,
+		0: reportInterval, time.Minute: reportInterval, time.Second: time.Second / 2,
 	} {
 		if got := (&service{watchdog: watchdog}).every(); got != want {
 			t.Errorf("watchdog %s: every %s, want %s", watchdog, got, want)

@@ -1,6 +1,14 @@
 package daemon
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 )
@@ -40,4 +48,24 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	})
 	s.Detection = d.detection.snapshot()
 	return s
+}
+
+// serveMetrics serves Prometheus until ctx is done.
+func (d *Daemon) serveMetrics(ctx context.Context, l net.Listener) error {
+	handler, err := metrics.Handler(d.metrics, slog.NewLogLogger(d.log.Handler(), slog.LevelError))
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		WriteTimeout:      30 * time.Second,
+	}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("%s: %w", l.Addr(), err)
+	}
+	return nil
 }
