@@ -255,7 +255,7 @@ func TestPrepareReleasesSnapshot(t *testing.T) {
 	time.AfterFunc(10*time.Millisecond, func() { close(builds) })
 	b.lock.Lock()
 	b.prepare(b.book)
-	released := *snapshot == policy.Snapshot{}
+	released := snapshot.Released()
 	b.lock.Unlock()
 	b.drafts.Wait()
 	if !released || b.v4.draft != nil || b.slots.swaps != 1 {

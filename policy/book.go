@@ -15,15 +15,16 @@ type Book struct {
 	counts map[Group]int
 	hits   numbers
 	limits numbers
+	sent   sent
 	tables
 	snapshots int // number of snapshots in use
 }
 
 // node holds the entries of one kind at one prefix.
 type node struct {
-	head    ref     // its first entry
-	hit     uint32  // its own drop counter; block nodes only
-	verdict Verdict // the verdict that was sent to the kernel last
+	head ref    // its first entry
+	hit  uint32 // its own drop counter; block nodes only
+	id   nodeID // where the verdict is that was sent to the kernel last
 }
 
 // Group is the key by which entries are counted.
@@ -168,7 +169,10 @@ func (b *Book) link(c *Change, s site, r ref) {
 			var revived bool
 			if n, revived = c.gone[s]; revived {
 				delete(c.gone, s)
-			} else if s.kind == Block {
+			} else {
+				n.id = b.sent.take()
+			}
+			if !revived && s.kind == Block {
 				n.hit = b.hits.take()
 				c.fresh = append(c.fresh, n.hit)
 			}
