@@ -75,7 +75,7 @@ func TestSplice(t *testing.T) {
 	}
 }
 
-// What is not installed is named, not left out.
+// A tool that is not installed is named, and not left out.
 func TestMissingToolIsNamed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	r := report{Veth: []vethRow{{Contender: "x", Missing: notInstalled("nft", "nftables")}}}

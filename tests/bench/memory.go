@@ -35,7 +35,7 @@ func kib(path string, names ...string) (int64, error) {
 
 // kernelMemory is what the kernel has allocated for itself, on the whole machine:
 // its growth is a contender's if nobody else is busy.
-// What was freed is given back with a delay, so it waits until that is over.
+// Freed memory is given back with a delay, so it waits until the figure is stable.
 func kernelMemory() (int64, error) {
 	const (
 		pause  = 100 * time.Millisecond

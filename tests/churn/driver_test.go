@@ -18,9 +18,10 @@ import (
 )
 
 const (
-	// What is put "for a day" does not end in the course of the test.
+	// An entry that is put "for a day" does not end during the test.
 	day = "24h"
-	// By then the kernel has stopped enforcing an entry, whatever is rounded up.
+	// The kernel stops enforcing an entry at most this long after its deadline,
+	// rounding included.
 	slack = 2 * time.Second
 
 	stayFocused = 100 // changes in one neighbourhood before the next

@@ -36,7 +36,7 @@ func (l limits) free(ids []uint32) {
 }
 
 // used returns the rate whose bucket was charged since it was last asked; the
-// zero rate if none was. One that is nobody's any more has no valid rate.
+// zero rate if none was. A limit without an owner has no valid rate.
 func (l limits) used() (rate policy.Rate) {
 	for id := range uint32(len(l.words) / limitWords) {
 		if at := id*limitWords + wordTAT; l.words[at] != 0 {

@@ -273,7 +273,7 @@ func (h *host) bansEndWithTheDaemonDead(s *lab.Server, seconds, net int) (inTime
 			h.Errorf("%s is not dropped once the daemon is dead", src)
 		}
 	}
-	// What is rounded up is less than half a second.
+	// Rounding adds less than half a second.
 	time.Sleep(time.Until(asked.Add(span + time.Second/2)))
 	h.expectEnded(s, all, "after the deadline, daemon dead")
 	h.start()

@@ -35,7 +35,7 @@ func TestBlockTakesEffectAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		answers = append(answers, time.Since(asked))
-		// What is being sent now may have been decided before the block.
+		// A packet that is being sent now may have been decided before the block.
 		most := numbered.sent.Load() + 1
 		h.within("more is sent after the block", patience, func() bool { return numbered.sent.Load() > most+10 })
 		numbered.stop()

@@ -18,8 +18,8 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-// attack is something that a member of the group may do to the daemon. It goes on
-// until ctx is done; errors are what it gets.
+// attack is something that a member of the group may do to the daemon. do
+// repeats it until ctx is done, and ignores errors.
 type attack struct {
 	name    string
 	callers int
@@ -69,8 +69,8 @@ func attacks() []attack {
 	}
 }
 
-// Whatever callers do, the daemon takes no more memory and files than it is meant
-// to, answers others all the while, and has nothing left of it afterwards.
+// Hostile callers do not make the daemon take more memory and files than it should.
+// It answers other callers meanwhile, and keeps nothing of the attack afterwards.
 // PARAXIAL_SEED repeats what is sent.
 func TestHostileCallers(t *testing.T) {
 	const (

@@ -83,7 +83,7 @@ func TestLimit(t *testing.T) {
 	h.ctl(1, "block", h.wire.Addr4().String(), "--limit", "1000/s")
 }
 
-// What export prints of a limit, import does not make a block of.
+// import does not make a block of a limit that export printed.
 func TestLimitExport(t *testing.T) {
 	h := newHost(t)
 	h.start()

@@ -128,7 +128,8 @@ func TestImportReplaces(t *testing.T) {
 	want("again", imported("203.0.113.1\n203.0.113.2\n203.0.113.3\n"), 0, 0, 3)
 	want("changed", imported("203.0.113.2\n203.0.113.4/32\n203.0.113.2 twice\n"), 1, 2, 1)
 
-	// What is large goes another way: staged, and with one flip at the end.
+	// A large list is imported differently: it is staged, and put in force by one
+	// transaction at the end.
 	var large strings.Builder
 	for i := range 30_000 {
 		fmt.Fprintf(&large, "198.18.%d.%d\n", i/256, i%256)

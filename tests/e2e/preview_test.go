@@ -103,7 +103,8 @@ func TestPreview(t *testing.T) {
 		t.Errorf("got %+v", p.Connections)
 	}
 
-	// What is routed through the host has no socket here, and that is said.
+	// Connections that are routed through the host have no socket here. A note says
+	// so.
 	const forwarding = "/proc/sys/net/ipv4/ip_forward"
 	for value, says := range map[string]bool{"1": true, "0": false} {
 		if err := os.WriteFile(forwarding, []byte(value), 0o644); err != nil {

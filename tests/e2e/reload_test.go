@@ -17,7 +17,7 @@ import (
 
 // A reload of which one part cannot be done changes nothing: neither the
 // interfaces, nor the guard, nor the detectors. Here the detectors cannot come,
-// because the kernel lets nobody write a map of theirs.
+// because the kernel lets nobody write their maps.
 func TestReloadIsAllOrNothing(t *testing.T) {
 	h := newHost(t)
 	h.addLink("up1")

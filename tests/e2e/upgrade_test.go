@@ -109,7 +109,7 @@ func TestUpgrade(t *testing.T) {
 	if drops != sent && !estimated {
 		t.Errorf("%d drops counted for the entry, %d packets were sent", drops, sent)
 	}
-	// What comes between the last copy and a switch is not counted.
+	// Packets between the last copy and a switch are not counted.
 	if packets > sent || packets < sent/2 {
 		t.Errorf("%d packets counted as blocked, %d were sent", packets, sent)
 	}

@@ -21,7 +21,7 @@ import (
 
 const (
 	nobody      = 65534
-	socketGroup = 7007 // a number that is nobody's
+	socketGroup = 7007 // no group has this number
 )
 
 // as runs a command as another user, who is in the given groups, and returns
@@ -96,7 +96,8 @@ func TestMemberOfTheGroup(t *testing.T) {
 	h.expectUntouched("203.0.113.1/32")
 }
 
-// What lies in files, pins and beside the socket is root's, and the group's neither.
+// No other user, in the group of the socket or not, can read or change the files,
+// the pins and the directory of the socket.
 func TestFilesAreRoots(t *testing.T) {
 	h := newSharedHost(t)
 	h.ctl(0, "block", "203.0.113.1")

@@ -42,7 +42,8 @@ func newMachine(t *testing.T) *machine {
 		}
 	}
 	m.mount("overlay", m.path("/"), fmt.Sprintf("lowerdir=/,upperdir=%[1]s/upper,workdir=%[1]s/work", m.scratch))
-	// What is installed here, and what keeps services of containers from starting.
+	// These come with the machine: an installed Paraxial, and the file that keeps
+	// services of containers from starting.
 	for _, dir := range []string{"/etc/paraxial", "/var/lib/paraxial", "/usr/sbin/policy-rc.d"} {
 		if err := os.RemoveAll(m.path(dir)); err != nil {
 			t.Fatal(err)

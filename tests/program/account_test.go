@@ -170,7 +170,7 @@ var accountPackets = []packet{
 	}},
 }
 
-// What is tracked at one level, or in one family, is counted there alone.
+// A source that is tracked at one level, or in one family, is counted only there.
 func TestCountsOnlyWhatIsTracked(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		a := f.account(levels, classes)
@@ -258,7 +258,7 @@ func TestCountsFullTable(t *testing.T) {
 	})
 }
 
-// Whatever comes in, the counters and samples are those of the reference.
+// The counters and samples equal those of the reference for random packets.
 func TestAccountsAgreeWithReference(t *testing.T) {
 	seed := seedOf(t)
 	eachBuild(t, func(t *testing.T, f *filter) {

@@ -138,8 +138,8 @@ func TestLimitBurst(t *testing.T) {
 	})
 }
 
-// What a packet is charged is exact to a fraction of a nanosecond, from a clock
-// that has run long enough.
+// The charge of a packet is exact to a fraction of a nanosecond, if the clock has
+// run long enough.
 func TestLimitCharge(t *testing.T) {
 	cases := []struct {
 		cost uint64

@@ -129,8 +129,8 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-// Whatever comes in, the program and the reference agree: on the action, the
-// one counter that moves, and the event.
+// The program and the reference agree for random packets: on the action, the one
+// counter that changes, and the event.
 func TestAgreesWithReference(t *testing.T) {
 	seed := seedOf(t)
 	eachBuild(t, func(t *testing.T, f *filter) {

@@ -26,8 +26,8 @@ import (
 const (
 	probes = 1000 // sources that the program in force is asked about
 
-	// What ends soon may be in one of two lists alone. Lives are far shorter than
-	// this, or far longer.
+	// An entry that ends within this time may be in only one of two lists. Entries
+	// live far shorter than this, or far longer.
 	doubt = time.Minute
 )
 
@@ -232,7 +232,7 @@ func (d *driver) probe(entries []policy.Entry) error {
 		if err != nil {
 			return err
 		}
-		// What ends in this moment may be decided either way.
+		// An entry that ends at this moment may be decided either way.
 		before := policy.Decide(entries, src, begin-policy.Deadline(time.Second))
 		after := policy.Decide(entries, src, bootTime())
 		if before != after || after == policy.Limited {

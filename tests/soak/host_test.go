@@ -194,7 +194,7 @@ func (h *host) kill() error {
 // ended reads what the daemon complained of.
 func (h *host) ended() {
 	for line := range strings.Lines(h.run.Log()) {
-		// That the interface goes away is what the test does.
+		// The test itself takes this interface away.
 		if strings.Contains(line, "level=ERROR") && !strings.Contains(line, "interface="+flapName) {
 			h.errors = append(h.errors, line)
 		}

@@ -126,7 +126,7 @@ func (l *laboratory) fetch(ctx context.Context, k kernel) (string, error) {
 // consoleLog is the file in a cell's directory that has all that the machine said.
 const consoleLog = "console.log"
 
-// cardAddress is that of the machine's network card.
+// cardAddress is the address of the machine's network card.
 const cardAddress = "52:54:00:00:00:01"
 
 func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd string) (stop func(), err error) {

@@ -2,7 +2,7 @@
 // JSON over a serial port.
 package wire
 
-// What can be asked for.
+// The requests.
 const (
 	Run       = "run"     // a command with arguments, to its end
 	Start     = "start"   // a command that goes on
