@@ -272,7 +272,7 @@ func TestTopPanic(t *testing.T) {
 	t.Error("it went on")
 }
 
-// TestTopKeyboardGone: without a keyboard it goes on until a signal.
+// TestTopKeyboardGone: without a keyboard, top runs until a signal.
 func TestTopKeyboardGone(t *testing.T) {
 	v := view(floods())
 	v.interval = time.Millisecond

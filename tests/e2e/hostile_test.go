@@ -18,8 +18,8 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-// attack is something that a member of the group may do to the daemon. It goes on
-// until ctx is done; errors are what it gets.
+// attack is something that a member of the group may do to the daemon. do
+// repeats it until ctx is done, and ignores errors.
 type attack struct {
 	name    string
 	callers int

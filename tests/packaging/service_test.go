@@ -220,7 +220,8 @@ func TestWatchdog(t *testing.T) {
 	s.filtered("restarted")
 }
 
-// TestWithoutBPFFS: the error says what to do, and it goes on once that is done.
+// TestWithoutBPFFS: the error says what to do, and the service starts once that is
+// done.
 func TestWithoutBPFFS(t *testing.T) {
 	s := newInstalled(t)
 	s.do("umount", "/sys/fs/bpf")

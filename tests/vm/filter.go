@@ -115,8 +115,8 @@ func receiveInterrupts(text string) map[string]uint64 {
 
 var receiveQueue = regexp.MustCompile(`-input\.\d+$|-rx-\d+$`)
 
-// why asks the program in force about both kinds of source. The answer is that of
-// a second instance, which the daemon loads for it.
+// why asks about both kinds of source. A second instance of the program, which the
+// daemon loads for that, answers.
 func (c *cell) why() error {
 	for source, want := range map[netip.Addr]string{blocked4: "drop", blocked6: "drop", clean4: "pass", clean6: "pass"} {
 		out, err := c.run("/bin/paraxialctl", "why", source.String(), "-o", "json")
