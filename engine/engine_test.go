@@ -57,7 +57,8 @@ type noIndex struct{}
 
 func (noIndex) follow(*policy.Book, ...[]policy.Node) {}
 func (noIndex) lapsed(*policy.Book, ...[]policy.Node) {}
-func (noIndex) prepare(*policy.Book)                  {}
+func (noIndex) hold(*policy.Book)                     {}
+func (noIndex) renew(*policy.Book)                    {}
 func (noIndex) build(*policy.Book)                    {}
 func (noIndex) close()                                {}
 
@@ -313,7 +314,7 @@ type builtIndex struct {
 	builds int
 }
 
-func (x *builtIndex) build(*policy.Book) { x.builds++ }
+func (x *builtIndex) renew(*policy.Book) { x.builds++ }
 
 // When a list is saved, its entries have to be in the index, even if the kernel
 // fails to delete old ones.

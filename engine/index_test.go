@@ -249,24 +249,51 @@ func TestListReplacesDraft(t *testing.T) {
 	}
 }
 
-// prepare releases the snapshot of a draft, so that a large change does not have to
-// copy the whole book.
-func TestPrepareReleasesSnapshot(t *testing.T) {
+// hold releases the snapshot of a draft, so that a large change does not have to
+// copy the table. Until renew no draft is begun, and renew puts the changes in force
+// that follow was not told of.
+func TestHoldAndRenew(t *testing.T) {
 	b := newIndexBench(t)
 	builds := b.drafting()
 	b.changeUntilDraft()
 	snapshot := b.v4.draft.snapshot
-	time.AfterFunc(10*time.Millisecond, func() { close(builds) })
-	b.lock.Lock()
-	b.prepare(b.book)
-	released := snapshot.Released()
-	b.lock.Unlock()
+	go func() { builds <- nil }()
+	b.hold(b.book)
 	b.drafts.Wait()
-	if !released || b.v4.draft != nil || b.slots.swaps != 1 {
-		t.Errorf("the snapshot is released: %t; %d generations came into force, want 1", released, b.slots.swaps)
+	if !snapshot.Released() || b.v4.draft != nil {
+		t.Errorf("the snapshot is released: %t, a draft is under way: %t", snapshot.Released(), b.v4.draft != nil)
 	}
-	if b.apply(blockOf(netip.MustParsePrefix("172.16.0.1/32"))); b.v4.draft == nil {
-		t.Error("the next generation is not begun again")
+	for _, op := range scattered(3000) {
+		if b.apply(op); b.v4.draft != nil {
+			t.Fatal("a draft is begun while the index is held")
+		}
+	}
+	b.lock.Lock()
+	b.book.Apply([]policy.Op{blockOf(netip.MustParsePrefix("172.16.0.1/32"))})
+	b.lock.Unlock()
+	close(builds)
+	b.renew(b.book)
+	if got := b.slots.ask(netip.MustParseAddr("172.16.0.1")); got != index.Drop {
+		t.Errorf("after renew the index says %d, want %d", got, index.Drop)
+	}
+}
+
+// If the index cannot be built or put in force after a change that it was not told
+// of, the old one must not stay.
+func TestRenewFails(t *testing.T) {
+	for name, breaks := range map[string]func(*indexBench){
+		"build": func(b *indexBench) { b.builds = func() error { return errors.New("no memory") } },
+		"swap":  func(b *indexBench) { b.slots.setFail(errors.New("kernel says no")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newIndexBench(t)
+			b.hold(b.book)
+			breaks(b)
+			b.renew(b.book)
+			if b.slots.current != nil {
+				t.Error("an index is in force that lacks changes")
+			}
+		})
 	}
 }
 

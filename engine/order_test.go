@@ -28,7 +28,8 @@ func (x *mirrorIndex) follow(b *policy.Book, changed ...[]policy.Node) {
 }
 
 func (x *mirrorIndex) lapsed(b *policy.Book, changed ...[]policy.Node) { x.follow(b, changed...) }
-func (x *mirrorIndex) prepare(*policy.Book)                            {}
+func (x *mirrorIndex) hold(*policy.Book)                               {}
+func (x *mirrorIndex) renew(*policy.Book)                              {}
 func (x *mirrorIndex) build(*policy.Book)                              {}
 func (x *mirrorIndex) close()                                          {}
 
