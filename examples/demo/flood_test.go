@@ -10,7 +10,7 @@ import (
 func TestCrowdIsJudged(t *testing.T) {
 	for _, c := range []struct {
 		name            string
-		flooder, client int // packets that arrive of 100
+		flooder, client int // packets that arrive, of 100
 		ok              bool
 	}{
 		{"caught", 50, 100, true},

@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The figures mean something only if the traffic is what it is called.
+// The figures mean something only if the traffic is as its name says.
 func TestTrafficIsWhatItIsCalled(t *testing.T) {
 	for _, m := range []mix{mixIPv4, mixHosts, mixUniform, mixClustered} {
 		t.Run(string(m), func(t *testing.T) {
@@ -75,7 +75,7 @@ func TestSplice(t *testing.T) {
 	}
 }
 
-// A contender that is not installed is named, not left out.
+// A contender that is not installed is reported as missing, not left out.
 func TestMissingToolIsNamed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	r := report{Veth: []vethRow{{Contender: "x", Missing: notInstalled("nft", "nftables")}}}
@@ -116,11 +116,11 @@ func TestPlotIsWellFormed(t *testing.T) {
 	}
 }
 
-// A page that is not there is made; one that the tables cannot go into is refused
-// before anything is measured.
+// A page that does not exist is created. A page that has no place for the tables is refused before
+// anything is measured.
 func TestPreparePage(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "folder")
-	for range 2 { // the second time it is there
+	for range 2 { // the second time the page exists
 		if err := preparePage(dir); err != nil {
 			t.Fatal(err)
 		}

@@ -33,7 +33,7 @@ func curves() []curve {
 	}
 }
 
-// plot draws what a packet costs against the number of entries.
+// plot draws the cost of a packet against the number of entries.
 func (r *report) plot() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b,
@@ -83,7 +83,7 @@ func (r *report) panel(b *bytes.Buffer, m mix) {
 	}
 }
 
-// fraction is where v lies between least and most on a logarithmic scale.
+// fraction returns the position of v between least and most on a logarithmic scale, 0 to 1.
 func fraction(v, least, most float64) float64 {
 	if least == most {
 		return 0

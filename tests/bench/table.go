@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// write writes the tables as Markdown, which a terminal shows well enough.
+// write writes the tables as Markdown, which is readable in a terminal.
 func (r *report) write(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d CPUs, Linux %s, %s; the last run took %.0f s%s.\n\n", r.Machine.CPU, r.Machine.CPUs,
@@ -129,18 +129,17 @@ func (r *report) mapTable(b *strings.Builder) {
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-// The generated part of performance.md is between these.
+// The generated part of performance.md is between these marks.
 const (
 	beginMark = "<!-- bench: begin -->\n"
 	endMark   = "<!-- bench: end -->\n"
 )
 
-// newPage is the page where there is none yet.
+// newPage is the initial page if there is none yet.
 const newPage = "# Performance\n\n![Nanoseconds per packet](performance.svg)\n\n" + beginMark + endMark
 
-// preparePage makes the page performance.md of dir, if it is not there yet, and fails
-// if the tables cannot be put into it. It is called before the measurements, which take
-// minutes.
+// preparePage creates the page performance.md in dir if it does not exist, and fails if the tables
+// cannot be put into it. It is called before the measurements, which take minutes.
 func preparePage(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the folder of the page: %w", err)
@@ -169,7 +168,7 @@ func preparePage(dir string) error {
 
 func pageOf(dir string) string { return filepath.Join(dir, "performance.md") }
 
-// document puts the tables into the page of dir, and the plot beside it.
+// document puts the tables into the page in dir, and the plot beside it.
 func (r *report) document(dir string) error {
 	path := pageOf(dir)
 	page, err := os.ReadFile(path)
@@ -193,7 +192,7 @@ func (r *report) document(dir string) error {
 	return nil
 }
 
-// splice replaces what is between the marks.
+// splice replaces the text between the marks.
 func splice(page, text string) (string, error) {
 	head, rest, ok := strings.Cut(page, beginMark)
 	_, tail, ok2 := strings.Cut(rest, endMark)

@@ -30,11 +30,10 @@ func TestIPv4UnderChange(t *testing.T) { underChange(t, ipv4) }
 
 func TestIPv6UnderChange(t *testing.T) { underChange(t, ipv6) }
 
-// underChange looks up PARAXIAL_CASES times listed sources, and as often unlisted
-// ones, on one CPU, while on another the daemon adds, removes, renews and grows,
-// is killed and starts again. Not one verdict may be wrong. Sources that change
-// are judged too, from the acknowledgement of one change to the request of the
-// next. PARAXIAL_SEED repeats the changes, but not their moments.
+// underChange looks up listed sources PARAXIAL_CASES times, and unlisted ones equally often, on one
+// CPU. On another CPU the daemon adds, removes, renews and grows, is killed and starts again. Not
+// one verdict may be wrong. Sources that change are checked too, from the acknowledgement of one
+// change to the request of the next. PARAXIAL_SEED repeats the changes, but not their timing.
 func underChange(t *testing.T, f family) {
 	testenv.Root(t)
 	seed := fromEnvironment(t, seedVariable, rand.Uint64())
@@ -60,7 +59,7 @@ func underChange(t *testing.T, f family) {
 	report(t, c, d, time.Since(begin))
 }
 
-// cpus returns a CPU for the look-ups, and the others.
+// cpus returns a CPU for the look-ups, and the other CPUs.
 func cpus(t *testing.T) (mine int, others unix.CPUSet) {
 	t.Helper()
 	if err := unix.SchedGetaffinity(0, &others); err != nil {
@@ -110,7 +109,7 @@ func race(t *testing.T, c *checker, d *driver, mine int, others unix.CPUSet) {
 	}
 }
 
-// report also fails the test if it has not seen what it is to show.
+// report also fails the test if it did not exercise everything it is meant to show.
 func report(t *testing.T, c *checker, d *driver, took time.Duration) {
 	t.Helper()
 	for class, tally := range c.tallies {
