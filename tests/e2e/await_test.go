@@ -12,7 +12,7 @@ import (
 
 const lateName = "late0"
 
-// lateOf returns what status says of the interface that comes late.
+// lateOf returns the status of the interface that appears late.
 func (h *host) lateOf() control.InterfaceStatus {
 	h.Helper()
 	for _, i := range ctlJSON[control.Status](h, "status").Interfaces {
@@ -38,8 +38,8 @@ func removeLate(t *testing.T) {
 	}
 }
 
-// TestInterfaceComesLate: what the network manager makes only after the daemon
-// has started is protected when it comes, and until then said not to be.
+// TestInterfaceComesLate: an interface that the network manager creates after the daemon has
+// started is protected when it appears, and reported as unprotected until then.
 func TestInterfaceComesLate(t *testing.T) {
 	h := newHost(t)
 	h.daemon.Interfaces = append(h.daemon.Interfaces, lateName)
@@ -62,8 +62,8 @@ func TestInterfaceComesLate(t *testing.T) {
 	}
 }
 
-// TestInterfaceComesDuringStart: a daemon that is ready protects what came while
-// it started, so that nothing is brought up before.
+// TestInterfaceComesDuringStart: when the daemon is ready, it protects interfaces that appeared
+// while it started, so services that start after it are never exposed.
 func TestInterfaceComesDuringStart(t *testing.T) {
 	h := newHost(t)
 	h.daemon.Interfaces = append(h.daemon.Interfaces, lateName)

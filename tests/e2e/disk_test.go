@@ -28,7 +28,7 @@ detectors:
     for: 1h
 `
 
-// onDisk is a detecting host that keeps its state in dir.
+// onDisk returns a host with detectors that keeps its state in dir.
 func onDisk(t *testing.T, dir string) *host {
 	t.Helper()
 	h := newHost(t, "--config", writeConfig(t, filepath.Join(t.TempDir(), "paraxiald.yaml"), quickDetector))
@@ -38,7 +38,7 @@ func onDisk(t *testing.T, dir string) *host {
 	return h
 }
 
-// cannotSave checks what goes on and what does not while nothing can be saved.
+// cannotSave checks which operations continue and which fail while nothing can be saved.
 func (h *host) cannotSave(s *lab.Server, why string) {
 	h.Helper()
 	if r := h.ctl(1, "block", "198.51.100.7"); !strings.Contains(r.Stderr, "nothing was changed") ||
@@ -78,7 +78,7 @@ func TestDiskFull(t *testing.T) {
 	h := onDisk(t, dir)
 	s, ballast := h.serve(), filepath.Join(dir, "ballast")
 	fill(t, ballast)
-	// There may be room inside the file for some more.
+	// The file may have room for some more.
 	for _, n := range []int{1000, 100, 1, 1, 1} {
 		h.within("nothing more fits", time.Minute, func() bool { return !h.takeRoom(n) })
 	}
@@ -100,8 +100,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// takeRoom puts n blocks that are there only for the room they take, and tells
-// whether there was some.
+// takeRoom adds n blocks whose only purpose is to use space, and reports whether there was room.
 func (h *host) takeRoom(n int) bool {
 	h.Helper()
 	args := []string{"block"}
@@ -117,7 +116,7 @@ func (h *host) takeRoom(n int) bool {
 	return r.Code == 0
 }
 
-// fill leaves no room on the file system.
+// fill uses up the free space of the file system.
 func fill(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -133,8 +132,7 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// The file system goes read-only while the daemon has its file open, as after an
-// error of the disk.
+// The file system becomes read-only while the daemon has its file open, as after a disk error.
 func TestDiskReadOnly(t *testing.T) {
 	testenv.Root(t)
 	dir, device := mountExt4(t)
@@ -153,7 +151,7 @@ func TestDiskReadOnly(t *testing.T) {
 	}
 }
 
-// mountExt4 mounts a small file system that an error makes read-only.
+// mountExt4 mounts a small file system that becomes read-only on an error.
 func mountExt4(t *testing.T) (dir, device string) {
 	t.Helper()
 	for _, tool := range []string{"mkfs.ext4", "mount", "umount", "findmnt"} {

@@ -20,12 +20,10 @@ import (
 	"github.com/paraxial/paraxial/tests/lab"
 )
 
-// slowest lets one datagram of a hundred bytes through, and then none for a
-// minute and a half.
+// slowest lets one datagram of a hundred bytes through, and then none for a minute and a half.
 const slowest = "8bit/s"
 
-// One bucket is for the whole prefix, and only what changes the entry itself
-// fills it again.
+// The whole prefix shares one bucket, and only a change of the entry itself refills it.
 func TestLimit(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -86,7 +84,7 @@ func TestLimit(t *testing.T) {
 	h.ctl(1, "block", h.wire.Addr4().String(), "--limit", "1000/s")
 }
 
-// Import does not make a block of a limit that export has printed.
+// Import does not turn a limit that export has printed into a block.
 func TestLimitExport(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -149,8 +147,8 @@ func TestPromote(t *testing.T) {
 	}
 }
 
-// limitSeconds is how long a flood against a limit lasts, for the figures of the
-// contract: 10 s. PARAXIAL_LIMIT_SECONDS sets it.
+// limitSeconds returns how long a flood against a limit lasts. The documented figures need 10 s.
+// PARAXIAL_LIMIT_SECONDS sets it.
 func limitSeconds(t *testing.T) time.Duration {
 	t.Helper()
 	s := os.Getenv("PARAXIAL_LIMIT_SECONDS")
@@ -164,11 +162,11 @@ func limitSeconds(t *testing.T) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// A source that sends many times its rate, on two CPUs at once, gets its rate, to a
-// twentieth, beyond the burst of one second's worth that is let through at once. The
-// time is the kernel's, from the first packet that passed to the last one.
+// A source that sends many times its rate, on two CPUs at once, gets its rate within a twentieth,
+// plus the burst of one second's worth that passes at once. The time is the kernel's, from the
+// first packet that passed to the last.
 func TestLimitHoldsItsRate(t *testing.T) {
-	const offered = 50_000 // packets a second, if the machine can
+	const offered = 50_000 // packets a second, if the machine can send them
 	for _, tc := range []struct {
 		limit  string
 		packet int // bytes
@@ -202,9 +200,9 @@ func TestLimitHoldsItsRate(t *testing.T) {
 	}
 }
 
-// bucketTime is the time in which the bucket of a limit was filled: from the first
-// packet that passed to the last one. In a gap of more than a second, when the
-// senders had no CPU, the bucket is full after a second.
+// bucketTime returns the time in which the bucket of a limit was refilled: from the first packet
+// that passed to the last. In a gap of more than a second, when the senders had no CPU, the bucket
+// is full after one second.
 func bucketTime(passed []lab.Datagram) (filling time.Duration) {
 	slices.SortFunc(passed, func(a, b lab.Datagram) int { return a.At.Compare(b.At) })
 	for i := 1; i < len(passed); i++ {
@@ -213,8 +211,7 @@ func bucketTime(passed []lab.Datagram) (filling time.Duration) {
 	return filling
 }
 
-// flood sends packets of one source from two CPUs, and returns how many and for
-// how long.
+// flood sends packets of one source from two CPUs, and returns their number and the time.
 func (h *host) flood(src netip.Addr, size, perSecond int, d time.Duration) (sent int, took time.Duration) {
 	h.Helper()
 	var senders sync.WaitGroup
@@ -245,7 +242,7 @@ func (h *host) flood(src netip.Addr, size, perSecond int, d time.Duration) (sent
 	return counts[0] + counts[1], time.Since(begin)
 }
 
-// flows returns packets of many flows, so that they go to all queues.
+// flows returns packets of many flows, so that they reach all queues.
 func (h *host) flows(src netip.Addr, size, cpu int) (frames [][]byte) {
 	for i := range 64 {
 		empty := h.wire.From(src).UDP(1, 1, nil)
@@ -254,9 +251,9 @@ func (h *host) flows(src netip.Addr, size, cpu int) (frames [][]byte) {
 	return frames
 }
 
-// expectCounted waits until every packet was counted as limited or under_limit, checks
-// that no other number arrived, and that two CPUs dropped some of them. It returns how
-// many passed.
+// expectCounted waits until every packet was counted as limited or under_limit, checks that no
+// other number of packets arrived, and that both CPUs dropped some of them. It returns the number
+// that passed.
 func (h *host) expectCounted(s *lab.Server, sent int) (passed int) {
 	h.Helper()
 	var over int
@@ -286,8 +283,7 @@ func (h *host) expectCounted(s *lab.Server, sent int) (passed int) {
 	return passed
 }
 
-// limitedByCPU reads from the pinned counters how many packets each CPU counted
-// as limited.
+// limitedByCPU reads from the pinned counters how many packets each CPU counted as limited.
 func (h *host) limitedByCPU() (counts []int) {
 	h.Helper()
 	const limited = 7 // REASON_LIMITED

@@ -52,7 +52,7 @@ func (h *host) foreignProgram() *ebpf.Program {
 	return p
 }
 
-// takePlace puts a foreign program where ours was, before anybody notices.
+// takePlace attaches a foreign program in place of ours before the daemon notices.
 func (h *host) takePlace() {
 	h.Helper()
 	var err error
@@ -73,8 +73,8 @@ func (h *host) takePlace() {
 func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
 	h := blocked(t)
 	const rounds = 4
-	// Each round begins right after a repair, and so soon after an attestation. The next
-	// attestation is what notices that a pin is gone.
+	// Each round begins right after a repair, so shortly after an attestation. The next attestation
+	// notices that a pin is gone.
 	const repair = "interface has been repaired"
 	noticed := func(says string, do func()) (took time.Duration) {
 		start := time.Now()
@@ -133,7 +133,7 @@ func TestForeignProgramInstead(t *testing.T) {
 	h.takePlace()
 	h.unprotected(interfaceName, "somebody_else")
 	h.unprotected(interfaceName, "ip link set dev up0 xdpdrv off")
-	time.Sleep(3 * time.Second) // in which it is not repaired
+	time.Sleep(3 * time.Second) // time in which it must not be repaired
 	h.unprotected(interfaceName, "somebody_else")
 	check(t, netlink.LinkSetXdpFdWithFlags(nicByName(t, interfaceName), -1, unix.XDP_FLAGS_DRV_MODE))
 	h.protected(interfaceName)
@@ -146,7 +146,7 @@ func TestForeignProgramInstead(t *testing.T) {
 	}
 }
 
-// Nothing is unfiltered while pins are gone, and they come back.
+// The traffic stays filtered while pins are gone, and the pins come back.
 func TestPinsRemoved(t *testing.T) {
 	h := blocked(t)
 	s := h.serve()

@@ -14,8 +14,7 @@ import (
 	"github.com/paraxial/paraxial/tests/lab"
 )
 
-// neighbours returns, for each sampled prefix, the first address after it that
-// is on no list.
+// neighbours returns, for each sampled prefix, the first address after it that is on no list.
 func neighbours(sample, listed []netip.Prefix) []netip.Addr {
 	var table bart.Lite
 	for _, p := range listed {
@@ -62,8 +61,7 @@ func addresses(prefixes []netip.Prefix) []netip.Addr {
 	return list
 }
 
-// A real block list: what is on it is dropped on the wire, and what is next to
-// it passes.
+// A real block list: listed addresses are dropped on the wire, and their neighbours pass.
 func TestBlockListOnTheWire(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -110,7 +108,7 @@ func checkWire(h *host, s *lab.Server, sample, listed []netip.Prefix) {
 	}
 }
 
-// Importing again replaces the set of that origin and no other.
+// A second import replaces the entries of that origin and of no other.
 func TestImportReplaces(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -131,7 +129,7 @@ func TestImportReplaces(t *testing.T) {
 	want("again", imported("203.0.113.1\n203.0.113.2\n203.0.113.3\n"), 0, 0, 3)
 	want("changed", imported("203.0.113.2\n203.0.113.4/32\n203.0.113.2 twice\n"), 1, 2, 1)
 
-	// A large list goes another way: it is staged on disk and switched at the end.
+	// A large list takes another path: it is staged on disk and switched at the end.
 	var large strings.Builder
 	for i := range 30_000 {
 		fmt.Fprintf(&large, "198.18.%d.%d\n", i/256, i%256)
@@ -158,7 +156,7 @@ func TestImportReplaces(t *testing.T) {
 	}
 }
 
-// A bad line is named, and nothing at all is applied.
+// The error names the bad line, and nothing is applied.
 func TestImportBadList(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -186,8 +184,8 @@ func TestImportBadList(t *testing.T) {
 	}
 }
 
-// Public lists carry bogons: what the guard refuses is left out and listed, the
-// rest is applied.
+// Public lists contain bogons: entries that the guard refuses are left out and listed, the rest is
+// applied.
 func TestImportBogons(t *testing.T) {
 	h := newHost(t)
 	h.start()

@@ -10,8 +10,8 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// Somebody removes the socket, or all of /run/paraxial: it comes back, and who
-// watches goes on watching.
+// The socket is removed, or the whole of /run/paraxial: it comes back, and running watches
+// continue.
 func TestSocketRemoved(t *testing.T) {
 	h := newHost(t)
 	h.start()
