@@ -11,7 +11,7 @@ import (
 // node is an element of a trie.
 type node struct {
 	prefix string
-	allow  policy.Tick // for the allow trie, if not 0
+	allow  policy.Tick // for the allow trie, unless 0
 	verdict
 }
 
@@ -39,7 +39,7 @@ func (f *filter) removeNode(n node) {
 	}
 }
 
-// Deadlines, in ticks. The live one is finite, and far.
+// Deadlines, in ticks. The live one is finite, and far away.
 const (
 	never   = uint32(policy.TickNever)
 	expired = 1

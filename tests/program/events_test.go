@@ -28,8 +28,8 @@ const (
 	eventFragment = 2
 )
 
-// decodeEvent reads struct drop_event, which was written after since, and checks
-// what is the same for all.
+// decodeEvent decodes a struct drop_event that was written after since, and checks the fields that
+// are the same in all events.
 func decodeEvent(tb testing.TB, b []byte, since policy.Deadline) event {
 	tb.Helper()
 	if len(b) != eventSize {
@@ -67,12 +67,12 @@ func decodeEvent(tb testing.TB, b []byte, since policy.Deadline) event {
 	return e
 }
 
-// The ports of the frames below, and where those come from.
+// The ports of the frames below, and their source addresses.
 const sport, dport = 0x1234, 0x5678
 
 var blocked4, blocked6 = start(sourcesV4[blocked]), start(sourcesV6[blocked])
 
-// told is what an event says beyond source and length.
+// told holds the fields of an event other than source and length.
 type told struct {
 	proto           uint8
 	ports, fragment bool
@@ -184,7 +184,7 @@ func TestNoCreditNoEvent(t *testing.T) {
 	})
 }
 
-// A reader that is away loses events and nothing else: the ring fills, drops go on.
+// A reader that stops loses events and nothing else: the ring fills, drops continue.
 func TestFullRingDoesNotStopDrops(t *testing.T) {
 	packet := start(sourcesV4[blocked]).UDP(1, 2, nil)
 	eachBuild(t, func(t *testing.T, f *filter) {
