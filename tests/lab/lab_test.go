@@ -82,8 +82,8 @@ func sources(t *testing.T, c *lab.Capture) map[netip.Addr]int {
 	return got
 }
 
-// The kernel's own parser and checksums accept what frame builds, and a real
-// socket answers over the wire.
+// The kernel's own parser and checksums accept the frames that frame builds, and a real socket
+// answers over the wire.
 func TestDatagramsFromAnySourceAreAnswered(t *testing.T) {
 	w := newWire(t)
 	server, err := lab.Serve(5353)
