@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestImage is the life of the package where no service manager runs: in a
-// chroot, a container, an image that is being built.
+// TestImage tests the package's life cycle where no service manager runs: in a chroot, a container,
+// an image that is being built.
 func TestImage(t *testing.T) {
 	before, after := older(t), newer(t)
 	s := newSite(t)
@@ -48,8 +48,8 @@ func TestImage(t *testing.T) {
 	s.do("getent", "group", "paraxial")
 }
 
-// TestRemoveWithBadConfiguration: what is wrong with the configuration must not
-// keep the filter on.
+// TestRemoveWithBadConfiguration: an invalid configuration must not keep the filter attached after
+// removal.
 func TestRemoveWithBadConfiguration(t *testing.T) {
 	r := older(t)
 	s := newSite(t)
@@ -60,7 +60,7 @@ func TestRemoveWithBadConfiguration(t *testing.T) {
 	s.removed("dpkg", "--remove", "paraxial")
 }
 
-// TestRPM is the life of the other package, whose scripts are called otherwise.
+// TestRPM tests the life cycle of the other package, whose scripts get other arguments.
 func TestRPM(t *testing.T) {
 	before, after := older(t), newer(t)
 	need(t, "rpm")
@@ -93,7 +93,7 @@ func TestRPM(t *testing.T) {
 	}
 }
 
-// removed removes the package, and checks that the filter is off.
+// removed removes the package, and checks that the filter is detached.
 func (s *site) removed(args ...string) {
 	s.Helper()
 	said := s.do(args...)
@@ -111,7 +111,7 @@ func (s *site) removed(args ...string) {
 	}
 }
 
-// daemon runs the installed daemon, by itself, while f runs.
+// daemon runs the installed daemon, without a service manager, while f runs.
 func (s *site) daemon(f func()) {
 	s.Helper()
 	cmd := exec.Command("chroot", s.path("/"), "/usr/sbin/paraxiald", "--metrics", "off")

@@ -54,7 +54,7 @@ func (s *site) send(src string, n int) {
 	}
 }
 
-// settle waits until all that was sent is dropped or counted.
+// settle waits until every datagram sent so far is dropped or counted.
 func (s *site) settle() {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
@@ -64,7 +64,7 @@ func (s *site) settle() {
 	}
 }
 
-// arrivals tells how many of 50 datagrams arrive.
+// arrivals returns how many of 50 datagrams arrive.
 func (s *site) arrivals(src string) int {
 	s.Helper()
 	before := s.server.Sources()[netip.MustParseAddr(src)]
@@ -89,7 +89,7 @@ func (s *site) show(property string) string {
 	return strings.TrimSpace(s.do("systemctl", "show", "--property", property, "--value", "paraxiald"))
 }
 
-// TestService is the life of the package on a system with systemd.
+// TestService tests the package's life cycle on a system with systemd.
 func TestService(t *testing.T) {
 	before, after := older(t), newer(t)
 	s := newSite(t)
@@ -117,7 +117,7 @@ func TestService(t *testing.T) {
 	}
 }
 
-// status waits until systemctl status tells this.
+// status waits until the output of systemctl status contains the text.
 func (s *site) status(want string) {
 	s.Helper()
 	s.eventually("the status is "+want, func() error {
@@ -128,8 +128,7 @@ func (s *site) status(want string) {
 	})
 }
 
-// upgrade upgrades while packets of a blocked source come, none of which may get
-// through.
+// upgrade upgrades while a blocked source sends packets, none of which may get through.
 func (s *site) upgrade(r release) (said string) {
 	s.Helper()
 	pid := s.show("MainPID")
@@ -151,7 +150,7 @@ func (s *site) upgrade(r release) (said string) {
 	return said
 }
 
-// flood sends until it is stopped, and then tells how much it sent.
+// flood sends until it is stopped, and then returns the number of packets.
 func (s *site) flood(source netip.Addr) (stop func() int) {
 	frame := s.wire.From(source).UDP(40000, serverPort, []byte("hello"))
 	end, ended := make(chan struct{}), make(chan int)
@@ -174,7 +173,7 @@ func (s *site) flood(source netip.Addr) (stop func() int) {
 	}
 }
 
-// TestReloadOfTheService: what is not valid is refused where it is asked for.
+// TestReloadOfTheService: an invalid configuration is refused, and the reload command reports it.
 func TestReloadOfTheService(t *testing.T) {
 	s := newRunning(t)
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0]\nguard: {never_block: [198.51.100.0/24]}\n")
@@ -187,7 +186,7 @@ func TestReloadOfTheService(t *testing.T) {
 	})
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0]\nguard: {never_blok: []}\n")
 	if out, err := s.try("systemctl", "reload", "paraxiald"); err == nil {
-		t.Errorf("a configuration that is not valid is reloaded: %s", out)
+		t.Errorf("a reload with an invalid configuration succeeded: %s", out)
 	}
 	if out := s.do("journalctl", "-u", "paraxiald"); !strings.Contains(out, "paraxiald.yaml:2:9") {
 		t.Errorf("the journal does not say what is wrong:\n%s", out)
@@ -195,8 +194,7 @@ func TestReloadOfTheService(t *testing.T) {
 	s.status("protecting eth0 (native); 0 blocks, 0 allows")
 }
 
-// TestWatchdog: a daemon that hangs is started anew, and the filter is in place
-// all the time.
+// TestWatchdog: a daemon that hangs is restarted, and the filter stays in place all the time.
 func TestWatchdog(t *testing.T) {
 	s := newRunning(t)
 	s.do("paraxialctl", "block", enemy)
@@ -220,7 +218,7 @@ func TestWatchdog(t *testing.T) {
 	s.filtered("restarted")
 }
 
-// TestWithoutBPFFS: the error says what to do, and it goes on once that is done.
+// TestWithoutBPFFS: the error says what to do, and the daemon starts once that is done.
 func TestWithoutBPFFS(t *testing.T) {
 	s := newInstalled(t)
 	s.do("umount", "/sys/fs/bpf")
@@ -277,7 +275,7 @@ func newInstalled(t *testing.T) *site {
 	s := newSite(t)
 	s.booted()
 	s.install(r.deb())
-	// The BPF file system is also that of the next test.
+	// The next test uses the same BPF file system.
 	t.Cleanup(func() { s.try("dpkg", "--purge", "paraxial") })
 	return s
 }

@@ -46,7 +46,7 @@ func describe(t *testing.T, described string) string {
 	return strings.TrimSpace(output(t, filepath.Join(repository, "packaging/version.sh"), described))
 }
 
-// ascending asks dpkg and rpm which is newer.
+// ascending checks with dpkg and rpm that older sorts before newer.
 func ascending(t *testing.T, older, newer string) {
 	t.Helper()
 	need(t, "dpkg")
