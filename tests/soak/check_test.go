@@ -24,14 +24,14 @@ import (
 )
 
 const (
-	probes = 1000 // sources that the program in force is asked about
+	probes = 1000 // number of sources to run through the program in force
 
-	// An entry that ends soon may be in only one of the two lists. Lives are far shorter than
-	// this, or far longer.
+	// An entry that ends soon may be in only one of the two lists. Lives are much shorter than
+	// this, or much longer.
 	doubt = time.Minute
 )
 
-// list returns what the daemon says it has.
+// list returns the daemon's entries.
 func (d *driver) list(ctx context.Context) ([]control.Entry, error) {
 	var all []control.Entry
 	err := d.client.Entries(ctx, "", "", func(e control.Entry) error {
@@ -41,7 +41,7 @@ func (d *driver) list(ctx context.Context) ([]control.Entry, error) {
 	return all, err
 }
 
-// protected waits until the interfaces are as they are configured.
+// protected waits until the interfaces match the configuration.
 func (d *driver) protected(ctx context.Context) error {
 	return within(settled, func() error {
 		status, err := d.client.Status(ctx)
@@ -57,9 +57,9 @@ func (d *driver) protected(ctx context.Context) error {
 	})
 }
 
-// compare is for when no daemon runs: what it listed last is what is on disk; the
-// tries in force hold what that compiles to; and the program in force decides as
-// the model does, with the index that was left to it.
+// compare runs while no daemon does. It checks that the entries that the daemon listed last are on
+// disk, that the tries in force hold the nodes compiled from them, and that the program in force,
+// with the index it was left with, decides as the model does.
 func (d *driver) compare(listed []control.Entry) error {
 	stored, err := d.stored()
 	if err != nil {
@@ -117,9 +117,9 @@ func (d *driver) held() (nodes []policy.Node, err error) {
 	return nodes, nil
 }
 
-// compareNodes tells whether the tries have a node for every entry, and every node
-// has the deadlines that follow from the entries that cover it. There may be more
-// nodes: those of entries that have ended and were not swept yet.
+// compareNodes checks that the tries have a node for every entry, and that every node has the
+// deadlines that follow from the entries that cover it. There may be more nodes, for entries that
+// have ended and were not swept yet.
 func compareNodes(entries []policy.Entry, held []policy.Node) error {
 	b := policy.NewBook(1)
 	for _, e := range entries {
@@ -162,7 +162,7 @@ func verdictOf(entries iter.Seq[policy.Entry]) (v policy.Verdict) {
 	return v
 }
 
-// toCome is what decides in a verdict.
+// toCome returns a verdict without the deadlines that have passed.
 func toCome(v policy.Verdict, now policy.Deadline) policy.Verdict {
 	until := func(t policy.Tick) policy.Tick {
 		if t <= now.Tick() {
@@ -199,7 +199,7 @@ func storedNames(entries []policy.Entry) map[string]bool {
 	return names
 }
 
-// differ returns what is in one of two sets alone, as far as that fits a screen.
+// differ returns the elements that are in only one of two sets, limited to what fits a screen.
 func differ(want, got map[string]bool) string {
 	const most = 20
 	var lines []string
@@ -219,8 +219,7 @@ func differ(want, got map[string]bool) string {
 	return strings.Join(lines, "\n")
 }
 
-// probe runs the program that is attached on packets from sources that are listed,
-// and from others beside them.
+// probe runs the attached program on packets from listed sources and from sources beside them.
 func (d *driver) probe(entries []policy.Entry) error {
 	p, err := d.attached()
 	if err != nil {
@@ -254,7 +253,7 @@ func (d *driver) source(entries []policy.Entry) netip.Addr {
 		return netip.AddrFrom4([4]byte{198, 18, byte(d.IntN(5)), byte(d.IntN(80))})
 	}
 	p := entries[d.IntN(len(entries))].Prefix
-	if d.IntN(2) == 0 { // entries by hand are few
+	if d.IntN(2) == 0 { // there are few entries made by hand
 		if hands := slices.IndexFunc(entries, func(e policy.Entry) bool { return e.Origin == hand }); hands >= 0 {
 			p = entries[hands].Prefix
 		}

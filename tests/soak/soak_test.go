@@ -1,6 +1,6 @@
-// Package soak lets a daemon live through a lot: changes, imports, expiry, flapping
-// interfaces, reloads and kills, under traffic. At the end nothing has leaked, and
-// disk, tries, index and what the daemon lists say the same.
+// Package soak runs a daemon under load for a long time: changes, imports, expiry, flapping
+// interfaces, reloads and kills, under traffic. At the end nothing has leaked, and disk, tries,
+// index and the daemon's listing agree.
 package soak
 
 import (
@@ -31,9 +31,9 @@ const (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
-// TestSoak churns for PARAXIAL_SOAK_SECONDS: half of the time with kills, and half
-// through the life of one daemon, at whose ends is measured. PARAXIAL_SEED
-// repeats what is done, but not the moments.
+// TestSoak runs for PARAXIAL_SOAK_SECONDS: half of the time with kills, and half with one daemon,
+// which is measured at the beginning and the end. PARAXIAL_SEED repeats the actions, but not their
+// timing.
 func TestSoak(t *testing.T) {
 	testenv.Root(t)
 	seed := fromEnvironment(t, seedVariable, rand.Uint64())
@@ -70,14 +70,14 @@ func (d *driver) live(ctx context.Context, t *testing.T, period time.Duration) e
 	if err := d.churn(ctx, begin.Add(period/2)); err != nil {
 		return err
 	}
-	// At least once each, whatever chance says.
+	// Each action at least once, independent of chance.
 	for _, f := range []func(*driver, context.Context) error{(*driver).die, (*driver).rest, (*driver).flap,
 		(*driver).change} {
 		if err := f(d, ctx); err != nil {
 			return err
 		}
 	}
-	// The first of one life: what is made at first use is there.
+	// The first measurement of this daemon: objects made at first use exist by now.
 	d.mayKill = false
 	if err := d.churn(ctx, time.Now().Add(period/8)); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (d *driver) live(ctx context.Context, t *testing.T, period time.Duration) e
 	return d.farewell(ctx, seen)
 }
 
-// quiet takes away what churn has put, and measures.
+// quiet removes the entries that churn has added, and measures.
 func (d *driver) quiet(ctx context.Context, seen objects) (footprint, error) {
 	if err := d.settle(ctx); err != nil {
 		return footprint{}, err
@@ -117,8 +117,8 @@ func (d *driver) quiet(ctx context.Context, seen objects) (footprint, error) {
 	return d.measure(seen)
 }
 
-// farewell compares for the last time, and sees that nothing is left in the kernel
-// when the filter is taken off.
+// farewell compares for the last time, and checks that nothing is left in the kernel after the
+// filter was detached.
 func (d *driver) farewell(ctx context.Context, seen objects) error {
 	listed, err := d.list(ctx)
 	if err != nil {
@@ -145,7 +145,7 @@ func (d *driver) farewell(ctx context.Context, seen objects) error {
 	return seen.left()
 }
 
-// judge looks at what came through.
+// judge checks the packets that got through.
 func (d *driver) judge(t *testing.T, sent int) {
 	t.Helper()
 	if n := d.passed[netip.MustParseAddr(blockedSource)]; n > 0 {
@@ -158,7 +158,7 @@ func (d *driver) judge(t *testing.T, sent int) {
 	t.Logf("%d packets of the blocked source dropped; %d of %d of the clean one arrived", sent, n, sent)
 }
 
-// report also fails the test if it has not seen what it is to show.
+// report also fails the test if it did not exercise everything it is meant to show.
 func (d *driver) report(t *testing.T) {
 	t.Helper()
 	var did []string
