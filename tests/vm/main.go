@@ -1,6 +1,6 @@
-// The packet filter on other kernels, in virtual machines: every program is
-// loaded, the packet corpus and the differential test run, and the daemon filters
-// frames that come in from outside.
+// Command vm tests the packet filter on other kernels, in virtual machines: every program is
+// loaded, the packet corpus and the differential test run, and the daemon filters frames that come
+// in from outside.
 //
 //	go run ./tests/vm [-kernel NAME]... [-docs docs]
 package main
@@ -26,7 +26,7 @@ func main() {
 	}
 }
 
-// A kernel is one of the list.
+// A kernel is an entry of the list.
 type kernel struct {
 	name, suite, pkg string
 	card             string
@@ -97,7 +97,7 @@ func run() error {
 	return os.RemoveAll(work)
 }
 
-// consoleEnd returns the last that a machine said, if it said anything.
+// consoleEnd returns the last part of a machine's console output, if there is any.
 func consoleEnd(dir string) string {
 	b, err := os.ReadFile(filepath.Join(dir, consoleLog))
 	if err != nil || len(b) == 0 {
@@ -108,8 +108,7 @@ func consoleEnd(dir string) string {
 	return "its console ends with\n  " + strings.Join(lines[max(0, len(lines)-last):], "\n  ") + "\n"
 }
 
-// cacheDir is where kernels are kept between runs: PARAXIAL_VM_CACHE, or the
-// user's cache.
+// cacheDir is where kernels are kept between runs: PARAXIAL_VM_CACHE, or the user's cache.
 func cacheDir() (string, error) {
 	if dir := os.Getenv("PARAXIAL_VM_CACHE"); dir != "" {
 		return dir, nil
