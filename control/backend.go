@@ -1,7 +1,6 @@
-// Package control is the contract between paraxiald and those who drive it:
-// wire types, and an HTTP/JSON server and client over a Unix socket. The server
-// learns who calls from the kernel (SO_PEERCRED) and hands requests whose form
-// it has checked to a Backend.
+// Package control is the contract between paraxiald and its clients: wire types, and an HTTP/JSON
+// server and client over a Unix socket. The server learns the caller from the kernel (SO_PEERCRED).
+// It checks the form of a request and passes it to a Backend.
 package control
 
 import (
@@ -24,18 +23,18 @@ type Caller struct {
 // Author returns the caller as entries record it: "uid:1000".
 func (c Caller) Author() string { return fmt.Sprintf("uid:%d", c.UID) }
 
-// Backend does what the server is asked for. All methods are called from
-// several goroutines at once. An *Error in the chain of a returned error
-// decides the code that the client sees; any other error is an internal one.
+// Backend performs the requests. All methods are called from several goroutines at once. An *Error
+// in the chain of a returned error determines the code that the client sees; any other error is an
+// internal one.
 //
-// A method that yields returns yield's error when there is one.
+// A method that yields returns yield's error if there is one.
 type Backend interface {
 	Status(context.Context) (Status, error)
 	Stats(context.Context) (Stats, error)
 	Detectors(context.Context) (DetectorsStatus, error)
 	Top(context.Context) (TopResult, error)
 	Block(context.Context, Caller, Block) (ChangeResult, error)
-	// Preview tells what Block would do, and does nothing.
+	// Preview returns what Block would do, and changes nothing.
 	Preview(context.Context, Caller, Block) (PreviewResult, error)
 	Allow(context.Context, Caller, Allow) (ChangeResult, error)
 	Unblock(context.Context, Caller, Removal) (RemoveResult, error)
@@ -43,33 +42,31 @@ type Backend interface {
 	Promote(context.Context, Caller, Promotion) (ChangeResult, error)
 	Confirm(context.Context, Caller, ConfirmRequest) (ChangeResult, error)
 
-	// Entries yields the entries in force, of one kind and origin, or of all
-	// where these are 0 and empty. yield may wait for a slow reader, so no
-	// lock may be held while it runs.
+	// Entries yields the entries in force, of one kind and origin, or all of them if these are 0
+	// and empty. yield may wait for a slow reader, so no lock may be held while it runs.
 	Entries(ctx context.Context, kind policy.Kind, origin string, yield func(Entry) error) error
 
-	// Import makes list the whole set of blocks of r.Origin, or changes
-	// nothing and returns an error, also when reading list fails midway. A
-	// list with invalid lines, unless r.SkipInvalid, changes nothing either:
-	// the result names the lines. progress is called from Import's goroutine.
+	// Import replaces the set of blocks of r.Origin by list. If it returns an error, also if
+	// reading list fails midway, it has changed nothing. A list with invalid lines changes nothing
+	// either, unless r.SkipInvalid: the result names the lines. progress is called from Import's
+	// goroutine.
 	Import(ctx context.Context, c Caller, r Import, list io.Reader, progress func(ImportProgress)) (ImportResult, error)
 
-	// Why tells what happens to packets from source.
+	// Why returns what happens to packets from source.
 	Why(ctx context.Context, source netip.Addr) (WhyResult, error)
 
-	// Watch yields events until ctx is done, and then returns nil or ctx's
-	// error. For events that it could not keep for a slow reader it yields one
-	// of type EventLost.
+	// Watch yields events until ctx is done, and then returns nil or ctx's error. For events that
+	// it dropped because the reader was slow it yields one of type EventLost.
 	Watch(ctx context.Context, yield func(Event) error) error
 
-	// Detach takes the filter off all interfaces.
+	// Detach removes the filter from all interfaces.
 	Detach(context.Context, Caller) error
 }
 
 // Block is a BlockRequest as it reaches the backend.
 type Block struct {
 	Prefixes []netip.Prefix // masked, each once
-	Notes    []string       // for the result: prefixes that were not taken as written
+	Notes    []string       // for the result: prefixes that were changed, such as masked ones
 	Action   policy.Action
 	Rate     policy.Rate // of a limit
 	For      time.Duration

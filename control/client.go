@@ -18,9 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Client drives a daemon over its socket. It may be used by several goroutines
-// at once. Errors of the daemon are an *Error; see ErrUnreachable and
-// ErrPermission for those of getting there.
+// Client calls a daemon over its socket. Several goroutines may use it at once. Errors of the
+// daemon are an *Error; see ErrUnreachable and ErrPermission for connection errors.
 type Client struct {
 	socket string
 	http   *http.Client
@@ -31,15 +30,14 @@ type Client struct {
 func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
-		// A kept connection may be closed by the daemon at any time to make
-		// room; connecting anew is cheap.
+		// The daemon may close an idle connection at any time to make room, and connecting again is
+		// cheap.
 		DisableKeepAlives:  true,
 		DisableCompression: true,
 	}}}
 }
 
-// dial connects. A full queue of the listener, which is no error but a crowd,
-// is waited for.
+// dial connects. If the listener's queue is full, it waits.
 func dial(ctx context.Context, socket string) (net.Conn, error) {
 	const (
 		pause = 10 * time.Millisecond
@@ -75,7 +73,7 @@ func (c *Client) Detectors(ctx context.Context) (DetectorsStatus, error) {
 	return exchange[DetectorsStatus](ctx, c, http.MethodGet, "/v1/detectors", nil, nil)
 }
 
-// Top returns what the tracked sources do now.
+// Top returns what the tracked sources send now.
 func (c *Client) Top(ctx context.Context) (TopResult, error) {
 	return exchange[TopResult](ctx, c, http.MethodGet, "/v1/top", nil, nil)
 }
@@ -85,12 +83,12 @@ func (c *Client) Block(ctx context.Context, r BlockRequest) (ChangeResult, error
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/block", nil, r)
 }
 
-// Preview tells what Block would do.
+// Preview returns what Block would do.
 func (c *Client) Preview(ctx context.Context, r BlockRequest) (PreviewResult, error) {
 	return exchange[PreviewResult](ctx, c, http.MethodPost, "/v1/preview", nil, r)
 }
 
-// Allow lets prefixes pass whatever blocks them.
+// Allow lets prefixes pass even if blocks match them.
 func (c *Client) Allow(ctx context.Context, r AllowRequest) (ChangeResult, error) {
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/allow", nil, r)
 }
@@ -110,24 +108,24 @@ func (c *Client) Promote(ctx context.Context, r PromoteRequest) (ChangeResult, e
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/promote", nil, r)
 }
 
-// Confirm keeps what a Block with Confirm put.
+// Confirm keeps the entries of a Block with Confirm.
 func (c *Client) Confirm(ctx context.Context, r ConfirmRequest) (ChangeResult, error) {
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/confirm", nil, r)
 }
 
-// Why tells what happens to packets from address.
+// Why returns what happens to packets from address.
 func (c *Client) Why(ctx context.Context, address string) (WhyResult, error) {
 	return exchange[WhyResult](ctx, c, http.MethodGet, "/v1/why", url.Values{"address": {address}}, nil)
 }
 
-// Detach takes the filter off all interfaces.
+// Detach removes the filter from all interfaces.
 func (c *Client) Detach(ctx context.Context) error {
 	_, err := exchange[empty](ctx, c, http.MethodPost, "/v1/detach", nil, empty{})
 	return err
 }
 
-// Entries yields the entries of one kind ("block" or "allow") and origin, or
-// of all where these are empty. It ends with the error that yield returns.
+// Entries yields the entries of one kind ("block" or "allow") and origin, or all of them if these
+// are empty. It ends with the error that yield returns.
 func (c *Client) Entries(ctx context.Context, kind, origin string, yield func(Entry) error) error {
 	query := url.Values{}
 	if kind != "" {
@@ -154,8 +152,8 @@ func yieldLines[T any](yield func(T) error) func([]byte) error {
 	}
 }
 
-// Import makes list the whole set of blocks of r.Origin. progress is called
-// from Import's goroutine.
+// Import replaces the set of blocks of r.Origin by list. progress is called from Import's
+// goroutine.
 func (c *Client) Import(ctx context.Context, r ImportRequest, list io.Reader, progress func(ImportProgress)) (ImportResult, error) {
 	query := url.Values{"origin": {r.Origin}}
 	for name, value := range map[string]string{"for": r.For, "reason": r.Reason} {
@@ -198,8 +196,8 @@ func (c *Client) Import(ctx context.Context, r ImportRequest, list io.Reader, pr
 	return *result, nil
 }
 
-// source remembers why a list could not be read, which the transport reports
-// as if the connection had failed.
+// source records why a list could not be read, because the transport reports that as a failed
+// connection.
 type source struct {
 	io.Reader
 	failed atomic.Pointer[error]
@@ -220,7 +218,7 @@ func (s *source) err() error {
 	return nil
 }
 
-// exchange sends a request and reads the one value that answers it.
+// exchange sends a request and reads the single value of the answer.
 func exchange[Out any](ctx context.Context, c *Client, method, path string, query url.Values, in any) (Out, error) {
 	var out Out
 	var body io.Reader
@@ -242,8 +240,8 @@ func exchange[Out any](ctx context.Context, c *Client, method, path string, quer
 	return out, nil
 }
 
-// stream sends a request and gives yield every line of the answer but one that
-// is an error, which it returns.
+// stream sends a request and passes every line of the answer to yield. A line with an error ends
+// the stream; stream returns that error.
 func (c *Client) stream(ctx context.Context, method, path string, query url.Values, body io.Reader, yield func([]byte) error) error {
 	resp, err := c.do(ctx, method, path, query, body)
 	if err != nil {
@@ -272,7 +270,7 @@ func (c *Client) stream(ctx context.Context, method, path string, query url.Valu
 	}
 }
 
-// errorOf returns the error that data holds, if that is what it holds.
+// errorOf returns the error in data, or nil if data is not an error.
 func errorOf(data []byte) *Error {
 	if !bytes.HasPrefix(data, []byte(`{"error":`)) {
 		return nil
@@ -284,7 +282,7 @@ func errorOf(data []byte) *Error {
 	return line.Error
 }
 
-// do sends a request. An answer that is an error becomes one.
+// do sends a request. It returns an *Error if the answer is one.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "paraxiald", Path: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)

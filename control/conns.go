@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// conn is one accepted connection and who is at its other end.
+// conn is an accepted connection and its caller.
 type conn struct {
 	net.Conn
 	caller Caller
 	table  *connTable
 
 	// Under table.mu.
-	busy  bool   // a request was read and is being worked on
+	busy  bool   // a request was read and is being handled
 	since uint64 // order of the last change of busy
 }
 
@@ -29,11 +29,10 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// connTable bounds how many connections there are, in all and per uid. A new
-// one over the limit takes the place of one without a request: of the process
-// that has most of these, the one that has been idle for longest. So idle
-// connections never keep a caller out, and a process that opens them as fast as
-// it can only closes its own.
+// connTable limits the number of connections, in total and per uid. A new one over the limit
+// replaces one without a request: of the process that has most of these, the one that has been idle
+// for longest. So idle connections never keep a caller out, and a process that opens them as fast
+// as it can only closes its own.
 type connTable struct {
 	max, maxPerUID int
 
@@ -47,8 +46,8 @@ func newConnTable(total, perUID int) *connTable {
 	return &connTable{max: total, maxPerUID: perUID, conns: map[*conn]struct{}{}, perUID: map[uint32]int{}}
 }
 
-// add enters c, closing another connection for it if needed. It returns false
-// if all that could make room are at work.
+// add enters c, and closes another connection for it if needed. It returns false if all candidates
+// have a request.
 func (t *connTable) add(c *conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -96,8 +95,8 @@ func (t *connTable) oldest(mayGo func(*conn) bool) *conn {
 	return oldest
 }
 
-// setBusy says whether c has a request at work, which keeps it from being
-// closed to make room. It returns false if that has happened already.
+// setBusy records whether c has a request, which protects it from being closed to make room. It
+// returns false if c has been closed already.
 func (t *connTable) setBusy(c *conn, busy bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -146,7 +145,7 @@ func (t *connTable) removeLocked(c *conn) {
 	}
 }
 
-// peerListener accepts connections, learns their callers and keeps the table.
+// peerListener accepts connections, determines their callers and maintains the table.
 type peerListener struct {
 	net.Listener
 	table *connTable

@@ -5,14 +5,14 @@ import (
 	"time"
 )
 
-// Evidence is why a detector made an entry.
+// Evidence is the reason why a detector made an entry.
 type Evidence struct {
 	Detector string    `json:"detector"`
 	Rate     string    `json:"rate"` // measured, as policy.ParseRate
 	Limit    string    `json:"limit"`
 	Window   string    `json:"window"`
 	Count    uint64    `json:"count"` // packets or bytes in the window, in the limit's unit
-	First    time.Time `json:"first"` // since when the source was counted
+	First    time.Time `json:"first"` // when counting of the source began
 	Last     time.Time `json:"last"`
 	Ports    []uint16  `json:"ports"`   // some of the destination ports
 	Offence  int       `json:"offence"` // 1 is the first that is remembered
@@ -24,50 +24,48 @@ type DetectorsStatus struct {
 	Enabled    bool             `json:"enabled"`
 	Detectors  []DetectorStatus `json:"detectors"`
 	Tracked    int              `json:"tracked"`   // sources that are counted exactly
-	Capacity   int              `json:"capacity"`  // that can be
-	Offenders  int              `json:"offenders"` // remembered
+	Capacity   int              `json:"capacity"`  // maximum
+	Offenders  int              `json:"offenders"` // remembered offenders
 	Entries    int              `json:"entries"`   // of all detectors, live
 	MaxEntries int              `json:"max_entries"`
 	Breaker    BreakerStatus    `json:"breaker"`
 	Sampling   SamplingStatus   `json:"sampling"`
 }
 
-// DetectorStatus is what one detector looks for, and what it has done since the
-// daemon was started.
+// DetectorStatus is what one detector looks for, and its actions since the daemon was started.
 type DetectorStatus struct {
 	Name       string            `json:"name"`
 	Match      string            `json:"match"` // for people: "tcp syn port 443"
 	Limit      string            `json:"limit"`
 	Window     string            `json:"window"`
-	IPv4Prefix int               `json:"ipv4_prefix"` // length of what counts as one source
+	IPv4Prefix int               `json:"ipv4_prefix"` // prefix length that counts as one source
 	IPv6Prefix int               `json:"ipv6_prefix"`
 	Action     string            `json:"action"` // block, limit or shadow
 	For        string            `json:"for"`
 	Decisions  map[string]uint64 `json:"decisions"` // by action
 	Extended   uint64            `json:"extended"`
-	Lifted     uint64            `json:"lifted"` // to make room for newer ones
-	Spared     uint64            `json:"spared"` // above the limit and left alone
+	Lifted     uint64            `json:"lifted"` // removed to make room for newer ones
+	Spared     uint64            `json:"spared"` // above the limit but exempt
 	Entries    int               `json:"entries"`
 }
 
-// BreakerStatus is the state of the circuit breaker. While it is open, what would
-// be blocked is only counted.
+// BreakerStatus is the state of the circuit breaker. While it is open, sources that would be
+// blocked are only counted.
 type BreakerStatus struct {
 	Open  bool       `json:"open"`
 	Since *time.Time `json:"since"` // null: it has never opened
 	Trips uint64     `json:"trips"`
 }
 
-// SamplingStatus tells how the packet program picks the sources that are counted
-// exactly.
+// SamplingStatus describes how the packet program picks the sources that are counted exactly.
 type SamplingStatus struct {
-	Interval uint32 `json:"interval"` // one packet in so many
-	Lost     uint64 `json:"lost"`     // samples that nobody could take
-	Exceeded bool   `json:"exceeded"` // more spoofed sources than detection is stated for
-	Refused  uint64 `json:"refused"`  // sources that stood out and found no room
+	Interval uint32 `json:"interval"` // one packet in this many
+	Lost     uint64 `json:"lost"`     // samples lost because the ring was full
+	Exceeded bool   `json:"exceeded"` // more spoofed sources than detection is specified for
+	Refused  uint64 `json:"refused"`  // sources above the threshold for which there was no room
 }
 
-// TopResult is what the tracked sources do now, those nearest to a limit first.
+// TopResult is what the tracked sources send now, those nearest to a limit first.
 type TopResult struct {
 	Time    time.Time   `json:"time"`
 	Sources []TopSource `json:"sources"`
@@ -79,7 +77,7 @@ type TopSource struct {
 	Packets float64           `json:"packets"` // a second; 0 if not known
 	Bytes   float64           `json:"bytes"`
 	Rates   map[string]string `json:"rates"`   // by detector, as policy.ParseRate
-	Share   float64           `json:"share"`   // of the limit that it is nearest to; 1 is at it
+	Share   float64           `json:"share"`   // of the limit that it is nearest to; 1 means at the limit
 	Nearest string            `json:"nearest"` // the detector of that limit
 	Verdict string            `json:"verdict"` // pass, drop, limit or shadow
 	Since   time.Time         `json:"since"`   // when tracking began

@@ -10,14 +10,14 @@ import (
 // The codes of errors. Scripts depend on them.
 const (
 	CodeInvalidRequest   = "invalid_request"    // the request is malformed
-	CodeNotFound         = "not_found"          // no such path, or no such thing
-	CodeMethodNotAllowed = "method_not_allowed" // the path takes another method
+	CodeNotFound         = "not_found"          // no such path, or no such object
+	CodeMethodNotAllowed = "method_not_allowed" // the path requires another method
 	CodeRefused          = "refused"            // the guard refuses; force overrides
 	CodeForbidden        = "forbidden"          // the caller may not do this
 	CodeTooLarge         = "too_large"          // the request exceeds a limit
 	CodeBusy             = "busy"               // try again later
 	CodeStoreFailed      = "store_failed"       // the change could not be saved, and was not made
-	CodeInternal         = "internal"           // a defect, or the kernel failed
+	CodeInternal         = "internal"           // a defect, or a kernel error
 )
 
 var statusOfCode = map[string]int{
@@ -32,7 +32,7 @@ var statusOfCode = map[string]int{
 	CodeInternal:         http.StatusInternalServerError,
 }
 
-// Error is an error as the API shows it.
+// Error is an error in the form that the API returns.
 type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
@@ -50,8 +50,8 @@ func invalid(format string, args ...any) *Error {
 	return Errorf(CodeInvalidRequest, format, args...)
 }
 
-// wireError returns err as the client sees it. An error that wraps an *Error
-// keeps its code, and its own message, which says more.
+// wireError returns err in the form that the client sees. An error that wraps an *Error keeps its
+// code, but uses its own message, which is more detailed.
 func wireError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		out := &Error{Code: e.Code, Message: err.Error(), Status: e.Status}

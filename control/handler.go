@@ -21,7 +21,7 @@ type route struct {
 	serve  func(*call) error
 }
 
-// call is one request at work.
+// call is a request in progress.
 type call struct {
 	*handler
 	w      *reply
@@ -32,7 +32,7 @@ type call struct {
 	query  url.Values
 }
 
-// reply notes whether the answer has begun.
+// reply records whether the answer has begun.
 type reply struct {
 	http.ResponseWriter
 	begun bool
@@ -48,7 +48,7 @@ func (w *reply) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap is how http.ResponseController finds the connection.
+// Unwrap lets http.ResponseController find the connection.
 func (w *reply) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 type handler struct {
@@ -103,8 +103,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fail(err)
 		return
 	}
-	// A request whose context ended may still have a reader: the context ends
-	// with the deadline of a body, too.
+	// A request whose context has ended may still have a reader: the context also ends with the
+	// deadline of a body.
 	if err := c.route(); err != nil && !errors.Is(err, errClientGone) {
 		c.fail(err)
 	}
@@ -119,8 +119,8 @@ func (c *call) route() error {
 		c.w.Header().Set("Allow", route.method)
 		return Errorf(CodeMethodNotAllowed, "%s takes %s, not %.32q", c.r.URL.Path, route.method, c.r.Method)
 	}
-	// The library would close the connection over a body that nobody reads, without
-	// telling a client that has its next request under way.
+	// The library would close the connection if a body is not read, without notice to a client that
+	// is already sending its next request.
 	if route.method == http.MethodGet && c.r.ContentLength != 0 {
 		return invalid("%s takes no body", c.r.URL.Path)
 	}
@@ -132,7 +132,7 @@ func (c *call) route() error {
 	return route.serve(c)
 }
 
-// fail sends err. It is the last line where a stream has begun.
+// fail sends err, as the last line if a stream has begun.
 func (c *call) fail(err error) {
 	e := wireError(err)
 	if e.Code == CodeInternal && !errors.Is(err, context.Canceled) {
@@ -143,7 +143,7 @@ func (c *call) fail(err error) {
 	c.rc.SetWriteDeadline(time.Now().Add(c.opts.StallTimeout))
 	if !c.w.begun {
 		c.w.Header().Set("Content-Type", "application/json")
-		// The client has the whole error before its own body has ended.
+		// The client can read the whole error before it has sent all of its own body.
 		c.w.Header().Set("Content-Length", strconv.Itoa(line.Len()))
 		c.w.WriteHeader(e.Status)
 	}
@@ -163,8 +163,8 @@ type errorLine struct {
 	Error *Error `json:"error"`
 }
 
-// recover turns a panic into an answer, or cuts the answer off if it has begun,
-// so that the client does not take it for whole.
+// recover turns a panic into an answer. If the answer has begun, it cuts the answer off, so that
+// the client does not take it for complete.
 func (c *call) recover() {
 	p := recover()
 	if p == nil {
@@ -177,8 +177,8 @@ func (c *call) recover() {
 	c.fail(Errorf(CodeInternal, "the daemon failed on this request: %v; its log says more", p))
 }
 
-// begin marks the connection as at work. The client of one that was closed
-// to make room will not hear the answer, so nothing may be done for it.
+// begin marks the connection as busy. If the connection was closed to make room, the client cannot
+// receive an answer, so the request must not be performed.
 func (c *call) begin() error {
 	if !c.table.setBusy(c.conn, true) {
 		return Errorf(CodeBusy, "connection closed: too many of uid %d", c.caller.UID)
@@ -201,7 +201,7 @@ func (c *call) send(v any) error {
 	return nil
 }
 
-// body reads the whole body, of at most MaxBody bytes.
+// body reads the whole body, up to MaxBody bytes.
 func (c *call) body() ([]byte, error) {
 	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
 	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))
@@ -216,7 +216,7 @@ func (c *call) body() ([]byte, error) {
 	return data, nil
 }
 
-// get answers with what f returns.
+// get answers with the result of f.
 func get[Out any](f func(context.Context) (Out, error)) func(*call) error {
 	return func(c *call) error {
 		if err := knownParameters(c.query); err != nil {
@@ -235,13 +235,13 @@ func get[Out any](f func(context.Context) (Out, error)) func(*call) error {
 	}
 }
 
-// parser is a request on the wire. parse checks it and fills in what it left out.
+// parser is a request on the wire. parse checks it and fills in its defaults.
 type parser[In, Parsed any] interface {
 	*In
 	parse(Caller) (Parsed, error)
 }
 
-// post answers a body of type In with what f returns for it.
+// post answers a body of type In with the result of f for it.
 func post[In, Parsed, Out any, P parser[In, Parsed]](f func(context.Context, Caller, Parsed) (Out, error)) func(*call) error {
 	return func(c *call) error {
 		if err := knownParameters(c.query); err != nil {

@@ -20,10 +20,10 @@ import (
 // maxSocketPath is the longest path that fits sockaddr_un, in bytes.
 const maxSocketPath = 107
 
-// Listen listens on a Unix socket at path that root and the group may use
-// (0660). If there is no such group, only root may, and a warning is logged; an
-// empty group asks for just that. A socket that nobody answers on is replaced;
-// one with a daemon behind it, and whatever is not a socket, is an error.
+// Listen listens on a Unix socket at path that root and the group may use (0660). If there is no
+// such group, only root may, and a warning is logged; an empty group means only root. A socket that
+// nobody answers on is replaced. A socket with a daemon behind it, and a file that is not a socket,
+// is an error.
 func Listen(path, group string) (*Listener, error) {
 	l := &Listener{path: path, group: group}
 	if err := l.listen(); err != nil {
@@ -42,8 +42,8 @@ func bind(path, group string) (*net.UnixListener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	// A socket file takes its mode from its descriptor. Setting it before bind
-	// leaves no moment in which the umask decides who may connect.
+	// A socket file takes its mode from its descriptor. Setting it before bind leaves no moment in
+	// which the umask decides who may connect.
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var chmodErr error
 		if err := c.Control(func(fd uintptr) { chmodErr = unix.Fchmod(int(fd), 0o600) }); err != nil {
@@ -63,8 +63,7 @@ func bind(path, group string) (*net.UnixListener, error) {
 	return u, nil
 }
 
-// makeDirectory makes the last directory of the path, as a service manager
-// would have done.
+// makeDirectory makes the last directory of the path, as a service manager would.
 func makeDirectory(dir string) error {
 	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, fs.ErrExist) {
@@ -73,7 +72,7 @@ func makeDirectory(dir string) error {
 	if err != nil {
 		return fmt.Errorf("make its directory: %w", err)
 	}
-	return os.Chmod(dir, 0o755) // whatever the umask
+	return os.Chmod(dir, 0o755) // independent of the umask
 }
 
 func removeStale(path string) error {
@@ -100,14 +99,14 @@ func removeStale(path string) error {
 	return nil
 }
 
-// share lets the group use the socket. The owner comes first: the other way
-// round, the daemon's own group could use it for a moment.
+// share lets the group use the socket. It sets the owner first: in the other order, the daemon's
+// own group could use the socket for a moment.
 func share(path, group string) error {
 	if group == "" {
 		return nil
 	}
 	gid, err := groupID(group)
-	// A system without a file of groups has not this one either.
+	// A system without a file of groups does not have this group either.
 	if errors.As(err, new(user.UnknownGroupError)) || errors.Is(err, fs.ErrNotExist) {
 		slog.Warn("control: only root can use the socket: its group does not exist", "group", group, "socket", path)
 		return nil

@@ -16,7 +16,7 @@ import (
 
 func TestListenMode(t *testing.T) {
 	testenv.Root(t)
-	// A permissive umask must not show.
+	// The test must pass with a permissive umask.
 	old := unix.Umask(0)
 	defer unix.Umask(old)
 	for _, tt := range []struct {

@@ -9,24 +9,23 @@ import (
 	"sync"
 )
 
-// Listener listens on a socket whose file can be put back if somebody removes
-// it.
+// Listener listens on a socket whose file can be restored if it is removed.
 type Listener struct {
 	path, group string
 
 	mu     sync.Mutex
 	now    *net.UnixListener
-	file   fs.FileInfo // of now
+	file   fs.FileInfo // of the current socket
 	closed bool
 }
 
-// listen makes the socket, and makes it the one to accept from.
+// listen creates the socket, and accepts from it from now on.
 func (l *Listener) listen() error {
 	fresh, err := bind(l.path, l.group)
 	if err != nil {
 		return err
 	}
-	// Close removes the file, but only if it is this one's.
+	// Close removes the file, but only if it belongs to this listener.
 	fresh.SetUnlinkOnClose(false)
 	file, err := os.Lstat(l.path)
 	if err != nil {
@@ -40,8 +39,8 @@ func (l *Listener) listen() error {
 	return nil
 }
 
-// Restore makes the socket anew if its file is gone, and tells whether it did.
-// Connections that are open go on. What somebody else has put there stays.
+// Restore recreates the socket if its file is gone, and reports whether it did. Open connections
+// continue. A file that somebody else has put there stays.
 func (l *Listener) Restore() (restored bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,7 +53,7 @@ func (l *Listener) Restore() (restored bool, err error) {
 	return true, nil
 }
 
-// inPlace tells whether clients that connect to the path come here.
+// inPlace reports whether clients that connect to the path reach this listener.
 func (l *Listener) inPlace() bool {
 	there, err := os.Lstat(l.path)
 	return err == nil && os.SameFile(l.file, there)
@@ -66,7 +65,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		now := l.current()
 		c, err := now.Accept()
 		if err != nil && now != l.current() {
-			continue // it was replaced meanwhile
+			continue // it was replaced in the meantime
 		}
 		return c, err
 	}

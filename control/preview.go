@@ -2,20 +2,20 @@ package control
 
 import "encoding/json"
 
-// PreviewResult is what a BlockRequest would do. Making it changes nothing.
+// PreviewResult is what a BlockRequest would do. A preview changes nothing.
 type PreviewResult struct {
 	WouldApply  bool              `json:"would_apply"` // false: the guard refuses
-	Refusals    []Refusal         `json:"refusals"`    // also those that force overrides
+	Refusals    []Refusal         `json:"refusals"`    // includes those that force overrides
 	Connections PreviewConnection `json:"connections"`
 	Traffic     PreviewTraffic    `json:"traffic"`
-	Entries     []Entry           `json:"entries"`      // live, that overlap
-	EntriesMore bool              `json:"entries_more"` // there are others besides
+	Entries     []Entry           `json:"entries"`      // live entries that overlap
+	EntriesMore bool              `json:"entries_more"` // there are more entries
 	Notes       []string          `json:"notes"`
 }
 
-// Refusal is what the guard has against one prefix.
+// Refusal is the guard's objection to one prefix.
 type Refusal struct {
-	Prefix  string `json:"prefix"` // empty: against all
+	Prefix  string `json:"prefix"` // empty: it applies to all prefixes
 	Message string `json:"message"`
 }
 
@@ -35,12 +35,12 @@ type PreviewService struct {
 	Direction string   `json:"direction"` // in: our port; out: the peer's
 	Port      uint16   `json:"port"`
 	Count     int      `json:"count"`
-	Processes []string `json:"processes"` // NAME[PID], as far as they can be seen
+	Processes []string `json:"processes"` // NAME[PID], as far as they are visible
 }
 
-// PreviewTraffic are the sources inside that rate analysis follows.
+// PreviewTraffic holds the sources inside that rate analysis follows.
 type PreviewTraffic struct {
-	Enabled bool        `json:"enabled"` // false: no detector is configured, so nobody looks
+	Enabled bool        `json:"enabled"` // false: no detector is configured, so no traffic is analysed
 	Sources []TopSource `json:"sources"`
 }
 

@@ -18,12 +18,12 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// maxWord bounds prefixes, durations, origins and ids, in bytes, so that no
-// error message repeats a megabyte to its reader.
+// maxWord limits prefixes, durations, origins and ids, in bytes, so that no error message repeats a
+// megabyte of input.
 const maxWord = 128
 
-// decode reads data, one JSON object with known fields only, into v. No data
-// at all is the empty object.
+// decode reads data, one JSON object with known fields only, into v. Empty data means the empty
+// object.
 func decode(data []byte, v any) error {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil
@@ -56,7 +56,7 @@ func decodeError(err error, length int) error {
 	return invalid("body: %s", strings.TrimPrefix(err.Error(), "json: "))
 }
 
-// jsonName returns what JSON calls values of the Go type t.
+// jsonName returns the JSON name of the Go type t.
 func jsonName(t reflect.Type) string {
 	switch t.Kind() {
 	case reflect.Struct:
@@ -70,8 +70,7 @@ func jsonName(t reflect.Type) string {
 	}
 }
 
-// parse returns the block that the request asks for. An action that is left out is
-// drop, or limit if there is a rate.
+// parse returns the requested block. The default action is drop, or limit if there is a rate.
 func (r *BlockRequest) parse(c Caller) (Block, error) {
 	b := Block{Reason: r.Reason, Force: r.Force}
 	var err [6]error
@@ -169,9 +168,9 @@ func parseImport(query url.Values) (Import, error) {
 	return r, cmp.Or(CheckImportOrigin(r.Origin), err, checkReason(r.Reason))
 }
 
-// CheckImportOrigin returns an error unless an import may own the set of the
-// origin: "cli" belongs to single commands, which an import would wipe out, and
-// names with a colon to the daemon.
+// CheckImportOrigin returns an error unless an import may replace the set of the origin: "cli"
+// belongs to single commands, whose entries an import would remove, and names with a colon belong
+// to the daemon.
 func CheckImportOrigin(origin string) error {
 	switch {
 	case origin == "":
@@ -290,8 +289,8 @@ func isReserved(origin string) bool {
 		strings.HasPrefix(origin, policy.OriginFeed) || strings.HasPrefix(origin, policy.OriginAPI)
 }
 
-// ownOrigin returns the origin to write, the caller's own if none is named. It
-// refuses those that only the daemon or another caller may write.
+// ownOrigin returns the origin to write; the default is the caller's own. It refuses origins that
+// only the daemon or another caller may write.
 func ownOrigin(origin string, c Caller) (string, error) {
 	own := apiOrigin(c)
 	if origin == "" {
@@ -306,8 +305,8 @@ func ownOrigin(origin string, c Caller) (string, error) {
 	return origin, nil
 }
 
-// anyOrigin returns the origin whose entries are meant, the caller's own if none is
-// named. Everyone may remove or arm the entries of others.
+// anyOrigin returns the origin of the entries to change; the default is the caller's own. Everyone
+// may remove or arm the entries of others.
 func anyOrigin(origin string, all bool, c Caller) (string, error) {
 	if all {
 		if origin != "" {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// streamSlots bounds the streams, which hold a connection for as long as the
-// client likes.
+// streamSlots limits the streams, because a stream holds a connection for as long as the client
+// likes.
 type streamSlots struct {
 	max, maxPerUID int
 
@@ -49,8 +49,7 @@ func (s *streamSlots) release(uid uint32) {
 	}
 }
 
-// stream runs f with a writer of NDJSON lines. What f returns is the last line
-// if it is an error.
+// stream runs f with a writer of NDJSON lines. An error of f becomes the last line.
 func (c *call) stream(f func(context.Context, *lineWriter) error) error {
 	if err := c.streams.acquire(c.caller.UID); err != nil {
 		return err
@@ -73,7 +72,7 @@ func (c *call) stream(f func(context.Context, *lineWriter) error) error {
 	if errors.Is(err, context.Canceled) && c.isStopping() {
 		err = Errorf(CodeBusy, "the daemon is stopping")
 	}
-	// Lines written before an error belong before it.
+	// Lines written before an error are sent before it.
 	if err == nil || lines.begun {
 		if flushErr := lines.flush(); err == nil {
 			err = flushErr
@@ -91,11 +90,10 @@ func (c *call) isStopping() bool {
 	}
 }
 
-// errClientGone is that a stream cannot be written: nobody hears of the error.
+// errClientGone means that the client has disconnected: there is nobody to send an error to.
 var errClientGone = errors.New("write to the client")
 
-// lineWriter writes NDJSON. A client that stops reading is given up after the
-// stall timeout.
+// lineWriter writes NDJSON. It gives up on a client that stops reading, after the stall timeout.
 type lineWriter struct {
 	c     *call
 	buf   *bufio.Writer
@@ -119,7 +117,7 @@ func (l *lineWriter) line(v any) error {
 	return nil
 }
 
-// flush sends what was written, and the header if that was nothing.
+// flush sends the lines written so far, or the header if there are none.
 func (l *lineWriter) flush() error {
 	l.begun = true
 	if err := l.buf.Flush(); err != nil {
@@ -142,7 +140,7 @@ func (w stallWriter) Write(b []byte) (int, error) {
 	return w.c.w.Write(b)
 }
 
-// stallReader reads the body of an import. The deadline is for each part of it.
+// stallReader reads the body of an import. The deadline applies to each part of it.
 type stallReader struct {
 	c   *call
 	ctx context.Context
@@ -164,7 +162,7 @@ func (r stallReader) Read(b []byte) (int, error) {
 		}
 		return n, invalid("read the list: nothing came for %v", r.c.opts.StallTimeout)
 	}
-	// A client that goes without having read its answer resets the connection.
+	// A client that leaves without reading its answer resets the connection.
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return n, invalid("read the list: it is cut off")
 	}
@@ -195,7 +193,7 @@ func (c *call) watch() error {
 		return err
 	}
 	return c.stream(func(ctx context.Context, lines *lineWriter) error {
-		// The header tells the client that it is watching now.
+		// The header tells the client that the watch has started.
 		if err := lines.flush(); err != nil {
 			return err
 		}
@@ -221,13 +219,13 @@ func (c *call) importList() error {
 		return errTooLong(MaxList)
 	}
 	return c.stream(func(ctx context.Context, lines *lineWriter) error {
-		// A read that waits for the client does not see ctx end by itself.
+		// A read that waits for the client does not notice the end of ctx.
 		stop := context.AfterFunc(ctx, func() { c.rc.SetReadDeadline(time.Now()) })
 		defer stop()
 		body := io.NopCloser(stallReader{c: c, ctx: ctx})
 		list := http.MaxBytesReader(c.w, body, MaxList)
 		result, err := c.backend.Import(ctx, c.caller, req, list, func(p ImportProgress) {
-			// A client that is gone ends ctx too.
+			// If the client is gone, ctx ends too.
 			if lines.line(progressLine{p}) == nil {
 				lines.flush()
 			}

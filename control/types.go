@@ -11,17 +11,17 @@ const (
 	MaxBody = 1 << 20
 	// MaxList is the longest list that Import accepts, in bytes.
 	MaxList = 256 << 20
-	// MaxPrefixes is how many prefixes one request may name; Import takes more.
+	// MaxPrefixes is the largest number of prefixes in one request; Import accepts more.
 	MaxPrefixes = 10_000
 )
 
-// Where the daemon listens unless told otherwise.
+// The default paths of the socket and the group.
 const (
 	DefaultSocket = "/run/paraxial/paraxiald.sock"
 	DefaultGroup  = "paraxial"
 )
 
-// Entry is one line of the book as the API shows it.
+// Entry is an entry of the book in the form that the API returns.
 type Entry struct {
 	Prefix         string     `json:"prefix"`
 	Kind           string     `json:"kind"`           // block or allow
@@ -39,8 +39,8 @@ type Entry struct {
 	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector
 }
 
-// Pending says that an entry ends at ConfirmBy unless it is confirmed, and
-// when it expires if it is.
+// Pending means that an entry ends at ConfirmBy unless it is confirmed. Expires is its end if it is
+// confirmed.
 type Pending struct {
 	ID        string     `json:"id"`
 	ConfirmBy time.Time  `json:"confirm_by"`
@@ -58,13 +58,13 @@ type Status struct {
 	Warnings   []string          `json:"warnings"`
 }
 
-// InterfaceStatus tells whether packets of one interface are filtered.
+// InterfaceStatus shows whether packets of one interface are filtered.
 type InterfaceStatus struct {
 	Name      string `json:"name"`
 	Mode      string `json:"mode"` // native or generic; empty while off
 	Protected bool   `json:"protected"`
 	ProgramID uint32 `json:"program_id"`
-	Note      string `json:"note,omitempty"` // why it is not protected, or what to know
+	Note      string `json:"note,omitempty"` // why it is not protected, or other information
 }
 
 // Stats holds the packet counters.
@@ -98,7 +98,7 @@ type BlockRequest struct {
 	Force    bool     `json:"force,omitempty"`   // override the guard
 }
 
-// AllowRequest asks to let prefixes pass whatever blocks them.
+// AllowRequest asks to let prefixes pass even if blocks match them.
 type AllowRequest struct {
 	Prefixes []string `json:"prefixes"`
 	For      string   `json:"for,omitempty"` // as policy.ParseTTL; empty: forever
@@ -122,16 +122,15 @@ type UnallowRequest struct {
 	All      bool     `json:"all,omitempty"`
 }
 
-// PromoteRequest asks that shadow entries with exactly these prefixes, of one
-// origin, drop from now on.
+// PromoteRequest asks to change shadow entries with exactly these prefixes, of one origin, to drop.
 type PromoteRequest struct {
 	Prefixes []string `json:"prefixes"`
 	Origin   string   `json:"origin,omitempty"` // default api:UID; any may be named
 	Force    bool     `json:"force,omitempty"`  // override the guard
 }
 
-// ConfirmRequest keeps what a request with Confirm put. An empty ID means the
-// only one that waits.
+// ConfirmRequest keeps the entries of a request with Confirm. An empty ID means the only one that
+// waits.
 type ConfirmRequest struct {
 	ID string `json:"id,omitempty"`
 }
@@ -151,7 +150,7 @@ type RemoveResult struct {
 	Notes        []string `json:"notes"`
 }
 
-// ImportRequest asks to make a list the whole set of blocks of Origin.
+// ImportRequest asks to replace the set of blocks of Origin by a list.
 type ImportRequest struct {
 	Origin      string
 	For         string // as policy.ParseTTL; empty: forever
@@ -160,15 +159,15 @@ type ImportRequest struct {
 	Force       bool // override the guard
 }
 
-// ImportProgress tells how far an import is.
+// ImportProgress shows how far an import is.
 type ImportProgress struct {
 	Read    int `json:"read"`    // lines read
 	Applied int `json:"applied"` // entries in force
 	Total   int `json:"total"`   // entries to apply; 0 while not known
 }
 
-// ImportResult is what an import did. If Invalid is not empty and the request
-// did not say SkipInvalid, nothing was applied.
+// ImportResult is the result of an import. If Invalid is not empty and the request did not set
+// SkipInvalid, nothing was applied.
 type ImportResult struct {
 	Added     int           `json:"added"`
 	Removed   int           `json:"removed"`
@@ -185,13 +184,13 @@ type RefusedLine struct {
 	Message string `json:"message"`
 }
 
-// InvalidLine is a line of a list that is no prefix.
+// InvalidLine is a line of a list that is not a prefix.
 type InvalidLine struct {
 	Line    int    `json:"line"` // from 1
 	Message string `json:"message"`
 }
 
-// WhyResult tells what happens to packets from one address, and by which entries.
+// WhyResult shows what happens to packets from one address, and which entries cause it.
 type WhyResult struct {
 	Address      string  `json:"address"`
 	Verdict      string  `json:"verdict"` // pass, drop, limit or shadow
@@ -213,7 +212,7 @@ const (
 	EventLost      = "lost"
 )
 
-// Event is one line of watch. Type tells which of the other fields are set.
+// Event is one line of watch. Type determines which of the other fields are set.
 type Event struct {
 	Time      time.Time        `json:"time"`
 	Type      string           `json:"type"`
@@ -233,8 +232,8 @@ type ImportSummary struct {
 	Refused   int    `json:"refused"`
 }
 
-// Packet is a sample of the packets that a block matched. The ports are 0 where
-// the packet shows none.
+// Packet is a sample of the packets that a block matched. The ports are 0 if the packet does not
+// show them.
 type Packet struct {
 	Interface       string `json:"interface"`
 	Source          string `json:"source"`
