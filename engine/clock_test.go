@@ -10,8 +10,8 @@ import (
 	"github.com/paraxial/paraxial/store"
 )
 
-// The wall clock jumps about while the daemon runs: nothing expires earlier or
-// later, what is shown follows, and the next boot goes on with what was left.
+// The wall clock jumps while the daemon runs: nothing expires earlier or later, the displayed times
+// follow the clock, and the next boot continues with the time that was left.
 func TestWallClockJumps(t *testing.T) {
 	b := newBench(t, 100)
 	real := time.Now()

@@ -19,10 +19,10 @@ import (
 	"github.com/paraxial/paraxial/store"
 )
 
-// fakeKernel holds what it is told, until it fails.
+// fakeKernel stores what is written to it, until it fails.
 type fakeKernel struct {
 	nodes map[string]policy.Verdict
-	room  int  // puts until it fails; negative: never
+	room  int  // number of puts until it fails; negative: never
 	stuck bool // deletions fail
 }
 
@@ -33,7 +33,7 @@ func nodeKey(n policy.Node) string { return n.Kind.String() + " " + n.Prefix.Str
 func (k *fakeKernel) Apply(_ context.Context, d policy.Delta) error {
 	for _, n := range d.Put {
 		if k.room == 0 {
-			// Whatever comes next works: it is the way back.
+			// Later calls succeed: they undo the change.
 			k.room = -1
 			return errKernel
 		}
@@ -52,7 +52,7 @@ func (k *fakeKernel) Apply(_ context.Context, d policy.Delta) error {
 func (k *fakeKernel) GrowHits(uint32) error { return nil }
 func (k *fakeKernel) ClearHits(uint32)      {}
 
-// noIndex is for tests of what the tries hold.
+// noIndex is for tests of the contents of the tries.
 type noIndex struct{}
 
 func (noIndex) follow(*policy.Book, ...[]policy.Node) {}
@@ -61,7 +61,7 @@ func (noIndex) prepare(*policy.Book)                  {}
 func (noIndex) build(*policy.Book)                    {}
 func (noIndex) close()                                {}
 
-// bench is an engine on a real store and a kernel that can be made to fail.
+// bench is an engine with a real store and a kernel that can be made to fail.
 type bench struct {
 	*testing.T
 	*Engine
@@ -105,7 +105,7 @@ func (b *bench) state() state {
 	b.Helper()
 	s := state{Kernel: maps.Clone(b.kernel.nodes)}
 	for name, v := range s.Kernel {
-		v.HitID = 0 // which counter it is does not matter
+		v.HitID = 0 // the number of the counter does not matter
 		s.Kernel[name] = v
 	}
 	line := func(e policy.Entry) string {
@@ -127,12 +127,12 @@ func (b *bench) state() state {
 	return s
 }
 
-// apply makes operations that do not depend on the book.
+// apply carries out operations that do not depend on the book.
 func (b *bench) apply(ops ...policy.Op) error {
 	return b.Edit(b.Context(), func(*policy.Book) ([]policy.Op, error) { return ops, nil })
 }
 
-// entry returns a block of "cli" that drops, for ever.
+// entry returns a drop entry of "cli" that never expires.
 func entry(prefix string) policy.Entry {
 	p, _, err := policy.ParsePrefix(prefix)
 	if err != nil {
@@ -170,7 +170,7 @@ func (b *bench) importLines(lines ...string) (Replaced, error) {
 	return b.Replace(b.Context(), Set{List: list, Entry: e}, func(int, int) {})
 }
 
-// many returns n addresses, in order.
+// many returns n consecutive addresses.
 func many(from netip.Addr, n int) []string {
 	var list []string
 	for a := from; len(list) < n; a = a.Next() {
@@ -179,7 +179,7 @@ func many(from netip.Addr, n int) []string {
 	return list
 }
 
-// Whatever fails, and wherever: nothing is half applied.
+// Whatever fails, and at any point: nothing is applied partly.
 func TestFailureChangesNothing(t *testing.T) {
 	first := many(netip.MustParseAddr("198.18.0.0"), 3_000)
 	second := many(netip.MustParseAddr("198.19.0.0"), 25_000)
@@ -229,7 +229,7 @@ func TestFailureChangesNothing(t *testing.T) {
 	}
 }
 
-// Without a disk nothing is acknowledged, and nothing enforced.
+// If the store fails, nothing is acknowledged and nothing is enforced.
 func TestStoreFailureChangesNothing(t *testing.T) {
 	b := newBench(t, 1000)
 	if err := b.block("203.0.113.5", "203.0.113.7"); err != nil {
@@ -257,7 +257,7 @@ func TestStoreFailureChangesNothing(t *testing.T) {
 	}
 }
 
-// copies is what the kernel is to hold and what it holds.
+// copies is the contents that the kernel must have and the contents that it has.
 type copies struct{ Book, Kernel map[string]policy.Verdict }
 
 func (b *bench) bookAndKernel() copies {
@@ -270,8 +270,7 @@ func (b *bench) bookAndKernel() copies {
 	return c
 }
 
-// What is put, in whatever way, is the same in the book, on disk and in the
-// kernel.
+// An entry is the same in the book, on disk and in the kernel, however it was put.
 func TestCopiesAgree(t *testing.T) {
 	b := newBench(t, 200_000)
 	check := func(step string) {
@@ -302,7 +301,7 @@ func TestCopiesAgree(t *testing.T) {
 	}
 }
 
-// builtIndex counts how often it is built.
+// builtIndex counts its builds.
 type builtIndex struct {
 	noIndex
 	builds int
@@ -310,8 +309,8 @@ type builtIndex struct {
 
 func (x *builtIndex) build(*policy.Book) { x.builds++ }
 
-// Once a list is saved its entries have to be in the index, also if the kernel
-// does not let go of old ones.
+// Once a list is saved its entries must be in the index, even if the kernel fails to delete old
+// ones.
 func TestSavedImportIsIndexed(t *testing.T) {
 	b := newBench(t, 200_000)
 	if _, err := b.importLines(many(netip.MustParseAddr("198.18.0.0"), 30_000)...); err != nil {

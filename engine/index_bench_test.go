@@ -13,12 +13,12 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// fakeMemory is Go's, and knows if it was given back.
+// fakeMemory is Go memory that records whether it was released.
 type fakeMemory struct {
 	slots  *fakeSlots
 	words  []uint64
 	closed bool
-	g      *index.V4 // what was built in it
+	g      *index.V4 // the index built in it
 }
 
 func (m *fakeMemory) Words() []uint64 { return m.words }
@@ -34,7 +34,7 @@ func (m *fakeMemory) Close() error {
 	return nil
 }
 
-// fakeSlots hold what is in force of IPv4.
+// fakeSlots hold the IPv4 index in force.
 type fakeSlots struct {
 	mu      sync.Mutex
 	current *fakeMemory
@@ -43,7 +43,7 @@ type fakeSlots struct {
 	swaps   int
 	clears  int
 	fail    error
-	swap1   func(put func()) // how a swap goes; put makes it
+	swap1   func(put func()) // how a swap behaves; put carries it out
 }
 
 func (s *fakeSlots) Allocate(_ policy.Family, lines uint32) (Memory, error) {
@@ -161,7 +161,7 @@ func (b *indexBench) apply(ops ...policy.Op) {
 	}
 }
 
-// check fails if the index in force says more of a source than the book does.
+// check fails if the index in force states more about a source than the book does.
 func (b *indexBench) check(a netip.Addr) {
 	b.Helper()
 	answer := b.slots.ask(a)
@@ -180,7 +180,7 @@ func (b *indexBench) check(a netip.Addr) {
 	}
 }
 
-// settled waits until nothing is built.
+// settled waits until no build is running.
 func (b *indexBench) settled() {
 	for {
 		b.lock.Lock()
@@ -197,7 +197,7 @@ func blockOf(p netip.Prefix) policy.Op {
 	return policy.PutOp(policy.Entry{Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: "cli", Deadline: policy.Forever})
 }
 
-// scattered returns different addresses in as many /24s.
+// scattered returns addresses in n different /24s.
 func scattered(n int) []policy.Op {
 	var ops []policy.Op
 	for i := range n {

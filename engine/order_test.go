@@ -14,7 +14,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// mirrorIndex holds what the book says of every node it was told of.
+// mirrorIndex holds the book's verdict on every node it was informed of.
 type mirrorIndex struct{ nodes map[string]policy.Verdict }
 
 func (x *mirrorIndex) follow(b *policy.Book, changed ...[]policy.Node) {
@@ -55,7 +55,7 @@ type step struct {
 
 const forever = 0
 
-// op puts a block for ttl, and one that limits with a rate in packets.
+// op puts a block for ttl. A limit gets a rate in packets.
 func (b *bench) op(prefix string, ttl time.Duration, a policy.Action, perSecond uint64) policy.Op {
 	e := entry(prefix)
 	e.Action = a
@@ -74,8 +74,8 @@ func allow(prefix string) policy.Entry {
 	return e
 }
 
-// steps come after blocked: 203.0.113.5 dropped, .6 shadowed and .12 limited to
-// 10/s for an hour, and 203.0.113.7 allowed.
+// steps start from the state of blocked: for an hour, 203.0.113.5 is dropped, .6 shadowed and .12
+// limited to 10/s, and 203.0.113.7 is allowed.
 func steps() []step {
 	block := func(p string, ttl time.Duration, a policy.Action) func(*bench) error {
 		return func(b *bench) error { return b.apply(b.op(p, ttl, a, 0)) }
@@ -105,7 +105,7 @@ func steps() []step {
 	}
 }
 
-// blocked is a bench with entries, and an index that mirrors the book.
+// blocked returns a bench with entries, and an index that mirrors the book.
 func blocked(t *testing.T) (*bench, *mirrorIndex) {
 	b := newBench(t, 1000)
 	x := &mirrorIndex{nodes: map[string]policy.Verdict{}}
@@ -121,8 +121,8 @@ func blocked(t *testing.T) (*bench, *mirrorIndex) {
 	return b, x
 }
 
-// What restricts goes to the kernel first and what permits to the disk, so that
-// no packet passes for the time that a disk takes, nor for want of one.
+// A restricting change goes to the kernel first, and a permitting one to the disk, so that no
+// packet passes because the disk is slow or fails.
 func TestOrder(t *testing.T) {
 	for _, s := range steps() {
 		t.Run(s.name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// If the disk fails, kernel, index and book are as before, whichever came first.
+// If the disk fails, kernel, index and book are as before, in either order.
 func TestStoreFailureIsUndone(t *testing.T) {
 	for _, s := range steps() {
 		t.Run(s.name, func(t *testing.T) {
@@ -173,8 +173,8 @@ func TestStoreFailureIsUndone(t *testing.T) {
 	}
 }
 
-// withoutHits leaves out the drop counters and limits: a node that went and came
-// back may have others.
+// withoutHits returns nodes without their drop counters and limits: a node that was removed and
+// restored may have others.
 func withoutHits(nodes map[string]policy.Verdict) map[string]policy.Verdict {
 	same := maps.Clone(nodes)
 	for k, v := range same {
@@ -184,7 +184,7 @@ func withoutHits(nodes map[string]policy.Verdict) map[string]policy.Verdict {
 	return same
 }
 
-// nodesOf yields what the kernel holds.
+// nodesOf yields the contents of the kernel.
 type nodesOf []policy.Node
 
 func (n nodesOf) Nodes(k policy.Kind) iter.Seq2[policy.Node, error] {
@@ -199,8 +199,8 @@ func (n nodesOf) Nodes(k policy.Kind) iter.Seq2[policy.Node, error] {
 
 func (nodesOf) Limits() iter.Seq[policy.HeldLimit] { return func(func(policy.HeldLimit) bool) {} }
 
-// A daemon that dies between kernel and disk leaves nodes that nobody was
-// promised. The next start removes them, or gives them back their deadlines.
+// A daemon that dies between kernel and disk leaves nodes that were not acknowledged. The next
+// start removes them, or restores their deadlines.
 func TestStartRemovesWhatWasNotSaved(t *testing.T) {
 	b, _ := blocked(t)
 	saved := maps.Clone(b.kernel.nodes)
