@@ -95,7 +95,7 @@ func TestDepsOfRooms(t *testing.T) {
 		name := roomOf(folder)
 		r, ok := known[name]
 		if !ok {
-			t.Errorf("%s is no room that is known: add it to the tables of tests/deps_test.go and docs/architecture.md", folder)
+			t.Errorf("%s is not a known room: add it to the tables of tests/deps_test.go and docs/architecture.md", folder)
 			continue
 		}
 		if !strings.Contains(string(page), "`"+name+"/`") && !strings.Contains(string(page), "`"+name+"`") {
@@ -144,7 +144,7 @@ func TestDepsOfPrograms(t *testing.T) {
 		}
 	}
 	if !seen["control"] {
-		t.Error("paraxialctl does not import control: this test has seen nothing")
+		t.Error("paraxialctl does not import control: this test has checked nothing")
 	}
 }
 
@@ -156,7 +156,7 @@ func TestDepsOfDetect(t *testing.T) {
 	}
 	imports := allImports(t)["detect"]
 	if len(imports) == 0 {
-		t.Error("detect imports nothing: this test has seen nothing")
+		t.Error("detect imports nothing: this test has checked nothing")
 	}
 	for _, dep := range imports {
 		below := func(i string) bool { return dep == i || strings.HasPrefix(dep, i+"/") }

@@ -194,7 +194,7 @@ func ask(ctx context.Context, d lab.Daemon, addr netip.Addr) (why control.WhyRes
 		return why, fmt.Errorf("paraxialctl why %s exited with %d: %s", addr, r.Code, r.Stderr)
 	}
 	if err := json.Unmarshal([]byte(r.Stdout), &why); err != nil {
-		return why, fmt.Errorf("read what paraxialctl why %s printed: %w", addr, err)
+		return why, fmt.Errorf("parse the output of paraxialctl why %s: %w", addr, err)
 	}
 	return why, nil
 }

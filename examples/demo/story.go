@@ -40,7 +40,7 @@ func tell(ctx context.Context) (err error) {
 	}
 	open.print()
 	if open.listed != open.sent || open.unlisted != open.sent {
-		return errors.New("the sandbox itself loses packets; nothing can be shown here")
+		return errors.New("the sandbox itself loses packets: the demo cannot run here")
 	}
 	return withParaxial(ctx, w, s)
 }

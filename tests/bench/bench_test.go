@@ -31,12 +31,12 @@ func TestTrafficIsWhatItIsCalled(t *testing.T) {
 			}
 			for _, a := range l.clean() {
 				if listed.Contains(a) {
-					t.Fatalf("%s is called clean and is listed", a)
+					t.Fatalf("clean source %s is listed", a)
 				}
 			}
 			for _, a := range l.blocked() {
 				if !listed.Contains(a) {
-					t.Fatalf("%s is called blocked and is not listed", a)
+					t.Fatalf("blocked source %s is not listed", a)
 				}
 			}
 		})
@@ -143,6 +143,6 @@ func TestPreparePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := preparePage(file); err == nil {
-		t.Error("a file in place of the folder is taken")
+		t.Error("a file in place of the folder was accepted")
 	}
 }

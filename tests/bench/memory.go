@@ -118,7 +118,7 @@ func mapCosts(bpffs string, entries int) ([]mapCost, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read what maps take: %w", err)
+		return nil, fmt.Errorf("read the memory of maps: %w", err)
 	}
 	rows = slices.DeleteFunc(rows, func(r mapCost) bool { return inner[r.Map] })
 	slices.SortFunc(rows, func(a, b mapCost) int { return strings.Compare(a.Map, b.Map) })
@@ -172,5 +172,5 @@ func memlock(m *ebpf.Map) (int64, error) {
 			return strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("the kernel does not say what %s takes", m)
+	return 0, fmt.Errorf("the kernel does not report the memory of %s", m)
 }

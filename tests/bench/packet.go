@@ -216,7 +216,7 @@ func onlyReason(counters *ebpf.Map, want shippedReason) error {
 			packets += c.Packets
 		}
 		if ok := packets > 0; ok != (key == uint32(want)) {
-			return fmt.Errorf("%d packets were counted under reason %d; all should have been under %d", packets, key, want)
+			return fmt.Errorf("%d packets counted under reason %d, want all under %d", packets, key, want)
 		}
 		if err := counters.Put(key, make([]shippedCounter, len(perCPU))); err != nil {
 			return fmt.Errorf("reset the counters: %w", err)

@@ -207,7 +207,7 @@ func (v *veth) rate(send *ebpf.Program, frame []byte) (mpps float64, passed uint
 		return 0, 0, err
 	}
 	if got := after.received - before.received; got < frames {
-		return 0, 0, fmt.Errorf("%d of %d frames were received: others were lost before the filter", got, frames)
+		return 0, 0, fmt.Errorf("%d of %d frames were received: the rest was lost before the filter", got, frames)
 	}
 	mpps = float64(after.received-before.received) / float64((after.cpu - before.cpu).Microseconds())
 	return mpps, after.delivered - before.delivered, nil

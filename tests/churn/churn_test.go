@@ -103,7 +103,7 @@ func race(t *testing.T, c *checker, d *driver, mine int, others unix.CPUSet) {
 	}
 	if wrong := (*wrongError)(nil); errors.As(err, &wrong) {
 		why, err := d.client.Why(ctx, wrong.source.String())
-		t.Logf("the daemon says of %s: %+v %v", wrong.source, why, err)
+		t.Logf("the daemon reports for %s: %+v %v", wrong.source, why, err)
 		stop()
 		d.explain(t, wrong.source)
 	}
@@ -119,16 +119,16 @@ func report(t *testing.T, c *checker, d *driver, took time.Duration) {
 			t.Errorf("no source %s was judged", checkClass(class))
 		}
 	}
-	t.Logf("%d more by the attached program itself", c.attachedAsked)
+	t.Logf("%d more verdicts by the attached program itself", c.attachedAsked)
 	t.Logf("%d sources; %d changes, %d imports of up to %d lines, %d entries ended; "+
 		"%d kills, %d of them in imports, and %d in starts",
 		len(c.sources), d.changes, d.imports, slices.Max(listSizes), d.lapses,
 		d.host.kills, d.killsInImport, d.host.killedStarts)
-	t.Logf("%d programs over %d sets of maps; %d indexes built, %d times of another size; %s in all, %s in look-ups",
+	t.Logf("%d programs over %d sets of maps; %d indexes built, %d with a new size; %s in total, %s in look-ups",
 		c.programs, c.mapSets.Load(), d.host.built, d.host.resized,
 		took.Round(time.Millisecond), c.took.Round(time.Millisecond))
 	if c.attachedAsked == 0 || !d.enough() {
-		t.Error("too little has happened to show anything")
+		t.Error("the run was too short: some events that it must test did not happen")
 	}
 	for _, complaint := range d.host.complaints {
 		t.Errorf("a daemon logged: %s", complaint)

@@ -77,7 +77,7 @@ func (d *driver) prepare(ctx context.Context) error {
 	for i, s := range d.world.sources {
 		known := d.model.known(s.addr)
 		if s.class != checkClassCHANGING && known != s.class.known() {
-			return fmt.Errorf("%s should be %s, but is not from the start", s.addr, s.class)
+			return fmt.Errorf("%s is not %s at the start", s.addr, s.class)
 		}
 		d.checker.settle(i, known)
 	}

@@ -68,7 +68,7 @@ func linked(pin string) (ebpf.ProgramID, error) {
 	defer l.Close()
 	info, err := l.Info()
 	if err != nil {
-		return 0, fmt.Errorf("what the link runs: %w", err)
+		return 0, fmt.Errorf("find the program of the link: %w", err)
 	}
 	return info.Program, nil
 }
@@ -97,7 +97,7 @@ func overMapsOf(id ebpf.ProgramID, spec *ebpf.CollectionSpec, own map[string]*eb
 			over[name] = own[name]
 		case slices.Contains(private, name) || strings.HasPrefix(name, "."):
 		case m == nil:
-			return f, fmt.Errorf("program %d has no map %s: it is not of this source", id, name)
+			return f, fmt.Errorf("program %d has no map %s: it was built from another source", id, name)
 		default:
 			over[name], s.MaxEntries = m, m.MaxEntries()
 		}

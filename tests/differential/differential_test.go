@@ -297,7 +297,7 @@ func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []
 			wantAction = xdpDrop
 		}
 		if bootTime(t)-begin > policy.Deadline(margin) {
-			t.Log("this machine halted for longer than the deadlines are apart: a book is not judged")
+			t.Log("this machine stalled for longer than the margin of the deadlines: a book was not checked")
 			return cases
 		}
 		if action != wantAction {

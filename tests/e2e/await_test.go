@@ -46,10 +46,10 @@ func TestInterfaceComesLate(t *testing.T) {
 	h.start()
 	if up := strings.Index(h.run.Log(), "interface=up0"); up < 0 ||
 		up > strings.Index(h.run.Log(), "waiting for interfaces") {
-		t.Error("what is there has to wait for what is not")
+		t.Error("existing interfaces waited for the missing one")
 	}
 	if i := h.lateOf(); i.Protected || !strings.Contains(i.Note, "no such interface") {
-		t.Errorf("before it is there, status says of it: %+v", i)
+		t.Errorf("status of the missing interface: %+v", i)
 	}
 	if err := addLate(); err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func TestInterfaceComesLate(t *testing.T) {
 	t.Cleanup(func() { removeLate(t) })
 	for deadline := time.Now().Add(patience); !h.lateOf().Protected; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it is there, and not protected: %+v", h.lateOf())
+			t.Fatalf("the interface exists and is not protected: %+v", h.lateOf())
 		}
 	}
 }
@@ -75,7 +75,7 @@ func TestInterfaceComesDuringStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if i := h.lateOf(); !i.Protected {
-		t.Errorf("the daemon is ready, and status says: %+v", i)
+		t.Errorf("the daemon is ready, but the interface is not protected: %+v", i)
 	}
 	if strings.Contains(h.run.Log(), "INTERFACE MISSING") {
 		t.Error("the daemon did not wait")

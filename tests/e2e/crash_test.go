@@ -47,7 +47,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		t.Errorf("%d of %d packets of the blocked source got through", n, sent)
 	}
 	if n := arrived[netip.MustParseAddr(free)]; n == 0 {
-		t.Error("no packet of the free source arrived, so this test has shown nothing")
+		t.Error("no packet of the free source arrived, so this test has checked nothing")
 	} else {
 		t.Logf("%d packets of the blocked source dropped; %d of %d of the free one arrived; "+
 			"%d changes and %d imports acknowledged",
@@ -184,14 +184,14 @@ func (l *ledger) check(h *host) {
 	}
 	for p, want := range l.blocks {
 		if byHand[p] != want && p != l.doubtful {
-			h.Errorf("%s: blocked %t, but acknowledged was %t", p, byHand[p], want)
+			h.Errorf("%s: blocked %t, acknowledged %t", p, byHand[p], want)
 		}
 	}
 	for p := range byHand {
 		if p == l.doubtful {
 			l.blocks[p] = true
 		} else if _, known := l.blocks[p]; !known {
-			h.Errorf("%s is blocked, but nobody asked for it", p)
+			h.Errorf("%s is blocked without a request", p)
 		}
 	}
 	if l.doubtful != "" && !byHand[l.doubtful] {
@@ -203,7 +203,7 @@ func (l *ledger) check(h *host) {
 	case l.nextList != nil && slices.Equal(imported, l.nextList):
 		l.list = l.nextList
 	default:
-		h.Errorf("the list has %d entries, neither the %d of the one in force nor the %d of the one that was not answered",
+		h.Errorf("the list has %d entries, want the %d of the list in force or the %d of the list without an answer",
 			len(imported), len(l.list), len(l.nextList))
 	}
 	l.checkKernel(h, imported)
@@ -269,7 +269,7 @@ func (h *host) bansEndWithTheDaemonDead(s *lab.Server, seconds, net int) (inTime
 	}
 	for i, src := range all {
 		if !dropped[i] {
-			h.Errorf("%s is not dropped once the daemon is dead", src)
+			h.Errorf("%s is not dropped after the daemon was killed", src)
 		}
 	}
 	// Ends are rounded up by less than half a second.

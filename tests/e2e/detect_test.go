@@ -65,12 +65,12 @@ func TestDetectorReload(t *testing.T) {
 	stop := h.floodUntilBanned(source, 2000, "udp-flood")
 	h.reload(func(s control.DetectorsStatus) bool { return !s.Enabled }, path, "proxies: []\n")
 	if got := h.blocks("udp-flood"); len(got) != 1 {
-		t.Errorf("the ban went with its detector: %+v", got)
+		t.Errorf("the ban was removed with its detector: %+v", got)
 	}
 	stop()
 	h.flood(netip.MustParseAddr("198.51.100.2"), 60, 2000, 3*time.Second)
 	if got := h.blocks("udp-flood"); len(got) > 1 {
-		t.Errorf("a detector that is no more decides: %+v", got)
+		t.Errorf("a removed detector makes decisions: %+v", got)
 	}
 }
 
@@ -191,12 +191,12 @@ func (h *host) expectActedUpon(s *lab.Server, offender netip.Addr) {
 	h.settle(s)
 	got := s.Kept()
 	if len(got) < allowed {
-		h.Errorf("acted upon after %d packets, want %d at least", len(got), allowed)
+		h.Errorf("banned after %d packets, want %d or more", len(got), allowed)
 		return
 	}
 	until := got[len(got)-1].At.Sub(got[0].At)
-	h.Logf("at twice the limit: acted upon after %v and %d packets", until.Round(time.Millisecond), len(got))
-	testenv.Figure(h.T, until <= 2500*time.Millisecond, "acted upon after %v, want 2.5 s at most", until)
+	h.Logf("at twice the limit: banned after %v and %d packets", until.Round(time.Millisecond), len(got))
+	testenv.Figure(h.T, until <= 2500*time.Millisecond, "banned after %v, want 2.5 s at most", until)
 	before := s.Sources()[offender]
 	h.flood(offender, 60, 400, time.Second/2)
 	h.settle(s)
@@ -229,12 +229,12 @@ func TestIdle(t *testing.T) {
 	time.Sleep(span)
 	used := h.cpuTime() - before
 	unit := y.end() / yardstickEntries
-	t.Logf("%.2f%% of a core; that is %d updates of a map entry, %s each", 100*used.Seconds()/span.Seconds(), used/unit,
+	t.Logf("%.2f%% of a core, which equals %d updates of a map entry at %s each", 100*used.Seconds()/span.Seconds(), used/unit,
 		unit)
 	if used > idleWork*unit {
-		t.Errorf("the daemon took %v, want %d times %s at most", used, idleWork, unit)
+		t.Errorf("the daemon used %v, want %d times %s at most", used, idleWork, unit)
 	}
-	testenv.Figure(t, used <= span/100, "the daemon took %v in %v, want 1%% of a core at most", used, span)
+	testenv.Figure(t, used <= span/100, "the daemon used %v in %v, want 1%% of a core at most", used, span)
 }
 
 // cpuTime returns the processor time that the daemon has used.

@@ -43,10 +43,10 @@ func (h *host) cannotSave(s *lab.Server, why string) {
 	h.Helper()
 	if r := h.ctl(1, "block", "198.51.100.7"); !strings.Contains(r.Stderr, "nothing was changed") ||
 		!strings.Contains(r.Stderr, why) {
-		h.Errorf("the error does not say what is wrong:\n%s", r.Stderr)
+		h.Errorf("the error does not name the cause:\n%s", r.Stderr)
 	}
 	if h.dropped(s, "198.51.100.7") || !h.dropped(s, blockedSource) {
-		h.Error("what failed was half done")
+		h.Error("a failed request was partly carried out")
 	}
 	offender := netip.MustParseAddr("198.51.100.1")
 	stop := h.floodUntilBanned(offender, 2000, "udp-flood")
@@ -59,7 +59,7 @@ func (h *host) cannotSave(s *lab.Server, why string) {
 		h.Error("the volatile ban is not in force")
 	}
 	if !strings.Contains(h.run.Log(), "bans of detectors are volatile") {
-		h.Error("the log does not say it")
+		h.Error("the log does not report the volatile bans")
 	}
 	h.ctl(0, "status")
 }
@@ -90,7 +90,7 @@ func TestDiskFull(t *testing.T) {
 			"are saved now")
 	})
 	if bans := h.blocks("udp-flood"); len(bans) != 1 || strings.Contains(bans[0].Reason, "volatile") {
-		t.Errorf("the ban with room again: %+v", bans)
+		t.Errorf("the ban after there was room again: %+v", bans)
 	}
 	h.ctl(0, "block", "198.51.100.7")
 	h.kill()
@@ -143,7 +143,7 @@ func TestDiskReadOnly(t *testing.T) {
 	h.cannotSave(s, "read-only file system")
 	h.kill()
 	if !h.dropped(s, blockedSource) {
-		t.Error("the filter has gone with the daemon")
+		t.Error("the filter ended with the daemon")
 	}
 	_, err := h.daemon.Start(h.Context())
 	if err == nil || !strings.Contains(err.Error(), "read-only file system") || !strings.Contains(err.Error(), dir) {

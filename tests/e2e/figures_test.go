@@ -38,7 +38,7 @@ func TestBlockTakesEffectAtOnce(t *testing.T) {
 		answers = append(answers, time.Since(asked))
 		// The program may have decided on the datagram in flight before the block.
 		most := numbered.sent.Load() + 1
-		h.within("more is sent after the block", patience, func() bool { return numbered.sent.Load() > most+10 })
+		h.within("packets are sent after the block", patience, func() bool { return numbered.sent.Load() > most+10 })
 		numbered.stop()
 		h.settle(s)
 		last := lastOf(s.Kept(), src)

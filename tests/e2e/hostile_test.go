@@ -102,10 +102,10 @@ func TestHostileCallers(t *testing.T) {
 	t.Logf("memory %d KiB before, %d KiB at most; files %d and %d; %d of others' requests answered", before, peak, files,
 		peakFiles, answered)
 	if peak > before+most {
-		t.Errorf("memory went from %d KiB to %d KiB", before, peak)
+		t.Errorf("memory grew from %d KiB to %d KiB", before, peak)
 	}
 	if peakFiles > files+connected+8 {
-		t.Errorf("open files went from %d to %d", files, peakFiles)
+		t.Errorf("open files grew from %d to %d", files, peakFiles)
 	}
 	if answered < least {
 		t.Errorf("only %d requests of others were answered", answered)
@@ -120,7 +120,7 @@ func (h *host) calm(files int) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	if n := h.files(); n > files {
-		h.Errorf("%d files are open, %d were before", n, files)
+		h.Errorf("%d files are open, %d before the attack", n, files)
 	}
 	for line := range strings.Lines(h.run.Log()) {
 		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "panic") {

@@ -174,7 +174,7 @@ func TestStopLeavesTheFilter(t *testing.T) {
 	}
 	h.run = nil
 	if !h.dropped(s, "203.0.113.1") {
-		t.Error("SIGTERM took the filter off")
+		t.Error("SIGTERM detached the filter")
 	}
 }
 

@@ -64,7 +64,7 @@ func (h *host) takePlace() {
 		if !errors.Is(err, unix.EBUSY) {
 			break
 		}
-		h.within("the daemon was faster", patience, func() bool { return h.nic(interfaceName).Protected })
+		h.within("the interface is protected again before the next attempt", patience, func() bool { return h.nic(interfaceName).Protected })
 	}
 	check(h.T, err)
 }
@@ -98,7 +98,7 @@ func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
 	if !h.dropped(h.serve(), blockedSource) {
 		t.Error("not dropped after the repair")
 	}
-	t.Logf("on average a detached link is noticed after %s, a pin that is gone after %s", links/rounds, pins/rounds)
+	t.Logf("on average the daemon notices a detached link after %s, a missing pin after %s", links/rounds, pins/rounds)
 	if links > pins/2 {
 		t.Errorf("%d links took %s, as if the attestation alone had found them: %d pins took %s", rounds, links, rounds, pins)
 	}
@@ -112,7 +112,7 @@ func TestRepairNever(t *testing.T) {
 	h.unprotected(interfaceName, "systemctl restart paraxiald")
 	time.Sleep(3 * time.Second)
 	if h.nic(interfaceName).Protected {
-		t.Error("it was repaired all the same")
+		t.Error("it was repaired nevertheless")
 	}
 	rewrite("interfaces: [up0]\n")
 	h.protected(interfaceName)
@@ -155,15 +155,15 @@ func TestPinsRemoved(t *testing.T) {
 		h.logs("interface has been repaired", func() { check(t, os.RemoveAll(pins)) })
 		h.protected(interfaceName)
 		if got := h.linkID(); got != id {
-			t.Errorf("link %d is pinned, want %d, which was there all the time", got, id)
+			t.Errorf("link %d is pinned, want %d, which was never detached", got, id)
 		}
 	}
 	if strings.Contains(h.run.Log(), "INTERFACE UNPROTECTED") {
-		t.Error("it was unprotected meanwhile")
+		t.Error("the interface was unprotected in between")
 	}
 	h.kill()
 	if !h.dropped(s, blockedSource) || h.dropped(s, freeSource) {
-		t.Error("the filter has not outlived the daemon")
+		t.Error("the filter ended with the daemon")
 	}
 	h.start()
 	h.ctl(1, "unblock", freeSource)
@@ -175,7 +175,7 @@ func TestBPFFSUnmounted(t *testing.T) {
 	h := blocked(t)
 	s := h.serve()
 	if err := unix.Unmount(mountPoint, 0); !errors.Is(err, unix.EBUSY) {
-		t.Errorf("umount while the daemon runs: %v, want that it is busy", err)
+		t.Errorf("umount while the daemon runs: %v, want EBUSY", err)
 	}
 	check(t, unix.Unmount(mountPoint, unix.MNT_DETACH))
 	mounted := false
@@ -186,23 +186,23 @@ func TestBPFFSUnmounted(t *testing.T) {
 		}
 	}
 	defer mount()
-	h.within("status says what to do", patience, func() bool {
+	h.within("status shows the remedy", patience, func() bool {
 		return strings.Contains(h.nic(interfaceName).Note, "mount -t bpf bpf /sys/fs/bpf")
 	})
 	if !strings.Contains(h.run.Log(), "but has a fault") {
-		t.Error("the log does not say it")
+		t.Error("the log does not report the missing pins")
 	}
 	h.protected(interfaceName)
 	h.ctl(0, "block", "198.51.100.0/24")
 	h.ctl(0, "block", "198.51.101.0/24", "--limit", "1/s")
 	if !h.dropped(s, blockedSource) || !h.dropped(s, "198.51.100.1") || h.dropped(s, freeSource) {
-		t.Error("the filter does not go on without pins")
+		t.Error("the filter does not work without pins")
 	}
 	mount()
-	h.within("it is as it should be again", patience, func() bool { return h.nic(interfaceName).Note == "" })
+	h.within("the pins are restored", patience, func() bool { return h.nic(interfaceName).Note == "" })
 	h.kill()
 	if !h.dropped(s, blockedSource) || !h.dropped(s, "198.51.100.1") || h.dropped(s, freeSource) {
-		t.Error("the filter has not outlived the daemon")
+		t.Error("the filter ended with the daemon")
 	}
 	h.start()
 	h.ctl(0, "unblock", "198.51.101.0/24")

@@ -180,7 +180,7 @@ func TestImportBadList(t *testing.T) {
 	}
 	h.ctl(1, "import", writeFile(t, string(junk)), "--origin", "junk")
 	if e := ctlJSON[[]control.Entry](h, "list", "--origin", "junk"); len(e) != 0 {
-		t.Errorf("binary junk made %d entries", len(e))
+		t.Errorf("a binary file made %d entries", len(e))
 	}
 }
 

@@ -125,7 +125,7 @@ func (h *host) unprotected(name, because string) {
 	}
 	table := h.ctl(0, "status").Stdout
 	if !strings.Contains(table, "NO") || !strings.Contains(table, because) {
-		h.Errorf("status does not show it to people:\n%s", table)
+		h.Errorf("the table of status does not show it:\n%s", table)
 	}
 	for line := range strings.Lines(h.run.Log()) {
 		if strings.Contains(line, "INTERFACE UNPROTECTED") && strings.Contains(line, because) {
@@ -189,10 +189,10 @@ func TestInterfaceDownAndUp(t *testing.T) {
 	}
 	h.protected(interfaceName)
 	if !h.counts(interfaceName) || h.linkID() != id {
-		t.Error("the filter is not what it was")
+		t.Error("the filter was replaced")
 	}
 	if strings.Contains(h.run.Log(), "UNPROTECTED") {
-		t.Error("the daemon thinks that it was unprotected")
+		t.Error("the daemon reports that it was unprotected")
 	}
 }
 
@@ -209,11 +209,11 @@ func TestMTUAcrossFrags(t *testing.T) {
 		h.logs(tt.says, func() { check(t, netlink.LinkSetMTU(nic, tt.mtu)) })
 		h.protected(interfaceName)
 		if !h.dropped(s, blockedSource) || h.dropped(s, freeSource) {
-			t.Errorf("with an MTU of %d: not the blocked source alone is dropped", tt.mtu)
+			t.Errorf("with an MTU of %d: want only the blocked source dropped", tt.mtu)
 		}
 	}
 	if h.linkID() != id || strings.Contains(h.run.Log(), "UNPROTECTED") {
-		t.Error("it was unprotected meanwhile")
+		t.Error("the interface was unprotected in between")
 	}
 }
 
@@ -240,7 +240,7 @@ func TestMTUWithLargeFrames(t *testing.T) {
 		h.logs("interface has been repaired", func() { check(t, netlink.LinkSetMTU(nic, 1500)) })
 	}
 	if strings.Contains(h.run.Log(), "UNPROTECTED") {
-		t.Error("it was unprotected meanwhile")
+		t.Error("the interface was unprotected in between")
 	}
 }
 
@@ -268,13 +268,13 @@ func TestInterfaceRenamed(t *testing.T) {
 	rewrite("interfaces: [up9]\n")
 	h.protected("up9")
 	if !h.counts("up9") {
-		t.Error("the new name's counters do not count")
+		t.Error("packets are not counted under the new name")
 	}
 	renameNIC(t, "up9", interfaceName)
 	rewrite("interfaces: [up0]\n")
 	h.protected(interfaceName)
 	if got := h.linkID(); got != id {
-		t.Errorf("link %d, want the same as ever, %d", got, id)
+		t.Errorf("link %d, want the original link %d", got, id)
 	}
 }
 
@@ -288,13 +288,13 @@ func TestInterfaceMovedToAnotherNamespace(t *testing.T) {
 	check(t, err)
 	check(t, there.LinkSetUp(away))
 	if !h.counts(interfaceName) {
-		t.Error("it is not filtered there")
+		t.Error("it is not filtered in the other namespace")
 	}
 	check(t, there.LinkSetNsFd(away, int(here)))
 	h.protected(interfaceName)
 	check(t, netlink.LinkSetUp(nicByName(t, interfaceName)))
 	if !h.counts(interfaceName) || h.linkID() != id {
-		t.Error("back again, the filter is not what it was")
+		t.Error("after the return, the filter was replaced")
 	}
 }
 
@@ -361,13 +361,13 @@ func TestLostAnnouncements(t *testing.T) {
 	nic := nicByName(t, interfaceName)
 	for i := 0; lostAnnouncements(t) == 0; i++ {
 		if i == 20_000 {
-			t.Fatal("the kernel loses nothing")
+			t.Fatal("the kernel lost no announcements")
 		}
 		check(t, netlink.LinkSetMTU(nic, 1400+i%2))
 	}
 	check(t, h.run.Signal(syscall.SIGCONT))
 	stopped = false
-	h.within("the interface that was made anew is filtered", patience, func() bool { return h.counts(interfaceName) })
+	h.within("the recreated interface is filtered", patience, func() bool { return h.counts(interfaceName) })
 	h.protected(interfaceName)
 	// The daemon still receives the kernel's announcements.
 	check(t, h.wire.Close())

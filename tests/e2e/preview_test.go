@@ -124,11 +124,11 @@ func TestPreview(t *testing.T) {
 	h.ctl(0, "block", "198.51.101.0/24", "--dry-run")
 	for when := range 2 {
 		if list := ctlJSON[[]control.Entry](h, "list", "blocks"); len(list) != 1 || list[0].Prefix != "198.51.100.201/32" {
-			t.Errorf("look %d: blocks are %+v", when, list)
+			t.Errorf("check %d: blocks are %+v", when, list)
 		}
 		for _, src := range []string{"198.51.100.9", "198.51.101.9"} {
 			if h.dropped(s, src) {
-				t.Errorf("look %d: a dry run had %s dropped", when, src)
+				t.Errorf("check %d: after a dry run %s is dropped", when, src)
 			}
 		}
 		// Repeat the check with the saved state.

@@ -43,7 +43,7 @@ func TestReloadKeepsDetectors(t *testing.T) {
 	h.start()
 	writeConfig(t, file, "interfaces: [nonesuch]\nguard: {never_block: [198.51.100.0/24]}\n")
 	if h.reloads() {
-		t.Fatal("an interface that is not there was accepted")
+		t.Fatal("an interface that does not exist was accepted")
 	}
 	h.expectSettings("up0", 2, false)
 }
@@ -119,7 +119,7 @@ func (h *host) reloads() bool {
 			return good > goodBefore
 		}
 	}
-	h.Fatalf("the log does not tell of the reload:\n%s", h.run.Log())
+	h.Fatalf("the log does not report the reload:\n%s", h.run.Log())
 	return false
 }
 

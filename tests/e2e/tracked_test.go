@@ -66,16 +66,16 @@ func TestBusy(t *testing.T) {
 	unit := y.end() / yardstickEntries
 	share := used.Seconds() / took.Seconds()
 	look := used / time.Duration(busyTracked*int(took/busyTick))
-	t.Logf("%.1f%% of a core, with %d sources tracked; %s for a look at one, "+
+	t.Logf("%.1f%% of a core, with %d sources tracked; %s to read one source, "+
 		"which is %.1f updates of a map entry, %s each",
 		100*share, h.tracked(), look, float64(look)/float64(unit), unit)
 	if n := h.tracked(); n < busyTracked {
 		t.Errorf("only %d sources were tracked to the end", n)
 	}
 	if look > busyWork*unit {
-		t.Errorf("a look at a source takes %s, want %d times %s at most", look, busyWork, unit)
+		t.Errorf("reading a source takes %s, want %d times %s at most", look, busyWork, unit)
 	}
-	testenv.Figure(t, share <= busyShare, "the daemon took %v in %v, want %g%% of a core at most", used, took,
+	testenv.Figure(t, share <= busyShare, "the daemon used %v in %v, want %g%% of a core at most", used, took,
 		100*busyShare)
 }
 

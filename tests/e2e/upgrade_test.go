@@ -105,7 +105,7 @@ func TestUpgrade(t *testing.T) {
 		h.daemon.Binaries = step.to
 		h.start()
 		if log := h.run.Log(); step.over != strings.Contains(log, "new ones take their place") {
-			t.Errorf("%s: maps are replaced by the log: %t, want %t:\n%s", step.name, !step.over, step.over, log)
+			t.Errorf("%s: maps replaced according to the log: %t, want %t:\n%s", step.name, !step.over, step.over, log)
 		}
 		packetsNow, dropsNow, _ := h.counted()
 		if packetsNow <= packets || dropsNow <= drops || drops == 0 {

@@ -85,7 +85,7 @@ func TestMemberOfTheGroup(t *testing.T) {
 		t.Fatalf("block: %+v", r)
 	}
 	if e := ctlJSON[[]control.Entry](h, "list", "blocks"); e[0].Author != "uid:65534" {
-		t.Errorf("the author is %s, not who asked the daemon", e[0].Author)
+		t.Errorf("the author is %s, not the caller", e[0].Author)
 	}
 	if r := h.as(groups, h.daemon.Ctl, "why", "203.0.113.1"); !strings.Contains(r.Stdout, "203.0.113.1") || r.Code != 0 {
 		t.Errorf("why: %+v", r)
@@ -136,11 +136,11 @@ func TestMetricsTellNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(text), `paraxial_entries{family="ipv4",kind="block",origin="cli"} 1`) {
-		t.Errorf("these are no metrics:\n%s", text)
+		t.Errorf("the response contains no metrics:\n%s", text)
 	}
 	for _, secret := range []string{"203.0.113", "2001:db8", "secret", "uid:", h.daemon.StateDir} {
 		if strings.Contains(string(text), secret) {
-			t.Errorf("the metrics tell %q:\n%s", secret, text)
+			t.Errorf("the metrics contain %q:\n%s", secret, text)
 		}
 	}
 	post, err := http.Post("http://127.0.0.1:19799/metrics", "text/plain", strings.NewReader("x"))

@@ -114,7 +114,7 @@ func TestReproducible(t *testing.T) {
 	build(t, again, runtime.GOARCH)
 	for _, pair := range [][2]string{{first.deb(), again.deb()}, {first.rpm(), again.rpm()}} {
 		if sum(t, pair[0]) != sum(t, pair[1]) {
-			t.Errorf("%s is not the same as the first time", filepath.Base(pair[0]))
+			t.Errorf("%s differs from the first build", filepath.Base(pair[0]))
 		}
 	}
 }

@@ -15,7 +15,7 @@ func TestImage(t *testing.T) {
 	s.chrooted()
 
 	if said := s.install(before.deb()); !strings.Contains(said, "systemctl enable --now paraxiald") {
-		t.Errorf("the package does not say what comes next:\n%s", said)
+		t.Errorf("the package does not print the next steps:\n%s", said)
 	}
 	if out := s.do("getent", "group", "paraxial"); !strings.HasPrefix(out, "paraxial:x:") {
 		t.Errorf("group: %s", out)
@@ -32,7 +32,7 @@ func TestImage(t *testing.T) {
 	s.removed("dpkg", "--remove", "paraxial")
 	for _, kept := range []string{"/etc/paraxial/paraxiald.yaml", "/var/lib/paraxial/state.db"} {
 		if !s.exists(kept) {
-			t.Errorf("removed, not purged, but %s is gone", kept)
+			t.Errorf("removed without a purge, but %s is gone", kept)
 		}
 	}
 	s.install(after.deb())
@@ -42,7 +42,7 @@ func TestImage(t *testing.T) {
 	for _, gone := range []string{"/etc/paraxial", "/var/lib/paraxial", "/sys/fs/bpf/paraxial", "/usr/sbin/paraxiald",
 		"/usr/share/doc/paraxial"} {
 		if s.exists(gone) {
-			t.Errorf("purged, but %s is there: %s", gone, s.do("find", gone))
+			t.Errorf("purged, but %s still exists: %s", gone, s.do("find", gone))
 		}
 	}
 	s.do("getent", "group", "paraxial")
@@ -73,7 +73,7 @@ func TestRPM(t *testing.T) {
 	s.copy(after.rpm(), "/root/new.rpm")
 
 	if said := rpm("--install", "/root/old.rpm"); !strings.Contains(said, "systemctl enable --now paraxiald") {
-		t.Errorf("the package does not say what comes next:\n%s", said)
+		t.Errorf("the package does not print the next steps:\n%s", said)
 	}
 	s.do("getent", "group", "paraxial")
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0] # mine\n")
@@ -104,10 +104,10 @@ func (s *site) removed(args ...string) {
 		s.Errorf("removed, but the link is pinned\n%s", said)
 	}
 	if s.exists("/usr/sbin/paraxiald") {
-		s.Error("removed, but the daemon is there")
+		s.Error("removed, but the daemon is still installed")
 	}
 	if s.exists("/etc/systemd/system/multi-user.target.wants/paraxiald.service") {
-		s.Error("removed, but enabled")
+		s.Error("removed, but the service is enabled")
 	}
 }
 

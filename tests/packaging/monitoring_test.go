@@ -56,7 +56,7 @@ func exported(t *testing.T) map[string]map[string]bool {
 	for d := range descs {
 		m := form.FindStringSubmatch(d.String())
 		if m == nil {
-			t.Fatalf("not understood: %s", d)
+			t.Fatalf("cannot parse: %s", d)
 		}
 		all[m[1]] = map[string]bool{"instance": true, "job": true}
 		for l := range strings.SplitSeq(m[2], ",") {

@@ -97,10 +97,10 @@ func TestService(t *testing.T) {
 
 	said := s.install(before.deb())
 	if !strings.Contains(said, "systemctl enable --now paraxiald") || !strings.Contains(said, "allow ADDRESS") {
-		t.Errorf("the package does not say what comes next:\n%s", said)
+		t.Errorf("the package does not print the next steps:\n%s", said)
 	}
 	if out, _ := s.try("systemctl", "is-enabled", "paraxiald"); strings.TrimSpace(out) != "disabled" {
-		t.Errorf("once installed the service is %s", out)
+		t.Errorf("after the installation the service is %s", out)
 	}
 	s.do("systemctl", "enable", "--now", "paraxiald")
 	s.status("protecting eth0 (native); 0 blocks, 0 allows")
@@ -108,7 +108,7 @@ func TestService(t *testing.T) {
 	s.filtered("blocked")
 	s.status("protecting eth0 (native); 1 blocks, 0 allows")
 	if said := s.upgrade(after); strings.Contains(said, "Next:") {
-		t.Errorf("an upgrade says what comes next:\n%s", said)
+		t.Errorf("an upgrade prints the next steps:\n%s", said)
 	}
 	s.filtered("upgraded")
 	s.removed("dpkg", "--remove", "paraxial")
@@ -142,7 +142,7 @@ func (s *site) upgrade(r release) (said string) {
 		s.Errorf("upgrade: %d of %d packets of a blocked source arrived", n, sent)
 	}
 	if s.show("MainPID") == pid {
-		s.Errorf("upgrade: the old daemon runs on\n%s", said)
+		s.Errorf("upgrade: the old daemon still runs\n%s", said)
 	}
 	if out := s.do("paraxialctl", "status"); !strings.Contains(out, r.version) {
 		s.Errorf("upgrade: status says\n%s", out)
@@ -189,7 +189,7 @@ func TestReloadOfTheService(t *testing.T) {
 		t.Errorf("a reload with an invalid configuration succeeded: %s", out)
 	}
 	if out := s.do("journalctl", "-u", "paraxiald"); !strings.Contains(out, "paraxiald.yaml:2:9") {
-		t.Errorf("the journal does not say what is wrong:\n%s", out)
+		t.Errorf("the journal does not name the mistake:\n%s", out)
 	}
 	s.status("protecting eth0 (native); 0 blocks, 0 allows")
 }
@@ -204,11 +204,11 @@ func TestWatchdog(t *testing.T) {
 	pid := s.show("MainPID")
 	time.Sleep(12 * time.Second)
 	if now := s.show("MainPID"); now != pid {
-		t.Fatalf("a daemon that is well was restarted\n%s", s.do("journalctl", "-u", "paraxiald"))
+		t.Fatalf("a healthy daemon was restarted\n%s", s.do("journalctl", "-u", "paraxiald"))
 	}
 	s.do("kill", "-STOP", pid)
 	s.filtered("hung")
-	s.eventually("the daemon is started anew", func() error {
+	s.eventually("the daemon is restarted", func() error {
 		if now := s.show("MainPID"); now == pid || now == "0" {
 			return errors.New("it is " + now)
 		}
@@ -248,14 +248,14 @@ func TestGroup(t *testing.T) {
 			"status")...)
 	}
 	if out, err := as("--groups", "paraxial"); err != nil {
-		t.Errorf("a member may not: %s", out)
+		t.Errorf("a member of the group is refused: %s", out)
 	}
 	if out, err := as("--clear-groups"); err == nil || !strings.Contains(out, "permission denied") {
 		t.Errorf("anybody may: %s", out)
 	}
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0]\nsocket_group: daemon\n")
 	if _, err := s.try("systemctl", "restart", "paraxiald"); err == nil {
-		t.Error("a group that the daemon is not in is given the socket")
+		t.Error("the socket belongs to a group that the daemon is not in")
 	}
 	if out := s.do("journalctl", "-u", "paraxiald"); !strings.Contains(out, "SupplementaryGroups=daemon") {
 		t.Errorf("the journal does not say what to do:\n%s", out)

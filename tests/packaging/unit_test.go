@@ -46,7 +46,7 @@ func capabilities(t *testing.T) []string {
 	}
 	m := regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.+)$`).FindStringSubmatch(string(content))
 	if m == nil {
-		t.Fatal("the unit does not bound the capabilities")
+		t.Fatal("the unit does not limit the capabilities")
 	}
 	var all []string
 	for _, c := range strings.Fields(m[1]) {
@@ -183,6 +183,6 @@ func (s *bare) work(t *testing.T) {
 		t.Errorf("detached: %v", err)
 	}
 	if _, err := os.Stat(s.daemon.BPFFS); err == nil {
-		t.Error("detached, but there are pins")
+		t.Error("detached, but pins still exist")
 	}
 }

@@ -36,7 +36,7 @@ func decodeEvent(tb testing.TB, b []byte, since policy.Deadline) event {
 		tb.Fatalf("event of %d bytes, want %d", len(b), eventSize)
 	}
 	if at, boot := policy.Deadline(binary.LittleEndian.Uint64(b)), now(tb); at < since || at > boot {
-		tb.Errorf("event at boot time %d ns, and it was between %d and %d", at, since, boot)
+		tb.Errorf("event at boot time %d ns, want between %d and %d", at, since, boot)
 	}
 	if slot := binary.LittleEndian.Uint32(b[8:]); slot != testSlot {
 		tb.Errorf("event of slot %d, want %d", slot, testSlot)

@@ -66,7 +66,7 @@ func (d *driver) compare(listed []control.Entry) error {
 		return err
 	}
 	if diff := differ(listedNames(listed), storedNames(stored)); diff != "" {
-		return fmt.Errorf("the daemon listed what is not on disk (-) or did not list what is (+):\n%s", diff)
+		return fmt.Errorf("the listed entries (-) and those on disk (+) differ:\n%s", diff)
 	}
 	held, err := d.held()
 	if err != nil {
@@ -104,7 +104,7 @@ func (d *driver) held() (nodes []policy.Node, err error) {
 	}
 	defer l.Close()
 	if !l.Reused() {
-		return nil, errors.New("the maps in force do not fit, so these are others")
+		return nil, errors.New("the maps in force were not taken over: the layout differs")
 	}
 	for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
 		for n, err := range l.Nodes(kind) {
@@ -135,7 +135,7 @@ func compareNodes(entries []policy.Entry, held []policy.Node) error {
 		there[place{n.Kind, n.Prefix}] = true
 		want := toCome(verdictOf(b.Covering(n.Kind, n.Prefix)), now)
 		if got := toCome(n.Verdict, now); got != want {
-			return fmt.Errorf("%s %s in the tries is %+v, by the entries on disk it should be %+v", n.Kind, n.Prefix, got, want)
+			return fmt.Errorf("%s %s in the tries is %+v, want %+v by the entries on disk", n.Kind, n.Prefix, got, want)
 		}
 	}
 	for _, e := range entries {
@@ -242,7 +242,7 @@ func (d *driver) probe(entries []policy.Entry) error {
 		}
 		d.probed[after]++
 		if (action == drop) != (after == policy.Blocked) {
-			return fmt.Errorf("the program in force returns %d for %s, which the model says is %s", action, src, after)
+			return fmt.Errorf("the program in force returns %d for %s, want %s as by the model", action, src, after)
 		}
 	}
 	return nil
@@ -290,7 +290,7 @@ func (d *driver) attached() (*ebpf.Program, error) {
 			return nil, err
 		}
 	}
-	return nil, cmp.Or(err, fmt.Errorf("none of %d pinned programs is program %d, which the link runs", len(pins), id))
+	return nil, cmp.Or(err, fmt.Errorf("none of %d pinned programs is program %d, the program of the link", len(pins), id))
 }
 
 func bootTime() policy.Deadline {

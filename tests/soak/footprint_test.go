@@ -261,7 +261,7 @@ func (f footprint) grown(now footprint) error {
 	same := now
 	same.memory = f.memory
 	if f != same {
-		return fmt.Errorf("at the start %+v, and now %+v", f, now)
+		return fmt.Errorf("%+v at the start, %+v now", f, now)
 	}
 	if now.memory > f.memory+f.memory/4+spare {
 		return fmt.Errorf("memory grew from %d KiB to %d KiB", f.memory, now.memory)

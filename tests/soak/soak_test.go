@@ -86,7 +86,7 @@ func (d *driver) live(ctx context.Context, t *testing.T, period time.Duration) e
 	if err != nil {
 		return err
 	}
-	t.Logf("of one daemon, at the start: %+v", before)
+	t.Logf("footprint at the start: %+v", before)
 	if err := d.churn(ctx, begin.Add(period)); err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (d *driver) live(ctx context.Context, t *testing.T, period time.Duration) e
 		after, err = d.measure(seen)
 		return before.grown(after)
 	})
-	t.Logf("of the same, at the end: %+v", after)
+	t.Logf("footprint of the same daemon at the end: %+v", after)
 	if err != nil {
 		return err
 	}
@@ -153,7 +153,7 @@ func (d *driver) judge(t *testing.T, sent int) {
 	}
 	n := d.passed[netip.MustParseAddr(cleanSource)]
 	if n == 0 {
-		t.Error("no packet of the clean source arrived, so this test has shown nothing")
+		t.Error("no packet of the clean source arrived, so this test has checked nothing")
 	}
 	t.Logf("%d packets of the blocked source dropped; %d of %d of the clean one arrived", sent, n, sent)
 }
@@ -169,7 +169,7 @@ func (d *driver) report(t *testing.T) {
 	t.Logf("%d comparisons of disk, list and tries; the program in force agreed with the model on %v", d.compared,
 		d.probed)
 	if d.done["block"] == 0 || d.probed[policy.Blocked] == 0 || d.probed[policy.NotListed] == 0 {
-		t.Error("too little has happened to show anything")
+		t.Error("the run was too short: some events that it must test did not happen")
 	}
 	for _, line := range slices.Compact(d.errors) {
 		t.Errorf("a daemon logged: %s", line)

@@ -52,7 +52,7 @@ func Root(tb testing.TB) {
 func Missing(tb testing.TB, what string) {
 	tb.Helper()
 	if os.Getenv(RequireAll) != "" {
-		tb.Fatalf("%s, and %s forbids to skip", what, RequireAll)
+		tb.Fatalf("%s, and %s is set, so the test must not be skipped", what, RequireAll)
 	}
 	tb.Skip(what)
 }

@@ -83,7 +83,7 @@ func (c *cell) traffic(r *row) error {
 		}
 	}
 	if want := min(c.kernel.queues, 2); r.queues < want {
-		return fmt.Errorf("frames came in on %d queues, not on %d: %v before, %v after", r.queues, want, quiet, busy)
+		return fmt.Errorf("%d queues received frames, want %d: %v before, %v after", r.queues, want, quiet, busy)
 	}
 	return nil
 }
@@ -159,7 +159,7 @@ func (c *cell) ready() (s status, err error) {
 		}
 		return s, nil
 	}
-	return s, fmt.Errorf("the daemon does not get ready: %w", err)
+	return s, fmt.Errorf("the daemon did not become ready: %w", err)
 }
 
 // send sends the given number of frames of each kind and family, of many flows, so that every queue

@@ -115,7 +115,7 @@ func cacheDir() (string, error) {
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find a place for kernels, or name one in PARAXIAL_VM_CACHE: %w", err)
+		return "", fmt.Errorf("find the cache folder for kernels (set PARAXIAL_VM_CACHE to choose one): %w", err)
 	}
 	return filepath.Join(dir, "paraxial-vm"), nil
 }
@@ -138,7 +138,7 @@ func readList(path string) ([]kernel, error) {
 		}
 		queues, err := strconv.Atoi(f[4])
 		if err != nil || queues < 1 {
-			return nil, fmt.Errorf("%s:%d: %q is no number of queues", path, i+1, f[4])
+			return nil, fmt.Errorf("%s:%d: %q is not a number of queues", path, i+1, f[4])
 		}
 		all = append(all, kernel{f[0], f[1], f[2], f[3], queues})
 	}

@@ -46,7 +46,7 @@ func verify(path string, set ...string) (string, error) {
 	}
 	m := processed.FindStringSubmatch(p.VerifierLog)
 	if m == nil {
-		return "", fmt.Errorf("the verifier does not say how many instructions it looked at: %q", p.VerifierLog)
+		return "", fmt.Errorf("the verifier does not report the number of instructions: %q", p.VerifierLog)
 	}
 	return m[1], nil
 }

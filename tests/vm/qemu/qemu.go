@@ -67,7 +67,7 @@ func (m *Machine) WaitFor(limit time.Duration) error {
 	case <-m.exited:
 		return m.failure
 	case <-time.After(limit):
-		return fmt.Errorf("it still runs after %s", limit)
+		return fmt.Errorf("the machine still runs after %s", limit)
 	}
 }
 

@@ -67,7 +67,7 @@ func (o options) system(ctx context.Context, dir string) (system, error) {
 	if cache == "" {
 		user, err := os.UserCacheDir()
 		if err != nil {
-			return system{}, fmt.Errorf("find a place for the root file system, or name one with -cache: %w", err)
+			return system{}, fmt.Errorf("find the cache folder for the root file system (use -cache to choose one): %w", err)
 		}
 		cache = filepath.Join(user, "paraxial-vm")
 	}

@@ -177,7 +177,7 @@ func (t *story) nothingSlipped(before stack, sent int) error {
 		return err
 	}
 	if after != before {
-		return fmt.Errorf("of %d blocked packets %d IPv4 and %d IPv6 ones slipped through", sent, after.ipv4-before.ipv4,
+		return fmt.Errorf("of %d blocked packets %d IPv4 and %d IPv6 ones got through", sent, after.ipv4-before.ipv4,
 			after.ipv6-before.ipv6)
 	}
 	const n = 50
@@ -199,7 +199,7 @@ func (t *story) unit() error {
 	_, exposure, _ := strings.Cut(out, "paraxiald.service: ")
 	exposure, _, _ = strings.Cut(exposure, " ")
 	if level, err := strconv.ParseFloat(exposure, 64); err != nil || level > worst {
-		return fmt.Errorf("the unit's exposure is not known to be at most %v: %s", worst, out)
+		return fmt.Errorf("the exposure of the unit is unknown or above %v: %s", worst, out)
 	}
 	fmt.Println("              systemd-analyze security:", exposure)
 	return errors.Join(
@@ -262,7 +262,7 @@ func (t *story) lessTime() error {
 		if strings.HasPrefix(e.Prefix, blocked4.String()) {
 			rest := e.Expires.Sub(time.Unix(now, 0))
 			if rest <= 0 || rest >= t.rest {
-				return fmt.Errorf("the block has %v to go, and had %v", rest, t.rest)
+				return fmt.Errorf("the block has %v left, %v at the last check", rest, t.rest)
 			}
 			t.rest = rest
 			return nil
@@ -338,7 +338,7 @@ func grew(before, after string) error {
 		return fmt.Errorf("the version is still %s", versions[0])
 	}
 	if counts[1].Interfaces[0].Packets <= counts[0].Interfaces[0].Packets {
-		return fmt.Errorf("the counters did not go on: %+v, then %+v", counts[0], counts[1])
+		return fmt.Errorf("the counters did not continue: %+v, then %+v", counts[0], counts[1])
 	}
 	return nil
 }
