@@ -63,8 +63,10 @@ func rooms() map[string]room {
 			},
 			[]string{bart, sys}, // bart in the preview of a block
 		},
-		"cmd/paraxiald":   {[]string{"config", "control", "daemon", "manpage", "policy", "replay"}, []string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy"}, []string{cli, sys, term}},
+		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
+			[]string{cli, systemd}},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy"},
+			[]string{cli, sys, term}},
 	}
 }
 
@@ -95,7 +97,8 @@ func TestDepsOfRooms(t *testing.T) {
 		name := roomOf(folder)
 		r, ok := known[name]
 		if !ok {
-			t.Errorf("%s is not a known room: add it to the tables of tests/deps_test.go and docs/architecture.md", folder)
+			t.Errorf("%s is not a known room: add it to the tables of tests/deps_test.go and docs/architecture.md",
+				folder)
 			continue
 		}
 		if !strings.Contains(string(page), "`"+name+"/`") && !strings.Contains(string(page), "`"+name+"`") {

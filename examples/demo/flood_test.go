@@ -40,7 +40,8 @@ func TestCrowdFitsItsDetector(t *testing.T) {
 		t.Fatalf("got %d detectors, want one", len(cfg.Detectors))
 	}
 	d := cfg.Detectors[0]
-	if policy.OriginDetector+d.Name != origin || d.For != banTime || len(d.Match.Ports) != 1 || d.Match.Ports[0] != port {
+	if policy.OriginDetector+d.Name != origin || d.For != banTime || len(d.Match.Ports) != 1 ||
+		d.Match.Ports[0] != port {
 		t.Errorf("the detector differs from the text of the demo: %+v", d)
 	}
 	limit := float64(d.Limit.PerSecond)

@@ -340,7 +340,8 @@ func (a *accounting) check(row *accountRow, samples int) error {
 	if want := map[bool]uint64{true: packets}[row.Theirs]; counted != want {
 		return fmt.Errorf("%d packets were counted, want %d", counted, want)
 	}
-	if want := int(packets) / accountSampling; samples < want*8/10 || samples > want*12/10 || track.Lost(a.memory[1]) > 0 {
+	if want := int(packets) / accountSampling; samples < want*8/10 || samples > want*12/10 ||
+		track.Lost(a.memory[1]) > 0 {
 		return fmt.Errorf("%d samples, and %d lost, want about %d", samples, track.Lost(a.memory[1]), want)
 	}
 	return nil

@@ -93,7 +93,8 @@ func TestPlotIsWellFormed(t *testing.T) {
 	for _, m := range []mix{mixIPv4, mixUniform} {
 		for _, n := range []int{1000, 1_000_000} {
 			for _, traffic := range []string{clean, blocked} {
-				r.Packets = append(r.Packets, packetRow{Mix: m, Entries: n, Traffic: traffic, Floor: 24, Index: 50, LPM: 900})
+				r.Packets = append(r.Packets, packetRow{Mix: m, Entries: n, Traffic: traffic, Floor: 24, Index: 50,
+					LPM: 900})
 			}
 		}
 	}

@@ -52,7 +52,8 @@ func (r *report) measureChanges(ctx context.Context, quick bool, bin lab.Binarie
 	return nil
 }
 
-func measureChangesIn(ctx context.Context, base string, bin lab.Binaries, period time.Duration) (row changesRow, err error) {
+func measureChangesIn(ctx context.Context, base string, bin lab.Binaries,
+	period time.Duration) (row changesRow, err error) {
 	dir, err := os.MkdirTemp(base, "changes")
 	if err != nil {
 		return row, fmt.Errorf("make a state directory: %w", err)
@@ -102,7 +103,8 @@ type blocker struct {
 }
 
 // run blocks from n connections for a period.
-func (b *blocker) run(ctx context.Context, n int, period time.Duration) (perSecond float64, latency quantile, err error) {
+func (b *blocker) run(ctx context.Context, n int,
+	period time.Duration) (perSecond float64, latency quantile, err error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var running sync.WaitGroup

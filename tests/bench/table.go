@@ -46,8 +46,8 @@ func (r *report) packetTable(b *strings.Builder) {
 		if row.TTL {
 			name += ", expiring"
 		}
-		fmt.Fprintf(b, "| %s | %d | %s | %.0f | %.0f | %.0f | %.0f | %.0f | %.1f | %.1f |\n", name, row.Entries, row.Traffic,
-			row.Pass, row.Drop, row.Floor, row.LPM, row.Index, row.Index/row.Floor, row.LPM/row.Index)
+		fmt.Fprintf(b, "| %s | %d | %s | %.0f | %.0f | %.0f | %.0f | %.0f | %.1f | %.1f |\n", name, row.Entries,
+			row.Traffic, row.Pass, row.Drop, row.Floor, row.LPM, row.Index, row.Index/row.Floor, row.LPM/row.Index)
 	}
 }
 
@@ -58,7 +58,8 @@ func (r *report) changesTable(b *strings.Builder) {
 	fmt.Fprintf(b, "\n### Single blocks a second, by connections, and milliseconds until acknowledged\n\n"+
 		"| state directory on | 1 | p50 | p99 | %d | p50 | p99 | ratio |\n|---|--:|--:|--:|--:|--:|--:|--:|\n", manyConnections)
 	for _, row := range r.Changes {
-		fmt.Fprintf(b, "| %s | %.0f | %.1f | %.1f | %.0f | %.1f | %.1f | %.1f |\n", row.Disk, row.One, row.OneLatency.P50,
+		fmt.Fprintf(b, "| %s | %.0f | %.1f | %.1f | %.0f | %.1f | %.1f | %.1f |\n", row.Disk, row.One,
+			row.OneLatency.P50,
 			row.OneLatency.P99, row.Many, row.ManyLatency.P50, row.ManyLatency.P99, row.Many/row.One)
 	}
 }
@@ -74,8 +75,8 @@ func (r *report) accountTable(b *strings.Builder) {
 		if row.Theirs {
 			tracked = "all of them"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %d | %.0f | %.0f | %.0f | %.0f | %.0f |\n", row.Mix, sources, tracked, row.Levels,
-			row.Off, row.On, row.On-row.Off, row.Naive, row.Naive-row.Off)
+		fmt.Fprintf(b, "| %s | %s | %s | %d | %.0f | %.0f | %.0f | %.0f | %.0f |\n", row.Mix, sources, tracked,
+			row.Levels, row.Off, row.On, row.On-row.Off, row.Naive, row.Naive-row.Off)
 	}
 }
 

@@ -22,11 +22,13 @@ type family struct {
 var (
 	ipv4 = family{
 		name: "ipv4", bits: 32, near: 24, widest: policy.WidestIPv4, first: netip.MustParseAddr("30.0.0.0"),
-		lengths: []int{8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32},
+		lengths: []int{8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+			32},
 	}
 	ipv6 = family{
 		name: "ipv6", bits: 128, near: 64, widest: policy.WidestIPv6, first: netip.MustParseAddr("2a00::"),
-		lengths: []int{16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 52, 55, 56, 57, 60, 63, 64, 65, 80, 96, 112, 120, 127, 128},
+		lengths: []int{16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 52, 55, 56, 57, 60, 63, 64, 65, 80, 96, 112, 120, 127,
+			128},
 	}
 )
 
@@ -128,7 +130,8 @@ func (w *world) addHosts(n neighbourhood) {
 				w.feed = append(w.feed, host)
 				continue
 			}
-			w.start = append(w.start, policy.Entry{Prefix: host, Kind: policy.Block, Action: policy.Drop, Origin: originAlways})
+			w.start = append(w.start, policy.Entry{Prefix: host, Kind: policy.Block, Action: policy.Drop,
+				Origin: originAlways})
 			w.feedable = append(w.feedable, host)
 		}
 	}

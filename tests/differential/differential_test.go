@@ -71,7 +71,8 @@ func TestProgramAgainstModel(t *testing.T) {
 			}
 			t.Logf("%d cases: %+v", tally.total(), tally)
 			// A run that never saw one of the outcomes has not tested it.
-			if tally.NotListed == 0 || tally.Allowed == 0 || tally.Blocked == 0 || tally.Shadowed == 0 || tally.Limited == 0 {
+			if tally.NotListed == 0 || tally.Allowed == 0 || tally.Blocked == 0 || tally.Shadowed == 0 ||
+				tally.Limited == 0 {
 				t.Errorf("not every outcome occurred: %+v", tally)
 			}
 		})

@@ -96,7 +96,8 @@ func (l *ledger) changeUndisturbed(h *host) {
 	running.Go(func() { l.changeOneByOne(ctx, h) })
 	list := l.newList()
 	request := control.ImportRequest{Origin: listOrigin}
-	_, err := h.client().Import(ctx, request, strings.NewReader(strings.Join(list, "\n")), func(control.ImportProgress) {})
+	_, err := h.client().Import(ctx, request, strings.NewReader(strings.Join(list, "\n")),
+		func(control.ImportProgress) {})
 	check(h.T, err)
 	l.imports, l.list = 1, list
 	h.within("some changes are acknowledged", patience, func() bool { return l.changes.Load() >= least })

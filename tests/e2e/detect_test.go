@@ -140,7 +140,8 @@ func TestDetector(t *testing.T) {
 		t.Error(err)
 	}
 	if i := slices.IndexFunc(top.Sources,
-		func(s control.TopSource) bool { return s.Source == "198.51.100.1/32" }); i < 0 || top.Sources[i].Verdict != "drop" {
+		func(s control.TopSource) bool { return s.Source == "198.51.100.1/32" }); i < 0 ||
+		top.Sources[i].Verdict != "drop" {
 		t.Errorf("top: %+v", top)
 	}
 	if e := bans[0].Evidence; e == nil || e.Detector != "udp-flood" || e.Limit != "200/s" || len(e.Ports) != 1 ||
@@ -229,8 +230,8 @@ func TestIdle(t *testing.T) {
 	time.Sleep(span)
 	used := h.cpuTime() - before
 	unit := y.end() / yardstickEntries
-	t.Logf("%.2f%% of a core, which equals %d updates of a map entry at %s each", 100*used.Seconds()/span.Seconds(), used/unit,
-		unit)
+	t.Logf("%.2f%% of a core, which equals %d updates of a map entry at %s each", 100*used.Seconds()/span.Seconds(),
+		used/unit, unit)
 	if used > idleWork*unit {
 		t.Errorf("the daemon used %v, want %d times %s at most", used, idleWork, unit)
 	}

@@ -99,8 +99,8 @@ func TestHostileCallers(t *testing.T) {
 	peak, peakFiles, answered := h.observe(ctx, time.Now().Add(period), least)
 	cancel()
 	running.Wait()
-	t.Logf("memory %d KiB before, %d KiB at most; files %d and %d; %d of others' requests answered", before, peak, files,
-		peakFiles, answered)
+	t.Logf("memory %d KiB before, %d KiB at most; files %d and %d; %d of others' requests answered", before, peak,
+		files, peakFiles, answered)
 	if peak > before+most {
 		t.Errorf("memory grew from %d KiB to %d KiB", before, peak)
 	}

@@ -48,7 +48,8 @@ func TestLimit(t *testing.T) {
 	passes("203.0.113.1", true, "at first")
 	passes("203.0.113.2", false, "after one of the prefix")
 	passes("203.0.113.9", false, "inside a stricter limit")
-	if e := why("203.0.113.3", "limit", "limited").Matched[0]; e.Action != "limit" || e.Rate != slowest || e.Drops != 2 {
+	if e := why("203.0.113.3", "limit", "limited").Matched[0]; e.Action != "limit" || e.Rate != slowest ||
+		e.Drops != 2 {
 		t.Errorf("the entry that dropped two packets: %+v", e)
 	}
 	reasons := ctlJSON[control.Stats](h, "stats").Interfaces[0].Reasons
@@ -194,7 +195,8 @@ func TestLimitHoldsItsRate(t *testing.T) {
 				t.Errorf("%.1f packets a second passed, want %d", rate, tc.want)
 			}
 			if sent < 4*passed {
-				t.Errorf("%d packets were sent and %d passed: that is not a flood, so this test has checked nothing", sent, passed)
+				t.Errorf("%d packets were sent and %d passed: that is not a flood, so this test has checked nothing",
+					sent, passed)
 			}
 		})
 	}
@@ -246,7 +248,8 @@ func (h *host) flood(src netip.Addr, size, perSecond int, d time.Duration) (sent
 func (h *host) flows(src netip.Addr, size, cpu int) (frames [][]byte) {
 	for i := range 64 {
 		empty := h.wire.From(src).UDP(1, 1, nil)
-		frames = append(frames, h.wire.From(src).UDP(uint16(20_000+100*cpu+i), serverPort, make([]byte, size-len(empty))))
+		frames = append(frames, h.wire.From(src).UDP(uint16(20_000+100*cpu+i), serverPort,
+			make([]byte, size-len(empty))))
 	}
 	return frames
 }

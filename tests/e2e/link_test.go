@@ -64,7 +64,8 @@ func (h *host) takePlace() {
 		if !errors.Is(err, unix.EBUSY) {
 			break
 		}
-		h.within("the interface is protected again before the next attempt", patience, func() bool { return h.nic(interfaceName).Protected })
+		h.within("the interface is protected again before the next attempt", patience,
+			func() bool { return h.nic(interfaceName).Protected })
 	}
 	check(h.T, err)
 }
@@ -100,7 +101,8 @@ func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
 	}
 	t.Logf("on average the daemon notices a detached link after %s, a missing pin after %s", links/rounds, pins/rounds)
 	if links > pins/2 {
-		t.Errorf("%d links took %s, as if the attestation alone had found them: %d pins took %s", rounds, links, rounds, pins)
+		t.Errorf("%d links took %s, as if the attestation alone had found them: %d pins took %s", rounds, links,
+			rounds, pins)
 	}
 	testenv.Figure(t, links/rounds <= 700*time.Millisecond, "a detached link is noticed after %s", links/rounds)
 }

@@ -104,7 +104,8 @@ func checkWire(h *host, s *lab.Server, sample, listed []netip.Prefix) {
 	h.Logf("%d listed sources dropped, %d neighbours passed", len(blocked), len(free))
 	if stats := ctlJSON[control.Stats](h,
 		"stats"); stats.Interfaces[0].Reasons["blocked"].Packets != uint64(len(blocked)) {
-		h.Errorf("%d packets counted as blocked, %d were sent", stats.Interfaces[0].Reasons["blocked"].Packets, len(blocked))
+		h.Errorf("%d packets counted as blocked, %d were sent", stats.Interfaces[0].Reasons["blocked"].Packets,
+			len(blocked))
 	}
 }
 
@@ -121,8 +122,8 @@ func TestImportReplaces(t *testing.T) {
 	want := func(step string, got control.ImportResult, added, removed, unchanged int) {
 		t.Helper()
 		if got.Added != added || got.Removed != removed || got.Unchanged != unchanged {
-			t.Errorf("%s: %d added, %d removed, %d unchanged; want %d, %d, %d", step, got.Added, got.Removed, got.Unchanged,
-				added, removed, unchanged)
+			t.Errorf("%s: %d added, %d removed, %d unchanged; want %d, %d, %d", step, got.Added, got.Removed,
+				got.Unchanged, added, removed, unchanged)
 		}
 	}
 	want("first", imported("203.0.113.1\n203.0.113.2\n203.0.113.3\n"), 3, 0, 0)

@@ -80,7 +80,8 @@ func TestPreview(t *testing.T) {
 
 	// The addresses are the host's own here, so the guard objects.
 	r := h.ctl(1, "block", "198.51.100.0/24", "--dry-run")
-	for _, says := range []string{"Nothing was changed.", "REFUSED by the guard:", "198.51.100.0/24 covers 198.51.100.7",
+	for _, says := range []string{"Nothing was changed.", "REFUSED by the guard:",
+		"198.51.100.0/24 covers 198.51.100.7",
 		"198.51.100.200/32", "198.51.100.201/32", "no detector is configured"} {
 		if !strings.Contains(r.Stdout, says) {
 			t.Errorf("%q is not in:\n%s", says, r.Stdout)
@@ -123,7 +124,8 @@ func TestPreview(t *testing.T) {
 	}
 	h.ctl(0, "block", "198.51.101.0/24", "--dry-run")
 	for when := range 2 {
-		if list := ctlJSON[[]control.Entry](h, "list", "blocks"); len(list) != 1 || list[0].Prefix != "198.51.100.201/32" {
+		if list := ctlJSON[[]control.Entry](h, "list", "blocks"); len(list) != 1 ||
+			list[0].Prefix != "198.51.100.201/32" {
 			t.Errorf("check %d: blocks are %+v", when, list)
 		}
 		for _, src := range []string{"198.51.100.9", "198.51.101.9"} {
@@ -160,8 +162,8 @@ func TestPreviewTraffic(t *testing.T) {
 			t.Errorf("%s: got %+v", prefix, p.Traffic)
 			continue
 		}
-		if want == 1 && (p.Traffic.Sources[0].Source != "203.0.113.9/32" || p.Traffic.Sources[0].Nearest != "udp-flood" ||
-			p.Traffic.Sources[0].Verdict != "pass") {
+		if want == 1 && (p.Traffic.Sources[0].Source != "203.0.113.9/32" ||
+			p.Traffic.Sources[0].Nearest != "udp-flood" || p.Traffic.Sources[0].Verdict != "pass") {
 			t.Errorf("%s: got %+v", prefix, p.Traffic.Sources[0])
 		}
 	}

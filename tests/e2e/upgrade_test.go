@@ -109,8 +109,8 @@ func TestUpgrade(t *testing.T) {
 		}
 		packetsNow, dropsNow, _ := h.counted()
 		if packetsNow <= packets || dropsNow <= drops || drops == 0 {
-			t.Errorf("%s: %d packets and %d drops were counted, and then %d and %d", step.name, packets, drops, packetsNow,
-				dropsNow)
+			t.Errorf("%s: %d packets and %d drops were counted, and then %d and %d", step.name, packets, drops,
+				packetsNow, dropsNow)
 		}
 		if left, _ := filepath.Glob(filepath.Join(h.daemon.BPFFS, "gen-*")); len(left) != 1 {
 			t.Errorf("%s: generations left: %v", step.name, left)
@@ -201,7 +201,8 @@ func TestRestartsAndUpgrades(t *testing.T) {
 		}
 		last = packets
 	}
-	t.Logf("%d restarts and %d upgrades, %d more were killed in the middle of the start", restarts, upgrades, killedStarts)
+	t.Logf("%d restarts and %d upgrades, %d more were killed in the middle of the start", restarts, upgrades,
+		killedStarts)
 	h.judge(s, stop)
 }
 

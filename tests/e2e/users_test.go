@@ -87,10 +87,12 @@ func TestMemberOfTheGroup(t *testing.T) {
 	if e := ctlJSON[[]control.Entry](h, "list", "blocks"); e[0].Author != "uid:65534" {
 		t.Errorf("the author is %s, not the caller", e[0].Author)
 	}
-	if r := h.as(groups, h.daemon.Ctl, "why", "203.0.113.1"); !strings.Contains(r.Stdout, "203.0.113.1") || r.Code != 0 {
+	if r := h.as(groups, h.daemon.Ctl, "why", "203.0.113.1"); !strings.Contains(r.Stdout, "203.0.113.1") ||
+		r.Code != 0 {
 		t.Errorf("why: %+v", r)
 	}
-	detach := []string{"detach", "--socket", h.daemon.Socket, "--state-dir", h.daemon.StateDir, "--bpffs", h.daemon.BPFFS}
+	detach := []string{"detach", "--socket", h.daemon.Socket, "--state-dir", h.daemon.StateDir, "--bpffs",
+		h.daemon.BPFFS}
 	if r := h.as(groups, h.daemon.Binaries.Daemon, detach...); r.Code == 0 ||
 		!strings.Contains(r.Stderr, "only root may") {
 		t.Errorf("detach: %+v", r)

@@ -124,9 +124,11 @@ func TestDatagramsFromAnySourceAreAnswered(t *testing.T) {
 	if diff := cmp.Diff(want, sources(t, atHost), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("frames at the host end (-want +got):\n%s", diff)
 	}
-	for deadline := time.Now().Add(time.Minute); sources(t, atPeer)[w.Addr4()] < 6 || sources(t, atPeer)[w.Addr6()] < 3; {
+	for deadline := time.Now().Add(time.Minute); sources(t, atPeer)[w.Addr4()] < 6 ||
+		sources(t, atPeer)[w.Addr6()] < 3; {
 		if time.Now().After(deadline) {
-			t.Fatalf("answers at the peer end: got %v, want 6 from %s and 3 from %s", sources(t, atPeer), w.Addr4(), w.Addr6())
+			t.Fatalf("answers at the peer end: got %v, want 6 from %s and 3 from %s", sources(t, atPeer), w.Addr4(),
+				w.Addr6())
 		}
 		time.Sleep(time.Millisecond)
 	}

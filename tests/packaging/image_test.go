@@ -78,7 +78,8 @@ func TestRPM(t *testing.T) {
 	s.do("getent", "group", "paraxial")
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0] # mine\n")
 	s.daemon(func() { s.do("paraxialctl", "block", enemy) })
-	if said := rpm("--upgrade", "/root/new.rpm"); strings.Contains(said, "detached") || strings.Contains(said, "removed") {
+	if said := rpm("--upgrade", "/root/new.rpm"); strings.Contains(said, "detached") ||
+		strings.Contains(said, "removed") {
 		t.Errorf("an upgrade says:\n%s", said)
 	}
 	if !strings.Contains(s.do("cat", "/etc/paraxial/paraxiald.yaml"), "# mine") {

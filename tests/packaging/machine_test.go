@@ -161,7 +161,8 @@ func removeGroup(dir string) error {
 func (m *machine) try(args ...string) (string, error) {
 	line := append([]string{"chroot", m.path("/")}, args...)
 	if m.init != 0 {
-		line = append([]string{"nsenter", "-t", fmt.Sprint(m.init), "-p", "-m", "-C", "-u", "-i", "-r", "-w", "--"}, args...)
+		line = append([]string{"nsenter", "-t", fmt.Sprint(m.init), "-p", "-m", "-C", "-u", "-i", "-r", "-w", "--"},
+			args...)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()

@@ -48,7 +48,8 @@ func (s *site) wired() {
 func (s *site) send(src string, n int) {
 	s.Helper()
 	for range n {
-		if err := s.wire.Send(s.wire.From(netip.MustParseAddr(src)).UDP(40000, serverPort, []byte("hello"))); err != nil {
+		if err := s.wire.Send(s.wire.From(netip.MustParseAddr(src)).UDP(40000, serverPort,
+			[]byte("hello"))); err != nil {
 			s.Fatal(err)
 		}
 	}
@@ -179,7 +180,8 @@ func TestReloadOfTheService(t *testing.T) {
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0]\nguard: {never_block: [198.51.100.0/24]}\n")
 	s.do("systemctl", "reload", "paraxiald")
 	s.eventually("the guard knows", func() error {
-		if out, err := s.try("paraxialctl", "block", "198.51.100.7"); err == nil || !strings.Contains(out, "never_block") {
+		if out, err := s.try("paraxialctl", "block", "198.51.100.7"); err == nil ||
+			!strings.Contains(out, "never_block") {
 			return errors.New(out)
 		}
 		return nil
@@ -244,8 +246,8 @@ func TestGroup(t *testing.T) {
 		t.Errorf("the socket is %s", mode)
 	}
 	as := func(groups ...string) (string, error) {
-		return s.try(append(append([]string{"setpriv", "--reuid", "nobody", "--regid", "nogroup"}, groups...), "paraxialctl",
-			"status")...)
+		return s.try(append(append([]string{"setpriv", "--reuid", "nobody", "--regid", "nogroup"}, groups...),
+			"paraxialctl", "status")...)
 	}
 	if out, err := as("--groups", "paraxial"); err != nil {
 		t.Errorf("a member of the group is refused: %s", out)

@@ -141,8 +141,8 @@ func (s *bare) work(t *testing.T) {
 		t.Helper()
 		r, err := s.daemon.Run(t.Context(), args...)
 		if err != nil || r.Code != 0 || !strings.Contains(r.Stdout, want) {
-			t.Errorf("paraxialctl %s: %v, exit code %d\n%s%s\n%s", strings.Join(args, " "), err, r.Code, r.Stdout, r.Stderr,
-				run.Log())
+			t.Errorf("paraxialctl %s: %v, exit code %d\n%s%s\n%s", strings.Join(args, " "), err, r.Code, r.Stdout,
+				r.Stderr, run.Log())
 		}
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", run.PID()))

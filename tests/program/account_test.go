@@ -190,7 +190,8 @@ func TestCountsOnlyWhatIsTracked(t *testing.T) {
 		} {
 			f.run(start(src).Echo(nil))
 		}
-		want := map[string]uint32{"10.0.0.1/32 at 0": 2, "10.0.1.0/24 at 1": 2, "a00:1::/64 at 0": 1, "2001:db8::/48 at 1": 2}
+		want := map[string]uint32{"10.0.0.1/32 at 0": 2, "10.0.1.0/24 at 1": 2, "a00:1::/64 at 0": 1,
+			"2001:db8::/48 at 1": 2}
 		got := map[string]uint32{}
 		for name, counters := range a.counts() {
 			got[name] = counters[0] + counters[10] // all packets, at both levels

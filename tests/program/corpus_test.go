@@ -127,7 +127,9 @@ var bothFamilies = []packet{
 			make([]byte, 8))
 	}},
 	{name: "802.1Q", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1Q, 100).UDP(1, 2, nil) }},
-	{name: "802.1Q priority tag", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1Q, 7<<13).UDP(1, 2, nil) }},
+	{name: "802.1Q priority tag", build: func(p frame.Packet) []byte {
+		return p.VLAN(frame.Dot1Q, 7<<13).UDP(1, 2, nil)
+	}},
 	{name: "802.1ad", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1AD, 100).UDP(1, 2, nil) }},
 	{name: "QinQ", build: func(p frame.Packet) []byte {
 		return p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).UDP(1, 2,
@@ -316,8 +318,8 @@ func TestTruncatedAtEveryByte(t *testing.T) {
 				readable int // bytes up to the end of the base header
 			}{
 				{"IPv4", v4.UDP(1, 2, nil), 14 + 20},
-				{"IPv4 with tags and options", v4.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).Options(1, 1, 1, 1).TCP(1, 2, 0, nil),
-					14 + 8 + 20},
+				{"IPv4 with tags and options",
+					v4.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).Options(1, 1, 1, 1).TCP(1, 2, 0, nil), 14 + 8 + 20},
 				{"IPv6", v6.UDP(1, 2, nil), 14 + 40},
 				{"IPv6 with a tag and a chain", fullChain(v6.VLAN(frame.Dot1Q, 1)).TCP(1, 2, 0, nil), 14 + 4 + 40},
 			} {
@@ -326,7 +328,8 @@ func TestTruncatedAtEveryByte(t *testing.T) {
 					if n < c.readable || source == notListed && n < len(c.frame) {
 						want = malformed
 					}
-					name := fmt.Sprintf("%d of %d bytes of %s from a source that is %s", n, len(c.frame), c.name, source)
+					name := fmt.Sprintf("%d of %d bytes of %s from a source that is %s", n, len(c.frame), c.name,
+						source)
 					check(t, name, wantOne(want, n), f.observe(c.frame[:n]), c.frame[:n])
 				}
 			}

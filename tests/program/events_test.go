@@ -98,13 +98,15 @@ var eventCases = []struct {
 	{"first fragment", blocked4.Fragment(0, true).UDP(sport, dport, nil), told{frame.UDP, true, true}},
 	{"later fragment", blocked4.Fragment(8, true).UDP(sport, dport, nil), told{frame.UDP, false, true}},
 	{"last fragment", blocked4.Fragment(8, false).UDP(sport, dport, nil), told{frame.UDP, false, true}},
-	{"fragment at the last offset", blocked4.Fragment(0xfff8, false).UDP(sport, dport, nil), told{frame.UDP, false, true}},
+	{"fragment at the last offset", blocked4.Fragment(0xfff8, false).UDP(sport, dport, nil),
+		told{frame.UDP, false, true}},
 	{"ports cut short", blocked4.Raw(frame.UDP, []byte{0x12, 0x34, 0x56}), told{frame.UDP, false, false}},
 	{"IPv6 TCP", blocked6.TCP(sport, dport, frame.SYN, nil), told{frame.TCP, true, false}},
 	{"IPv6 UDP", blocked6.UDP(sport, dport, nil), told{frame.UDP, true, false}},
 	{"ICMPv6", blocked6.Echo(nil), told{frame.ICMPv6, false, false}},
 	{"hop-by-hop", blocked6.Extension(frame.HopByHop, 8).UDP(sport, dport, nil), told{frame.UDP, true, false}},
-	{"longest hop-by-hop", blocked6.Extension(frame.HopByHop, 2048).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"longest hop-by-hop", blocked6.Extension(frame.HopByHop, 2048).UDP(sport, dport, nil),
+		told{frame.UDP, true, false}},
 	{"routing", blocked6.Extension(frame.Routing, 24).UDP(sport, dport, nil), told{frame.UDP, true, false}},
 	{"AH", blocked6.Extension(frame.AH, 24).UDP(sport, dport, nil), told{frame.UDP, true, false}},
 	{"longest AH", blocked6.Extension(frame.AH, 1028).UDP(sport, dport, nil), told{frame.UDP, true, false}},
@@ -151,7 +153,8 @@ func TestEventsAreOfDropsAndShadows(t *testing.T) {
 			var want []event
 			packet := start(src).Echo(nil)
 			if r.reported() {
-				want = []event{{Source: netip.MustParseAddr(src), Proto: frame.ICMP, Reason: r, Length: uint32(len(packet))}}
+				want = []event{{Source: netip.MustParseAddr(src), Proto: frame.ICMP, Reason: r,
+					Length: uint32(len(packet))}}
 			}
 			if diff := cmp.Diff(want, f.observe(packet).Events, equateAddr); diff != "" {
 				t.Errorf("events of a source that is %s (-want +got):\n%s", r, diff)
@@ -167,7 +170,8 @@ func TestNoCreditNoEvent(t *testing.T) {
 	packet := start(sourcesV4[blocked]).UDP(1, 2, nil)
 	eachBuild(t, func(t *testing.T, f *filter) {
 		f.listSources()
-		for _, c := range []struct{ credit, events, left int64 }{{0, 0, 0}, {1, 1, 0}, {3, 3, 0}, {7, 5, 2}, {-4, 0, -4}} {
+		for _, c := range []struct{ credit, events, left int64 }{{0, 0, 0}, {1, 1, 0}, {3, 3, 0}, {7, 5, 2},
+			{-4, 0, -4}} {
 			f.setCredit(c.credit)
 			for range 5 {
 				if got := f.run(packet); got != drop {

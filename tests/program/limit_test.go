@@ -67,13 +67,13 @@ func TestLimitSteps(t *testing.T) {
 		{"only the last is live", verdict{Limit: live, LimitID: 9},
 			[]step{{expired, 2}, {expired, 2}, {expired, 2}, {live, 1}}, limited, map[uint32]uint64{limitedHit: 1}},
 		{"none is live", verdict{Limit: live, LimitID: 9}, []step{{expired, 1}, {expired, 1}}, notListed, nil},
-		{"none is live, in shadow", verdict{Limit: live, Shadow: live, LimitID: 9, Hit: 4}, []step{{expired, 1}}, shadowed,
-			map[uint32]uint64{4: 1}},
+		{"none is live, in shadow", verdict{Limit: live, Shadow: live, LimitID: 9, Hit: 4}, []step{{expired, 1}},
+			shadowed, map[uint32]uint64{4: 1}},
 		{"the verdict has ended", verdict{Limit: expired, LimitID: 9}, []step{{forever, 1}}, notListed, nil},
-		{"a drop is stronger", verdict{Drop: forever, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 2}}, blocked,
-			map[uint32]uint64{4: 1}},
-		{"a drop that has ended", verdict{Drop: expired, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 1}}, limited,
-			map[uint32]uint64{limitedHit: 1}},
+		{"a drop is stronger", verdict{Drop: forever, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 2}},
+			blocked, map[uint32]uint64{4: 1}},
+		{"a drop that has ended", verdict{Drop: expired, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 1}},
+			limited, map[uint32]uint64{limitedHit: 1}},
 		{"under the limit, in shadow", verdict{Limit: forever, Shadow: live, LimitID: 9, Hit: 4}, []step{{forever, 2}},
 			underLimit, map[uint32]uint64{4: 1}},
 		{"over the limit, in shadow", verdict{Limit: forever, Shadow: live, LimitID: 9, Hit: 4}, []step{{forever, 1}},
@@ -116,7 +116,8 @@ func TestLimitBurst(t *testing.T) {
 		{"seven packets", bucket{Cost: 10 * uint64(time.Minute) * nanosecond, Burst: 60 * 60 * 1e6}, 100, 7},
 		{"a byte", bucket{Cost: hour | perByte}, 100, 1},
 		{"1050 bytes", bucket{Cost: uint64(time.Second)*nanosecond | perByte, Burst: 1050 * 1e6}, 100, 11},
-		{"1050 bytes in large packets", bucket{Cost: uint64(time.Second)*nanosecond | perByte, Burst: 1050 * 1e6}, 500, 3},
+		{"1050 bytes in large packets", bucket{Cost: uint64(time.Second)*nanosecond | perByte, Burst: 1050 * 1e6},
+			500, 3},
 		{"everything", bucket{}, 100, 20},
 	}
 	eachBuild(t, func(t *testing.T, f *filter) {
@@ -132,8 +133,8 @@ func TestLimitBurst(t *testing.T) {
 				}
 				return f.run(packet)
 			})
-			want := outcome{Action: pass, Counters: map[reason]counter{underLimit: {uint64(c.want), uint64(c.want * c.size)}},
-				Hits: map[uint32]uint64{}}
+			want := outcome{Action: pass, Hits: map[uint32]uint64{},
+				Counters: map[reason]counter{underLimit: {uint64(c.want), uint64(c.want * c.size)}}}
 			if over := 20 - c.want; over > 0 {
 				want.Action = drop
 				want.Counters[limited] = counter{uint64(over), uint64(over * c.size)}

@@ -148,23 +148,27 @@ func TestAgreesWithReference(t *testing.T) {
 				t.Fatalf("seed %d, case %d: action %d, want %d (%s) for %x", seed, i, got, want.action(), want, b)
 			}
 			if got := f.readCounter(testSlot<<reasonBits | uint32(want)); got != totals[want] {
-				t.Fatalf("seed %d, case %d: counter of %s is %+v, want %+v, after %x", seed, i, want, got, totals[want], b)
+				t.Fatalf("seed %d, case %d: counter of %s is %+v, want %+v, after %x", seed, i, want, got,
+					totals[want], b)
 			}
 			var events []event
 			if want.reported() {
 				events = []event{describe(b, want)}
 			}
 			if got := f.takeEvents(); !slices.Equal(got, events) {
-				t.Fatalf("seed %d, case %d: events (-want +got):\n%sfor %x", seed, i, cmp.Diff(events, got, equateAddr), b)
+				t.Fatalf("seed %d, case %d: events (-want +got):\n%sfor %x", seed, i,
+					cmp.Diff(events, got, equateAddr), b)
 			}
 		}
 		if got := f.slotCounters(); got != totals {
 			t.Errorf("seed %d: counters at the end (-want +got):\n%s", seed, cmp.Diff(totals, got))
 		}
-		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, vlanDepth, malformed, limited, underLimit} {
+		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, vlanDepth, malformed, limited,
+			underLimit} {
 			t.Logf("%s: %d", r, totals[r].Packets)
 			if int(totals[r].Packets) < randomCases()/1000 {
-				t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets, randomCases(), r)
+				t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets,
+					randomCases(), r)
 			}
 		}
 	})

@@ -62,7 +62,8 @@ func (a *accounting) takeSamples() (taken []sampled) {
 func sampleOf(b []byte, weight uint32) sampled {
 	etherType, l3, _ := unwrap(b)
 	seen := look(b)
-	s := sampled{Length: uint32(len(b)), Weight: weight, Proto: seen.proto, Port: -1, Flags: -1, Fragment: seen.fragment}
+	s := sampled{Length: uint32(len(b)), Weight: weight, Proto: seen.proto, Port: -1, Flags: -1,
+		Fragment: seen.fragment}
 	s.Source, _ = readSource(etherType, l3)
 	if seen.ports {
 		s.Port = int(seen.port)

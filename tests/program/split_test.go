@@ -27,13 +27,14 @@ func TestJumboFrames(t *testing.T) {
 	for source := range sourcesV4 {
 		for _, p := range []frame.Packet{
 			start(sourcesV4[source]), start(sourcesV6[source]),
-			start(sourcesV4[source]).VLAN(frame.Dot1Q, 1), start(sourcesV6[source]).VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2),
+			start(sourcesV4[source]).VLAN(frame.Dot1Q, 1),
+			start(sourcesV6[source]).VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2),
 		} {
 			b := jumbo(p)
 			want := wantOne(source, len(b))
 			if address, _ := frame.Source(b); source.reported() {
-				want.Events = []event{{Source: address, Proto: frame.UDP, Sport: 1, Dport: 2, Ports: true, Reason: source,
-					Length: uint32(len(b))}}
+				want.Events = []event{{Source: address, Proto: frame.UDP, Sport: 1, Dport: 2, Ports: true,
+					Reason: source, Length: uint32(len(b))}}
 			}
 			check(t, fmt.Sprintf("jumbo frame from a source that is %s", source), want, f.observe(b), b)
 		}
@@ -99,12 +100,12 @@ func TestAccountsHeadersInLaterBuffers(t *testing.T) {
 				want.add(b)
 				f.observeSplit(b, linear)
 				if diff := cmp.Diff(want, a.counts()); diff != "" {
-					t.Errorf("%s from %s, %d bytes in the first buffer: counters (-want +got):\n%s", name, sources[notListed], linear,
-						diff)
+					t.Errorf("%s from %s, %d bytes in the first buffer: counters (-want +got):\n%s", name,
+						sources[notListed], linear, diff)
 				}
 				if diff := cmp.Diff([]sampled{sampleOf(b, 1)}, a.takeSamples(), equateAddr); diff != "" {
-					t.Errorf("%s from %s, %d bytes in the first buffer: samples (-want +got):\n%s", name, sources[notListed], linear,
-						diff)
+					t.Errorf("%s from %s, %d bytes in the first buffer: samples (-want +got):\n%s", name,
+						sources[notListed], linear, diff)
 				}
 			}
 		}

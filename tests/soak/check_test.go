@@ -177,8 +177,8 @@ func listedNames(entries []control.Entry) map[string]bool {
 	names := map[string]bool{}
 	for _, e := range entries {
 		if e.Expires == nil || time.Until(*e.Expires) > doubt {
-			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, e.Rate, e.Origin, e.Reason,
-				e.Author, e.Expires == nil)] = true
+			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, e.Rate, e.Origin,
+				e.Reason, e.Author, e.Expires == nil)] = true
 		}
 	}
 	return names
@@ -192,8 +192,8 @@ func storedNames(entries []policy.Entry) map[string]bool {
 			rate = e.Rate.String()
 		}
 		if e.Deadline-bootTime() > policy.Deadline(doubt) {
-			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, rate, e.Origin, e.Reason,
-				e.Author, e.Deadline == policy.Forever)] = true
+			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, rate, e.Origin,
+				e.Reason, e.Author, e.Deadline == policy.Forever)] = true
 		}
 	}
 	return names
@@ -290,7 +290,8 @@ func (d *driver) attached() (*ebpf.Program, error) {
 			return nil, err
 		}
 	}
-	return nil, cmp.Or(err, fmt.Errorf("none of %d pinned programs is program %d, the program of the link", len(pins), id))
+	return nil, cmp.Or(err, fmt.Errorf("none of %d pinned programs is program %d, the program of the link", len(pins),
+		id))
 }
 
 func bootTime() policy.Deadline {

@@ -40,7 +40,8 @@ func TestSoak(t *testing.T) {
 	period := time.Duration(fromEnvironment(t, periodVariable, defaultPeriod)) * time.Second
 	t.Logf("%s=%d %s=%.0f", seedVariable, seed, periodVariable, period.Seconds())
 	h := newHost(t)
-	d := &driver{Rand: rand.New(rand.NewPCG(seed, 0)), host: h, done: map[string]int{}, probed: map[policy.Outcome]int{}}
+	d := &driver{Rand: rand.New(rand.NewPCG(seed, 0)), host: h, done: map[string]int{},
+		probed: map[policy.Outcome]int{}}
 	if err := d.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

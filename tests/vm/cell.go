@@ -109,7 +109,8 @@ func (l *laboratory) try(ctx context.Context, k kernel) (row, error) {
 func (l *laboratory) fetch(ctx context.Context, k kernel) (string, error) {
 	dir := filepath.Join(l.cache, k.suite+"_"+k.pkg)
 	if _, err := os.Stat(filepath.Join(dir, "version")); err != nil {
-		if out, err := exec.CommandContext(ctx, "tests/vm/kernel.sh", dir, k.suite, k.pkg).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(ctx, "tests/vm/kernel.sh",
+			dir, k.suite, k.pkg).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("fetch %s of %s: %w\n%s", k.pkg, k.suite, err, out)
 		}
 	}

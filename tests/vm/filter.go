@@ -118,7 +118,8 @@ var receiveQueue = regexp.MustCompile(`-input\.\d+$|-rx-\d+$`)
 // why asks the program in force about both kinds of source. The answer comes from a second
 // instance, which the daemon loads for it.
 func (c *cell) why() error {
-	for source, want := range map[netip.Addr]string{blocked4: "drop", blocked6: "drop", clean4: "pass", clean6: "pass"} {
+	for source, want := range map[netip.Addr]string{blocked4: "drop", blocked6: "drop", clean4: "pass",
+		clean6: "pass"} {
 		out, err := c.run("/bin/paraxialctl", "why", source.String(), "-o", "json")
 		if err != nil {
 			return err

@@ -50,8 +50,8 @@ func compile(ctx context.Context, arguments ...string) error {
 // makeInitrd writes a machine's file system: the tools, and the modules for its card.
 func makeInitrd(path, kernelDir, card string, t tools) error {
 	var a archive
-	for _, d := range []string{"bin", "loader", "tests", "tests/program", "tests/differential", "modules", "proc", "sys",
-		"dev", "run", "tmp", "var", "etc"} {
+	for _, d := range []string{"bin", "loader", "tests", "tests/program", "tests/differential", "modules", "proc",
+		"sys", "dev", "run", "tmp", "var", "etc"} {
 		a.add(d, modeDir|0o755, nil)
 	}
 	for name, from := range t {

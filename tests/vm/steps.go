@@ -58,7 +58,8 @@ func since(release string, major, minor int) (bool, error) {
 // is to find a kernel that behaves differently, not a rare packet. The tests left out check the
 // program's own arithmetic over millions of packets.
 var suites = []struct{ name, cases, without, brief string }{
-	{"program", "1000", "TestSamplingIsUnbiased", "^Test(Corpus|TruncatedAtEveryByte|ListsDecide|AgreesWithReference)$"},
+	{"program", "1000", "TestSamplingIsUnbiased",
+		"^Test(Corpus|TruncatedAtEveryByte|ListsDecide|AgreesWithReference)$"},
 	{"differential", "6000", "-", "."},
 }
 
@@ -71,8 +72,8 @@ func (c *cell) test(r *row) error {
 		}
 		out, err := c.ask(wire.Request{
 			Do: wire.Run,
-			Arguments: []string{"/bin/" + s.name + ".test", "-test.v", "-test.short", "-test.failfast", "-test.run=" + only,
-				"-test.skip=" + s.without},
+			Arguments: []string{"/bin/" + s.name + ".test", "-test.v", "-test.short", "-test.failfast",
+				"-test.run=" + only, "-test.skip=" + s.without},
 			Directory:   "/tests/" + s.name, // as in the repository: the objects are two levels up
 			Environment: []string{"PARAXIAL_CASES=" + s.cases, "PARAXIAL_LIMIT_SECONDS=1", testenv.RequireAll + "=1"},
 		})
