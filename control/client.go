@@ -137,7 +137,7 @@ func (c *Client) Entries(ctx context.Context, kind, origin string, yield func(En
 	return c.stream(ctx, http.MethodGet, "/v1/entries", query, nil, yieldLines(yield))
 }
 
-// Watch yields events until ctx is done or the daemon stops, which is no error.
+// Watch yields events until ctx is done or the daemon stops, which is not an error.
 func (c *Client) Watch(ctx context.Context, yield func(Event) error) error {
 	return c.stream(ctx, http.MethodGet, "/v1/watch", nil, nil, yieldLines(yield))
 }

@@ -95,7 +95,7 @@ func TestListenReplaces(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.says)
 			}
 			if _, statErr := os.Lstat(path); err != nil && statErr != nil {
-				t.Errorf("what was there is gone: %v", statErr)
+				t.Errorf("the previous file is gone: %v", statErr)
 			}
 		})
 	}

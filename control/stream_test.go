@@ -142,7 +142,7 @@ func TestStopEndsStreams(t *testing.T) {
 		t.Errorf("serve: %v", err)
 	}
 	if log.Len() > 0 {
-		t.Errorf("stopping had to cut something off: %s", log.String())
+		t.Errorf("the stop had to cut connections off: %s", log.String())
 	}
 }
 
@@ -198,7 +198,7 @@ func TestImportSourceFails(t *testing.T) {
 		t.Errorf("client: %v", err)
 	}
 	if err := waitFor(t, result, "the backend"); err == nil {
-		t.Error("the backend took the list for whole")
+		t.Error("the backend took the list for complete")
 	}
 }
 

@@ -179,7 +179,7 @@ func many(from netip.Addr, n int) []string {
 	return list
 }
 
-// Whatever fails, and at any point: nothing is applied partly.
+// If any part of a change fails, at any point, nothing is applied.
 func TestFailureChangesNothing(t *testing.T) {
 	first := many(netip.MustParseAddr("198.18.0.0"), 3_000)
 	second := many(netip.MustParseAddr("198.19.0.0"), 25_000)
@@ -223,7 +223,7 @@ func TestFailureChangesNothing(t *testing.T) {
 			}
 			b.limit = 200_000
 			if err := tc.change(b); err != nil {
-				t.Errorf("the same change, with nothing in its way: %v", err)
+				t.Errorf("the same change, when nothing fails: %v", err)
 			}
 		})
 	}

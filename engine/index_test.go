@@ -60,7 +60,7 @@ func TestIndexFollowsWhileItIsBuilt(t *testing.T) {
 	b.settled()
 	t.Logf("%d swaps, %d times without an index, answers %v", b.slots.swaps, b.slots.clears, answers)
 	if b.slots.swaps < 5 || answers[index.Drop] < 1000 {
-		t.Error("hardly anything was built or answered")
+		t.Error("too few builds and answers: nothing was tested")
 	}
 }
 
@@ -100,7 +100,7 @@ func TestFullIndexDoesNotHoldUp(t *testing.T) {
 	builds := b.drafting()
 	made := b.fill()
 	if b.v4.draft == nil || b.slots.swaps != 1 {
-		t.Fatalf("after %d changes %d generations were in force, and the next is not begun", made, b.slots.swaps)
+		t.Fatalf("after %d changes %d generations were in force, but the next one has not begun", made, b.slots.swaps)
 	}
 	// Without an index, and while one is being built.
 	late := blockOf(netip.MustParsePrefix("172.16.0.1/32"))
@@ -170,7 +170,7 @@ func TestSwapFails(t *testing.T) {
 		}
 	}
 	if b.slots.current != nil {
-		t.Fatal("an index is in force that changes do not go to")
+		t.Fatal("an index is in force that does not receive changes")
 	}
 	b.slots.fail = nil
 	b.apply(blockOf(netip.MustParsePrefix("172.16.0.1/32")))
@@ -261,7 +261,7 @@ func TestPrepareReleasesSnapshot(t *testing.T) {
 		t.Errorf("the snapshot is released: %t; %d generations came into force, want 1", released, b.slots.swaps)
 	}
 	if b.apply(blockOf(netip.MustParsePrefix("172.16.0.1/32"))); b.v4.draft == nil {
-		t.Error("the next generation is not begun again")
+		t.Error("the next generation was not begun again")
 	}
 }
 

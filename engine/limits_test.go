@@ -121,7 +121,7 @@ func TestLimitsRunOut(t *testing.T) {
 	before := b.state()
 	err := b.limitTo("more", 10, "203.0.113.0/24")
 	if !errors.Is(err, ErrFull) {
-		t.Errorf("a limit too many: %v", err)
+		t.Errorf("a limit over the capacity: %v", err)
 	}
 	if after := b.state(); len(after.Book) != 3 || len(after.Stored) != 3 || len(before.Stored) != 3 {
 		t.Errorf("the refused limit left something: %+v", after)

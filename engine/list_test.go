@@ -56,7 +56,7 @@ func TestReadListIsBounded(t *testing.T) {
 	}
 	fmt.Fprintln(&list, "10.0.1.1")
 	if _, err := ReadList(strings.NewReader(list.String()), most, func(int) {}); !errors.Is(err, ErrFull) {
-		t.Errorf("a prefix too many: %v", err)
+		t.Errorf("a prefix over the capacity: %v", err)
 	}
 	read := 0
 	_, err = ReadList(endless{&read}, most, func(int) {})

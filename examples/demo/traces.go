@@ -70,7 +70,7 @@ func findProcesses(found traces) error {
 		return err
 	}
 	for _, l := range links {
-		// A process that has ended in the meantime is no trace.
+		// A process that has ended in the meantime is not a trace.
 		if exe, err := os.Readlink(l); err == nil && ours[exe] {
 			found["process "+filepath.Base(filepath.Dir(l))] = true
 		}
