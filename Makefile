@@ -4,8 +4,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 CLANG   ?= clang-14
 BIN     := bin
 
-# Loading BPF programs needs root. Everything is compiled as you; only what has
-# to run as root does, through sudo where you are not root.
+# Loading BPF programs needs root. Everything is compiled as the current user; only
+# the steps that need root run as root, through sudo if necessary.
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 comma    := ,
 empty    :=

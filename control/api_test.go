@@ -71,8 +71,8 @@ func TestAnswers(t *testing.T) {
 // prefixes lets cmp compare prefixes.
 var prefixes = cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })
 
-// TestRequests shows what the backend is handed: defaults filled in, and the
-// author that the kernel named.
+// TestRequests shows what the backend receives: defaults filled in, and the author that the kernel
+// reported.
 func TestRequests(t *testing.T) {
 	f := &fake{}
 	c := NewClient(serve(t, f, Options{}))
@@ -152,8 +152,8 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestBadRequests shows that bad input is an error of the client, in JSON, that
-// names what is wrong, and never reaches the backend.
+// TestBadRequests shows that bad input is an error of the client, in JSON, that names the mistake,
+// and never reaches the backend.
 func TestBadRequests(t *testing.T) {
 	good := `{"prefixes":["192.0.2.1"]`
 	tests := []struct {
@@ -238,8 +238,8 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// TestKeptConnection: whatever is wrong with a request, the next one on the same
-// connection is answered.
+// TestKeptConnection: after any kind of bad request, the next request on the same connection is
+// answered.
 func TestKeptConnection(t *testing.T) {
 	socket := serve(t, &fake{}, Options{})
 	dials := 0
@@ -318,7 +318,7 @@ func TestPanicIsAnAnswer(t *testing.T) {
 	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeInternal || !strings.Contains(e.Message, "off by one") {
 		t.Errorf("got %v", err)
 	}
-	// A stream that has begun must not look whole.
+	// A stream that has begun must not look complete.
 	if err := c.Entries(t.Context(), "", "", func(Entry) error { return nil }); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("list: got %v", err)
 	}

@@ -19,7 +19,7 @@ type conn struct {
 	table  *connTable
 
 	// Under table.mu.
-	busy  bool   // a request was read and is being worked on
+	busy  bool   // a request was read and is being handled
 	since uint64 // order of the last change of busy
 }
 

@@ -21,7 +21,7 @@ type route struct {
 	serve  func(*call) error
 }
 
-// call is one request at work.
+// call is a request in progress.
 type call struct {
 	*handler
 	w      *reply
@@ -201,7 +201,7 @@ func (c *call) send(v any) error {
 	return nil
 }
 
-// body reads the whole body, of at most MaxBody bytes.
+// body reads the whole body, up to MaxBody bytes.
 func (c *call) body() ([]byte, error) {
 	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
 	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))

@@ -12,7 +12,7 @@ import (
 type Options struct {
 	Tracked int // number of slots
 	MaxBans int // most entries at once; the oldest is lifted to make room for a new one
-	// BansPerMinute is the rate above which the circuit breaker opens. 0 is no breaker.
+	// BansPerMinute is the rate above which the circuit breaker opens. 0 means no breaker.
 	BansPerMinute int
 	// Exempt reports whether a prefix must be left alone, and why: it is allowed,
 	// protected by the guard, or part of a proxy. Nil exempts nothing.

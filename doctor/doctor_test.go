@@ -66,7 +66,7 @@ func TestFindings(t *testing.T) {
 			}
 			for _, f := range r.Findings {
 				if f.Severity >= Warning && len(f.Fix) == 0 {
-					t.Errorf("no way out of %+v", f)
+					t.Errorf("no fix for %+v", f)
 				}
 			}
 			if tt.mode != "" && r.Interfaces[0].Mode != tt.mode {

@@ -20,7 +20,7 @@ func (l *Loader) Interfaces() ([]string, error) {
 	return names, nil
 }
 
-// Detach detaches the program from an interface. It is no error if there is none.
+// Detach detaches the program from an interface. It is not an error if there is none.
 func (l *Loader) Detach(iface string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -50,7 +50,7 @@ func (p pinDir) detach(iface string) error {
 }
 
 // DetachAll detaches the filter from all interfaces and removes the pin directory, which no
-// Loader may have open. It returns the names of the interfaces, sorted. It is no error if
+// Loader may have open. It returns the names of the interfaces, sorted. It is not an error if
 // there is nothing to detach. An empty bpffs means DefaultBPFFS.
 func DetachAll(bpffs string) ([]string, error) {
 	if bpffs == "" {

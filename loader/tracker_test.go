@@ -220,7 +220,7 @@ func TestTrackCapacity(t *testing.T) {
 	}
 }
 
-// The program of a killed process goes on counting, though nobody reads it. The next process
+// The program of a killed process continues to count, although nobody reads it. The next process
 // starts without tracked sources and with another capacity, over the same tries.
 func TestTrackerAfterRestart(t *testing.T) {
 	dir := bpffs(t)

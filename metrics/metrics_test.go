@@ -66,7 +66,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// entriesOf returns what the collector shows of s as origin → count.
+// entriesOf returns the exported number of entries by origin.
 func entriesOf(t *testing.T, s fixed) map[string]float64 {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
@@ -99,7 +99,7 @@ func TestOriginsAreCapped(t *testing.T) {
 		s.Entries = append(s.Entries, Entries{Kind: "block", Family: "ipv4", Origin: name, Count: 10 + n})
 		want[name] = float64(10 + n)
 	}
-	// One place is left: of three that are equal in sum the first by name has it.
+	// One place is left: of three origins with equal sums, the first by name gets it.
 	for _, name := range []string{"zb", "za", "zc"} {
 		s.Entries = append(s.Entries,
 			Entries{Kind: "block", Family: "ipv4", Origin: name, Count: 3},
@@ -162,7 +162,7 @@ func TestBytesThatAreNoUTF8(t *testing.T) {
 	}
 }
 
-// newServer serves c, and takes errors of a scrape as errors of the test.
+// newServer serves c. An error of a scrape fails the test.
 func newServer(t *testing.T, c *Collector) *httptest.Server {
 	t.Helper()
 	h, err := Handler(c, failer{t})
@@ -180,7 +180,7 @@ func (f failer) Println(v ...any) { f.t.Error(v...) }
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	// A scrape that is let in where it should not be would wait for ever.
+	// A scrape that is admitted by mistake would wait for ever.
 	client := http.Client{Timeout: time.Minute}
 	resp, err := client.Get(url)
 	if err != nil {
@@ -224,7 +224,7 @@ func TestHandler(t *testing.T) {
 	}
 }
 
-// stuck is a source that answers only when it is let go.
+// stuck is a source that answers only when it is released.
 type stuck struct{ entered, release chan struct{} }
 
 func (s stuck) Snapshot() Snapshot {
@@ -316,7 +316,7 @@ func TestDocsNameEveryMetric(t *testing.T) {
 	}
 }
 
-// detecting is a collector of a daemon with detectors.
+// detecting returns a collector of a daemon with detectors.
 func detecting() *Collector {
 	s := sample()
 	s.Detection = Detection{Enabled: true, Tracked: 7, Lost: 3, Exceeded: true}
@@ -352,8 +352,8 @@ paraxial_detector_tracked_sources 7
 	}
 }
 
-// BenchmarkScrape has as much to show as there can be: every interface, every
-// reason, and more origins than are shown.
+// BenchmarkScrape exports the maximum: every interface, every reason, and more origins than are
+// shown.
 func BenchmarkScrape(b *testing.B) {
 	var s fixed
 	for i := range 64 {

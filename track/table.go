@@ -152,7 +152,7 @@ func (t *Table) Track(level int, source netip.Prefix) (uint32, error) {
 	return id, nil
 }
 
-// Untrack stops counting the packets of a source. A source that is not tracked is no
+// Untrack stops counting the packets of a source. A source that is not tracked is not an
 // error.
 func (t *Table) Untrack(level int, source netip.Prefix) error {
 	if err := t.checkSource(level, source); err != nil {

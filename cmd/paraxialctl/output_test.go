@@ -382,7 +382,7 @@ func TestProgress(t *testing.T) {
 		}
 	}
 	if bar := newProgress(new(bytes.Buffer), time.Now); bar.w != nil {
-		t.Error("draws on what is no terminal")
+		t.Error("draws although the output is not a terminal")
 	}
 }
 

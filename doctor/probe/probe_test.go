@@ -124,7 +124,7 @@ func TestOffloads(t *testing.T) {
 		}
 	}
 	if lro := lookAt(t, "v0").Offloads["rx-lro"]; !lro.Fixed || lro.On {
-		t.Errorf("LRO, which a veth has not: %+v", lro)
+		t.Errorf("LRO, which a veth does not have: %+v", lro)
 	}
 }
 

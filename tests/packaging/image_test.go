@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// TestImage is the life of the package where no service manager runs: in a
-// chroot, a container, an image that is being built.
+// TestImage tests the package's life cycle where no service manager runs: in a chroot, a container,
+// an image that is being built.
 func TestImage(t *testing.T) {
 	before, after := older(t), newer(t)
 	s := newSite(t)
 	s.chrooted()
 
 	if said := s.install(before.deb()); !strings.Contains(said, "systemctl enable --now paraxiald") {
-		t.Errorf("the package does not say what comes next:\n%s", said)
+		t.Errorf("the package does not print the next steps:\n%s", said)
 	}
 	if out := s.do("getent", "group", "paraxial"); !strings.HasPrefix(out, "paraxial:x:") {
 		t.Errorf("group: %s", out)
@@ -32,7 +32,7 @@ func TestImage(t *testing.T) {
 	s.removed("dpkg", "--remove", "paraxial")
 	for _, kept := range []string{"/etc/paraxial/paraxiald.yaml", "/var/lib/paraxial/state.db"} {
 		if !s.exists(kept) {
-			t.Errorf("removed, not purged, but %s is gone", kept)
+			t.Errorf("removed without a purge, but %s is gone", kept)
 		}
 	}
 	s.install(after.deb())
@@ -42,14 +42,14 @@ func TestImage(t *testing.T) {
 	for _, gone := range []string{"/etc/paraxial", "/var/lib/paraxial", "/sys/fs/bpf/paraxial", "/usr/sbin/paraxiald",
 		"/usr/share/doc/paraxial"} {
 		if s.exists(gone) {
-			t.Errorf("purged, but %s is there: %s", gone, s.do("find", gone))
+			t.Errorf("purged, but %s still exists: %s", gone, s.do("find", gone))
 		}
 	}
 	s.do("getent", "group", "paraxial")
 }
 
-// TestRemoveWithBadConfiguration: what is wrong with the configuration must not
-// keep the filter on.
+// TestRemoveWithBadConfiguration: an invalid configuration must not keep the filter attached after
+// removal.
 func TestRemoveWithBadConfiguration(t *testing.T) {
 	r := older(t)
 	s := newSite(t)
@@ -60,7 +60,7 @@ func TestRemoveWithBadConfiguration(t *testing.T) {
 	s.removed("dpkg", "--remove", "paraxial")
 }
 
-// TestRPM is the life of the other package, whose scripts are called otherwise.
+// TestRPM tests the life cycle of the other package, whose scripts get other arguments.
 func TestRPM(t *testing.T) {
 	before, after := older(t), newer(t)
 	need(t, "rpm")
@@ -73,12 +73,13 @@ func TestRPM(t *testing.T) {
 	s.copy(after.rpm(), "/root/new.rpm")
 
 	if said := rpm("--install", "/root/old.rpm"); !strings.Contains(said, "systemctl enable --now paraxiald") {
-		t.Errorf("the package does not say what comes next:\n%s", said)
+		t.Errorf("the package does not print the next steps:\n%s", said)
 	}
 	s.do("getent", "group", "paraxial")
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0] # mine\n")
 	s.daemon(func() { s.do("paraxialctl", "block", enemy) })
-	if said := rpm("--upgrade", "/root/new.rpm"); strings.Contains(said, "detached") || strings.Contains(said, "removed") {
+	if said := rpm("--upgrade", "/root/new.rpm"); strings.Contains(said, "detached") ||
+		strings.Contains(said, "removed") {
 		t.Errorf("an upgrade says:\n%s", said)
 	}
 	if !strings.Contains(s.do("cat", "/etc/paraxial/paraxiald.yaml"), "# mine") {
@@ -93,7 +94,7 @@ func TestRPM(t *testing.T) {
 	}
 }
 
-// removed removes the package, and checks that the filter is off.
+// removed removes the package, and checks that the filter is detached.
 func (s *site) removed(args ...string) {
 	s.Helper()
 	said := s.do(args...)
@@ -104,14 +105,14 @@ func (s *site) removed(args ...string) {
 		s.Errorf("removed, but the link is pinned\n%s", said)
 	}
 	if s.exists("/usr/sbin/paraxiald") {
-		s.Error("removed, but the daemon is there")
+		s.Error("removed, but the daemon is still installed")
 	}
 	if s.exists("/etc/systemd/system/multi-user.target.wants/paraxiald.service") {
-		s.Error("removed, but enabled")
+		s.Error("removed, but the service is enabled")
 	}
 }
 
-// daemon runs the installed daemon, by itself, while f runs.
+// daemon runs the installed daemon, without a service manager, while f runs.
 func (s *site) daemon(f func()) {
 	s.Helper()
 	cmd := exec.Command("chroot", s.path("/"), "/usr/sbin/paraxiald", "--metrics", "off")

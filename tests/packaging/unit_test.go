@@ -20,7 +20,7 @@ import (
 
 const unit = repository + "/packaging/paraxiald.service"
 
-// TestUnitIsValid and is as closed as was decided: 2.5 of 10 at most.
+// TestUnitIsValid checks the unit, and its exposure: 2.5 of 10 at most.
 func TestUnitIsValid(t *testing.T) {
 	s := newMachine(t)
 	s.chrooted()
@@ -37,7 +37,7 @@ func TestUnitIsValid(t *testing.T) {
 	}
 }
 
-// capabilities returns those that the unit leaves the daemon.
+// capabilities returns the capabilities that the unit leaves to the daemon.
 func capabilities(t *testing.T) []string {
 	t.Helper()
 	content, err := os.ReadFile(unit)
@@ -46,7 +46,7 @@ func capabilities(t *testing.T) []string {
 	}
 	m := regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.+)$`).FindStringSubmatch(string(content))
 	if m == nil {
-		t.Fatal("the unit does not bound the capabilities")
+		t.Fatal("the unit does not limit the capabilities")
 	}
 	var all []string
 	for _, c := range strings.Fields(m[1]) {
@@ -55,8 +55,8 @@ func capabilities(t *testing.T) []string {
 	return all
 }
 
-// TestCapabilities runs the daemon with those of the unit, which are enough, and
-// with one less each, which is not.
+// TestCapabilities runs the daemon with the capabilities of the unit, which are sufficient, and
+// with each of them missing in turn, which is not.
 func TestCapabilities(t *testing.T) {
 	testenv.Root(t)
 	need(t, "setpriv")
@@ -88,8 +88,7 @@ type bare struct {
 	daemon lab.Daemon
 }
 
-// newBare returns a daemon that will have these capabilities and no others, as
-// root without its power.
+// newBare returns a daemon that runs as root with these capabilities and no others.
 func newBare(t *testing.T, caps []string) *bare {
 	t.Helper()
 	binaries, err := lab.Build(t.Context())
@@ -122,7 +121,7 @@ func (s *bare) detach() {
 	}
 }
 
-// work goes through what a daemon does.
+// work exercises all that a daemon does.
 func (s *bare) work(t *testing.T) {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "paraxiald.yaml")
@@ -142,8 +141,8 @@ func (s *bare) work(t *testing.T) {
 		t.Helper()
 		r, err := s.daemon.Run(t.Context(), args...)
 		if err != nil || r.Code != 0 || !strings.Contains(r.Stdout, want) {
-			t.Errorf("paraxialctl %s: %v, exit code %d\n%s%s\n%s", strings.Join(args, " "), err, r.Code, r.Stdout, r.Stderr,
-				run.Log())
+			t.Errorf("paraxialctl %s: %v, exit code %d\n%s%s\n%s", strings.Join(args, " "), err, r.Code, r.Stdout,
+				r.Stderr, run.Log())
 		}
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", run.PID()))
@@ -184,6 +183,6 @@ func (s *bare) work(t *testing.T) {
 		t.Errorf("detached: %v", err)
 	}
 	if _, err := os.Stat(s.daemon.BPFFS); err == nil {
-		t.Error("detached, but there are pins")
+		t.Error("detached, but pins still exist")
 	}
 }

@@ -7,17 +7,18 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// view is what a detector can ask of a frame, worked out once more from the RFCs.
+// view holds the properties of a frame that a detector can ask for, derived independently from the
+// RFCs.
 type view struct {
 	proto    uint8
 	fragment bool
-	header   bool // of the transport is there
+	header   bool // the transport header is complete
 	flags    uint8
 	ports    bool
 	port     uint16
 }
 
-// look looks at a frame whose IP header is complete.
+// look examines a frame whose IP header is complete.
 func look(b []byte) (v view) {
 	etherType, l3, _ := unwrap(b)
 	var transport []byte
@@ -43,7 +44,7 @@ func look(b []byte) (v view) {
 	return v
 }
 
-// wanted tells whether a class asks for such a frame.
+// wanted reports whether a class asks for such a frame.
 func (v view) wanted(c track.Class) bool {
 	protos := map[track.Proto][]uint8{track.TCP: {frame.TCP}, track.UDP: {frame.UDP},
 		track.ICMP: {frame.ICMP, frame.ICMPv6}}

@@ -7,11 +7,11 @@ import (
 	"github.com/paraxial/paraxial/tests/lab/frame"
 )
 
-// This file says once more, from the RFCs and in no hurry, what the program
-// has to make of a frame. It shares nothing with the C but the specification.
+// This file implements once more, from the RFCs and without regard to speed, what the program must
+// do with a frame. It shares only the specification with the C code.
 
-// judge returns the reason for the verdict on frame b, given what the lists say
-// of a source.
+// judge returns the reason for the verdict on frame b. list returns the verdict of the lists on a
+// source.
 func judge(b []byte, list func(netip.Addr) reason) reason {
 	etherType, l3, ok := unwrap(b)
 	switch {
@@ -35,7 +35,7 @@ func judge(b []byte, list func(netip.Addr) reason) reason {
 	return notListed
 }
 
-// unwrap takes off the Ethernet header and up to two VLAN tags.
+// unwrap removes the Ethernet header and up to two VLAN tags.
 func unwrap(b []byte) (etherType uint16, rest []byte, ok bool) {
 	if len(b) < 14 {
 		return 0, nil, false
@@ -62,7 +62,7 @@ func readSource(etherType uint16, l3 []byte) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// contradicts tells whether the lengths in a readable base header cannot be true.
+// contradicts reports whether the lengths in a readable base header are contradictory.
 func contradicts(etherType uint16, l3 []byte) bool {
 	if etherType == frame.IPv6 {
 		return 40+int(binary.BigEndian.Uint16(l3[4:])) > len(l3)
@@ -71,7 +71,7 @@ func contradicts(etherType uint16, l3 []byte) bool {
 	return header < 20 || header > total || total > len(l3)
 }
 
-// describe returns the event that a drop of b has to give.
+// describe returns the event that a drop of b must produce.
 func describe(b []byte, r reason) event {
 	etherType, l3, _ := unwrap(b)
 	e := event{Reason: r, Length: uint32(len(b))}
@@ -93,7 +93,7 @@ func describe(b []byte, r reason) event {
 	return e
 }
 
-// walk goes along at most eight IPv6 extension headers (RFC 8200 4, RFC 4302 2).
+// walk follows at most eight IPv6 extension headers (RFC 8200 4, RFC 4302 2).
 func walk(proto uint8, b []byte) (transport uint8, rest []byte, fragment, later bool) {
 	for range 8 {
 		length := 0

@@ -11,15 +11,15 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-// jumbo is a 9000-byte packet, which no driver has in one buffer.
+// jumbo returns a 9000-byte packet, which no driver puts into one buffer.
 func jumbo(p frame.Packet) []byte {
 	const mtu = 9000
 	headers := len(p.UDP(1, 2, nil)) - frame.EthernetSize
 	return p.UDP(1, 2, make([]byte, mtu-headers))
 }
 
-// A frame in several buffers is counted with its whole length, and is not
-// malformed for being longer than the first buffer.
+// A frame in several buffers is counted with its whole length, and is not malformed because it is
+// longer than the first buffer.
 func TestJumboFrames(t *testing.T) {
 	f := load(t, "frags")
 	f.listSources()
@@ -27,13 +27,14 @@ func TestJumboFrames(t *testing.T) {
 	for source := range sourcesV4 {
 		for _, p := range []frame.Packet{
 			start(sourcesV4[source]), start(sourcesV6[source]),
-			start(sourcesV4[source]).VLAN(frame.Dot1Q, 1), start(sourcesV6[source]).VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2),
+			start(sourcesV4[source]).VLAN(frame.Dot1Q, 1),
+			start(sourcesV6[source]).VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2),
 		} {
 			b := jumbo(p)
 			want := wantOne(source, len(b))
 			if address, _ := frame.Source(b); source.reported() {
-				want.Events = []event{{Source: address, Proto: frame.UDP, Sport: 1, Dport: 2, Ports: true, Reason: source,
-					Length: uint32(len(b))}}
+				want.Events = []event{{Source: address, Proto: frame.UDP, Sport: 1, Dport: 2, Ports: true,
+					Reason: source, Length: uint32(len(b))}}
 			}
 			check(t, fmt.Sprintf("jumbo frame from a source that is %s", source), want, f.observe(b), b)
 		}
@@ -45,9 +46,9 @@ func TestJumboFrames(t *testing.T) {
 	check(t, "jumbo frame cut short by a byte", wantOne(malformed, len(b)-1), f.observe(b[:len(b)-1]), b)
 }
 
-// Some drivers leave little or nothing in the first buffer (header split, mlx5
-// with striding receive queues). Wherever the split is, the source decides. An
-// event tells what the first buffer holds.
+// Some drivers put little or nothing into the first buffer (header split, mlx5 with striding
+// receive queues). Wherever the split is, the source decides. An event contains only what the first
+// buffer holds.
 func TestHeadersInLaterBuffers(t *testing.T) {
 	testenv.Since(t, 6, 18, "the length of the first buffer to be chosen")
 	f := load(t, "frags")
@@ -79,7 +80,7 @@ func TestHeadersInLaterBuffers(t *testing.T) {
 	}
 }
 
-// Nor does it matter for what is counted and sampled, unless there are options or
+// The split does not change what is counted and sampled either, unless there are options or
 // extension headers.
 func TestAccountsHeadersInLaterBuffers(t *testing.T) {
 	testenv.Since(t, 6, 18, "the length of the first buffer to be chosen")
@@ -99,12 +100,12 @@ func TestAccountsHeadersInLaterBuffers(t *testing.T) {
 				want.add(b)
 				f.observeSplit(b, linear)
 				if diff := cmp.Diff(want, a.counts()); diff != "" {
-					t.Errorf("%s from %s, %d bytes in the first buffer: counters (-want +got):\n%s", name, sources[notListed], linear,
-						diff)
+					t.Errorf("%s from %s, %d bytes in the first buffer: counters (-want +got):\n%s", name,
+						sources[notListed], linear, diff)
 				}
 				if diff := cmp.Diff([]sampled{sampleOf(b, 1)}, a.takeSamples(), equateAddr); diff != "" {
-					t.Errorf("%s from %s, %d bytes in the first buffer: samples (-want +got):\n%s", name, sources[notListed], linear,
-						diff)
+					t.Errorf("%s from %s, %d bytes in the first buffer: samples (-want +got):\n%s", name,
+						sources[notListed], linear, diff)
 				}
 			}
 		}

@@ -59,7 +59,7 @@ func TestRenewChangesTheRowsThatWereRun(t *testing.T) {
 	gone := "| gone | 4.4 |\n"
 	write("before\n" + begin + gone + "| e1000e | 6.12.0 | kept |\n" + end + "after\n")
 	rows := []row{{kernel: old, version: "5.10.1-amd64", plain: "75000", frags: "-", mode: "native", queues: 2}}
-	for range 2 { // again, to the same effect
+	for range 2 { // the second time has the same effect
 		if err := renew(path, []kernel{old, other}, rows); err != nil {
 			t.Fatal(err)
 		}
