@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -21,23 +20,6 @@ import (
 // maxWord bounds prefixes, durations, origins and ids, in bytes, so that no
 // error message repeats a megabyte to its reader.
 const maxWord = 128
-
-// decode reads data, one JSON object with known fields only, into v. No data
-// at all is the empty object.
-func decode(data []byte, v any) error {
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return decodeError(err, len(data))
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return invalid("body: more data after the JSON object, at byte %d", dec.InputOffset())
-	}
-	return nil
-}
 
 func decodeError(err error, length int) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
