@@ -188,7 +188,7 @@ func TestBPFFSUnmounted(t *testing.T) {
 	defer mount()
 	h.within("status says what to do", patience, func() bool {
 		return strings.Contains(h.nic(interfaceName).Note,
-			"mount -t bpf bpf /sys/fs/bpf")
+			"mount -t bpf -o mode=0700 bpf /sys/fs/bpf")
 	})
 	if !strings.Contains(h.run.Log(), "not as it should be") {
 		t.Error("the log does not say it")
