@@ -197,7 +197,7 @@ func (c *call) send(v any) error {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
 	c.w.Header().Set("Content-Type", "application/json")
-	c.w.Write(append(data, '\n'))
+	c.w.Write(append(escapeHidden(data), '\n'))
 	return nil
 }
 

@@ -109,7 +109,7 @@ func newLineWriter(c *call) *lineWriter {
 	c.w.Header().Set("Content-Type", "application/x-ndjson")
 	l := &lineWriter{c: c}
 	l.buf = bufio.NewWriterSize(stallWriter{c}, 64<<10)
-	l.enc = json.NewEncoder(l.buf)
+	l.enc = json.NewEncoder(JSONWriter{l.buf})
 	return l
 }
 

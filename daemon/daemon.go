@@ -53,6 +53,7 @@ type Daemon struct {
 	nics      *nics
 	broadcast *broadcast
 	detection *detection
+	offenders *offenderStore
 	detecting pulse // progress of the detectors' loop
 	attending pulse // progress of the loop that checks interfaces and socket
 	enforcer  *enforcer
@@ -110,6 +111,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
 		store: st, loader: l, drops: l, broadcast: newBroadcast(), detached: make(chan struct{}),
+		offenders: &offenderStore{path: filepath.Join(cfg.StateDir, offendersFile)},
 	}
 	d.cfg.Store(&cfg)
 	d.facts.read = d.protected

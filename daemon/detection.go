@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -288,17 +287,11 @@ func (d *detection) snapshot() metrics.Detection {
 // startDetection puts the detectors of a configuration in force.
 func (d *Daemon) startDetection(cfg config.Config) error {
 	now := d.engine.Now()
-	offenders, err := readOffenders(filepath.Join(cfg.StateDir, offendersFile))
+	offenders, err := d.offenders.load(now, time.Now())
 	if err != nil {
-		d.log.Warn("repeat offenders of earlier runs are forgotten", "error", err)
+		d.log.Warn("the file of repeat offenders has a problem; those that cannot be read are forgotten", "error", err)
 	}
 	return d.detection.configure(cfg, now, liveEntries(d.engine, now), offenders)
-}
-
-// saveOffenders saves repeat offenders for the next run.
-func (d *Daemon) saveOffenders() error {
-	path := filepath.Join(d.settings().StateDir, offendersFile)
-	return writeOffenders(path, d.detection.offenders(d.engine.Now()))
 }
 
 // detect runs a tick of the detectors every tickInterval until ctx is done, and saves

@@ -77,7 +77,10 @@ func commands(usage cli.OnUsageErrorFunc, stderr io.Writer) []*cli.Command {
 		},
 		{
 			Name: "detach", Usage: "remove the filter from all interfaces, and its pins",
-			Flags: flags(), OnUsageError: usage, Action: noArgs(detach),
+			Flags: append(flags(), &cli.BoolFlag{
+				Name: "all", Usage: "find the filters on all BPF file systems; needs no valid configuration",
+			}),
+			OnUsageError: usage, Action: noArgs(detach),
 		},
 		replayCommand(usage),
 		manCommand(),

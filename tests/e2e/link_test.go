@@ -188,8 +188,9 @@ func TestBPFFSUnmounted(t *testing.T) {
 		}
 	}
 	defer mount()
-	h.within("status shows the remedy", patience, func() bool {
-		return strings.Contains(h.nic(interfaceName).Note, "mount -t bpf bpf /sys/fs/bpf")
+	h.within("status says what to do", patience, func() bool {
+		return strings.Contains(h.nic(interfaceName).Note,
+			"mount -t bpf -o mode=0700 bpf /sys/fs/bpf")
 	})
 	if !strings.Contains(h.run.Log(), "but has a fault") {
 		t.Error("the log does not report the missing pins")

@@ -48,19 +48,58 @@ func TestImage(t *testing.T) {
 	s.do("getent", "group", "paraxial")
 }
 
-// TestRemoveWithBadConfiguration: an invalid configuration must not keep the filter attached after
-// removal.
+// TestRemoveWithBadConfiguration: an invalid configuration does not keep the filter in
+// force, wherever its pins are.
 func TestRemoveWithBadConfiguration(t *testing.T) {
+	r := older(t)
+	for _, tt := range []struct {
+		name, valid, invalid string
+		flags                []string
+	}{
+		{"default directory", "interfaces: [eth0]\n", "interfaces: [\n", nil},
+		{"own directory", "interfaces: [eth0]\nbpffs: /sys/fs/bpf/own\n", "interfaces: [\nbpffs: /sys/fs/bpf/own\n", nil},
+		{"directory by a flag", "interfaces: [eth0]\n", "interfaces: [eth0]\n", []string{"--bpffs", "/sys/fs/bpf/own"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t)
+			s.chrooted()
+			t.Cleanup(func() { s.try("rm", "-rf", "/sys/fs/bpf/own") }) // also that of the next test
+			s.install(r.deb())
+			s.write("/etc/paraxial/paraxiald.yaml", tt.valid)
+			s.daemon(func() { s.do("paraxialctl", "block", enemy) }, tt.flags...)
+			s.filtered("with the daemon ended")
+			s.write("/etc/paraxial/paraxiald.yaml", tt.invalid)
+			s.removed("dpkg", "--remove", "paraxial")
+			if s.exists("/sys/fs/bpf/own") {
+				t.Error("removed, but the pins are there")
+			}
+		})
+	}
+}
+
+// TestRemoveWithFilterInUse: while a filter cannot be removed, the package is not either.
+func TestRemoveWithFilterInUse(t *testing.T) {
 	r := older(t)
 	s := newSite(t)
 	s.chrooted()
 	s.install(r.deb())
-	s.daemon(func() { s.do("paraxialctl", "block", enemy) })
-	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [\n")
+	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0]\n")
+	s.daemon(func() {
+		s.do("paraxialctl", "--socket", otherSocket, "block", enemy)
+		out, err := s.try("dpkg", "--remove", "paraxial")
+		if err == nil || !strings.Contains(out, "/sys/fs/bpf/paraxial is in use") ||
+			!strings.Contains(out, "the filter could not be removed, and the package is not removed") {
+			t.Errorf("removing the package while a daemon holds the filter: %v\n%s", err, out)
+		}
+		s.filtered("not removed")
+	}, "--socket", otherSocket)
 	s.removed("dpkg", "--remove", "paraxial")
 }
 
-// TestRPM tests the life cycle of the other package, whose scripts get other arguments.
+// otherSocket is one that a daemon has which detach cannot find.
+const otherSocket = "/run/other.sock"
+
+// TestRPM is the life of the other package, whose scripts are called otherwise.
 func TestRPM(t *testing.T) {
 	before, after := older(t), newer(t)
 	need(t, "rpm")
@@ -112,10 +151,11 @@ func (s *site) removed(args ...string) {
 	}
 }
 
-// daemon runs the installed daemon, without a service manager, while f runs.
-func (s *site) daemon(f func()) {
+// daemon runs the installed daemon, by itself, while f runs.
+func (s *site) daemon(f func(), flags ...string) {
 	s.Helper()
-	cmd := exec.Command("chroot", s.path("/"), "/usr/sbin/paraxiald", "--metrics", "off")
+	args := append([]string{s.path("/"), "/usr/sbin/paraxiald", "--metrics", "off"}, flags...)
+	cmd := exec.Command("chroot", args...)
 	log := new(console)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -128,7 +168,7 @@ func (s *site) daemon(f func()) {
 		}
 	}()
 	s.eventually("the daemon answers", func() error {
-		_, err := s.try("paraxialctl", "status")
+		_, err := s.try("sh", "-c", "paraxialctl status || paraxialctl --socket "+otherSocket+" status")
 		return err
 	})
 	f()

@@ -97,12 +97,11 @@ func start(arguments []string) error {
 
 // prepare sets up what a system has before its first service.
 func prepare() error {
-	for _, m := range []struct{ kind, path string }{
-		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run"}, {"tmpfs", "/tmp"},
-		{"tmpfs", "/var"},
-		{"bpf", "/sys/fs/bpf"},
+	for _, m := range []struct{ kind, path, data string }{
+		{"proc", "/proc", ""}, {"sysfs", "/sys", ""}, {"devtmpfs", "/dev", ""}, {"tmpfs", "/run", ""},
+		{"tmpfs", "/tmp", ""}, {"tmpfs", "/var", ""}, {"bpf", "/sys/fs/bpf", "mode=0700"},
 	} {
-		if err := unix.Mount(m.kind, m.path, m.kind, 0, ""); err != nil && err != unix.EBUSY {
+		if err := unix.Mount(m.kind, m.path, m.kind, 0, m.data); err != nil && err != unix.EBUSY {
 			return fmt.Errorf("mount %s: %w", m.path, err)
 		}
 	}
