@@ -133,8 +133,9 @@ func TestLimitBurst(t *testing.T) {
 				}
 				return f.run(packet)
 			})
-			want := outcome{Action: pass, Hits: map[uint32]uint64{},
-				Counters: map[reason]counter{underLimit: {uint64(c.want), uint64(c.want * c.size)}}}
+			want := outcome{Action: pass,
+				Counters: map[reason]counter{underLimit: {uint64(c.want), uint64(c.want * c.size)}},
+				Hits:     map[uint32]uint64{}}
 			if over := 20 - c.want; over > 0 {
 				want.Action = drop
 				want.Counters[limited] = counter{uint64(over), uint64(over * c.size)}

@@ -31,8 +31,8 @@ func TestShippedListOfKernels(t *testing.T) {
 func TestListOfKernelsIsChecked(t *testing.T) {
 	for name, c := range map[string]struct{ list, want string }{
 		"a column too few": {"# comment\n5.10 suite package card\n", ":2: 4 columns"},
-		"no number":        {"5.10 suite package card many\n", `"many" is no number`},
-		"no queue":         {"5.10 suite package card 0\n", `"0" is no number`},
+		"no number":        {"5.10 suite package card many\n", `"many" is not a number`},
+		"no queue":         {"5.10 suite package card 0\n", `"0" is not a number`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "list")
