@@ -11,7 +11,7 @@ import (
 // Options are the settings of an Analyzer besides its detectors.
 type Options struct {
 	Tracked int // number of slots
-	MaxBans int // most entries at once; the oldest is lifted to make room for a new one
+	MaxBans int // most entries at once; see makeRoom for those that make room for a new one
 	// BansPerMinute is the rate above which the circuit breaker opens. 0 is no breaker.
 	BansPerMinute int
 	// Exempt reports whether a prefix must be left alone, and why: it is allowed,
@@ -40,6 +40,7 @@ type Analyzer struct {
 	above     []candidate // found in this tick
 	decisions []Decision
 	spared    []Spared
+	victims   victims
 }
 
 // slot is a slot of the tracking table and the source in it.
@@ -51,6 +52,8 @@ type slot struct {
 	mask   DetectorSet     // detectors that count prefixes of this length
 	held   DetectorSet     // detectors that need not decide: there is an entry, or the source is exempt
 	spared DetectorSet     // detectors that have reported the source as spared
+	// refused are the detectors that made no entry because there was no room.
+	refused DetectorSet
 }
 
 // candidate is a slot above the limit of a detector.
@@ -81,7 +84,7 @@ func NewAnalyzer(list []Detector, o Options) *Analyzer {
 // decisions about them, in order. The result is valid until the next Tick. A tick may
 // be late or missing.
 func (a *Analyzer) Tick(now policy.Deadline, counts []Counts) []Decision {
-	a.decisions, a.spared, a.above = a.decisions[:0], a.spared[:0], a.above[:0]
+	a.decisions, a.spared, a.above, a.victims = a.decisions[:0], a.spared[:0], a.above[:0], victims{}
 	before := a.now
 	if !a.started {
 		before, a.started = now, true
@@ -89,16 +92,17 @@ func (a *Analyzer) Tick(now policy.Deadline, counts []Counts) []Decision {
 	now = max(now, before)
 	a.expire(now)
 	if a.breaker.calm(now) {
-		a.release(func(e *entry) bool { return e.tripped })
+		a.releaseTripped()
 	}
 	if now >= a.retry {
 		a.retry = now + retryAfter
-		a.release(nil)
+		a.release()
 	}
 	for _, w := range a.windows {
 		w.turn(before, now)
 	}
 	a.count(before, now, counts)
+	a.now = now
 	slices.SortFunc(a.above, func(x, y candidate) int {
 		return cmp.Or(a.slots[x.slot].source.Compare(a.slots[y.slot].source), cmp.Compare(x.detector, y.detector))
 	})
@@ -106,7 +110,6 @@ func (a *Analyzer) Tick(now policy.Deadline, counts []Counts) []Decision {
 		a.judge(c, now)
 	}
 	a.extend(now)
-	a.now = now
 	return a.decisions
 }
 
@@ -137,8 +140,9 @@ func (a *Analyzer) count(before, now policy.Deadline, counts []Counts) {
 			if above && s.held>>d&1 == 0 {
 				a.above = append(a.above, candidate{d, c.Slot})
 			}
-			if s.spared>>d&1 == 1 && w.sums[c.Slot] <= w.threshold/2 {
+			if (s.spared|s.refused)>>d&1 == 1 && w.sums[c.Slot] <= w.threshold/2 {
 				s.spared &^= 1 << d
+				s.refused &^= 1 << d
 			}
 		}
 	}
