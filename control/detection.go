@@ -48,6 +48,7 @@ type DetectorStatus struct {
 	Lifted     uint64            `json:"lifted"` // to make room for newer ones
 	Spared     uint64            `json:"spared"` // above the limit and left alone
 	Entries    int               `json:"entries"`
+	NoRoom     uint64            `json:"no_room"` // above the limit, and without room for an entry
 }
 
 // BreakerStatus is the state of the circuit breaker. While it is open, what would

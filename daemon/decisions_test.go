@@ -124,6 +124,46 @@ func TestExtendedKeepsWhatOperatorsDid(t *testing.T) {
 	}
 }
 
+// An operator's unblock ends an entry for good, also if a detector decided to extend it at the
+// same time. The unblock comes here after the decision and before it is carried out.
+func TestExtensionDoesNotUndoUnblock(t *testing.T) {
+	b, v := decided(t)
+	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Block)})
+	inTurn, unblocked, acted := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() { // holds the turn, so that the unblock is carried out before the extension
+		_ = b.engine.Edit(t.Context(), func(*policy.Book) ([]policy.Op, error) {
+			close(inTurn)
+			<-unblocked
+			return []policy.Op{policy.RemoveOp(keyOfDecision(b.decision(detect.Extended, detect.Block)))}, nil
+		})
+	}()
+	<-inTurn
+	go func() {
+		defer close(acted)
+		v.act(t.Context(), 0, []detect.Decision{b.decision(detect.Extended, detect.Block)})
+	}()
+	time.Sleep(50 * time.Millisecond) // for act to come as far as it can
+	close(unblocked)
+	<-acted
+	if e, ok := b.decidedEntry(); ok {
+		t.Errorf("the extension put back what was unblocked: %+v", e)
+	}
+}
+
+// An operator's ban is not lifted to make room.
+func TestArmedEntryIsNotLifted(t *testing.T) {
+	b, v := decided(t)
+	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Shadow)})
+	_, err := b.Promote(t.Context(), control.Caller{UID: 7}, control.Promotion{Prefixes: prefixes(offenderPrefix), Origin: "detector:flood", Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.Lifted, detect.Shadow)})
+	if e, ok := b.decidedEntry(); !ok || e.Action != policy.Drop {
+		t.Errorf("entry: %+v", e)
+	}
+}
+
 func TestExempt(t *testing.T) {
 	b, v := decided(t)
 	b.cfg.Store(&config.Config{

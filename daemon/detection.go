@@ -68,6 +68,8 @@ type detection struct {
 	followed  policy.Deadline // when it was last decided whom to track
 	tripped   bool            // the circuit breaker, as last said
 	complains complaints
+	journal   journal
+	noRoom    uint64 // sources without room, as last said
 }
 
 // configure puts the detectors of cfg in force. What is remembered of offenders
@@ -109,6 +111,8 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.show()
+	d.journal.log = d.log
+	d.journal.turn(now)
 	if d.analyzer == nil {
 		return false
 	}
@@ -119,13 +123,24 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 	d.observeDrops(now)
 	decisions := d.analyzer.Tick(now, d.read())
 	d.report()
-	for _, failed := range d.host.act(ctx, now, decisions) {
-		d.analyzer.Remove(failed.Detector, failed.Prefix)
+	failed := d.host.act(ctx, now, decisions)
+	for _, f := range failed {
+		d.analyzer.Remove(f.Detector, f.Prefix)
+	}
+	for _, made := range carriedOut(decisions, failed) {
+		d.journal.decision(made)
 	}
 	d.follow(now)
 	d.adapt(now)
 	d.observe(time.Since(begin))
 	return len(decisions) > 0
+}
+
+// flush logs what the journal holds back.
+func (d *detection) flush() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.journal.flush()
 }
 
 // read copies the counters of all tracked sources.
@@ -263,7 +278,7 @@ func (d *detection) show() {
 	if d.analyzer != nil {
 		s = metrics.Detection{
 			Enabled: true, Tracked: d.promoter.Tracked(), Lost: d.accounts.LostSamples(),
-			Exceeded: d.sampling.exceeded, Tripped: d.tripped,
+			Exceeded: d.sampling.exceeded, Tripped: d.tripped, NoRoom: d.noRoom,
 		}
 	}
 	d.shown.Store(&s)
@@ -296,6 +311,7 @@ func (d *Daemon) detect(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			d.detection.flush()
 			return
 		case <-tick.C:
 			unsaved = d.detection.tick(ctx, d.engine.Now()) || unsaved
