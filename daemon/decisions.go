@@ -264,6 +264,20 @@ func (v *enforcer) exempt(p netip.Prefix) (reason string, exempt bool) {
 	return "", false
 }
 
+// partlyExempt implements host.
+func (v *enforcer) partlyExempt(p netip.Prefix) bool {
+	if v.d.settings().BehindProxy(p) || v.fresh().Protects(p) {
+		return false
+	}
+	now, partly := v.d.engine.Now(), true
+	v.d.engine.Read(func(b *policy.Book) {
+		for e := range b.Covering(policy.Allow, p) {
+			partly = partly && !e.Live(now)
+		}
+	})
+	return partly
+}
+
 // fresh returns the guard, read lately. What it cannot find out it does not
 // protect, which is logged.
 func (v *enforcer) fresh() *policy.Guard {

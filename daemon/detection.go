@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/track"
 )
 
 // tickInterval is how often the counters of tracked sources are looked at.
@@ -42,6 +44,8 @@ type host interface {
 	drops(entries []detect.Entry) []detect.Drops
 	// exempt tells who must be left alone, and why.
 	exempt(netip.Prefix) (reason string, exempt bool)
+	// partlyExempt reports whether an exempt prefix is exempt only because of a part of it.
+	partlyExempt(netip.Prefix) bool
 	// accounted returns how many packets have passed by the verdict on their source.
 	accounted() (packets uint64, err error)
 }
@@ -66,6 +70,7 @@ type detection struct {
 	sampling  sampling
 	observed  policy.Deadline // when drops were last looked at
 	followed  policy.Deadline // when it was last decided whom to track
+	splits    []netip.Prefix  // sources whose addresses are counted one by one
 	tripped   bool            // the circuit breaker, as last said
 	complains complaints
 	journal   journal
@@ -86,7 +91,7 @@ func (d *detection) configure(cfg config.Config, now policy.Deadline, live []det
 	}
 	d.cfg, d.levels = cfg, levels
 	d.began = make([]policy.Deadline, d.accounts.Capacity())
-	d.counts, d.active = nil, nil
+	d.counts, d.active, d.splits = nil, nil, nil
 	if len(cfg.Detectors) == 0 {
 		d.accounts.SetSampling(0)
 		d.analyzer, d.promoter = nil, nil
@@ -95,7 +100,7 @@ func (d *detection) configure(cfg config.Config, now policy.Deadline, live []det
 	d.promoter = detect.NewPromoter(cfg.Detectors, d.accounts.Capacity(), rand.Uint64())
 	d.analyzer = detect.NewAnalyzer(cfg.Detectors, detect.Options{
 		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans, BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
-		Exempt: d.host.exempt, About: d.promoter.About,
+		Exempt: d.host.exempt, PartlyExempt: d.host.partlyExempt, About: d.promoter.About,
 	})
 	d.analyzer.Restore(now, offenders)
 	d.analyzer.Adopt(now, live)
@@ -183,6 +188,7 @@ func (d *detection) follow(now policy.Deadline) {
 	if len(d.levels) > 1 {
 		d.active = busiest(d.active)
 	}
+	d.followSplits(now)
 	changes := d.promoter.Changes(now, d.active)
 	for _, source := range changes.Release {
 		d.untrack(source)
@@ -194,6 +200,34 @@ func (d *detection) follow(now policy.Deadline) {
 			d.complains.about(d.log, "tracking", err)
 		}
 	}
+}
+
+// followSplits has addresses counted one by one inside the sources that are split.
+func (d *detection) followSplits(now policy.Deadline) {
+	splits := d.analyzer.Splits()
+	if slices.Equal(splits, d.splits) {
+		return
+	}
+	d.splits = splits
+	d.promoter.Split(splits)
+	for _, a := range d.active { // some are tracked already, at a level of single addresses
+		if err := d.trackSingle(a.Source, now); err != nil {
+			d.complains.about(d.log, "tracking", err)
+		}
+	}
+}
+
+// trackSingle has an address counted inside the sources that contain it and are split.
+func (d *detection) trackSingle(source netip.Prefix, now policy.Deadline) error {
+	if !source.IsSingleIP() || !d.analyzer.InSplit(source.Addr()) {
+		return nil
+	}
+	slot, err := d.accounts.Track(track.Single, source)
+	if err != nil {
+		return err
+	}
+	d.began[slot] = now
+	return nil
 }
 
 // busiest leaves one of the activities of a source that is tracked at both levels.
@@ -224,7 +258,7 @@ func (d *detection) track(source netip.Prefix, now policy.Deadline) error {
 		}
 		d.began[slot] = now
 	}
-	return nil
+	return d.trackSingle(source, now)
 }
 
 func (d *detection) untrack(source netip.Prefix) {
@@ -235,6 +269,12 @@ func (d *detection) untrack(source netip.Prefix) {
 		if err := d.accounts.Untrack(level, source); err != nil {
 			d.complains.about(d.log, "tracking", err)
 		}
+	}
+	if !source.IsSingleIP() {
+		return
+	}
+	if err := d.accounts.Untrack(track.Single, source); err != nil {
+		d.complains.about(d.log, "tracking", err)
 	}
 }
 

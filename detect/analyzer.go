@@ -17,6 +17,9 @@ type Options struct {
 	// Exempt reports whether a prefix must be left alone, and why: it is allowed,
 	// protected by the guard, or part of a proxy. Nil exempts nothing.
 	Exempt func(netip.Prefix) (reason string, exempt bool)
+	// PartlyExempt reports whether an exempt prefix is exempt only because of a part of
+	// it. Its addresses are then judged one by one. Nil is never.
+	PartlyExempt func(netip.Prefix) bool
 	// About returns what samples have shown about a source. Nil if there are no samples.
 	About func(netip.Prefix) About
 }
@@ -30,6 +33,7 @@ type Analyzer struct {
 	memory    memory
 	entries   entries
 	breaker   *breaker
+	splits    map[netip.Prefix]policy.Deadline // see split
 	stats     []DetectorStats
 
 	now     policy.Deadline // of the last tick
@@ -71,6 +75,7 @@ func NewAnalyzer(list []Detector, o Options) *Analyzer {
 		memory:    memory{capacity: max(4*o.MaxBans, 1024), offences: map[entryKey]offence{}},
 		entries:   newEntries(),
 		breaker:   newBreaker(o.BansPerMinute),
+		splits:    map[netip.Prefix]policy.Deadline{},
 		stats:     make([]DetectorStats, len(list)),
 	}
 	for n, d := range list {
@@ -91,6 +96,7 @@ func (a *Analyzer) Tick(now policy.Deadline, counts []Counts) []Decision {
 	}
 	now = max(now, before)
 	a.expire(now)
+	a.expireSplits(now)
 	if a.breaker.calm(now) {
 		a.releaseTripped()
 	}
@@ -162,11 +168,12 @@ func (a *Analyzer) settle(s *slot, c *Counts, before, now policy.Deadline) {
 	}
 }
 
-// maskOf returns the detectors that count prefixes of the length of p.
+// maskOf returns the detectors that count prefixes of the length of p, or p as an address of
+// a source that is split.
 func (a *Analyzer) maskOf(p netip.Prefix) DetectorSet {
 	var mask DetectorSet
 	for n, d := range a.detectors {
-		if d.Per.of(p.Addr().Is4()) == p.Bits() {
+		if d.Per.of(p.Addr().Is4()) == p.Bits() || p.IsSingleIP() && a.splitFrom(&d, p.Addr()) {
 			mask |= 1 << n
 		}
 	}

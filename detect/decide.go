@@ -34,6 +34,9 @@ func (a *Analyzer) judge(c candidate, now policy.Deadline) {
 	}
 	e := &entry{entryKey: k, slot: int64(c.slot), first: s.began, about: a.about(k.prefix)}
 	if reason, exempt := a.exempt(k.prefix); exempt {
+		if a.split(k.prefix, now) {
+			reason += "; its addresses are judged one by one"
+		}
 		a.spare(e, s, reason, now)
 		return
 	}

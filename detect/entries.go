@@ -96,10 +96,11 @@ func (a *Analyzer) releaseInside(e *entry) {
 }
 
 // widened returns the wider prefix in which k counts as an offender. It reports false
-// if the detector does not widen it.
+// if the detector does not widen it. The network of an address of a split source contains
+// an exempt address, so it is not widened.
 func (a *Analyzer) widened(k entryKey) (entryKey, bool) {
 	to := a.detectors[k.detector].Widen.to(k.prefix.Addr().Is4())
-	if to == 0 || to >= k.prefix.Bits() {
+	if to == 0 || to >= k.prefix.Bits() || k.prefix.Bits() > a.detectors[k.detector].Per.of(k.prefix.Addr().Is4()) {
 		return entryKey{}, false
 	}
 	wide, err := k.prefix.Addr().Prefix(to)

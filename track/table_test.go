@@ -200,12 +200,15 @@ func TestRefused(t *testing.T) {
 	}
 	table := newTable(t, 10, usual, []Class{{}})
 	for level, source := range map[int]netip.Prefix{
-		-1: netip.MustParsePrefix("192.0.2.1/32"), 2: netip.MustParsePrefix("192.0.2.1/32"),
-		0: netip.MustParsePrefix("192.0.2.0/24"), 1: netip.MustParsePrefix("2001:db8::/64"), 3: {},
+		-1: netip.MustParsePrefix("192.0.2.1/32"), Single: netip.MustParsePrefix("192.0.2.0/24"),
+		0: netip.MustParsePrefix("192.0.2.0/24"), 1: netip.MustParsePrefix("2001:db8::/64"), Single + 1: netip.MustParsePrefix("192.0.2.1/32"), 4: {},
 	} {
 		if _, err := table.Track(level, source); err == nil {
 			t.Errorf("tracks %s at level %d", source, level)
 		}
+	}
+	if _, err := table.Track(Single, netip.MustParsePrefix("::1/128")); err == nil {
+		t.Error("tracks ::1 as a single address: its key may be that of an IPv4 address")
 	}
 	for _, capacity := range []uint32{0, MaxCapacity + 1} {
 		if _, err := New(nil, nil, capacity); err == nil {
