@@ -188,6 +188,29 @@ func TestExempt(t *testing.T) {
 	}
 }
 
+// A prefix is partly exempt if no reason covers all of it.
+func TestPartlyExempt(t *testing.T) {
+	b, v := decided(t)
+	b.cfg.Store(&config.Config{
+		Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/25")},
+		Guard:   config.Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("198.51.100.64/26")}},
+	})
+	for source, want := range map[string]bool{
+		"192.0.2.0/24":      true, // a part of it is a proxy
+		"192.0.2.0/26":      false,
+		"198.51.100.0/24":   true,
+		"198.51.100.64/27":  false,
+		"203.0.113.7/32":    false, // allowed
+		"127.0.0.0/24":      false,
+		"169.254.169.0/24":  true,
+		"198.51.100.128/25": true, // not exempt at all, which is asked first
+	} {
+		if got := v.partlyExempt(netip.MustParsePrefix(source)); got != want {
+			t.Errorf("%s: %t, want %t", source, got, want)
+		}
+	}
+}
+
 // Live entries of earlier runs are adopted, those of others are not.
 func TestLiveEntries(t *testing.T) {
 	b, v := decided(t)
