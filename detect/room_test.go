@@ -63,13 +63,15 @@ func TestForgedSourcesFreeNobody(t *testing.T) {
 		forged  int
 		perTick int
 		action  Action
+		before  time.Duration // how long the attacker sends before the flood
 	}{
-		{"breaker opens", Options{BansPerMinute: 600, MaxBans: 10_000, Tracked: 32_768}, 20_000, 100, Block},
-		{"no breaker", Options{MaxBans: 10_000, Tracked: 32_768}, 20_000, 100, Block},
-		{"no breaker, limit", Options{MaxBans: 1000, Tracked: 32_768}, 3000, 100, Limit},
-		{"below the breaker", Options{BansPerMinute: 600, MaxBans: 1000}, 3000, 2, Block},
-		{"all at once", Options{BansPerMinute: 600, MaxBans: 1000, Tracked: 32_768}, 6000, 3000, Block},
-		{"a shadow detector", Options{BansPerMinute: 600, MaxBans: 1000}, 3000, 100, Shadow},
+		{"breaker opens", Options{BansPerMinute: 600, MaxBans: 10_000, Tracked: 32_768}, 20_000, 100, Block, 30 * time.Second},
+		{"no breaker", Options{MaxBans: 10_000, Tracked: 32_768}, 20_000, 100, Block, 30 * time.Second},
+		{"no breaker, limit", Options{MaxBans: 1000, Tracked: 32_768}, 3000, 100, Limit, 30 * time.Second},
+		{"below the breaker", Options{BansPerMinute: 600, MaxBans: 1000}, 3000, 2, Block, 30 * time.Second},
+		{"all at once", Options{BansPerMinute: 600, MaxBans: 1000, Tracked: 32_768}, 6000, 3000, Block, 30 * time.Second},
+		{"just banned", Options{MaxBans: 1000, Tracked: 32_768}, 6000, 3000, Block, 5250 * time.Millisecond},
+		{"a shadow detector", Options{BansPerMinute: 600, MaxBans: 1000}, 3000, 100, Shadow, 30 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, tt.options,
@@ -77,8 +79,8 @@ func TestForgedSourcesFreeNobody(t *testing.T) {
 				detector(func(d *Detector) {
 					d.Action, d.For, d.Limit = tt.action, time.Hour, packets(400)
 				}))
-			attacker := w.add(attackerPrefix, 300) // of the first detector's limit only
-			w.run(30 * time.Second)
+			attacker := w.add(attackerPrefix, 230) // above the first detector's limit only
+			w.run(tt.before)
 			if e, _ := w.entry(attackerPrefix); e.Action != Block {
 				t.Fatalf("before the flood: %+v", e)
 			}
@@ -135,7 +137,7 @@ func TestRoomForABan(t *testing.T) {
 	w := newWorld(t, Options{MaxBans: 3}, detector(),
 		detector(func(d *Detector) { d.Name, d.Action, d.Per.IPv4 = "trial", Shadow, 24 }))
 	stops := w.add("192.0.2.1/32", 1000)
-	w.add("192.0.2.2/32", 1000)
+	stopsToo := w.add("192.0.2.2/32", 1000)
 	w.add("198.51.100.0/24", 1000)
 	w.run(10 * time.Second)
 	w.add("192.0.2.3/32", 1000)
@@ -149,4 +151,6 @@ func TestRoomForABan(t *testing.T) {
 	}
 	stops.rate = 0
 	want(t, w.run(20*time.Second), "lifted block 192.0.2.1/32 10m;new block 192.0.2.4/32 10m;")
+	stopsToo.rate = 0
+	want(t, w.run(20*time.Second), "") // the shadow entry does not take the place of a ban
 }
