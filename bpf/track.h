@@ -157,6 +157,21 @@ static __always_inline void track_count(void *lines, const struct track_control 
 	}
 }
 
+/*
+ * Counts a packet for the single address that it comes from, if that is tracked. This is a
+ * function of its own, because only packets of tracked sources get here, and only while a
+ * single address is tracked.
+ */
+static __attribute__((noinline)) int track_single(void *lines, const struct track_control *c,
+						  const struct source *from, __u32 detectors, __u32 length)
+{
+	struct track_key key;
+
+	track_single_key(c, from, &key);
+	track_count(lines, c, track_find_key(lines, c, &key), detectors, length);
+	return 0;
+}
+
 #define BASE_COPY (40 + 16)	/* IPv6, and the part of the transport that detectors look at */
 
 /*
@@ -252,13 +267,17 @@ static __always_inline bool track_source(struct packet *p, const struct source *
 	return place->first | place->second;
 }
 
-static __always_inline void track_counts(const struct packet *p, const struct track_place *place, __u64 seen)
+static __always_inline void track_counts(const struct packet *p, const struct source *from,
+					 const struct track_place *place, __u64 seen)
 {
 	const struct track_control *c = p->control;
 	__u32 detectors = detectors_of(place->lines, c, seen);
+	__u32 single = detectors & (from->version == 4 ? TRACK_LOAD(c->single_ipv4) : TRACK_LOAD(c->single_ipv6));
 
 	track_count(place->lines, c, place->first, detectors & c->levels[0].detectors, p->length);
 	track_count(place->lines, c, place->second, detectors & c->levels[1].detectors, p->length);
+	if (single)
+		track_single(place->lines, c, from, single, p->length);
 }
 
 static __always_inline void account_ipv4(struct packet *p, const struct iphdr *ip)
@@ -267,7 +286,7 @@ static __always_inline void account_ipv4(struct packet *p, const struct iphdr *i
 	struct track_place place;
 
 	if (track_source(p, &from, &place))
-		track_counts(p, &place, seen_ipv4(p, ip));
+		track_counts(p, &from, &place, seen_ipv4(p, ip));
 }
 
 static __always_inline void account_ipv6(struct packet *p, const struct ipv6hdr *ip)
@@ -276,7 +295,7 @@ static __always_inline void account_ipv6(struct packet *p, const struct ipv6hdr 
 	struct track_place place;
 
 	if (track_source(p, &from, &place))
-		track_counts(p, &place, seen_ipv6(p, ip));
+		track_counts(p, &from, &place, seen_ipv6(p, ip));
 }
 
 /* Reports the packet if it is sampled. number is that of the packet on this CPU. */

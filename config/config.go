@@ -136,7 +136,8 @@ type Detection struct {
 	// 100 bytes, and another 100 bytes for every detector.
 	Tracked int
 	// The largest number of entries of detectors at the same time. A new one then
-	// replaces the oldest. Entries of other origins are not affected.
+	// replaces a shadow entry, or the oldest ban whose source has stopped. Entries of
+	// other origins are not affected.
 	MaxBans int
 	Breaker Breaker
 }

@@ -36,7 +36,7 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/v1/status", "", answer{200, one, `{"version":"1.2.3","pid":7,"started":"2026-11-23T12:00:00Z","interfaces":[],"blocks":0,"allows":0,"warnings":[]}`}},
 		{"GET", "/v1/stats", "", answer{200, one, `{"interfaces":[{"name":"eth0","packets":3,"bytes":180,"reasons":{}}]}`}},
 		{"GET", "/v1/detectors", "", answer{200, one, `{"enabled":true,"detectors":[{"name":"syn-flood","match":"","limit":"","window":"","ipv4_prefix":32,"ipv6_prefix":0,` +
-			`"action":"","for":"","decisions":{},"extended":0,"lifted":0,"spared":0,"entries":0}],"tracked":0,"capacity":0,"offenders":0,"entries":0,"max_entries":0,` +
+			`"action":"","for":"","decisions":{},"extended":0,"lifted":0,"spared":0,"entries":0,"no_room":0}],"tracked":0,"capacity":0,"offenders":0,"entries":0,"max_entries":0,` +
 			`"breaker":{"open":false,"since":"2026-11-23T12:00:00Z","trips":0},"sampling":{"interval":0,"lost":0,"exceeded":false,"refused":0}}`}},
 		{"GET", "/v1/top", "", answer{200, one, `{"time":"2026-11-23T12:00:00Z","sources":[{"source":"192.0.2.7/32","packets":0,"bytes":0,"rates":{},"share":0.5,` +
 			`"nearest":"","verdict":"","since":"2026-11-23T12:00:00Z","ports":[]}]}`}},

@@ -48,6 +48,7 @@ type DetectorStatus struct {
 	Lifted     uint64            `json:"lifted"` // removed to make room for newer ones
 	Spared     uint64            `json:"spared"` // above the limit but exempt
 	Entries    int               `json:"entries"`
+	NoRoom     uint64            `json:"no_room"` // above the limit, and without room for an entry
 }
 
 // BreakerStatus is the state of the circuit breaker. While it is open, sources that

@@ -28,6 +28,7 @@ type Detection struct {
 	Enabled  bool
 	Tracked  int    // sources with exact counters
 	Lost     uint64 // samples lost because the ring was full
+	NoRoom   uint64 // sources above a limit for which there was no room
 	Exceeded bool   // packets arrive too fast for reliable detection
 	Tripped  bool   // the circuit breaker is open
 }
@@ -88,7 +89,7 @@ type Collector struct {
 
 type descs struct {
 	packets, bytes, entries, protected, mapEntries, mapCapacity *prometheus.Desc
-	tracked, lost, exceeded, tripped                            *prometheus.Desc
+	tracked, lost, exceeded, tripped, noRoom                    *prometheus.Desc
 }
 
 // New returns a collector of src.
@@ -119,6 +120,8 @@ func New(src Source, build Build) *Collector {
 				"Packet samples lost because the daemon did not read them in time.", nil, nil),
 			exceeded: prometheus.NewDesc("paraxial_detector_sampling_exceeded",
 				"1 while packets arrive too fast for reliable detection, otherwise 0.", nil, nil),
+			noRoom: prometheus.NewDesc("paraxial_detector_no_room_total",
+				"Sources above a limit for which there was no room for an entry.", nil, nil),
 			tripped: prometheus.NewDesc("paraxial_detector_breaker_open",
 				"1 while the circuit breaker turns all decisions into shadows, otherwise 0.", nil, nil),
 			packets: prometheus.NewDesc("paraxial_packets_total", "Received packets, by verdict and reason.",
@@ -160,7 +163,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	c.decide.Describe(ch)
 	for _, d := range []*prometheus.Desc{
 		c.descs.packets, c.descs.bytes, c.descs.entries, c.descs.protected, c.descs.mapEntries, c.descs.mapCapacity,
-		c.descs.tracked, c.descs.lost, c.descs.exceeded, c.descs.tripped,
+		c.descs.tracked, c.descs.lost, c.descs.exceeded, c.descs.tripped, c.descs.noRoom,
 	} {
 		ch <- d
 	}
@@ -193,6 +196,7 @@ func (c *Collector) collectDetection(ch chan<- prometheus.Metric, d Detection) {
 	ch <- counter(c.descs.lost, d.Lost)
 	ch <- gauge(c.descs.exceeded, truth(d.Exceeded))
 	ch <- gauge(c.descs.tripped, truth(d.Tripped))
+	ch <- counter(c.descs.noRoom, d.NoRoom)
 }
 
 func truth(yes bool) float64 {

@@ -319,7 +319,7 @@ func TestDocsNameEveryMetric(t *testing.T) {
 // detecting returns a collector of a daemon with detectors.
 func detecting() *Collector {
 	s := sample()
-	s.Detection = Detection{Enabled: true, Tracked: 7, Lost: 3, Exceeded: true}
+	s.Detection = Detection{Enabled: true, Tracked: 7, Lost: 3, Exceeded: true, NoRoom: 5}
 	c := New(s, testBuild)
 	c.ObserveTick(time.Millisecond)
 	c.CountDecision("flood", "limit")
@@ -335,6 +335,9 @@ paraxial_detector_breaker_open 0
 # HELP paraxial_detector_decisions_total Sources that a detector acted upon, by action.
 # TYPE paraxial_detector_decisions_total counter
 paraxial_detector_decisions_total{action="limit",detector="flood"} 2
+# HELP paraxial_detector_no_room_total Sources above a limit for which there was no room for an entry.
+# TYPE paraxial_detector_no_room_total counter
+paraxial_detector_no_room_total 5
 # HELP paraxial_detector_samples_lost_total Packet samples lost because the daemon did not read them in time.
 # TYPE paraxial_detector_samples_lost_total counter
 paraxial_detector_samples_lost_total 3
@@ -346,7 +349,7 @@ paraxial_detector_sampling_exceeded 1
 paraxial_detector_tracked_sources 7
 `
 	err := testutil.CollectAndCompare(detecting(), strings.NewReader(want), "paraxial_detector_breaker_open", "paraxial_detector_decisions_total",
-		"paraxial_detector_samples_lost_total", "paraxial_detector_sampling_exceeded", "paraxial_detector_tracked_sources")
+		"paraxial_detector_no_room_total", "paraxial_detector_samples_lost_total", "paraxial_detector_sampling_exceeded", "paraxial_detector_tracked_sources")
 	if err != nil {
 		t.Error(err)
 	}

@@ -171,7 +171,7 @@ func (h *host) floodUntilBanned(src netip.Addr, perSecond int, detector string) 
 			case <-done:
 				return
 			default:
-				h.flood(src, 60, perSecond, time.Second/2)
+				h.flood(src, 80, perSecond, time.Second/2)
 			}
 		}
 	})

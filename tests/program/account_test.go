@@ -202,7 +202,56 @@ func TestCountsOnlyWhatIsTracked(t *testing.T) {
 	})
 }
 
-// The same bytes in the key denote another source in another family or at another level.
+// A single address is counted beside the source that contains it, by the detectors of that
+// source, and only while both are tracked.
+func TestCountsSingleAddresses(t *testing.T) {
+	eachBuild(t, func(t *testing.T, f *filter) {
+		a := f.account(levels, []track.Class{{}, {Level: 1}, {Proto: track.TCP}})
+		sources := []string{"2001:db8::", "2001:db8::", "2001:db8::1", "2001:db8::2", "10.1.1.1", "10.1.1.1", "10.1.1.2"}
+		send := func() {
+			for _, src := range sources {
+				f.run(start(src).Echo(nil))
+			}
+		}
+		counts := func() map[string][3]uint32 {
+			got := map[string][3]uint32{}
+			for name, c := range a.counts() {
+				got[name] = [3]uint32(c[:3])
+			}
+			return got
+		}
+		a.track(track.Single, "2001:db8::/128") // its bytes are those of the /64
+		a.track(track.Single, "2001:db8::1/128")
+		a.track(track.Single, "10.1.1.1/32")
+		send()
+		if got := counts(); len(got) > 0 {
+			t.Errorf("counted without the sources that contain them: %v", got)
+		}
+		a.track(0, "2001:db8::/64")
+		a.track(1, "10.1.1.0/24")
+		send()
+		want := map[string][3]uint32{
+			"2001:db8::/64 at 0": {4}, "2001:db8::/128 at 2": {2}, "2001:db8::1/128 at 2": {1},
+			"10.1.1.0/24 at 1": {0, 3}, "10.1.1.1/32 at 2": {0, 2},
+		}
+		// IPv6 is counted by the /48 of level 1, which is not tracked, for single addresses, too.
+		want["2001:db8::/128 at 2"], want["2001:db8::1/128 at 2"] = [3]uint32{2, 2}, [3]uint32{1, 1}
+		if diff := cmp.Diff(want, counts()); diff != "" {
+			t.Errorf("packets (-want +got):\n%s", diff)
+		}
+		for _, p := range []string{"2001:db8::/128", "2001:db8::1/128", "10.1.1.1/32"} {
+			if err := a.table.Untrack(track.Single, netip.MustParsePrefix(p)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.run(start("2001:db8::1").Echo(nil))
+		if diff := cmp.Diff(map[string][3]uint32{"2001:db8::/64 at 0": {5}, "10.1.1.0/24 at 1": {0, 3}}, counts()); diff != "" {
+			t.Errorf("packets after they are released (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// The same bytes in the key are another source in another family or at another level.
 func TestFamiliesAndLevelsAreApart(t *testing.T) {
 	same := []track.Level{{IPv4: 32, IPv6: 128}, {IPv4: 32, IPv6: 128}}
 	eachBuild(t, func(t *testing.T, f *filter) {
