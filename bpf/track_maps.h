@@ -49,6 +49,8 @@ enum packet_kind {
 	KIND_TCP = 1,		/* without its header: a later fragment, or cut short */
 	KIND_UDP = 2,
 	KIND_ICMP = 3,		/* and ICMPv6 */
+	KIND_HIDDEN = 4,	/* struct transport.hidden: counts for every detector */
+	KIND_TINY = 5,		/* struct transport.tiny: counts for detectors of TCP with any flags */
 };
 
 /* The bits of the address that tell sources apart, in network order, as u64 and u32 of memory. */

@@ -34,7 +34,8 @@ type fragsCounter struct {
 type fragsHeaders struct {
 	_     structs.HostLayout
 	Pad   [2]uint8
-	Bytes [78]uint8
+	Bytes [74]uint8
+	_     [4]byte
 }
 
 type fragsLpmV4 struct {

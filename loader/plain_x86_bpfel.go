@@ -92,7 +92,8 @@ const (
 	plainReasonREASON_MALFORMED   plainReason = 6
 	plainReasonREASON_LIMITED     plainReason = 7
 	plainReasonREASON_UNDER_LIMIT plainReason = 8
-	plainReasonREASON_COUNT       plainReason = 9
+	plainReasonREASON_VLAN_EXCESS plainReason = 9
+	plainReasonREASON_COUNT       plainReason = 10
 )
 
 type plainTrackControl struct {

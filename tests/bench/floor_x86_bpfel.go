@@ -55,7 +55,8 @@ const (
 	floorReasonREASON_MALFORMED   floorReason = 6
 	floorReasonREASON_LIMITED     floorReason = 7
 	floorReasonREASON_UNDER_LIMIT floorReason = 8
-	floorReasonREASON_COUNT       floorReason = 9
+	floorReasonREASON_VLAN_EXCESS floorReason = 9
+	floorReasonREASON_COUNT       floorReason = 10
 )
 
 type floorSourcesV4 struct {

@@ -55,7 +55,8 @@ const (
 	shippedReasonREASON_MALFORMED   shippedReason = 6
 	shippedReasonREASON_LIMITED     shippedReason = 7
 	shippedReasonREASON_UNDER_LIMIT shippedReason = 8
-	shippedReasonREASON_COUNT       shippedReason = 9
+	shippedReasonREASON_VLAN_EXCESS shippedReason = 9
+	shippedReasonREASON_COUNT       shippedReason = 10
 )
 
 type shippedSourcesV4 struct {

@@ -167,6 +167,24 @@ var accountPackets = []packet{
 		return p.Fragment(64, false).TCP(1, 443,
 			frame.SYN, nil)
 	}},
+	{name: "first fragment that ends before the flags", build: func(p frame.Packet) []byte {
+		return p.Fragment(0, true).Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0})
+	}},
+	{name: "first fragment of ports alone", build: func(p frame.Packet) []byte {
+		return p.Fragment(0, true).Raw(frame.TCP, []byte{0, 1, 1, 187})
+	}},
+	{name: "first fragment that ends before the flags, and padding", build: func(p frame.Packet) []byte {
+		return append(p.Fragment(0, true).Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0}), make([]byte, 30)...)
+	}},
+	{name: "first fragment of 14 bytes, of which Linux keeps 8", build: func(p frame.Packet) []byte {
+		return p.Fragment(0, true).Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 80, 16})
+	}},
+	{name: "first fragment of 16 bytes", build: func(p frame.Packet) []byte {
+		return p.Fragment(0, true).Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 80, 16, 0, 0})
+	}},
+	{name: "behind eight tags", build: func(p frame.Packet) []byte {
+		return patch(tagged(8)(p), 12, 0x88, 0xa8)
+	}},
 	{name: "TCP cut short", build: func(p frame.Packet) []byte {
 		return p.Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 80, 2})
 	}},

@@ -143,8 +143,27 @@ var bothFamilies = []packet{
 		return p.VLAN(frame.Dot1Q, 1).VLAN(frame.Dot1AD,
 			2).UDP(1, 2, nil)
 	}},
-	{name: "three tags", reason: vlanDepth, blind: true, build: func(p frame.Packet) []byte {
+	{name: "three tags", build: func(p frame.Packet) []byte {
 		return p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).VLAN(frame.Dot1Q, 3).UDP(1, 2, nil)
+	}},
+	{name: "three priority tags", build: tagged(3)},
+	{name: "eight priority tags", build: tagged(8)},
+	{name: "eight nested tags", build: func(p frame.Packet) []byte {
+		for id := range uint16(4) {
+			p = p.VLAN(frame.Dot1AD, id+1).VLAN(frame.Dot1Q, id+2)
+		}
+		return p.TCP(1, 2, frame.SYN, nil)
+	}},
+	{name: "nine priority tags", reason: vlanExcess, blind: true, build: tagged(9)},
+	{name: "thirty priority tags", reason: vlanExcess, blind: true, build: tagged(30)},
+	{name: "nine tags and no IP", reason: vlanExcess, blind: true, build: func(p frame.Packet) []byte {
+		return patch(tagged(9)(p), 12+9*frame.TagSize, 0x08, 0x06)
+	}},
+	{name: "eight tags and no IP", reason: notIP, blind: true, build: func(p frame.Packet) []byte {
+		return patch(tagged(8)(p), 12+8*frame.TagSize, 0x08, 0x06)
+	}},
+	{name: "0x9100 inside tags", reason: notIP, blind: true, build: func(p frame.Packet) []byte {
+		return patch(tagged(3)(p), 12+2*frame.TagSize, 0x91, 0x00)
 	}},
 	{name: "tag type 0x9100", reason: notIP, blind: true, build: func(p frame.Packet) []byte {
 		return p.VLAN(0x9100,
@@ -206,9 +225,12 @@ var onlyIPv6 = []packet{
 			8).UDP(1, 2, nil)
 	}},
 	{name: "full chain", build: func(p frame.Packet) []byte { return fullChain(p).TCP(1, 2, frame.SYN, nil) }},
-	{name: "twenty headers", build: func(p frame.Packet) []byte {
-		return extend(p, frame.DestinationOptions, 8, 20).UDP(1,
-			2, nil)
+	{name: "as many headers as are walked", build: chain(maxWalked)},
+	{name: "one header more than is walked", build: chain(maxWalked + 1)},
+	{name: "a hundred headers", build: chain(100)},
+	{name: "chain in the next fragment", build: func(p frame.Packet) []byte {
+		return patch(p.Fragment(0, true).Extension(frame.DestinationOptions, 16).UDP(1, 2, nil),
+			frame.EthernetSize+frame.IPv6Size+9, 9)
 	}},
 	{name: "longest header", build: func(p frame.Packet) []byte {
 		return p.Extension(frame.HopByHop, 2048).UDP(1, 2,
@@ -223,6 +245,25 @@ var onlyIPv6 = []packet{
 	{name: "payload length beyond frame", reason: malformed, build: base(4, 0, 9)},
 	{name: "payload length 65535", reason: malformed, build: base(4, 0xff, 0xff)},
 	{name: "payload length of a jumbogram", build: base(4, 0, 0)},
+}
+
+// tagged returns a function that builds a packet behind n tags of VLAN 0.
+func tagged(n int) func(frame.Packet) []byte {
+	return func(p frame.Packet) []byte { return priorityTags(p, n).UDP(1, 2, nil) }
+}
+
+func priorityTags(p frame.Packet, n int) frame.Packet {
+	for i := range n {
+		p = p.VLAN([]uint16{frame.Dot1Q, frame.Dot1AD}[i%2], 0)
+	}
+	return p
+}
+
+// chain returns a function that builds a packet behind n extension headers.
+func chain(n int) func(frame.Packet) []byte {
+	return func(p frame.Packet) []byte {
+		return extend(p, frame.DestinationOptions, 8, n).TCP(1, 443, frame.SYN, nil)
+	}
 }
 
 // patch returns b with bytes at offset replaced.
@@ -321,6 +362,8 @@ func TestTruncatedAtEveryByte(t *testing.T) {
 				{"IPv4 with tags and options",
 					v4.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).Options(1, 1, 1, 1).TCP(1, 2, 0, nil), 14 + 8 + 20},
 				{"IPv6", v6.UDP(1, 2, nil), 14 + 40},
+				{"IPv4 with eight tags", tagged(8)(v4), 14 + 32 + 20},
+				{"IPv6 with eight tags", tagged(8)(v6), 14 + 32 + 40},
 				{"IPv6 with a tag and a chain", fullChain(v6.VLAN(frame.Dot1Q, 1)).TCP(1, 2, 0, nil), 14 + 4 + 40},
 			} {
 				for n := least; n <= len(c.frame); n++ {

@@ -121,9 +121,9 @@ var eventCases = []struct {
 		make([]byte, 16)),
 		told{frame.DestinationOptions, false, true}},
 	{"chain", fullChain(blocked6).TCP(sport, dport, frame.SYN, nil), told{frame.TCP, true, true}},
-	{"eight extension headers", extend(blocked6, frame.DestinationOptions, 8, 8).UDP(sport, dport, nil),
+	{"as many extension headers as are walked", extend(blocked6, frame.DestinationOptions, 8, 32).UDP(sport, dport, nil),
 		told{frame.UDP, true, false}},
-	{"nine are one too many", extend(blocked6, frame.DestinationOptions, 8, 9).UDP(sport, dport, nil),
+	{"one too many", extend(blocked6, frame.DestinationOptions, 8, 33).UDP(sport, dport, nil),
 		told{frame.DestinationOptions, false, false}},
 }
 

@@ -42,11 +42,12 @@ const (
 	malformed
 	limited
 	underLimit
+	vlanExcess
 )
 
 func (r reason) String() string {
 	names := []string{"not_listed", "allowed", "blocked", "shadow", "not_ip", "vlan_depth", "malformed", "limited",
-		"under_limit"}
+		"under_limit", "vlan_excess"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -54,14 +55,14 @@ func (r reason) String() string {
 }
 
 func (r reason) action() uint32 {
-	if r == blocked || r == limited {
+	if r == blocked || r == limited || r == vlanExcess {
 		return drop
 	}
 	return pass
 }
 
-// reported reports whether a packet with this reason produces an event.
-func (r reason) reported() bool { return r.action() == drop || r == shadowed }
+// reported reports whether a packet with this reason gives an event.
+func (r reason) reported() bool { return r == blocked || r == limited || r == shadowed }
 
 // testSlot is the interface that the program runs for.
 const testSlot = 5

@@ -163,8 +163,7 @@ func TestAgreesWithReference(t *testing.T) {
 		if got := f.slotCounters(); got != totals {
 			t.Errorf("seed %d: counters at the end (-want +got):\n%s", seed, cmp.Diff(totals, got))
 		}
-		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, vlanDepth, malformed, limited,
-			underLimit} {
+		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit, vlanExcess} {
 			t.Logf("%s: %d", r, totals[r].Packets)
 			if int(totals[r].Packets) < randomCases()/1000 {
 				t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets,

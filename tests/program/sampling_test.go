@@ -71,7 +71,10 @@ func sampleOf(b []byte, weight uint32) sampled {
 	if seen.header && seen.proto == frame.TCP {
 		s.Flags = int(seen.flags)
 	}
-	s.Kind = track.KindOf(seen.proto, seen.flags, seen.header, seen.fragment)
+	s.Kind = track.KindOf(track.Packet{
+		Proto: seen.proto, Flags: seen.flags, Header: seen.header, Fragment: seen.fragment,
+		Tiny: seen.tiny, Hidden: seen.hidden,
+	})
 	for i, class := range classes {
 		if seen.wanted(class) {
 			s.Detectors |= 1 << i
