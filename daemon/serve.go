@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 
 	"github.com/paraxial/paraxial/control"
@@ -16,6 +17,10 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	socket, err := control.Listen(cfg.Socket, cfg.SocketGroup)
 	if err != nil {
 		return err
+	}
+	var web net.Listener
+	if cfg.Metrics != "" {
+		web = d.openMetrics(cfg)
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -30,7 +35,6 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	server := control.NewServer(d, control.Options{Log: d.log})
 	run("serve the control socket", func(ctx context.Context) error { return server.Serve(ctx, socket) })
 	if cfg.Metrics != "" {
-		web := d.openMetrics(cfg)
 		running.Go(func() { d.serveMetrics(ctx, web) })
 	}
 	run("read drop events", d.relayDrops)
