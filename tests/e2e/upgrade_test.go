@@ -104,7 +104,7 @@ func TestUpgrade(t *testing.T) {
 		h.stop()
 		h.daemon.Binaries = step.to
 		h.start()
-		if log := h.run.Log(); step.over != strings.Contains(log, "new ones take their place") {
+		if log := h.run.Log(); step.over != strings.Contains(log, "are replaced by new ones") {
 			t.Errorf("%s: maps replaced according to the log: %t, want %t:\n%s", step.name, !step.over, step.over, log)
 		}
 		packetsNow, dropsNow, _ := h.counted()
