@@ -21,6 +21,9 @@ type Snapshot struct {
 	Entries    []Entries
 	Maps       []Map
 	Detection  Detection
+
+	Warnings        int  // what status warns of
+	GuardIncomplete bool // facts for the guard could not be read
 }
 
 // Detection is the state of rate analysis; the zero value if there is none.
@@ -30,6 +33,8 @@ type Detection struct {
 	Lost     uint64 // samples lost because the ring was full
 	Exceeded bool   // packets arrive too fast for reliable detection
 	Tripped  bool   // the circuit breaker is open
+
+	TrippedAt time.Time // when it last opened or closed
 }
 
 // Interface is one network interface and its packets so far.
@@ -88,6 +93,7 @@ type Collector struct {
 
 type descs struct {
 	packets, bytes, entries, protected, mapEntries, mapCapacity *prometheus.Desc
+	warnings, guardIncomplete                                   *prometheus.Desc
 	tracked, lost, exceeded, tripped                            *prometheus.Desc
 }
 
@@ -114,6 +120,9 @@ func New(src Source, build Build) *Collector {
 			Help: "Sources that a detector acted upon, by action.",
 		}, []string{"detector", "action"}),
 		descs: descs{
+			warnings: prometheus.NewDesc("paraxial_warnings", "Warnings that paraxialctl status shows.", nil, nil),
+			guardIncomplete: prometheus.NewDesc("paraxial_guard_incomplete",
+				"1 while addresses that must not be blocked cannot be read, otherwise 0.", nil, nil),
 			tracked: prometheus.NewDesc("paraxial_detector_tracked_sources", "Sources with exact counters now.", nil, nil),
 			lost: prometheus.NewDesc("paraxial_detector_samples_lost_total",
 				"Packet samples lost because the daemon did not read them in time.", nil, nil),
@@ -160,7 +169,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	c.decide.Describe(ch)
 	for _, d := range []*prometheus.Desc{
 		c.descs.packets, c.descs.bytes, c.descs.entries, c.descs.protected, c.descs.mapEntries, c.descs.mapCapacity,
-		c.descs.tracked, c.descs.lost, c.descs.exceeded, c.descs.tripped,
+		c.descs.warnings, c.descs.guardIncomplete, c.descs.tracked, c.descs.lost, c.descs.exceeded, c.descs.tripped,
 	} {
 		ch <- d
 	}
@@ -181,6 +190,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- gauge(c.descs.mapEntries, float64(m.Entries), label(m.Name))
 		ch <- gauge(c.descs.mapCapacity, float64(m.Capacity), label(m.Name))
 	}
+	ch <- gauge(c.descs.warnings, float64(s.Warnings))
+	ch <- gauge(c.descs.guardIncomplete, truth(s.GuardIncomplete))
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
 	}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
@@ -38,7 +40,8 @@ func sample() fixed {
 			{Kind: "block", Family: "ipv6", Origin: "cli", Count: 1},
 			{Kind: "allow", Family: "ipv4", Origin: "office", Count: 0},
 		},
-		Maps: []Map{{Name: "block_v4", Entries: 2, Capacity: 1048576}},
+		Maps:     []Map{{Name: "block_v4", Entries: 2, Capacity: 1048576}},
+		Warnings: 3, GuardIncomplete: true,
 	}
 }
 
@@ -233,23 +236,73 @@ func (s stuck) Snapshot() Snapshot {
 	return Snapshot{}
 }
 
-func TestScrapesAreBounded(t *testing.T) {
-	src := stuck{make(chan struct{}, maxScrapes+1), make(chan struct{})}
-	s := newServer(t, New(src, testBuild))
+// Scrapes that come while one is under way wait for it and get the same values. None waits for ever.
+func TestScrapesShareAnExposition(t *testing.T) {
+	const others = 20
+	src := stuck{make(chan struct{}, others+1), make(chan struct{})}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(New(src, testBuild))
+	x := newExpositions(promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	s := httptest.NewServer(x)
+	defer s.Close()
 	var wg sync.WaitGroup
-	for range maxScrapes {
-		wg.Go(func() {
-			if status, _ := get(t, s.URL+"/metrics"); status != http.StatusOK {
-				t.Errorf("a scrape within the bound: %d", status)
-			}
-		})
-		<-src.entered
+	scrape := func() {
+		if status, body := get(t, s.URL); status != http.StatusOK || !strings.Contains(body, "paraxial_build_info") {
+			t.Errorf("a scrape: %d\n%s", status, body)
+		}
 	}
-	if status, _ := get(t, s.URL+"/metrics"); status != http.StatusServiceUnavailable {
-		t.Errorf("a scrape beyond the bound: %d", status)
+	wg.Go(scrape)
+	<-src.entered
+	x.wait = 0
+	if status, _ := get(t, s.URL); status != http.StatusServiceUnavailable {
+		t.Errorf("a scrape beside one that is stuck: %d", status)
+	}
+	x.wait = time.Minute
+	for range others {
+		wg.Go(scrape)
 	}
 	close(src.release)
 	wg.Wait()
+	// On a slow machine the scrapes may take longer than shareFor.
+	if n := len(src.entered); n > others/2 {
+		t.Errorf("%d of %d scrapes asked the source", n, others)
+	}
+}
+
+// A client gets the text as it asks for it, and the same text.
+func TestCompression(t *testing.T) {
+	s := newServer(t, New(sample(), testBuild))
+	for encoding, packed := range map[string]bool{
+		"": false, "identity": false, "gzip": true, "deflate, gzip;q=0.5": true, "gzip;q=0": false, "gzip2": false,
+	} {
+		r, err := http.NewRequest(http.MethodGet, s.URL+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept-Encoding", encoding)
+		r.Header.Set("Accept", "application/openmetrics-text")
+		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body io.Reader = resp.Body
+		if resp.Header.Get("Content-Encoding") == "gzip" {
+			if body, err = gzip.NewReader(body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := io.ReadAll(body)
+		resp.Body.Close()
+		if err != nil || !strings.Contains(string(text), "paraxial_build_info") {
+			t.Errorf("%q: %v\n%s", encoding, err, text)
+		}
+		if got := resp.Header.Get("Content-Encoding") == "gzip"; got != packed {
+			t.Errorf("%q: compressed %t, want %t", encoding, got, packed)
+		}
+		if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain; version=0.0.4") {
+			t.Errorf("%q: %s", encoding, kind)
+		}
+	}
 }
 
 func TestConcurrentScrapes(t *testing.T) {
