@@ -160,7 +160,7 @@ func (l *peerListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		caller, err := peerOf(nc)
+		caller, err := PeerOf(nc)
 		if err != nil {
 			l.log.Warn("control: connection closed", "error", err)
 			nc.Close()
@@ -175,8 +175,8 @@ func (l *peerListener) Accept() (net.Conn, error) {
 	}
 }
 
-// peerOf asks the kernel who connected. The other end cannot lie about it.
-func peerOf(nc net.Conn) (Caller, error) {
+// PeerOf asks the kernel who connected. The other end cannot lie about it.
+func PeerOf(nc net.Conn) (Caller, error) {
 	uc, ok := nc.(*net.UnixConn)
 	if !ok {
 		return Caller{}, fmt.Errorf("identify peer: %T is not a Unix socket connection", nc)

@@ -52,11 +52,14 @@ type Daemon struct {
 	detection *detection
 	detecting pulse // progress of the detectors' loop
 	attending pulse // progress of the loop that checks interfaces and socket
+	sweeping  pulse // progress of housekeep
 	enforcer  *enforcer
 	warnings  warnings
+	disk      problem // why the last checkpoint failed
 
 	socketProblem string // why the socket cannot be created again; used by attend only
 	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
+	fullTold      bool   // the log says that a map is full; used by tellStatus only
 
 	metrics  *metrics.Collector
 	detached chan struct{} // closed when the filter was detached on request

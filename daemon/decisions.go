@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/paraxial/paraxial/control"
@@ -31,6 +32,7 @@ type enforcer struct {
 	guard    *policy.Guard
 	read     time.Time           // when guard was read
 	volatile map[policy.Key]bool // entries in force that are not saved
+	unsaved  atomic.Int64        // length of volatile; read without mu, which is held while the disk is slow
 }
 
 // volatileMark is the start of the reason of an entry that is in force but not saved.
@@ -116,6 +118,7 @@ func (v *enforcer) remember(k policy.Key) {
 		v.volatile = make(map[policy.Key]bool)
 	}
 	v.volatile[k] = true
+	v.unsaved.Store(int64(len(v.volatile)))
 }
 
 // saveVolatile saves the entries that could not be saved before.
@@ -140,6 +143,7 @@ func (v *enforcer) saveVolatile(ctx context.Context) error {
 		return err
 	}
 	clear(v.volatile)
+	v.unsaved.Store(0)
 	v.d.log.Info("bans of detectors that were volatile are saved now", "entries", saved)
 	return nil
 }

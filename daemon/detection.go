@@ -69,6 +69,7 @@ type detection struct {
 	observed  policy.Deadline // when drops were last read
 	followed  policy.Deadline // when the tracked sources were last chosen
 	tripped   bool            // state of the circuit breaker, as last logged
+	trippedAt time.Time       // when that changed
 	complains complaints
 }
 
@@ -271,7 +272,7 @@ func (d *detection) show() {
 	if d.analyzer != nil {
 		s = metrics.Detection{
 			Enabled: true, Tracked: d.promoter.Tracked(), Lost: d.accounts.LostSamples(),
-			Exceeded: d.sampling.exceeded, Tripped: d.tripped,
+			Exceeded: d.sampling.exceeded, Tripped: d.tripped, TrippedAt: d.trippedAt,
 		}
 	}
 	d.shown.Store(&s)

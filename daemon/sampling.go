@@ -60,6 +60,7 @@ func (d *detection) report() {
 	if open == d.tripped {
 		return
 	}
+	d.trippedAt = time.Now()
 	if d.tripped = open; open {
 		d.log.Error("circuit breaker open: detectors ban too many sources at once; "+
 			"until it closes they only add shadow entries",

@@ -61,7 +61,7 @@ func (h *host) cannotSave(s *lab.Server, why string) {
 	if !strings.Contains(h.run.Log(), "bans of detectors are volatile") {
 		h.Error("the log does not say it")
 	}
-	h.ctl(0, "status")
+	h.warns(true, "1 bans of detectors are in force, but not saved")
 }
 
 func mountTmpfs(t *testing.T, size string) string {
@@ -89,6 +89,7 @@ func TestDiskFull(t *testing.T) {
 		return strings.Contains(h.run.Log(),
 			"are saved now")
 	})
+	h.warns(false, "not saved")
 	if bans := h.blocks("udp-flood"); len(bans) != 1 || strings.Contains(bans[0].Reason, "volatile") {
 		t.Errorf("the ban with room again: %+v", bans)
 	}

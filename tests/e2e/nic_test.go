@@ -105,10 +105,7 @@ func (h *host) nic(name string) control.InterfaceStatus {
 func (h *host) protected(name string) {
 	h.Helper()
 	h.within(name+" is protected", patience, func() bool { return h.nic(name).Protected })
-	if want := fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode="native"} 1`,
-		name); !strings.Contains(h.scrape(), want) {
-		h.Errorf("the metrics do not say %s", want)
-	}
+	h.measured(fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode="native"} 1`, name))
 }
 
 // unprotected waits until status, log and metrics say that an interface is not
@@ -119,10 +116,7 @@ func (h *host) unprotected(name, because string) {
 		i := h.nic(name)
 		return !i.Protected && strings.Contains(i.Note, because)
 	})
-	if want := fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode=""} 0`, name); !strings.Contains(h.scrape(),
-		want) {
-		h.Errorf("the metrics do not say %s", want)
-	}
+	h.measured(fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode=""} 0`, name))
 	table := h.ctl(0, "status").Stdout
 	if !strings.Contains(table, "NO") || !strings.Contains(table, because) {
 		h.Errorf("status does not show it to people:\n%s", table)
@@ -133,6 +127,12 @@ func (h *host) unprotected(name, because string) {
 		}
 	}
 	h.Errorf("the log does not say that it is unprotected because of %q", because)
+}
+
+// measured waits until the metrics have a line. Scrapes within a quarter of a second get the same values.
+func (h *host) measured(line string) {
+	h.Helper()
+	h.within("the metrics say "+line, patience, func() bool { return strings.Contains(h.scrape(), line) })
 }
 
 func (h *host) scrape() string {

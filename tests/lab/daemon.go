@@ -66,6 +66,7 @@ type Daemon struct {
 	StateDir   string
 	BPFFS      string   // below a mounted bpffs
 	Flags      []string // more flags
+	Env        []string // more environment, as NAME=value
 }
 
 // NewDaemon returns a daemon that keeps its state in stateDir and uses the
@@ -92,6 +93,7 @@ func (d Daemon) Args() []string {
 func (d Daemon) Start(ctx context.Context) (*Process, error) {
 	p := &Process{done: make(chan struct{})}
 	p.cmd = exec.Command(d.Daemon, d.Args()...)
+	p.cmd.Env = append(os.Environ(), d.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", d.Daemon, err)
