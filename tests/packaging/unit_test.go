@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -34,6 +35,40 @@ func TestUnitIsValid(t *testing.T) {
 	if out, err := s.try("systemd-analyze", "security", "--offline=true", "--threshold=25",
 		"/usr/lib/systemd/system/paraxiald.service"); err != nil {
 		t.Errorf("systemd-analyze security says:\n%s", out)
+	}
+}
+
+// TestUnitBounds: other users cannot have the daemon ended for want of memory, and it
+// cannot take all that a host has.
+func TestUnitBounds(t *testing.T) {
+	content := read(t, unit)
+	setting := func(name string) string {
+		m := regexp.MustCompile(`(?m)^` + name + `=(.+)$`).FindSubmatch(content)
+		if m == nil {
+			t.Errorf("the unit does not set %s", name)
+			return ""
+		}
+		return string(m[1])
+	}
+	number := func(name string) int {
+		n, err := strconv.Atoi(setting(name))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		return n
+	}
+	if n := number("OOMScoreAdjust"); n > -900 || n == -1000 {
+		t.Errorf("OOMScoreAdjust=%d: want the daemon to be among the last that the kernel ends, but not exempt", n)
+	}
+	if m := setting("MemoryMax"); !strings.HasSuffix(m, "%") {
+		t.Errorf("MemoryMax=%s: want a share, because max_entries may need several GiB", m)
+	}
+	const connections = 512 + 64 // of control and metrics
+	if n := number("LimitNOFILE"); n < 4*connections {
+		t.Errorf("LimitNOFILE=%d is not far above the %d connections that there may be", n, connections)
+	}
+	if n := number("TasksMax"); n < connections {
+		t.Errorf("TasksMax=%d is less than the %d requests that there may be", n, connections)
 	}
 }
 
