@@ -16,6 +16,7 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/loader"
+	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/store"
 )
@@ -45,6 +46,7 @@ type Daemon struct {
 	store     *store.Store
 	loader    *loader.Loader
 	drops     dropCounters
+	host      *hostinfo.Reader
 	facts     factReader
 	engine    *engine.Engine
 	nics      *nics
@@ -55,8 +57,10 @@ type Daemon struct {
 	enforcer  *enforcer
 	warnings  warnings
 
-	socketProblem string // why the socket cannot be created again; used by attend only
-	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
+	socketProblem string                 // why the socket cannot be created again; used by attend only
+	guardError    atomic.Pointer[string] // why the guard is incomplete; nil if it is not
+	guardLogged   time.Time              // when guardError was logged; used by noteGuard only
+	sweepProblem  string                 // why expired entries cannot be removed; used by housekeep only
 
 	metrics  *metrics.Collector
 	detached chan struct{} // closed when the filter was detached on request
@@ -107,9 +111,10 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
 		store: st, loader: l, drops: l, broadcast: newBroadcast(), detached: make(chan struct{}),
+		host: hostinfo.NewReader(),
 	}
 	d.cfg.Store(&cfg)
-	d.facts.read = d.protected
+	d.facts.read, d.facts.note = d.protected, d.noteGuard
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = engine.New(engine.Options{
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
@@ -127,7 +132,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 func (d *Daemon) close() {
 	d.loader.SetEventCredit(0)
 	d.engine.Close()
-	if err := errors.Join(d.loader.Close(), d.store.Close()); err != nil {
+	if err := errors.Join(d.loader.Close(), d.store.Close(), d.host.Close()); err != nil {
 		d.log.Error("close", "error", err)
 	}
 }

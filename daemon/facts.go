@@ -20,12 +20,13 @@ type reading struct {
 	err   error // names facts that could not be read; list and guard have the rest
 }
 
-// factReader reads the facts for the guard. A reading walks all TCP connections
-// of the kernel, which takes milliseconds, so requests that wait at the same time
-// share one. A request never gets a reading that began before the request: it
+// factReader reads the facts for the guard. A reading lists all processes, and
+// after a new session all TCP connections, which takes milliseconds. So requests
+// that wait at the same time share one. A request never gets a reading that began before the request: it
 // would not know of a session that was opened in between.
 type factReader struct {
 	read func(context.Context) ([]policy.Protected, error)
+	note func(error) // gets the error of each reading
 
 	mu   sync.Mutex
 	next *reading // has not begun; nil if no request waits
@@ -77,6 +78,7 @@ func (r *factReader) run() {
 		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 		now.list, now.err = r.read(ctx)
 		cancel()
+		r.note(now.err)
 		now.guard = policy.NewGuard(now.list)
 		close(now.done)
 	}

@@ -10,11 +10,10 @@ import (
 )
 
 // protected returns the addresses that blocks must not cover on this host now. The
-// error names facts that cannot be read; the list has the rest. Nothing is cached
-// between calls, because SSH sessions come and go.
+// error names facts that cannot be read; the list has the rest.
 func (d *Daemon) protected(ctx context.Context) ([]policy.Protected, error) {
 	cfg := d.settings().Guard
-	facts, err := hostinfo.Read(ctx, hostinfo.Options{SSHPorts: cfg.SSHPorts})
+	facts, err := d.host.Read(ctx, hostinfo.Options{SSHSessions: len(cfg.SSHPorts) > 0})
 	var list []policy.Protected
 	add := func(a netip.Addr, format string, args ...any) {
 		what := fmt.Sprintf(format, args...)
@@ -23,6 +22,7 @@ func (d *Daemon) protected(ctx context.Context) ([]policy.Protected, error) {
 	// If an address is in several lists, a refusal names the first.
 	for _, a := range facts.SSHPeers {
 		add(a, "from where an SSH session to this host is open")
+		list[len(list)-1].Session = true
 	}
 	for _, g := range facts.Gateways {
 		add(g.Addr, "the gateway of %s", g.Interface)

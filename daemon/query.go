@@ -23,6 +23,10 @@ func (d *Daemon) Status(context.Context) (control.Status, error) {
 		Interfaces: d.nics.status(),
 		Warnings:   d.warnings.list(),
 	}
+	if problem := d.guardProblem(); problem != "" {
+		s.Warnings = append(s.Warnings,
+			"the guard is incomplete, so detectors take no decisions, and blocks need --force: "+problem)
+	}
 	s.Blocks, s.Allows = d.count()
 	return s, nil
 }

@@ -53,6 +53,9 @@ func (d *detection) adapt(now policy.Deadline) {
 // report logs changes of the circuit breaker, and sources that the detectors left alone.
 func (d *detection) report() {
 	for _, s := range d.analyzer.Spared() {
+		if s.Reason == guardUnknown {
+			continue // it applies to all sources, and was logged
+		}
 		d.log.Info("source above a limit is left alone",
 			"detector", s.Detector, "source", s.Prefix, "because", s.Reason, "evidence", s.Evidence.String())
 	}

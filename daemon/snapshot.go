@@ -39,5 +39,6 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 		s.Maps = append(s.Maps, metrics.Map{Name: "limits", Entries: b.Limits(), Capacity: capacity["limits"]})
 	})
 	s.Detection = d.detection.snapshot()
+	s.GuardIncomplete = d.guardProblem() != ""
 	return s
 }

@@ -21,6 +21,8 @@ type Snapshot struct {
 	Entries    []Entries
 	Maps       []Map
 	Detection  Detection
+
+	GuardIncomplete bool // the guard does not know all protected addresses
 }
 
 // Detection is the state of rate analysis; the zero value if there is none.
@@ -88,7 +90,7 @@ type Collector struct {
 
 type descs struct {
 	packets, bytes, entries, protected, mapEntries, mapCapacity *prometheus.Desc
-	tracked, lost, exceeded, tripped                            *prometheus.Desc
+	tracked, lost, exceeded, tripped, guard                     *prometheus.Desc
 }
 
 // New returns a collector of src.
@@ -121,6 +123,8 @@ func New(src Source, build Build) *Collector {
 				"1 while packets arrive too fast for reliable detection, otherwise 0.", nil, nil),
 			tripped: prometheus.NewDesc("paraxial_detector_breaker_open",
 				"1 while the circuit breaker turns all decisions into shadows, otherwise 0.", nil, nil),
+			guard: prometheus.NewDesc("paraxial_guard_incomplete",
+				"1 while the guard cannot read all protected addresses, so that detectors take no decisions, otherwise 0.", nil, nil),
 			packets: prometheus.NewDesc("paraxial_packets_total", "Received packets, by verdict and reason.",
 				[]string{"interface", "verdict", "reason"}, nil),
 			bytes: prometheus.NewDesc("paraxial_bytes_total", "Bytes of received packets, by verdict and reason.",
@@ -160,7 +164,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	c.decide.Describe(ch)
 	for _, d := range []*prometheus.Desc{
 		c.descs.packets, c.descs.bytes, c.descs.entries, c.descs.protected, c.descs.mapEntries, c.descs.mapCapacity,
-		c.descs.tracked, c.descs.lost, c.descs.exceeded, c.descs.tripped,
+		c.descs.tracked, c.descs.lost, c.descs.exceeded, c.descs.tripped, c.descs.guard,
 	} {
 		ch <- d
 	}
@@ -181,6 +185,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- gauge(c.descs.mapEntries, float64(m.Entries), label(m.Name))
 		ch <- gauge(c.descs.mapCapacity, float64(m.Capacity), label(m.Name))
 	}
+	ch <- gauge(c.descs.guard, truth(s.GuardIncomplete))
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
 	}
