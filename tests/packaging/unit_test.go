@@ -20,7 +20,7 @@ import (
 
 const unit = repository + "/packaging/paraxiald.service"
 
-// TestUnitIsValid and is as closed as was decided: 2.5 of 10 at most.
+// TestUnitIsValid and is as closed as was decided: 2.7 of 10 at most, 0.3 of it for CAP_SYS_PTRACE.
 func TestUnitIsValid(t *testing.T) {
 	s := newMachine(t)
 	s.chrooted()
@@ -31,7 +31,7 @@ func TestUnitIsValid(t *testing.T) {
 		"/usr/lib/systemd/system/paraxiald.service"); strings.Contains(out, "paraxiald") {
 		t.Errorf("systemd-analyze verify says:\n%s", out)
 	}
-	if out, err := s.try("systemd-analyze", "security", "--offline=true", "--threshold=25",
+	if out, err := s.try("systemd-analyze", "security", "--offline=true", "--threshold=27",
 		"/usr/lib/systemd/system/paraxiald.service"); err != nil {
 		t.Errorf("systemd-analyze security says:\n%s", out)
 	}
