@@ -124,7 +124,9 @@ func (d *Daemon) connections(
 	all := len(list)
 	now := d.engine.Now()
 	d.engine.Read(func(b *policy.Book) {
-		list = slices.DeleteFunc(list, func(c hostinfo.Connection) bool { return spared[c.Peer] || isAllowed(b, c.Peer, now) })
+		list = slices.DeleteFunc(list, func(c hostinfo.Connection) bool {
+			return spared[c.Peer] || isAllowed(b, c.Peer, now)
+		})
 	})
 	result := control.PreviewConnection{Known: true, Count: len(list), Spared: all - len(list)}
 	peers := make(map[netip.Addr]bool)
