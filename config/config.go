@@ -122,8 +122,8 @@ const (
 type Guard struct {
 	// Addresses and prefixes that must not be blocked by mistake. See Guard below.
 	NeverBlock []netip.Prefix
-	// The ports that your SSH server listens on. The clients of its live sessions cannot
-	// be blocked by mistake. `[]` turns this off.
+	// The clients of authenticated SSH sessions cannot be blocked by mistake, whatever the port.
+	// `[]` turns this off. The numbers have no other effect any more.
 	SSHPorts []uint16
 }
 

@@ -54,7 +54,8 @@ func TestAnswers(t *testing.T) {
 			`"window":"5s","count":2060,"first":"2026-11-23T12:00:00Z","last":"2026-11-23T12:00:00Z","ports":[],"offence":2,"sources":0}}`}},
 		{"GET", "/v1/watch", "", answer{200, lines, `{"time":"2026-11-23T12:00:00Z","type":"lost","count":9}`}},
 		{"POST", "/v1/import?origin=ipsum&for=7d&skip_invalid=true", "192.0.2.1\n", answer{200, lines, `{"progress":{"read":1,"applied":0,"total":0}}` + "\n" +
-			`{"result":{"added":1,"removed":0,"unchanged":0,"refused":[],"invalid":[],"notes":[]}}`}},
+			`{"result":{"added":1,"removed":0,"unchanged":0,"refused":[],"invalid":[],"notes":[],` +
+			`"spared":[]}}`}},
 		{"POST", "/v1/detach", "", answer{200, one, `{}`}},
 	}
 	socket := serve(t, &fake{}, Options{})

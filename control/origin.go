@@ -39,7 +39,8 @@ func checkOrigin(origin string) error {
 
 func isReserved(origin string) bool {
 	return strings.HasPrefix(origin, policy.OriginDetector) ||
-		strings.HasPrefix(origin, policy.OriginFeed) || strings.HasPrefix(origin, policy.OriginAPI)
+		strings.HasPrefix(origin, policy.OriginFeed) || strings.HasPrefix(origin, policy.OriginAPI) ||
+		strings.HasPrefix(origin, policy.OriginGuard)
 }
 
 // ownOrigin returns the origin to write. The default is the caller's own. It refuses

@@ -176,6 +176,7 @@ type ImportResult struct {
 	Refused   []RefusedLine `json:"refused"`
 	Invalid   []InvalidLine `json:"invalid"`
 	Notes     []string      `json:"notes"`
+	Spared    []SparedLine  `json:"spared"`
 }
 
 // RefusedLine is a line of a list that the guard left out.
@@ -183,6 +184,15 @@ type RefusedLine struct {
 	Prefix  string `json:"prefix"`
 	Line    int    `json:"line"` // from 1
 	Message string `json:"message"`
+}
+
+// SparedLine is a line of a list that covers addresses from which sessions to the host
+// are open. The prefix is blocked, and the addresses are allowed as long as the
+// sessions last.
+type SparedLine struct {
+	Prefix    string   `json:"prefix"`
+	Line      int      `json:"line"` // from 1
+	Addresses []string `json:"addresses"`
 }
 
 // InvalidLine is a line of a list that is not a prefix.
@@ -295,6 +305,7 @@ func (r ImportResult) MarshalJSON() ([]byte, error) {
 	r.Refused = orEmpty(r.Refused)
 	r.Invalid = orEmpty(r.Invalid)
 	r.Notes = orEmpty(r.Notes)
+	r.Spared = orEmpty(r.Spared)
 	return json.Marshal(plain(r))
 }
 

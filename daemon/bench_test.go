@@ -12,6 +12,7 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
 )
@@ -94,9 +95,9 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	log := slog.New(slog.DiscardHandler)
 	d := &Daemon{
 		log: log, store: st, drops: k, broadcast: newBroadcast(), detached: make(chan struct{}),
-		detection: &detection{}, nics: &nics{log: log},
+		detection: &detection{}, nics: &nics{log: log}, host: hostinfo.NewReader(),
 	}
-	d.facts.read = d.protected
+	d.facts.read, d.facts.note = d.protected, d.noteGuard
 	d.cfg.Store(&config.Config{MaxEntries: limit})
 	d.engine = engine.New(engine.Options{
 		Log: log, Clock: clock, Store: st, Kernel: k, Publisher: heapPublisher{},
@@ -105,6 +106,7 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	tb.Cleanup(func() {
 		d.engine.Close()
 		st.Close()
+		d.host.Close()
 	})
 	return d
 }

@@ -16,7 +16,7 @@ import (
 
 // Block implements control.Backend.
 func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (control.ChangeResult, error) {
-	forced, err := d.guardPrefixes(ctx, r.Prefixes, r.Action, r.Force)
+	guarded, err := d.guardPrefixes(ctx, r.Prefixes, r.Action, r.Force)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
@@ -26,11 +26,11 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (
 		entries[i] = policy.Entry{
 			Prefix: p, Kind: policy.Block, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Reason: r.Reason,
 			Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: until,
-			Forced: forced[p], Pending: pending,
+			Forced: guarded.forced[p], Pending: pending,
 		}
 	}
-	result, err := d.put(ctx, entries)
-	result.Notes = r.Notes
+	result, err := d.put(ctx, entries, guarded)
+	result.Notes = append(r.Notes, spareNotes(guarded.spare)...)
 	if pending != nil {
 		by := d.engine.Wall(until)
 		result.ConfirmID, result.ConfirmBy = pending.ID, &by
@@ -47,20 +47,24 @@ func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.Allow) (
 			Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(d.engine.Now(), r.For),
 		}
 	}
-	result, err := d.put(ctx, entries)
+	result, err := d.put(ctx, entries, guarded{})
 	result.Notes = r.Notes
 	return result, err
 }
 
-// put saves and enforces entries, and announces them.
-func (d *Daemon) put(ctx context.Context, entries []policy.Entry) (control.ChangeResult, error) {
-	ops := make([]policy.Op, len(entries))
-	for i, e := range entries {
-		ops[i] = policy.PutOp(e)
-	}
-	if err := d.engine.Edit(ctx, func(*policy.Book) ([]policy.Op, error) { return ops, nil }); err != nil {
+// put saves and enforces entries with what the guard asks for, and announces them.
+func (d *Daemon) put(ctx context.Context, entries []policy.Entry, g guarded) (control.ChangeResult, error) {
+	err := d.engine.Edit(ctx, func(b *policy.Book) ([]policy.Op, error) {
+		ops := g.ops(b)
+		for _, e := range entries {
+			ops = append(ops, policy.PutOp(e))
+		}
+		return ops, nil
+	})
+	if err != nil {
 		return control.ChangeResult{}, changeError(err)
 	}
+	d.broadcast.announce(control.EventAdded, d.wireEntries(g.spare))
 	return d.added(entries), nil
 }
 
@@ -180,44 +184,71 @@ func pendingIDs(entries []policy.Entry) []string {
 	return ids
 }
 
-// guardPrefixes returns the prefixes that the guard refuses, if force overrides the
-// guard. Otherwise a refusal is an error.
+// guarded is what the guard says about prefixes that are blocked.
+type guarded struct {
+	forced map[netip.Prefix]bool // those that force blocks against the guard
+	spare  []policy.Entry        // allows for open sessions inside the others
+}
+
+// ops returns the changes that go with the blocks.
+func (g guarded) ops(b *policy.Book) []policy.Op {
+	ops := endSparing(b, g.forced)
+	for _, e := range g.spare {
+		ops = append(ops, policy.PutOp(e))
+	}
+	return ops
+}
+
+// guardPrefixes asks the guard about prefixes. Unless force overrides the guard, a refusal
+// is an error.
 func (d *Daemon) guardPrefixes(
 	ctx context.Context, prefixes []netip.Prefix, action policy.Action, force bool,
-) (forced map[netip.Prefix]bool, err error) {
-	refusals, err := d.refusals(ctx, prefixes, action)
+) (guarded, error) {
+	refusals, sessions, err := d.refusals(ctx, prefixes, action)
 	if err != nil && !force {
-		return nil, control.Errorf(control.CodeRefused, "%v; add --force to block without this check", err)
+		return guarded{}, control.Errorf(control.CodeRefused, "%v; add --force to block without this check", err)
 	}
-	forced = make(map[netip.Prefix]bool)
 	var causes []string
+	forced := make(map[netip.Prefix]bool)
 	for _, refusal := range refusals {
 		forced[refusal.Prefix] = true
 		causes = append(causes, refusal.Error())
 	}
 	if len(refusals) > 0 && !force {
-		return nil, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; if that is what you want, "+
-			"add --force, and --confirm 60s to have it reverted unless you confirm", strings.Join(causes, "; "))
+		return guarded{}, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; if that is what you "+
+			"want, add --force, and --confirm 60s to have it reverted unless you confirm", strings.Join(causes, "; "))
 	}
-	return forced, nil
+	var inside []netip.Addr
+	for p, addrs := range sessions {
+		forced[p] = forced[p] || force
+		inside = append(inside, addrs...)
+	}
+	if force {
+		return guarded{forced: forced}, nil
+	}
+	slices.SortFunc(inside, netip.Addr.Compare)
+	return guarded{spare: d.spares(inside)}, nil
 }
 
-// refusals returns the refusals of the guard, and an error if it does not know all
-// protected addresses. The guard does not refuse shadow entries.
+// refusals returns the refusals of the guard, and the open sessions inside other prefixes. The
+// error tells that the guard does not know all protected addresses. The guard does not refuse
+// shadow entries.
 func (d *Daemon) refusals(
 	ctx context.Context, prefixes []netip.Prefix, action policy.Action,
-) ([]*policy.Refusal, error) {
+) (refusals []*policy.Refusal, sessions map[netip.Prefix][]netip.Addr, err error) {
 	if action == policy.Shadow {
-		return nil, nil
+		return nil, nil, nil
 	}
 	guard, err := d.facts.guard(ctx)
-	var refusals []*policy.Refusal
+	sessions = make(map[netip.Prefix][]netip.Addr)
 	for _, p := range prefixes {
 		if refusal := guard.Check(p); refusal != nil {
 			refusals = append(refusals, refusal)
+		} else if inside := guard.Sessions(p); len(inside) > 0 {
+			sessions[p] = inside
 		}
 	}
-	return refusals, err
+	return refusals, sessions, err
 }
 
 // terms returns the deadline of a block, and its pending state if it must be

@@ -43,8 +43,8 @@ func (d *Daemon) conditions() []string {
 			"detection.breaker in the configuration sets when it opens", s.TrippedAt.Format(time.RFC3339))
 	}
 	list = append(list, roomWarnings(d.maps())...)
-	if incomplete := d.facts.problem.String(); incomplete != "" {
-		warn("the guard is incomplete, so a block may cover an address that must not be blocked: %s; "+
+	if incomplete := d.guardProblem(); incomplete != "" {
+		warn("the guard is incomplete, so detectors take no decisions, and blocks need --force: %s; "+
 			"journalctl -u paraxiald has the details", incomplete)
 	}
 	if n := d.enforcer.unsaved.Load(); n > 0 {

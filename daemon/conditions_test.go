@@ -49,15 +49,19 @@ func TestWarningsBySubject(t *testing.T) {
 
 // The error of the last reading of the guard's facts is kept until a reading succeeds.
 func TestFactsKeepTheirProblem(t *testing.T) {
+	b := newBench(t, 100)
 	err := errors.New("one\ntwo")
-	r := &factReader{read: func(context.Context) ([]policy.Protected, error) { return nil, err }}
+	r := &factReader{
+		read: func(context.Context) ([]policy.Protected, error) { return nil, err },
+		note: b.noteGuard,
+	}
 	r.guard(t.Context())
-	if got := r.problem.String(); got != "one; two" {
+	if got := b.guardProblem(); got != "one; two" {
 		t.Errorf("the problem is %q", got)
 	}
 	err = nil
 	r.guard(t.Context())
-	if got := r.problem.String(); got != "" {
+	if got := b.guardProblem(); got != "" {
 		t.Errorf("the problem is still %q", got)
 	}
 }

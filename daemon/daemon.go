@@ -16,6 +16,7 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/loader"
+	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/store"
 )
@@ -45,6 +46,7 @@ type Daemon struct {
 	store     *store.Store
 	loader    *loader.Loader
 	drops     dropCounters
+	host      *hostinfo.Reader
 	facts     factReader
 	engine    *engine.Engine
 	nics      *nics
@@ -58,9 +60,11 @@ type Daemon struct {
 	warnings  warnings
 	disk      problem // why the last checkpoint failed
 
-	socketProblem string // why the socket cannot be created again; used by attend only
-	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
-	fullTold      bool   // the log says that a map is full; used by tellStatus only
+	socketProblem string    // why the socket cannot be created again; used by attend only
+	guardState    problem   // why the guard is incomplete
+	guardLogged   time.Time // when guardState was logged; used by noteGuard only
+	sweepProblem  string    // why expired entries cannot be removed; used by housekeep only
+	fullTold      bool      // the log says that a map is full; used by tellStatus only
 
 	metrics  *metrics.Collector
 	detached chan struct{} // closed when the filter was detached on request
@@ -112,9 +116,10 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
 		store: st, loader: l, drops: l, broadcast: newBroadcast(), detached: make(chan struct{}),
 		offenders: &offenderStore{path: filepath.Join(cfg.StateDir, offendersFile)},
+		host:      hostinfo.NewReader(),
 	}
 	d.cfg.Store(&cfg)
-	d.facts.read = d.protected
+	d.facts.read, d.facts.note = d.protected, d.noteGuard
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = engine.New(engine.Options{
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
@@ -132,7 +137,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 func (d *Daemon) close() {
 	d.loader.SetEventCredit(0)
 	d.engine.Close()
-	if err := errors.Join(d.loader.Close(), d.store.Close()); err != nil {
+	if err := errors.Join(d.loader.Close(), d.store.Close(), d.host.Close()); err != nil {
 		d.log.Error("close", "error", err)
 	}
 }

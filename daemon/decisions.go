@@ -30,6 +30,7 @@ type enforcer struct {
 
 	mu       sync.Mutex
 	guard    *policy.Guard
+	unknown  error               // guard does not know all protected addresses
 	read     time.Time           // when guard was read
 	volatile map[policy.Key]bool // entries in force that are not saved
 	unsaved  atomic.Int64        // length of volatile; read without mu, which is held while the disk is slow
@@ -46,8 +47,9 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 		return nil
 	}
 	var planned plannedDecisions
+	guard, _ := v.fresh() // exempt has refused decisions that the guard does not know enough about
 	err := v.apply(ctx, func(b *policy.Book) ([]policy.Op, error) {
-		planned = v.plan(b, decisions)
+		planned = v.plan(b, guard, decisions)
 		return planned.ops, nil
 	})
 	if err != nil {
@@ -95,7 +97,7 @@ type plannedDecisions struct {
 
 // plan turns decisions into changes of the book. It reads the present entries while no
 // other change is under way, so that it does not undo an operator's unblock.
-func (v *enforcer) plan(b *policy.Book, decisions []detect.Decision) (p plannedDecisions) {
+func (v *enforcer) plan(b *policy.Book, guard *policy.Guard, decisions []detect.Decision) (p plannedDecisions) {
 	var lifted []policy.Entry
 	for _, decision := range decisions {
 		key := keyOfDecision(decision)
@@ -115,7 +117,13 @@ func (v *enforcer) plan(b *policy.Book, decisions []detect.Decision) (p plannedD
 		if decision.Kind == detect.Extended {
 			e = extended(old, e)
 		}
-		p.ops, p.put = append(p.ops, policy.PutOp(e)), append(p.put, e)
+		entries := []policy.Entry{e}
+		if e.Action != policy.Shadow {
+			entries = append(v.d.spares(guard.Sessions(e.Prefix)), e)
+		}
+		for _, e := range entries {
+			p.ops, p.put = append(p.ops, policy.PutOp(e)), append(p.put, e)
+		}
 	}
 	p.lifted = v.d.wireEntries(lifted)
 	return p
@@ -275,7 +283,11 @@ func (v *enforcer) exempt(p netip.Prefix) (reason string, exempt bool) {
 	if exempt {
 		return reason, true
 	}
-	if refusal := v.fresh().Check(p); refusal != nil {
+	guard, err := v.fresh()
+	if err != nil {
+		return guardUnknown, true
+	}
+	if refusal := guard.Check(p); refusal != nil {
 		return refusal.Error(), true
 	}
 	return "", false
@@ -283,7 +295,8 @@ func (v *enforcer) exempt(p netip.Prefix) (reason string, exempt bool) {
 
 // partlyExempt implements host.
 func (v *enforcer) partlyExempt(p netip.Prefix) bool {
-	if v.d.settings().BehindProxy(p) || v.fresh().Protects(p) {
+	guard, err := v.fresh()
+	if err != nil || v.d.settings().BehindProxy(p) || guard.Protects(p) {
 		return false
 	}
 	now, partly := v.d.engine.Now(), true
@@ -295,20 +308,19 @@ func (v *enforcer) partlyExempt(p netip.Prefix) bool {
 	return partly
 }
 
-// fresh returns the guard, at most guardAge old. It logs facts that cannot be read; the
-// guard does not protect those addresses.
-func (v *enforcer) fresh() *policy.Guard {
+// guardUnknown is why no source is acted upon while the guard does not know all protected
+// addresses: a ban could cut off the operator.
+const guardUnknown = "the guard is incomplete"
+
+// fresh returns the guard, at most guardAge old. The error names facts that cannot be read.
+func (v *enforcer) fresh() (*policy.Guard, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.guard != nil && time.Since(v.read) < guardAge {
-		return v.guard
+	if v.guard == nil || time.Since(v.read) >= guardAge {
+		v.guard, v.unknown = v.d.facts.guard(context.Background())
+		v.read = time.Now()
 	}
-	guard, err := v.d.facts.guard(context.Background())
-	if err != nil {
-		v.d.log.Warn("guard is incomplete", "error", err)
-	}
-	v.guard, v.read = guard, time.Now()
-	return guard
+	return v.guard, v.unknown
 }
 
 // accounted implements host.

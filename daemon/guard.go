@@ -22,13 +22,13 @@ type reading struct {
 	err   error // names facts that could not be read; list and guard have the rest
 }
 
-// factReader reads the facts for the guard. A reading walks all TCP connections
-// of the kernel, which takes milliseconds, so requests that wait at the same time
-// share one. A request never gets a reading that began before the request: it
+// factReader reads the facts for the guard. A reading lists all processes, and after
+// a new session all TCP connections, which takes milliseconds. So requests that wait
+// at the same time share one. A request never gets a reading that began before the request: it
 // would not know of a session that was opened in between.
 type factReader struct {
-	read    func(context.Context) ([]policy.Protected, error)
-	problem problem // of the last reading
+	read func(context.Context) ([]policy.Protected, error)
+	note func(error) // gets the error of each reading
 
 	mu   sync.Mutex
 	next *reading // has not begun; nil if no request waits
@@ -80,18 +80,17 @@ func (r *factReader) run() {
 		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 		now.list, now.err = r.read(ctx)
 		cancel()
-		r.problem.set(now.err)
+		r.note(now.err)
 		now.guard = policy.NewGuard(now.list)
 		close(now.done)
 	}
 }
 
 // protected returns the addresses that blocks must not cover on this host now. The
-// error names facts that cannot be read; the list has the rest. Nothing is cached
-// between calls, because SSH sessions come and go.
+// error names facts that cannot be read; the list has the rest.
 func (d *Daemon) protected(ctx context.Context) ([]policy.Protected, error) {
 	cfg := d.settings().Guard
-	facts, err := hostinfo.Read(ctx, hostinfo.Options{SSHPorts: cfg.SSHPorts})
+	facts, err := d.host.Read(ctx, hostinfo.Options{SSHSessions: len(cfg.SSHPorts) > 0})
 	var list []policy.Protected
 	add := func(a netip.Addr, format string, args ...any) {
 		what := fmt.Sprintf(format, args...)
@@ -100,6 +99,7 @@ func (d *Daemon) protected(ctx context.Context) ([]policy.Protected, error) {
 	// If an address is in several lists, a refusal names the first.
 	for _, a := range facts.SSHPeers {
 		add(a, "from where an SSH session to this host is open")
+		list[len(list)-1].Session = true
 	}
 	for _, g := range facts.Gateways {
 		add(g.Addr, "the gateway of %s", g.Interface)

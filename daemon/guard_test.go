@@ -14,7 +14,7 @@ import (
 func TestFactsAreShared(t *testing.T) {
 	begun, finish := make(chan int), make(chan struct{})
 	readings := 0
-	r := &factReader{read: func(context.Context) ([]policy.Protected, error) {
+	r := &factReader{note: func(error) {}, read: func(context.Context) ([]policy.Protected, error) {
 		readings++
 		n := readings
 		begun <- n
@@ -59,7 +59,7 @@ func TestFactsAreShared(t *testing.T) {
 func TestFactsGivenUp(t *testing.T) {
 	finish := make(chan struct{})
 	defer close(finish)
-	r := &factReader{read: func(context.Context) ([]policy.Protected, error) {
+	r := &factReader{note: func(error) {}, read: func(context.Context) ([]policy.Protected, error) {
 		<-finish
 		return nil, nil
 	}}

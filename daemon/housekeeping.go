@@ -30,7 +30,7 @@ func (d *Daemon) housekeep(ctx context.Context) {
 			d.sweep(ctx)
 		case <-checkpoint.C:
 			d.disk.set(d.checkpoint(ctx))
-			if d.facts.problem.String() != "" {
+			if d.guardProblem() != "" {
 				d.recheckGuard(ctx) // the facts may be readable by now
 			}
 		}

@@ -33,7 +33,7 @@ func (d *Daemon) Import(
 	if len(result.Invalid) > 0 && !r.SkipInvalid {
 		return control.ImportResult{Invalid: result.Invalid}, nil
 	}
-	if result.Refused, err = d.guardList(ctx, wanted, r.Force); err != nil {
+	if err := d.guardList(ctx, wanted, r.Force, &result); err != nil {
 		return control.ImportResult{}, err
 	}
 	set := engine.Set{List: wanted, Entry: policy.Entry{
@@ -54,21 +54,57 @@ func (d *Daemon) Import(
 	return result, nil
 }
 
-// guardList removes the prefixes that the guard refuses from the list, unless
-// force keeps them.
-func (d *Daemon) guardList(ctx context.Context, l *engine.List, force bool) ([]control.RefusedLine, error) {
+// guardList removes the prefixes that the guard refuses from the list, unless force keeps
+// them, and spares the open sessions inside the others. It adds both to the result.
+func (d *Daemon) guardList(ctx context.Context, l *engine.List, force bool, result *control.ImportResult) error {
 	guard, err := d.facts.guard(ctx)
 	if err != nil && !force {
-		return nil, control.Errorf(control.CodeRefused, "%v; add --force to import without this check", err)
+		return control.Errorf(control.CodeRefused, "%v; add --force to import without this check", err)
 	}
-	var refused []control.RefusedLine
-	l.Filter(func(p netip.Prefix, number int) (keep, forced bool) {
-		refusal := guard.Check(p)
-		if refusal != nil && !force {
-			refused = append(refused, control.RefusedLine{Prefix: p.String(), Line: number, Message: refusal.Error()})
+	var sessions []netip.Addr
+	forced := make(map[netip.Prefix]bool)
+	l.Filter(func(p netip.Prefix, number int) (keep, override bool) {
+		refusal, inside := guard.Check(p), guard.Sessions(p)
+		if force {
+			if override = refusal != nil || len(inside) > 0; override {
+				forced[p] = true
+			}
+			return true, override
 		}
-		return refusal == nil || force, refusal != nil && force
+		if refusal != nil {
+			result.Refused = append(result.Refused, control.RefusedLine{
+				Prefix: p.String(), Line: number, Message: refusal.Error(),
+			})
+			return false, false
+		}
+		if len(inside) > 0 {
+			sessions = append(sessions, inside...)
+			result.Spared = append(result.Spared, sparedLine(p, number, inside))
+		}
+		return true, false
 	})
-	slices.SortFunc(refused, func(x, y control.RefusedLine) int { return cmp.Compare(x.Line, y.Line) })
-	return refused, nil
+	slices.SortFunc(result.Refused, func(x, y control.RefusedLine) int { return cmp.Compare(x.Line, y.Line) })
+	slices.SortFunc(result.Spared, func(x, y control.SparedLine) int { return cmp.Compare(x.Line, y.Line) })
+	return d.spareSessions(ctx, guarded{forced, d.spares(sessions)})
+}
+
+func sparedLine(p netip.Prefix, number int, inside []netip.Addr) control.SparedLine {
+	line := control.SparedLine{Prefix: p.String(), Line: number}
+	for _, a := range inside {
+		line.Addresses = append(line.Addresses, a.String())
+	}
+	return line
+}
+
+// spareSessions makes the changes that go with a list, before the list is in force.
+func (d *Daemon) spareSessions(ctx context.Context, g guarded) error {
+	if len(g.spare) == 0 && len(g.forced) == 0 {
+		return nil
+	}
+	err := d.engine.Edit(ctx, func(b *policy.Book) ([]policy.Op, error) { return g.ops(b), nil })
+	if err != nil {
+		return changeError(err)
+	}
+	d.broadcast.announce(control.EventAdded, d.wireEntries(g.spare))
+	return nil
 }

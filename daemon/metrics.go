@@ -31,7 +31,7 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	})
 	s.Maps = d.maps()
 	s.Detection = d.detection.snapshot()
-	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.facts.problem.String() != ""
+	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.guardProblem() != ""
 	return s
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -25,7 +26,7 @@ const (
 // nothing.
 func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block) (control.PreviewResult, error) {
 	result := control.PreviewResult{Notes: r.Notes}
-	refusals, err := d.refusals(ctx, r.Prefixes, r.Action)
+	refusals, sessions, err := d.refusals(ctx, r.Prefixes, r.Action)
 	if err != nil {
 		result.Refusals = append(result.Refusals, control.Refusal{Message: err.Error()})
 	}
@@ -35,7 +36,19 @@ func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block)
 		})
 	}
 	result.WouldApply = r.Force || len(result.Refusals) == 0
-	if result.Connections, err = d.connections(r.Prefixes); err != nil {
+	spared := make(map[netip.Addr]bool)
+	for _, inside := range sessions {
+		for _, a := range inside {
+			spared[a] = !r.Force
+		}
+	}
+	for _, a := range slices.SortedFunc(maps.Keys(spared), netip.Addr.Compare) {
+		if spared[a] {
+			result.Notes = append(result.Notes, fmt.Sprintf(
+				"%s would be spared: an SSH session to this host is open from there", a))
+		}
+	}
+	if result.Connections, err = d.connections(r.Prefixes, spared); err != nil {
 		result.Notes = append(result.Notes, fmt.Sprintf("the connections of this host are not known: %v", err))
 	}
 	if hostinfo.Forwards() {
@@ -96,8 +109,11 @@ func within(prefixes []netip.Prefix) func(source netip.Prefix) bool {
 	return set.OverlapsPrefix
 }
 
-// connections counts the connections that a block of the prefixes would cut.
-func (d *Daemon) connections(prefixes []netip.Prefix) (control.PreviewConnection, error) {
+// connections counts the connections that a block of the prefixes would cut, without those
+// from spared addresses.
+func (d *Daemon) connections(
+	prefixes []netip.Prefix, spared map[netip.Addr]bool,
+) (control.PreviewConnection, error) {
 	inside := within(prefixes)
 	list, err := hostinfo.Connections(func(peer netip.Addr) bool {
 		return inside(netip.PrefixFrom(peer, peer.BitLen()))
@@ -108,7 +124,9 @@ func (d *Daemon) connections(prefixes []netip.Prefix) (control.PreviewConnection
 	all := len(list)
 	now := d.engine.Now()
 	d.engine.Read(func(b *policy.Book) {
-		list = slices.DeleteFunc(list, func(c hostinfo.Connection) bool { return isAllowed(b, c.Peer, now) })
+		list = slices.DeleteFunc(list, func(c hostinfo.Connection) bool {
+			return spared[c.Peer] || isAllowed(b, c.Peer, now)
+		})
 	})
 	result := control.PreviewConnection{Known: true, Count: len(list), Spared: all - len(list)}
 	peers := make(map[netip.Addr]bool)

@@ -13,19 +13,19 @@ import (
 // reason, creation time and expiry; their author becomes the caller. Either all of them
 // change or none.
 func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promotion) (control.ChangeResult, error) {
-	forced, err := d.guardPrefixes(ctx, r.Prefixes, policy.Drop, r.Force)
+	guarded, err := d.guardPrefixes(ctx, r.Prefixes, policy.Drop, r.Force)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
 	var entries []policy.Entry
 	err = d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
-		entries = nil
+		entries, ops = nil, guarded.ops(b)
 		for _, p := range r.Prefixes {
 			e, err := shadowAt(b, p, r.Origin, d.engine.Now())
 			if err != nil {
 				return nil, err
 			}
-			e.Action, e.Author, e.Forced = policy.Drop, c.Author(), forced[p]
+			e.Action, e.Author, e.Forced = policy.Drop, c.Author(), guarded.forced[p]
 			entries, ops = append(entries, e), append(ops, policy.PutOp(e))
 		}
 		return ops, nil
@@ -34,7 +34,8 @@ func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promot
 		return control.ChangeResult{}, changeError(err)
 	}
 	result := d.added(entries)
-	result.Notes = r.Notes
+	d.broadcast.announce(control.EventAdded, d.wireEntries(guarded.spare))
+	result.Notes = append(r.Notes, spareNotes(guarded.spare)...)
 	return result, nil
 }
 

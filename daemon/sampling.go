@@ -52,6 +52,9 @@ func (d *detection) adapt(now policy.Deadline) {
 // report logs changes of the circuit breaker, sources that were left alone, and lack of room.
 func (d *detection) report() {
 	for _, s := range d.analyzer.Spared() {
+		if s.Reason == guardUnknown {
+			continue // it applies to all sources, and was logged
+		}
 		d.journal.spared(s)
 	}
 	stats := d.analyzer.Stats()

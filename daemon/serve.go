@@ -45,6 +45,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	running.Go(func() { d.housekeep(ctx) })
 	running.Go(func() { d.attend(ctx, socket) })
 	running.Go(func() { d.detect(ctx) })
+	running.Go(func() { d.keepSpared(ctx) })
 	run("watch interfaces", d.watchInterfaces)
 	run("watch addresses and routes", d.watchAddresses)
 	running.Go(func() { d.followReloads(ctx, o) })

@@ -84,10 +84,7 @@ func (d *Daemon) warnOfRoom() {
 
 // recheckGuard warns of blocks that cover protected addresses.
 func (d *Daemon) recheckGuard(ctx context.Context) {
-	list, _, err := d.facts.facts(ctx)
-	if err != nil {
-		d.log.Warn("guard is incomplete", "error", err)
-	}
+	list, _, _ := d.facts.facts(ctx) // the error was logged
 	var found []string
 	d.engine.Read(func(b *policy.Book) { found = violations(b, list, d.engine.Now()) })
 	for _, w := range d.warnings.set("blocks", found) {
@@ -102,6 +99,9 @@ func violations(b *policy.Book, protected []policy.Protected, now policy.Deadlin
 	const most = 10
 	var warnings []string
 	for _, p := range protected {
+		if p.Session && isAllowed(b, p.Prefix.Addr(), now) {
+			continue // spared
+		}
 		for e := range b.Overlapping(policy.Block, p.Prefix) {
 			if e.Action != policy.Drop || e.Forced || !e.Live(now) {
 				continue

@@ -123,7 +123,7 @@ func New(src Source, build Build) *Collector {
 		descs: descs{
 			warnings: prometheus.NewDesc("paraxial_warnings", "Warnings that paraxialctl status shows.", nil, nil),
 			guardIncomplete: prometheus.NewDesc("paraxial_guard_incomplete",
-				"1 while addresses that must not be blocked cannot be read, otherwise 0.", nil, nil),
+				"1 while the guard cannot read all protected addresses, so that detectors take no decisions, otherwise 0.", nil, nil),
 			tracked: prometheus.NewDesc("paraxial_detector_tracked_sources", "Sources with exact counters now.", nil, nil),
 			lost: prometheus.NewDesc("paraxial_detector_samples_lost_total",
 				"Packet samples lost because the daemon did not read them in time.", nil, nil),

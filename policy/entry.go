@@ -139,16 +139,20 @@ const (
 	OriginDetector = "detector:"
 	OriginFeed     = "feed:"
 	OriginAPI      = "api:"
+	OriginGuard    = "guard:"
 )
+
+// OriginSession is the origin of allows that spare the addresses of open sessions.
+const OriginSession = OriginGuard + "session"
 
 var originName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 // ValidOrigin returns an error unless s is "cli", a name as given to import
 // (letters, digits, and . _ - inside, at most 63 bytes), or such a name after
-// "detector:", "feed:" or "api:".
+// "detector:", "feed:", "api:" or "guard:".
 func ValidOrigin(s string) error {
 	name := s
-	for _, p := range []string{OriginDetector, OriginFeed, OriginAPI} {
+	for _, p := range []string{OriginDetector, OriginFeed, OriginAPI, OriginGuard} {
 		if rest, ok := strings.CutPrefix(s, p); ok {
 			name = rest
 			break

@@ -18,6 +18,7 @@ const (
 // for concurrent use.
 type Guard struct {
 	protected bart.Table[string]
+	sessions  bart.Table[string]
 }
 
 // Protected is a prefix that must not be blocked, with a description that
@@ -25,15 +26,19 @@ type Guard struct {
 type Protected struct {
 	Prefix netip.Prefix
 	What   string
+
+	// Session marks the address of an open session. A wider prefix that contains it
+	// may be blocked, if the address is spared by an allow.
+	Session bool
 }
 
 // alwaysProtected returns the prefixes that every host needs.
 func alwaysProtected() []Protected {
 	return []Protected{
-		{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
-		{netip.MustParsePrefix("::1/128"), "loopback"},
-		{netip.MustParsePrefix("fe80::/10"), "link-local, which IPv6 neighbour discovery needs"},
-		{netip.MustParsePrefix("169.254.169.254/32"), "the cloud metadata service"},
+		{Prefix: netip.MustParsePrefix("127.0.0.0/8"), What: "loopback"},
+		{Prefix: netip.MustParsePrefix("::1/128"), What: "loopback"},
+		{Prefix: netip.MustParsePrefix("fe80::/10"), What: "link-local, which IPv6 neighbour discovery needs"},
+		{Prefix: netip.MustParsePrefix("169.254.169.254/32"), What: "the cloud metadata service"},
 	}
 }
 
@@ -46,7 +51,11 @@ func NewGuard(protected []Protected) *Guard {
 		if err != nil {
 			continue
 		}
-		g.protected.Modify(prefix, func(what string, exists bool) (string, bool) {
+		table := &g.protected
+		if p.Session {
+			table = &g.sessions
+		}
+		table.Modify(prefix, func(what string, exists bool) (string, bool) {
 			if exists {
 				return what, false
 			}
@@ -71,6 +80,9 @@ func (r *Refusal) Error() string {
 func (g *Guard) Check(p netip.Prefix) *Refusal {
 	if widest := widestFor(p); p.Bits() < widest {
 		return &Refusal{p, fmt.Sprintf("is wider than /%d", widest)}
+	}
+	if what, ok := g.sessions.Get(p); ok {
+		return &Refusal{p, fmt.Sprintf("covers %s, %s", short(p), what)}
 	}
 	var first netip.Prefix
 	covered := 0
@@ -99,6 +111,16 @@ func (g *Guard) Check(p netip.Prefix) *Refusal {
 func (g *Guard) Protects(p netip.Prefix) bool {
 	_, _, all := g.protected.LookupPrefixLPM(p)
 	return all
+}
+
+// Sessions returns the addresses of open sessions inside p, which an allow must spare
+// if p is blocked.
+func (g *Guard) Sessions(p netip.Prefix) []netip.Addr {
+	var inside []netip.Addr
+	for session := range g.sessions.Subnets(p) {
+		inside = append(inside, session.Addr())
+	}
+	return inside
 }
 
 func widestFor(p netip.Prefix) int {

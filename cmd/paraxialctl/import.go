@@ -185,6 +185,7 @@ func (p *program) importSummary(req control.ImportRequest, r control.ImportResul
 		p.printf(", %s invalid", count(len(r.Invalid)))
 	}
 	p.printf("\n")
+	p.importSpared(r.Spared)
 	if len(r.Refused) == 0 {
 		return
 	}
@@ -193,4 +194,17 @@ func (p *program) importSummary(req control.ImportRequest, r control.ImportResul
 		p.printf("  %s (line %d): %s\n", printable(l.Prefix), l.Line, printable(l.Message))
 	}
 	more(p.out, len(r.Refused))
+}
+
+// importSpared shows the open sessions that the list would cut.
+func (p *program) importSpared(lines []control.SparedLine) {
+	if len(lines) == 0 {
+		return
+	}
+	p.printf("%s prefix(es) cover SSH sessions that are open now. These addresses are spared as long as they last:\n",
+		count(len(lines)))
+	for _, l := range lines[:min(len(lines), shown)] {
+		p.printf("  %s (line %d): %s\n", printable(l.Prefix), l.Line, printable(strings.Join(l.Addresses, ", ")))
+	}
+	more(p.out, len(lines))
 }

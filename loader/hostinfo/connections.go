@@ -22,7 +22,7 @@ type Connection struct {
 
 // Connections returns the connections whose peer is wanted.
 func Connections(wanted func(peer netip.Addr) bool) ([]Connection, error) {
-	tcp, err := sessions(tcpEstablished, tcpListen)
+	tcp, err := sockets(tcpEstablished, tcpListen)
 	if err != nil {
 		return nil, err
 	}
@@ -36,7 +36,7 @@ func Connections(wanted func(peer netip.Addr) bool) ([]Connection, error) {
 
 // connected returns the sockets in the given state whose peer is wanted. Sockets in another
 // state show which local ports have listeners.
-func connected(protocol string, all []session, state uint8, wanted func(peer netip.Addr) bool) []Connection {
+func connected(protocol string, all []socket, state uint8, wanted func(peer netip.Addr) bool) []Connection {
 	listening := make(map[uint16]bool)
 	for _, s := range all {
 		if s.state != state {
@@ -81,8 +81,8 @@ func Owners(list []Connection) [][]string {
 		return owners
 	}
 	for _, fd := range fds {
-		inode, ok := socketInode(fd)
-		if !ok {
+		inode, isSocket, err := socketInode(fd)
+		if err != nil || !isSocket {
 			continue
 		}
 		for _, i := range byInode[inode] {
@@ -97,17 +97,17 @@ func Owners(list []Connection) [][]string {
 
 // socketInode reads a link such as socket:[4711]. Sockets that no process has yet have inode
 // 0.
-func socketInode(fd string) (uint32, bool) {
+func socketInode(fd string) (inode uint32, isSocket bool, err error) {
 	target, err := os.Readlink(fd)
 	if err != nil {
-		return 0, false
+		return 0, false, err
 	}
 	digits, ok := strings.CutPrefix(target, "socket:[")
 	if !ok {
-		return 0, false
+		return 0, false, nil
 	}
 	n, err := strconv.ParseUint(strings.TrimSuffix(digits, "]"), 10, 32)
-	return uint32(n), err == nil && n != 0
+	return uint32(n), n != 0, err
 }
 
 func processName(dir string) string {

@@ -115,7 +115,7 @@ func TestUDPConnections(t *testing.T) {
 		check(t, err)
 		proc, err := readProc("/proc/net/udp", 1<<udpConnected|1<<udpUnconnected)
 		check(t, err)
-		sort := func(x, y session) int { return cmp.Compare(x.inode, y.inode) }
+		sort := func(x, y socket) int { return cmp.Compare(x.inode, y.inode) }
 		slices.SortFunc(all, sort)
 		slices.SortFunc(proc, sort)
 		if !slices.Equal(all, proc) {
@@ -130,7 +130,7 @@ func TestUDPConnections(t *testing.T) {
 // A connected socket is inbound if another socket listens on its port.
 func TestConnectedInbound(t *testing.T) {
 	peer := netip.MustParseAddr("192.0.2.9")
-	all := []session{
+	all := []socket{
 		{state: udpUnconnected, localPort: 443},
 		{state: udpConnected, localPort: 443, peerPort: 50000, peer: peer},
 	}

@@ -13,7 +13,6 @@ import (
 	"sync"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 )
 
 // LocalAddr is an address of the host.
@@ -34,13 +33,13 @@ type Facts struct {
 	Addresses []LocalAddr
 	Gateways  []Gateway
 	Resolvers []netip.Addr // without loopback stubs
-	SSHPeers  []netip.Addr
+	SSHPeers  []netip.Addr // of authenticated sessions
 }
 
 // Options of Read.
 type Options struct {
-	// SSHPorts are the local ports whose peers count as SSH sessions.
-	SSHPorts []uint16
+	// SSHSessions asks for the peers of SSH sessions.
+	SSHSessions bool
 	// ResolvConf are the files with resolvers, DefaultResolvConf if nil. A file
 	// that does not exist counts as empty.
 	ResolvConf []string
@@ -52,8 +51,23 @@ func DefaultResolvConf() []string {
 	return []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"}
 }
 
-// Read collects the facts. If some cannot be read, it returns the others and an error.
-func Read(ctx context.Context, o Options) (Facts, error) {
+// Reader reads the facts. It keeps those that cost much to read and cannot change, or whose
+// changes the kernel announces. A Reader is for one network namespace.
+type Reader struct {
+	logins   logins
+	gateways gateways
+	mu       sync.Mutex // guards logins
+}
+
+// NewReader returns a Reader. It holds a socket open from the first Read until Close.
+func NewReader() *Reader { return &Reader{logins: logins{proc: "/proc"}} }
+
+// Close releases the socket.
+func (r *Reader) Close() error { return r.gateways.close() }
+
+// Read collects the facts as they are now. If some cannot be read, it returns the others and an
+// error.
+func (r *Reader) Read(ctx context.Context, o Options) (Facts, error) {
 	if o.ResolvConf == nil {
 		o.ResolvConf = DefaultResolvConf()
 	}
@@ -61,15 +75,21 @@ func Read(ctx context.Context, o Options) (Facts, error) {
 	var peers []netip.Addr
 	var peersErr error
 	var reading sync.WaitGroup
-	reading.Go(func() { peers, peersErr = sshPeers(o.SSHPorts) })
-	f, err := readRest(ctx, o)
+	if o.SSHSessions {
+		reading.Go(func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			peers, peersErr = r.logins.peers()
+		})
+	}
+	f, err := r.readRest(ctx, o)
 	reading.Wait()
 	f.SSHPeers = peers
 	return f, errors.Join(err, peersErr)
 }
 
 // readRest collects the facts other than SSH peers.
-func readRest(ctx context.Context, o Options) (Facts, error) {
+func (r *Reader) readRest(ctx context.Context, o Options) (Facts, error) {
 	var f Facts
 	var errs []error
 	note := func(err error) {
@@ -81,7 +101,7 @@ func readRest(ctx context.Context, o Options) (Facts, error) {
 	note(err)
 	for _, read := range []func(){
 		func() { f.Addresses, err = addresses(names); note(err) },
-		func() { f.Gateways, err = gateways(names); note(err) },
+		func() { f.Gateways, err = r.gateways.list(names); note(err) },
 		func() { f.Resolvers, err = resolvers(o.ResolvConf); note(err) },
 	} {
 		if err := ctx.Err(); err != nil {
@@ -134,38 +154,6 @@ func addresses(names map[int]string) ([]LocalAddr, error) {
 	}
 	slices.SortFunc(addrs, func(a, b LocalAddr) int { return a.Addr.Compare(b.Addr) })
 	return slices.Compact(addrs), err
-}
-
-// gateways reads the routes of all tables, including those from router advertisements.
-func gateways(names map[int]string) ([]Gateway, error) {
-	var gws []Gateway
-	var errs []error
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := dump("routes", func() ([]netlink.Route, error) {
-			all := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
-			return netlink.RouteListFiltered(family, all, netlink.RT_FILTER_TABLE)
-		})
-		errs = append(errs, err)
-		for _, r := range routes {
-			gws = appendHop(gws, names[r.LinkIndex], r.Gw, r.Via)
-			for _, hop := range r.MultiPath {
-				gws = appendHop(gws, names[hop.LinkIndex], hop.Gw, hop.Via)
-			}
-		}
-	}
-	slices.SortFunc(gws, func(a, b Gateway) int { return a.Addr.Compare(b.Addr) })
-	return slices.Compact(gws), errors.Join(errs...)
-}
-
-// appendHop adds the next hop. The next hop of an IPv4 route may be an IPv6 address.
-func appendHop(gws []Gateway, iface string, gw net.IP, via netlink.Destination) []Gateway {
-	if v, ok := via.(*netlink.Via); ok {
-		gw = v.Addr
-	}
-	if addr, ok := toAddr(gw); ok {
-		gws = append(gws, Gateway{addr, iface})
-	}
-	return gws
 }
 
 func toAddr(ip net.IP) (netip.Addr, bool) {

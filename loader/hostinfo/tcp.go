@@ -25,18 +25,18 @@ const (
 	tcpListen      = 10
 )
 
-// session is a TCP or UDP socket, usually an established connection. A listening socket has
+// socket is a TCP or UDP socket, usually an established connection. A listening socket has
 // no peer.
-type session struct {
+type socket struct {
 	state               uint8
 	localPort, peerPort uint16
 	peer                netip.Addr
 	inode               uint32
 }
 
-// sessions returns the TCP sockets of both families in these states. IPv4 peers of a
+// sockets returns the TCP sockets of both families in these states. IPv4 peers of a
 // dual-stack server, which the kernel lists as mapped IPv6 addresses, are unmapped.
-func sessions(states ...uint8) ([]session, error) {
+func sockets(states ...uint8) ([]socket, error) {
 	var mask uint32
 	for _, s := range states {
 		mask |= 1 << s
@@ -51,19 +51,6 @@ func sessions(states ...uint8) ([]session, error) {
 		return nil, fmt.Errorf("read TCP connections: %w", errors.Join(err, procErr))
 	}
 	return all, nil
-}
-
-// sshPeers returns the peers of connections to one of the local ports.
-func sshPeers(ports []uint16) ([]netip.Addr, error) {
-	established, err := sessions(tcpEstablished)
-	var peers []netip.Addr
-	for _, s := range established {
-		if slices.Contains(ports, s.localPort) {
-			peers = append(peers, s.peer)
-		}
-	}
-	slices.SortFunc(peers, netip.Addr.Compare)
-	return slices.Compact(peers), err
 }
 
 // tcpDiagGetSock requests the TCP sockets of both families in one message. The newer request
@@ -88,44 +75,44 @@ func (r diagRequest) Serialize() []byte {
 	return b
 }
 
-func diagnose(states uint32) ([]session, error) {
-	return dump("socket diagnostics", func() ([]session, error) {
+func diagnose(states uint32) ([]socket, error) {
+	return dump("socket diagnostics", func() ([]socket, error) {
 		req := nl.NewNetlinkRequest(tcpDiagGetSock, unix.NLM_F_DUMP)
 		req.AddData(diagRequest{states})
 		msgs, err := req.Execute(unix.NETLINK_INET_DIAG, tcpDiagGetSock)
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return nil, err
 		}
-		var sessions []session
+		var sockets []socket
 		for _, m := range msgs {
 			s, parseErr := parseDiag(m)
 			if parseErr != nil {
 				return nil, parseErr
 			}
-			sessions = append(sessions, s)
+			sockets = append(sockets, s)
 		}
-		return sessions, err
+		return sockets, err
 	})
 }
 
 // parseDiag reads struct inet_diag_msg: family and state, the ports at offset 4 and the
 // addresses at offset 8, both local first and in network order, and the inode at the end.
-func parseDiag(b []byte) (session, error) {
+func parseDiag(b []byte) (socket, error) {
 	if len(b) < diagMessageLen {
-		return session{}, fmt.Errorf("socket message of %d bytes, want %d", len(b), diagMessageLen)
+		return socket{}, fmt.Errorf("socket message of %d bytes, want %d", len(b), diagMessageLen)
 	}
 	peer := netip.AddrFrom16([16]byte(b[24:40])).Unmap()
 	if b[0] == unix.AF_INET {
 		peer = netip.AddrFrom4([4]byte(b[24:28]))
 	}
-	return session{
+	return socket{
 		state: b[1], localPort: binary.BigEndian.Uint16(b[4:]), peerPort: binary.BigEndian.Uint16(b[6:]),
 		peer: peer, inode: binary.NativeEndian.Uint32(b[68:]),
 	}, nil
 }
 
-// readProc returns the sessions of both families. A kernel without IPv6 has no file for it.
-func readProc(name string, states uint32) ([]session, error) {
+// readProc returns the sockets of both families. A kernel without IPv6 has no file for it.
+func readProc(name string, states uint32) ([]socket, error) {
 	all, err := readProcFile(name, states)
 	if err != nil {
 		return nil, err
@@ -137,24 +124,24 @@ func readProc(name string, states uint32) ([]session, error) {
 	return append(all, ipv6...), err
 }
 
-func readProcFile(name string, states uint32) ([]session, error) {
+func readProcFile(name string, states uint32) ([]socket, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	sessions, err := parseProc(f, states)
+	sockets, err := parseProc(f, states)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return sessions, nil
+	return sockets, nil
 }
 
 // parseProc reads /proc/net/tcp or udp, which have the same format (proc_net_tcp in the
-// documentation of the kernel), and returns the sessions in one of the states. A line is
+// documentation of the kernel), and returns the sockets in one of the states. A line is
 // "N: LOCAL:PORT PEER:PORT STATE QUEUES TIMER RETRANSMITS UID TIMEOUT INODE …".
-func parseProc(r io.Reader, states uint32) ([]session, error) {
-	var sessions []session
+func parseProc(r io.Reader, states uint32) ([]socket, error) {
+	var sockets []socket
 	lines := bufio.NewScanner(r)
 	lines.Scan() // the heading
 	for lines.Scan() {
@@ -163,16 +150,16 @@ func parseProc(r io.Reader, states uint32) ([]session, error) {
 			return nil, fmt.Errorf("line %q: %w", lines.Text(), err)
 		}
 		if states&(1<<s.state) != 0 {
-			sessions = append(sessions, s)
+			sockets = append(sockets, s)
 		}
 	}
-	return sessions, lines.Err()
+	return sockets, lines.Err()
 }
 
-func parseProcLine(line string) (session, error) {
+func parseProcLine(line string) (socket, error) {
 	fields := strings.Fields(line)
 	if len(fields) < 10 {
-		return session{}, errors.New("too short")
+		return socket{}, errors.New("too short")
 	}
 	local, localPort, _ := strings.Cut(fields[1], ":")
 	peer, peerPort, _ := strings.Cut(fields[2], ":")
@@ -183,9 +170,9 @@ func parseProcLine(line string) (session, error) {
 	_, err5 := parseProcAddr(local)
 	addr, err6 := parseProcAddr(peer)
 	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
-		return session{}, err
+		return socket{}, err
 	}
-	return session{uint8(state), uint16(lport), uint16(pport), addr, uint32(inode)}, nil
+	return socket{uint8(state), uint16(lport), uint16(pport), addr, uint32(inode)}, nil
 }
 
 // parseProcAddr reads an address that is printed as 32-bit words in native byte order.

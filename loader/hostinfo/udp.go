@@ -17,8 +17,8 @@ const (
 )
 
 // udpSockets returns the UDP sockets of both families.
-func udpSockets() ([]session, error) {
-	var all []session
+func udpSockets() ([]socket, error) {
+	var all []socket
 	var diagErr error
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		sockets, err := dump("UDP sockets", func() ([]*netlink.Socket, error) {
@@ -40,8 +40,8 @@ func udpSockets() ([]session, error) {
 	return all, nil
 }
 
-func udpSession(s *netlink.Socket) session {
-	c := session{state: s.State, localPort: s.ID.SourcePort, peerPort: s.ID.DestinationPort, inode: s.INode}
+func udpSession(s *netlink.Socket) socket {
+	c := socket{state: s.State, localPort: s.ID.SourcePort, peerPort: s.ID.DestinationPort, inode: s.INode}
 	if peer, ok := netip.AddrFromSlice(s.ID.Destination); ok {
 		c.peer = peer.Unmap()
 	}

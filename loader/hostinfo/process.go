@@ -1,0 +1,272 @@
+package hostinfo
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process is a process of an SSH server.
+type process struct {
+	pid, parent int
+	start       uint64 // in clock ticks since boot
+	root        bool   // its effective user is root
+	name        string // of the program, at most 15 bytes
+	title       string // command line
+	children    bool   // whether it has any; known for dropbear only
+}
+
+const (
+	openSSH        = "sshd"
+	openSSHSession = "sshd-session" // from OpenSSH 9.8 on
+	dropbear       = "dropbear"
+)
+
+const (
+	// execWithin is the time after which a process is taken to have executed its program: an SSH
+	// server that another process starts has the name of that process at first.
+	execWithin = 10 * time.Second
+	// namesFor is how long the names of other processes are kept.
+	namesFor = time.Minute
+)
+
+// others are the processes that are no SSH servers, so that the name of a process is not read
+// again and again. On a host with many processes the names take most of the time of a reading.
+type others struct {
+	since time.Time
+	known map[int]other
+}
+
+// other identifies a process. The inode of its directory tells it from a later process with the
+// same number.
+type other struct {
+	inode uint64
+	seen  time.Time // first
+}
+
+// skip reports whether the name of a process need not be read.
+func (o *others) skip(d directory, now time.Time) bool {
+	known, ok := o.known[d.number]
+	return ok && known.inode == d.inode && now.Sub(known.seen) > execWithin
+}
+
+// servers returns the processes of SSH servers, by number. It reads the names of all processes
+// that it does not know yet, and more only of those that match.
+func (l *logins) servers() (map[int]process, error) {
+	pids, err := readNumbered(l.proc)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(pids, func(d directory) bool { return d.number == 1 }) {
+		return nil, fmt.Errorf("%s does not show the processes of other users (hidepid=, ProtectProc=): "+
+			"give the daemon CAP_SYS_PTRACE", l.proc)
+	}
+	dir, err := unix.Open(l.proc, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", l.proc, err)
+	}
+	defer unix.Close(dir)
+	now := time.Now()
+	if now.Sub(l.others.since) > namesFor {
+		l.others = others{since: now}
+	}
+	procs, rest := make(map[int]process), make(map[int]other, len(pids))
+	for _, d := range pids {
+		if l.others.skip(d, now) {
+			rest[d.number] = l.others.known[d.number]
+			continue
+		}
+		p, isServer, err := l.server(dir, d.number)
+		switch {
+		case isGone(err):
+		case err != nil:
+			return nil, fmt.Errorf("read process %d: %w", d.number, err)
+		case isServer:
+			procs[d.number] = p
+		default:
+			rest[d.number] = l.others.first(d, now)
+		}
+	}
+	l.others.known = rest
+	return procs, l.addChildren(procs, pids)
+}
+
+// first returns what is known of a process, which may be that it was first seen now.
+func (o *others) first(d directory, now time.Time) other {
+	if known, ok := o.known[d.number]; ok && known.inode == d.inode {
+		return known
+	}
+	return other{d.inode, now}
+}
+
+// server reads a process if it is one of an SSH server.
+func (l *logins) server(dir, pid int) (p process, isServer bool, err error) {
+	name, err := commandName(dir, pid)
+	if err != nil || name != openSSH && name != openSSHSession && name != dropbear {
+		return process{}, false, err
+	}
+	p, err = l.process(pid, name)
+	return p, err == nil, err
+}
+
+// commandName returns the name of a process. It is called for many processes, so it makes no
+// more system calls than necessary.
+func commandName(dir, pid int) (string, error) {
+	fd, err := unix.Openat(dir, strconv.Itoa(pid)+"/comm", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	var b [32]byte
+	n, err := unix.Read(fd, b[:])
+	if err != nil {
+		return "", err
+	}
+	return string(bytes.TrimSuffix(b[:n], []byte("\n"))), nil
+}
+
+func (l *logins) process(pid int, name string) (process, error) {
+	dir := fmt.Sprintf("%s/%d/", l.proc, pid)
+	stat, err1 := os.ReadFile(dir + "stat")
+	status, err2 := os.ReadFile(dir + "status")
+	title, err3 := os.ReadFile(dir + "cmdline")
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return process{}, err
+	}
+	p := process{pid: pid, name: name, root: isRoot(string(status))}
+	var err error
+	p.parent, p.start, err = parseStat(string(stat))
+	p.title = strings.TrimSpace(strings.ReplaceAll(string(title), "\x00", " "))
+	return p, err
+}
+
+// parseStat returns the parent and the time of the start from /proc/PID/stat. The second field
+// is the name in brackets, which may contain spaces and brackets.
+func parseStat(stat string) (parent int, start uint64, err error) {
+	const parentField, startField = 1, 19 // after the name
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= startField {
+		return 0, 0, fmt.Errorf("stat %q is too short", stat)
+	}
+	parent, err1 := strconv.Atoi(fields[parentField])
+	start, err2 := strconv.ParseUint(fields[startField], 10, 64)
+	return parent, start, errors.Join(err1, err2)
+}
+
+// isRoot reads the line "Uid: REAL EFFECTIVE SAVED FILESYSTEM" of /proc/PID/status.
+func isRoot(status string) bool {
+	_, rest, _ := strings.Cut(status, "\nUid:")
+	fields := strings.Fields(rest)
+	return len(fields) > 1 && fields[1] == "0"
+}
+
+// addChildren finds out which processes of dropbear have children.
+func (l *logins) addChildren(procs map[int]process, pids []directory) error {
+	isDropbear := func(p process) bool { return p.name == dropbear }
+	if !slices.ContainsFunc(slices.Collect(maps.Values(procs)), isDropbear) {
+		return nil
+	}
+	for _, d := range pids {
+		stat, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", l.proc, d.number))
+		if isGone(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		parent, _, err := parseStat(string(stat))
+		if err != nil {
+			return err
+		}
+		if p, ok := procs[parent]; ok {
+			p.children = true
+			procs[parent] = p
+		}
+	}
+	return nil
+}
+
+// loggedIn reports whether p is the process of an authenticated session. Any user can start a
+// process with the name and title of an SSH server, so the server must be root's. The process
+// of a session runs as the user that logged in; its parent is then the monitor, which is root's.
+func (p process) loggedIn(procs map[int]process) bool {
+	if !p.root && !procs[p.parent].root {
+		return false
+	}
+	if p.name == dropbear {
+		return p.children
+	}
+	return isSessionTitle(p.title)
+}
+
+// isSessionTitle tells the titles "sshd: USER@TTY" and "sshd: USER" of a session from
+// "sshd: USER [priv]", "sshd: unknown [net]", "sshd: [accepted]" and
+// "sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups".
+func isSessionTitle(title string) bool {
+	program, user, ok := strings.Cut(title, ": ")
+	return ok && (program == openSSH || program == openSSHSession) && user != "" &&
+		!strings.HasSuffix(user, "]") && !strings.Contains(user, "[listener]")
+}
+
+// isMonitor reports whether p is the process of root that supervises an OpenSSH session.
+func (p process) isMonitor() bool { return p.root && strings.HasSuffix(p.title, " [priv]") }
+
+// directory is the directory of a process in /proc, or one of its descriptors.
+type directory struct {
+	number int
+	inode  uint64
+}
+
+// readNumbered returns the names in a directory of /proc that are numbers.
+func readNumbered(dir string) ([]directory, error) {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", dir, err)
+	}
+	defer unix.Close(fd)
+	var all []directory
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := unix.Getdents(fd, buffer)
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", dir, err)
+		}
+		if n == 0 {
+			return all, nil
+		}
+		all = appendNumbered(all, buffer[:n])
+	}
+}
+
+// appendNumbered reads records of struct linux_dirent64: the inode, an offset, the length of the
+// record in two bytes, a type, and the name.
+func appendNumbered(all []directory, records []byte) []directory {
+	const lengthAt, nameAt = 16, 19
+	for len(records) > nameAt {
+		length := int(binary.NativeEndian.Uint16(records[lengthAt:]))
+		if length <= nameAt || length > len(records) {
+			return all
+		}
+		name, _, _ := bytes.Cut(records[nameAt:length], []byte{0})
+		if n, err := strconv.Atoi(string(name)); err == nil {
+			all = append(all, directory{n, binary.NativeEndian.Uint64(records)})
+		}
+		records = records[length:]
+	}
+	return all
+}
+
+// isGone reports whether an error says that a process or descriptor has ended meanwhile.
+func isGone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH)
+}
