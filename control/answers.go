@@ -31,12 +31,13 @@ func (c *call) why() error {
 	return c.send(out)
 }
 
-// empty is the body or the answer that says nothing.
+// empty is a body or an answer without fields.
 type empty struct{}
 
 func (*empty) parse(Caller) (empty, error) { return empty{}, nil }
 
-// detach takes protection away, so being able to open the socket is not enough.
+// detach removes the protection, so access to the socket is not enough: only root
+// and the user of the daemon may do it.
 func detach(b Backend) func(context.Context, Caller, empty) (empty, error) {
 	return func(ctx context.Context, c Caller, _ empty) (empty, error) {
 		if c.UID != 0 && int(c.UID) != os.Geteuid() {

@@ -1,7 +1,7 @@
-// Package control is the contract between paraxiald and those who drive it:
-// wire types, and an HTTP/JSON server and client over a Unix socket. The server
-// learns who calls from the kernel (SO_PEERCRED) and hands requests whose form
-// it has checked to a Backend.
+// Package control is the contract between paraxiald and its clients: wire types,
+// and an HTTP/JSON server and client over a Unix socket. The server learns from
+// the kernel who calls (SO_PEERCRED). It checks the form of each request and
+// passes it to a Backend.
 package control
 
 import (
@@ -24,9 +24,9 @@ type Caller struct {
 // Author returns the caller as entries record it: "uid:1000".
 func (c Caller) Author() string { return fmt.Sprintf("uid:%d", c.UID) }
 
-// Backend does what the server is asked for. All methods are called from
-// several goroutines at once. An *Error in the chain of a returned error
-// decides the code that the client sees; any other error is an internal one.
+// Backend carries out the requests. All methods may be called from several
+// goroutines at once. An *Error in the chain of a returned error determines the
+// code that the client sees. Any other error is an internal one.
 //
 // A method that yields returns yield's error when there is one.
 type Backend interface {
@@ -35,7 +35,7 @@ type Backend interface {
 	Detectors(context.Context) (DetectorsStatus, error)
 	Top(context.Context) (TopResult, error)
 	Block(context.Context, Caller, Block) (ChangeResult, error)
-	// Preview tells what Block would do, and does nothing.
+	// Preview tells what Block would do, and changes nothing.
 	Preview(context.Context, Caller, Block) (PreviewResult, error)
 	Allow(context.Context, Caller, Allow) (ChangeResult, error)
 	Unblock(context.Context, Caller, Removal) (RemoveResult, error)
@@ -43,26 +43,26 @@ type Backend interface {
 	Promote(context.Context, Caller, Promotion) (ChangeResult, error)
 	Confirm(context.Context, Caller, ConfirmRequest) (ChangeResult, error)
 
-	// Entries yields the entries in force, of one kind and origin, or of all
-	// where these are 0 and empty. yield may wait for a slow reader, so no
-	// lock may be held while it runs.
+	// Entries yields the entries in force of one kind and origin. Kind 0 means
+	// both kinds, and an empty origin means all. yield may wait for a slow
+	// reader, so no lock may be held while it runs.
 	Entries(ctx context.Context, kind policy.Kind, origin string, yield func(Entry) error) error
 
 	// Import makes list the whole set of blocks of r.Origin, or changes
 	// nothing and returns an error, also when reading list fails midway. A
-	// list with invalid lines, unless r.SkipInvalid, changes nothing either:
-	// the result names the lines. progress is called from Import's goroutine.
+	// list with invalid lines changes nothing either, unless r.SkipInvalid is
+	// set, and the result names the lines. progress is called from Import's
+	// goroutine.
 	Import(ctx context.Context, c Caller, r Import, list io.Reader, progress func(ImportProgress)) (ImportResult, error)
 
 	// Why tells what happens to packets from source.
 	Why(ctx context.Context, source netip.Addr) (WhyResult, error)
 
 	// Watch yields events until ctx is done, and then returns nil or ctx's
-	// error. For events that it could not keep for a slow reader it yields one
-	// of type EventLost.
+	// error. If a slow reader lost events, it yields one of type EventLost.
 	Watch(ctx context.Context, yield func(Event) error) error
 
-	// Detach takes the filter off all interfaces.
+	// Detach detaches the filter from all interfaces.
 	Detach(context.Context, Caller) error
 }
 

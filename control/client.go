@@ -19,8 +19,8 @@ import (
 )
 
 // Client drives a daemon over its socket. It may be used by several goroutines
-// at once. Errors of the daemon are an *Error; see ErrUnreachable and
-// ErrPermission for those of getting there.
+// at once. An error of the daemon is an *Error. ErrUnreachable and ErrPermission
+// are the errors of connecting to it.
 type Client struct {
 	socket string
 	http   *http.Client
@@ -38,8 +38,8 @@ func NewClient(socket string) *Client {
 	}}}
 }
 
-// dial connects. A full queue of the listener, which is no error but a crowd,
-// is waited for.
+// dial connects. If the queue of the listener is full, it tries again for up to
+// five seconds.
 func dial(ctx context.Context, socket string) (net.Conn, error) {
 	const (
 		pause = 10 * time.Millisecond
@@ -90,7 +90,7 @@ func (c *Client) Preview(ctx context.Context, r BlockRequest) (PreviewResult, er
 	return exchange[PreviewResult](ctx, c, http.MethodPost, "/v1/preview", nil, r)
 }
 
-// Allow lets prefixes pass whatever blocks them.
+// Allow lets prefixes pass, even if they are blocked.
 func (c *Client) Allow(ctx context.Context, r AllowRequest) (ChangeResult, error) {
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/allow", nil, r)
 }
@@ -110,7 +110,7 @@ func (c *Client) Promote(ctx context.Context, r PromoteRequest) (ChangeResult, e
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/promote", nil, r)
 }
 
-// Confirm keeps what a Block with Confirm put.
+// Confirm keeps the entries of a Block with Confirm.
 func (c *Client) Confirm(ctx context.Context, r ConfirmRequest) (ChangeResult, error) {
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/confirm", nil, r)
 }
@@ -120,7 +120,7 @@ func (c *Client) Why(ctx context.Context, address string) (WhyResult, error) {
 	return exchange[WhyResult](ctx, c, http.MethodGet, "/v1/why", url.Values{"address": {address}}, nil)
 }
 
-// Detach takes the filter off all interfaces.
+// Detach detaches the filter from all interfaces.
 func (c *Client) Detach(ctx context.Context) error {
 	_, err := exchange[empty](ctx, c, http.MethodPost, "/v1/detach", nil, empty{})
 	return err
@@ -156,7 +156,9 @@ func yieldLines[T any](yield func(T) error) func([]byte) error {
 
 // Import makes list the whole set of blocks of r.Origin. progress is called
 // from Import's goroutine.
-func (c *Client) Import(ctx context.Context, r ImportRequest, list io.Reader, progress func(ImportProgress)) (ImportResult, error) {
+func (c *Client) Import(
+	ctx context.Context, r ImportRequest, list io.Reader, progress func(ImportProgress),
+) (ImportResult, error) {
 	query := url.Values{"origin": {r.Origin}}
 	for name, value := range map[string]string{"for": r.For, "reason": r.Reason} {
 		if value != "" {
@@ -170,14 +172,11 @@ func (c *Client) Import(ctx context.Context, r ImportRequest, list io.Reader, pr
 	}
 	src := &source{Reader: list}
 	var result *ImportResult
-	err := c.stream(ctx, http.MethodPost, "/v1/import", query, src, func(data []byte) error {
-		var line struct {
-			Progress *ImportProgress
-			Result   *ImportResult
-		}
-		if err := json.Unmarshal(data, &line); err != nil {
-			return fmt.Errorf("read the daemon's answer: %w", err)
-		}
+	type answer struct {
+		Progress *ImportProgress
+		Result   *ImportResult
+	}
+	err := c.stream(ctx, http.MethodPost, "/v1/import", query, src, yieldLines(func(line answer) error {
 		if line.Progress != nil && progress != nil {
 			progress(*line.Progress)
 		}
@@ -185,7 +184,7 @@ func (c *Client) Import(ctx context.Context, r ImportRequest, list io.Reader, pr
 			result = line.Result
 		}
 		return nil
-	})
+	}))
 	if readErr := src.err(); readErr != nil {
 		return ImportResult{}, fmt.Errorf("read the list: %w", readErr)
 	}
@@ -198,8 +197,8 @@ func (c *Client) Import(ctx context.Context, r ImportRequest, list io.Reader, pr
 	return *result, nil
 }
 
-// source remembers why a list could not be read, which the transport reports
-// as if the connection had failed.
+// source records why a list could not be read. The transport reports that as if
+// the connection had failed.
 type source struct {
 	io.Reader
 	failed atomic.Pointer[error]
@@ -220,7 +219,7 @@ func (s *source) err() error {
 	return nil
 }
 
-// exchange sends a request and reads the one value that answers it.
+// exchange sends a request and reads the answer, a single value.
 func exchange[Out any](ctx context.Context, c *Client, method, path string, query url.Values, in any) (Out, error) {
 	var out Out
 	var body io.Reader
@@ -242,9 +241,11 @@ func exchange[Out any](ctx context.Context, c *Client, method, path string, quer
 	return out, nil
 }
 
-// stream sends a request and gives yield every line of the answer but one that
-// is an error, which it returns.
-func (c *Client) stream(ctx context.Context, method, path string, query url.Values, body io.Reader, yield func([]byte) error) error {
+// stream sends a request and passes every line of the answer to yield. It returns
+// the error of a line that has one.
+func (c *Client) stream(
+	ctx context.Context, method, path string, query url.Values, body io.Reader, yield func([]byte) error,
+) error {
 	resp, err := c.do(ctx, method, path, query, body)
 	if err != nil {
 		return err
@@ -272,7 +273,7 @@ func (c *Client) stream(ctx context.Context, method, path string, query url.Valu
 	}
 }
 
-// errorOf returns the error that data holds, if that is what it holds.
+// errorOf returns the error that data holds, or nil if it holds something else.
 func errorOf(data []byte) *Error {
 	if !bytes.HasPrefix(data, []byte(`{"error":`)) {
 		return nil
@@ -284,8 +285,10 @@ func errorOf(data []byte) *Error {
 	return line.Error
 }
 
-// do sends a request. An answer that is an error becomes one.
-func (c *Client) do(ctx context.Context, method, path string, query url.Values, body io.Reader) (*http.Response, error) {
+// do sends a request. It returns an error if the answer is one.
+func (c *Client) do(
+	ctx context.Context, method, path string, query url.Values, body io.Reader,
+) (*http.Response, error) {
 	u := url.URL{Scheme: "http", Host: "paraxiald", Path: path, RawQuery: query.Encode()}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
 	if err != nil {
@@ -307,5 +310,6 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		e.Status = resp.StatusCode
 		return nil, e
 	}
-	return nil, errors.Join(fmt.Errorf("unexpected answer from %s: HTTP %s; is it paraxiald's socket?", c.socket, resp.Status), err)
+	unexpected := fmt.Errorf("unexpected answer from %s: HTTP %s; is it paraxiald's socket?", c.socket, resp.Status)
+	return nil, errors.Join(unexpected, err)
 }

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// conn is one accepted connection and who is at its other end.
+// conn is one accepted connection and the process at its other end.
 type conn struct {
 	net.Conn
 	caller Caller
@@ -29,11 +29,11 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// connTable bounds how many connections there are, in all and per uid. A new
-// one over the limit takes the place of one without a request: of the process
-// that has most of these, the one that has been idle for longest. So idle
+// connTable bounds the number of connections, in all and per uid. A new one over
+// the limit replaces an idle one, which has no request at work: the one that has
+// been idle for longest, of the process that has most idle ones. So idle
 // connections never keep a caller out, and a process that opens them as fast as
-// it can only closes its own.
+// it can closes only its own.
 type connTable struct {
 	max, maxPerUID int
 
@@ -47,8 +47,8 @@ func newConnTable(total, perUID int) *connTable {
 	return &connTable{max: total, maxPerUID: perUID, conns: map[*conn]struct{}{}, perUID: map[uint32]int{}}
 }
 
-// add enters c, closing another connection for it if needed. It returns false
-// if all that could make room are at work.
+// add adds c, and closes an idle connection if needed. It returns false if none of
+// those that could make room is idle.
 func (t *connTable) add(c *conn) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -96,8 +96,8 @@ func (t *connTable) oldest(mayGo func(*conn) bool) *conn {
 	return oldest
 }
 
-// setBusy says whether c has a request at work, which keeps it from being
-// closed to make room. It returns false if that has happened already.
+// setBusy records whether c has a request at work. A busy connection is not closed
+// to make room. It returns false if c has been closed already.
 func (t *connTable) setBusy(c *conn, busy bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -117,8 +117,8 @@ func (t *connTable) state(nc net.Conn, state http.ConnState) {
 	}
 }
 
-// closeIdle closes the connections without a request. http.Server.Shutdown
-// waits seconds for those that never had one.
+// closeIdle closes the idle connections. http.Server.Shutdown would wait seconds
+// for a connection that never had a request.
 func (t *connTable) closeIdle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -146,7 +146,7 @@ func (t *connTable) removeLocked(c *conn) {
 	}
 }
 
-// peerListener accepts connections, learns their callers and keeps the table.
+// peerListener accepts connections, identifies their callers and fills the table.
 type peerListener struct {
 	net.Listener
 	table *connTable
@@ -170,12 +170,12 @@ func (l *peerListener) Accept() (net.Conn, error) {
 		if l.table.add(c) {
 			return c, nil
 		}
-		l.log.Warn("control: connection closed: too many at work", "uid", caller.UID)
+		l.log.Warn("control: connection closed: too many connections have requests at work", "uid", caller.UID)
 		nc.Close()
 	}
 }
 
-// peerOf asks the kernel who connected. The other end cannot lie about it.
+// peerOf asks the kernel who connected. The other end cannot forge the answer.
 func peerOf(nc net.Conn) (Caller, error) {
 	uc, ok := nc.(*net.UnixConn)
 	if !ok {

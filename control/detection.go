@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// Evidence is why a detector made an entry.
+// Evidence tells why a detector made an entry.
 type Evidence struct {
 	Detector string    `json:"detector"`
 	Rate     string    `json:"rate"` // measured, as policy.ParseRate
 	Limit    string    `json:"limit"`
 	Window   string    `json:"window"`
 	Count    uint64    `json:"count"` // packets or bytes in the window, in the limit's unit
-	First    time.Time `json:"first"` // since when the source was counted
+	First    time.Time `json:"first"` // when counting of the source began
 	Last     time.Time `json:"last"`
 	Ports    []uint16  `json:"ports"`   // some of the destination ports
-	Offence  int       `json:"offence"` // 1 is the first that is remembered
+	Offence  int       `json:"offence"` // 1 for the first offence that is remembered
 	Sources  int       `json:"sources"` // distinct offenders in a widened prefix, else 0
 }
 
@@ -24,7 +24,7 @@ type DetectorsStatus struct {
 	Enabled    bool             `json:"enabled"`
 	Detectors  []DetectorStatus `json:"detectors"`
 	Tracked    int              `json:"tracked"`   // sources that are counted exactly
-	Capacity   int              `json:"capacity"`  // that can be
+	Capacity   int              `json:"capacity"`  // largest number of tracked sources
 	Offenders  int              `json:"offenders"` // remembered
 	Entries    int              `json:"entries"`   // of all detectors, live
 	MaxEntries int              `json:"max_entries"`
@@ -32,14 +32,14 @@ type DetectorsStatus struct {
 	Sampling   SamplingStatus   `json:"sampling"`
 }
 
-// DetectorStatus is what one detector looks for, and what it has done since the
-// daemon was started.
+// DetectorStatus tells which traffic one detector looks for, and counts its
+// decisions since the daemon was started.
 type DetectorStatus struct {
 	Name       string            `json:"name"`
 	Match      string            `json:"match"` // for people: "tcp syn port 443"
 	Limit      string            `json:"limit"`
 	Window     string            `json:"window"`
-	IPv4Prefix int               `json:"ipv4_prefix"` // length of what counts as one source
+	IPv4Prefix int               `json:"ipv4_prefix"` // length of the prefix that counts as one source
 	IPv6Prefix int               `json:"ipv6_prefix"`
 	Action     string            `json:"action"` // block, limit or shadow
 	For        string            `json:"for"`
@@ -50,8 +50,8 @@ type DetectorStatus struct {
 	Entries    int               `json:"entries"`
 }
 
-// BreakerStatus is the state of the circuit breaker. While it is open, what would
-// be blocked is only counted.
+// BreakerStatus is the state of the circuit breaker. While it is open, sources that
+// would be blocked are only counted.
 type BreakerStatus struct {
 	Open  bool       `json:"open"`
 	Since *time.Time `json:"since"` // null: it has never opened
@@ -62,12 +62,12 @@ type BreakerStatus struct {
 // exactly.
 type SamplingStatus struct {
 	Interval uint32 `json:"interval"` // one packet in so many
-	Lost     uint64 `json:"lost"`     // samples that nobody could take
-	Exceeded bool   `json:"exceeded"` // more spoofed sources than detection is stated for
-	Refused  uint64 `json:"refused"`  // sources that stood out and found no room
+	Lost     uint64 `json:"lost"`     // samples that were not read in time
+	Exceeded bool   `json:"exceeded"` // there are more spoofed sources than detection is designed for
+	Refused  uint64 `json:"refused"`  // sources that should be tracked, but for which there was no room
 }
 
-// TopResult is what the tracked sources do now, those nearest to a limit first.
+// TopResult lists the tracked sources, the one nearest to a limit first.
 type TopResult struct {
 	Time    time.Time   `json:"time"`
 	Sources []TopSource `json:"sources"`

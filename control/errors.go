@@ -10,8 +10,8 @@ import (
 // The codes of errors. Scripts depend on them.
 const (
 	CodeInvalidRequest   = "invalid_request"    // the request is malformed
-	CodeNotFound         = "not_found"          // no such path, or no such thing
-	CodeMethodNotAllowed = "method_not_allowed" // the path takes another method
+	CodeNotFound         = "not_found"          // no such path or object
+	CodeMethodNotAllowed = "method_not_allowed" // the path needs another method
 	CodeRefused          = "refused"            // the guard refuses; force overrides
 	CodeForbidden        = "forbidden"          // the caller may not do this
 	CodeTooLarge         = "too_large"          // the request exceeds a limit
@@ -50,8 +50,8 @@ func invalid(format string, args ...any) *Error {
 	return Errorf(CodeInvalidRequest, format, args...)
 }
 
-// wireError returns err as the client sees it. An error that wraps an *Error
-// keeps its code, and its own message, which says more.
+// wireError returns err as the client sees it. An error that wraps an *Error has
+// the code of that, and its own message, which contains more.
 func wireError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		out := &Error{Code: e.Code, Message: err.Error(), Status: e.Status}

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// A route answers one path. An error it returns is sent to the client, unless
-// the answer has begun.
+// route answers one path. The error of serve is sent to the client: as the answer,
+// or as the last line of a stream that has begun.
 type route struct {
 	method string
 	serve  func(*call) error
@@ -32,7 +32,7 @@ type call struct {
 	query  url.Values
 }
 
-// reply notes whether the answer has begun.
+// reply records whether the answer has begun.
 type reply struct {
 	http.ResponseWriter
 	begun bool
@@ -48,7 +48,7 @@ func (w *reply) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap is how http.ResponseController finds the connection.
+// Unwrap lets http.ResponseController find the connection.
 func (w *reply) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 type handler struct {
@@ -103,8 +103,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.fail(err)
 		return
 	}
-	// A request whose context ended may still have a reader: the context ends
-	// with the deadline of a body, too.
+	// The error is also sent if the context of the request has ended. The deadline
+	// of a body ends it too, and then the client still reads.
 	if err := c.route(); err != nil && !errors.Is(err, errClientGone) {
 		c.fail(err)
 	}
@@ -119,8 +119,8 @@ func (c *call) route() error {
 		c.w.Header().Set("Allow", route.method)
 		return Errorf(CodeMethodNotAllowed, "%s takes %s, not %.32q", c.r.URL.Path, route.method, c.r.Method)
 	}
-	// The library would close the connection over a body that nobody reads, without
-	// telling a client that has its next request under way.
+	// net/http would close the connection because of an unread body, and not tell a
+	// client that is sending its next request.
 	if route.method == http.MethodGet && c.r.ContentLength != 0 {
 		return invalid("%s takes no body", c.r.URL.Path)
 	}
@@ -132,18 +132,18 @@ func (c *call) route() error {
 	return route.serve(c)
 }
 
-// fail sends err. It is the last line where a stream has begun.
+// fail sends err, as the last line if a stream has begun.
 func (c *call) fail(err error) {
 	e := wireError(err)
 	if e.Code == CodeInternal && !errors.Is(err, context.Canceled) {
 		c.opts.Log.Error("control: request failed", "path", c.r.URL.Path, "author", c.caller.Author(), "error", err)
 	}
 	var line bytes.Buffer
-	json.NewEncoder(&line).Encode(errorLine{e}) // two strings: always possible
+	json.NewEncoder(&line).Encode(errorLine{e}) // cannot fail: two strings
 	c.rc.SetWriteDeadline(time.Now().Add(c.opts.StallTimeout))
 	if !c.w.begun {
 		c.w.Header().Set("Content-Type", "application/json")
-		// The client has the whole error before its own body has ended.
+		// With a length, the client has the whole error before it has sent its body.
 		c.w.Header().Set("Content-Length", strconv.Itoa(line.Len()))
 		c.w.WriteHeader(e.Status)
 	}
@@ -152,19 +152,19 @@ func (c *call) fail(err error) {
 	if c.isStopping() {
 		return
 	}
-	// A client that is still sending when the connection is closed would lose
-	// the error.
+	// A client that is still sending when the connection is closed would not see
+	// the error, so its body is read.
 	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
 	io.Copy(io.Discard, io.LimitReader(c.r.Body, MaxList))
 }
 
-// errorLine is how an error looks on the wire.
+// errorLine is the wire form of an error.
 type errorLine struct {
 	Error *Error `json:"error"`
 }
 
-// recover turns a panic into an answer, or cuts the answer off if it has begun,
-// so that the client does not take it for whole.
+// recover turns a panic into an answer. If an answer has begun, it is cut off, so
+// that the client does not take it for complete.
 func (c *call) recover() {
 	p := recover()
 	if p == nil {
@@ -177,8 +177,8 @@ func (c *call) recover() {
 	c.fail(Errorf(CodeInternal, "the daemon failed on this request: %v; its log says more", p))
 }
 
-// begin marks the connection as at work. The client of one that was closed
-// to make room will not hear the answer, so nothing may be done for it.
+// begin marks the connection as busy. If it was closed to make room, the client
+// would not see the answer, so the request fails.
 func (c *call) begin() error {
 	if !c.table.setBusy(c.conn, true) {
 		return Errorf(CodeBusy, "connection closed: too many of uid %d", c.caller.UID)
@@ -216,7 +216,7 @@ func (c *call) body() ([]byte, error) {
 	return data, nil
 }
 
-// get answers with what f returns.
+// get answers with the result of f.
 func get[Out any](f func(context.Context) (Out, error)) func(*call) error {
 	return func(c *call) error {
 		if err := knownParameters(c.query); err != nil {
@@ -235,14 +235,16 @@ func get[Out any](f func(context.Context) (Out, error)) func(*call) error {
 	}
 }
 
-// parser is a request on the wire. parse checks it and fills in what it left out.
+// parser is the wire form of a request. parse checks it and fills in defaults.
 type parser[In, Parsed any] interface {
 	*In
 	parse(Caller) (Parsed, error)
 }
 
-// post answers a body of type In with what f returns for it.
-func post[In, Parsed, Out any, P parser[In, Parsed]](f func(context.Context, Caller, Parsed) (Out, error)) func(*call) error {
+// post answers a body of type In with the result of f.
+func post[In, Parsed, Out any, P parser[In, Parsed]](
+	f func(context.Context, Caller, Parsed) (Out, error),
+) func(*call) error {
 	return func(c *call) error {
 		if err := knownParameters(c.query); err != nil {
 			return err

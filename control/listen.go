@@ -21,9 +21,10 @@ import (
 const maxSocketPath = 107
 
 // Listen listens on a Unix socket at path that root and the group may use
-// (0660). If there is no such group, only root may, and a warning is logged; an
-// empty group asks for just that. A socket that nobody answers on is replaced;
-// one with a daemon behind it, and whatever is not a socket, is an error.
+// (0660). If there is no such group, only root may use it, and a warning is
+// logged. If group is empty, only root may use it. A socket that nobody answers
+// on is replaced. A socket that a daemon answers on is an error, and so is any
+// other file.
 func Listen(path, group string) (*Listener, error) {
 	l := &Listener{path: path, group: group}
 	if err := l.listen(); err != nil {
@@ -34,7 +35,8 @@ func Listen(path, group string) (*Listener, error) {
 
 func bind(path, group string) (*net.UnixListener, error) {
 	if len(path) > maxSocketPath {
-		return nil, fmt.Errorf("listen on %s: the path is %d bytes long, at most %d fit a socket; choose a shorter one", path, len(path), maxSocketPath)
+		return nil, fmt.Errorf("listen on %s: the path is %d bytes long, at most %d fit a socket; choose a shorter one",
+			path, len(path), maxSocketPath)
 	}
 	if err := makeDirectory(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
@@ -42,8 +44,8 @@ func bind(path, group string) (*net.UnixListener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
-	// A socket file takes its mode from its descriptor. Setting it before bind
-	// leaves no moment in which the umask decides who may connect.
+	// A socket file takes its mode from its descriptor. The mode is set before
+	// bind, so there is no moment in which the umask decides who may connect.
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var chmodErr error
 		if err := c.Control(func(fd uintptr) { chmodErr = unix.Fchmod(int(fd), 0o600) }); err != nil {
@@ -63,8 +65,8 @@ func bind(path, group string) (*net.UnixListener, error) {
 	return u, nil
 }
 
-// makeDirectory makes the last directory of the path, as a service manager
-// would have done.
+// makeDirectory makes the last directory of the path, unless the service manager
+// has made it.
 func makeDirectory(dir string) error {
 	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, fs.ErrExist) {
@@ -73,7 +75,7 @@ func makeDirectory(dir string) error {
 	if err != nil {
 		return fmt.Errorf("make its directory: %w", err)
 	}
-	return os.Chmod(dir, 0o755) // whatever the umask
+	return os.Chmod(dir, 0o755) // Mkdir applies the umask
 }
 
 func removeStale(path string) error {
@@ -85,7 +87,7 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != fs.ModeSocket {
-		return errors.New("something that is not a socket is there; remove it or choose another path")
+		return errors.New("a file that is not a socket is there; remove it or choose another path")
 	}
 	c, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
@@ -100,14 +102,14 @@ func removeStale(path string) error {
 	return nil
 }
 
-// share lets the group use the socket. The owner comes first: the other way
-// round, the daemon's own group could use it for a moment.
+// share lets the group use the socket. It sets the group before the mode: in the
+// other order, the daemon's own group could use the socket for a moment.
 func share(path, group string) error {
 	if group == "" {
 		return nil
 	}
 	gid, err := groupID(group)
-	// A system without a file of groups has not this one either.
+	// ErrNotExist means that the system has no /etc/group.
 	if errors.As(err, new(user.UnknownGroupError)) || errors.Is(err, fs.ErrNotExist) {
 		slog.Warn("control: only root can use the socket: its group does not exist", "group", group, "socket", path)
 		return nil
@@ -117,7 +119,8 @@ func share(path, group string) error {
 	}
 	err = os.Chown(path, -1, gid)
 	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("give it to group %s: %w: a daemon without CAP_CHOWN has to be in that group; run `systemctl edit paraxiald` and add SupplementaryGroups=%s below [Service]", group, err, group)
+		return fmt.Errorf("give it to group %s: %w: a daemon without CAP_CHOWN has to be in that group; "+
+			"run `systemctl edit paraxiald` and add SupplementaryGroups=%s below [Service]", group, err, group)
 	}
 	if err != nil {
 		return fmt.Errorf("give it to group %s: %w", group, err)

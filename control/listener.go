@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// Listener listens on a socket whose file can be put back if somebody removes
-// it.
+// Listener listens on a Unix socket. Restore creates its file again if somebody
+// has removed it.
 type Listener struct {
 	path, group string
 
@@ -20,13 +20,13 @@ type Listener struct {
 	closed bool
 }
 
-// listen makes the socket, and makes it the one to accept from.
+// listen creates the socket. Accept uses it from then on.
 func (l *Listener) listen() error {
 	fresh, err := bind(l.path, l.group)
 	if err != nil {
 		return err
 	}
-	// Close removes the file, but only if it is this one's.
+	// Close of Listener removes the file, if it still belongs to this socket.
 	fresh.SetUnlinkOnClose(false)
 	file, err := os.Lstat(l.path)
 	if err != nil {
@@ -40,8 +40,8 @@ func (l *Listener) listen() error {
 	return nil
 }
 
-// Restore makes the socket anew if its file is gone, and tells whether it did.
-// Connections that are open go on. What somebody else has put there stays.
+// Restore creates the socket again if its file is gone, and reports whether it did.
+// Open connections are kept. A file that somebody else has put there is kept, too.
 func (l *Listener) Restore() (restored bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -54,7 +54,7 @@ func (l *Listener) Restore() (restored bool, err error) {
 	return true, nil
 }
 
-// inPlace tells whether clients that connect to the path come here.
+// inPlace reports whether clients that connect to the path reach this listener.
 func (l *Listener) inPlace() bool {
 	there, err := os.Lstat(l.path)
 	return err == nil && os.SameFile(l.file, there)

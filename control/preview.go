@@ -2,28 +2,28 @@ package control
 
 import "encoding/json"
 
-// PreviewResult is what a BlockRequest would do. Making it changes nothing.
+// PreviewResult tells what a BlockRequest would do.
 type PreviewResult struct {
 	WouldApply  bool              `json:"would_apply"` // false: the guard refuses
-	Refusals    []Refusal         `json:"refusals"`    // also those that force overrides
+	Refusals    []Refusal         `json:"refusals"`    // including those that force overrides
 	Connections PreviewConnection `json:"connections"`
 	Traffic     PreviewTraffic    `json:"traffic"`
-	Entries     []Entry           `json:"entries"`      // live, that overlap
-	EntriesMore bool              `json:"entries_more"` // there are others besides
+	Entries     []Entry           `json:"entries"`      // live entries that overlap
+	EntriesMore bool              `json:"entries_more"` // there are more
 	Notes       []string          `json:"notes"`
 }
 
-// Refusal is what the guard has against one prefix.
+// Refusal tells why the guard refuses a prefix.
 type Refusal struct {
-	Prefix  string `json:"prefix"` // empty: against all
+	Prefix  string `json:"prefix"` // empty: all
 	Message string `json:"message"`
 }
 
-// PreviewConnection are the established TCP connections, and the connected UDP
-// sockets, with a peer inside.
+// PreviewConnection counts the established TCP connections and the connected UDP
+// sockets whose peer is in one of the prefixes.
 type PreviewConnection struct {
 	Known    bool             `json:"known"` // false: they could not be read, see notes
-	Count    int              `json:"count"` // that would be cut
+	Count    int              `json:"count"` // connections that would be cut
 	Peers    int              `json:"peers"`
 	Spared   int              `json:"spared"` // with peers that an allow lets pass
 	Services []PreviewService `json:"services"`
@@ -38,9 +38,9 @@ type PreviewService struct {
 	Processes []string `json:"processes"` // NAME[PID], as far as they can be seen
 }
 
-// PreviewTraffic are the sources inside that rate analysis follows.
+// PreviewTraffic lists the sources in the prefixes that rate analysis tracks.
 type PreviewTraffic struct {
-	Enabled bool        `json:"enabled"` // false: no detector is configured, so nobody looks
+	Enabled bool        `json:"enabled"` // false: no detector is configured
 	Sources []TopSource `json:"sources"`
 }
 

@@ -1,15 +1,10 @@
 package control
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"net/url"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,60 +13,12 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// maxWord bounds prefixes, durations, origins and ids, in bytes, so that no
-// error message repeats a megabyte to its reader.
+// maxWord is the longest prefix, duration, origin or id, in bytes. It bounds the
+// error messages that quote them.
 const maxWord = 128
 
-// decode reads data, one JSON object with known fields only, into v. No data
-// at all is the empty object.
-func decode(data []byte, v any) error {
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return decodeError(err, len(data))
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return invalid("body: more data after the JSON object, at byte %d", dec.InputOffset())
-	}
-	return nil
-}
-
-func decodeError(err error, length int) error {
-	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		where := "body"
-		if e.Field != "" {
-			where = "field " + e.Field
-		}
-		return invalid("%s: want %s, got %s (at byte %d)", where, jsonName(e.Type), e.Value, e.Offset)
-	}
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return invalid("body: the JSON is cut off at byte %d", length)
-	}
-	if e, ok := errors.AsType[*json.SyntaxError](err); ok {
-		return invalid("body: not JSON at byte %d: %v", e.Offset, err)
-	}
-	return invalid("body: %s", strings.TrimPrefix(err.Error(), "json: "))
-}
-
-// jsonName returns what JSON calls values of the Go type t.
-func jsonName(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Struct:
-		return "an object"
-	case reflect.Slice:
-		return "an array"
-	case reflect.Bool:
-		return "true or false"
-	default:
-		return "a " + t.Kind().String()
-	}
-}
-
-// parse returns the block that the request asks for. An action that is left out is
-// drop, or limit if there is a rate.
+// parse returns the block that the request asks for. The default action is limit if
+// there is a rate, and drop otherwise.
 func (r *BlockRequest) parse(c Caller) (Block, error) {
 	b := Block{Reason: r.Reason, Force: r.Force}
 	var err [6]error
@@ -169,25 +116,6 @@ func parseImport(query url.Values) (Import, error) {
 	return r, cmp.Or(CheckImportOrigin(r.Origin), err, checkReason(r.Reason))
 }
 
-// CheckImportOrigin returns an error unless an import may own the set of the
-// origin: "cli" belongs to single commands, which an import would wipe out, and
-// names with a colon to the daemon.
-func CheckImportOrigin(origin string) error {
-	switch {
-	case origin == "":
-		return invalid("origin: name the set that the list replaces")
-	case origin == policy.OriginCLI:
-		return invalid("origin: %q holds what paraxialctl block put, which an import would remove; choose another name", origin)
-	}
-	if err := checkOrigin(origin); err != nil {
-		return err
-	}
-	if isReserved(origin) {
-		return invalid("origin: %q is reserved for the daemon; choose a name without a colon", origin)
-	}
-	return nil
-}
-
 // parseKind returns 0 for the empty string.
 func parseKind(s string) (policy.Kind, error) {
 	for _, k := range []policy.Kind{policy.Block, policy.Allow} {
@@ -213,14 +141,15 @@ func knownParameters(query url.Values, known ...string) error {
 	return nil
 }
 
-// parsePrefixes returns the prefixes, each once, and a note for each that differs
-// from what was written.
+// parsePrefixes returns the prefixes, each once, and a note for each that had host
+// bits set.
 func parsePrefixes(list []string) (prefixes []netip.Prefix, notes []string, err error) {
 	if len(list) == 0 {
 		return nil, nil, invalid("prefixes: name at least one address or prefix")
 	}
 	if len(list) > MaxPrefixes {
-		return nil, nil, Errorf(CodeTooLarge, "prefixes: %d given, at most %d; use import for long lists", len(list), MaxPrefixes)
+		return nil, nil, Errorf(CodeTooLarge, "prefixes: %d given, at most %d; use import for long lists",
+			len(list), MaxPrefixes)
 	}
 	seen := make(map[netip.Prefix]bool, len(list))
 	for i, s := range list {
@@ -273,54 +202,4 @@ func checkWord(field, s string) error {
 		return invalid("%s: %d bytes long, at most %d", field, len(s), maxWord)
 	}
 	return nil
-}
-
-func checkOrigin(origin string) error {
-	if err := checkWord("origin", origin); err != nil {
-		return err
-	}
-	if err := policy.ValidOrigin(origin); err != nil {
-		return invalid("%v", err)
-	}
-	return nil
-}
-
-func isReserved(origin string) bool {
-	return strings.HasPrefix(origin, policy.OriginDetector) ||
-		strings.HasPrefix(origin, policy.OriginFeed) || strings.HasPrefix(origin, policy.OriginAPI)
-}
-
-// ownOrigin returns the origin to write, the caller's own if none is named. It
-// refuses those that only the daemon or another caller may write.
-func ownOrigin(origin string, c Caller) (string, error) {
-	own := apiOrigin(c)
-	if origin == "" {
-		origin = own
-	}
-	if err := checkOrigin(origin); err != nil {
-		return "", err
-	}
-	if origin != own && isReserved(origin) {
-		return "", invalid("origin: %q is reserved for the daemon; leave it out or choose a name without a colon", origin)
-	}
-	return origin, nil
-}
-
-// anyOrigin returns the origin whose entries are meant, the caller's own if none is
-// named. Everyone may remove or arm the entries of others.
-func anyOrigin(origin string, all bool, c Caller) (string, error) {
-	if all {
-		if origin != "" {
-			return "", invalid("origin: not together with all")
-		}
-		return "", nil
-	}
-	if origin == "" {
-		origin = apiOrigin(c)
-	}
-	return origin, checkOrigin(origin)
-}
-
-func apiOrigin(c Caller) string {
-	return fmt.Sprintf("%s%d", policy.OriginAPI, c.UID)
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Options bound what callers can take from the daemon. Zero means the default.
+// Options bound the resources that callers can use. Zero means the default.
 type Options struct {
 	Log            *slog.Logger  // default: slog.Default()
 	MaxConns       int           // connections in all, 512

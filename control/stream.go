@@ -32,7 +32,8 @@ func (s *streamSlots) acquire(uid uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.perUID[uid] >= s.maxPerUID || s.total >= s.max {
-		return Errorf(CodeBusy, "too many lists, watches and imports at once: uid %d has %d (at most %d), all together %d (at most %d); end one and try again",
+		return Errorf(CodeBusy, "too many lists, watches and imports at once: "+
+			"uid %d has %d (at most %d), all together %d (at most %d); end one and try again",
 			uid, s.perUID[uid], s.maxPerUID, s.total, s.max)
 	}
 	s.total++
@@ -49,8 +50,8 @@ func (s *streamSlots) release(uid uint32) {
 	}
 }
 
-// stream runs f with a writer of NDJSON lines. What f returns is the last line
-// if it is an error.
+// stream runs f with a writer of NDJSON lines. If f returns an error, that is the
+// last line.
 func (c *call) stream(f func(context.Context, *lineWriter) error) error {
 	if err := c.streams.acquire(c.caller.UID); err != nil {
 		return err
@@ -73,7 +74,7 @@ func (c *call) stream(f func(context.Context, *lineWriter) error) error {
 	if errors.Is(err, context.Canceled) && c.isStopping() {
 		err = Errorf(CodeBusy, "the daemon is stopping")
 	}
-	// Lines written before an error belong before it.
+	// Lines that were written before an error are sent before it.
 	if err == nil || lines.begun {
 		if flushErr := lines.flush(); err == nil {
 			err = flushErr
@@ -91,16 +92,17 @@ func (c *call) isStopping() bool {
 	}
 }
 
-// errClientGone is that a stream cannot be written: nobody hears of the error.
+// errClientGone means that the client has disconnected, so that no error can be
+// sent to it.
 var errClientGone = errors.New("write to the client")
 
-// lineWriter writes NDJSON. A client that stops reading is given up after the
+// lineWriter writes NDJSON. If the client stops reading, writes fail after the
 // stall timeout.
 type lineWriter struct {
 	c     *call
 	buf   *bufio.Writer
 	enc   *json.Encoder
-	begun bool // a line was written, or the header sent
+	begun bool // a line or the header was written
 }
 
 func newLineWriter(c *call) *lineWriter {
@@ -119,7 +121,7 @@ func (l *lineWriter) line(v any) error {
 	return nil
 }
 
-// flush sends what was written, and the header if that was nothing.
+// flush sends the lines that were written, or only the header if there are none.
 func (l *lineWriter) flush() error {
 	l.begun = true
 	if err := l.buf.Flush(); err != nil {
@@ -142,7 +144,7 @@ func (w stallWriter) Write(b []byte) (int, error) {
 	return w.c.w.Write(b)
 }
 
-// stallReader reads the body of an import. The deadline is for each part of it.
+// stallReader reads the body of an import. Each read has a deadline of its own.
 type stallReader struct {
 	c   *call
 	ctx context.Context
@@ -164,7 +166,7 @@ func (r stallReader) Read(b []byte) (int, error) {
 		}
 		return n, invalid("read the list: nothing came for %v", r.c.opts.StallTimeout)
 	}
-	// A client that goes without having read its answer resets the connection.
+	// A client that exits without having read its answer resets the connection.
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return n, invalid("read the list: it is cut off")
 	}

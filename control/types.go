@@ -5,17 +5,18 @@ import (
 	"time"
 )
 
-// Limits of one request. They are part of the contract and stand in docs/api.md.
+// Limits of one request. They are part of the contract, and docs/api.md lists them.
 const (
 	// MaxBody is the longest JSON body accepted, in bytes.
 	MaxBody = 1 << 20
 	// MaxList is the longest list that Import accepts, in bytes.
 	MaxList = 256 << 20
-	// MaxPrefixes is how many prefixes one request may name; Import takes more.
+	// MaxPrefixes is the largest number of prefixes in one request. Import takes
+	// more.
 	MaxPrefixes = 10_000
 )
 
-// Where the daemon listens unless told otherwise.
+// The defaults of the socket and of the group that may use it.
 const (
 	DefaultSocket = "/run/paraxial/paraxiald.sock"
 	DefaultGroup  = "paraxial"
@@ -39,8 +40,8 @@ type Entry struct {
 	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector
 }
 
-// Pending says that an entry ends at ConfirmBy unless it is confirmed, and
-// when it expires if it is.
+// Pending belongs to an entry that ends at ConfirmBy unless it is confirmed. If it
+// is confirmed, it ends at Expires.
 type Pending struct {
 	ID        string     `json:"id"`
 	ConfirmBy time.Time  `json:"confirm_by"`
@@ -64,7 +65,7 @@ type InterfaceStatus struct {
 	Mode      string `json:"mode"` // native or generic; empty while off
 	Protected bool   `json:"protected"`
 	ProgramID uint32 `json:"program_id"`
-	Note      string `json:"note,omitempty"` // why it is not protected, or what to know
+	Note      string `json:"note,omitempty"` // why it is not protected, or a warning
 }
 
 // Stats holds the packet counters.
@@ -98,7 +99,7 @@ type BlockRequest struct {
 	Force    bool     `json:"force,omitempty"`   // override the guard
 }
 
-// AllowRequest asks to let prefixes pass whatever blocks them.
+// AllowRequest asks to let prefixes pass, even if they are blocked.
 type AllowRequest struct {
 	Prefixes []string `json:"prefixes"`
 	For      string   `json:"for,omitempty"` // as policy.ParseTTL; empty: forever
@@ -130,13 +131,13 @@ type PromoteRequest struct {
 	Force    bool     `json:"force,omitempty"`  // override the guard
 }
 
-// ConfirmRequest keeps what a request with Confirm put. An empty ID means the
-// only one that waits.
+// ConfirmRequest asks to keep the entries of a request with Confirm. An empty ID
+// means the only request that waits to be confirmed.
 type ConfirmRequest struct {
 	ID string `json:"id,omitempty"`
 }
 
-// ChangeResult is what block, allow, promote and confirm did.
+// ChangeResult is the result of block, allow, promote and confirm.
 type ChangeResult struct {
 	Entries   []Entry    `json:"entries"`
 	Notes     []string   `json:"notes"` // such as: host bits were cleared
@@ -144,7 +145,7 @@ type ChangeResult struct {
 	ConfirmBy *time.Time `json:"confirm_by,omitempty"`
 }
 
-// RemoveResult is what unblock and unallow did.
+// RemoveResult is the result of unblock and unallow.
 type RemoveResult struct {
 	Removed      []Entry  `json:"removed"`
 	StillBlocked []Entry  `json:"still_blocked"` // blocks that still match the prefixes
@@ -167,8 +168,8 @@ type ImportProgress struct {
 	Total   int `json:"total"`   // entries to apply; 0 while not known
 }
 
-// ImportResult is what an import did. If Invalid is not empty and the request
-// did not say SkipInvalid, nothing was applied.
+// ImportResult is the result of an import. If Invalid is not empty and the request
+// did not set SkipInvalid, nothing was applied.
 type ImportResult struct {
 	Added     int           `json:"added"`
 	Removed   int           `json:"removed"`
@@ -185,7 +186,7 @@ type RefusedLine struct {
 	Message string `json:"message"`
 }
 
-// InvalidLine is a line of a list that is no prefix.
+// InvalidLine is a line of a list that is not a prefix.
 type InvalidLine struct {
 	Line    int    `json:"line"` // from 1
 	Message string `json:"message"`
@@ -224,7 +225,7 @@ type Event struct {
 	Count     uint64           `json:"count,omitempty"`     // lost: events not sent
 }
 
-// ImportSummary counts what an import changed.
+// ImportSummary counts the entries that an import changed.
 type ImportSummary struct {
 	Origin    string `json:"origin"`
 	Added     int    `json:"added"`
@@ -233,8 +234,8 @@ type ImportSummary struct {
 	Refused   int    `json:"refused"`
 }
 
-// Packet is a sample of the packets that a block matched. The ports are 0 where
-// the packet shows none.
+// Packet is a sample of the packets that a block matched. The ports are 0 if the
+// packet has none.
 type Packet struct {
 	Interface       string `json:"interface"`
 	Source          string `json:"source"`

@@ -16,10 +16,10 @@ import (
 )
 
 var (
-	// ErrUnreachable is in the chain of an error when no daemon answers on the
+	// ErrUnreachable is in the chain of an error if no daemon answers on the
 	// socket. The message says how to start one.
 	ErrUnreachable = errors.New("paraxiald is not reachable")
-	// ErrPermission is in the chain of an error when the caller may not use
+	// ErrPermission is in the chain of an error if the caller may not use
 	// the socket. The message says who may.
 	ErrPermission = errors.New("permission denied")
 )
@@ -32,13 +32,14 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	// The address of the request says nothing that the socket does not.
+	// The URL of the request adds nothing to the path of the socket.
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
 	op, dialing := errors.AsType[*net.OpError](err)
 	if !dialing || op.Op != "dial" {
-		return fmt.Errorf("%s closed the connection before it answered: %w; see `paraxialctl status` and the daemon's log", c.socket, err)
+		return fmt.Errorf("%s closed the connection before it answered: %w; see `paraxialctl status` and the daemon's log",
+			c.socket, err)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
@@ -53,7 +54,8 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case errors.Is(err, unix.EAGAIN):
 		return fmt.Errorf("%w: %s takes no more connections; try again", ErrUnreachable, c.socket)
 	case len(c.socket) > maxSocketPath:
-		return fmt.Errorf("%w: the path %s is longer than %d bytes, which no socket has", ErrUnreachable, c.socket, maxSocketPath)
+		return fmt.Errorf("%w: the path %s is longer than %d bytes, the limit for a socket",
+			ErrUnreachable, c.socket, maxSocketPath)
 	}
 	return fmt.Errorf("%w: connect to %s: %w", ErrUnreachable, c.socket, err)
 }
@@ -73,5 +75,6 @@ func whoMay(socket string) string {
 	if g, err := user.LookupGroupId(group); err == nil {
 		group = g.Name
 	}
-	return fmt.Sprintf("%s, or join the group %s that owns the socket (`usermod -aG %s USER`, then log in again)", asRoot, group, group)
+	return fmt.Sprintf("%s, or join the group %s that owns the socket (`usermod -aG %s USER`, then log in again)",
+		asRoot, group, group)
 }
