@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,25 +82,6 @@ func plan(ops ...policy.Op) func(*policy.Book) ([]policy.Op, error) {
 	return func(*policy.Book) ([]policy.Op, error) { return ops, nil }
 }
 
-// countedKernel counts the deltas that have puts.
-type countedKernel struct {
-	*fakeKernel
-	puts int
-}
-
-func (k *countedKernel) Apply(ctx context.Context, d policy.Delta) error {
-	if len(d.Put) > 0 {
-		k.puts++
-	}
-	return k.fakeKernel.Apply(ctx, d)
-}
-
-func (b *bench) counted() *countedKernel {
-	k := &countedKernel{fakeKernel: b.kernel}
-	b.Engine.kernel = k
-	return k
-}
-
 // agree fails unless the book, the store and the kernel agree, and returns the
 // prefixes of the entries.
 func (b *bench) agree() []string {
@@ -122,186 +101,44 @@ func (b *bench) agree() []string {
 	return prefixes
 }
 
-// Edits that wait together are one delta of the kernel.
-func TestEditsShareATransaction(t *testing.T) {
-	b := newBench(t, 1000)
-	k := b.counted()
-	var plans []func(*policy.Book) ([]policy.Op, error)
-	for i := range 20 {
-		plans = append(plans, plan(policy.PutOp(entry(fmt.Sprintf("192.0.2.%d", i)))))
-	}
-	if err := errors.Join(b.together(plans...)...); err != nil {
-		t.Fatal(err)
-	}
-	if k.puts != 1 {
-		t.Errorf("the kernel got %d deltas, want 1", k.puts)
-	}
-	if got := b.agree(); len(got) != 20 {
-		t.Errorf("%d entries, want 20", len(got))
-	}
-}
-
-// Every edit of a group sees the changes of the edits before it, and fails or
-// succeeds on its own.
-func TestEditsOfAGroup(t *testing.T) {
-	refused := errors.New("refused by the plan")
-	seen := func(prefix string, want bool, then ...policy.Op) func(*policy.Book) ([]policy.Op, error) {
-		return func(book *policy.Book) ([]policy.Op, error) {
-			if _, ok := book.Get(entry(prefix).Key()); ok != want {
-				return nil, fmt.Errorf("%s is in the book: %t, want %t", prefix, ok, want)
-			}
-			return then, nil
-		}
-	}
-	unsavable := entry("192.0.2.66")
-	unsavable.Origin = "not a name"
-	b := newBench(t, 3)
-	errs := b.together(
-		plan(policy.PutOp(entry("192.0.2.1"))),
-		seen("192.0.2.1", true, policy.PutOp(entry("192.0.2.2"))),
-		func(*policy.Book) ([]policy.Op, error) { return nil, refused },
-		func(*policy.Book) ([]policy.Op, error) { panic("a bug") },
-		plan(policy.PutOp(entry("192.0.2.7")), policy.PutOp(entry("192.0.2.8"))), // no room for both
-		seen("192.0.2.7", false, policy.RemoveOp(entry("192.0.2.1").Key())),
-		plan(policy.PutOp(unsavable)), // the store refuses it
-		seen("192.0.2.1", false, policy.PutOp(entry("192.0.2.3"))),
-		plan(), // nothing to do
-		plan(policy.PutOp(entry("192.0.2.4"))),
-	)
-	for i, want := range map[int]string{2: refused.Error(), 3: "a bug", 4: ErrFull.Error(), 6: "origin"} {
-		if errs[i] == nil || !strings.Contains(errs[i].Error(), want) {
-			t.Errorf("edit %d: error %v, want %q", i, errs[i], want)
-		}
-		errs[i] = nil
-	}
-	if err := errors.Join(errs...); err != nil {
-		t.Error(err)
-	}
-	if diff := cmp.Diff([]string{"192.0.2.2/32", "192.0.2.3/32", "192.0.2.4/32"}, b.agree()); diff != "" {
-		t.Errorf("entries (-want +got):\n%s", diff)
-	}
-}
-
-// The kernel fails for a group: each edit is tried alone, and the copies agree.
-func TestGroupFailsInTheKernel(t *testing.T) {
-	for room := range 4 {
-		b := newBench(t, 1000)
-		b.kernel.room = room
-		err := errors.Join(b.together(
-			plan(policy.PutOp(entry("192.0.2.1"))),
-			plan(policy.PutOp(entry("192.0.2.2"))),
-			plan(policy.PutOp(entry("192.0.2.3"))),
-		)...)
-		// The kernel fails once, so each edit succeeds when it is tried alone.
-		if got := b.agree(); len(got) != 3 || err != nil {
-			t.Errorf("room %d: entries %v, error %v", room, got, err)
-		}
-	}
-}
-
-// The disk fails for a group: no edit is acknowledged, and all are undone, the last
-// one first.
-func TestGroupFailsOnDisk(t *testing.T) {
-	b := newBench(t, 1000)
-	if err := b.store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	errs := b.together(
-		plan(b.op("192.0.2.1", time.Hour, policy.Drop, 0)),
-		plan(b.op("192.0.2.1", forever, policy.Drop, 0)), // replaces the first
-		plan(policy.PutOp(entry("192.0.2.2"))),
-	)
-	for i, err := range errs {
-		if _, ok := errors.AsType[*SaveError](err); !ok {
-			t.Errorf("edit %d: error %v, want a SaveError", i, err)
-		}
-	}
-	if c := b.bookAndKernel(); len(c.Book) != 0 || len(c.Kernel) != 0 {
-		t.Errorf("the book has %v, the kernel %v", c.Book, c.Kernel)
-	}
-}
-
-// A group restricts only if all its edits do: otherwise it is saved first. In
-// both orders no edit is acknowledged before the group is saved and enforced.
-func TestOrderOfAGroup(t *testing.T) {
-	block := plan(policy.PutOp(entry("192.0.2.1")))
-	allows := plan(policy.PutOp(allow("192.0.2.2")))
+// EditUnsaved enforces a change without saving it, or changes nothing.
+func TestEditUnsaved(t *testing.T) {
 	for _, tc := range []struct {
-		name        string
-		first, then func(*policy.Book) ([]policy.Op, error)
-		kernelFirst bool
+		name   string
+		breaks func(*bench)
+		want   error
 	}{
-		{"two blocks", block, plan(policy.PutOp(entry("192.0.2.3"))), true},
-		{"block and allow", block, allows, false},
-		{"allow and block", allows, block, false},
+		{"enforced", func(*bench) {}, nil},
+		{"no room", func(b *bench) { b.limit = 2 }, ErrFull},
+		{"the kernel fails at once", func(b *bench) { b.kernel.room = 0 }, errKernel},
+		{"the kernel fails midway", func(b *bench) { b.kernel.room = 1 }, errKernel},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, 1000)
-			var acknowledged atomic.Int32
-			b.Engine.kernel = tracedKernel{b.kernel, func() {
-				if kernelFirst := len(b.state().Stored) == 0; kernelFirst != tc.kernelFirst {
-					t.Errorf("the kernel came first: %t, want %t", kernelFirst, tc.kernelFirst)
-				}
-				time.Sleep(20 * time.Millisecond) // an early acknowledgement needs time to be seen
-				if n := acknowledged.Load(); n != 0 {
-					t.Errorf("%d edits are acknowledged, and not enforced", n)
-				}
-			}}
-			counted := func(p func(*policy.Book) ([]policy.Op, error)) func() error {
-				return func() error { defer acknowledged.Add(1); return b.Edit(t.Context(), p) }
+			if err := b.block("192.0.2.1"); err != nil {
+				t.Fatal(err)
 			}
-			b.turn.Lock()
-			first := started(counted(tc.first))
-			b.waiting(1)
-			then := started(counted(tc.then))
-			b.waiting(2)
-			b.turn.Unlock()
-			if err := errors.Join(b.result(first), b.result(then)); err != nil {
-				t.Error(err)
+			before := b.state()
+			tc.breaks(b)
+			ops := []policy.Op{policy.PutOp(entry("192.0.2.2")), policy.PutOp(entry("192.0.2.3"))}
+			if err := b.EditUnsaved(t.Context(), ops); !errors.Is(err, tc.want) {
+				t.Errorf("error %v, want %v", err, tc.want)
+			}
+			if c := b.bookAndKernel(); !cmp.Equal(c.Book, c.Kernel) {
+				t.Errorf("book and kernel differ (-book +kernel):\n%s", cmp.Diff(c.Book, c.Kernel))
+			}
+			after := b.state()
+			if diff := cmp.Diff(before.Stored, after.Stored); diff != "" {
+				t.Errorf("the store changed (-before +after):\n%s", diff)
+			}
+			if added := len(after.Kernel) - len(before.Kernel); (added == len(ops)) != (tc.want == nil) {
+				t.Errorf("%d nodes were added", added)
+			}
+			if tc.want != nil && !cmp.Equal(before, after) {
+				t.Errorf("the failed change left something (-before +after):\n%s", cmp.Diff(before, after))
 			}
 		})
 	}
-}
-
-// An edit after a group waits for others, and is carried out if none come.
-func TestEditAfterAGroup(t *testing.T) {
-	b := newBench(t, 1000)
-	together := b.together(plan(policy.PutOp(entry("192.0.2.1"))), plan(policy.PutOp(entry("192.0.2.2"))))
-	if err := errors.Join(together...); err != nil {
-		t.Fatal(err)
-	}
-	var waited time.Duration
-	start := time.Now()
-	err := b.result(b.edit(t.Context(), func(*policy.Book) ([]policy.Op, error) {
-		waited = time.Since(start)
-		return []policy.Op{policy.PutOp(entry("192.0.2.3"))}, nil
-	}))
-	if err != nil || waited < gatherMost {
-		t.Errorf("error %v; the edit was carried out after %s, want %s or more", err, waited, gatherMost)
-	}
-}
-
-// A group that waits for others begins when as many as before are there.
-func TestQueueGathers(t *testing.T) {
-	b := newBench(t, 1000)
-	b.queue.add(new(edit))
-	gathered := started(func() error { b.queue.gather(2, 10*patience); return nil })
-	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Microsecond) {
-		b.queue.mu.Lock()
-		gathering := b.queue.full != nil
-		b.queue.mu.Unlock()
-		if gathering || time.Now().After(deadline) {
-			break
-		}
-	}
-	select {
-	case <-gathered:
-		t.Error("one edit was enough, want two")
-	default:
-	}
-	b.queue.add(new(edit))
-	b.result(gathered)
-	b.queue.gather(2, 10*patience) // returns at once
 }
 
 // An edit whose caller gives up while it waits is not carried out. The edits
