@@ -15,8 +15,8 @@ func CheckImportOrigin(origin string) error {
 	case origin == "":
 		return invalid("origin: name the set that the list replaces")
 	case origin == policy.OriginCLI:
-		return invalid("origin: %q holds the entries of paraxialctl block, which an import would remove; choose another name",
-			origin)
+		return invalid("origin: %q holds the entries of paraxialctl block, which an import would remove; "+
+			"choose another name", origin)
 	}
 	if err := checkOrigin(origin); err != nil {
 		return err

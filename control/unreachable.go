@@ -38,8 +38,8 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	}
 	op, dialing := errors.AsType[*net.OpError](err)
 	if !dialing || op.Op != "dial" {
-		return fmt.Errorf("%s closed the connection before it answered: %w; see `paraxialctl status` and the daemon's log",
-			c.socket, err)
+		return fmt.Errorf("%s closed the connection before it answered: %w; "+
+			"see `paraxialctl status` and the daemon's log", c.socket, err)
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):

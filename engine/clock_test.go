@@ -2,7 +2,6 @@ package engine
 
 import (
 	"maps"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -10,8 +9,9 @@ import (
 	"github.com/paraxial/paraxial/store"
 )
 
-// The wall clock jumps about while the daemon runs: nothing expires earlier or
-// later, what is shown follows, and the next boot goes on with what was left.
+// The wall clock jumps while the daemon runs: nothing expires earlier or later, the
+// times shown follow the clock, and after the next boot entries have the time that
+// was left.
 func TestWallClockJumps(t *testing.T) {
 	b := newBench(t, 100)
 	real := time.Now()
@@ -19,12 +19,14 @@ func TestWallClockJumps(t *testing.T) {
 		t.Fatal(err)
 	}
 	const ttl = 10 * time.Minute
-	e := policy.Entry{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Kind: policy.Block, Action: policy.Drop, Origin: "cli", Deadline: b.Now() + policy.Deadline(ttl)}
+	e := entry("198.51.100.0/24")
+	e.Deadline = b.Now() + policy.Deadline(ttl)
 	if err := b.apply(policy.PutOp(e)); err != nil {
 		t.Fatal(err)
 	}
 	before := maps.Clone(b.kernel.nodes)
-	for _, jump := range []time.Duration{0, 10 * 365 * 24 * time.Hour, -10 * 365 * 24 * time.Hour, time.Hour, -time.Hour} {
+	const decade = 10 * 365 * 24 * time.Hour
+	for _, jump := range []time.Duration{0, decade, -decade, time.Hour, -time.Hour} {
 		b.wallTime = func() time.Time { return time.Now().Add(jump) }
 		expired, err := b.Expire(t.Context())
 		if err != nil || len(expired) > 0 {

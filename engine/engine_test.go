@@ -19,7 +19,7 @@ import (
 	"github.com/paraxial/paraxial/store"
 )
 
-// fakeKernel holds what it is told, until it fails.
+// fakeKernel holds the nodes that are written to it, until it fails.
 type fakeKernel struct {
 	nodes map[string]policy.Verdict
 	room  int  // puts until it fails; negative: never
@@ -33,7 +33,7 @@ func nodeKey(n policy.Node) string { return n.Kind.String() + " " + n.Prefix.Str
 func (k *fakeKernel) Apply(_ context.Context, d policy.Delta) error {
 	for _, n := range d.Put {
 		if k.room == 0 {
-			// Whatever comes next works: it is the way back.
+			// All further writes succeed, so that the change can be undone.
 			k.room = -1
 			return errKernel
 		}
@@ -138,7 +138,10 @@ func entry(prefix string) policy.Entry {
 	if err != nil {
 		panic(err)
 	}
-	return policy.Entry{Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: "cli", Author: "uid:7", Deadline: policy.Forever}
+	return policy.Entry{
+		Prefix: p, Kind: policy.Block, Action: policy.Drop,
+		Origin: "cli", Author: "uid:7", Deadline: policy.Forever,
+	}
 }
 
 func (b *bench) block(prefixes ...string) error {
@@ -166,7 +169,8 @@ func (b *bench) importLines(lines ...string) (Replaced, error) {
 	if err != nil {
 		return Replaced{}, err
 	}
-	e := policy.Entry{Kind: policy.Block, Action: policy.Drop, Origin: "feed", Author: "uid:7", Deadline: policy.Forever}
+	e := entry("0.0.0.0") // Replace sets the prefix
+	e.Origin = "feed"
 	return b.Replace(b.Context(), Set{List: list, Entry: e}, func(int, int) {})
 }
 
@@ -179,7 +183,7 @@ func many(from netip.Addr, n int) []string {
 	return list
 }
 
-// Whatever fails, and wherever: nothing is half applied.
+// A change that fails, at any place, is not applied in part.
 func TestFailureChangesNothing(t *testing.T) {
 	first := many(netip.MustParseAddr("198.18.0.0"), 3_000)
 	second := many(netip.MustParseAddr("198.19.0.0"), 25_000)
@@ -229,7 +233,7 @@ func TestFailureChangesNothing(t *testing.T) {
 	}
 }
 
-// Without a disk nothing is acknowledged, and nothing enforced.
+// If the store fails, nothing is acknowledged, and nothing is enforced.
 func TestStoreFailureChangesNothing(t *testing.T) {
 	b := newBench(t, 1000)
 	if err := b.block("203.0.113.5", "203.0.113.7"); err != nil {
@@ -257,7 +261,7 @@ func TestStoreFailureChangesNothing(t *testing.T) {
 	}
 }
 
-// copies is what the kernel is to hold and what it holds.
+// copies are the nodes of the book, which the kernel should hold, and of the kernel.
 type copies struct{ Book, Kernel map[string]policy.Verdict }
 
 func (b *bench) bookAndKernel() copies {
@@ -270,8 +274,8 @@ func (b *bench) bookAndKernel() copies {
 	return c
 }
 
-// What is put, in whatever way, is the same in the book, on disk and in the
-// kernel.
+// Entries are the same in the book, on disk and in the kernel after blocks and
+// imports of all sizes.
 func TestCopiesAgree(t *testing.T) {
 	b := newBench(t, 200_000)
 	check := func(step string) {
@@ -290,7 +294,8 @@ func TestCopiesAgree(t *testing.T) {
 		name  string
 		lines []string
 	}{
-		{"small", large[:10]}, {"large", large}, {"same", large}, {"half", large[:22_500]}, {"other half", large[22_500:]}, {"small again", large[5:15]}, {"empty", nil},
+		{"small", large[:10]}, {"large", large}, {"same", large}, {"half", large[:22_500]},
+		{"other half", large[22_500:]}, {"small again", large[5:15]}, {"empty", nil},
 	} {
 		if _, err := b.importLines(step.lines...); err != nil {
 			t.Fatal(err)
@@ -310,8 +315,8 @@ type builtIndex struct {
 
 func (x *builtIndex) build(*policy.Book) { x.builds++ }
 
-// Once a list is saved its entries have to be in the index, also if the kernel
-// does not let go of old ones.
+// When a list is saved, its entries have to be in the index, even if the kernel
+// fails to delete old ones.
 func TestSavedImportIsIndexed(t *testing.T) {
 	b := newBench(t, 200_000)
 	if _, err := b.importLines(many(netip.MustParseAddr("198.18.0.0"), 30_000)...); err != nil {

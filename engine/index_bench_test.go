@@ -13,7 +13,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// fakeMemory is Go's, and knows if it was given back.
+// fakeMemory is memory of Go. It records whether it was closed.
 type fakeMemory struct {
 	slots  *fakeSlots
 	words  []uint64
@@ -34,7 +34,7 @@ func (m *fakeMemory) Close() error {
 	return nil
 }
 
-// fakeSlots hold what is in force of IPv4.
+// fakeSlots holds the IPv4 generation that is in force.
 type fakeSlots struct {
 	mu      sync.Mutex
 	current *fakeMemory
@@ -93,7 +93,7 @@ func asMemory(m *fakeMemory) Memory {
 	return m
 }
 
-// ask answers as the program would.
+// ask returns the answer that the packet program would get.
 func (s *fakeSlots) ask(a netip.Addr) index.Answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,7 +161,7 @@ func (b *indexBench) apply(ops ...policy.Op) {
 	}
 }
 
-// check fails if the index in force says more of a source than the book does.
+// check fails if the answer of the index in force contradicts the book.
 func (b *indexBench) check(a netip.Addr) {
 	b.Helper()
 	answer := b.slots.ask(a)
@@ -194,7 +194,9 @@ func (b *indexBench) settled() {
 }
 
 func blockOf(p netip.Prefix) policy.Op {
-	return policy.PutOp(policy.Entry{Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: "cli", Deadline: policy.Forever})
+	return policy.PutOp(policy.Entry{
+		Prefix: p, Kind: policy.Block, Action: policy.Drop, Origin: "cli", Deadline: policy.Forever,
+	})
 }
 
 // scattered returns different addresses in as many /24s.

@@ -12,8 +12,8 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Whatever is built and put in force while the book changes, a change that was
-// made is in force, and nothing is in force that was not.
+// While generations are built and put in force, every change that was made is in
+// force, and nothing else is.
 func TestIndexFollowsWhileItIsBuilt(t *testing.T) {
 	b := newIndexBench(t)
 	seed := rand.Uint64()
@@ -46,7 +46,8 @@ func TestIndexFollowsWhileItIsBuilt(t *testing.T) {
 				op.Put.Kind, op.Put.Action = policy.Allow, policy.NoAction
 				op.Put.Prefix = netip.PrefixFrom(op.Put.Prefix.Addr(), 32)
 			case 4:
-				op = policy.RemoveOp(policy.Key{Kind: policy.Allow, Prefix: netip.PrefixFrom(op.Put.Prefix.Addr(), 32), Origin: "cli"})
+				host := netip.PrefixFrom(op.Put.Prefix.Addr(), 32)
+				op = policy.RemoveOp(policy.Key{Kind: policy.Allow, Prefix: host, Origin: "cli"})
 			}
 			ops = append(ops, op)
 		}
@@ -93,8 +94,8 @@ func (b *indexBench) changeUntilDraft() {
 	b.Fatal("5000 changes began no generation")
 }
 
-// A change neither waits for a build nor is forgotten, if the generation in force
-// gets full before the next one is there.
+// If the generation in force gets full before the next one is built, a change
+// neither waits for the build nor is lost.
 func TestFullIndexDoesNotHoldUp(t *testing.T) {
 	b := newIndexBench(t)
 	builds := b.drafting()
@@ -107,7 +108,9 @@ func TestFullIndexDoesNotHoldUp(t *testing.T) {
 	b.apply(late, policy.RemoveOp(scattered(1)[0].Put.Key()))
 	close(builds)
 	b.settled()
-	for a, want := range map[string]index.Answer{"172.16.0.1": index.Drop, "10.0.0.1": index.Clean, "10.0.1.1": index.Drop, "172.16.0.2": index.Clean} {
+	for a, want := range map[string]index.Answer{
+		"172.16.0.1": index.Drop, "10.0.0.1": index.Clean, "10.0.1.1": index.Drop, "172.16.0.2": index.Clean,
+	} {
 		if got := b.slots.ask(netip.MustParseAddr(a)); got != want {
 			t.Errorf("%s: the index says %d, want %d", a, got, want)
 		}
@@ -119,7 +122,7 @@ func TestNextIndexIsBegunInTime(t *testing.T) {
 	b := newIndexBench(t)
 	for _, op := range scattered(3000) {
 		b.apply(op)
-		// As slow as a person, or a machine in a hurry.
+		// The next change comes when the build is done.
 		b.settled()
 	}
 	if b.slots.clears > 0 {
@@ -220,7 +223,7 @@ func TestChangeWhileSwapping(t *testing.T) {
 	}
 }
 
-// A list is built at once, and a draft that was begun before gives way.
+// A list is built at once, and replaces a draft that was begun before.
 func TestListReplacesDraft(t *testing.T) {
 	b := newIndexBench(t)
 	builds := b.drafting()
@@ -246,7 +249,8 @@ func TestListReplacesDraft(t *testing.T) {
 	}
 }
 
-// A large change finds no snapshot in use: one would be copied all over.
+// prepare releases the snapshot of a draft, so that a large change does not have to
+// copy the whole book.
 func TestPrepareReleasesSnapshot(t *testing.T) {
 	b := newIndexBench(t)
 	builds := b.drafting()
@@ -266,7 +270,7 @@ func TestPrepareReleasesSnapshot(t *testing.T) {
 	}
 }
 
-// What has expired is asked about until the next generation.
+// The index sends expired sources to the tries until the next generation.
 func TestLapsed(t *testing.T) {
 	b := newIndexBench(t)
 	ops := scattered(driftLeast + 10)

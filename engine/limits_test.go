@@ -131,7 +131,7 @@ func TestLimitsRunOut(t *testing.T) {
 	}
 }
 
-// What is read from the kernel at a start is what was there before.
+// A start keeps the limits that the kernel holds, and removes those of a crash.
 func TestFillAdoptsLimits(t *testing.T) {
 	b, k := newLimitBench(t, 1000)
 	if err := b.limitTo("cli", 10, "203.0.113.0/24", "203.0.113.9", "2001:db8::/32"); err != nil {

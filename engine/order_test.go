@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"maps"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -101,7 +100,10 @@ func steps() []step {
 		{"drop to shadow", false, block("203.0.113.5", 2*time.Hour, policy.Shadow)},
 		{"unblock", false, func(b *bench) error { return b.unblock("203.0.113.5") }},
 		{"allow", false, func(b *bench) error { return b.apply(policy.PutOp(allow("203.0.113.5"))) }},
-		{"part of a list comes, part goes", false, func(b *bench) error { _, err := b.importLines("203.0.113.10"); return err }},
+		{"part of a list is added, part removed", false, func(b *bench) error {
+			_, err := b.importLines("203.0.113.10")
+			return err
+		}},
 	}
 }
 
@@ -121,8 +123,8 @@ func blocked(t *testing.T) (*bench, *mirrorIndex) {
 	return b, x
 }
 
-// What restricts goes to the kernel first and what permits to the disk, so that
-// no packet passes for the time that a disk takes, nor for want of one.
+// A change that restricts is written to the kernel first, any other to the disk.
+// So no packet passes because the disk is slow or fails.
 func TestOrder(t *testing.T) {
 	for _, s := range steps() {
 		t.Run(s.name, func(t *testing.T) {
@@ -160,7 +162,9 @@ func TestStoreFailureIsUndone(t *testing.T) {
 				t.Errorf("error %v, want a SaveError", err)
 			}
 			for name, pair := range map[string][2]map[string]policy.Verdict{
-				"book": {before.Book, b.bookAndKernel().Book}, "kernel": {before.Kernel, b.kernel.nodes}, "index": {index, x.nodes},
+				"book":   {before.Book, b.bookAndKernel().Book},
+				"kernel": {before.Kernel, b.kernel.nodes},
+				"index":  {index, x.nodes},
 			} {
 				if diff := cmp.Diff(withoutHits(pair[0]), withoutHits(pair[1])); diff != "" {
 					t.Errorf("%s (-before +after):\n%s", name, diff)
@@ -199,13 +203,15 @@ func (n nodesOf) Nodes(k policy.Kind) iter.Seq2[policy.Node, error] {
 
 func (nodesOf) Limits() iter.Seq[policy.HeldLimit] { return func(func(policy.HeldLimit) bool) {} }
 
-// A daemon that dies between kernel and disk leaves nodes that nobody was
-// promised. The next start removes them, or gives them back their deadlines.
+// A daemon that dies between the writes to the kernel and to the disk leaves nodes
+// that were not acknowledged. The next start removes them, or restores their
+// deadlines.
 func TestStartRemovesWhatWasNotSaved(t *testing.T) {
 	b, _ := blocked(t)
 	saved := maps.Clone(b.kernel.nodes)
 	for _, p := range []string{"203.0.113.5", "203.0.113.99"} {
-		e := policy.Entry{Prefix: netip.PrefixFrom(netip.MustParseAddr(p), 32), Kind: policy.Block, Action: policy.Drop, Origin: "died", Deadline: policy.Forever}
+		e := entry(p)
+		e.Origin = "died"
 		delta, _ := b.change([]policy.Op{policy.PutOp(e)})
 		if err := b.enforce(t.Context(), delta, b.index.follow); err != nil {
 			t.Fatal(err)

@@ -97,7 +97,8 @@ func (j *importJob) removeStale(ctx context.Context, stale []policy.EntryRef) er
 		var delta policy.Delta
 		j.write(func(b *policy.Book) { delta = b.Remove(chunk) })
 		if err := j.enforceTries(ctx, delta); err != nil {
-			return fmt.Errorf("the list is saved, but removed entries are still in the kernel: %w; restart paraxiald", err)
+			return fmt.Errorf(
+				"the list is saved, but removed entries are still in the kernel: %w; restart paraxiald", err)
 		}
 	}
 	return nil
