@@ -149,16 +149,9 @@ func (j *importJob) compare(most int) (stale []policy.EntryRef, complete bool) {
 	return stale, j.changes() <= most
 }
 
-// hasRoom returns ErrFull if the kernel's tries cannot hold the new nodes beside
-// the present ones. The stale ones count, because they are removed last.
-func (j *importJob) hasRoom() error {
-	for family, n := range j.nodes {
-		if j.book.Size(policy.Block, family)+n > j.limit {
-			return ErrFull
-		}
-	}
-	return nil
-}
+// hasRoom returns an error that wraps ErrFull if there is no room for the new entries
+// beside the present ones. The stale ones count, because they are removed last.
+func (j *importJob) hasRoom() error { return j.roomFor(j.set.Entry, j.Added, j.nodes) }
 
 // large carries out an import with many changes. The set is staged on disk while
 // it is written to the kernel. One small transaction then makes it the set of the

@@ -32,6 +32,25 @@ func StandingOf(origin, author string) Standing {
 	return Common
 }
 
+// StandingOfAll returns the lowest standing of the entries that ops put, and one of
+// their authors: a user other than root, if there is one.
+func StandingOfAll(ops []Op) (s Standing, author string) {
+	s = Operator
+	var last Entry
+	for _, op := range ops {
+		e := op.Put
+		if !op.IsPut() || e.Origin == last.Origin && e.Author == last.Author {
+			continue
+		}
+		last = e
+		s = min(s, StandingOf(e.Origin, e.Author))
+		if author == "" || isUser(e.Author) {
+			author = e.Author
+		}
+	}
+	return s, author
+}
+
 // Room bounds what a book may hold.
 type Room struct {
 	Nodes   int // of each trie
@@ -93,7 +112,9 @@ func (t trie) String() string { return fmt.Sprintf("%ss of %s", t.kind, t.family
 // manyTries is the number of tries.
 const manyTries = 4
 
-func tries() [manyTries]trie { return [...]trie{{Block, IPv4}, {Block, IPv6}, {Allow, IPv4}, {Allow, IPv6}} }
+func tries() [manyTries]trie {
+	return [...]trie{{Block, IPv4}, {Block, IPv6}, {Allow, IPv4}, {Allow, IPv6}}
+}
 
 // Usage is how much of the room a book uses.
 type Usage struct {
@@ -129,7 +150,8 @@ func (u Usage) With(e Entry, n int, nodes map[Family]int) Usage {
 }
 
 // ErrNoRoom is in the chain of the error of a change for which there is no room.
-var ErrNoRoom = errors.New("no room")
+var ErrNoRoom = errors.New(
+	"no room left in the kernel maps: raise max_entries in the configuration and restart paraxiald")
 
 // noRoom is an error whose chain has ErrNoRoom. Its message stands alone.
 type noRoom string
