@@ -138,7 +138,7 @@ func checkAnswer(r *http.Response) error {
 // no more than limit of each kind and family.
 func checkKernel(t *testing.T, d *Daemon, k *fakeKernel, limit int) {
 	t.Helper()
-	err := d.engine.Freeze(func(b *policy.Book) error {
+	err := d.engine.Freeze(t.Context(), func(b *policy.Book) error {
 		nodes := 0
 		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 			for n := range b.Nodes(kind) {

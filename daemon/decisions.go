@@ -31,6 +31,8 @@ type enforcer struct {
 	guard    *policy.Guard
 	read     time.Time           // when guard was read
 	volatile map[policy.Key]bool // entries in force that are not saved
+
+	full fullRoom
 }
 
 // volatileMark is the start of the reason of an entry that is in force but not saved.
@@ -41,20 +43,28 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 	if len(decisions) == 0 {
 		return nil
 	}
+	decisions, held := v.admitted(decisions)
+	if len(decisions) == 0 {
+		return held
+	}
 	var planned plannedDecisions
 	err := v.apply(ctx, func(b *policy.Book) ([]policy.Op, error) {
 		planned = v.plan(b, decisions)
 		return planned.ops, nil
 	})
+	if errors.Is(err, engine.ErrFull) {
+		return v.refused(ctx, decisions, err)
+	}
 	if err != nil {
 		v.d.log.Error("decisions of detectors could not be carried out; they are tried again",
 			"decisions", len(decisions), "error", err)
-		return decisions
+		return append(held, decisions...)
 	}
+	v.found(decisions)
 	v.tell(decisions)
 	v.d.broadcast.announce(control.EventAdded, v.d.wireEntries(planned.put))
 	v.d.broadcast.announce(control.EventRemoved, planned.lifted)
-	return nil
+	return held
 }
 
 // plannedDecisions are the changes of the book that carry out decisions.

@@ -35,7 +35,7 @@ func TestOverlapping(t *testing.T) {
 	}
 	b.allow("198.18.0.0/16")
 	p := netip.MustParsePrefix
-	got, more := b.overlapping([]netip.Prefix{p("198.18.2.0/24"), p("198.18.2.3/32")})
+	got, more := b.overlapping(t.Context(), []netip.Prefix{p("198.18.2.0/24"), p("198.18.2.3/32")})
 	found := map[string]int{}
 	for _, e := range got {
 		found[e.Kind+" "+e.Prefix]++
@@ -57,7 +57,7 @@ func TestOverlapping(t *testing.T) {
 		if err := b.request(shadow(many...)); err != nil {
 			t.Fatal(err)
 		}
-		got, more := b.overlapping([]netip.Prefix{p("203.0.0.0/16")})
+		got, more := b.overlapping(t.Context(), []netip.Prefix{p("203.0.0.0/16")})
 		if len(got) != mostPreviewed || more != (last != "") {
 			t.Errorf("after %q: %d entries, more %v", last, len(got), more)
 		}

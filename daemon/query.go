@@ -106,9 +106,9 @@ func (d *Daemon) resolve(refs []policy.EntryRef, k policy.Kind, origin string) [
 
 // Why implements control.Backend. It asks the program in force and the model, and
 // reports a disagreement.
-func (d *Daemon) Why(_ context.Context, source netip.Addr) (control.WhyResult, error) {
+func (d *Daemon) Why(ctx context.Context, source netip.Addr) (control.WhyResult, error) {
 	var result control.WhyResult
-	err := d.engine.Freeze(func(*policy.Book) (err error) {
+	err := d.engine.Freeze(ctx, func(*policy.Book) (err error) {
 		result, err = d.why(source)
 		return err
 	})

@@ -211,3 +211,13 @@ func (e *Engine) roomFor(entry policy.Entry, n int, nodes map[policy.Family]int)
 	before := e.book.Usage(entry.Author)
 	return e.room.Check(policy.StandingOf(entry.Origin, entry.Author), before, before.With(entry, n, nodes))
 }
+
+// Full returns the parts of the room in which only the reserve is left, as texts for
+// people. Lists, and users other than root, can add no more entries there.
+func (e *Engine) Full() (full []string) {
+	e.Read(func(b *policy.Book) { full = e.room.Full(b.Usage("")) })
+	return full
+}
+
+// Room returns what the book may hold.
+func (e *Engine) Room() policy.Room { return e.room }

@@ -208,3 +208,21 @@ func keptFor(s Standing) string {
 	}
 	return "commands of root"
 }
+
+// Full returns the parts of the room in which only the reserve is left, as texts for
+// people.
+func (r Room) Full(u Usage) []string {
+	var full []string
+	add := func(what string, used, size int) {
+		if size > 0 && used >= size-r.Reserve {
+			full = append(full, fmt.Sprintf("%s: %d of %d are used, and the rest is reserved for %s",
+				what, used, size, keptFor(Common)))
+		}
+	}
+	for i, t := range tries() {
+		add(t.String(), u.nodes[i], r.Nodes)
+	}
+	add("limits", u.limits, r.Limits)
+	add("entries of all origins", u.units, r.Units)
+	return full
+}
