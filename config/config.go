@@ -44,7 +44,8 @@ type Config struct {
 	// read the metrics.
 	Metrics string
 	Log     Log
-	// The largest number of prefixes, for blocks and allows of IPv4 and IPv6 each.
+	// The largest number of prefixes, for blocks and allows of IPv4 and IPv6 each. It also
+	// bounds the entries of a user. See Room for entries below.
 	MaxEntries int
 	Guard      Guard
 	Events     Events
