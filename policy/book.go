@@ -13,8 +13,6 @@ type Book struct {
 	slab   slab
 	expiry expiry
 	counts map[Group]int
-	units  int            // of all entries; see UnitsOf
-	shares map[string]int // units of the entries of each author
 	hits   numbers
 	limits numbers
 	tables
@@ -49,7 +47,7 @@ const (
 // and as many limits. Index 0 of each is never handed out.
 func NewBook(capacity uint32) *Book {
 	b := &Book{
-		slab: newSlab(), counts: make(map[Group]int), shares: make(map[string]int),
+		slab: newSlab(), counts: make(map[Group]int),
 		hits: newNumbers(capacity, hitsAtRest), limits: newNumbers(capacity, limitsAtRest), tables: newTables(),
 	}
 	b.expiry.slab = &b.slab
@@ -140,13 +138,12 @@ func (c *Change) put(r ref, e Entry) {
 	b := c.book
 	if r != 0 {
 		b.expiry.remove(r)
-		b.count(b.slab.entry(r), -1)
 		b.slab.set(r, e)
 	} else {
 		r = b.slab.add(e)
 		b.link(c, siteOf(e), r)
+		b.count(e, 1)
 	}
-	b.count(e, 1)
 	c.putLimit(r, e)
 	b.expiry.add(r)
 	c.touched = append(c.touched, siteOf(e))
@@ -215,11 +212,6 @@ func (b *Book) count(e Entry, by int) {
 	g := Group{e.Kind, FamilyOf(e.Prefix.Addr()), e.Origin}
 	if b.counts[g] += by; b.counts[g] == 0 {
 		delete(b.counts, g)
-	}
-	units := by * UnitsOf(e)
-	b.units += units
-	if b.shares[e.Author] += units; b.shares[e.Author] == 0 {
-		delete(b.shares, e.Author)
 	}
 }
 

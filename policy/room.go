@@ -99,7 +99,9 @@ func (r Room) reserved(s Standing) int {
 // UnitsOf returns the size of an entry, by which entries are bounded: 1, and 1 more
 // for every 128 bytes of its reason beyond the first 128. The store saves the reason
 // with every entry.
-func UnitsOf(e Entry) int { return 1 + max(len(e.Reason)-1, 0)/unitText }
+func UnitsOf(e Entry) int { return unitsOf(e.Reason) }
+
+func unitsOf(reason string) int { return 1 + max(len(reason)-1, 0)/unitText }
 
 // trie is one of the kernel's tries.
 type trie struct {
@@ -129,7 +131,10 @@ type Usage struct {
 // Usage returns how much of the room the book uses, all together and for entries of
 // an author.
 func (b *Book) Usage(author string) Usage {
-	u := Usage{limits: b.Limits(), units: b.units, groups: len(b.counts), author: author, share: b.shares[author]}
+	u := Usage{
+		limits: b.Limits(), units: b.slab.sources.units, groups: len(b.counts),
+		author: author, share: b.slab.sources.shareUnits(author),
+	}
 	for i, t := range tries() {
 		u.nodes[i] = b.Size(t.kind, t.family)
 	}

@@ -98,12 +98,12 @@ func TestEntriesAreBounded(t *testing.T) {
 		}
 	}
 	err := fill("uid:7")
-	if !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "uid:7") || b.units != 2000 {
-		t.Errorf("one user has %d units (want 2000): %v", b.units, err)
+	if !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "uid:7") || b.slab.sources.units != 2000 {
+		t.Errorf("one user has %d units (want 2000): %v", b.slab.sources.units, err)
 	}
 	err = fill("uid:0")
-	if most := manyTries*nodes - 1024; !errors.Is(err, ErrNoRoom) || b.units > most || b.units <= most-each {
-		t.Errorf("%d units of all, want %d: %v", b.units, most, err)
+	if most := manyTries*nodes - 1024; !errors.Is(err, ErrNoRoom) || b.slab.sources.units > most || b.slab.sources.units <= most-each {
+		t.Errorf("%d units of all, want %d: %v", b.slab.sources.units, most, err)
 	}
 	if b.Size(Block, IPv4) != each {
 		t.Errorf("%d nodes, want %d", b.Size(Block, IPv4), each)
@@ -121,8 +121,8 @@ func TestShareFollowsTheEntries(t *testing.T) {
 	}{{0, 1}, {1, 1}, {128, 1}, {129, 2}, {1024, 8}, {0, 1}} {
 		e.Reason = strings.Repeat("x", c.reason)
 		b.Apply([]Op{PutOp(e)})
-		if got := units("uid:7"); got != c.want || b.units != c.want {
-			t.Errorf("a reason of %d bytes: %d units of the user, %d of all; want %d", c.reason, got, b.units, c.want)
+		if got := units("uid:7"); got != c.want || b.slab.sources.units != c.want {
+			t.Errorf("a reason of %d bytes: %d units of the user, %d of all; want %d", c.reason, got, b.slab.sources.units, c.want)
 		}
 	}
 	e.Author = "uid:8"
@@ -131,8 +131,8 @@ func TestShareFollowsTheEntries(t *testing.T) {
 		t.Errorf("another author: %d and %d units, want 0 and 1", units("uid:7"), units("uid:8"))
 	}
 	b.Apply([]Op{RemoveOp(e.Key())})
-	if len(b.shares) != 0 || b.units != 0 {
-		t.Errorf("left over: %v, %d units", b.shares, b.units)
+	if len(b.slab.sources.shares) != 0 || b.slab.sources.units != 0 {
+		t.Errorf("left over: %v, %d units", b.slab.sources.shares, b.slab.sources.units)
 	}
 }
 
