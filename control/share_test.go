@@ -187,20 +187,29 @@ func drip(t *testing.T, every time.Duration) io.Reader {
 
 // A list that never ends is given up, though it makes progress.
 func TestImportEnds(t *testing.T) {
-	for name, c := range map[string]struct {
-		opts Options
-		says string
+	c := NewClient(serve(t, &fake{}, Options{ImportTimeout: 200 * time.Millisecond}))
+	_, err := c.Import(t.Context(), ImportRequest{Origin: "x"}, drip(t, time.Millisecond), nil)
+	if e, ok := errors.AsType[*Error](err); !ok || !strings.Contains(e.Message, "not complete after 200ms") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// After two stall timeouts a list must have come with the least rate.
+func TestSlowList(t *testing.T) {
+	h := &handler{Server: NewServer(&fake{}, Options{StallTimeout: 30 * time.Second, ImportRate: 100})}
+	for _, c := range []struct {
+		after time.Duration
+		got   int
+		slow  bool
 	}{
-		"too slow": {Options{StallTimeout: 100 * time.Millisecond, ImportRate: 1 << 30}, "bytes per second"},
-		"too long": {Options{ImportTimeout: 200 * time.Millisecond}, "not complete after 200ms"},
+		{0, 0, false}, {time.Minute, 0, false}, {time.Minute + time.Second, 99, true},
+		{time.Minute + time.Second, 100, false}, {10 * time.Minute, 53_999, true}, {10 * time.Minute, 54_000, false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			client := NewClient(serve(t, &fake{}, c.opts))
-			_, err := client.Import(t.Context(), ImportRequest{Origin: "x"}, drip(t, time.Millisecond), nil)
-			if e, ok := errors.AsType[*Error](err); !ok || !strings.Contains(e.Message, c.says) {
-				t.Errorf("got %v, want %q", err, c.says)
-			}
-		})
+		begun := time.Now()
+		r := &listReader{c: &call{handler: h}, begun: begun, got: c.got}
+		if err := r.slow(begun.Add(c.after)); (err != nil) != c.slow {
+			t.Errorf("%d bytes after %v: %v", c.got, c.after, err)
+		}
 	}
 }
 
