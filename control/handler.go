@@ -21,7 +21,7 @@ type route struct {
 	serve  func(*call) error
 }
 
-// call is one request at work.
+// call is a request in progress.
 type call struct {
 	*handler
 	w      *reply
@@ -217,7 +217,7 @@ func (c *call) send(v any) error {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
 	c.w.Header().Set("Content-Type", "application/json")
-	c.w.Write(append(data, '\n'))
+	c.w.Write(append(escapeHidden(data), '\n'))
 	return nil
 }
 

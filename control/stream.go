@@ -113,7 +113,7 @@ func newLineWriter(c *call) *lineWriter {
 	c.w.Header().Set("Content-Type", "application/x-ndjson")
 	l := &lineWriter{c: c}
 	l.buf = bufio.NewWriterSize(stallWriter{c}, 64<<10)
-	l.enc = json.NewEncoder(l.buf)
+	l.enc = json.NewEncoder(JSONWriter{l.buf})
 	return l
 }
 
@@ -180,7 +180,7 @@ func (r *listReader) Read(b []byte) (int, error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return n, r.stalled()
 	}
-	// A client that goes without having read its answer resets the connection.
+	// A client that exits without having read its answer resets the connection.
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return n, invalid("read the list: it is cut off")
 	}
@@ -234,7 +234,7 @@ func (c *call) watch() error {
 		return err
 	}
 	return c.stream(func(ctx context.Context, lines *lineWriter) error {
-		// The header tells the client that it is watching now.
+		// The header tells the client that the watch has started.
 		if err := lines.flush(); err != nil {
 			return err
 		}
@@ -266,13 +266,13 @@ func (c *call) importList() error {
 		if err := c.pass(waiting, c.imports); err != nil {
 			return err
 		}
-		// A read that waits for the client does not see ctx end by itself.
+		// A read that waits for the client does not notice the end of ctx.
 		stop := context.AfterFunc(ctx, func() { c.rc.SetReadDeadline(time.Now()) })
 		defer stop()
 		body := io.NopCloser(&listReader{c: c, ctx: ctx, begun: time.Now(), end: end})
 		list := http.MaxBytesReader(c.w, body, MaxList)
 		result, err := c.backend.Import(ctx, c.caller, req, list, func(p ImportProgress) {
-			// A client that is gone ends ctx too.
+			// If the client is gone, ctx ends too.
 			if lines.line(progressLine{p}) == nil {
 				lines.flush()
 			}

@@ -21,7 +21,7 @@ func (d *Daemon) Status(context.Context) (control.Status, error) {
 		PID:        os.Getpid(),
 		Started:    d.started,
 		Interfaces: d.nics.status(),
-		Warnings:   d.warnings.list(),
+		Warnings:   d.allWarnings(),
 	}
 	s.Blocks, s.Allows = d.count()
 	return s, nil
@@ -108,15 +108,19 @@ func (d *Daemon) resolve(refs []policy.EntryRef, k policy.Kind, origin string) [
 // reports a disagreement.
 func (d *Daemon) Why(ctx context.Context, source netip.Addr) (control.WhyResult, error) {
 	var result control.WhyResult
-	err := d.engine.Freeze(ctx, func(*policy.Book) (err error) {
-		result, err = d.why(source)
+	err := d.engine.TryFreeze(whyPatience, func(frozen bool) (err error) {
+		result, err = d.why(source, frozen)
 		return err
 	})
 	return result, err
 }
 
-// why asks both. The caller keeps the book from changing.
-func (d *Daemon) why(src netip.Addr) (control.WhyResult, error) {
+// whyPatience is how long Why waits for changes that are under way. After that it
+// answers what the kernel does at the moment.
+const whyPatience = 30 * time.Millisecond
+
+// why asks both. They must agree if no change is under way (frozen).
+func (d *Daemon) why(src netip.Addr, frozen bool) (control.WhyResult, error) {
 	entries, before := d.model(src)
 	answer, asked, err := d.nics.ask(d.loader, src)
 	if err != nil {
@@ -135,7 +139,7 @@ func (d *Daemon) why(src netip.Addr) (control.WhyResult, error) {
 	result.Verdict = verdictOf(answer)
 	// A deadline may pass between the three questions. The kernel must agree with one of
 	// the two answers of the model.
-	if !before.Gives(result.Reason) && !after.Gives(result.Reason) {
+	if frozen && !before.Gives(result.Reason) && !after.Gives(result.Reason) {
 		result.Disagreement = fmt.Sprintf("the program in force says %s, the book says %s: please report this",
 			result.Reason, after)
 		d.log.Error("kernel and book disagree", "source", src, "kernel", result.Reason, "book", after.String())

@@ -19,6 +19,8 @@ type draft struct {
 	ready    bool          // it receives the changes
 	swapped  chan struct{} // closed when it is in force, or could not be put in force
 	failed   error         // why it is not in force; valid when swapped is closed
+	ended    chan struct{} // closed when nothing more is done with it
+	required bool          // the generation in force must not stay: it lacks changes
 }
 
 // source is the book that a generation reads: first a snapshot, later the real one.
@@ -44,8 +46,59 @@ func (f *family) settle() error {
 	return d.failed
 }
 
-// abandon gives up a draft that is being built. It waits for the build, because
+// hold gives up drafts that are being built and prevents further ones, until renew:
 // every change of the book costs more while a snapshot is in use.
+func (x *indexes) hold(b *policy.Book) {
+	var builds []chan struct{}
+	x.change.Lock()
+	x.held = true
+	for _, f := range x.families() {
+		if d := f.draft; d != nil && !d.ready {
+			builds = append(builds, d.built)
+		}
+	}
+	x.change.Unlock()
+	for _, built := range builds {
+		<-built
+	}
+	x.change.Lock()
+	defer x.change.Unlock()
+	for _, f := range x.families() {
+		f.abandon(b)
+	}
+}
+
+// renew builds new generations in the background, for changes that follow was not
+// told of, and returns when they are in force. If one cannot be built, the tries
+// decide alone.
+func (x *indexes) renew(b *policy.Book) {
+	x.change.Lock()
+	x.held = false
+	for _, f := range x.families() {
+		_ = f.settle() // it is replaced, also if it came into force
+		f.abandon(b)
+		x.again(b, f, true)
+	}
+	x.change.Unlock()
+	for _, f := range x.families() {
+		x.awaitRequired(f)
+	}
+}
+
+// awaitRequired returns when no required draft of the family is under way.
+func (x *indexes) awaitRequired(f *family) {
+	for {
+		x.change.Lock()
+		d := f.draft
+		x.change.Unlock()
+		if d == nil || !d.required {
+			return
+		}
+		<-d.ended
+	}
+}
+
+// abandon gives up a draft that is being built, and waits for the build.
 func (f *family) abandon(b *policy.Book) {
 	if d := f.draft; d != nil && !d.ready {
 		<-d.built
@@ -55,10 +108,14 @@ func (f *family) abandon(b *policy.Book) {
 }
 
 // begin begins a draft. Its goroutine takes change itself when it is built.
-func (x *indexes) begin(b *policy.Book, f *family) {
-	d := &draft{snapshot: b.Snapshot(), built: make(chan struct{}), swapped: make(chan struct{})}
+func (x *indexes) begin(b *policy.Book, f *family, required bool) {
+	d := &draft{
+		snapshot: b.Snapshot(), required: required,
+		built: make(chan struct{}), swapped: make(chan struct{}), ended: make(chan struct{}),
+	}
 	f.draft = d
 	x.drafts.Go(func() {
+		defer close(d.ended)
 		s := &source{d.snapshot}
 		g, m, err := x.make(f, s)
 		close(d.built)
@@ -79,6 +136,11 @@ func (x *indexes) adopt(b *policy.Book, f *family, d *draft, s *source, g genera
 	if f.draft != d {
 		return false
 	}
+	if err != nil && d.required {
+		f.draft = nil
+		x.giveUp(f, err)
+		return false
+	}
 	if err != nil {
 		f.draft = nil
 		f.changes, f.room = 0, 0 // or the next change would try again
@@ -90,9 +152,7 @@ func (x *indexes) adopt(b *policy.Book, f *family, d *draft, s *source, g genera
 	for _, p := range d.missed {
 		if !g.Update(p) {
 			f.draft = nil
-			if !x.closed {
-				x.begin(b, f)
-			}
+			x.again(b, f, d.required)
 			return false
 		}
 	}
@@ -100,6 +160,16 @@ func (x *indexes) adopt(b *policy.Book, f *family, d *draft, s *source, g genera
 	d.ready, f.before = true, f.now
 	f.take(b, g)
 	return true
+}
+
+// again begins a draft, unless the daemon stops.
+func (x *indexes) again(b *policy.Book, f *family, required bool) {
+	switch {
+	case !x.closed:
+		x.begin(b, f, required)
+	case required:
+		x.giveUp(f, errors.New("the daemon stops"))
+	}
 }
 
 // swapIn puts the draft in force. It waits for readers without holding change.

@@ -28,6 +28,9 @@ type edit struct {
 	plan   func(*policy.Book) ([]policy.Op, error)
 	done   chan struct{} // closed when err is final
 	err    error
+
+	claims bool            // it comes from the call that has claimed the set
+	aside  <-chan struct{} // closed when d can be queued again; the holder of the turn uses it
 }
 
 func (d *edit) finish(err error) {
@@ -182,33 +185,54 @@ func (q *queue) withdraw(d *edit) bool {
 // a transaction costs about the same for one edit as for many. For tells the order.
 // An edit that still waits when ctx ends is not carried out.
 func (e *Engine) Edit(ctx context.Context, plan func(*policy.Book) ([]policy.Op, error)) error {
-	d := &edit{ctx: ctx, caller: callerOf(ctx), plan: plan, done: make(chan struct{})}
-	e.queue.add(d)
-	select {
-	case <-d.done:
-		return d.err
-	case e.turn <- struct{}{}:
-		defer e.turn.Unlock()
-		for !d.finished() {
-			e.carryOutGroup(ctx)
+	return e.edit(ctx, &edit{plan: plan, done: make(chan struct{})})
+}
+
+// edit carries out d. While another call replaces the set of an origin, edits of
+// that set wait for its end.
+func (e *Engine) edit(ctx context.Context, d *edit) error {
+	d.ctx, d.caller = ctx, callerOf(ctx)
+	for {
+		e.queue.add(d)
+		replaced, err := e.await(ctx, d)
+		if replaced == nil {
+			return err
 		}
-		return d.err
-	case <-ctx.Done():
-		if e.queue.withdraw(d) {
-			return d.gaveUp()
+		select {
+		case <-replaced:
+		case <-ctx.Done():
+			return gaveUp(ctx)
 		}
-		<-d.done
-		return d.err
 	}
 }
 
-// gaveUp returns an error if the edit must not be carried out, because its context has
-// ended.
-func (d *edit) gaveUp() error {
-	if err := d.ctx.Err(); err != nil {
-		return fmt.Errorf("nothing was changed: gave up waiting for other changes: %w", err)
+// await waits until d is finished, or put aside until a replacement has ended.
+func (e *Engine) await(ctx context.Context, d *edit) (replaced <-chan struct{}, err error) {
+	select {
+	case <-d.done:
+		return nil, d.err
+	case e.turn <- struct{}{}:
+		defer e.turn.Unlock()
+		for !d.finished() && d.aside == nil {
+			e.carryOutGroup(ctx)
+		}
+		replaced, d.aside = d.aside, nil
+		return replaced, d.err
+	case <-ctx.Done():
+		if e.queue.withdraw(d) {
+			return nil, gaveUp(ctx)
+		}
+		e.turn.Lock() // the group that has d is done then
+		defer e.turn.Unlock()
+		if d.finished() {
+			return nil, d.err
+		}
+		return nil, gaveUp(ctx)
 	}
-	return nil
+}
+
+func gaveUp(ctx context.Context) error {
+	return fmt.Errorf("nothing was changed: gave up waiting for other changes: %w", ctx.Err())
 }
 
 // gatherMost is the longest time for which a group waits for further edits.
@@ -249,8 +273,8 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 		if d == nil {
 			break
 		}
-		if err := d.gaveUp(); err != nil {
-			d.finish(err)
+		if d.ctx.Err() != nil {
+			d.finish(gaveUp(d.ctx))
 			continue
 		}
 		if !e.join(&g, c, d) {
@@ -269,11 +293,16 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 	}
 }
 
-// join makes an edit in the book and adds it to the group. An edit that fails is
+// join makes an edit in the book and adds it to the group. An edit of a claimed set
+// is put aside. An edit that fails is
 // finished. If it fails behind other edits, join reports false instead: it is tried
 // again after them, because it may succeed if they fail.
 func (e *Engine) join(g *group, c *policy.Change, d *edit) bool {
 	ops, undo, err := e.enter(c, d)
+	if errors.Is(err, errClaimed) {
+		d.aside = e.claimed.ended
+		return true
+	}
 	if err != nil && len(g.ops) > 0 {
 		return false
 	}
@@ -292,6 +321,9 @@ func (e *Engine) join(g *group, c *policy.Change, d *edit) bool {
 func (e *Engine) enter(c *policy.Change, d *edit) (ops, undo []policy.Op, err error) {
 	if ops, err = e.plan(d); err != nil {
 		return nil, nil, err
+	}
+	if !d.claims && slices.ContainsFunc(ops, e.claimed.has) {
+		return nil, nil, errClaimed
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -315,8 +347,7 @@ func (e *Engine) plan(d *edit) (ops []policy.Op, err error) {
 
 // complete saves and enforces the changes that a group made in the book.
 func (e *Engine) complete(ctx context.Context, g *group, c *policy.Change) error {
-	var delta policy.Delta
-	e.write(func(*policy.Book) { delta = c.Compile() })
+	delta := c.Compile()
 	if len(g.ops) == 0 {
 		return nil
 	}
@@ -357,12 +388,9 @@ func (e *Engine) EditUnsaved(ctx context.Context, ops []policy.Op) error {
 	defer e.turn.Unlock()
 	c := e.book.Begin()
 	var undo []policy.Op
-	var delta policy.Delta
 	var err error
-	e.write(func(*policy.Book) {
-		undo, err = e.applyIfRoom(c, ops)
-		delta = c.Compile()
-	})
+	e.write(func() { undo, err = e.applyIfRoom(c, ops) })
+	delta := c.Compile() // readers need not wait for this
 	if err != nil {
 		return err
 	}

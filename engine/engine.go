@@ -32,8 +32,11 @@ type follower interface {
 	follow(b *policy.Book, changed ...[]policy.Node)
 	// lapsed is follow for nodes that changed only because entries expired.
 	lapsed(b *policy.Book, changed ...[]policy.Node)
-	// prepare comes before a large change that ends with build.
-	prepare(b *policy.Book)
+	// hold comes before a change in many steps, which ends with renew. Between them
+	// no index is built. The caller of both does not have the turn.
+	hold(b *policy.Book)
+	// renew builds new indexes and returns when they are in force.
+	renew(b *policy.Book)
 	// build builds a new index.
 	build(b *policy.Book)
 	// close waits until no index is being built. The caller does not have the turn.
@@ -69,6 +72,9 @@ type Engine struct {
 	queue   queue
 	grouped int   // number of edits in the last group
 	sweep   batch // size of the next batch of expired entries
+	claimed *claim
+
+	replacing chan struct{} // held by the call that replaces a set
 
 	mu   sync.RWMutex // guards book, and is held briefly
 	book *policy.Book
@@ -78,7 +84,7 @@ type Engine struct {
 func New(o Options) *Engine {
 	e := &Engine{
 		Clock: o.Clock, log: o.Log, store: o.Store, kernel: o.Kernel, observe: o.Observe, room: o.Room,
-		turn: make(turn, 1), book: policy.NewBook(o.DropCounts),
+		turn: make(turn, 1), replacing: make(chan struct{}, 1), book: policy.NewBook(o.DropCounts),
 	}
 	e.index = newIndexes(o.Log, o.Publisher, e.turn)
 	return e
@@ -115,30 +121,34 @@ func (e *Engine) Read(f func(*policy.Book)) {
 	f(e.book)
 }
 
-// Freeze calls f while no change is under way, so that the book and the kernel
-// agree. It fails if ctx ends before.
-func (e *Engine) Freeze(ctx context.Context, f func(*policy.Book) error) error {
+// TryFreeze calls f while no change is under way, so that the book and the kernel
+// agree. If changes are under way for longer than the given time, it calls f all the
+// same, and agree is false.
+func (e *Engine) TryFreeze(wait time.Duration, f func(agree bool) error) error {
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
 	select {
 	case e.turn <- struct{}{}:
-	case <-ctx.Done():
-		return fmt.Errorf("gave up waiting for changes of the entries: %w", ctx.Err())
+		defer e.turn.Unlock()
+		return f(true)
+	case <-timeout.C:
+		return f(false)
 	}
-	defer e.turn.Unlock()
-	return f(e.book)
 }
 
-// change applies ops to the book, and to no other copy.
+// change carries out ops in the book alone. The caller has the turn.
 func (e *Engine) change(ops []policy.Op) (policy.Delta, []policy.Op) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.book.Apply(ops)
+	c := e.book.Begin()
+	var undo []policy.Op
+	e.write(func() { undo = c.Apply(ops) })
+	return c.Compile(), undo // readers need not wait for this
 }
 
-// write calls f, which changes the book and no other copy.
-func (e *Engine) write(f func(*policy.Book)) {
+// write calls f, which changes the book.
+func (e *Engine) write(f func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	f(e.book)
+	f()
 }
 
 // enforce brings a delta into the kernel. It ignores the end of ctx, because a
@@ -206,10 +216,13 @@ func (e *Engine) applyIfRoom(c *policy.Change, ops []policy.Op) (undo []policy.O
 }
 
 // roomFor returns an error if there is no room for n more entries like entry, which
-// need new nodes by family. The caller has the turn.
-func (e *Engine) roomFor(entry policy.Entry, n int, nodes map[policy.Family]int) error {
-	before := e.book.Usage(entry.Author)
-	return e.room.Check(policy.StandingOf(entry.Origin, entry.Author), before, before.With(entry, n, nodes))
+// need new nodes by family.
+func (e *Engine) roomFor(entry policy.Entry, n int, nodes map[policy.Family]int) (err error) {
+	e.Read(func(b *policy.Book) {
+		before := b.Usage(entry.Author)
+		err = e.room.Check(policy.StandingOf(entry.Origin, entry.Author), before, before.With(entry, n, nodes))
+	})
+	return err
 }
 
 // Full returns the parts of the room in which only the reserve is left, as texts for

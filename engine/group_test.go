@@ -328,18 +328,6 @@ func TestEditOfAClientThatHasGone(t *testing.T) {
 	}
 }
 
-// Freeze gives up with its context.
-func TestFreezeEndsWithItsContext(t *testing.T) {
-	b := newBench(t, 1000)
-	b.turn.Lock()
-	defer b.turn.Unlock()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := b.Freeze(ctx, func(*policy.Book) error { return nil }); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
-	}
-}
-
 // A list leaves the reserve to root, and no user has more than its share. The import is
 // one with few changes, or a large one.
 func TestListsLeaveRoom(t *testing.T) {

@@ -30,7 +30,8 @@ const (
 )
 
 // indexes keeps the index in front of the tries in step with the book, one
-// generation per family. The caller of any method but close holds change.
+// generation per family. The caller of any method but hold, renew and close holds
+// change.
 type indexes struct {
 	log    *slog.Logger
 	kernel Publisher
@@ -39,6 +40,7 @@ type indexes struct {
 	v6     family
 
 	drafts sync.WaitGroup
+	held   bool // no draft is begun
 	closed bool
 }
 
@@ -157,8 +159,8 @@ func patched(g generation, prefixes []netip.Prefix) bool {
 
 // look begins the next generation if the current one is low on room.
 func (x *indexes) look(b *policy.Book, f *family) {
-	if f.draft == nil && !x.closed && f.low() {
-		x.begin(b, f)
+	if f.draft == nil && !x.closed && !x.held && f.low() {
+		x.begin(b, f, false)
 	}
 }
 
@@ -176,13 +178,6 @@ func (f *family) take(b *policy.Book, g generation) {
 	used, capacity := g.Lines()
 	f.now, f.room, f.changes = g, capacity-used, 0
 	f.nodes = b.Size(policy.Block, f.family) + b.Size(policy.Allow, f.family)
-}
-
-// prepare gives up the drafts that are being built.
-func (x *indexes) prepare(b *policy.Book) {
-	for _, f := range x.families() {
-		f.abandon(b)
-	}
 }
 
 // build rebuilds the indexes of both families.

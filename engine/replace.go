@@ -2,19 +2,19 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"math"
+	"fmt"
 	"net/netip"
 	"runtime/debug"
-	"time"
+	"slices"
 
 	"github.com/paraxial/paraxial/policy"
 )
 
 const (
-	// importChunk is the number of entries of a large import that are written to
-	// the book, the kernel and the store at a time.
-	importChunk = 20_000
+	// importChunk is the number of entries of a large import that are compared, or
+	// written to the book, the kernel and the store, at a time. Other changes are
+	// carried out between two chunks.
+	importChunk = 8192
 	// smallImport is the largest import, in changes, that is one transaction. The
 	// set of a larger one is staged.
 	smallImport = 20_000
@@ -31,17 +31,17 @@ type Replaced struct {
 	Added, Removed, Unchanged int
 }
 
-// errLarge is the error of a plan with more than smallImport changes.
-var errLarge = errors.New("too many changes for one transaction")
-
 // Replace makes s the whole set of its origin, or changes nothing. Its errors are
-// the errors of Edit. progress receives the number of entries in the kernel.
+// the errors of Edit. progress receives the number of entries in the kernel. Other
+// changes are carried out meanwhile, except those of the same set, which wait.
 func (e *Engine) Replace(ctx context.Context, s Set, progress func(applied, total int)) (Replaced, error) {
-	job := importJob{Engine: e, set: s, progress: progress}
-	err := e.Edit(ctx, job.plan)
-	if errors.Is(err, errLarge) {
-		err = job.large(ctx)
+	release, err := e.claim(ctx, s.Entry.Origin)
+	if err != nil {
+		return Replaced{}, err
 	}
+	defer release()
+	job := importJob{Engine: e, set: s, progress: progress}
+	err = job.run(ctx)
 	if len(s.List.lines) > smallImport {
 		// The list takes a third of the memory of the process. The runtime would
 		// keep that memory for later allocations.
@@ -51,8 +51,8 @@ func (e *Engine) Replace(ctx context.Context, s Set, progress func(applied, tota
 	return job.Replaced, err
 }
 
-// importJob replaces the set of one origin. The caller of its methods, except
-// large, has the turn and may read the book.
+// importJob replaces the set of one origin, which is claimed: nobody else changes
+// it.
 type importJob struct {
 	*Engine
 	set      Set
@@ -61,33 +61,29 @@ type importJob struct {
 	Replaced
 	changed int                   // entries of Unchanged whose deadline, reason or author changes
 	nodes   map[policy.Family]int // new nodes in the tries
+	ops     []policy.Op           // the changes, unless there are more than smallImport
 }
 
-// plan returns the changes of a small import, and errLarge if there are too many.
-func (j *importJob) plan(b *policy.Book) ([]policy.Op, error) {
-	stale, complete := j.compare(smallImport)
-	if !complete {
-		return nil, errLarge
+func (j *importJob) run(ctx context.Context) error {
+	if err := j.compare(ctx); err != nil {
+		return err
 	}
 	if err := j.hasRoom(); err != nil {
-		return nil, err
+		return err
 	}
-	ops := make([]policy.Op, 0, j.changes())
-	j.each(j.set.List.lines, func(e policy.Entry, _, same bool) bool {
-		if !same {
-			ops = append(ops, policy.PutOp(e))
-		}
-		return true
-	})
-	for _, r := range stale {
-		e, _ := b.Resolve(r)
-		ops = append(ops, policy.RemoveOp(e.Key()))
+	switch n := j.changes(); {
+	case n == 0:
+		return nil
+	case n <= smallImport:
+		plan := func(*policy.Book) ([]policy.Op, error) { return j.ops, nil }
+		return j.edit(ctx, &edit{plan: plan, done: make(chan struct{}), claims: true})
+	default:
+		j.ops = nil
+		return j.large(ctx)
 	}
-	return ops, nil
 }
 
-// entry returns the entry that the import wants at p, and whether it is the same
-// as the present one, old.
+// entry returns the entry that the import wants at p, given the present one.
 func (j *importJob) entry(p netip.Prefix, old policy.Entry, exists bool) (e policy.Entry, same bool) {
 	e = j.set.Entry
 	e.Prefix = p
@@ -102,84 +98,71 @@ func (j *importJob) entry(p netip.Prefix, old policy.Entry, exists bool) (e poli
 	return e, false
 }
 
-// each calls f with the wanted entry of every line, until f returns false.
-func (j *importJob) each(lines []line, f func(e policy.Entry, exists, same bool) bool) {
+// each calls f with the wanted entry of every line.
+func (j *importJob) each(b *policy.Book, lines []line, f func(e policy.Entry, exists, same bool)) {
 	key := j.set.Entry.Key()
 	for _, l := range lines {
 		key.Prefix = l.prefix()
-		old, exists := j.book.Get(key)
+		old, exists := b.Get(key)
 		e, same := j.entry(key.Prefix, old, exists)
-		if !f(e, exists, same) {
-			return
-		}
+		f(e, exists, same)
 	}
 }
 
-// changes returns the number of entries that the import puts or removes.
+// changes is how many entries the import puts or removes.
 func (j *importJob) changes() int { return j.Added + j.changed + j.Removed }
 
-// compare counts the changes of the import, and returns the present entries that
-// are not in the list. It stops, and is not complete, after more than most changes.
-func (j *importJob) compare(most int) (stale []policy.EntryRef, complete bool) {
-	j.Replaced, j.changed, j.nodes = Replaced{}, 0, make(map[policy.Family]int)
-	j.each(j.set.List.lines, func(e policy.Entry, exists, same bool) bool {
-		switch {
-		case !exists:
-			j.Added++
-			if _, ok := j.book.Node(e.Kind, e.Prefix); !ok {
-				j.nodes[policy.FamilyOf(e.Prefix.Addr())]++
+// note records an operation, while there are few.
+func (j *importJob) note(op policy.Op) {
+	if j.changes() <= smallImport {
+		j.ops = append(j.ops, op)
+	}
+}
+
+// compare counts what the import changes.
+func (j *importJob) compare(ctx context.Context) error {
+	j.nodes = make(map[policy.Family]int)
+	for lines := range slices.Chunk(j.set.List.lines, importChunk) {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("nothing was changed: given up: %w", err)
+		}
+		j.Read(func(b *policy.Book) {
+			j.each(b, lines, func(e policy.Entry, exists, same bool) { j.count(b, e, exists, same) })
+		})
+	}
+	for from := policy.EntryRef(1); from != 0; {
+		j.Read(func(b *policy.Book) {
+			var refs []policy.EntryRef
+			refs, from = b.OriginFrom(policy.Block, j.set.Entry.Origin, from, importChunk)
+			for _, r := range refs {
+				if e, _ := b.Resolve(r); !j.set.List.has(e.Prefix) {
+					j.Removed++
+					j.note(policy.RemoveOp(e.Key()))
+				}
 			}
-		case same:
-			j.Unchanged++
-		default:
-			j.Unchanged++
-			j.changed++
-		}
-		return j.changes() <= most
-	})
-	if j.changes() > most {
-		return nil, false
+		})
 	}
-	for r := range j.book.Origin(policy.Block, j.set.Entry.Origin) {
-		if e, _ := j.book.Resolve(r); !j.set.List.has(e.Prefix) {
-			stale = append(stale, r)
+	return nil
+}
+
+// count counts one wanted entry.
+func (j *importJob) count(b *policy.Book, e policy.Entry, exists, same bool) {
+	switch {
+	case same:
+		j.Unchanged++
+		return
+	case exists:
+		j.Unchanged++
+		j.changed++
+	default:
+		j.Added++
+		if _, ok := b.Node(e.Kind, e.Prefix); !ok {
+			j.nodes[policy.FamilyOf(e.Prefix.Addr())]++
 		}
 	}
-	j.Removed = len(stale)
-	return stale, j.changes() <= most
+	j.note(policy.PutOp(e))
 }
 
 // hasRoom returns an error that wraps ErrFull if there is no room for the new entries
-// beside the present ones. The stale ones count, because they are removed last.
+// beside the present ones, of which stale ones are removed last.
 func (j *importJob) hasRoom() error { return j.roomFor(j.set.Entry, j.Added, j.nodes) }
-
-// large carries out an import with many changes. The set is staged on disk while
-// it is written to the kernel. One small transaction then makes it the set of the
-// origin, and after that stale entries are removed. A crash before that
-// transaction leaves nodes in the kernel that the next start removes.
-func (j *importJob) large(ctx context.Context) error {
-	j.turn.Lock()
-	defer j.turn.Unlock()
-	start := time.Now()
-	defer func() { j.observe(time.Since(start)) }()
-	stale, _ := j.compare(math.MaxInt)
-	if err := j.hasRoom(); err != nil {
-		return err
-	}
-	j.index.prepare(j.book)
-	staged, err := j.store.Begin(j.set.Entry.Origin)
-	if err != nil {
-		return &SaveError{err}
-	}
-	if err := j.stage(ctx, staged); err != nil {
-		return errors.Join(err, staged.Abort(), j.rollBack(ctx))
-	}
-	if err := staged.Commit(j.Reading()); err != nil {
-		return errors.Join(&SaveError{err}, staged.Abort(), j.rollBack(ctx))
-	}
-	err = j.removeStale(ctx, stale)
-	// The new entries are saved now, so they have to be in the index also after an
-	// error.
-	j.index.build(j.book)
-	return err
-}

@@ -2,20 +2,50 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/paraxial/paraxial/policy"
 )
 
-// staging is the part of store.Replacement that stage uses.
+// large carries out an import with many changes. The set is staged on disk while
+// the kernel takes it in. One small transaction makes it the set of the origin,
+// and only then are stale entries removed. A crash before that transaction leaves
+// nodes that the next start removes.
+//
+// The turn is taken for each chunk, so that other changes need not wait for the
+// whole import.
+func (j *importJob) large(ctx context.Context) error {
+	start := time.Now()
+	defer func() { j.observe(time.Since(start)) }()
+	// Until renew the index answers as before the import.
+	j.index.hold(j.book)
+	defer j.index.renew(j.book)
+	staged, err := j.store.Begin(j.set.Entry.Origin)
+	if err != nil {
+		return &SaveError{err}
+	}
+	if err := j.stage(ctx, staged); err != nil {
+		return errors.Join(err, staged.Abort(), j.rollBack(ctx))
+	}
+	if err := staged.Commit(j.Reading()); err != nil {
+		return errors.Join(&SaveError{err}, staged.Abort(), j.rollBack(ctx))
+	}
+	return j.removeStale(ctx)
+}
+
+// staging is the part of store.Replacement that stage needs.
 type staging interface {
 	Add([]policy.Entry) error
 }
 
 // stage writes the list to the book and the kernel, and at the same time to disk,
-// in chunks.
+// chunk by chunk.
 func (j *importJob) stage(ctx context.Context, staged staging) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	chunks := make(chan []policy.Entry)
 	saved := make(chan error, 1)
 	go func() {
@@ -23,6 +53,9 @@ func (j *importJob) stage(ctx context.Context, staged staging) error {
 		for chunk := range chunks {
 			if err == nil {
 				err = staged.Add(chunk)
+			}
+			if err != nil {
+				stop() // further chunks would be undone
 			}
 		}
 		saved <- err
@@ -35,78 +68,64 @@ func (j *importJob) stage(ctx context.Context, staged staging) error {
 	return err
 }
 
-// enforceChunks writes the list to the book and the kernel, and sends the entries
-// to save. One chunk is written to the kernel while the next is written to the
-// book.
+// enforceChunks writes the list to the book and the kernel. It passes on the
+// entries to be saved.
 func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entry) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	deltas := make(chan policy.Delta)
-	enforced := make(chan error, 1)
-	go func() {
-		var err error
-		for delta := range deltas {
-			if err == nil {
-				err = j.enforceTries(ctx, delta)
-			}
-			if err != nil {
-				stop() // further chunks would be undone anyway
-			}
-		}
-		enforced <- err
-	}()
-	err := j.bookChunks(ctx, save, deltas)
-	close(deltas)
-	if kernelErr := <-enforced; kernelErr != nil {
-		return kernelErr
-	}
-	return err
-}
-
-// bookChunks writes the list to the book, and sends the entries of each chunk to
-// save and its delta to deltas.
-func (j *importJob) bookChunks(ctx context.Context, save chan<- []policy.Entry, deltas chan<- policy.Delta) error {
-	// One buffer is filled while the other one is saved.
+	// One buffer is filled while the other is saved.
 	var buffers [2][]policy.Entry
 	done, total := 0, len(j.set.List.lines)
 	for lines := range slices.Chunk(j.set.List.lines, importChunk) {
 		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("the import was stopped: %w", err)
+			return fmt.Errorf("given up: %w", err)
 		}
 		entries := buffers[0][:0]
-		j.each(lines, func(e policy.Entry, _, _ bool) bool {
-			entries = append(entries, e)
-			return true
+		j.Read(func(b *policy.Book) {
+			j.each(b, lines, func(e policy.Entry, _, _ bool) { entries = append(entries, e) })
 		})
 		buffers[0], buffers[1] = buffers[1], entries
 		save <- entries
-		var delta policy.Delta
-		j.write(func(b *policy.Book) { delta = b.Put(entries) })
-		deltas <- delta
-		// All chunks before this one are in the kernel.
-		j.progress(done, total)
+		if err := j.enforceStep(ctx, func(c *policy.Change) { c.Put(entries) }); err != nil {
+			return err
+		}
 		done += len(lines)
+		j.progress(done, total)
 	}
 	return nil
 }
 
-// removeStale removes from the book and the tries the entries that are not in the
-// list.
-func (j *importJob) removeStale(ctx context.Context, stale []policy.EntryRef) error {
-	for chunk := range slices.Chunk(stale, importChunk) {
-		var delta policy.Delta
-		j.write(func(b *policy.Book) { delta = b.Remove(chunk) })
-		if err := j.enforceTries(ctx, delta); err != nil {
-			return fmt.Errorf(
-				"the list is saved, but removed entries are still in the kernel: %w; restart paraxiald", err)
+// enforceStep makes one step of the import in the book and the tries.
+func (j *importJob) enforceStep(ctx context.Context, change func(*policy.Change)) error {
+	j.turn.Lock()
+	defer j.turn.Unlock()
+	c := j.book.Begin()
+	j.write(func() { change(c) })
+	return j.enforceTries(ctx, c.Compile())
+}
+
+// removeStale removes the entries that are not in the list from the book and the
+// tries.
+func (j *importJob) removeStale(ctx context.Context) error {
+	for from := policy.EntryRef(1); from != 0; {
+		err := j.enforceStep(ctx, func(c *policy.Change) {
+			var refs []policy.EntryRef
+			refs, from = j.book.OriginFrom(policy.Block, j.set.Entry.Origin, from, importChunk)
+			c.Remove(slices.DeleteFunc(refs, func(r policy.EntryRef) bool {
+				e, _ := j.book.Resolve(r)
+				return j.set.List.has(e.Prefix)
+			}))
+		})
+		if err != nil {
+			return fmt.Errorf("the list is saved, but old entries are still in the kernel: %w; restart paraxiald", err)
 		}
 	}
 	return nil
 }
 
-// rollBack restores the book and the kernel from the store, to which nothing of
-// this import was committed.
+// rollBack restores the set of the origin from the store, which has committed
+// nothing of this import, in the book and the kernel.
 func (j *importJob) rollBack(ctx context.Context) error {
+	j.turn.Lock()
+	defer j.turn.Unlock()
 	origin := j.set.Entry.Origin
 	var ops []policy.Op
 	for r := range j.book.Origin(policy.Block, origin) {
@@ -120,10 +139,10 @@ func (j *importJob) rollBack(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("undo the import: %w; restart paraxiald", err)
+		return fmt.Errorf("read back the saved entries: %w; restart paraxiald", err)
 	}
-	// This is one change, so that only the differences are written and no entry is
-	// missing in the kernel for a moment.
+	// One change, so that the kernel sees only the differences and no entry is
+	// missing for a moment.
 	delta, _ := j.change(ops)
 	return j.enforce(ctx, delta, j.index.follow)
 }

@@ -15,15 +15,16 @@ type Book struct {
 	counts map[Group]int
 	hits   numbers
 	limits numbers
+	sent   sent
 	tables
 	snapshots int // number of snapshots in use
 }
 
 // node holds the entries of one kind at one prefix.
 type node struct {
-	head    ref     // its first entry
-	hit     uint32  // its own drop counter; block nodes only
-	verdict Verdict // the verdict that was sent to the kernel last
+	head ref    // its first entry
+	hit  uint32 // its own drop counter; block nodes only
+	id   nodeID // where the verdict is that was sent to the kernel last
 }
 
 // Group is the key by which entries are counted.
@@ -73,26 +74,22 @@ func (b *Book) Apply(ops []Op) (delta Delta, undo []Op) {
 
 // Put puts many entries, like Apply, but returns no undo.
 func (b *Book) Put(entries []Entry) Delta {
-	c := b.begin(len(entries))
-	for _, e := range entries {
-		r, _ := b.find(e.Key())
-		c.put(r, e)
-	}
+	c := b.Begin()
+	c.Put(entries)
 	return c.Compile()
 }
 
 // Remove removes many entries, and returns no undo. All of them must exist.
 func (b *Book) Remove(entries []EntryRef) Delta {
-	c := b.begin(len(entries))
-	for _, r := range entries {
-		c.remove(r)
-	}
+	c := b.Begin()
+	c.Remove(entries)
 	return c.Compile()
 }
 
 // Change is a change of the book that is not compiled yet. The entries of the
 // book are changed at once, the verdicts of its nodes by Compile. Nothing else
-// may change the book before Compile.
+// may change the book before Compile. The book may be read while Compile runs,
+// except for verdicts.
 type Change struct {
 	book    *Book
 	touched []site
@@ -101,13 +98,25 @@ type Change struct {
 	ended   map[uint64]*limited // limits that were released, by owner
 }
 
-// Begin starts a change that several calls of Apply make up. They share one
-// compilation, so that the kernel gets one delta for all of them.
-func (b *Book) Begin() *Change { return b.begin(1) }
+// Begin starts a change that several calls make up. They share one compilation, so
+// that the kernel gets one delta for all of them.
+func (b *Book) Begin() *Change {
+	return &Change{book: b, gone: make(map[site]node), ended: make(map[uint64]*limited)}
+}
 
-// begin starts a change of about n entries.
-func (b *Book) begin(n int) *Change {
-	return &Change{book: b, touched: make([]site, 0, n), gone: make(map[site]node), ended: make(map[uint64]*limited)}
+// Put puts many entries, like Apply, but returns no undo.
+func (c *Change) Put(entries []Entry) {
+	for _, e := range entries {
+		r, _ := c.book.find(e.Key())
+		c.put(r, e)
+	}
+}
+
+// Remove removes many entries, and returns no undo. All of them must exist.
+func (c *Change) Remove(entries []EntryRef) {
+	for _, r := range entries {
+		c.remove(r)
+	}
 }
 
 // Apply makes ops, in order, and returns the operations that undo them.
@@ -168,7 +177,10 @@ func (b *Book) link(c *Change, s site, r ref) {
 			var revived bool
 			if n, revived = c.gone[s]; revived {
 				delete(c.gone, s)
-			} else if s.kind == Block {
+			} else {
+				n.id = b.sent.take()
+			}
+			if !revived && s.kind == Block {
 				n.hit = b.hits.take()
 				c.fresh = append(c.fresh, n.hit)
 			}
@@ -302,13 +314,33 @@ func (b *Book) Covering(k Kind, p netip.Prefix) iter.Seq[Entry] {
 func (b *Book) Origin(k Kind, origin string) iter.Seq[EntryRef] {
 	return func(yield func(EntryRef) bool) {
 		for r := ref(1); r <= b.slab.used; r++ {
-			rec := b.slab.at(r)
-			// A free record has no kind.
-			if rec.kind == k && !rec.isPending() && b.slab.origin(r) == origin && !yield(r) {
+			if b.isOf(r, k, origin) && !yield(r) {
 				return
 			}
 		}
 	}
+}
+
+// OriginFrom is Origin in parts: it looks at up to n records from the one called
+// from on, which is 1 at first, and returns those of the origin, and where to go on;
+// 0 at the end. The book may change between the parts.
+func (b *Book) OriginFrom(k Kind, origin string, from EntryRef, n int) (refs []EntryRef, next EntryRef) {
+	end := min(b.slab.used, from+ref(n)-1)
+	for r := from; r <= end; r++ {
+		if b.isOf(r, k, origin) {
+			refs = append(refs, r)
+		}
+	}
+	if end == b.slab.used {
+		return refs, 0
+	}
+	return refs, end + 1
+}
+
+// isOf reports whether r is a confirmed entry of the kind and origin.
+func (b *Book) isOf(r ref, k Kind, origin string) bool {
+	rec := b.slab.at(r)
+	return rec.kind == k && !rec.isPending() && b.slab.origin(r) == origin // a free record has no kind
 }
 
 // Pending returns the entries that wait for the confirmation with this ID, or

@@ -61,7 +61,7 @@ func checkDecision(
 		}
 	case policy.Blocked:
 		if owner := wantHit(entries, src); owner.live(now) && hit != b.HitID(owner.prefix) {
-			t.Fatalf("source %s at %d: counter %d, want %d, which is that of %s",
+			t.Fatalf("source %s at %d: counter %d, want %d, the counter of %s",
 				src, now, hit, b.HitID(owner.prefix), owner.prefix)
 		}
 	}

@@ -28,10 +28,11 @@ func (c *Change) Compile() Delta {
 	}
 	for s, n := range c.gone {
 		// A node that came and went in one change was never in the kernel.
-		if n.verdict != (Verdict{}) {
+		if c.book.sent.at(n.id) != (Verdict{}) {
 			delta.Delete = append(delta.Delete, Node{Kind: s.kind, Prefix: s.prefix})
 		}
 		c.book.hits.give(n.hit)
+		c.book.sent.give(n.id, c.book.snapshots > 0)
 	}
 	c.freeLimits(&delta)
 	return delta
@@ -42,79 +43,102 @@ func covers(outer, inner netip.Prefix) bool {
 }
 
 // recompile adds to delta the nodes at s and below s whose verdict changes, and
-// their limits.
+// their limits. It changes no table.
 func (b *Book) recompile(s site, delta *Delta) {
-	first := len(delta.Put)
-	one := func(s site) {
-		put, changed, limits := b.compile(s)
-		if changed {
-			delta.Put = append(delta.Put, put)
-		}
-		if limits {
-			delta.Limits = b.compileLimits(s.prefix, delta.Limits)
-		}
-	}
+	above := b.above(s)
 	if s.prefix.IsSingleIP() {
 		// Most sites are single addresses, which cover no other site.
-		one(s)
-	} else {
-		for p := range b.table(s.kind).Subnets(s.prefix) {
-			one(site{s.kind, p})
+		if n, ok := b.table(s.kind).Get(s.prefix); ok {
+			b.send(s, n, b.combine(above, n), delta)
 		}
+		return
 	}
-	// The table must not change under the iteration above.
-	for _, put := range delta.Put[first:] {
-		b.recordSent(put)
+	// Subnets come in the order of a walk down the tree, so those that cover the
+	// present one are on the stack.
+	type level struct {
+		prefix netip.Prefix
+		c      combined
+	}
+	stack := []level{{c: above}}
+	for p, n := range b.table(s.kind).Subnets(s.prefix) {
+		for len(stack) > 1 && !covers(stack[len(stack)-1].prefix, p) {
+			stack = stack[:len(stack)-1]
+		}
+		c := b.combine(stack[len(stack)-1].c, n)
+		stack = append(stack, level{p, c})
+		b.send(site{s.kind, p}, n, c, delta)
 	}
 }
 
-// recordSent records the verdict that is sent to the kernel for a node.
-func (b *Book) recordSent(put Node) {
-	b.modify(site{put.Kind, put.Prefix}, func(n node, _ bool) (node, bool) {
-		n.verdict = put.Verdict
-		return n, false
-	})
+// send adds a node to delta if its verdict changes, and its limits.
+func (b *Book) send(s site, n node, c combined, delta *Delta) {
+	if v := c.verdict(); v != b.sent.at(n.id) {
+		b.sent.set(n.id, v)
+		delta.Put = append(delta.Put, Node{Kind: s.kind, Prefix: s.prefix, Verdict: v})
+	}
+	if b.hasAction(n, Limit) {
+		delta.Limits = b.compileLimits(s.prefix, delta.Limits)
+	}
 }
 
-// compile returns the node that the kernel must hold at s. changed reports whether
-// it differs from the node sent last, and limits whether s has limits of its own.
-// Both are false if the book has no node at s.
-//
-// Each deadline is the latest of the node's entries and of all covering entries,
-// whether expired or not: the kernel compares deadlines with the clock by itself.
-// Drops count for the longest covering prefix that drops. If none drops, they count
-// for the longest that would drop (shadow).
-func (b *Book) compile(s site) (put Node, changed, limits bool) {
-	put = Node{Kind: s.kind, Prefix: s.prefix}
-	v := &put.Verdict
-	var was Verdict
-	exists := false
-	var dropHit, shadowHit uint32
-	for p, n := range b.table(s.kind).Supernets(s.prefix) {
-		if p.Bits() == s.prefix.Bits() {
-			was, exists = n.verdict, true
-		}
-		for r := n.head; r != 0; r = b.slab.at(r).next {
-			rec := b.slab.at(r)
-			tick := rec.deadline.Tick()
-			switch {
-			case rec.kind == Allow:
-				v.Allow = max(v.Allow, tick)
-			case rec.action == Drop:
-				v.Drop = max(v.Drop, tick)
-				dropHit = cmp.Or(dropHit, n.hit)
-			case rec.action == Shadow:
-				v.Shadow = max(v.Shadow, tick)
-				shadowHit = cmp.Or(shadowHit, n.hit)
-			case rec.action == Limit:
-				v.Limit = max(v.Limit, tick)
-				v.LimitID = cmp.Or(v.LimitID, b.firstLimit(n))
-				limits = limits || p.Bits() == s.prefix.Bits()
-			}
+// combined is the verdict of the entries of a node and of all nodes that cover it.
+// Each deadline is the latest of theirs, whether expired or not: the kernel
+// compares deadlines with the clock by itself.
+type combined struct {
+	deadlines          Verdict // without HitID
+	dropHit, shadowHit uint32  // the counters of the longest prefix that drops, and that would
+}
+
+// verdict returns the verdict for the kernel. Drops count for the longest covering
+// prefix that drops. If none drops, they count for the longest that would drop
+// (shadow).
+func (c combined) verdict() Verdict {
+	v := c.deadlines
+	v.HitID = cmp.Or(c.dropHit, c.shadowHit)
+	return v
+}
+
+// combine adds the entries of n to those of the nodes that cover it.
+func (b *Book) combine(c combined, n node) combined {
+	v := &c.deadlines
+	limits := false
+	for r := n.head; r != 0; r = b.slab.at(r).next {
+		rec := b.slab.at(r)
+		tick := rec.deadline.Tick()
+		switch {
+		case rec.kind == Allow:
+			v.Allow = max(v.Allow, tick)
+		case rec.action == Drop:
+			v.Drop = max(v.Drop, tick)
+			c.dropHit = cmp.Or(n.hit, c.dropHit)
+		case rec.action == Shadow:
+			v.Shadow = max(v.Shadow, tick)
+			c.shadowHit = cmp.Or(n.hit, c.shadowHit)
+		case rec.action == Limit:
+			v.Limit = max(v.Limit, tick)
+			limits = true
 		}
 	}
-	v.HitID = cmp.Or(dropHit, shadowHit)
-	return put, exists && *v != was, limits
+	if limits {
+		v.LimitID = cmp.Or(b.firstLimit(n), v.LimitID)
+	}
+	return c
+}
+
+// above combines the nodes that cover s, without the one at s.
+func (b *Book) above(s site) (c combined) {
+	var covering [129]node // the longest possible chain: /0 to /128
+	n := 0
+	for p, at := range b.table(s.kind).Supernets(s.prefix) {
+		if p.Bits() < s.prefix.Bits() {
+			covering[n] = at
+			n++
+		}
+	}
+	for i := range n {
+		c = b.combine(c, covering[n-1-i])
+	}
+	return c
 }
 
 // Nodes yields the nodes that the kernel's tries of a kind must hold. The book
@@ -122,7 +146,7 @@ func (b *Book) compile(s site) (put Node, changed, limits bool) {
 func (b *Book) Nodes(k Kind) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
 		for p, n := range b.table(k).All() {
-			if !yield(Node{Kind: k, Prefix: p, Verdict: n.verdict}) {
+			if !yield(Node{Kind: k, Prefix: p, Verdict: b.sent.at(n.id)}) {
 				return
 			}
 		}
@@ -132,7 +156,10 @@ func (b *Book) Nodes(k Kind) iter.Seq[Node] {
 // Node returns the node that the kernel's trie must hold at p.
 func (b *Book) Node(k Kind, p netip.Prefix) (Node, bool) {
 	n, ok := b.table(k).Get(p)
-	return Node{Kind: k, Prefix: p, Verdict: n.verdict}, ok
+	if !ok {
+		return Node{Kind: k, Prefix: p}, false
+	}
+	return Node{Kind: k, Prefix: p, Verdict: b.sent.at(n.id)}, true
 }
 
 // HitID returns the drop counter of the block node at p itself; 0 if it has

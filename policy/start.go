@@ -13,7 +13,10 @@ func (b *Book) Load(e Entry) {
 	if e.Action == Limit {
 		b.slab.limits[r] = &limited{rate: e.Rate}
 	}
-	b.modify(siteOf(e), func(n node, _ bool) (node, bool) {
+	b.modify(siteOf(e), func(n node, exists bool) (node, bool) {
+		if !exists {
+			n.id = b.sent.take()
+		}
 		b.slab.at(r).next = n.head
 		n.head = r
 		return n, false
@@ -58,11 +61,10 @@ func (b *Book) Adopt(running iter.Seq[Node], held iter.Seq[HeldLimit]) Delta {
 			delta.Delete = append(delta.Delete, Node{Kind: at.Kind, Prefix: at.Prefix})
 			continue
 		}
-		n.verdict = at.Verdict
-		if at.Kind == Block {
-			b.adoptOwn(at, &n)
+		b.sent.set(n.id, at.Verdict)
+		if at.Kind == Block && b.adoptOwn(at, &n) {
+			b.blocks.Insert(at.Prefix, n)
 		}
-		b.table(at.Kind).Insert(at.Prefix, n)
 	}
 	for r := ref(1); r <= b.slab.used; r++ {
 		rec := b.slab.at(r)
@@ -89,12 +91,14 @@ func (b *Book) Compile(k Kind) iter.Seq[Node] {
 			if rec.kind != k {
 				continue
 			}
-			put, changed, _ := b.compile(rec.site())
-			if !changed {
+			s := rec.site()
+			n, _ := b.table(k).Get(s.prefix)
+			v := b.combine(b.above(s), n).verdict()
+			if v == b.sent.at(n.id) {
 				continue
 			}
-			b.recordSent(put)
-			if !yield(put) {
+			b.sent.set(n.id, v)
+			if !yield(Node{Kind: k, Prefix: s.prefix, Verdict: v}) {
 				return
 			}
 		}

@@ -86,8 +86,8 @@ var (
 )
 
 // originOf derives an origin from the name of a file: "lists/ipsum.txt" is
-// "ipsum". It is empty if no letter or digit remains, or if the name is that of a
-// pipe.
+// "ipsum". It is empty if no letter or digit remains, or if name is the name of
+// a pipe.
 func originOf(name string) string {
 	const longest = 63
 	if name == "-" {

@@ -65,7 +65,7 @@ type answer struct {
 	panic  any
 }
 
-// run shows the results of look until a key or ctx ends it. It goes on if the
+// run shows the results of look until a key or ctx ends it. It continues if the
 // daemon does not answer.
 func (v *topView) run(ctx context.Context, t *terminal, look func(context.Context) (control.TopResult, error)) error {
 	ctx, cancel := context.WithCancel(ctx)

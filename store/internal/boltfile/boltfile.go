@@ -18,7 +18,7 @@
 // Bytes that nothing reads (the rest of a page, free pages) may have any value. The
 // caller checks the meaning of keys and values, with its own checksums.
 //
-// The layout is that of go.etcd.io/bbolt/internal/common, file version 2.
+// The layout is defined in go.etcd.io/bbolt/internal/common, file version 2.
 package boltfile
 
 import (
