@@ -48,7 +48,8 @@ type Config struct {
 	// the name of this host and the host of `metrics` are always accepted.
 	MetricsHosts []string
 	Log          Log
-	// The largest number of prefixes, for blocks and allows of IPv4 and IPv6 each.
+	// The largest number of prefixes, for blocks and allows of IPv4 and IPv6 each. It also
+	// bounds the entries of a user. See Room for entries below.
 	MaxEntries int
 	Guard      Guard
 	Events     Events

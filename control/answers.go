@@ -24,6 +24,9 @@ func (c *call) why() error {
 	}
 	ctx, cancel := c.timeout()
 	defer cancel()
+	if err := c.pass(ctx, c.work); err != nil {
+		return err
+	}
 	out, err := c.backend.Why(ctx, addr)
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ func (c *conn) Close() error {
 // the limit replaces an idle one, which has no request at work: the one that has
 // been idle for longest, of the process that has most idle ones. So idle
 // connections never keep a caller out, and a process that opens them as fast as
-// it can closes only its own.
+// it can closes only its own. Of max, as many as one uid may have are for root alone.
 type connTable struct {
 	max, maxPerUID int
 
@@ -56,8 +56,8 @@ func (t *connTable) add(c *conn) bool {
 	switch {
 	case t.perUID[c.caller.UID] >= t.maxPerUID:
 		mayGo = func(o *conn) bool { return !o.busy && o.caller.UID == c.caller.UID }
-	case len(t.conns) >= t.max:
-		mayGo = func(o *conn) bool { return !o.busy }
+	case c.caller.UID != 0 && len(t.conns)-t.perUID[0] >= t.max-t.maxPerUID:
+		mayGo = func(o *conn) bool { return !o.busy && o.caller.UID != 0 }
 	}
 	if mayGo != nil {
 		oldest := t.oldest(mayGo)

@@ -173,9 +173,14 @@ func serveOn(tb testing.TB, l net.Listener, b Backend, opts Options) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
+	run(tb, NewServer(b, opts), l)
+}
+
+func run(tb testing.TB, s *Server, l net.Listener) {
+	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- NewServer(b, opts).Serve(ctx, l) }()
+	go func() { done <- s.Serve(ctx, l) }()
 	tb.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {

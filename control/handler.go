@@ -30,6 +30,23 @@ type call struct {
 	conn   *conn
 	caller Caller
 	query  url.Values
+	passed []*gate // to leave when the work is done
+}
+
+// pass waits until the request may pass a gate.
+func (c *call) pass(ctx context.Context, g *gate) error {
+	if err := g.enter(ctx, c.caller.UID); err != nil {
+		return err
+	}
+	c.passed = append(c.passed, g)
+	return nil
+}
+
+func (c *call) leave() {
+	for _, g := range c.passed {
+		g.leave(c.caller.UID)
+	}
+	c.passed = nil
 }
 
 // reply records whether the answer has begun.
@@ -96,6 +113,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		conn: conn, caller: conn.caller,
 	}
 	defer c.recover()
+	defer c.leave()
 	// The deadline of an earlier answer on this connection must not end this one.
 	c.rc.SetWriteDeadline(time.Now().Add(h.opts.RequestTimeout + h.opts.StallTimeout))
 	// An answer may begin while the client is still sending.
@@ -105,7 +123,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// The error is also sent if the context of the request has ended. The deadline
 	// of a body ends it too, and then the client still reads.
-	if err := c.route(); err != nil && !errors.Is(err, errClientGone) {
+	err := c.route()
+	c.leave() // a client may be slow to read the error
+	if err != nil && !errors.Is(err, errClientGone) {
 		c.fail(err)
 	}
 }
@@ -201,11 +221,30 @@ func (c *call) send(v any) error {
 	return nil
 }
 
-// body reads the whole body, up to MaxBody bytes.
+// smallBody is the length of a body, in bytes, that may be in memory for every
+// connection.
+const smallBody = 64 << 10
+
+// body reads the whole body, of at most MaxBody bytes.
 func (c *call) body() ([]byte, error) {
+	body := http.MaxBytesReader(c.w, c.r.Body, MaxBody)
+	data, err := c.readBody(nil, io.LimitReader(body, smallBody))
+	if err != nil || len(data) < smallBody {
+		return data, err
+	}
+	ctx, cancel := c.timeout()
+	defer cancel()
+	if err := c.pass(ctx, c.bodies); err != nil {
+		return nil, err
+	}
+	return c.readBody(data, body)
+}
+
+// readBody appends the rest of a body to data.
+func (c *call) readBody(data []byte, body io.Reader) ([]byte, error) {
 	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
-	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))
-	if err != nil {
+	buf := bytes.NewBuffer(data)
+	if _, err := buf.ReadFrom(body); err != nil {
 		if e := wireError(err); e.Code == CodeTooLarge {
 			return nil, e
 		}
@@ -213,7 +252,7 @@ func (c *call) body() ([]byte, error) {
 	}
 	// A deadline that passes later would end the context of the request.
 	c.rc.SetReadDeadline(time.Time{})
-	return data, nil
+	return buf.Bytes(), nil
 }
 
 // get answers with the result of f.
@@ -227,6 +266,9 @@ func get[Out any](f func(context.Context) (Out, error)) func(*call) error {
 		}
 		ctx, cancel := c.timeout()
 		defer cancel()
+		if err := c.pass(ctx, c.work); err != nil {
+			return err
+		}
 		out, err := f(ctx)
 		if err != nil {
 			return err
@@ -253,6 +295,14 @@ func post[In, Parsed, Out any, P parser[In, Parsed]](
 		if err != nil {
 			return err
 		}
+		if err := c.begin(); err != nil {
+			return err
+		}
+		ctx, cancel := c.timeout()
+		defer cancel()
+		if err := c.pass(ctx, c.work); err != nil {
+			return err
+		}
 		var in In
 		if err := decode(data, &in); err != nil {
 			return err
@@ -261,11 +311,6 @@ func post[In, Parsed, Out any, P parser[In, Parsed]](
 		if err != nil {
 			return err
 		}
-		if err := c.begin(); err != nil {
-			return err
-		}
-		ctx, cancel := c.timeout()
-		defer cancel()
 		out, err := f(ctx, c.caller, parsed)
 		if err != nil {
 			return err

@@ -175,7 +175,7 @@ func TestFullTable(t *testing.T) {
 		t.Cleanup(func() { other.Close() })
 		return &conn{Conn: nc, caller: Caller{UID: uid}}
 	}
-	table := newConnTable(4, 2)
+	table := newConnTable(6, 2)
 	alice1, alice2, bob1, bob2 := dead(1), dead(1), dead(2), dead(2)
 	for _, c := range []*conn{bob1, alice1, alice2, bob2} {
 		if !table.add(c) {
@@ -213,7 +213,7 @@ func TestFullTable(t *testing.T) {
 // TestCrowdingProcess: a process that opens connections as fast as it can
 // closes its own, not that of another process of the same user.
 func TestCrowdingProcess(t *testing.T) {
-	table := newConnTable(10, 3)
+	table := newConnTable(13, 3)
 	open := func(pid int32) *conn {
 		nc, other := net.Pipe()
 		t.Cleanup(func() { other.Close() })

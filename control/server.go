@@ -18,8 +18,13 @@ type Options struct {
 	MaxConnsPerUID int           // connections of one uid, 128
 	MaxStreams     int           // lists, watches and imports at once, 64
 	MaxUIDStreams  int           // of one uid, 16
-	RequestTimeout time.Duration // for an answer that is not a stream, 30 s
+	MaxWork        int           // requests at work, of all uids but root, 16
+	MaxUIDWork     int           // of one uid, 4
+	MaxImports     int           // lists in memory, of all uids but root, 2; as many of root
+	RequestTimeout time.Duration // for an answer that is not a stream, with waiting, 30 s
 	StallTimeout   time.Duration // without progress of a body or a stream, 30 s
+	ImportTimeout  time.Duration // until a list is complete, with waiting, 10 min
+	ImportRate     int           // least bytes per second of a list after two StallTimeouts, 4096
 }
 
 const (
@@ -33,6 +38,9 @@ const (
 type Server struct {
 	backend Backend
 	opts    Options
+	work    *gate // requests that are no streams
+	bodies  *gate // bodies of more than smallBody
+	imports *gate // lists in memory
 }
 
 // NewServer returns a server for b.
@@ -42,9 +50,19 @@ func NewServer(b Backend, opts Options) *Server {
 	opts.MaxConnsPerUID = cmp.Or(opts.MaxConnsPerUID, 128)
 	opts.MaxStreams = cmp.Or(opts.MaxStreams, 64)
 	opts.MaxUIDStreams = cmp.Or(opts.MaxUIDStreams, 16)
+	opts.MaxWork = cmp.Or(opts.MaxWork, 16)
+	opts.MaxUIDWork = cmp.Or(opts.MaxUIDWork, 4)
+	opts.MaxImports = cmp.Or(opts.MaxImports, 2)
+	opts.ImportTimeout = cmp.Or(opts.ImportTimeout, 10*time.Minute)
+	opts.ImportRate = cmp.Or(opts.ImportRate, 4096)
 	opts.RequestTimeout = cmp.Or(opts.RequestTimeout, 30*time.Second)
 	opts.StallTimeout = cmp.Or(opts.StallTimeout, 30*time.Second)
-	return &Server{backend: b, opts: opts}
+	return &Server{
+		backend: b, opts: opts,
+		work:    newGate(opts.MaxConnsPerUID, opts.MaxWork, opts.MaxUIDWork),
+		bodies:  newGate(opts.MaxWork, opts.MaxWork, opts.MaxUIDWork),
+		imports: newGate(opts.MaxImports, opts.MaxImports, 1),
+	}
 }
 
 // Serve answers on l, a listener of Unix sockets, until ctx is done. It then ends the streams,

@@ -14,13 +14,13 @@ import (
 	"time"
 )
 
-// streamSlots limits the streams, because a stream holds a connection for as long as the client
-// likes.
+// streamSlots bounds the streams, which hold a connection for as long as the
+// client likes. Of max, as many as one uid may have are for root alone.
 type streamSlots struct {
 	max, maxPerUID int
 
 	mu     sync.Mutex
-	total  int
+	others int // of uids other than root
 	perUID map[uint32]int
 }
 
@@ -31,20 +31,24 @@ func newStreamSlots(total, perUID int) *streamSlots {
 func (s *streamSlots) acquire(uid uint32) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.perUID[uid] >= s.maxPerUID || s.total >= s.max {
+	most := s.max - s.maxPerUID
+	if s.perUID[uid] >= s.maxPerUID || uid != 0 && s.others >= most {
 		return Errorf(CodeBusy, "too many lists, watches and imports at once: "+
-			"uid %d has %d (at most %d), all together %d (at most %d); end one and try again",
-			uid, s.perUID[uid], s.maxPerUID, s.total, s.max)
+			"uid %d has %d (at most %d), all users but root together %d (at most %d); end one and try again",
+			uid, s.perUID[uid], s.maxPerUID, s.others, most)
 	}
-	s.total++
-	s.perUID[uid]++
+	if s.perUID[uid]++; uid != 0 {
+		s.others++
+	}
 	return nil
 }
 
 func (s *streamSlots) release(uid uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.total--
+	if uid != 0 {
+		s.others--
+	}
 	if s.perUID[uid]--; s.perUID[uid] == 0 {
 		delete(s.perUID, uid)
 	}
@@ -144,33 +148,66 @@ func (w stallWriter) Write(b []byte) (int, error) {
 	return w.c.w.Write(b)
 }
 
-// stallReader reads the body of an import. Each read has a deadline of its own.
-type stallReader struct {
-	c   *call
-	ctx context.Context
+// listReader reads the body of an import. Each part of it must come within the stall
+// timeout, and all of it in time.
+type listReader struct {
+	c     *call
+	ctx   context.Context
+	begun time.Time
+	end   time.Time // when the list must be complete
+	got   int       // bytes
 }
 
-func (r stallReader) Read(b []byte) (int, error) {
-	r.c.rc.SetReadDeadline(time.Now().Add(r.c.opts.StallTimeout))
+func (r *listReader) Read(b []byte) (int, error) {
+	now := time.Now()
+	if err := r.slow(now); err != nil {
+		return 0, err
+	}
+	stalled := now.Add(r.c.opts.StallTimeout)
+	if r.end.Before(stalled) {
+		stalled = r.end
+	}
+	r.c.rc.SetReadDeadline(stalled)
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
 	n, err := r.c.r.Body.Read(b)
+	r.got += n
 	if errors.Is(err, io.EOF) {
 		// A deadline that passes later would end the context of the request.
 		r.c.rc.SetReadDeadline(time.Time{})
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		if r.c.isStopping() {
-			return n, context.Canceled
-		}
-		return n, invalid("read the list: nothing came for %v", r.c.opts.StallTimeout)
+		return n, r.stalled()
 	}
 	// A client that exits without having read its answer resets the connection.
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return n, invalid("read the list: it is cut off")
 	}
 	return n, err
+}
+
+// stalled returns the error of a read whose deadline has passed.
+func (r *listReader) stalled() error {
+	if r.c.isStopping() {
+		return context.Canceled
+	}
+	if !time.Now().Before(r.end) {
+		return invalid("read the list: it is not complete after %v; write it to a file and import that",
+			r.c.opts.ImportTimeout)
+	}
+	return invalid("read the list: nothing came for %v", r.c.opts.StallTimeout)
+}
+
+// slow returns an error if the list comes too slowly: a list that is being read keeps
+// others from being read.
+func (r *listReader) slow(now time.Time) error {
+	rate := float64(r.c.opts.ImportRate)
+	if after := now.Sub(r.begun) - 2*r.c.opts.StallTimeout; float64(r.got) < rate*after.Seconds() {
+		return invalid("read the list: it comes with fewer than %d bytes per second; write it to a file and import that",
+			r.c.opts.ImportRate)
+	}
+	return nil
 }
 
 func (c *call) entries() error {
@@ -222,11 +259,17 @@ func (c *call) importList() error {
 	if c.r.ContentLength > MaxList {
 		return errTooLong(MaxList)
 	}
+	end := time.Now().Add(c.opts.ImportTimeout)
 	return c.stream(func(ctx context.Context, lines *lineWriter) error {
+		waiting, cancel := context.WithDeadline(ctx, end)
+		defer cancel()
+		if err := c.pass(waiting, c.imports); err != nil {
+			return err
+		}
 		// A read that waits for the client does not notice the end of ctx.
 		stop := context.AfterFunc(ctx, func() { c.rc.SetReadDeadline(time.Now()) })
 		defer stop()
-		body := io.NopCloser(stallReader{c: c, ctx: ctx})
+		body := io.NopCloser(&listReader{c: c, ctx: ctx, begun: time.Now(), end: end})
 		list := http.MaxBytesReader(c.w, body, MaxList)
 		result, err := c.backend.Import(ctx, c.caller, req, list, func(p ImportProgress) {
 			// If the client is gone, ctx ends too.

@@ -14,6 +14,11 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
+// asCaller returns the context for the changes of a caller, who takes turns with others.
+func asCaller(ctx context.Context, c control.Caller) context.Context {
+	return engine.For(ctx, c.Author())
+}
+
 // Block implements control.Backend.
 func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (control.ChangeResult, error) {
 	guarded, err := d.guardPrefixes(ctx, r.Prefixes, r.Action, r.Force)
@@ -29,7 +34,7 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (
 			Forced: guarded.forced[p], Pending: pending,
 		}
 	}
-	result, err := d.put(ctx, entries, guarded)
+	result, err := d.put(asCaller(ctx, c), entries, guarded)
 	result.Notes = append(r.Notes, spareNotes(guarded.spare)...)
 	if pending != nil {
 		by := d.engine.Wall(until)
@@ -47,7 +52,7 @@ func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.Allow) (
 			Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(d.engine.Now(), r.For),
 		}
 	}
-	result, err := d.put(ctx, entries, guarded{})
+	result, err := d.put(asCaller(ctx, c), entries, guarded{})
 	result.Notes = r.Notes
 	return result, err
 }
@@ -76,18 +81,18 @@ func (d *Daemon) added(entries []policy.Entry) control.ChangeResult {
 }
 
 // Unblock implements control.Backend.
-func (d *Daemon) Unblock(ctx context.Context, _ control.Caller, r control.Removal) (control.RemoveResult, error) {
-	removed, err := d.remove(ctx, policy.Block, r)
+func (d *Daemon) Unblock(ctx context.Context, c control.Caller, r control.Removal) (control.RemoveResult, error) {
+	removed, err := d.remove(asCaller(ctx, c), policy.Block, r)
 	if err != nil {
 		return control.RemoveResult{}, err
 	}
 	d.detection.removed(removed)
-	return control.RemoveResult{Removed: removed, StillBlocked: d.stillBlocked(r.Prefixes), Notes: r.Notes}, nil
+	return control.RemoveResult{Removed: removed, StillBlocked: d.stillBlocked(ctx, r.Prefixes), Notes: r.Notes}, nil
 }
 
 // Unallow implements control.Backend.
-func (d *Daemon) Unallow(ctx context.Context, _ control.Caller, r control.Removal) (control.RemoveResult, error) {
-	removed, err := d.remove(ctx, policy.Allow, r)
+func (d *Daemon) Unallow(ctx context.Context, c control.Caller, r control.Removal) (control.RemoveResult, error) {
+	removed, err := d.remove(asCaller(ctx, c), policy.Allow, r)
 	if err != nil {
 		return control.RemoveResult{}, err
 	}
@@ -117,28 +122,52 @@ func (d *Daemon) remove(ctx context.Context, kind policy.Kind, r control.Removal
 	return removed, nil
 }
 
-// stillBlocked returns the blocks in force that cover any of the prefixes.
-func (d *Daemon) stillBlocked(prefixes []netip.Prefix) []control.Entry {
+// stillBlocked returns the blocks in force that cover any of the prefixes. It returns
+// some of them if ctx ends.
+func (d *Daemon) stillBlocked(ctx context.Context, prefixes []netip.Prefix) []control.Entry {
 	var entries []policy.Entry
 	now := d.engine.Now()
-	d.engine.Read(func(b *policy.Book) {
-		for _, p := range prefixes {
-			for e := range b.Covering(policy.Block, p) {
-				if e.Live(now) {
-					entries = append(entries, e)
-				}
+	d.readEach(ctx, prefixes, func(b *policy.Book, p netip.Prefix) bool {
+		for e := range b.Covering(policy.Block, p) {
+			if e.Live(now) {
+				entries = append(entries, e)
 			}
 		}
+		return true
 	})
 	return d.wireEntries(entries)
 }
 
+// prefixesBatch is the number of prefixes that are looked up at a time, so that a long
+// request does not delay changes, and thereby other requests.
+const prefixesBatch = 128
+
+// readEach calls f with each prefix, until f returns false or ctx ends. The book may change
+// between two calls.
+func (d *Daemon) readEach(
+	ctx context.Context, prefixes []netip.Prefix, f func(*policy.Book, netip.Prefix) bool,
+) {
+	more := true
+	for batch := range slices.Chunk(prefixes, prefixesBatch) {
+		if ctx.Err() != nil || !more {
+			return
+		}
+		d.engine.Read(func(b *policy.Book) {
+			for _, p := range batch {
+				if more = f(b, p); !more {
+					return
+				}
+			}
+		})
+	}
+}
+
 // Confirm implements control.Backend.
 func (d *Daemon) Confirm(
-	ctx context.Context, _ control.Caller, r control.ConfirmRequest,
+	ctx context.Context, c control.Caller, r control.ConfirmRequest,
 ) (control.ChangeResult, error) {
 	var confirmed []policy.Entry
-	err := d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, err error) {
+	err := d.engine.Edit(asCaller(ctx, c), func(b *policy.Book) (ops []policy.Op, err error) {
 		if confirmed, err = waiting(b, r.ID, d.engine.Now()); err != nil {
 			return nil, err
 		}

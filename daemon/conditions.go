@@ -43,6 +43,13 @@ func (d *Daemon) conditions() []string {
 			"detection.breaker in the configuration sets when it opens", s.TrippedAt.Format(time.RFC3339))
 	}
 	list = append(list, roomWarnings(d.maps())...)
+	for _, full := range d.engine.Full() {
+		warn("lists can add no more entries: %s; remove entries, or raise max_entries in the configuration and "+
+			"run systemctl restart paraxiald", full)
+	}
+	if err := d.enforcer.noRoom(); err != nil {
+		warn("detectors cannot add bans: %v", err)
+	}
 	if incomplete := d.guardProblem(); incomplete != "" {
 		warn("the guard is incomplete, so detectors take no decisions, and blocks need --force: %s; "+
 			"journalctl -u paraxiald has the details", incomplete)

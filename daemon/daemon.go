@@ -18,6 +18,7 @@ import (
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
+	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
 )
 
@@ -123,7 +124,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = engine.New(engine.Options{
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
-		MaxEntries: cfg.MaxEntries, DropCounts: l.HitCapacity(), Observe: d.metrics.ObserveApply,
+		Room: policy.RoomFor(cfg.MaxEntries, int(l.HitCapacity())-1), DropCounts: l.HitCapacity(), Observe: d.metrics.ObserveApply,
 	})
 	d.enforcer = &enforcer{d: d}
 	d.detection = &detection{log: o.Log, accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick}

@@ -36,6 +36,7 @@ type enforcer struct {
 	unsaved  atomic.Int64        // length of volatile; read without mu, which is held while the disk is slow
 
 	complains complaints // used by act alone
+	full      fullRoom
 }
 
 // volatileMark is the start of the reason of an entry that is in force but not saved.
@@ -46,19 +47,27 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 	if len(decisions) == 0 {
 		return nil
 	}
+	decisions, held := v.admitted(decisions)
+	if len(decisions) == 0 {
+		return held
+	}
 	var planned plannedDecisions
 	guard, _ := v.fresh() // exempt has refused decisions that the guard does not know enough about
 	err := v.apply(ctx, func(b *policy.Book) ([]policy.Op, error) {
 		planned = v.plan(b, guard, decisions)
 		return planned.ops, nil
 	})
+	if errors.Is(err, engine.ErrFull) {
+		return v.refused(ctx, decisions, err)
+	}
 	if err != nil {
 		if v.complains.due("act") {
 			v.d.log.Error("decisions of detectors could not be carried out; they are tried again",
 				"decisions", len(decisions), "error", err)
 		}
-		return decisions
+		return append(held, decisions...)
 	}
+	v.found(decisions)
 	for _, made := range carriedOut(decisions, planned.gone) {
 		if made.Kind == detect.New {
 			v.d.metrics.CountDecision(made.Detector, string(made.Action))
@@ -66,7 +75,7 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 	}
 	v.d.broadcast.announce(control.EventAdded, v.d.wireEntries(planned.put))
 	v.d.broadcast.announce(control.EventRemoved, planned.lifted)
-	return planned.gone
+	return append(held, planned.gone...)
 }
 
 // carriedOut returns the decisions that are not among failed.

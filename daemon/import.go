@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -19,12 +20,9 @@ func (d *Daemon) Import(
 	ctx context.Context, c control.Caller, r control.Import, list io.Reader, progress func(control.ImportProgress),
 ) (control.ImportResult, error) {
 	deadline := policy.After(d.engine.Now(), r.For)
-	const families = 2
-	wanted, err := engine.ReadList(list, families*d.settings().MaxEntries, func(read int) {
-		progress(control.ImportProgress{Read: read})
-	})
+	wanted, err := d.readList(c, list, progress)
 	if err != nil {
-		return control.ImportResult{}, changeError(err)
+		return control.ImportResult{}, err
 	}
 	result := control.ImportResult{Notes: wanted.Notes()}
 	for _, l := range wanted.Invalid {
@@ -40,7 +38,7 @@ func (d *Daemon) Import(
 		Kind: policy.Block, Action: policy.Drop, Origin: r.Origin, Reason: r.Reason,
 		Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: deadline,
 	}}
-	replaced, err := d.engine.Replace(ctx, set, func(applied, total int) {
+	replaced, err := d.engine.Replace(asCaller(ctx, c), set, func(applied, total int) {
 		progress(control.ImportProgress{Read: total, Applied: applied, Total: total})
 	})
 	if err != nil {
@@ -52,6 +50,28 @@ func (d *Daemon) Import(
 		Refused: len(result.Refused),
 	}})
 	return result, nil
+}
+
+// readList reads a list. A list of a user other than root is not longer than the user's
+// share of the entries.
+func (d *Daemon) readList(
+	c control.Caller, list io.Reader, progress func(control.ImportProgress),
+) (*engine.List, error) {
+	const families = 2
+	most := families * d.settings().MaxEntries
+	if c.UID != 0 {
+		most = min(most, d.engine.Room().Share)
+	}
+	wanted, err := engine.ReadList(list, most, func(read int) { progress(control.ImportProgress{Read: read}) })
+	if errors.Is(err, engine.ErrFull) && c.UID != 0 {
+		return nil, control.Errorf(control.CodeTooLarge, "nothing was changed: the list has more than %d different "+
+			"prefixes, the most that one user may have (half of max_entries): shorten it, import it as root, or "+
+			"raise max_entries and restart paraxiald", most)
+	}
+	if err != nil {
+		return nil, changeError(err)
+	}
+	return wanted, nil
 }
 
 // guardList removes the prefixes that the guard refuses from the list, unless force keeps

@@ -48,6 +48,9 @@ func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block)
 				"%s would be spared: an SSH session to this host is open from there", a))
 		}
 	}
+	if err := ctx.Err(); err != nil {
+		return result, fmt.Errorf("preview: %w", err)
+	}
 	if result.Connections, err = d.connections(r.Prefixes, spared); err != nil {
 		result.Notes = append(result.Notes, fmt.Sprintf("the connections of this host are not known: %v", err))
 	}
@@ -55,34 +58,36 @@ func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block)
 		result.Notes = append(result.Notes, "this host forwards packets: connections of containers, "+
 			"and of others that are routed through it, are cut too, and are not counted here")
 	}
-	result.Entries, result.EntriesMore = d.overlapping(r.Prefixes)
+	result.Entries, result.EntriesMore = d.overlapping(ctx, r.Prefixes)
+	if err := ctx.Err(); err != nil {
+		return result, fmt.Errorf("preview: %w", err)
+	}
 	result.Traffic = d.traffic(r.Prefixes)
 	return result, nil
 }
 
 // overlapping returns the live entries of both kinds that cover one of the
-// prefixes or are inside.
-func (d *Daemon) overlapping(prefixes []netip.Prefix) (found []control.Entry, more bool) {
+// prefixes or are inside. It returns some of them if ctx ends.
+func (d *Daemon) overlapping(ctx context.Context, prefixes []netip.Prefix) (found []control.Entry, more bool) {
 	var entries []policy.Entry
 	seen := make(map[policy.Key]bool)
 	now := d.engine.Now()
-	d.engine.Read(func(b *policy.Book) {
-		for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
-			for _, p := range prefixes {
-				for e := range b.Overlapping(kind, p) {
-					if !e.Live(now) || seen[e.Key()] {
-						continue
-					}
-					if len(entries) == mostPreviewed {
-						more = true
-						return
-					}
-					seen[e.Key()] = true
-					entries = append(entries, e)
+	for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
+		d.readEach(ctx, prefixes, func(b *policy.Book, p netip.Prefix) bool {
+			for e := range b.Overlapping(kind, p) {
+				if !e.Live(now) || seen[e.Key()] {
+					continue
 				}
+				if len(entries) == mostPreviewed {
+					more = true
+					return false
+				}
+				seen[e.Key()] = true
+				entries = append(entries, e)
 			}
-		}
-	})
+			return true
+		})
+	}
 	return d.wireEntries(entries), more
 }
 

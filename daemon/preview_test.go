@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -35,7 +37,7 @@ func TestOverlapping(t *testing.T) {
 	}
 	b.allow("198.18.0.0/16")
 	p := netip.MustParsePrefix
-	got, more := b.overlapping([]netip.Prefix{p("198.18.2.0/24"), p("198.18.2.3/32")})
+	got, more := b.overlapping(t.Context(), []netip.Prefix{p("198.18.2.0/24"), p("198.18.2.3/32")})
 	found := map[string]int{}
 	for _, e := range got {
 		found[e.Kind+" "+e.Prefix]++
@@ -57,9 +59,28 @@ func TestOverlapping(t *testing.T) {
 		if err := b.request(shadow(many...)); err != nil {
 			t.Fatal(err)
 		}
-		got, more := b.overlapping([]netip.Prefix{p("203.0.0.0/16")})
+		got, more := b.overlapping(t.Context(), []netip.Prefix{p("203.0.0.0/16")})
 		if len(got) != mostPreviewed || more != (last != "") {
 			t.Errorf("after %q: %d entries, more %v", last, len(got), more)
 		}
+	}
+}
+
+// A preview stops when its client has gone.
+func TestPreviewEndsWithItsContext(t *testing.T) {
+	b := newBench(t, 1000)
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	request := control.Block{Prefixes: prefixes("198.18.2.0/24"), Action: policy.Shadow}
+	if _, err := b.Preview(ctx, control.Caller{}, request); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	read := 0
+	b.readEach(ctx, prefixes("198.18.2.0/24"), func(*policy.Book, netip.Prefix) bool {
+		read++
+		return true
+	})
+	if read > 0 {
+		t.Errorf("%d prefixes were looked up", read)
 	}
 }

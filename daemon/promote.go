@@ -18,7 +18,7 @@ func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promot
 		return control.ChangeResult{}, err
 	}
 	var entries []policy.Entry
-	err = d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
+	err = d.engine.Edit(asCaller(ctx, c), func(b *policy.Book) (ops []policy.Op, _ error) {
 		entries, ops = nil, guarded.ops(b)
 		for _, p := range r.Prefixes {
 			e, err := shadowAt(b, p, r.Origin, d.engine.Now())

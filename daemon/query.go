@@ -106,7 +106,7 @@ func (d *Daemon) resolve(refs []policy.EntryRef, k policy.Kind, origin string) [
 
 // Why implements control.Backend. It asks the program in force and the model, and
 // reports a disagreement.
-func (d *Daemon) Why(_ context.Context, source netip.Addr) (control.WhyResult, error) {
+func (d *Daemon) Why(ctx context.Context, source netip.Addr) (control.WhyResult, error) {
 	var result control.WhyResult
 	err := d.engine.TryFreeze(whyPatience, func(frozen bool) (err error) {
 		result, err = d.why(source, frozen)

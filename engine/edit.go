@@ -23,9 +23,11 @@ var errPanicked = errors.New(
 
 // edit is a call of Edit.
 type edit struct {
-	plan func(*policy.Book) ([]policy.Op, error)
-	done chan struct{} // closed when err is final
-	err  error
+	ctx    context.Context
+	caller string // see For
+	plan   func(*policy.Book) ([]policy.Op, error)
+	done   chan struct{} // closed when err is final
+	err    error
 
 	claims bool            // it comes from the call that has claimed the set
 	aside  <-chan struct{} // closed when d can be queued again; the holder of the turn uses it
@@ -45,19 +47,50 @@ func (d *edit) finished() bool {
 	}
 }
 
-// queue holds the waiting edits in the order of their arrival.
+// callerKey is the key of a context's value that For sets.
+type callerKey struct{}
+
+// For returns a context for the edits of a caller. Callers whose edits wait take
+// turns, so that an edit waits for at most one edit of each other caller. Edits
+// without a caller are those of the daemon itself.
+func For(ctx context.Context, caller string) context.Context {
+	return context.WithValue(ctx, callerKey{}, caller)
+}
+
+func callerOf(ctx context.Context) string {
+	caller, _ := ctx.Value(callerKey{}).(string)
+	return caller
+}
+
+// queue holds the waiting edits. The edits of one caller are in the order of their
+// arrival.
 type queue struct {
-	mu      sync.Mutex
-	waiting []*edit
-	full    chan struct{} // closed when wanted edits wait; nil unless gather waits
-	wanted  int
+	mu     sync.Mutex
+	first  *edit   // from putBack: comes before all others
+	lanes  []*lane // one for each caller with waiting edits, in the order of their turns
+	length int
+	full   chan struct{} // closed when wanted edits wait; nil unless gather waits
+	wanted int
+}
+
+// lane holds the waiting edits of one caller.
+type lane []*edit
+
+// laneOf returns the index in lanes of a caller's lane, or -1.
+func (q *queue) laneOf(caller string) int {
+	return slices.IndexFunc(q.lanes, func(l *lane) bool { return (*l)[0].caller == caller })
 }
 
 func (q *queue) add(d *edit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waiting = append(q.waiting, d)
-	if q.full != nil && len(q.waiting) >= q.wanted {
+	if i := q.laneOf(d.caller); i >= 0 {
+		*q.lanes[i] = append(*q.lanes[i], d)
+	} else {
+		q.lanes = append(q.lanes, &lane{d})
+	}
+	q.length++
+	if q.full != nil && q.length >= q.wanted {
 		close(q.full)
 		q.full = nil
 	}
@@ -66,7 +99,7 @@ func (q *queue) add(d *edit) {
 // gather returns when n edits wait, or after d. The caller has the turn.
 func (q *queue) gather(n int, d time.Duration) {
 	q.mu.Lock()
-	if len(q.waiting) >= n {
+	if q.length >= n {
 		q.mu.Unlock()
 		return
 	}
@@ -84,34 +117,58 @@ func (q *queue) gather(n int, d time.Duration) {
 	}
 }
 
-// next removes and returns the first edit, or returns nil if there is none.
+// next removes and returns the first edit of the caller whose turn it is, or returns
+// nil if no edit waits. The caller's next turn comes after all others'.
 func (q *queue) next() *edit {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) == 0 {
+	if q.length == 0 {
 		return nil
 	}
-	d := q.waiting[0]
-	q.waiting = q.waiting[1:]
+	q.length--
+	if d := q.first; d != nil {
+		q.first = nil
+		return d
+	}
+	l := q.lanes[0]
+	q.lanes = q.lanes[1:]
+	d := (*l)[0]
+	if *l = (*l)[1:]; len(*l) > 0 {
+		q.lanes = append(q.lanes, l)
+	}
 	return d
 }
 
-// putBack puts d, which next returned, back to the front.
+// putBack puts d, which next returned last, back to the front.
 func (q *queue) putBack(d *edit) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.waiting = slices.Insert(q.waiting, 0, d)
+	q.first = d
+	q.length++
 }
 
 // withdraw removes d. It reports false if d is not in the queue any more.
 func (q *queue) withdraw(d *edit) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	i := slices.Index(q.waiting, d)
+	if q.first == d {
+		q.first = nil
+		q.length--
+		return true
+	}
+	at := q.laneOf(d.caller)
+	if at < 0 {
+		return false
+	}
+	l := q.lanes[at]
+	i := slices.Index(*l, d)
 	if i < 0 {
 		return false
 	}
-	q.waiting = slices.Delete(q.waiting, i, i+1)
+	if *l = slices.Delete(*l, i, i+1); len(*l) == 0 {
+		q.lanes = slices.Delete(q.lanes, at, at+1)
+	}
+	q.length--
 	return true
 }
 
@@ -125,7 +182,8 @@ func (q *queue) withdraw(d *edit) bool {
 // last run counts.
 //
 // Edits that wait at the same time share one transaction (group commit), because
-// a transaction costs about the same for one edit as for many.
+// a transaction costs about the same for one edit as for many. For tells the order.
+// An edit that still waits when ctx ends is not carried out.
 func (e *Engine) Edit(ctx context.Context, plan func(*policy.Book) ([]policy.Op, error)) error {
 	return e.edit(ctx, &edit{plan: plan, done: make(chan struct{})})
 }
@@ -133,6 +191,7 @@ func (e *Engine) Edit(ctx context.Context, plan func(*policy.Book) ([]policy.Op,
 // edit carries out d. While another call replaces the set of an origin, edits of
 // that set wait for its end.
 func (e *Engine) edit(ctx context.Context, d *edit) error {
+	d.ctx, d.caller = ctx, callerOf(ctx)
 	for {
 		e.queue.add(d)
 		replaced, err := e.await(ctx, d)
@@ -214,6 +273,10 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 		if d == nil {
 			break
 		}
+		if d.ctx.Err() != nil {
+			d.finish(gaveUp(d.ctx))
+			continue
+		}
 		if !e.join(&g, c, d) {
 			e.queue.putBack(d)
 			break
@@ -264,10 +327,8 @@ func (e *Engine) enter(c *policy.Change, d *edit) (ops, undo []policy.Op, err er
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	undo = c.Apply(ops)
-	if len(ops) > 0 && e.overfull() {
-		c.Apply(undo)
-		return nil, nil, ErrFull
+	if undo, err = e.applyIfRoom(c, ops); err != nil {
+		return nil, nil, err
 	}
 	return ops, undo, nil
 }
@@ -325,9 +386,13 @@ func (e *Engine) finish(d *edit, start time.Time, err error) {
 func (e *Engine) EditUnsaved(ctx context.Context, ops []policy.Op) error {
 	e.turn.Lock()
 	defer e.turn.Unlock()
-	delta, undo := e.change(ops)
-	if e.overfull() {
-		return errors.Join(ErrFull, e.takeBack(ctx, undo))
+	c := e.book.Begin()
+	var undo []policy.Op
+	var err error
+	e.write(func() { undo, err = e.applyIfRoom(c, ops) })
+	delta := c.Compile() // readers need not wait for this
+	if err != nil {
+		return err
 	}
 	if err := e.enforce(ctx, delta, e.index.follow); err != nil {
 		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.takeBack(ctx, undo))

@@ -67,7 +67,7 @@ func (b *bench) waiting(n int) {
 	b.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Microsecond) {
 		b.queue.mu.Lock()
-		queued := len(b.queue.waiting)
+		queued := b.queue.length
 		b.queue.mu.Unlock()
 		if queued == n {
 			return
@@ -109,7 +109,7 @@ func TestEditUnsaved(t *testing.T) {
 		want   error
 	}{
 		{"enforced", func(*bench) {}, nil},
-		{"no room", func(b *bench) { b.limit = 2 }, ErrFull},
+		{"no room", func(b *bench) { b.room.Nodes = 2 }, ErrFull},
 		{"the kernel fails at once", func(b *bench) { b.kernel.room = 0 }, errKernel},
 		{"the kernel fails midway", func(b *bench) { b.kernel.room = 1 }, errKernel},
 	} {

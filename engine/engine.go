@@ -9,7 +9,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -51,7 +50,7 @@ type Options struct {
 	Store      *store.Store
 	Kernel     Kernel
 	Publisher  Publisher
-	MaxEntries int                 // capacity of each trie, in nodes
+	Room       policy.Room         // what the book may hold
 	DropCounts uint32              // capacity of the kernel's drop counters
 	Observe    func(time.Duration) // receives the duration of each change
 }
@@ -65,7 +64,7 @@ type Engine struct {
 	kernel  Kernel
 	index   follower
 	observe func(time.Duration)
-	limit   int // nodes per trie
+	room    policy.Room
 
 	// turn is held from the first look at the book until the change is
 	// acknowledged. Its holder may read the book without mu.
@@ -84,7 +83,7 @@ type Engine struct {
 // New returns an engine with an empty book. Fill loads it.
 func New(o Options) *Engine {
 	e := &Engine{
-		Clock: o.Clock, log: o.Log, store: o.Store, kernel: o.Kernel, observe: o.Observe, limit: o.MaxEntries,
+		Clock: o.Clock, log: o.Log, store: o.Store, kernel: o.Kernel, observe: o.Observe, room: o.Room,
 		turn: make(turn, 1), replacing: make(chan struct{}, 1), book: policy.NewBook(o.DropCounts),
 	}
 	e.index = newIndexes(o.Log, o.Publisher, e.turn)
@@ -95,9 +94,8 @@ func New(o Options) *Engine {
 // the kernel's maps.
 func (e *Engine) Close() { e.index.close() }
 
-// ErrFull is the error of a change for which the kernel's maps have no room.
-var ErrFull = errors.New(
-	"no room left in the kernel maps: raise max_entries in the configuration and restart paraxiald")
+// ErrFull is in the chain of the error of a change for which there is no room.
+var ErrFull = policy.ErrNoRoom
 
 // SaveError is the error of a change that was not made because it could not be
 // saved.
@@ -204,18 +202,35 @@ func (e *Engine) takeBack(ctx context.Context, undo []policy.Op) error {
 	return nil
 }
 
-// overfull reports whether the book has more nodes or limits than fit into the
-// kernel's maps. The caller has the turn.
-func (e *Engine) overfull() bool {
-	if e.book.LimitsFull() {
-		return true
+// applyIfRoom makes ops in the book, unless there is no room for them. The caller has
+// the turn and mu.
+func (e *Engine) applyIfRoom(c *policy.Change, ops []policy.Op) (undo []policy.Op, err error) {
+	standing, author := policy.StandingOfAll(ops)
+	before := e.book.Usage(author)
+	undo = c.Apply(ops)
+	if err := e.room.Check(standing, before, e.book.Usage(author)); err != nil {
+		c.Apply(undo)
+		return nil, err
 	}
-	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-		for _, family := range policy.Families() {
-			if e.book.Size(kind, family) > e.limit {
-				return true
-			}
-		}
-	}
-	return false
+	return undo, nil
 }
+
+// roomFor returns an error if there is no room for n more entries like entry, which
+// need new nodes by family.
+func (e *Engine) roomFor(entry policy.Entry, n int, nodes map[policy.Family]int) (err error) {
+	e.Read(func(b *policy.Book) {
+		before := b.Usage(entry.Author)
+		err = e.room.Check(policy.StandingOf(entry.Origin, entry.Author), before, before.With(entry, n, nodes))
+	})
+	return err
+}
+
+// Full returns the parts of the room in which only the reserve is left, as texts for
+// people. Lists, and users other than root, can add no more entries there.
+func (e *Engine) Full() (full []string) {
+	e.Read(func(b *policy.Book) { full = e.room.Full(b.Usage("")) })
+	return full
+}
+
+// Room returns what the book may hold.
+func (e *Engine) Room() policy.Room { return e.room }

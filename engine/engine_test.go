@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -77,6 +78,11 @@ func newBench(t *testing.T, limit int) *bench {
 	return &bench{T: t, Engine: newEngine(t, k, path, limit), kernel: k, path: path}
 }
 
+// wideRoom is bounded by its nodes and limits alone, and reserves nothing.
+func wideRoom(nodes int) policy.Room {
+	return policy.Room{Nodes: nodes, Limits: nodes, Units: math.MaxInt, Share: math.MaxInt}
+}
+
 func newEngine(tb testing.TB, k Kernel, path string, limit int) *Engine {
 	tb.Helper()
 	clock, err := NewClock()
@@ -90,7 +96,7 @@ func newEngine(tb testing.TB, k Kernel, path string, limit int) *Engine {
 	tb.Cleanup(func() { st.Close() })
 	e := New(Options{
 		Log: slog.New(slog.DiscardHandler), Clock: clock, Store: st, Kernel: k,
-		MaxEntries: limit, DropCounts: uint32(limit) + 1, Observe: func(time.Duration) {},
+		Room: wideRoom(limit), DropCounts: uint32(limit) + 1, Observe: func(time.Duration) {},
 	})
 	e.index = noIndex{}
 	return e
@@ -166,7 +172,7 @@ func (b *bench) unblock(prefixes ...string) error {
 }
 
 func (b *bench) importLines(lines ...string) (Replaced, error) {
-	list, err := ReadList(strings.NewReader(strings.Join(lines, "\n")), 2*b.limit, func(int) {})
+	list, err := ReadList(strings.NewReader(strings.Join(lines, "\n")), 2*b.room.Nodes, func(int) {})
 	if err != nil {
 		return Replaced{}, err
 	}
@@ -205,9 +211,9 @@ func TestFailureChangesNothing(t *testing.T) {
 		{"small import, the kernel fails midway", importSmall, kernelFailsAfter(100), errKernel},
 		{"large import, the kernel fails at once", importLarge, kernelFailsAfter(0), errKernel},
 		{"large import, the kernel fails midway", importLarge, kernelFailsAfter(12_000), errKernel},
-		{"block, no room", blockThree, func(b *bench) { b.limit = 3_003 }, ErrFull},
-		{"small import, no room", importSmall, func(b *bench) { b.limit = 3_200 }, ErrFull},
-		{"large import, no room", importLarge, func(b *bench) { b.limit = 15_000 }, ErrFull},
+		{"block, no room", blockThree, func(b *bench) { b.room.Nodes = 3_003 }, ErrFull},
+		{"small import, no room", importSmall, func(b *bench) { b.room.Nodes = 3_200 }, ErrFull},
+		{"large import, no room", importLarge, func(b *bench) { b.room.Nodes = 15_000 }, ErrFull},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			b := newBench(t, 200_000)
@@ -226,7 +232,7 @@ func TestFailureChangesNothing(t *testing.T) {
 			if diff := cmp.Diff(before, b.state()); diff != "" {
 				t.Errorf("the failed change left something (-before +after):\n%.2000s", diff)
 			}
-			b.limit = 200_000
+			b.room.Nodes = 200_000
 			if err := tc.change(b); err != nil {
 				t.Errorf("the same change, when nothing fails: %v", err)
 			}

@@ -80,7 +80,7 @@ func TestEditsOfAGroup(t *testing.T) {
 		plan(), // nothing to do
 		plan(policy.PutOp(entry("192.0.2.4"))),
 	)
-	for i, want := range map[int]string{2: refused.Error(), 3: "a bug", 4: ErrFull.Error(), 6: "origin"} {
+	for i, want := range map[int]string{2: refused.Error(), 3: "a bug", 4: "no room left for blocks of ipv4", 6: "origin"} {
 		if errs[i] == nil || !strings.Contains(errs[i].Error(), want) {
 			t.Errorf("edit %d: error %v, want %q", i, errs[i], want)
 		}
@@ -265,5 +265,102 @@ func TestGroupPanics(t *testing.T) {
 	}
 	if panics != 1 || ended != 1 {
 		t.Errorf("%d edits panicked and %d were ended, want one each", panics, ended)
+	}
+}
+
+// Callers take turns: an edit waits for at most one edit of each other caller, however
+// many these have sent before. Edits of one caller stay in order.
+func TestCallersTakeTurns(t *testing.T) {
+	b := newBench(t, 1000)
+	var order []string
+	note := func(name string) func(*policy.Book) ([]policy.Op, error) {
+		return func(*policy.Book) ([]policy.Op, error) {
+			order = append(order, name)
+			return nil, nil
+		}
+	}
+	b.turn.Lock()
+	var running []<-chan error
+	send := func(caller, name string) {
+		running = append(running, b.edit(For(t.Context(), caller), note(name)))
+		b.waiting(len(running))
+	}
+	for i := range 120 {
+		send("uid:7", fmt.Sprintf("seven %d", i))
+	}
+	for i := range 3 {
+		send("uid:8", fmt.Sprintf("eight %d", i))
+	}
+	send("uid:0", "root")
+	b.turn.Unlock()
+	for _, done := range running {
+		if err := b.result(done); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"seven 0", "eight 0", "root", "seven 1", "eight 1", "seven 2", "eight 2", "seven 3", "seven 4"}
+	if diff := cmp.Diff(want, order[:len(want)]); diff != "" || len(order) != 124 {
+		t.Errorf("%d edits, in another order (-want +got):\n%s", len(order), diff)
+	}
+}
+
+// An edit whose client has gone is not carried out, also if it is the one that gets
+// the turn, and it takes no other edit with it.
+func TestEditOfAClientThatHasGone(t *testing.T) {
+	b := newBench(t, 1000)
+	gone, leave := context.WithCancel(t.Context())
+	planned := atomic.Bool{}
+	b.turn.Lock()
+	left := b.edit(gone, func(*policy.Book) ([]policy.Op, error) {
+		planned.Store(true)
+		return nil, nil
+	})
+	b.waiting(1)
+	stays := b.edit(t.Context(), plan(policy.PutOp(entry("192.0.2.1"))))
+	b.waiting(2)
+	leave()
+	b.turn.Unlock()
+	if err := b.result(left); !errors.Is(err, context.Canceled) || planned.Load() {
+		t.Errorf("planned: %v, error: %v", planned.Load(), err)
+	}
+	if err := b.result(stays); err != nil || len(b.agree()) != 1 {
+		t.Errorf("the other edit: %v", err)
+	}
+}
+
+// A list leaves the reserve to root, and no user has more than its share. The import is
+// one with few changes, or a large one.
+func TestListsLeaveRoom(t *testing.T) {
+	all := many(netip.MustParseAddr("198.18.0.0"), 31_000)
+	b := newBench(t, 0)
+	b.room = policy.RoomFor(30_000, 30_000)
+	b.room.Share = 30_000
+	for _, c := range []struct {
+		lines int
+		want  error
+	}{{10, nil}, {28_977, ErrFull}, {28_900, nil}, {28_976, nil}, {28_977, ErrFull}, {10, nil}} {
+		if _, err := b.importLines(all[:c.lines]...); !errors.Is(err, c.want) {
+			t.Errorf("a list of %d: %v, want %v", c.lines, err, c.want)
+		}
+	}
+	b.room.Share = 25_000
+	for _, c := range []struct {
+		lines int
+		want  error
+	}{{25_001, ErrFull}, {25_000, nil}, {25_001, ErrFull}} {
+		if _, err := b.importLines(all[:c.lines]...); !errors.Is(err, c.want) {
+			t.Errorf("a list of %d by one user: %v, want %v", c.lines, err, c.want)
+		}
+	}
+	if _, err := b.importLines(all[:24_976]...); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.block(many(netip.MustParseAddr("203.0.113.0"), 25)...); !errors.Is(err, ErrFull) {
+		t.Errorf("25 blocks above the share: %v", err)
+	}
+	root := entry("203.0.113.1")
+	root.Author = policy.AuthorRoot
+	if err := b.apply(policy.PutOp(root)); err != nil {
+		t.Errorf("root: %v", err)
 	}
 }

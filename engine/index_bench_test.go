@@ -34,7 +34,13 @@ func (m *fakeMemory) Close() error {
 	return nil
 }
 
-// fakeSlots holds the IPv4 generation that is in force.
+// otherMemory is the memory of an index of the family that fakeSlots does not hold.
+type otherMemory []uint64
+
+func (m otherMemory) Words() []uint64 { return m }
+func (otherMemory) Close() error      { return nil }
+
+// fakeSlots holds the IPv4 generation that is in force. It ignores IPv6.
 type fakeSlots struct {
 	mu      sync.Mutex
 	current *fakeMemory
@@ -46,7 +52,10 @@ type fakeSlots struct {
 	swap1   func(put func()) // how a swap behaves; put carries it out
 }
 
-func (s *fakeSlots) Allocate(_ policy.Family, lines uint32) (Memory, error) {
+func (s *fakeSlots) Allocate(f policy.Family, lines uint32) (Memory, error) {
+	if f == policy.IPv6 {
+		return make(otherMemory, lines*8), nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m := &fakeMemory{slots: s, words: make([]uint64, lines*8)}
@@ -55,7 +64,10 @@ func (s *fakeSlots) Allocate(_ policy.Family, lines uint32) (Memory, error) {
 	return m, nil
 }
 
-func (s *fakeSlots) Publish(_ policy.Family, m Memory) (before Memory, err error) {
+func (s *fakeSlots) Publish(f policy.Family, m Memory) (before Memory, err error) {
+	if f == policy.IPv6 {
+		return nil, nil
+	}
 	s.swap1(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -71,7 +83,10 @@ func (s *fakeSlots) Publish(_ policy.Family, m Memory) (before Memory, err error
 	return before, err
 }
 
-func (s *fakeSlots) Unpublish(policy.Family) error {
+func (s *fakeSlots) Unpublish(f policy.Family) error {
+	if f == policy.IPv6 {
+		return nil
+	}
 	s.mu.Lock()
 	m := s.current
 	s.current = nil

@@ -163,15 +163,6 @@ func (j *importJob) count(b *policy.Book, e policy.Entry, exists, same bool) {
 	j.note(policy.PutOp(e))
 }
 
-// hasRoom returns ErrFull if the kernel's tries cannot hold the new nodes beside
-// the present ones, of which stale ones are removed last.
-func (j *importJob) hasRoom() (err error) {
-	j.Read(func(b *policy.Book) {
-		for family, n := range j.nodes {
-			if b.Size(policy.Block, family)+n > j.limit {
-				err = ErrFull
-			}
-		}
-	})
-	return err
-}
+// hasRoom returns an error that wraps ErrFull if there is no room for the new entries
+// beside the present ones, of which stale ones are removed last.
+func (j *importJob) hasRoom() error { return j.roomFor(j.set.Entry, j.Added, j.nodes) }

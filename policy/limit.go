@@ -107,9 +107,6 @@ func (c *Change) freeLimits(delta *Delta) {
 // Limits returns the number of entries that limit.
 func (b *Book) Limits() int { return len(b.slab.limits) }
 
-// LimitsFull reports whether there are more limits than the kernel has buckets.
-func (b *Book) LimitsFull() bool { return b.Limits() >= int(b.limits.capacity) }
-
 // limitsOf yields the entries of a node that limit.
 func (b *Book) limitsOf(n node) iter.Seq2[ref, *limited] {
 	return func(yield func(ref, *limited) bool) {

@@ -224,14 +224,13 @@ func TestLimitsAreUsedAgain(t *testing.T) {
 
 func TestLimitsRunOut(t *testing.T) {
 	b := policy.NewBook(3) // limits 1 and 2
+	room := policy.Room{Nodes: 10, Limits: 2, Units: 10, Share: 10}
 	for i := range 3 {
-		if b.LimitsFull() {
-			t.Fatalf("full with %d limits", b.Limits())
-		}
+		before := b.Usage("")
 		apply(b, policy.PutOp(limit("10.0.0.1/32", "5/s", fmt.Sprint("o", i), policy.Forever)))
-	}
-	if !b.LimitsFull() {
-		t.Error("not full with three limits and room for two")
+		if err := room.Check(policy.Operator, before, b.Usage("")); (err != nil) != (i == 2) {
+			t.Errorf("limit %d of 2: %v", i+1, err)
+		}
 	}
 }
 
