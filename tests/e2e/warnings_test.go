@@ -41,7 +41,8 @@ func TestStatusWarnsOfFullMap(t *testing.T) {
 	h.configured("interfaces: [up0]\nmax_entries: 20\n")
 	h.start()
 	h.warns(false, "the map block_v4")
-	next := netip.MustParseAddr("203.0.113.0")
+	// Not the addresses from which sessions of other tests may still be open.
+	next := netip.MustParseAddr("198.51.100.0")
 	block := func() {
 		h.ctl(0, "block", next.String())
 		next = next.Next()
@@ -51,7 +52,7 @@ func TestStatusWarnsOfFullMap(t *testing.T) {
 	}
 	h.warns(true, "the map block_v4 is 90% full (18 of 20)")
 	h.logs("the map block_v4 is 95% full", func() {
-		h.ctl(0, "unblock", "203.0.113.1")
+		h.ctl(0, "unblock", "198.51.100.1")
 		h.warns(false, "the map block_v4")
 		block()
 		block()
