@@ -24,20 +24,20 @@ const (
 	modest   = 60021 // blocks one address after another
 )
 
-// member sends requests to the daemon as a user in the group.
-type member struct {
+// insider sends requests to the daemon as a user in the group.
+type insider struct {
 	uid  int
 	http *http.Client
 }
 
-func (s *storm) member(uid int) member {
+func (s *storm) insider(uid int) insider {
 	dial := func(context.Context, string, string) (net.Conn, error) {
 		return dialAs(uid, []uint32{socketGroup}, "unix", s.daemon.Socket)
 	}
-	return member{uid, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return insider{uid, &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
 }
 
-func (m member) post(ctx context.Context, path string, body io.Reader) (status int, err error) {
+func (m insider) post(ctx context.Context, path string, body io.Reader) (status int, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://paraxial"+path, body)
 	if err != nil {
 		return 0, err
@@ -51,7 +51,7 @@ func (m member) post(ctx context.Context, path string, body io.Reader) (status i
 	return answer.StatusCode, err
 }
 
-func (m member) block(ctx context.Context, path string, r control.BlockRequest) (int, error) {
+func (m insider) block(ctx context.Context, path string, r control.BlockRequest) (int, error) {
 	body, err := json.Marshal(r)
 	if err != nil {
 		return 0, err
@@ -65,19 +65,19 @@ func floodAsMember(ctx context.Context, s *storm) {
 	var running sync.WaitGroup
 	life := fmt.Sprintf("%.0fs", (s.period/2 + 5*time.Second).Seconds())
 	for i := range flooders {
-		m := s.member(flooder + i)
+		m := s.insider(flooder + i)
 		for j := range 8 {
 			running.Go(func() { m.blockMany(ctx, s, "/v1/block", j, life) })
 			running.Go(func() { m.blockMany(ctx, s, "/v1/preview", j, life) })
 		}
 		running.Go(func() { m.importUnderManyOrigins(ctx, s, life) })
 	}
-	running.Go(func() { s.member(modest).blockOneByOne(ctx, s) })
+	running.Go(func() { s.insider(modest).blockOneByOne(ctx, s) })
 	running.Wait()
 }
 
 // blockMany makes shadow entries for 10,000 prefixes at a time, or asks what they would do.
-func (m member) blockMany(ctx context.Context, s *storm, path string, salt int, life string) {
+func (m insider) blockMany(ctx context.Context, s *storm, path string, salt int, life string) {
 	r := control.BlockRequest{Action: "shadow", For: life}
 	for i := range 10_000 {
 		r.Prefixes = append(r.Prefixes, fmt.Sprintf("10.%d.%d.%d", 100+salt, i>>8, i&255))
@@ -90,7 +90,7 @@ func (m member) blockMany(ctx context.Context, s *storm, path string, salt int, 
 }
 
 // importUnderManyOrigins imports the same list again and again, each time under another name.
-func (m member) importUnderManyOrigins(ctx context.Context, s *storm, life string) {
+func (m insider) importUnderManyOrigins(ctx context.Context, s *storm, life string) {
 	var list strings.Builder
 	for i := range 10_000 {
 		fmt.Fprintf(&list, "10.90.%d.%d\n", i>>8, i&255)
@@ -104,7 +104,7 @@ func (m member) importUnderManyOrigins(ctx context.Context, s *storm, life strin
 }
 
 // blockOneByOne is a member who does no harm, and whose acknowledged blocks must last.
-func (m member) blockOneByOne(ctx context.Context, s *storm) {
+func (m insider) blockOneByOne(ctx context.Context, s *storm) {
 	for n := 0; pause(ctx, 100*time.Millisecond) && n < 1<<16; n++ {
 		prefix := fmt.Sprintf("100.125.%d.%d/32", n>>8, n&255)
 		if status, err := m.block(ctx, "/v1/block", control.BlockRequest{Prefixes: []string{prefix}}); err == nil &&
