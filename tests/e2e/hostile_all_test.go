@@ -54,6 +54,7 @@ type storm struct {
 	pid    int          // of the daemon at the beginning
 	ended  string       // what daemons logged that have ended
 	begun  time.Time
+	over   time.Time // when root stops to work, even if little was answered
 	period time.Duration
 	took   map[string][]time.Duration // by commands of root, with their scrapes
 
@@ -199,6 +200,7 @@ func (s *storm) rage() {
 	only := os.Getenv("PARAXIAL_HOSTILE_ACTORS")
 	var running sync.WaitGroup
 	s.begun, s.pid = time.Now(), s.run.PID()
+	s.over = s.begun.Add(s.period + 2*patience)
 	for _, a := range actors() {
 		if only == "" || slices.Contains(strings.Split(only, ","), a.name) {
 			running.Go(func() { a.run(ctx, s) })

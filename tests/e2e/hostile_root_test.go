@@ -23,7 +23,8 @@ const alarmName = "alarm0"
 func (s *storm) operate() {
 	s.Helper()
 	const least = 3
-	for n := 0; n < least || time.Since(s.begun) < s.period; n++ {
+	rounds := 0
+	for n := 0; (n < least || time.Since(s.begun) < s.period) && time.Now().Before(s.over); n++ {
 		s.command("status", "status")
 		s.command("list", "list", "--origin", "cli")
 		if r, ok := s.command("why", "why", blockedSource, "-o", "json"); ok {
@@ -38,13 +39,19 @@ func (s *storm) operate() {
 			s.expectAlarm()
 		}
 		pause(s.Context(), 100*time.Millisecond)
+		rounds++
 	}
+	s.expect("root can work", rounds >= least, "root could do %d rounds of work in %s, want %d at least", rounds,
+		time.Since(s.begun).Round(time.Second), least)
 }
 
 // command runs paraxialctl as root. Each has to be answered, however long it takes.
 func (s *storm) command(name string, args ...string) (stdout string, ok bool) {
 	s.Helper()
 	s.alive()
+	if time.Now().After(s.over) {
+		return "", false
+	}
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
 	begin := time.Now()
