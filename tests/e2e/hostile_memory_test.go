@@ -20,6 +20,8 @@ type memoryGroup struct {
 	root string // where the hierarchy is mounted
 }
 
+const groupPrefix = "paraxial-hostile-"
+
 // newMemoryGroup makes a cgroup. The sandbox has a sysfs of its own, so the hierarchy is mounted again.
 func newMemoryGroup(limit int) (g *memoryGroup, err error) {
 	g = &memoryGroup{root: "/run/hostile-cgroup"}
@@ -43,8 +45,8 @@ func newMemoryGroup(limit int) (g *memoryGroup, err error) {
 		}
 		parent, file = filepath.Join(g.root, own), "memory.limit_in_bytes"
 	}
-	g.dir = filepath.Join(parent, "paraxial-hostile")
-	if err := os.Mkdir(g.dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	g.removeAbandoned(parent)
+	if g.dir, err = os.MkdirTemp(parent, groupPrefix); err != nil {
 		return nil, fmt.Errorf("make a memory cgroup: %w", err)
 	}
 	if err := os.WriteFile(filepath.Join(g.dir, file), []byte(strconv.Itoa(limit)), 0o644); err != nil {
@@ -67,6 +69,15 @@ func (g *memoryGroup) mount() (v2 bool, err error) {
 		return false, fmt.Errorf("mount the memory controller: %w", err)
 	}
 	return false, nil
+}
+
+// removeAbandoned removes the groups of tests that were killed. The kernel refuses to remove others, which
+// have processes.
+func (g *memoryGroup) removeAbandoned(parent string) {
+	old, _ := filepath.Glob(filepath.Join(parent, groupPrefix+"*"))
+	for _, dir := range old {
+		_ = os.Remove(dir)
+	}
 }
 
 func (g *memoryGroup) unmount() error { return unix.Unmount(g.root, unix.MNT_DETACH) }
