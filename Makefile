@@ -4,8 +4,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 CLANG   ?= clang-14
 BIN     := bin
 
-# Loading BPF programs needs root. Everything is compiled as you; only what has
-# to run as root does, through sudo where you are not root.
+# Loading BPF programs needs root. Everything is compiled as the current user; only
+# the steps that need root run as root, through sudo if necessary.
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 comma    := ,
 empty    :=
@@ -41,8 +41,8 @@ run: build ## filter on a real interface: make run IFACE=eth0
 	$(SUDO) $(BIN)/paraxiald run --interface $(IFACE)
 
 # The programs that tests run, beside those of the project, and Debian's packages of them.
-NEEDED   := zsh fish systemd-analyze nsenter setpriv rpm lintian mandoc promtool mkfs.ext4
-PACKAGES := zsh fish systemd util-linux rpm lintian mandoc prometheus e2fsprogs
+NEEDED   := zsh fish systemd-analyze nsenter setpriv rpm lintian mandoc promtool mkfs.ext4 nft
+PACKAGES := zsh fish systemd util-linux rpm lintian mandoc prometheus e2fsprogs nftables
 
 .PHONY: test-needs
 test-needs:
@@ -77,6 +77,7 @@ proof: ## run random tests for long: CASES (100 million) look-ups while the daem
 	PARAXIAL_CASES=$(or $(CASES),100000000) $(TESTALL) -v -timeout 2h ./tests/churn
 	PARAXIAL_CASES=$$(( $(or $(CASES),100000000) / 20 )) $(TESTALL) -v -timeout 2h ./tests/differential
 	PARAXIAL_CASES=1 $(TESTALL) -v -timeout 1h -run Recall ./daemon
+	PARAXIAL_CASES=200000 $(TESTALL) -v -timeout 1h -run BlockedSourcesReachNoIP ./tests/e2e
 
 .PHONY: figures
 figures: ## check the figures in seconds that the documentation states; on a machine with nothing else to do

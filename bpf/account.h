@@ -9,7 +9,13 @@
 
 static __always_inline bool reason_drops(enum reason reason)
 {
-	return reason == REASON_BLOCKED || reason == REASON_LIMITED;
+	return reason == REASON_BLOCKED || reason == REASON_LIMITED || reason == REASON_VLAN_EXCESS;
+}
+
+/* True for packets that are reported: those that an entry drops, or would drop. */
+static __always_inline bool reason_reported(enum reason reason)
+{
+	return reason == REASON_BLOCKED || reason == REASON_LIMITED || reason == REASON_SHADOW;
 }
 
 /* True for packets that pass because of the verdict on their source, unless it is allowed. Detectors look at these. */
@@ -45,9 +51,10 @@ static __always_inline __s64 *events_wanted(void)
 const struct drop_event *drop_event_btf __attribute__((unused));
 const enum reason *reason_btf __attribute__((unused));
 
-static __always_inline void describe_transport(struct drop_event *event, struct cursor *c, struct transport *t)
+static __always_inline void describe_transport(struct drop_event *event, struct xdp_md *ctx, struct transport *t)
 {
-	struct ports *ports = parse_ports(c, t);
+	struct cursor c = headers_at(ctx, t->offset);
+	struct ports *ports = parse_ports(&c, t);
 
 	event->proto = t->proto;
 	if (t->fragment)
@@ -59,7 +66,8 @@ static __always_inline void describe_transport(struct drop_event *event, struct 
 	}
 }
 
-static __always_inline void describe_ipv4(struct drop_event *event, struct cursor *c)
+static __always_inline void describe_ipv4(struct drop_event *event, struct xdp_md *ctx, __u32 l3_offset,
+					  struct cursor *c)
 {
 	struct iphdr *ip = parse_ipv4(c);
 	struct transport t;
@@ -68,11 +76,12 @@ static __always_inline void describe_ipv4(struct drop_event *event, struct curso
 		return;
 	event->version = 4;
 	__builtin_memcpy(event->src, &ip->saddr, sizeof(ip->saddr));
-	t = transport_ipv4(c, ip);
-	describe_transport(event, c, &t);
+	t = transport_ipv4(ip, l3_offset);
+	describe_transport(event, ctx, &t);
 }
 
-static __always_inline void describe_ipv6(struct drop_event *event, struct cursor *c)
+static __always_inline void describe_ipv6(struct drop_event *event, struct xdp_md *ctx, __u32 l3_offset,
+					  struct cursor *c)
 {
 	struct ipv6hdr *ip = parse_ipv6(c);
 	struct transport t;
@@ -81,8 +90,8 @@ static __always_inline void describe_ipv6(struct drop_event *event, struct curso
 		return;
 	event->version = 6;
 	__builtin_memcpy(event->src, &ip->saddr, sizeof(event->src));
-	t = transport_ipv6(c, ip);
-	describe_transport(event, c, &t);
+	t = transport_ipv6(ctx, ip, l3_offset);
+	describe_transport(event, ctx, &t);
 }
 
 /*
@@ -95,7 +104,6 @@ static __always_inline void describe_ipv6(struct drop_event *event, struct curso
 __attribute__((noinline)) int report_drop(struct xdp_md *ctx, __u32 l3_offset, __u32 reason)
 {
 	struct drop_event event = { .slot = slot, .reason = reason };
-	struct cursor c = cursor_of(ctx);
 	__s64 *credit = events_wanted();
 	struct cursor l3;
 
@@ -104,14 +112,14 @@ __attribute__((noinline)) int report_drop(struct xdp_md *ctx, __u32 l3_offset, _
 	__sync_fetch_and_add(credit, -1);
 	event.time = bpf_ktime_get_boot_ns();
 	event.length = frame_length(ctx);
-	l3 = (struct cursor){ .pos = c.pos + (l3_offset & 0x3f), .end = c.end };
-	if (l3.pos + 1 > l3.end)
+	l3_offset &= L3_OFFSET_MASK;
+	l3 = headers_at(ctx, l3_offset);
+	if (!l3.pos || l3.pos + 1 > l3.end)
 		return 0;
 	if (*(__u8 *)l3.pos >> 4 == 4)
-		describe_ipv4(&event, &l3);
+		describe_ipv4(&event, ctx, l3_offset, &l3);
 	else
-		describe_ipv6(&event, &l3);
-	/* There is no version, and nothing to report, if the header is behind the first buffer. */
+		describe_ipv6(&event, ctx, l3_offset, &l3);
 	if (event.version)
 		bpf_ringbuf_output(&events, &event, sizeof(event), 0);
 	return 0;
@@ -123,7 +131,7 @@ static __always_inline enum xdp_action finish(struct packet *p, enum reason reas
 	__u64 number = count_packet(reason, p->length);
 
 	sample_accounted(p, number);
-	if ((reason_drops(reason) || reason == REASON_SHADOW) && events_wanted())
+	if (reason_reported(reason) && events_wanted())
 		report_drop(p->ctx, p->l3_offset, reason);
 	return reason_drops(reason) ? XDP_DROP : XDP_PASS;
 }

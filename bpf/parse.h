@@ -11,9 +11,22 @@
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
 
-#define MAX_VLAN_TAGS 2
-/* RFC 8200 lists six extension headers, of which destination options may occur twice. */
-#define MAX_IPV6_EXTENSIONS 8
+/*
+ * Linux removes every outer tag of VLAN 0 without a VLAN device, however many there
+ * are, and each VLAN device removes one more. So all tags are skipped, and a frame with
+ * more than this is dropped.
+ */
+#define MAX_VLAN_TAGS 8
+
+/* Holds the offset of the IP header, which is at most 14 + 8 * 4. Bounds it for the verifier. */
+#define L3_OFFSET_MASK 0x3f
+
+/*
+ * Linux accepts any number of extension headers. Packets with more than this, or with
+ * more bytes of them, have an unknown transport: see struct transport.
+ */
+#define MAX_IPV6_EXTENSIONS 32
+#define MAX_TRANSPORT_OFFSET 0x7fff
 
 #define IPV4_FRAGMENT 0x3fff	/* more-fragments flag and offset */
 #define IPV4_OFFSET 0x1fff
@@ -66,8 +79,12 @@ static __always_inline __u64 frame_length(struct xdp_md *ctx)
 #endif
 }
 
-/* Ethernet, two VLAN tags and IPv6 decide a packet (62). Detectors also look at 16 bytes of the transport. */
-#define BASE_HEADERS (62 + 16)
+/*
+ * Ethernet, a VLAN tag and IPv6 decide a packet (58); skip_tags() reads further tags.
+ * Detectors also look at 16 bytes of the transport.
+ */
+#define BASE_HEADERS (58 + 16)
+#define BASE_COPY (40 + 16)	/* the same without what precedes IPv6 */
 
 #ifdef FRAGS
 /* The padding aligns the IP header to four bytes. */
@@ -133,6 +150,55 @@ static __always_inline struct cursor headers_of(struct xdp_md *ctx)
 }
 #endif
 
+/*
+ * Returns a cursor over what is at an offset. It holds at least BASE_COPY bytes, unless
+ * the frame ends before. Unlike headers_of() it copies to the start of the copy,
+ * because the verifier accepts a variable offset in a packet, but not in a map.
+ */
+static __always_inline struct cursor headers_at(struct xdp_md *ctx, __u32 offset)
+{
+	struct cursor c = cursor_of(ctx);
+#ifdef FRAGS
+	__s64 length = bpf_xdp_get_buff_len(ctx);
+	__u32 zero = 0;
+	struct headers *copy = bpf_map_lookup_elem(&headers, &zero);
+
+	if (!copy || length <= offset)
+		return (struct cursor){};
+	length = copied(length - offset, BASE_COPY);
+	if (length < 1 || bpf_xdp_load_bytes(ctx, offset, copy->bytes, length))
+		return (struct cursor){};
+	return (struct cursor){ .pos = copy->bytes, .end = copy->bytes + length };
+#endif
+	c.pos += offset;
+	return c;
+}
+
+/* Defines a function that reads a value at an offset. It returns false if the frame ends before. */
+#define DEFINE_LOAD(name, type)                                                                  \
+	static __always_inline bool name(struct xdp_md *ctx, __u64 offset, type *value)          \
+	{                                                                                        \
+		type *from = (void *)(long)ctx->data + offset;                                   \
+												 \
+		if ((void *)(from + 1) > (void *)(long)ctx->data_end)                            \
+			return load_later(ctx, offset, value, sizeof(*value));                   \
+		*value = *from;                                                                  \
+		return true;                                                                     \
+	}
+
+/* Reads bytes that are not all in the first buffer. */
+static __always_inline bool load_later(struct xdp_md *ctx, __u64 offset, void *to, __u32 size)
+{
+#ifdef FRAGS
+	return !bpf_xdp_load_bytes(ctx, offset, to, size);
+#else
+	return false;
+#endif
+}
+
+DEFINE_LOAD(load_u16, __be16)
+DEFINE_LOAD(load_extension, struct ipv6_extension)
+
 #define PARSE(type, c)                                        \
 	({                                                    \
 		type *header = (c)->pos;                      \
@@ -188,24 +254,40 @@ static __always_inline bool ipv6_malformed(const struct ipv6hdr *ip, __u64 room)
 	return sizeof(*ip) + bpf_ntohs(ip->payload_len) > room;
 }
 
+/* Of a first fragment, Linux keeps a multiple of eight bytes. TCP has its flags in the second eight. */
+#define TCP_WITH_FLAGS 16
+
 /* The transport of a packet, for drop events and detectors. */
 struct transport {
+	__u32 offset;
 	__u8 proto;
 	bool fragment;
 	bool first;	/* not a fragment, or the fragment that has the ports */
+	/*
+	 * A first fragment with less than TCP_WITH_FLAGS bytes. If it is TCP, its flags are in
+	 * the next one, and bytes behind the end of the packet may look like flags. No host
+	 * sends such fragments (RFC 1858, RFC 3128).
+	 */
+	bool tiny;
+	/*
+	 * The transport is unknown: there are more IPv6 extension headers than are walked, or
+	 * the packet ends before it. proto is that of the next header.
+	 */
+	bool hidden;
 };
 
-static __always_inline struct transport transport_ipv4(struct cursor *c, const struct iphdr *ip)
+static __always_inline struct transport transport_ipv4(const struct iphdr *ip, __u32 l3_offset)
 {
+	/* ihl is 4 bits wide. The mask tells the verifier. */
+	__u32 header = ip->ihl >= 5 ? (ip->ihl * 4) & 0x3f : sizeof(*ip);
 	struct transport t = {
+		.offset = l3_offset + header,
 		.proto = ip->protocol,
 		.fragment = ip->frag_off & bpf_htons(IPV4_FRAGMENT),
 		.first = !(ip->frag_off & bpf_htons(IPV4_OFFSET)),
 	};
 
-	/* ihl is 4 bits wide. The mask tells the verifier. */
-	if (ip->ihl >= 5)
-		c->pos += (ip->ihl * 4 - sizeof(*ip)) & 0x3f;
+	t.tiny = t.fragment && t.first && bpf_ntohs(ip->tot_len) < header + TCP_WITH_FLAGS;
 	return t;
 }
 
@@ -220,38 +302,84 @@ static __always_inline bool is_ipv6_extension(__u8 proto)
 	return proto < 64 && extensions >> proto & 1;
 }
 
+/* Returns the offset of the end of an IPv6 packet. A jumbogram (length 0) ends with the frame. */
+static __always_inline __u64 ipv6_end(struct xdp_md *ctx, const struct ipv6hdr *ip, __u32 l3_offset)
+{
+	__u64 payload = bpf_ntohs(ip->payload_len);
+
+	return payload ? l3_offset + sizeof(*ip) + payload : frame_length(ctx);
+}
+
+/* What walk_extensions() returns: the offset of the transport in the lowest bits, then its protocol, then flags. */
+#define WALK_OFFSET(walked) ((walked) & MAX_TRANSPORT_OFFSET)
+#define WALK_PROTO_SHIFT 16
+#define WALK_FRAGMENT (1u << 24)
+#define WALK_LATER (1u << 25)
+#define WALK_TINY (1u << 26)
+#define WALK_HIDDEN (1u << 27)
+
 /*
- * Walks the extension headers. It stops at the transport, at a later fragment, which
- * is followed by payload, or where the packet is cut short.
+ * Walks the extension headers from an offset. It stops at the transport, at a later
+ * fragment, which is followed by payload, or at the end of the packet. Bytes behind the
+ * end are not looked at, because a sender can choose them.
  *
  * Lengths (RFC 4302, RFC 8200): AH counts 4-byte units less two, the others 8-byte
- * units less one. A fragment header is 8 bytes, and its second byte is no length. There
- * are no branches, because the verifier follows every branch of every round: with
- * branches it checked 138,000 instructions.
+ * units less one. A fragment header is 8 bytes, and its second byte is no length.
+ *
+ * It is a global function, so that the verifier does not check the code behind it for
+ * every number of headers, and has few branches, because the verifier follows every
+ * branch of every round. The offset is a number and not a pointer, because the verifier
+ * limits how far a pointer may be moved.
  */
-static __always_inline struct transport transport_ipv6(struct cursor *c, const struct ipv6hdr *ip)
+__attribute__((noinline)) __u32 walk_extensions(struct xdp_md *ctx, __u32 start, __u32 end, __u32 proto)
 {
-	__u32 proto = ip->nexthdr;
+	__u64 offset = start & 0x7f;
+	struct ipv6_extension ext;
 	__u32 fragment = 0;
+	__u32 walked;
 	int i;
 
+#pragma clang loop unroll(disable)
 	for (i = 0; i < MAX_IPV6_EXTENSIONS && is_ipv6_extension(proto); i++) {
-		struct ipv6_extension *ext = c->pos;
 		__u32 is_ah = proto == IPPROTO_AH;
 		__u32 is_fragment = proto == IPPROTO_FRAGMENT;
 
-		if ((void *)(ext + 1) > c->end || fragment & bpf_htons(IPV6_OFFSET))
+		if (offset > MAX_TRANSPORT_OFFSET || offset + sizeof(ext) > end ||
+		    fragment & bpf_htons(IPV6_OFFSET) || !load_extension(ctx, offset, &ext))
 			break;
 		/* Opaque to the compiler, which would otherwise restore the branches. */
 		asm volatile("" : "+r"(is_ah), "+r"(is_fragment));
-		fragment |= ext->offset & -is_fragment;
-		c->pos += ((ext->length & (is_fragment - 1) & 0xff) + 1 + is_ah) << (3 - is_ah) & 0xfff;
-		proto = ext->nexthdr;
+		fragment |= ext.offset & -is_fragment;
+		offset += ((ext.length & (is_fragment - 1) & 0xff) + 1 + is_ah) << (3 - is_ah) & 0xfff;
+		proto = ext.nexthdr;
 	}
+	walked = WALK_OFFSET(offset) | (proto & 0xff) << WALK_PROTO_SHIFT;
+	if (offset > MAX_TRANSPORT_OFFSET || is_ipv6_extension(proto))
+		walked |= WALK_HIDDEN;
+	if (fragment & bpf_htons(IPV6_FRAGMENT))
+		walked |= WALK_FRAGMENT;
+	if (fragment & bpf_htons(IPV6_OFFSET))
+		return walked | WALK_LATER;
+	/* Some versions of Linux accept headers that go on in the next fragment. */
+	if (walked & WALK_FRAGMENT && offset + sizeof(ext) > end)
+		walked |= WALK_HIDDEN;
+	if (walked & WALK_FRAGMENT && offset + TCP_WITH_FLAGS > end)
+		walked |= WALK_TINY;
+	return walked;
+}
+
+static __always_inline struct transport transport_ipv6(struct xdp_md *ctx, const struct ipv6hdr *ip, __u32 l3_offset)
+{
+	__u32 start = l3_offset + sizeof(*ip);
+	__u32 walked = walk_extensions(ctx, start, ipv6_end(ctx, ip, l3_offset), ip->nexthdr);
+
 	return (struct transport){
-		.proto = proto,
-		.fragment = fragment & bpf_htons(IPV6_FRAGMENT),
-		.first = !(fragment & bpf_htons(IPV6_OFFSET)),
+		.offset = WALK_OFFSET(walked),
+		.proto = walked >> WALK_PROTO_SHIFT,
+		.fragment = walked & WALK_FRAGMENT,
+		.first = !(walked & WALK_LATER),
+		.tiny = walked & WALK_TINY,
+		.hidden = walked & WALK_HIDDEN,
 	};
 }
 

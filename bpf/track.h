@@ -41,19 +41,27 @@ struct tcp_start {
 #define SEEN_PROTO_SHIFT 16
 #define SEEN_DPORT_SHIFT 32
 
+/* The cursor is at the transport. */
 static __always_inline __u64 seen_of(struct cursor *c, const struct transport *t)
 {
 	__u64 seen = (t->fragment ? CLASS_FRAGMENT : 0) | (__u64)t->proto << SEEN_PROTO_SHIFT;
 	struct ports *ports = NULL;
 	struct tcp_start *tcp;
 
+	if (t->hidden)
+		return seen | KIND_HIDDEN;
 	switch (t->proto) {
 	case IPPROTO_TCP:
-		tcp = t->first ? PARSE(struct tcp_start, c) : NULL;
-		if (!tcp)
-			return seen | KIND_TCP;
-		seen |= CLASS_TCP | (tcp->flags & CLASS_TCP_FLAGS);
-		ports = &tcp->ports;
+		tcp = t->first && !t->tiny ? PARSE(struct tcp_start, c) : NULL;
+		if (tcp) {
+			seen |= CLASS_TCP | (tcp->flags & CLASS_TCP_FLAGS);
+			ports = &tcp->ports;
+		} else if (t->tiny) {
+			seen |= KIND_TINY;
+			ports = PARSE(struct ports, c);
+		} else {
+			seen |= KIND_TCP;
+		}
 		break;
 	case IPPROTO_UDP:
 		seen |= KIND_UDP;
@@ -69,40 +77,39 @@ static __always_inline __u64 seen_of(struct cursor *c, const struct transport *t
 /* Parses any packet. It is a global function for the same reasons as report_drop(). */
 __attribute__((noinline)) __u64 seen_anyhow(struct xdp_md *ctx, __u32 l3_offset)
 {
-	struct cursor c = cursor_of(ctx);
 	struct transport t;
 	struct ipv6hdr *ip6;
 	struct iphdr *ip;
+	struct cursor c;
 
-	c.pos += l3_offset & 0x3f;
-	if (c.pos + 1 > c.end)
+	l3_offset &= L3_OFFSET_MASK;
+	c = headers_at(ctx, l3_offset);
+	if (!c.pos || c.pos + 1 > c.end)
 		return 0;
 	if (*(__u8 *)c.pos >> 4 == 4) {
 		ip = parse_ipv4(&c);
 		if (!ip)
 			return 0;
-		t = transport_ipv4(&c, ip);
+		t = transport_ipv4(ip, l3_offset);
 	} else {
 		ip6 = parse_ipv6(&c);
 		if (!ip6)
 			return 0;
-		t = transport_ipv6(&c, ip6);
+		t = transport_ipv6(ctx, ip6, l3_offset);
 	}
+	c = headers_at(ctx, t.offset);
 	return seen_of(&c, &t);
 }
 
 /* Makes no call unless there are options. The cursor is behind the header. */
 static __always_inline __u64 seen_ipv4(const struct packet *p, const struct iphdr *ip)
 {
-	struct transport t = {
-		.proto = ip->protocol,
-		.fragment = ip->frag_off & bpf_htons(IPV4_FRAGMENT),
-		.first = !(ip->frag_off & bpf_htons(IPV4_OFFSET)),
-	};
+	struct transport t;
 	struct cursor c = p->c;
 
 	if (ip->ihl > 5)
 		return seen_anyhow(p->ctx, p->l3_offset);
+	t = transport_ipv4(ip, p->l3_offset);
 	return seen_of(&c, &t);
 }
 
@@ -127,8 +134,9 @@ static __always_inline __u32 detectors_of(void *lines, const struct track_contro
 	if (!(detectors & c->by_port))
 		return detectors;
 	ports = seen & SEEN_PORT ? bpf_map_lookup_elem(lines, &line) : NULL;
+	/* A hidden transport may have any port. */
 	if (!ports)
-		return detectors & ~c->by_port;
+		return (SEEN_CLASS(seen) & ~CLASS_FRAGMENT) == KIND_HIDDEN ? detectors : detectors & ~c->by_port;
 	return detectors & (~c->by_port | ports->detectors[port & 31]);
 }
 
@@ -157,30 +165,19 @@ static __always_inline void track_count(void *lines, const struct track_control 
 	}
 }
 
-#define BASE_COPY (40 + 16)	/* IPv6, and the part of the transport that detectors look at */
-
 /*
- * Returns a cursor over the IP header and what follows. Unlike headers_of() it copies
- * them to the start of the copy, because the verifier accepts a variable offset in a
- * packet, but not in a map.
+ * Counts a packet for the single address that it comes from, if that is tracked. This is a
+ * function of its own, because only packets of tracked sources get here, and only while a
+ * single address is tracked.
  */
-static __always_inline struct cursor base_header(struct xdp_md *ctx, __u32 l3_offset)
+static __attribute__((noinline)) int track_single(void *lines, const struct track_control *c,
+						  const struct source *from, __u32 detectors, __u32 length)
 {
-	struct cursor c = cursor_of(ctx);
-#ifdef FRAGS
-	__s64 length = bpf_xdp_get_buff_len(ctx);
-	__u32 zero = 0;
-	struct headers *copy = bpf_map_lookup_elem(&headers, &zero);
+	struct track_key key;
 
-	if (!copy || length <= l3_offset)
-		return (struct cursor){};
-	length = copied(length - l3_offset, BASE_COPY);
-	if (length < 1 || bpf_xdp_load_bytes(ctx, l3_offset, copy->bytes, length))
-		return (struct cursor){};
-	return (struct cursor){ .pos = copy->bytes, .end = copy->bytes + length };
-#endif
-	c.pos += l3_offset;
-	return c;
+	track_single_key(c, from, &key);
+	track_count(lines, c, track_find_key(lines, c, &key), detectors, length);
+	return 0;
 }
 
 /*
@@ -190,7 +187,7 @@ static __always_inline struct cursor base_header(struct xdp_md *ctx, __u32 l3_of
 __attribute__((noinline)) int report_sample(struct xdp_md *ctx, __u32 l3_offset, __u32 weight)
 {
 	struct packet_sample s = { .length = frame_length(ctx), .weight = weight };
-	struct packet p = { .ctx = ctx, .l3_offset = l3_offset & 0x3f };
+	struct packet p = { .ctx = ctx, .l3_offset = l3_offset & L3_OFFSET_MASK };
 	__u32 zero = 0;
 	struct track_control *control = bpf_map_lookup_elem(&tracking, &zero);
 	void *lines = bpf_map_lookup_elem(&tracked, &zero);
@@ -201,7 +198,7 @@ __attribute__((noinline)) int report_sample(struct xdp_md *ctx, __u32 l3_offset,
 
 	if (!control || !lines)
 		return 0;
-	p.c = base_header(ctx, p.l3_offset);
+	p.c = headers_at(ctx, p.l3_offset);
 	if (!p.c.pos || p.c.pos + 1 > p.c.end)
 		return 0;
 	s.version = *(__u8 *)p.c.pos >> 4;
@@ -252,13 +249,17 @@ static __always_inline bool track_source(struct packet *p, const struct source *
 	return place->first | place->second;
 }
 
-static __always_inline void track_counts(const struct packet *p, const struct track_place *place, __u64 seen)
+static __always_inline void track_counts(const struct packet *p, const struct source *from,
+					 const struct track_place *place, __u64 seen)
 {
 	const struct track_control *c = p->control;
 	__u32 detectors = detectors_of(place->lines, c, seen);
+	__u32 single = detectors & (from->version == 4 ? TRACK_LOAD(c->single_ipv4) : TRACK_LOAD(c->single_ipv6));
 
 	track_count(place->lines, c, place->first, detectors & c->levels[0].detectors, p->length);
 	track_count(place->lines, c, place->second, detectors & c->levels[1].detectors, p->length);
+	if (single)
+		track_single(place->lines, c, from, single, p->length);
 }
 
 static __always_inline void account_ipv4(struct packet *p, const struct iphdr *ip)
@@ -267,7 +268,7 @@ static __always_inline void account_ipv4(struct packet *p, const struct iphdr *i
 	struct track_place place;
 
 	if (track_source(p, &from, &place))
-		track_counts(p, &place, seen_ipv4(p, ip));
+		track_counts(p, &from, &place, seen_ipv4(p, ip));
 }
 
 static __always_inline void account_ipv6(struct packet *p, const struct ipv6hdr *ip)
@@ -276,7 +277,7 @@ static __always_inline void account_ipv6(struct packet *p, const struct ipv6hdr 
 	struct track_place place;
 
 	if (track_source(p, &from, &place))
-		track_counts(p, &place, seen_ipv6(p, ip));
+		track_counts(p, &from, &place, seen_ipv6(p, ip));
 }
 
 /* Reports the packet if it is sampled. number is that of the packet on this CPU. */

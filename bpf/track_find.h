@@ -65,27 +65,52 @@ static __always_inline __u64 track_nh(__u64 x, __u32 a, __u32 b)
 	return (__u64)((__u32)(x >> 32) + a) * (__u32)((__u32)x + b);
 }
 
+static __always_inline __u64 track_mix(const struct track_control *c, const struct track_key *key)
+{
+	__u64 mixed = track_nh(key->high, c->nh[0], c->nh[1]) + track_nh(key->low, c->nh[2], c->nh[3]);
+
+	return mixed ^ mixed >> 32;
+}
+
+static __always_inline void track_tag(const struct track_control *c, struct track_key *key, __u64 tag)
+{
+	tag |= track_hash(key, c->home) >> (64 - TRACK_HASH_BITS) << TRACK_HASH_SHIFT;
+	key->tag = TRACK_BOTH(tag);
+}
+
 static __always_inline void track_key_of(const struct track_control *c, const struct source *from, __u32 level,
 					 struct track_key *key)
 {
 	const struct track_level *l = &c->levels[level];
-	__u64 mixed;
+	__u64 tag = TRACK_USED | (__u64)level << TRACK_LEVEL_SHIFT;
 
 	if (from->version == 4) {
 		key->high = 0;
 		key->low = from->low & l->ipv4;
 		key->mixed = key->low;
-		key->tag = TRACK_USED;
 	} else {
 		key->high = from->high & l->high;
 		key->low = from->low & l->low;
-		mixed = track_nh(key->high, c->nh[0], c->nh[1]) + track_nh(key->low, c->nh[2], c->nh[3]);
-		key->mixed = mixed ^ mixed >> 32;
-		key->tag = TRACK_USED | TRACK_IPV6;
+		key->mixed = track_mix(c, key);
+		tag |= TRACK_IPV6;
 	}
-	key->tag |= (__u64)level << TRACK_LEVEL_SHIFT;
-	key->tag |= track_hash(key, c->home) >> (64 - TRACK_HASH_BITS) << TRACK_HASH_SHIFT;
-	key->tag = TRACK_BOTH(key->tag);
+	track_tag(c, key, tag);
+}
+
+/*
+ * The key of a single address inside a source. It differs from the keys of levels, which
+ * have a first half of 0 for IPv4 and bit 29 for IPv6. No IPv6 address that is tracked so
+ * has a first half of 0.
+ */
+static __always_inline void track_single_key(const struct track_control *c, const struct source *from,
+					     struct track_key *key)
+{
+	bool ipv4 = from->version == 4;
+
+	key->high = ipv4 ? ~0ull : from->high;
+	key->low = from->low;
+	key->mixed = track_mix(c, key);
+	track_tag(c, key, TRACK_USED | (ipv4 ? 1ull << TRACK_LEVEL_SHIFT : 0));
 }
 
 /* Returns the group for a hash, never NULL. */
@@ -130,29 +155,36 @@ static __always_inline __u32 track_slot_in(void *lines, const struct track_contr
 	return line;
 }
 
-/* Returns the line of the slot of a tracked source, or 0. */
-static __always_inline __u32 track_find(void *lines, const struct track_control *c, const struct source *from,
-					__u32 level)
+/* Returns the line of the slot of a key, or 0. */
+static __always_inline __u32 track_find_key(void *lines, const struct track_control *c, const struct track_key *key)
 {
-	struct track_key key;
 	__u64 *group, a, b;
 	__u32 line;
 
-	track_key_of(c, from, level, &key);
-	group = track_group(lines, c, track_hash(&key, c->home));
+	group = track_group(lines, c, track_hash(key, c->home));
 	if (!group)
 		return 0;
 	a = TRACK_LOAD(group[0]);
 	b = TRACK_LOAD(group[1]);
 	/* Usually neither has it. No other branch depends on the contents of the group. */
-	if (((track_differ(a, key.tag) & track_differ(b, key.tag)) | ~TRACK_BOTH(TRACK_SPILLED)) == ~0ull &&
+	if (((track_differ(a, key->tag) & track_differ(b, key->tag)) | ~TRACK_BOTH(TRACK_SPILLED)) == ~0ull &&
 	    !(a & TRACK_SPILLED))
 		return 0;
-	line = track_slot_in(lines, c, &key, a, b);
+	line = track_slot_in(lines, c, key, a, b);
 	if (line || !(a & TRACK_SPILLED))
 		return line;
-	group = track_group(lines, c, track_hash(&key, c->second));
-	return group ? track_slot_in(lines, c, &key, TRACK_LOAD(group[0]), TRACK_LOAD(group[1])) : 0;
+	group = track_group(lines, c, track_hash(key, c->second));
+	return group ? track_slot_in(lines, c, key, TRACK_LOAD(group[0]), TRACK_LOAD(group[1])) : 0;
+}
+
+/* Returns the line of the slot of a tracked source, or 0. */
+static __always_inline __u32 track_find(void *lines, const struct track_control *c, const struct source *from,
+					__u32 level)
+{
+	struct track_key key;
+
+	track_key_of(c, from, level, &key);
+	return track_find_key(lines, c, &key);
 }
 
 #endif

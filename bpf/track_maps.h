@@ -21,7 +21,8 @@
  *
  * A source is in the group that its hash gives, or in a second group. In that case bit
  * 31 of the first entry of the first group is set. The daemon makes sure that no two
- * entries of a group are equal in bits 17 to 30. An entry only leads to a slot, and the
+ * entries of a group are equal in bits 17 to 30. The key of a single address inside
+ * a source (see track_single_key()) has bit 29 clear, and its first half is not 0. An entry only leads to a slot, and the
  * key in the slot decides. So a reader that meets a change of the index by the daemon
  * loses the count of one packet at most.
  */
@@ -48,6 +49,8 @@ enum packet_kind {
 	KIND_TCP = 1,		/* without its header: a later fragment, or cut short */
 	KIND_UDP = 2,
 	KIND_ICMP = 3,		/* and ICMPv6 */
+	KIND_HIDDEN = 4,	/* struct transport.hidden: counts for every detector */
+	KIND_TINY = 5,		/* struct transport.tiny: counts for detectors of TCP with any flags */
 };
 
 /* The bits of the address that tell sources apart, in network order, as u64 and u32 of memory. */
@@ -59,7 +62,7 @@ struct track_level {
 };
 
 /*
- * active, groups and sampling may change at any time, each by a single store. All other
+ * active, groups, sampling and single_* may change at any time, each by a single store. All other
  * fields change only while active is 0 and no program runs that saw it set. So a packet
  * never meets two configurations.
  */
@@ -76,7 +79,9 @@ struct track_control {
 	struct track_level levels[TRACK_LEVELS];
 	__u32 by_bytes;		/* detectors that count bytes */
 	__u32 by_port;		/* detectors that match ports */
-	__u64 unused;
+	/* Detectors that also count single addresses inside a tracked source; 0 = none is tracked. */
+	__u32 single_ipv4;
+	__u32 single_ipv6;
 	__u16 classes[CLASSES];	/* detectors that match packets of a class */
 	/* On a line of its own, because the program writes it, and no other field. */
 	__u64 lost;

@@ -17,12 +17,13 @@ enum reason {
 	REASON_NOT_LISTED = 0,	/* source on no list */
 	REASON_ALLOWED = 1,	/* source on an allow list */
 	REASON_BLOCKED = 2,	/* source on a block list */
-	REASON_SHADOW = 3,	/* would be dropped if the entry were not for trial */
+	REASON_SHADOW = 3,	/* passed, but a shadow entry would drop it */
 	REASON_NOT_IP = 4,	/* neither IPv4 nor IPv6: ARP, LLDP, ... */
-	REASON_VLAN_DEPTH = 5,	/* more than two VLAN tags: not parsed further */
+	REASON_VLAN_DEPTH = 5,	/* no longer used: more than two VLAN tags, which passed */
 	REASON_MALFORMED = 6,	/* a header is cut short or contradicts itself */
 	REASON_LIMITED = 7,	/* source over the rate of a limit */
 	REASON_UNDER_LIMIT = 8,	/* source with a limit, within its rate */
+	REASON_VLAN_EXCESS = 9,	/* more than eight VLAN tags: dropped, whatever the source */
 	REASON_COUNT,
 };
 

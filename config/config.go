@@ -41,9 +41,13 @@ type Config struct {
 	BPFFS string
 	// The address that serves the [metrics](metrics.md), as `host:port`. `off` turns
 	// this off. `:9798` serves on all addresses; then anyone who can reach the port can
-	// read the metrics.
+	// read the metrics. `unix:/run/paraxial/metrics.sock` serves on a Unix socket that
+	// only root and the members of `socket_group` can use.
 	Metrics string
-	Log     Log
+	// Further host names by which the metrics may be requested. IP addresses, `localhost`,
+	// the name of this host and the host of `metrics` are always accepted.
+	MetricsHosts []string
+	Log          Log
 	// The largest number of prefixes, for blocks and allows of IPv4 and IPv6 each.
 	MaxEntries int
 	Guard      Guard
@@ -136,7 +140,8 @@ type Detection struct {
 	// 100 bytes, and another 100 bytes for every detector.
 	Tracked int
 	// The largest number of entries of detectors at the same time. A new one then
-	// replaces the oldest. Entries of other origins are not affected.
+	// replaces a shadow entry, or the oldest ban whose source has stopped. Entries of
+	// other origins are not affected.
 	MaxBans int
 	Breaker Breaker
 }

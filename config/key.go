@@ -34,6 +34,7 @@ func (c *Config) keys() []key {
 		textKey("state_dir", false, &c.StateDir, parsePath),
 		textKey("bpffs", false, &c.BPFFS, parsePath),
 		textKey("metrics", false, &c.Metrics, ParseMetrics),
+		listKey("metrics_hosts", true, &c.MetricsHosts, text, parseHostName, func(s string) string { return s }),
 		levelKey(&c.Log),
 		textKey("log.format", false, &c.Log.Format, ParseFormat),
 		numberKey("max_entries", false, &c.MaxEntries, 1, MaxMaxEntries),

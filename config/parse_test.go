@@ -79,6 +79,10 @@ events:
 			c.Guard.SSHPorts = []uint16{22, 65535}
 			c.Events.DropsPerSecond = 0
 		})},
+		{"metrics on a Unix socket", "metrics: unix:/run//m.sock\nmetrics_hosts: [web1, web1.example.com]\n",
+			with(func(c *Config) {
+				c.Metrics, c.MetricsHosts = "unix:/run/m.sock", []string{"web1", "web1.example.com"}
+			})},
 		{"metrics off", "metrics: off\n", with(func(c *Config) { c.Metrics = "" })},
 		{"metrics empty", "metrics: ''\n", with(func(c *Config) { c.Metrics = "" })},
 		{"metrics on all addresses", "metrics: :9798\n", with(func(c *Config) { c.Metrics = ":9798" })},

@@ -42,6 +42,13 @@ func (c *Config) readProxies() error {
 	return nil
 }
 
+// BehindProxy reports whether all of p is part of a prefix in Proxies.
+func (c Config) BehindProxy(p netip.Prefix) bool {
+	return slices.ContainsFunc(c.Proxies, func(proxy netip.Prefix) bool {
+		return proxy.Bits() <= p.Bits() && proxy.Overlaps(p)
+	})
+}
+
 // ProxyOf returns the prefix in Proxies that overlaps p, if there is one.
 func (c Config) ProxyOf(p netip.Prefix) (netip.Prefix, bool) {
 	for _, proxy := range c.Proxies {

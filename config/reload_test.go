@@ -27,13 +27,13 @@ func TestDiff(t *testing.T) {
 			*c = Config{
 				Interfaces: []Interface{{Name: "eth1"}}, XDPMode: ModeNative, Repair: RepairNever,
 				Socket: "/s", SocketGroup: "g", StateDir: "/d", BPFFS: "/b",
-				Metrics: "", Log: Log{Level: slog.LevelDebug, Format: FormatJSON}, MaxEntries: 1,
+				Metrics: "", MetricsHosts: []string{"h"}, Log: Log{Level: slog.LevelDebug, Format: FormatJSON}, MaxEntries: 1,
 				Guard:  Guard{NeverBlock: networks, SSHPorts: []uint16{2222}},
 				Events: Events{DropsPerSecond: 1}, Proxies: networks, ProxiesFile: "/p",
 				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
 			}
 		},
-			[]string{"interfaces", "repair", "log.level", "guard.never_block", "guard.ssh_ports",
+			[]string{"interfaces", "repair", "metrics_hosts", "log.level", "guard.never_block", "guard.ssh_ports",
 				"events.drops_per_second", "proxies", "proxies_file", "detection.max_bans",
 				"detection.breaker.bans_per_minute", "detectors"},
 			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries",
@@ -84,6 +84,7 @@ var changes = map[string]string{
 	"state_dir":                         "state_dir: /d",
 	"bpffs":                             "bpffs: /b",
 	"metrics":                           "metrics: off",
+	"metrics_hosts":                     "metrics_hosts: [h.example]",
 	"log.level":                         "log: {level: debug}",
 	"log.format":                        "log: {format: json}",
 	"max_entries":                       "max_entries: 7",

@@ -63,7 +63,7 @@ func TestValidate(t *testing.T) {
 			`detectors: detector "": name "": want letters, digits, '.', '_' and '-', at most 63`},
 		{"metrics", func(c *Config) { c.Metrics = "9798" },
 			`metrics: "9798" is not an address to listen on; want host:port, ` +
-				`as in 127.0.0.1:9798 or [::1]:9798, or off`},
+				`as in 127.0.0.1:9798 or [::1]:9798, or unix:/run/paraxial/metrics.sock, or off`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -46,16 +46,29 @@ func ParseLevel(s string) (slog.Level, error) {
 
 func formatLevel(l slog.Level) string { return strings.ToLower(l.String()) }
 
-// ParseMetrics reads the address to serve metrics on: host:port. An empty host means all
-// addresses. For "off" or "" it returns "".
+// unixMetrics is the prefix of the path of a Unix socket that serves metrics.
+const unixMetrics = "unix:"
+
+// MetricsSocket returns the path of the Unix socket that serves the metrics. ok is false
+// if they are served on a TCP address, or are off.
+func (c Config) MetricsSocket() (path string, ok bool) {
+	return strings.CutPrefix(c.Metrics, unixMetrics)
+}
+
+// ParseMetrics reads the address to serve metrics on: host:port, or unix: and the path of
+// a socket. An empty host means all addresses. For "off" or "" it returns "".
 func ParseMetrics(s string) (string, error) {
 	if s == "" || s == "off" {
 		return "", nil
 	}
+	if path, ok := strings.CutPrefix(s, unixMetrics); ok {
+		path, err := parseSocket(path)
+		return unixMetrics + path, err
+	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || !validHost(host) {
 		return "", fmt.Errorf("%q is not an address to listen on; want host:port, "+
-			"as in 127.0.0.1:9798 or [::1]:9798, or off", s)
+			"as in 127.0.0.1:9798 or [::1]:9798, or unix:/run/paraxial/metrics.sock, or off", s)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", fmt.Errorf("%q: the port must be a number from 1 to 65535", s)
@@ -64,6 +77,13 @@ func ParseMetrics(s string) (string, error) {
 }
 
 var hostName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,252})$`)
+
+func parseHostName(s string) (string, error) {
+	if !hostName.MatchString(s) {
+		return "", fmt.Errorf("%q is not a host name; want a name without port, as in web1.example.com", s)
+	}
+	return s, nil
+}
 
 func validHost(s string) bool {
 	if strings.Contains(s, ":") {

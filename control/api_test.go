@@ -36,7 +36,7 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/v1/status", "", answer{200, one, `{"version":"1.2.3","pid":7,"started":"2026-11-23T12:00:00Z","interfaces":[],"blocks":0,"allows":0,"warnings":[]}`}},
 		{"GET", "/v1/stats", "", answer{200, one, `{"interfaces":[{"name":"eth0","packets":3,"bytes":180,"reasons":{}}]}`}},
 		{"GET", "/v1/detectors", "", answer{200, one, `{"enabled":true,"detectors":[{"name":"syn-flood","match":"","limit":"","window":"","ipv4_prefix":32,"ipv6_prefix":0,` +
-			`"action":"","for":"","decisions":{},"extended":0,"lifted":0,"spared":0,"entries":0}],"tracked":0,"capacity":0,"offenders":0,"entries":0,"max_entries":0,` +
+			`"action":"","for":"","decisions":{},"extended":0,"lifted":0,"spared":0,"entries":0,"no_room":0}],"tracked":0,"capacity":0,"offenders":0,"entries":0,"max_entries":0,` +
 			`"breaker":{"open":false,"since":"2026-11-23T12:00:00Z","trips":0},"sampling":{"interval":0,"lost":0,"exceeded":false,"refused":0}}`}},
 		{"GET", "/v1/top", "", answer{200, one, `{"time":"2026-11-23T12:00:00Z","sources":[{"source":"192.0.2.7/32","packets":0,"bytes":0,"rates":{},"share":0.5,` +
 			`"nearest":"","verdict":"","since":"2026-11-23T12:00:00Z","ports":[]}]}`}},
@@ -71,8 +71,8 @@ func TestAnswers(t *testing.T) {
 // prefixes lets cmp compare prefixes.
 var prefixes = cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })
 
-// TestRequests shows what the backend is handed: defaults filled in, and the
-// author that the kernel named.
+// TestRequests shows what the backend receives: defaults filled in, and the author that the kernel
+// reported.
 func TestRequests(t *testing.T) {
 	f := &fake{}
 	c := NewClient(serve(t, f, Options{}))
@@ -152,6 +152,23 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// TestHiddenCharacters: an entry of an earlier version may have them in its reason. The
+// answer escapes them.
+func TestHiddenCharacters(t *testing.T) {
+	const escaped = `"reason":"a\u007f\u009b2J \u202egnp\udb40\udc41 日本"`
+	old := entry
+	old.Reason = "a\x7f\u009b2J \u202egnp\U000E0041 日本"
+	socket := serve(t, &fake{
+		block: func(context.Context, Block) (ChangeResult, error) { return ChangeResult{Entries: []Entry{old}}, nil },
+		list:  func(_ context.Context, yield func(Entry) error) error { return yield(old) },
+	}, Options{})
+	for _, r := range [][3]string{{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`}, {"GET", "/v1/entries", ""}} {
+		if got := request(t, socket, r[0], r[1], r[2]); !strings.Contains(got.Body, escaped) {
+			t.Errorf("%s: got %q, want %s in it", r[1], got.Body, escaped)
+		}
+	}
+}
+
 // TestBadRequests shows that bad input is an error of the client, in JSON, that
 // names what is wrong, and never reaches the backend.
 func TestBadRequests(t *testing.T) {
@@ -170,6 +187,11 @@ func TestBadRequests(t *testing.T) {
 		{"two values", "POST", "/v1/block", good + "}{}", 400, CodeInvalidRequest, "more data after the JSON object"},
 		{"trailing garbage", "POST", "/v1/block", good + "} x", 400, CodeInvalidRequest, "more data after the JSON object"},
 		{"unknown field", "POST", "/v1/block", good + `,"prefix":"x"}`, 400, CodeInvalidRequest, `unknown field "prefix"`},
+		{"key in another case", "POST", "/v1/block", `{"Prefixes":["192.0.2.1"]}`, 400, CodeInvalidRequest, `unknown field "Prefixes" at byte 11; it is written "prefixes"`},
+		{"key with a letter that folds", "POST", "/v1/block", good + `,"rea\u017fon":"x"}`, 400, CodeInvalidRequest, `it is written "reason"`},
+		{"key twice", "POST", "/v1/unblock", good + `,"all":true,"all":false}`, 400, CodeInvalidRequest, `field "all" is given twice, the second time at byte 42`},
+		{"key twice in two cases", "POST", "/v1/block", good + `,"force":false,"FORCE":true}`, 400, CodeInvalidRequest, `unknown field "FORCE"`},
+		{"long key", "POST", "/v1/block", good + `,"` + strings.Repeat("x", 1000) + `":1}`, 400, CodeInvalidRequest, strings.Repeat("x", 128) + `" at byte`},
 		{"wrong type", "POST", "/v1/block", good + `,"force":"yes"}`, 400, CodeInvalidRequest, "field force: want true or false, got string"},
 		{"wrong type in array", "POST", "/v1/block", `{"prefixes":[1]}`, 400, CodeInvalidRequest, "field prefixes: want a string, got number"},
 		{"huge number", "POST", "/v1/block", good + `,"for":1e999999}`, 400, CodeInvalidRequest, "field for: want a string, got number"},
@@ -185,6 +207,8 @@ func TestBadRequests(t *testing.T) {
 		{"absurd duration", "POST", "/v1/allow", good + `,"for":"99999999999999999999w"}`, 400, CodeInvalidRequest, "use forever"},
 		{"confirm forever", "POST", "/v1/block", good + `,"confirm":"forever"}`, 400, CodeInvalidRequest, "nothing to confirm"},
 		{"action", "POST", "/v1/block", good + `,"action":"explode"}`, 400, CodeInvalidRequest, `action: want "drop", "limit" or "shadow"`},
+		{"C1 control in reason", "POST", "/v1/allow", good + `,"reason":"a\u009b2Jb"}`, 400, CodeInvalidRequest, "control or invalid character"},
+		{"override in reason", "POST", "/v1/block", good + `,"reason":"a\u202eb"}`, 400, CodeInvalidRequest, "control or invalid character"},
 		{"control in reason", "POST", "/v1/block", good + `,"reason":"a\u001b[2Jb"}`, 400, CodeInvalidRequest, "control or invalid character"},
 		{"origin form", "POST", "/v1/block", good + `,"origin":"a b"}`, 400, CodeInvalidRequest, "origin"},
 		{"origin of a detector", "POST", "/v1/block", good + `,"origin":"detector:syn"}`, 400, CodeInvalidRequest, "reserved for the daemon"},
@@ -238,8 +262,8 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// TestKeptConnection: whatever is wrong with a request, the next one on the same
-// connection is answered.
+// TestKeptConnection: after any kind of bad request, the next request on the same connection is
+// answered.
 func TestKeptConnection(t *testing.T) {
 	socket := serve(t, &fake{}, Options{})
 	dials := 0
@@ -318,7 +342,7 @@ func TestPanicIsAnAnswer(t *testing.T) {
 	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeInternal || !strings.Contains(e.Message, "off by one") {
 		t.Errorf("got %v", err)
 	}
-	// A stream that has begun must not look whole.
+	// A stream that has begun must not look complete.
 	if err := c.Entries(t.Context(), "", "", func(Entry) error { return nil }); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("list: got %v", err)
 	}

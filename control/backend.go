@@ -28,7 +28,7 @@ func (c Caller) Author() string { return fmt.Sprintf("uid:%d", c.UID) }
 // goroutines at once. An *Error in the chain of a returned error determines the
 // code that the client sees. Any other error is an internal one.
 //
-// A method that yields returns yield's error when there is one.
+// A method that yields returns yield's error if there is one.
 type Backend interface {
 	Status(context.Context) (Status, error)
 	Stats(context.Context) (Stats, error)
@@ -55,7 +55,7 @@ type Backend interface {
 	// goroutine.
 	Import(ctx context.Context, c Caller, r Import, list io.Reader, progress func(ImportProgress)) (ImportResult, error)
 
-	// Why tells what happens to packets from source.
+	// Why returns what happens to packets from source.
 	Why(ctx context.Context, source netip.Addr) (WhyResult, error)
 
 	// Watch yields events until ctx is done, and then returns nil or ctx's
@@ -69,7 +69,7 @@ type Backend interface {
 // Block is a BlockRequest as it reaches the backend.
 type Block struct {
 	Prefixes []netip.Prefix // masked, each once
-	Notes    []string       // for the result: prefixes that were not taken as written
+	Notes    []string       // for the result: prefixes that were changed, such as masked ones
 	Action   policy.Action
 	Rate     policy.Rate // of a limit
 	For      time.Duration

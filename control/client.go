@@ -31,8 +31,8 @@ type Client struct {
 func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
-		// A kept connection may be closed by the daemon at any time to make
-		// room; connecting anew is cheap.
+		// The daemon may close an idle connection at any time to make room, and connecting again is
+		// cheap.
 		DisableKeepAlives:  true,
 		DisableCompression: true,
 	}}}
@@ -75,7 +75,7 @@ func (c *Client) Detectors(ctx context.Context) (DetectorsStatus, error) {
 	return exchange[DetectorsStatus](ctx, c, http.MethodGet, "/v1/detectors", nil, nil)
 }
 
-// Top returns what the tracked sources do now.
+// Top returns what the tracked sources send now.
 func (c *Client) Top(ctx context.Context) (TopResult, error) {
 	return exchange[TopResult](ctx, c, http.MethodGet, "/v1/top", nil, nil)
 }
@@ -85,7 +85,7 @@ func (c *Client) Block(ctx context.Context, r BlockRequest) (ChangeResult, error
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/block", nil, r)
 }
 
-// Preview tells what Block would do.
+// Preview returns what Block would do.
 func (c *Client) Preview(ctx context.Context, r BlockRequest) (PreviewResult, error) {
 	return exchange[PreviewResult](ctx, c, http.MethodPost, "/v1/preview", nil, r)
 }
@@ -115,7 +115,7 @@ func (c *Client) Confirm(ctx context.Context, r ConfirmRequest) (ChangeResult, e
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/confirm", nil, r)
 }
 
-// Why tells what happens to packets from address.
+// Why returns what happens to packets from address.
 func (c *Client) Why(ctx context.Context, address string) (WhyResult, error) {
 	return exchange[WhyResult](ctx, c, http.MethodGet, "/v1/why", url.Values{"address": {address}}, nil)
 }
@@ -126,8 +126,8 @@ func (c *Client) Detach(ctx context.Context) error {
 	return err
 }
 
-// Entries yields the entries of one kind ("block" or "allow") and origin, or
-// of all where these are empty. It ends with the error that yield returns.
+// Entries yields the entries of one kind ("block" or "allow") and origin, or all of them if these
+// are empty. It ends with the error that yield returns.
 func (c *Client) Entries(ctx context.Context, kind, origin string, yield func(Entry) error) error {
 	query := url.Values{}
 	if kind != "" {
@@ -139,7 +139,7 @@ func (c *Client) Entries(ctx context.Context, kind, origin string, yield func(En
 	return c.stream(ctx, http.MethodGet, "/v1/entries", query, nil, yieldLines(yield))
 }
 
-// Watch yields events until ctx is done or the daemon stops, which is no error.
+// Watch yields events until ctx is done or the daemon stops, which is not an error.
 func (c *Client) Watch(ctx context.Context, yield func(Event) error) error {
 	return c.stream(ctx, http.MethodGet, "/v1/watch", nil, nil, yieldLines(yield))
 }

@@ -19,7 +19,7 @@ type conn struct {
 	table  *connTable
 
 	// Under table.mu.
-	busy  bool   // a request was read and is being worked on
+	busy  bool   // a request was read and is being handled
 	since uint64 // order of the last change of busy
 }
 
@@ -160,7 +160,7 @@ func (l *peerListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		caller, err := peerOf(nc)
+		caller, err := PeerOf(nc)
 		if err != nil {
 			l.log.Warn("control: connection closed", "error", err)
 			nc.Close()
@@ -175,8 +175,8 @@ func (l *peerListener) Accept() (net.Conn, error) {
 	}
 }
 
-// peerOf asks the kernel who connected. The other end cannot forge the answer.
-func peerOf(nc net.Conn) (Caller, error) {
+// PeerOf asks the kernel who connected. The other end cannot lie about it.
+func PeerOf(nc net.Conn) (Caller, error) {
 	uc, ok := nc.(*net.UnixConn)
 	if !ok {
 		return Caller{}, fmt.Errorf("identify peer: %T is not a Unix socket connection", nc)

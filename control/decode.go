@@ -1,30 +1,12 @@
 package control
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"reflect"
 	"strings"
 )
-
-// decode decodes data, one JSON object with known fields only, into v. Empty data
-// counts as the empty object.
-func decode(data []byte, v any) error {
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return decodeError(err, len(data))
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return invalid("body: more data after the JSON object, at byte %d", dec.InputOffset())
-	}
-	return nil
-}
 
 func decodeError(err error, length int) error {
 	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {

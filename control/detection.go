@@ -45,9 +45,10 @@ type DetectorStatus struct {
 	For        string            `json:"for"`
 	Decisions  map[string]uint64 `json:"decisions"` // by action
 	Extended   uint64            `json:"extended"`
-	Lifted     uint64            `json:"lifted"` // to make room for newer ones
-	Spared     uint64            `json:"spared"` // above the limit and left alone
+	Lifted     uint64            `json:"lifted"` // removed to make room for newer ones
+	Spared     uint64            `json:"spared"` // above the limit but exempt
 	Entries    int               `json:"entries"`
+	NoRoom     uint64            `json:"no_room"` // above the limit, and without room for an entry
 }
 
 // BreakerStatus is the state of the circuit breaker. While it is open, sources that
@@ -58,8 +59,7 @@ type BreakerStatus struct {
 	Trips uint64     `json:"trips"`
 }
 
-// SamplingStatus tells how the packet program picks the sources that are counted
-// exactly.
+// SamplingStatus describes how the packet program picks the sources that are counted exactly.
 type SamplingStatus struct {
 	Interval uint32 `json:"interval"` // one packet in so many
 	Lost     uint64 `json:"lost"`     // samples that were not read in time
@@ -79,7 +79,7 @@ type TopSource struct {
 	Packets float64           `json:"packets"` // a second; 0 if not known
 	Bytes   float64           `json:"bytes"`
 	Rates   map[string]string `json:"rates"`   // by detector, as policy.ParseRate
-	Share   float64           `json:"share"`   // of the limit that it is nearest to; 1 is at it
+	Share   float64           `json:"share"`   // of the limit that it is nearest to; 1 means at the limit
 	Nearest string            `json:"nearest"` // the detector of that limit
 	Verdict string            `json:"verdict"` // pass, drop, limit or shadow
 	Since   time.Time         `json:"since"`   // when tracking began

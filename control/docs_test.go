@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The reference lists every request that the server takes, and no other.
+// The reference lists every request that the server accepts, and no other.
 func TestDocsNameEveryRoute(t *testing.T) {
 	doc, err := os.ReadFile("../docs/api.md")
 	if err != nil {

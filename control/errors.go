@@ -17,7 +17,7 @@ const (
 	CodeTooLarge         = "too_large"          // the request exceeds a limit
 	CodeBusy             = "busy"               // try again later
 	CodeStoreFailed      = "store_failed"       // the change could not be saved, and was not made
-	CodeInternal         = "internal"           // a defect, or the kernel failed
+	CodeInternal         = "internal"           // a defect, or a kernel error
 )
 
 var statusOfCode = map[string]int{
@@ -32,7 +32,7 @@ var statusOfCode = map[string]int{
 	CodeInternal:         http.StatusInternalServerError,
 }
 
-// Error is an error as the API shows it.
+// Error is an error in the form that the API returns.
 type Error struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`

@@ -20,7 +20,7 @@ import (
 
 var errBroken = errors.New("the disk is on fire")
 
-// fake records what reaches the backend and answers with canned results.
+// fake records the calls of the backend and answers with prepared results.
 type fake struct {
 	mu    sync.Mutex
 	calls []any // Caller and request
@@ -156,7 +156,7 @@ func (f *fake) Detach(_ context.Context, c Caller) error {
 	return nil
 }
 
-// serve starts a server for b on a socket of its own and returns the path.
+// serve starts a server for b on a new socket and returns the path.
 func serve(tb testing.TB, b Backend, opts Options) string {
 	tb.Helper()
 	socket := filepath.Join(tb.TempDir(), "s")
@@ -184,14 +184,14 @@ func serveOn(tb testing.TB, l net.Listener, b Backend, opts Options) {
 	})
 }
 
-// answer is what curl would see.
+// answer is an answer as curl would show it.
 type answer struct {
 	Status int
 	Type   string
 	Body   string
 }
 
-// request sends one request as it is, without the client's own checks.
+// request sends one request unchanged, without the client's own checks.
 func request(tb testing.TB, socket, method, target, body string) answer {
 	tb.Helper()
 	hc := &http.Client{Transport: &http.Transport{

@@ -21,7 +21,7 @@ type route struct {
 	serve  func(*call) error
 }
 
-// call is one request at work.
+// call is a request in progress.
 type call struct {
 	*handler
 	w      *reply
@@ -197,11 +197,11 @@ func (c *call) send(v any) error {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
 	c.w.Header().Set("Content-Type", "application/json")
-	c.w.Write(append(data, '\n'))
+	c.w.Write(append(escapeHidden(data), '\n'))
 	return nil
 }
 
-// body reads the whole body, of at most MaxBody bytes.
+// body reads the whole body, up to MaxBody bytes.
 func (c *call) body() ([]byte, error) {
 	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
 	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))

@@ -16,7 +16,7 @@ import (
 
 func TestListenMode(t *testing.T) {
 	testenv.Root(t)
-	// A permissive umask must not show.
+	// The test must pass with a permissive umask.
 	old := unix.Umask(0)
 	defer unix.Umask(old)
 	for _, tt := range []struct {
@@ -95,7 +95,7 @@ func TestListenReplaces(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.says)
 			}
 			if _, statErr := os.Lstat(path); err != nil && statErr != nil {
-				t.Errorf("what was there is gone: %v", statErr)
+				t.Errorf("the previous file is gone: %v", statErr)
 			}
 		})
 	}

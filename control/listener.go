@@ -16,7 +16,7 @@ type Listener struct {
 
 	mu     sync.Mutex
 	now    *net.UnixListener
-	file   fs.FileInfo // of now
+	file   fs.FileInfo // of the current socket
 	closed bool
 }
 
@@ -66,7 +66,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 		now := l.current()
 		c, err := now.Accept()
 		if err != nil && now != l.current() {
-			continue // it was replaced meanwhile
+			continue // it was replaced in the meantime
 		}
 		return c, err
 	}

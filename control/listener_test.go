@@ -40,7 +40,7 @@ func TestRestore(t *testing.T) {
 			check(t, err)
 			echo(t, l)
 			before := dialEcho(t, path)
-			expectEcho(t, before) // accepted by now: what is not yet goes with its listener
+			expectEcho(t, before) // accepted by now: connections in the queue are lost with the listener
 			if restored, err := l.Restore(); restored || err != nil {
 				t.Fatalf("with nothing amiss: %t, %v", restored, err)
 			}
@@ -71,7 +71,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// echo sends back the one byte that it gets, on every connection.
+// echo sends back the first byte that it receives, on every connection.
 func echo(t *testing.T, l net.Listener) {
 	go func() {
 		for {

@@ -110,9 +110,8 @@ func TestAnotherUser(t *testing.T) {
 	})
 }
 
-// TestFlood opens 10,000 connections and never says a word on them. The server
-// must keep no more than its share, and a client of the same uid get through
-// all the while.
+// TestFlood opens 10,000 connections and never sends anything on them. The server must keep no more
+// than its limit, and a client of the same uid must get through all the time.
 func TestFlood(t *testing.T) {
 	const flood = 10_000
 	var limit unix.Rlimit
@@ -148,7 +147,7 @@ func TestFlood(t *testing.T) {
 		if err != nil {
 			t.Fatalf("with %d connections: %v", len(conns), err)
 		}
-		// A closed connection leaves when the goroutine that reads it has run.
+		// A closed connection is counted until the goroutine that reads it has run.
 		held := func() int { return openFiles(t) - before - len(conns) }
 		for held() > opts.MaxConnsPerUID+2 && time.Since(begun) < soon {
 			time.Sleep(time.Millisecond)
@@ -168,8 +167,8 @@ func openFiles(t *testing.T) int {
 	return len(fds)
 }
 
-// TestFullTable shows who has to go: the one that has been without a request
-// for longest, of the uid that is over its share, and nobody at work.
+// TestFullTable shows which connection is closed: the one without a request for longest, of the uid
+// that is over its share, and never a busy one.
 func TestFullTable(t *testing.T) {
 	dead := func(uid uint32) *conn {
 		nc, other := net.Pipe()

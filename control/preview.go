@@ -35,7 +35,7 @@ type PreviewService struct {
 	Direction string   `json:"direction"` // in: our port; out: the peer's
 	Port      uint16   `json:"port"`
 	Count     int      `json:"count"`
-	Processes []string `json:"processes"` // NAME[PID], as far as they can be seen
+	Processes []string `json:"processes"` // NAME[PID], as far as they are visible
 }
 
 // PreviewTraffic lists the sources in the prefixes that rate analysis tracks.

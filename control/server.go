@@ -14,7 +14,7 @@ import (
 // Options bound the resources that callers can use. Zero means the default.
 type Options struct {
 	Log            *slog.Logger  // default: slog.Default()
-	MaxConns       int           // connections in all, 512
+	MaxConns       int           // connections in total, 512
 	MaxConnsPerUID int           // connections of one uid, 128
 	MaxStreams     int           // lists, watches and imports at once, 64
 	MaxUIDStreams  int           // of one uid, 16
@@ -47,8 +47,8 @@ func NewServer(b Backend, opts Options) *Server {
 	return &Server{backend: b, opts: opts}
 }
 
-// Serve answers on l, a listener of Unix sockets, until ctx is done. It then
-// ends the streams, gives requests at work five seconds, and returns nil.
+// Serve answers on l, a listener of Unix sockets, until ctx is done. It then ends the streams,
+// gives running requests five seconds, and returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	table := newConnTable(s.opts.MaxConns, s.opts.MaxConnsPerUID)
 	srv := &http.Server{

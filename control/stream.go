@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// streamSlots bounds the streams, which hold a connection for as long as the
-// client likes.
+// streamSlots limits the streams, because a stream holds a connection for as long as the client
+// likes.
 type streamSlots struct {
 	max, maxPerUID int
 
@@ -109,7 +109,7 @@ func newLineWriter(c *call) *lineWriter {
 	c.w.Header().Set("Content-Type", "application/x-ndjson")
 	l := &lineWriter{c: c}
 	l.buf = bufio.NewWriterSize(stallWriter{c}, 64<<10)
-	l.enc = json.NewEncoder(l.buf)
+	l.enc = json.NewEncoder(JSONWriter{l.buf})
 	return l
 }
 
@@ -197,7 +197,7 @@ func (c *call) watch() error {
 		return err
 	}
 	return c.stream(func(ctx context.Context, lines *lineWriter) error {
-		// The header tells the client that it is watching now.
+		// The header tells the client that the watch has started.
 		if err := lines.flush(); err != nil {
 			return err
 		}
@@ -223,13 +223,13 @@ func (c *call) importList() error {
 		return errTooLong(MaxList)
 	}
 	return c.stream(func(ctx context.Context, lines *lineWriter) error {
-		// A read that waits for the client does not see ctx end by itself.
+		// A read that waits for the client does not notice the end of ctx.
 		stop := context.AfterFunc(ctx, func() { c.rc.SetReadDeadline(time.Now()) })
 		defer stop()
 		body := io.NopCloser(stallReader{c: c, ctx: ctx})
 		list := http.MaxBytesReader(c.w, body, MaxList)
 		result, err := c.backend.Import(ctx, c.caller, req, list, func(p ImportProgress) {
-			// A client that is gone ends ctx too.
+			// If the client is gone, ctx ends too.
 			if lines.line(progressLine{p}) == nil {
 				lines.flush()
 			}

@@ -79,7 +79,7 @@ func TestWatchCancel(t *testing.T) {
 	}}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	// The event arrives although the stream goes on: it is not held in a buffer.
+	// The event arrives while the stream continues: it is not held in a buffer.
 	err := NewClient(serve(t, f, Options{})).Watch(ctx, func(Event) error { cancel(); return nil })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
@@ -87,8 +87,8 @@ func TestWatchCancel(t *testing.T) {
 	waitFor(t, left, "the backend's context to end")
 }
 
-// TestStopEndsStreams: a daemon that stops ends a watch in order, and tells an
-// import that reads a list without end.
+// TestStopEndsStreams: a daemon that stops ends a watch in order, and sends an error to an import
+// of an endless list.
 func TestStopEndsStreams(t *testing.T) {
 	started := make(chan struct{}, 2)
 	f := &fake{
@@ -132,7 +132,7 @@ func TestStopEndsStreams(t *testing.T) {
 	if err := waitFor(t, watched, "the watch to end"); err != nil {
 		t.Errorf("watch: %v", err)
 	}
-	// A client in the middle of writing may find the pipe broken before it reads why.
+	// A client that is writing may see a broken pipe before it reads the error.
 	err = waitFor(t, imported, "the import to end")
 	if err == nil || !strings.Contains(err.Error(), "the daemon is stopping") && !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("import: %v", err)
@@ -142,7 +142,7 @@ func TestStopEndsStreams(t *testing.T) {
 		t.Errorf("serve: %v", err)
 	}
 	if log.Len() > 0 {
-		t.Errorf("stopping had to cut something off: %s", log.String())
+		t.Errorf("the stop had to cut connections off: %s", log.String())
 	}
 }
 
@@ -162,7 +162,7 @@ func TestImportCutOff(t *testing.T) {
 	socket := serve(t, f, Options{})
 	for _, header := range []string{
 		"Content-Length: 1000", "Transfer-Encoding: chunked",
-		"Content-Length: 1000\r\nExpect: 100-continue", // which the client does not read before it goes
+		"Content-Length: 1000\r\nExpect: 100-continue", // which the client does not read before it disconnects
 	} {
 		nc, err := net.Dial("unix", socket)
 		if err != nil {
@@ -177,7 +177,7 @@ func TestImportCutOff(t *testing.T) {
 			t.Errorf("%s: the list begins with %v", header, err)
 		}
 		nc.Close()
-		// It is the caller's doing, and no failure of the daemon's.
+		// The caller is the cause, so it is not a failure of the daemon.
 		err = waitFor(t, result, "the backend")
 		if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeInvalidRequest || !strings.Contains(e.Message, "cut off") {
 			t.Errorf("%s: the list ended with %v", header, err)
@@ -198,7 +198,7 @@ func TestImportSourceFails(t *testing.T) {
 		t.Errorf("client: %v", err)
 	}
 	if err := waitFor(t, result, "the backend"); err == nil {
-		t.Error("the backend took the list for whole")
+		t.Error("the backend took the list for complete")
 	}
 }
 
@@ -232,8 +232,8 @@ func TestImportRefusedWhileSending(t *testing.T) {
 	}
 }
 
-// TestImportTooLong: what goes over the limit is refused, with nothing applied,
-// and the client gets to read why.
+// TestImportTooLong: a list over the limit is refused, nothing is applied, and the client receives
+// the reason.
 func TestImportTooLong(t *testing.T) {
 	line := bytes.Repeat([]byte(" "), 4095)
 	line = append(line, '\n')
@@ -263,7 +263,7 @@ func TestSlowRequestIsBusy(t *testing.T) {
 	}
 }
 
-// TestStreamShare: streams of one uid are bounded, and the rest still works.
+// TestStreamShare: streams of one uid are limited, and other requests still work.
 func TestStreamShare(t *testing.T) {
 	started := make(chan struct{})
 	f := &fake{watch: func(ctx context.Context, _ func(Event) error) error {
@@ -298,7 +298,7 @@ func TestStreamShare(t *testing.T) {
 	waitFor(t, done, "the other watch to end")
 }
 
-// TestClientGoneIsNotLogged: a reader that leaves is no failure of the daemon.
+// TestClientGoneIsNotLogged: a reader that leaves is not a failure of the daemon.
 func TestClientGoneIsNotLogged(t *testing.T) {
 	var log bytes.Buffer
 	left := make(chan struct{})

@@ -22,7 +22,7 @@ const (
 	DefaultGroup  = "paraxial"
 )
 
-// Entry is one line of the book as the API shows it.
+// Entry is an entry of the book in the form that the API returns.
 type Entry struct {
 	Prefix         string     `json:"prefix"`
 	Kind           string     `json:"kind"`           // block or allow
@@ -59,7 +59,7 @@ type Status struct {
 	Warnings   []string          `json:"warnings"`
 }
 
-// InterfaceStatus tells whether packets of one interface are filtered.
+// InterfaceStatus shows whether packets of one interface are filtered.
 type InterfaceStatus struct {
 	Name      string `json:"name"`
 	Mode      string `json:"mode"` // native or generic; empty while off
@@ -123,8 +123,7 @@ type UnallowRequest struct {
 	All      bool     `json:"all,omitempty"`
 }
 
-// PromoteRequest asks that shadow entries with exactly these prefixes, of one
-// origin, drop from now on.
+// PromoteRequest asks to change shadow entries with exactly these prefixes, of one origin, to drop.
 type PromoteRequest struct {
 	Prefixes []string `json:"prefixes"`
 	Origin   string   `json:"origin,omitempty"` // default api:UID; any may be named
@@ -152,7 +151,7 @@ type RemoveResult struct {
 	Notes        []string `json:"notes"`
 }
 
-// ImportRequest asks to make a list the whole set of blocks of Origin.
+// ImportRequest asks to replace the set of blocks of Origin by a list.
 type ImportRequest struct {
 	Origin      string
 	For         string // as policy.ParseTTL; empty: forever
@@ -161,7 +160,7 @@ type ImportRequest struct {
 	Force       bool // override the guard
 }
 
-// ImportProgress tells how far an import is.
+// ImportProgress shows how far an import is.
 type ImportProgress struct {
 	Read    int `json:"read"`    // lines read
 	Applied int `json:"applied"` // entries in force
@@ -192,7 +191,7 @@ type InvalidLine struct {
 	Message string `json:"message"`
 }
 
-// WhyResult tells what happens to packets from one address, and by which entries.
+// WhyResult shows what happens to packets from one address, and which entries cause it.
 type WhyResult struct {
 	Address      string  `json:"address"`
 	Verdict      string  `json:"verdict"` // pass, drop, limit or shadow
@@ -214,7 +213,7 @@ const (
 	EventLost      = "lost"
 )
 
-// Event is one line of watch. Type tells which of the other fields are set.
+// Event is one line of watch. Type determines which of the other fields are set.
 type Event struct {
 	Time      time.Time        `json:"time"`
 	Type      string           `json:"type"`

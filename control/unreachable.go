@@ -26,8 +26,7 @@ var (
 
 const howToStart = "start it with `systemctl start paraxiald`, or name the socket of a running one with --socket"
 
-// explain turns the error of a request that got no answer into one that tells
-// what to do.
+// explain turns the error of a request without an answer into one that says what to do.
 func (c *Client) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -60,7 +59,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: connect to %s: %w", ErrUnreachable, c.socket, err)
 }
 
-// whoMay tells who may use a socket, from its owner and mode.
+// whoMay returns who may use a socket, from its owner and mode.
 func whoMay(socket string) string {
 	const asRoot = "run this as root"
 	info, err := os.Stat(socket)

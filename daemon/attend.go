@@ -13,14 +13,15 @@ const (
 	attestInterval = 2 * time.Second        // between full checks of interfaces and socket
 )
 
-// attend checks the interfaces and the socket until ctx is done. It is a loop of its own
-// because housekeep waits for the disk.
+// attend checks the interfaces and the socket until ctx is done. It never waits for other
+// changes or for the disk, so the watchdog expects progress of it.
 func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
 	glance := time.NewTicker(glanceInterval)
 	attest := time.NewTicker(attestInterval)
 	defer glance.Stop()
 	defer attest.Stop()
 	for {
+		d.attending.beat()
 		select {
 		case <-ctx.Done():
 			return
@@ -29,7 +30,6 @@ func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
 		case <-attest.C:
 			d.nics.attest(ctx)
 			d.keepSocket(socket)
-			d.attending.beat()
 		}
 	}
 }

@@ -5,9 +5,7 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -16,7 +14,6 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/config"
-	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
@@ -53,13 +50,17 @@ type Daemon struct {
 	nics      *nics
 	broadcast *broadcast
 	detection *detection
+	offenders *offenderStore
 	detecting pulse // progress of the detectors' loop
 	attending pulse // progress of the loop that checks interfaces and socket
+	sweeping  pulse // progress of housekeep
 	enforcer  *enforcer
 	warnings  warnings
+	disk      problem // why the last checkpoint failed
 
 	socketProblem string // why the socket cannot be created again; used by attend only
 	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
+	fullTold      bool   // the log says that a map is full; used by tellStatus only
 
 	metrics  *metrics.Collector
 	detached chan struct{} // closed when the filter was detached on request
@@ -110,6 +111,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
 		store: st, loader: l, drops: l, broadcast: newBroadcast(), detached: make(chan struct{}),
+		offenders: &offenderStore{path: filepath.Join(cfg.StateDir, offendersFile)},
 	}
 	d.cfg.Store(&cfg)
 	d.facts.read = d.protected
@@ -180,69 +182,6 @@ func (d *Daemon) detachOthers(configured []config.Interface) error {
 		}
 	}
 	return nil
-}
-
-// listen opens the control socket and the address for metrics. web is nil if metrics are
-// not configured.
-func listen(cfg config.Config) (socket *control.Listener, web net.Listener, err error) {
-	socket, err = control.Listen(cfg.Socket, cfg.SocketGroup)
-	if err != nil || cfg.Metrics == "" {
-		return socket, nil, err
-	}
-	if web, err = net.Listen("tcp", cfg.Metrics); err != nil {
-		err = fmt.Errorf("serve metrics: %w; set metrics: in the configuration or --metrics to a free address, "+
-			"or to off", err)
-		return nil, nil, errors.Join(err, socket.Close())
-	}
-	return socket, web, nil
-}
-
-// serve runs all servers and loops until ctx is done, one of them fails, or the filter is
-// detached on request.
-func (d *Daemon) serve(ctx context.Context, o Options) error {
-	cfg := d.settings()
-	socket, web, err := listen(cfg)
-	if err != nil {
-		return err
-	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var running sync.WaitGroup
-	run := func(what string, f func(context.Context) error) {
-		running.Go(func() {
-			if err := f(ctx); err != nil && ctx.Err() == nil {
-				stop(fmt.Errorf("%s: %w", what, err))
-			}
-		})
-	}
-	server := control.NewServer(d, control.Options{Log: d.log})
-	run("serve the control socket", func(ctx context.Context) error { return server.Serve(ctx, socket) })
-	if web != nil {
-		run("serve metrics", func(ctx context.Context) error { return d.serveMetrics(ctx, web) })
-	}
-	run("read drop events", d.relayDrops)
-	manager := &service{notify: o.Notify, watchdog: o.Watchdog}
-	manager.status(d.summary())
-	running.Go(func() { d.housekeep(ctx, manager) })
-	running.Go(func() { d.attend(ctx, socket) })
-	running.Go(func() { d.detect(ctx) })
-	run("watch interfaces", d.watchInterfaces)
-	run("watch addresses and routes", d.watchAddresses)
-	running.Go(func() { d.followReloads(ctx, o) })
-
-	o.Notify("READY=1")
-	d.log.Info("ready", "socket", cfg.Socket, "metrics", cfg.Metrics)
-	select {
-	case <-ctx.Done():
-	case <-d.detached:
-		stop(nil)
-	}
-	o.Notify("STOPPING=1")
-	running.Wait()
-	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return errors.Join(d.removePins(), d.saveOffenders(), d.store.Checkpoint(d.engine.Reading()))
 }
 
 // revision returns the commit that the binary was built from, if it is known.

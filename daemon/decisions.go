@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/paraxial/paraxial/control"
@@ -31,6 +32,9 @@ type enforcer struct {
 	guard    *policy.Guard
 	read     time.Time           // when guard was read
 	volatile map[policy.Key]bool // entries in force that are not saved
+	unsaved  atomic.Int64        // length of volatile; read without mu, which is held while the disk is slow
+
+	complains complaints // used by act alone
 }
 
 // volatileMark is the start of the reason of an entry that is in force but not saved.
@@ -47,21 +51,46 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 		return planned.ops, nil
 	})
 	if err != nil {
-		v.d.log.Error("decisions of detectors could not be carried out; they are tried again",
-			"decisions", len(decisions), "error", err)
+		if v.complains.due("act") {
+			v.d.log.Error("decisions of detectors could not be carried out; they are tried again",
+				"decisions", len(decisions), "error", err)
+		}
 		return decisions
 	}
-	v.tell(decisions)
+	for _, made := range carriedOut(decisions, planned.gone) {
+		if made.Kind == detect.New {
+			v.d.metrics.CountDecision(made.Detector, string(made.Action))
+		}
+	}
 	v.d.broadcast.announce(control.EventAdded, v.d.wireEntries(planned.put))
 	v.d.broadcast.announce(control.EventRemoved, planned.lifted)
-	return nil
+	return planned.gone
+}
+
+// carriedOut returns the decisions that are not among failed.
+func carriedOut(decisions, failed []detect.Decision) []detect.Decision {
+	if len(failed) == 0 {
+		return decisions
+	}
+	keys := make(map[policy.Key]bool, len(failed))
+	for _, f := range failed {
+		keys[keyOfDecision(f)] = true
+	}
+	var done []detect.Decision
+	for _, d := range decisions {
+		if !keys[keyOfDecision(d)] {
+			done = append(done, d)
+		}
+	}
+	return done
 }
 
 // plannedDecisions are the changes of the book that carry out decisions.
 type plannedDecisions struct {
 	ops    []policy.Op
 	put    []policy.Entry
-	lifted []control.Entry // with their drop counts, which are lost afterwards
+	lifted []control.Entry   // with their drops, which are gone afterwards
+	gone   []detect.Decision // extensions of entries that are no longer in the book
 }
 
 // plan turns decisions into changes of the book. It reads the present entries while no
@@ -72,13 +101,18 @@ func (v *enforcer) plan(b *policy.Book, decisions []detect.Decision) (p plannedD
 		key := keyOfDecision(decision)
 		old, known := b.Get(key)
 		if decision.Kind == detect.Lifted {
-			if known {
+			// A ban that an operator armed stays until its end.
+			if known && old.Author == detectorAuthor {
 				p.ops, lifted = append(p.ops, policy.RemoveOp(key)), append(lifted, old)
 			}
 			continue
 		}
+		if decision.Kind == detect.Extended && !known {
+			p.gone = append(p.gone, decision)
+			continue
+		}
 		e := v.entryOf(decision)
-		if known && decision.Kind == detect.Extended {
+		if decision.Kind == detect.Extended {
 			e = extended(old, e)
 		}
 		p.ops, p.put = append(p.ops, policy.PutOp(e)), append(p.put, e)
@@ -97,8 +131,10 @@ func (v *enforcer) apply(ctx context.Context, plan func(*policy.Book) ([]policy.
 	if _, ok := errors.AsType[*engine.SaveError](err); !ok {
 		return err
 	}
-	v.d.log.Error("bans of detectors are volatile: they are in force, but not saved, and end with a restart",
-		"entries", len(ops), "error", err)
+	if v.complains.due("volatile") {
+		v.d.log.Error("bans of detectors are volatile: they are in force, but not saved, and end with a restart",
+			"entries", len(ops), "error", err)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i := range ops {
@@ -116,6 +152,7 @@ func (v *enforcer) remember(k policy.Key) {
 		v.volatile = make(map[policy.Key]bool)
 	}
 	v.volatile[k] = true
+	v.unsaved.Store(int64(len(v.volatile)))
 }
 
 // saveVolatile saves the entries that could not be saved before.
@@ -140,20 +177,9 @@ func (v *enforcer) saveVolatile(ctx context.Context) error {
 		return err
 	}
 	clear(v.volatile)
+	v.unsaved.Store(0)
 	v.d.log.Info("bans of detectors that were volatile are saved now", "entries", saved)
 	return nil
-}
-
-// tell logs all decisions, and counts the new ones.
-func (v *enforcer) tell(decisions []detect.Decision) {
-	for _, dec := range decisions {
-		if dec.Kind == detect.New {
-			v.d.metrics.CountDecision(dec.Detector, string(dec.Action))
-		}
-		v.d.log.Info("detector "+dec.Kind.String(), "detector", dec.Detector, "source", dec.Prefix,
-			"action", string(dec.Action), "for", policy.FormatTTL(dec.For), "breaker", dec.Tripped,
-			"evidence", dec.Evidence.String())
-	}
 }
 
 func keyOfDecision(d detect.Decision) policy.Key {
@@ -253,6 +279,20 @@ func (v *enforcer) exempt(p netip.Prefix) (reason string, exempt bool) {
 		return refusal.Error(), true
 	}
 	return "", false
+}
+
+// partlyExempt implements host.
+func (v *enforcer) partlyExempt(p netip.Prefix) bool {
+	if v.d.settings().BehindProxy(p) || v.fresh().Protects(p) {
+		return false
+	}
+	now, partly := v.d.engine.Now(), true
+	v.d.engine.Read(func(b *policy.Book) {
+		for e := range b.Covering(policy.Allow, p) {
+			partly = partly && !e.Live(now)
+		}
+	})
+	return partly
 }
 
 // fresh returns the guard, at most guardAge old. It logs facts that cannot be read; the

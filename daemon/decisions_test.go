@@ -130,6 +130,46 @@ func TestExtendedKeepsPromotion(t *testing.T) {
 	}
 }
 
+// An operator's unblock ends an entry for good, also if a detector decided to extend it at the
+// same time. The unblock comes here after the decision and before it is carried out.
+func TestExtensionDoesNotUndoUnblock(t *testing.T) {
+	b, v := decided(t)
+	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Block)})
+	inTurn, unblocked, acted := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() { // holds the turn, so that the unblock is carried out before the extension
+		_ = b.engine.Edit(t.Context(), func(*policy.Book) ([]policy.Op, error) {
+			close(inTurn)
+			<-unblocked
+			return []policy.Op{policy.RemoveOp(keyOfDecision(b.decision(detect.Extended, detect.Block)))}, nil
+		})
+	}()
+	<-inTurn
+	go func() {
+		defer close(acted)
+		v.act(t.Context(), 0, []detect.Decision{b.decision(detect.Extended, detect.Block)})
+	}()
+	time.Sleep(50 * time.Millisecond) // for act to come as far as it can
+	close(unblocked)
+	<-acted
+	if e, ok := b.decidedEntry(); ok {
+		t.Errorf("the extension put back what was unblocked: %+v", e)
+	}
+}
+
+// An operator's ban is not lifted to make room.
+func TestArmedEntryIsNotLifted(t *testing.T) {
+	b, v := decided(t)
+	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Shadow)})
+	_, err := b.Promote(t.Context(), control.Caller{UID: 7}, control.Promotion{Prefixes: prefixes(offenderPrefix), Origin: "detector:flood", Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.Lifted, detect.Shadow)})
+	if e, ok := b.decidedEntry(); !ok || e.Action != policy.Drop {
+		t.Errorf("entry: %+v", e)
+	}
+}
+
 func TestExempt(t *testing.T) {
 	b, v := decided(t)
 	b.cfg.Store(&config.Config{
@@ -154,7 +194,30 @@ func TestExempt(t *testing.T) {
 	}
 }
 
-// liveEntries returns entries of detectors only.
+// A prefix is partly exempt if no reason covers all of it.
+func TestPartlyExempt(t *testing.T) {
+	b, v := decided(t)
+	b.cfg.Store(&config.Config{
+		Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/25")},
+		Guard:   config.Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("198.51.100.64/26")}},
+	})
+	for source, want := range map[string]bool{
+		"192.0.2.0/24":      true, // a part of it is a proxy
+		"192.0.2.0/26":      false,
+		"198.51.100.0/24":   true,
+		"198.51.100.64/27":  false,
+		"203.0.113.7/32":    false, // allowed
+		"127.0.0.0/24":      false,
+		"169.254.169.0/24":  true,
+		"198.51.100.128/25": true, // not exempt at all, which is asked first
+	} {
+		if got := v.partlyExempt(netip.MustParsePrefix(source)); got != want {
+			t.Errorf("%s: %t, want %t", source, got, want)
+		}
+	}
+}
+
+// Live entries of earlier runs are adopted, those of others are not.
 func TestLiveEntries(t *testing.T) {
 	b, v := decided(t)
 	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Limit)})

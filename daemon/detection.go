@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +17,7 @@ import (
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/track"
 )
 
 // tickInterval is the time between two reads of the counters of tracked sources.
@@ -43,8 +44,9 @@ type host interface {
 	drops(entries []detect.Entry) []detect.Drops
 	// exempt reports whether a prefix must be left alone, and why.
 	exempt(netip.Prefix) (reason string, exempt bool)
-	// accounted returns how many packets have passed because of the verdict on their
-	// source, without those from allowed sources.
+	// partlyExempt reports whether an exempt prefix is exempt only because of a part of it.
+	partlyExempt(netip.Prefix) bool
+	// accounted returns how many packets have passed by the verdict on their source.
 	accounted() (packets uint64, err error)
 }
 
@@ -68,8 +70,12 @@ type detection struct {
 	sampling  sampling
 	observed  policy.Deadline // when drops were last read
 	followed  policy.Deadline // when the tracked sources were last chosen
+	splits    []netip.Prefix  // sources whose addresses are counted one by one
 	tripped   bool            // state of the circuit breaker, as last logged
+	trippedAt time.Time       // when that changed
 	complains complaints
+	journal   journal
+	noRoom    uint64 // sources without room, as last said
 }
 
 // configure puts the detectors of cfg in force. They start with the live entries and
@@ -88,7 +94,7 @@ func (d *detection) configure(
 	}
 	d.cfg, d.levels = cfg, levels
 	d.began = make([]policy.Deadline, d.accounts.Capacity())
-	d.counts, d.active = nil, nil
+	d.counts, d.active, d.splits = nil, nil, nil
 	if len(cfg.Detectors) == 0 {
 		d.accounts.SetSampling(0)
 		d.analyzer, d.promoter = nil, nil
@@ -96,9 +102,8 @@ func (d *detection) configure(
 	}
 	d.promoter = detect.NewPromoter(cfg.Detectors, d.accounts.Capacity(), rand.Uint64())
 	d.analyzer = detect.NewAnalyzer(cfg.Detectors, detect.Options{
-		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans,
-		BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
-		Exempt:        d.host.exempt, About: d.promoter.About,
+		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans, BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
+		Exempt: d.host.exempt, PartlyExempt: d.host.partlyExempt, About: d.promoter.About,
 	})
 	d.analyzer.Restore(now, offenders)
 	d.analyzer.Adopt(now, live)
@@ -114,6 +119,8 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.show()
+	d.journal.log = d.log
+	d.journal.turn(now)
 	if d.analyzer == nil {
 		return false
 	}
@@ -124,13 +131,24 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 	d.observeDrops(now)
 	decisions := d.analyzer.Tick(now, d.read())
 	d.report()
-	for _, failed := range d.host.act(ctx, now, decisions) {
-		d.analyzer.Remove(failed.Detector, failed.Prefix)
+	failed := d.host.act(ctx, now, decisions)
+	for _, f := range failed {
+		d.analyzer.Remove(f.Detector, f.Prefix)
+	}
+	for _, made := range carriedOut(decisions, failed) {
+		d.journal.decision(made)
 	}
 	d.follow(now)
 	d.adapt(now)
 	d.observe(time.Since(begin))
 	return len(decisions) > 0
+}
+
+// flush logs what the journal holds back.
+func (d *detection) flush() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.journal.flush()
 }
 
 // read copies the counters of all tracked sources.
@@ -173,6 +191,7 @@ func (d *detection) follow(now policy.Deadline) {
 	if len(d.levels) > 1 {
 		d.active = busiest(d.active)
 	}
+	d.followSplits(now)
 	changes := d.promoter.Changes(now, d.active)
 	for _, source := range changes.Release {
 		d.untrack(source)
@@ -184,6 +203,34 @@ func (d *detection) follow(now policy.Deadline) {
 			d.complains.about(d.log, "tracking", err)
 		}
 	}
+}
+
+// followSplits counts addresses one by one inside the sources that are split.
+func (d *detection) followSplits(now policy.Deadline) {
+	splits := d.analyzer.Splits()
+	if slices.Equal(splits, d.splits) {
+		return
+	}
+	d.splits = splits
+	d.promoter.Split(splits)
+	for _, a := range d.active { // some are tracked already, at a level of single addresses
+		if err := d.trackSingle(a.Source, now); err != nil {
+			d.complains.about(d.log, "tracking", err)
+		}
+	}
+}
+
+// trackSingle counts an address inside the sources that contain it and are split.
+func (d *detection) trackSingle(source netip.Prefix, now policy.Deadline) error {
+	if !source.IsSingleIP() || !d.analyzer.InSplit(source.Addr()) {
+		return nil
+	}
+	slot, err := d.accounts.Track(track.Single, source)
+	if err != nil {
+		return err
+	}
+	d.began[slot] = now
+	return nil
 }
 
 // busiest merges the activities of a source that is tracked at both levels into one, with
@@ -215,7 +262,7 @@ func (d *detection) track(source netip.Prefix, now policy.Deadline) error {
 		}
 		d.began[slot] = now
 	}
-	return nil
+	return d.trackSingle(source, now)
 }
 
 // untrack is the inverse of track.
@@ -227,6 +274,12 @@ func (d *detection) untrack(source netip.Prefix) {
 		if err := d.accounts.Untrack(level, source); err != nil {
 			d.complains.about(d.log, "tracking", err)
 		}
+	}
+	if !source.IsSingleIP() {
+		return
+	}
+	if err := d.accounts.Untrack(track.Single, source); err != nil {
+		d.complains.about(d.log, "tracking", err)
 	}
 }
 
@@ -271,7 +324,7 @@ func (d *detection) show() {
 	if d.analyzer != nil {
 		s = metrics.Detection{
 			Enabled: true, Tracked: d.promoter.Tracked(), Lost: d.accounts.LostSamples(),
-			Exceeded: d.sampling.exceeded, Tripped: d.tripped,
+			Exceeded: d.sampling.exceeded, Tripped: d.tripped, TrippedAt: d.trippedAt, NoRoom: d.noRoom,
 		}
 	}
 	d.shown.Store(&s)
@@ -288,17 +341,11 @@ func (d *detection) snapshot() metrics.Detection {
 // startDetection puts the detectors of a configuration in force.
 func (d *Daemon) startDetection(cfg config.Config) error {
 	now := d.engine.Now()
-	offenders, err := readOffenders(filepath.Join(cfg.StateDir, offendersFile))
+	offenders, err := d.offenders.load(now, time.Now())
 	if err != nil {
-		d.log.Warn("repeat offenders of earlier runs are forgotten", "error", err)
+		d.log.Warn("the file of repeat offenders has a problem; those that cannot be read are forgotten", "error", err)
 	}
 	return d.detection.configure(cfg, now, liveEntries(d.engine, now), offenders)
-}
-
-// saveOffenders saves repeat offenders for the next run.
-func (d *Daemon) saveOffenders() error {
-	path := filepath.Join(d.settings().StateDir, offendersFile)
-	return writeOffenders(path, d.detection.offenders(d.engine.Now()))
 }
 
 // detect runs a tick of the detectors every tickInterval until ctx is done, and saves
@@ -311,6 +358,7 @@ func (d *Daemon) detect(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			d.detection.flush()
 			return
 		case <-tick.C:
 			unsaved = d.detection.tick(ctx, d.engine.Now()) || unsaved

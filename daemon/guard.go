@@ -27,7 +27,8 @@ type reading struct {
 // share one. A request never gets a reading that began before the request: it
 // would not know of a session that was opened in between.
 type factReader struct {
-	read func(context.Context) ([]policy.Protected, error)
+	read    func(context.Context) ([]policy.Protected, error)
+	problem problem // of the last reading
 
 	mu   sync.Mutex
 	next *reading // has not begun; nil if no request waits
@@ -79,6 +80,7 @@ func (r *factReader) run() {
 		ctx, cancel := context.WithTimeout(context.Background(), readTimeout)
 		now.list, now.err = r.read(ctx)
 		cancel()
+		r.problem.set(now.err)
 		now.guard = policy.NewGuard(now.list)
 		close(now.done)
 	}

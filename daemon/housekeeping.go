@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/paraxial/paraxial/control"
@@ -12,26 +13,26 @@ const (
 	checkpointInterval = 30 * time.Second // the most boot time that a power cut can lose
 )
 
-// housekeep runs periodic work until ctx is done, and reports to the service manager
-// that all loops make progress.
-func (d *Daemon) housekeep(ctx context.Context, s *service) {
+// housekeep runs periodic work until ctx is done. The work waits for other changes and for
+// the disk.
+func (d *Daemon) housekeep(ctx context.Context) {
 	sweep := time.NewTicker(sweepInterval)
-	report := time.NewTicker(s.every())
 	checkpoint := time.NewTicker(checkpointInterval)
 	defer sweep.Stop()
-	defer report.Stop()
 	defer checkpoint.Stop()
 	for {
+		d.sweeping.beat()
 		select {
 		case <-ctx.Done():
 			return
 		case <-sweep.C:
 			d.grantEvents()
 			d.sweep(ctx)
-		case <-report.C:
-			d.report(s)
 		case <-checkpoint.C:
-			d.checkpoint(ctx)
+			d.disk.set(d.checkpoint(ctx))
+			if d.facts.problem.String() != "" {
+				d.recheckGuard(ctx) // the facts may be readable by now
+			}
 		}
 	}
 }
@@ -59,37 +60,22 @@ func (d *Daemon) sweep(ctx context.Context) {
 }
 
 // checkpoint saves repeat offenders, volatile bans and how much time has passed. It
-// corrects deadlines of earlier boots once the wall clock is known to be right.
-func (d *Daemon) checkpoint(ctx context.Context) {
-	if err := d.saveOffenders(); err != nil {
-		d.log.Error("repeat offenders cannot be saved; a restart would forget them", "error", err)
+// corrects deadlines of earlier boots once the wall clock is known to be right. It logs
+// and returns what fails.
+func (d *Daemon) checkpoint(ctx context.Context) error {
+	var errs []error
+	fail := func(what string, err error) {
+		if err != nil {
+			d.log.Error(what, "error", err)
+			errs = append(errs, err)
+		}
 	}
-	if err := d.enforcer.saveVolatile(ctx); err != nil {
-		d.log.Error("volatile bans of detectors still cannot be saved", "error", err)
-	}
+	fail("repeat offenders cannot be saved; a restart would forget them", d.saveOffenders())
+	fail("volatile bans of detectors still cannot be saved", d.enforcer.saveVolatile(ctx))
 	corrected, err := d.engine.Checkpoint(ctx)
-	if err != nil {
-		d.log.Error("checkpoint failed", "error", err)
-		return
-	}
+	fail("checkpoint failed", err)
 	if corrected {
 		d.log.Info("wall clock is synchronised: deadlines corrected for the time the machine was off")
 	}
-}
-
-// report sends the state of the daemon to the service manager, and a ping if all loops
-// make progress.
-func (d *Daemon) report(s *service) {
-	s.status(d.summary())
-	detecting, attending := d.detecting.silence(), d.attending.silence()
-	if !s.alive(max(detecting, attending)) {
-		d.log.Error("the daemon hangs: it sends no more pings, so that the service manager restarts it",
-			"detectors", detecting.Round(time.Second), "interfaces", attending.Round(time.Second))
-	}
-}
-
-// summary returns the text for systemctl status.
-func (d *Daemon) summary() string {
-	blocks, allows := d.count()
-	return summaryOf(d.nics.status(), blocks, allows)
+	return errors.Join(errs...)
 }

@@ -1,14 +1,6 @@
 package daemon
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
-	"time"
-
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 )
@@ -30,42 +22,32 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 		}
 		s.Interfaces = append(s.Interfaces, i)
 	}
-	capacity := d.loader.Capacity()
 	d.engine.Read(func(b *policy.Book) {
 		for g, n := range b.Counts() {
 			s.Entries = append(s.Entries, metrics.Entries{
 				Kind: g.Kind.String(), Family: g.Family.String(), Origin: g.Origin, Count: n,
 			})
 		}
-		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-			for name, family := range map[string]policy.Family{"v4": policy.IPv4, "v6": policy.IPv6} {
-				trie := kind.String() + "_" + name
-				size := b.Size(kind, family)
-				s.Maps = append(s.Maps, metrics.Map{Name: trie, Entries: size, Capacity: capacity[trie]})
-			}
-		}
-		s.Maps = append(s.Maps, metrics.Map{Name: "limits", Entries: b.Limits(), Capacity: capacity["limits"]})
 	})
+	s.Maps = d.maps()
 	s.Detection = d.detection.snapshot()
+	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.facts.problem.String() != ""
 	return s
 }
 
-// serveMetrics serves Prometheus until ctx is done.
-func (d *Daemon) serveMetrics(ctx context.Context, l net.Listener) error {
-	handler, err := metrics.Handler(d.metrics, slog.NewLogLogger(d.log.Handler(), slog.LevelError))
-	if err != nil {
-		return err
-	}
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       time.Minute,
-		WriteTimeout:      30 * time.Second,
-	}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("%s: %w", l.Addr(), err)
-	}
-	return nil
+// maps returns the fill of the maps that hold entries.
+func (d *Daemon) maps() []metrics.Map {
+	var maps []metrics.Map
+	capacity := d.loader.Capacity()
+	d.engine.Read(func(b *policy.Book) {
+		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+			for _, family := range []policy.Family{policy.IPv4, policy.IPv6} {
+				trie := kind.String() + map[policy.Family]string{policy.IPv4: "_v4", policy.IPv6: "_v6"}[family]
+				size := b.Size(kind, family)
+				maps = append(maps, metrics.Map{Name: trie, Entries: size, Capacity: capacity[trie]})
+			}
+		}
+		maps = append(maps, metrics.Map{Name: "limits", Entries: b.Limits(), Capacity: capacity["limits"]})
+	})
+	return maps
 }

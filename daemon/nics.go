@@ -49,7 +49,8 @@ type nics struct {
 	repair  func() config.Repair // as configured now
 	changed func(control.InterfaceStatus)
 
-	work     sync.Mutex           // serialises attach, detach and attest
+	slots    sync.Mutex           // serialises the choice of slots, which waits for the disk
+	work     sync.Mutex           // serialises attach, detach and attest, and never waits for the disk
 	replaced map[string]time.Time // when a foreign program was last removed, by interface
 	mu       sync.Mutex           // guards all
 	all      []nic
@@ -58,6 +59,8 @@ type nics struct {
 // interfaceSlot returns the slot in which the packets of an interface are counted. A
 // name keeps its slot across restarts, and so its counters.
 func (s *nics) interfaceSlot(name string) (uint32, error) {
+	s.slots.Lock()
+	defer s.slots.Unlock()
 	slots, err := s.store.Slots()
 	if err != nil {
 		return 0, err
@@ -115,12 +118,12 @@ func freeInterfaceSlot(
 
 // add starts to filter an interface that exists.
 func (s *nics) add(ctx context.Context, c config.Interface, mode loader.Mode) error {
-	s.work.Lock()
-	defer s.work.Unlock()
 	slot, err := s.interfaceSlot(c.Name)
 	if err != nil {
 		return err
 	}
+	s.work.Lock()
+	defer s.work.Unlock()
 	n := nic{name: c.Name, mode: mode, slot: slot}
 	if err := s.attach(ctx, &n); err != nil {
 		return err
@@ -140,12 +143,12 @@ func (s *nics) add(ctx context.Context, c config.Interface, mode loader.Mode) er
 
 // expect records an interface that does not exist. It is filtered as soon as it exists.
 func (s *nics) expect(c config.Interface, mode loader.Mode, missing error) error {
-	s.work.Lock()
-	defer s.work.Unlock()
 	slot, err := s.interfaceSlot(c.Name)
 	if err != nil {
 		return err
 	}
+	s.work.Lock()
+	defer s.work.Unlock()
 	state := loader.Attestation{Interface: c.Name, Problem: missing.Error()}
 	n := nic{name: c.Name, mode: mode, slot: slot, state: state}
 	s.mu.Lock()

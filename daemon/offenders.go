@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,11 +8,15 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/policy"
 )
 
 // offendersFile is the name of the file of repeat offenders in the state directory. It
@@ -28,11 +31,36 @@ type offender struct {
 	Detector string       `json:"detector"`
 	Prefix   netip.Prefix `json:"prefix"`
 	Offences int          `json:"offences"`
-	Forget   string       `json:"forget"` // time until it is forgotten, from when the file was written
+	Forget   string       `json:"forget"` // time until it is forgotten, when the file was written
 }
 
-// readOffenders reads the file. If there is no file, there are no offenders.
-func readOffenders(path string) ([]detect.Offender, error) {
+// offenderStore is the file of the offenders, and its content. Several goroutines save.
+type offenderStore struct {
+	mu    sync.Mutex
+	path  string
+	saved []remembered
+}
+
+// remembered is an offender with the time at which it is forgotten. Unlike the time that
+// is left, this does not change while nothing happens.
+type remembered struct {
+	detector string
+	prefix   netip.Prefix
+	offences int
+	forgets  policy.Deadline
+}
+
+// load reads the file, and removes temporary files that a killed run has left. The time
+// since the file was written counts, by the wall clock.
+func (s *offenderStore) load(now policy.Deadline, wall time.Time) ([]detect.Offender, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list, err := readOffenders(s.path, wall)
+	s.saved = rememberedAt(list, now)
+	return list, errors.Join(err, removeTemporary(s.path))
+}
+
+func readOffenders(path string, wall time.Time) ([]detect.Offender, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -40,6 +68,11 @@ func readOffenders(path string) ([]detect.Offender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read offenders: %w", err)
 	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read offenders: %w", err)
+	}
+	age := max(wall.Sub(info.ModTime()), 0)
 	var stored []offender
 	if err := json.Unmarshal(b, &stored); err != nil {
 		return nil, fmt.Errorf("read offenders from %s: %w", path, err)
@@ -50,20 +83,32 @@ func readOffenders(path string) ([]detect.Offender, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read offenders from %s: %w", path, err)
 		}
-		list = append(list, detect.Offender{
-			Detector: o.Detector, Prefix: o.Prefix, Offences: o.Offences, Forget: forget,
-		})
+		if forget -= age; forget > 0 {
+			list = append(list, detect.Offender{Detector: o.Detector, Prefix: o.Prefix, Offences: o.Offences, Forget: forget})
+		}
 	}
 	return list, nil
 }
 
-// writeOffenders writes the file, if it has changed. If there are no offenders, it removes
-// the file.
-func writeOffenders(path string, list []detect.Offender) error {
+// saveOffenders keeps the memory of offenders for the next run, if it changed.
+func (d *Daemon) saveOffenders() error {
+	now := d.engine.Now()
+	return d.offenders.save(d.detection.offenders(now), now)
+}
+
+// save writes the file, unless it has these offenders already.
+func (s *offenderStore) save(list []detect.Offender, now policy.Deadline) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(list) == 0 {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.saved = nil
+		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove offenders: %w", err)
 		}
+		return nil
+	}
+	fresh := rememberedAt(list, now)
+	if _, err := os.Stat(s.path); err == nil && slices.Equal(s.saved, fresh) {
 		return nil
 	}
 	stored := make([]offender, len(list))
@@ -74,10 +119,38 @@ func writeOffenders(path string, list []detect.Offender) error {
 	if err != nil {
 		return fmt.Errorf("encode offenders: %w", err)
 	}
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, b) {
-		return nil
+	if err := replaceFile(s.path, b); err != nil {
+		return err
 	}
-	return replaceFile(path, b)
+	s.saved = fresh
+	return nil
+}
+
+func rememberedAt(list []detect.Offender, now policy.Deadline) []remembered {
+	all := make([]remembered, len(list))
+	for i, o := range list {
+		all[i] = remembered{o.Detector, o.Prefix, o.Offences, policy.After(now, o.Forget)}
+	}
+	return all
+}
+
+// removeTemporary removes the temporary files of replaceFile. Their names end with digits.
+func removeTemporary(path string) error {
+	files, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("remove temporary files of %s: %w", path, err)
+	}
+	var errs []error
+	for _, f := range files {
+		digits, found := strings.CutPrefix(f.Name(), filepath.Base(path)+".")
+		if !found || digits == "" || strings.Trim(digits, "0123456789") != "" || !f.Type().IsRegular() {
+			continue
+		}
+		if err := os.Remove(filepath.Join(filepath.Dir(path), f.Name())); err != nil {
+			errs = append(errs, fmt.Errorf("remove temporary file: %w", err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // replaceFile replaces the content of a file. After a crash the file has the old or the

@@ -21,7 +21,7 @@ func (d *Daemon) Status(context.Context) (control.Status, error) {
 		PID:        os.Getpid(),
 		Started:    d.started,
 		Interfaces: d.nics.status(),
-		Warnings:   d.warnings.list(),
+		Warnings:   d.allWarnings(),
 	}
 	s.Blocks, s.Allows = d.count()
 	return s, nil

@@ -211,6 +211,9 @@ func (r *recall) drops([]detect.Entry) []detect.Drops { return nil }
 // exempt implements host.
 func (r *recall) exempt(netip.Prefix) (reason string, exempt bool) { return "", false }
 
+// partlyExempt implements host.
+func (r *recall) partlyExempt(netip.Prefix) bool { return false }
+
 // accounted implements host.
 func (r *recall) accounted() (packets uint64, err error) {
 	return (&enforcer{d: &Daemon{loader: r.loader}}).accounted()

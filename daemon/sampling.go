@@ -49,16 +49,18 @@ func (d *detection) adapt(now policy.Deadline) {
 	s.packets, s.at, s.lost = packets, now, lost
 }
 
-// report logs changes of the circuit breaker, and sources that the detectors left alone.
+// report logs changes of the circuit breaker, sources that were left alone, and lack of room.
 func (d *detection) report() {
 	for _, s := range d.analyzer.Spared() {
-		d.log.Info("source above a limit is left alone",
-			"detector", s.Detector, "source", s.Prefix, "because", s.Reason, "evidence", s.Evidence.String())
+		d.journal.spared(s)
 	}
-	open := d.analyzer.Stats().Breaker.Open
+	stats := d.analyzer.Stats()
+	d.reportNoRoom(stats)
+	open := stats.Breaker.Open
 	if open == d.tripped {
 		return
 	}
+	d.trippedAt = time.Now()
 	if d.tripped = open; open {
 		d.log.Error("circuit breaker open: detectors ban too many sources at once; "+
 			"until it closes they only add shadow entries",
@@ -68,7 +70,21 @@ func (d *detection) report() {
 	}
 }
 
-// sampleOf converts a sample of the packet program into one for the detectors.
+// reportNoRoom logs that there was no room for entries. It is silent while the breaker is
+// open, which was logged: then only shadow entries are left out.
+func (d *detection) reportNoRoom(stats detect.Stats) {
+	var noRoom uint64
+	for _, s := range stats.Detectors {
+		noRoom += s.NoRoom
+	}
+	if noRoom > d.noRoom && !stats.Breaker.Open && d.complains.due("no room") {
+		d.log.Error("detectors: max_bans entries are live, and none can make room for a new one; raise detection.max_bans",
+			"max_bans", d.cfg.Detection.MaxBans, "sources", noRoom-d.noRoom)
+	}
+	d.noRoom = noRoom
+}
+
+// sampleOf is a sample in the words of the detectors.
 func sampleOf(s loader.Sample) detect.Sample {
 	return detect.Sample{
 		Source: s.Source, Length: s.Length, Weight: s.Weight,
@@ -86,12 +102,19 @@ const complainEvery = time.Minute
 
 // about logs an error, unless the last one about the same subject was logged recently.
 func (c *complaints) about(log *slog.Logger, what string, err error) {
+	if c.due(what) {
+		log.Error("detection: "+what, "error", err)
+	}
+}
+
+// due reports whether it is time to log something again, and notes that it is logged.
+func (c *complaints) due(what string) bool {
 	if time.Since(c.last[what]) < complainEvery {
-		return
+		return false
 	}
 	if c.last == nil {
 		c.last = make(map[string]time.Time)
 	}
 	c.last[what] = time.Now()
-	log.Error("detection: "+what, "error", err)
+	return true
 }

@@ -3,42 +3,83 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/policy"
 )
 
-// warnings are the warnings that status shows.
+// warnings are the warnings that were found last, by subject.
 type warnings struct {
 	mu  sync.Mutex
-	all []string
+	all map[string][]string
 }
 
-// set replaces the warnings and returns those that are new.
-func (w *warnings) set(all []string) (fresh []string) {
+// set replaces the warnings about a subject and returns those that are new.
+func (w *warnings) set(subject string, all []string) (fresh []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, s := range all {
-		if !slices.Contains(w.all, s) {
+		if !slices.Contains(w.all[subject], s) {
 			fresh = append(fresh, s)
 		}
 	}
-	w.all = all
+	if w.all == nil {
+		w.all = make(map[string][]string)
+	}
+	w.all[subject] = all
 	return fresh
 }
 
+// list returns the warnings about all subjects.
 func (w *warnings) list() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Clone(w.all)
+	var list []string
+	for _, subject := range slices.Sorted(maps.Keys(w.all)) {
+		list = append(list, w.all[subject]...)
+	}
+	return list
 }
 
 // watchAddresses checks the blocks at once and after changes of addresses, routes or
 // interfaces, until ctx is done.
 func (d *Daemon) watchAddresses(ctx context.Context) error {
-	return hostinfo.Watch(ctx, func() { d.recheckGuard(ctx) })
+	return hostinfo.Watch(ctx, func() {
+		d.recheckGuard(ctx)
+		d.recheckBridges()
+	})
+}
+
+// recheckBridges warns of interfaces that are bridges.
+func (d *Daemon) recheckBridges() {
+	var found []string
+	for _, n := range d.nics.list() {
+		ports, err := hostinfo.BridgePorts(n.name)
+		if err != nil {
+			d.log.Warn("cannot find out whether an interface is a bridge", "error", err)
+		}
+		if len(ports) > 0 {
+			found = append(found, fmt.Sprintf("%s is a bridge: packets that it forwards between its ports (%s) pass "+
+				"without the filter: filter the ports instead: paraxialctl doctor %s",
+				n.name, strings.Join(ports, ", "), n.name))
+		}
+	}
+	for _, w := range d.warnings.set("bridges", found) {
+		d.log.Warn(w)
+	}
+}
+
+// warnOfRoom logs new warnings of maps that are full.
+func (d *Daemon) warnOfRoom() {
+	full := roomWarnings(d.maps())
+	if len(full) > 0 && !d.fullTold {
+		d.log.Warn(full[0])
+	}
+	d.fullTold = len(full) > 0
 }
 
 // recheckGuard warns of blocks that cover protected addresses.
@@ -49,7 +90,7 @@ func (d *Daemon) recheckGuard(ctx context.Context) {
 	}
 	var found []string
 	d.engine.Read(func(b *policy.Book) { found = violations(b, list, d.engine.Now()) })
-	for _, w := range d.warnings.set(found) {
+	for _, w := range d.warnings.set("blocks", found) {
 		d.log.Warn("guard: " + w)
 	}
 }

@@ -11,12 +11,15 @@ import (
 // Options are the settings of an Analyzer besides its detectors.
 type Options struct {
 	Tracked int // number of slots
-	MaxBans int // most entries at once; the oldest is lifted to make room for a new one
+	MaxBans int // most entries at once; see makeRoom for those that make room for a new one
 	// BansPerMinute is the rate above which the circuit breaker opens. 0 is no breaker.
 	BansPerMinute int
 	// Exempt reports whether a prefix must be left alone, and why: it is allowed,
 	// protected by the guard, or part of a proxy. Nil exempts nothing.
 	Exempt func(netip.Prefix) (reason string, exempt bool)
+	// PartlyExempt reports whether an exempt prefix is exempt only because of a part of
+	// it. Its addresses are then judged one by one. Nil is never.
+	PartlyExempt func(netip.Prefix) bool
 	// About returns what samples have shown about a source. Nil if there are no samples.
 	About func(netip.Prefix) About
 }
@@ -30,6 +33,7 @@ type Analyzer struct {
 	memory    memory
 	entries   entries
 	breaker   *breaker
+	splits    map[netip.Prefix]policy.Deadline // see split
 	stats     []DetectorStats
 
 	now     policy.Deadline // of the last tick
@@ -40,6 +44,7 @@ type Analyzer struct {
 	above     []candidate // found in this tick
 	decisions []Decision
 	spared    []Spared
+	victims   victims
 }
 
 // slot is a slot of the tracking table and the source in it.
@@ -51,6 +56,8 @@ type slot struct {
 	mask   DetectorSet     // detectors that count prefixes of this length
 	held   DetectorSet     // detectors that need not decide: there is an entry, or the source is exempt
 	spared DetectorSet     // detectors that have reported the source as spared
+	// refused are the detectors that made no entry because there was no room.
+	refused DetectorSet
 }
 
 // candidate is a slot above the limit of a detector.
@@ -68,6 +75,7 @@ func NewAnalyzer(list []Detector, o Options) *Analyzer {
 		memory:    memory{capacity: max(4*o.MaxBans, 1024), offences: map[entryKey]offence{}},
 		entries:   newEntries(),
 		breaker:   newBreaker(o.BansPerMinute),
+		splits:    map[netip.Prefix]policy.Deadline{},
 		stats:     make([]DetectorStats, len(list)),
 	}
 	for n, d := range list {
@@ -81,24 +89,26 @@ func NewAnalyzer(list []Detector, o Options) *Analyzer {
 // decisions about them, in order. The result is valid until the next Tick. A tick may
 // be late or missing.
 func (a *Analyzer) Tick(now policy.Deadline, counts []Counts) []Decision {
-	a.decisions, a.spared, a.above = a.decisions[:0], a.spared[:0], a.above[:0]
+	a.decisions, a.spared, a.above, a.victims = a.decisions[:0], a.spared[:0], a.above[:0], victims{}
 	before := a.now
 	if !a.started {
 		before, a.started = now, true
 	}
 	now = max(now, before)
 	a.expire(now)
+	a.expireSplits(now)
 	if a.breaker.calm(now) {
-		a.release(func(e *entry) bool { return e.tripped })
+		a.releaseTripped()
 	}
 	if now >= a.retry {
 		a.retry = now + retryAfter
-		a.release(nil)
+		a.release()
 	}
 	for _, w := range a.windows {
 		w.turn(before, now)
 	}
 	a.count(before, now, counts)
+	a.now = now
 	slices.SortFunc(a.above, func(x, y candidate) int {
 		return cmp.Or(a.slots[x.slot].source.Compare(a.slots[y.slot].source), cmp.Compare(x.detector, y.detector))
 	})
@@ -106,7 +116,6 @@ func (a *Analyzer) Tick(now policy.Deadline, counts []Counts) []Decision {
 		a.judge(c, now)
 	}
 	a.extend(now)
-	a.now = now
 	return a.decisions
 }
 
@@ -137,8 +146,9 @@ func (a *Analyzer) count(before, now policy.Deadline, counts []Counts) {
 			if above && s.held>>d&1 == 0 {
 				a.above = append(a.above, candidate{d, c.Slot})
 			}
-			if s.spared>>d&1 == 1 && w.sums[c.Slot] <= w.threshold/2 {
+			if (s.spared|s.refused)>>d&1 == 1 && w.sums[c.Slot] <= w.threshold/2 {
 				s.spared &^= 1 << d
+				s.refused &^= 1 << d
 			}
 		}
 	}
@@ -158,11 +168,12 @@ func (a *Analyzer) settle(s *slot, c *Counts, before, now policy.Deadline) {
 	}
 }
 
-// maskOf returns the detectors that count prefixes of the length of p.
+// maskOf returns the detectors that count prefixes of the length of p, or p as an address of
+// a source that is split.
 func (a *Analyzer) maskOf(p netip.Prefix) DetectorSet {
 	var mask DetectorSet
 	for n, d := range a.detectors {
-		if d.Per.of(p.Addr().Is4()) == p.Bits() {
+		if d.Per.of(p.Addr().Is4()) == p.Bits() || p.IsSingleIP() && a.splitFrom(&d, p.Addr()) {
 			mask |= 1 << n
 		}
 	}

@@ -284,7 +284,7 @@ func TestSlotIsUsedAgain(t *testing.T) {
 	s.counts.Source, s.counts.Began = netip.MustParsePrefix("192.0.2.2/32"), w.now
 	clear(s.counts.Values[:])
 	want(t, w.run(5*time.Second), "")
-	// The same source again. Its counters began again at 0, which is no overflow.
+	// The same source again. Its counters began again at 0, which is not an overflow.
 	s.counts.Began = w.now
 	clear(s.counts.Values[:])
 	want(t, w.run(5*time.Second), "")

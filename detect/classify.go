@@ -78,6 +78,8 @@ type Header struct {
 	Proto     uint8  // number of the transport protocol, after IPv6 extension headers
 	Fragment  bool
 	Transport bool   // Port and, for TCP, Flags are known: no later fragment, and not cut short
+	Tiny      bool   // see track.Packet; of TCP only Port is known, if Transport is true
+	Hidden    bool   // see track.Packet
 	Port      uint16 // destination port
 	Flags     uint8  // TCP flags
 }
@@ -99,6 +101,11 @@ func NewClassifier(list []Detector) *Classifier {
 
 // Classify returns the detectors that count a packet.
 func (c *Classifier) Classify(h Header) DetectorSet {
-	kind := track.KindOf(h.Proto, h.Flags, h.Transport, h.Fragment)
-	return DetectorSet(c.compiled.Wanted(kind, h.Port, h.Transport))
+	return DetectorSet(c.compiled.Wanted(h.kind(), h.Port, h.Transport))
+}
+
+func (h Header) kind() track.Kind {
+	return track.KindOf(track.Packet{
+		Proto: h.Proto, Flags: h.Flags, Header: h.Transport, Fragment: h.Fragment, Tiny: h.Tiny, Hidden: h.Hidden,
+	})
 }

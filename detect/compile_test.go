@@ -26,8 +26,11 @@ func (m Match) fits(h Header) bool {
 		FIN:     h.Flags&track.FIN != 0,
 		RST:     h.Flags&track.RST != 0,
 	}
+	if h.Hidden {
+		return true
+	}
 	return (m.Proto == AnyProto || slices.Contains(protocols[m.Proto], h.Proto)) &&
-		(m.Flags == AnyFlag || h.Transport && segments[m.Flags]) &&
+		(m.Flags == AnyFlag || h.Tiny || h.Transport && segments[m.Flags]) &&
 		(len(m.Ports) == 0 || h.Transport && slices.Contains(m.Ports, h.Port)) &&
 		(!m.Fragment || h.Fragment)
 }
@@ -58,6 +61,12 @@ func everyPacket() (list []Header) {
 			for _, fragment := range []bool{false, true} {
 				h := Header{Source: source, Length: 60, Proto: uint8(proto), Fragment: fragment}
 				list = append(list, h)
+				h.Hidden = true
+				list = append(list, h)
+				h.Hidden, h.Tiny = false, fragment && proto == 6
+				list = append(list, h)
+				list = append(list, withTransport(h)...)
+				h.Tiny = false
 				h.Length = 1514
 				list = append(list, h)
 				list = append(list, withTransport(h)...)
@@ -102,13 +111,16 @@ func compiled(t *testing.T, list []Detector) *program {
 
 // looksUp does the same as detectors_of() of bpf/track.h, on the same memory.
 func (p *program) looksUp(h Header) DetectorSet {
-	kind := track.KindOf(h.Proto, h.Flags, h.Transport, h.Fragment)
+	kind := h.kind()
 	detectors := uint32(p.control.Classes[kind])
 	var ports uint16
 	if h.Transport {
 		const inWord = 4 // ports
 		word := p.lines[p.control.Ports*track.LineSize/8+uint32(h.Port)/inWord]
 		ports = (*[inWord]uint16)(unsafe.Pointer(&word))[h.Port%inWord]
+	}
+	if h.Hidden {
+		return DetectorSet(detectors)
 	}
 	return DetectorSet(detectors & (^p.control.ByPort | uint32(ports)))
 }

@@ -28,13 +28,22 @@ func (a *Analyzer) judge(c candidate, now policy.Deadline) {
 	case old == nil && a.covered(k):
 		s.held |= 1 << c.detector
 		return
+	case old == nil && a.stillRefused(k, s, now):
+		a.refuse(k, s)
+		return
 	}
 	e := &entry{entryKey: k, slot: int64(c.slot), first: s.began, about: a.about(k.prefix)}
 	if reason, exempt := a.exempt(k.prefix); exempt {
+		if a.split(k.prefix, now) {
+			reason += "; its addresses are judged one by one"
+		}
 		a.spare(e, s, reason, now)
 		return
 	}
-	a.decide(e, now)
+	if !a.decide(e, now) {
+		a.refuse(k, s)
+		return
+	}
 	a.widen(k, c, now)
 }
 
@@ -79,27 +88,28 @@ func (a *Analyzer) spare(e *entry, s *slot, reason string, now policy.Deadline) 
 	a.spared = append(a.spared, Spared{a.detectors[e.detector].Name, e.prefix, reason, a.evidence(e, now)})
 }
 
-// decide makes e the entry of its key.
-func (a *Analyzer) decide(e *entry, now policy.Deadline) {
+// decide makes e the entry of its key. It reports false if there is no room for it.
+func (a *Analyzer) decide(e *entry, now policy.Deadline) bool {
 	d := &a.detectors[e.detector]
 	e.action = d.Action
 	// A shadow detector bans no source, so its decisions do not count for the breaker.
 	if d.Action != Shadow && a.breaker.ban(now) {
 		e.action, e.tripped = Shadow, true
 	}
+	old := a.entries.byKey[e.entryKey]
+	if old == nil && !a.makeRoom(e.action, e.tripped, now) {
+		return false
+	}
 	e.offence = min(a.memory.count(e.entryKey, now)+1, maxOffences)
 	e.ttl = d.ttl(e.offence)
-	e.until = policy.After(now, e.ttl)
+	e.until, e.decided = policy.After(now, e.ttl), now
 	if !e.tripped {
 		a.remember(e, now)
 	}
-	if old := a.entries.byKey[e.entryKey]; old != nil {
-		a.remove(old)
-	}
-	a.makeRoom(now)
-	a.put(e)
+	a.put(e) // replaces old
 	a.stats[e.detector].note(e)
 	a.decisions = append(a.decisions, a.decision(New, e, now, a.evidence(e, now)))
+	return true
 }
 
 func (a *Analyzer) remember(e *entry, now policy.Deadline) {
@@ -144,7 +154,9 @@ func (a *Analyzer) widen(k entryKey, c candidate, now policy.Deadline) {
 		a.spared = append(a.spared, Spared{a.detectors[k.detector].Name, wide.prefix, reason, a.evidence(e, now)})
 		return
 	}
-	a.decide(e, now)
+	if !a.decide(e, now) {
+		a.stats[k.detector].NoRoom++
+	}
 }
 
 func (a *Analyzer) decision(kind Kind, e *entry, now policy.Deadline, evidence Evidence) Decision {

@@ -14,7 +14,8 @@ import (
 type entry struct {
 	entryKey
 	action  Action
-	tripped bool // action is Shadow because of the breaker
+	tripped bool            // action is Shadow because of the breaker
+	decided policy.Deadline // when it was made or last extended
 	ttl     time.Duration
 	until   policy.Deadline
 	order   *list.Element
@@ -33,6 +34,8 @@ type entries struct {
 	order  *list.List       // of *entry, the oldest first
 	inside map[entryKey]int // number of live entries inside a wider prefix
 	wide   int              // number of wide entries
+	// tripped is the number of entries that the breaker turned into shadow entries.
+	tripped int
 }
 
 func newEntries() entries {
@@ -46,6 +49,9 @@ func (a *Analyzer) put(e *entry) {
 	}
 	a.entries.byKey[e.entryKey] = e
 	e.order = a.entries.order.PushBack(e)
+	if e.tripped {
+		a.entries.tripped++
+	}
 	if e.wide {
 		a.entries.wide++
 	} else if k, ok := a.widened(e.entryKey); ok {
@@ -58,6 +64,9 @@ func (a *Analyzer) put(e *entry) {
 func (a *Analyzer) remove(e *entry) {
 	delete(a.entries.byKey, e.entryKey)
 	a.entries.order.Remove(e.order)
+	if e.tripped {
+		a.entries.tripped--
+	}
 	if s := a.slotOf(e); s != nil {
 		s.held &^= 1 << e.detector
 	}
@@ -87,10 +96,11 @@ func (a *Analyzer) releaseInside(e *entry) {
 }
 
 // widened returns the wider prefix in which k counts as an offender. It reports false
-// if the detector does not widen it.
+// if the detector does not widen it. The network of an address of a split source contains
+// an exempt address, so it is not widened.
 func (a *Analyzer) widened(k entryKey) (entryKey, bool) {
 	to := a.detectors[k.detector].Widen.to(k.prefix.Addr().Is4())
-	if to == 0 || to >= k.prefix.Bits() {
+	if to == 0 || to >= k.prefix.Bits() || k.prefix.Bits() > a.detectors[k.detector].Per.of(k.prefix.Addr().Is4()) {
 		return entryKey{}, false
 	}
 	wide, err := k.prefix.Addr().Prefix(to)
@@ -123,30 +133,28 @@ func (a *Analyzer) expire(now policy.Deadline) {
 	}
 }
 
-// release has the sources of the entries that which selects judged again. With nil it
-// releases the sources that were spared and so have no entry.
-func (a *Analyzer) release(which func(*entry) bool) {
-	if which == nil {
-		for n := range a.slots {
-			a.slots[n].held &^= a.slots[n].spared
-		}
-		return
-	}
-	for at := a.entries.order.Front(); at != nil; at = at.Next() {
-		e := at.Value.(*entry)
-		if s := a.slotOf(e); s != nil && which(e) {
-			s.held &^= 1 << e.detector
-		}
+// release has the sources judged again that have no entry: those that were spared, and
+// those for which there was no room.
+func (a *Analyzer) release() {
+	for n := range a.slots {
+		s := &a.slots[n]
+		s.held &^= s.spared | s.refused
 	}
 }
 
-// makeRoom lifts the oldest entries until there is room for another one.
-func (a *Analyzer) makeRoom(now policy.Deadline) {
-	for len(a.entries.byKey) > 0 && len(a.entries.byKey) >= a.options.MaxBans {
-		e := a.entries.order.Front().Value.(*entry)
-		a.remove(e)
-		a.stats[e.detector].Lifted++
-		a.decisions = append(a.decisions, a.decision(Lifted, e, now, a.evidence(e, now)))
+// releaseTripped has the sources judged again that the open breaker kept from being
+// banned. The breaker counts them again.
+func (a *Analyzer) releaseTripped() {
+	for n := range a.slots {
+		s := &a.slots[n]
+		s.held &^= s.refused
+		s.refused = 0
+	}
+	for at := a.entries.order.Front(); at != nil; at = at.Next() {
+		e := at.Value.(*entry)
+		if s := a.slotOf(e); s != nil && e.tripped {
+			s.held &^= 1 << e.detector
+		}
 	}
 }
 
@@ -188,10 +196,13 @@ func (a *Analyzer) Adopt(now policy.Deadline, live []Entry) {
 			continue
 		}
 		k := entryKey{d, l.Prefix.Masked()}
+		// Only the breaker makes shadow entries for a detector that bans. The book does not
+		// record this.
+		tripped := l.Tripped || l.Action == Shadow && a.detectors[d].Action != Shadow
 		wide := k.prefix.Bits() < a.detectors[d].Per.of(k.prefix.Addr().Is4())
 		a.put(&entry{
-			entryKey: k, action: l.Action, tripped: l.Tripped, ttl: max(l.TTL, a.detectors[d].For), until: l.Until,
-			slot: a.find(k.prefix), wide: wide, offence: max(a.memory.count(k, now), 1), first: now,
+			entryKey: k, action: l.Action, tripped: tripped, ttl: max(l.TTL, a.detectors[d].For), until: l.Until,
+			slot: a.find(k.prefix), wide: wide, offence: max(a.memory.count(k, now), 1), first: now, decided: now,
 		})
 	}
 }

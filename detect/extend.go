@@ -95,7 +95,6 @@ func (d *Detector) lead() policy.Deadline {
 
 // extend extends the entries that are about to end although the source has not stopped.
 func (a *Analyzer) extend(now policy.Deadline) {
-	a.now = now
 	last := a.entries.order.Back()
 	for at := a.entries.order.Front(); at != nil; {
 		e, here := at.Value.(*entry), at
@@ -111,7 +110,7 @@ func (a *Analyzer) extend(now policy.Deadline) {
 }
 
 func (a *Analyzer) prolong(e *entry, now policy.Deadline) {
-	e.until = policy.After(now, e.ttl)
+	e.until, e.decided = policy.After(now, e.ttl), now
 	a.remember(e, now)
 	if about := a.about(e.prefix); about.Length > 0 {
 		e.about = about

@@ -47,6 +47,7 @@ type Promoter struct {
 	period     policy.Deadline // time span over which samples are added up
 	idle       policy.Deadline // time without a packet after which a source is released
 	candidates candidates
+	splits     map[sourceKey]bool
 	tracked    map[sourceKey]*tracked
 	waiting    []promotion // candidates to be tracked at the next Changes
 	refused    uint64
@@ -122,10 +123,36 @@ func (p *Promoter) Add(now policy.Deadline, s Sample) {
 	if s.Source.Is4() {
 		widths = p.widths4
 	}
+	full := s.Source.BitLen()
+	var single DetectorSet // detectors that count the address by itself
 	for _, w := range widths {
-		if s.Detectors&w.mask != 0 {
-			p.add(now, keyOf(s.Source, w.bits), s, s.Detectors&w.mask)
+		detectors := s.Detectors & w.mask
+		if detectors == 0 {
+			continue
 		}
+		if w.bits == full {
+			single |= detectors
+			continue
+		}
+		k := keyOf(s.Source, w.bits)
+		p.add(now, k, s, detectors)
+		if p.splits[k] {
+			single |= detectors
+		}
+	}
+	if single != 0 {
+		p.add(now, keyOf(s.Source, full), s, single)
+	}
+}
+
+// Split sets the sources whose addresses are also counted one by one: Analyzer.Splits.
+func (p *Promoter) Split(sources []netip.Prefix) {
+	clear(p.splits)
+	for _, source := range sources {
+		if p.splits == nil {
+			p.splits = make(map[sourceKey]bool)
+		}
+		p.splits[keyOf(source.Addr(), source.Bits())] = true
 	}
 }
 

@@ -90,7 +90,7 @@ func TestCap(t *testing.T) {
 
 func TestCapSparesWhoWasLastExtended(t *testing.T) {
 	w := newWorld(t, Options{MaxBans: 2}, detector(func(d *Detector) { d.For = time.Minute }))
-	w.add("192.0.2.1/32", 1000) // goes on, so its ban is extended
+	w.add("192.0.2.1/32", 1000) // continues, so its ban is extended
 	w.run(50 * time.Second)
 	w.add("192.0.2.2/32", 1000)
 	w.run(2 * time.Second)

@@ -11,7 +11,8 @@ type DetectorStats struct {
 	Extended uint64
 	Lifted   uint64
 	Spared   uint64
-	Entries  int // live entries
+	NoRoom   uint64 // sources for which there was no room; see makeRoom
+	Entries  int    // live entries
 }
 
 func (s *DetectorStats) note(e *entry) {

@@ -14,7 +14,8 @@ func fit() Facts {
 	return Facts{
 		Host: Host{
 			Release: "6.12.9-amd64", CPUs: 4, BTF: true, JIT: at(1), UnprivilegedBPF: at(2), ClockSynced: at(true),
-			BPFFS:    FileSystem{Asked: "/sys/fs/bpf/paraxial", Path: "/sys/fs/bpf", BPF: true},
+			BPFFS: FileSystem{Asked: "/sys/fs/bpf/paraxial", Path: "/sys/fs/bpf", BPF: true,
+				Dirs: []Dir{{Path: "/sys/fs/bpf", Mode: 0o755}}},
 			StateDir: FileSystem{Asked: "/var/lib/paraxial", Path: "/var/lib", Free: 10 << 30},
 		},
 		Daemon: Daemon{
@@ -66,7 +67,7 @@ func TestFindings(t *testing.T) {
 			}
 			for _, f := range r.Findings {
 				if f.Severity >= Warning && len(f.Fix) == 0 {
-					t.Errorf("no way out of %+v", f)
+					t.Errorf("no fix for %+v", f)
 				}
 			}
 			if tt.mode != "" && r.Interfaces[0].Mode != tt.mode {
@@ -114,7 +115,14 @@ func findingCases() []findingCase {
 		{"no JIT", func(f *Facts) { f.Host.JIT = at(0) }, "jit", Warning, "", "sysctl -w net.core.bpf_jit_enable=1"},
 		{"anybody loads BPF", func(f *Facts) { f.Host.UnprivilegedBPF = at(0) }, "unprivileged-bpf", Note, "",
 			"kernel.unprivileged_bpf_disabled=1"},
-		{"no bpffs", func(f *Facts) { f.Host.BPFFS.BPF = false }, "bpffs", Problem, "", "mount -t bpf"},
+		{"no bpffs", func(f *Facts) { f.Host.BPFFS.BPF = false }, "bpffs", Problem, "", "mount -t bpf -o mode=0700 bpf /sys/fs/bpf"},
+		{"bpffs for all", func(f *Facts) { f.Host.BPFFS.Dirs[0].Mode = 0o1777 }, "bpffs-access", Problem, "",
+			"chmod go-rwx /sys/fs/bpf"},
+		{"bpffs for a group", func(f *Facts) { f.Host.BPFFS.Dirs[0].Mode = 0o770 }, "bpffs-access", Problem, "",
+			"(mode 0770)"},
+		{"pins of a stranger", func(f *Facts) {
+			f.Host.BPFFS.Dirs = append([]Dir{{Path: "/sys/fs/bpf/paraxial", UID: 1000, Mode: 0o755}}, f.Host.BPFFS.Dirs...)
+		}, "bpffs-access", Problem, "", "chown root: /sys/fs/bpf/paraxial && chmod go-rwx /sys/fs/bpf/paraxial"},
 		{"state read-only", func(f *Facts) { f.Host.StateDir.ReadOnly = true }, "state-dir", Problem, "",
 			"remount,rw /var/lib"},
 		{"disk full", func(f *Facts) { f.Host.StateDir.Free = 4096 }, "state-dir", Problem, "", "4 KiB"},

@@ -39,6 +39,15 @@ type FileSystem struct {
 	BPF         bool
 	ReadOnly    bool
 	Free        uint64 // bytes
+	// Dirs are Path and the directories above it on a BPF file system.
+	Dirs []Dir
+}
+
+// Dir is the owner and the mode of a directory.
+type Dir struct {
+	Path string
+	UID  int
+	Mode uint32 // permissions, as chmod takes them
 }
 
 // Daemon holds the facts that paraxiald and the kernel report about paraxiald.

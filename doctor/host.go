@@ -130,8 +130,9 @@ func (x *examination) fileSystemRules() {
 	} else {
 		x.say("bpffs", Problem, "no bpffs is mounted for "+b.Asked,
 			"The filter is pinned there, so that it outlives the daemon: paraxiald will not start.",
-			"mount -t bpf bpf /sys/fs/bpf")
+			"mount -t bpf -o mode=0700 bpf /sys/fs/bpf")
 	}
+	x.pinRule()
 	d := x.facts.Host.StateDir
 	left := fmt.Sprintf("%s has %s left on its disk", d.Asked, size(d.Free))
 	switch {
@@ -146,6 +147,21 @@ func (x *examination) fileSystemRules() {
 		x.say("state-dir", Warning, left, "An import of a million prefixes takes about 300 MB.", "df -h "+d.Path)
 	default:
 		x.ok("state-dir", "%s has %s free", d.Asked, size(d.Free))
+	}
+}
+
+// pinRule is about directories in which other users could remove the pins.
+func (x *examination) pinRule() {
+	for _, d := range x.facts.Host.BPFFS.Dirs {
+		why := "Other users could remove the filter's pins: paraxiald will not start."
+		switch {
+		case d.UID != 0:
+			x.say("bpffs-access", Problem, fmt.Sprintf("%s belongs to uid %d, not to root", d.Path, d.UID), why,
+				fmt.Sprintf("chown root: %[1]s && chmod go-rwx %[1]s", d.Path))
+		case d.Mode&0o022 != 0:
+			x.say("bpffs-access", Problem, fmt.Sprintf("other users may write to %s (mode %04o)", d.Path, d.Mode), why,
+				"chmod go-rwx "+d.Path, "At boot, mount it with: mount -t bpf -o mode=0700 bpf /sys/fs/bpf")
+		}
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 // fakeKernel holds the nodes that are written to it, until it fails.
 type fakeKernel struct {
 	nodes map[string]policy.Verdict
-	room  int  // puts until it fails; negative: never
+	room  int  // number of puts until it fails; negative: never
 	stuck bool // deletions fail
 }
 
@@ -52,7 +52,7 @@ func (k *fakeKernel) Apply(_ context.Context, d policy.Delta) error {
 func (k *fakeKernel) GrowHits(uint32) error { return nil }
 func (k *fakeKernel) ClearHits(uint32)      {}
 
-// noIndex is for tests of what the tries hold.
+// noIndex is for tests of the contents of the tries.
 type noIndex struct{}
 
 func (noIndex) follow(*policy.Book, ...[]policy.Node) {}
@@ -62,7 +62,7 @@ func (noIndex) renew(*policy.Book)                    {}
 func (noIndex) build(*policy.Book)                    {}
 func (noIndex) close()                                {}
 
-// bench is an engine on a real store and a kernel that can be made to fail.
+// bench is an engine with a real store and a kernel that can be made to fail.
 type bench struct {
 	*testing.T
 	*Engine
@@ -106,7 +106,7 @@ func (b *bench) state() state {
 	b.Helper()
 	s := state{Kernel: maps.Clone(b.kernel.nodes)}
 	for name, v := range s.Kernel {
-		v.HitID = 0 // which counter it is does not matter
+		v.HitID = 0 // the number of the counter does not matter
 		s.Kernel[name] = v
 	}
 	line := func(e policy.Entry) string {
@@ -128,12 +128,12 @@ func (b *bench) state() state {
 	return s
 }
 
-// apply makes operations that do not depend on the book.
+// apply carries out operations that do not depend on the book.
 func (b *bench) apply(ops ...policy.Op) error {
 	return b.Edit(b.Context(), func(*policy.Book) ([]policy.Op, error) { return ops, nil })
 }
 
-// entry returns a block of "cli" that drops, for ever.
+// entry returns a drop entry of "cli" that never expires.
 func entry(prefix string) policy.Entry {
 	p, _, err := policy.ParsePrefix(prefix)
 	if err != nil {
@@ -175,7 +175,7 @@ func (b *bench) importLines(lines ...string) (Replaced, error) {
 	return b.Replace(b.Context(), Set{List: list, Entry: e}, func(int, int) {})
 }
 
-// many returns n addresses, in order.
+// many returns n consecutive addresses.
 func many(from netip.Addr, n int) []string {
 	var list []string
 	for a := from; len(list) < n; a = a.Next() {
@@ -228,7 +228,7 @@ func TestFailureChangesNothing(t *testing.T) {
 			}
 			b.limit = 200_000
 			if err := tc.change(b); err != nil {
-				t.Errorf("the same change, with nothing in its way: %v", err)
+				t.Errorf("the same change, when nothing fails: %v", err)
 			}
 		})
 	}
@@ -308,7 +308,7 @@ func TestCopiesAgree(t *testing.T) {
 	}
 }
 
-// builtIndex counts how often it is built.
+// builtIndex counts its builds.
 type builtIndex struct {
 	noIndex
 	builds int

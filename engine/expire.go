@@ -27,7 +27,7 @@ func (b *batch) next() int { return max(b.size, leastExpired) }
 // took adapts the size to the time that n entries took.
 func (b *batch) took(n int, d time.Duration) {
 	if n < b.next() {
-		return // the last batch is not full, and so no measure for a full one
+		return // the last batch is not full, so its time does not apply to a full one
 	}
 	fits := int(float64(n) * expireTarget.Seconds() / max(d.Seconds(), 1e-6))
 	b.size = min(max(fits, n/2, leastExpired), 2*n, mostExpired)

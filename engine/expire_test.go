@@ -44,8 +44,7 @@ func (k deletingKernel) Apply(ctx context.Context, d policy.Delta) error {
 	return k.fakeKernel.Apply(ctx, d)
 }
 
-// An edit that comes while many entries expire waits for the batch that is under
-// way, and not for the others.
+// An edit that arrives while many entries expire waits for the current batch only.
 func TestEditDuringMassExpiry(t *testing.T) {
 	b := newBench(t, 100_000)
 	const expired = 10_000

@@ -18,7 +18,7 @@ type fakeMemory struct {
 	slots  *fakeSlots
 	words  []uint64
 	closed bool
-	g      *index.V4 // what was built in it
+	g      *index.V4 // the index built in it
 }
 
 func (m *fakeMemory) Words() []uint64 { return m.words }
@@ -43,7 +43,7 @@ type fakeSlots struct {
 	swaps   int
 	clears  int
 	fail    error
-	swap1   func(put func()) // how a swap goes; put makes it
+	swap1   func(put func()) // how a swap behaves; put carries it out
 }
 
 func (s *fakeSlots) Allocate(_ policy.Family, lines uint32) (Memory, error) {
@@ -180,7 +180,7 @@ func (b *indexBench) check(a netip.Addr) {
 	}
 }
 
-// settled waits until nothing is built.
+// settled waits until no build is running.
 func (b *indexBench) settled() {
 	for {
 		b.lock.Lock()
@@ -199,7 +199,7 @@ func blockOf(p netip.Prefix) policy.Op {
 	})
 }
 
-// scattered returns different addresses in as many /24s.
+// scattered returns addresses in n different /24s.
 func scattered(n int) []policy.Op {
 	var ops []policy.Op
 	for i := range n {

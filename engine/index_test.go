@@ -20,7 +20,7 @@ func TestIndexFollowsWhileItIsBuilt(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	b.slots.swap1 = func(put func()) {
-		// Readers may be through at once, or not for a while.
+		// Readers may finish at once, or after a while.
 		if rand.IntN(2) == 0 {
 			time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
 			put()
@@ -54,25 +54,25 @@ func TestIndexFollowsWhileItIsBuilt(t *testing.T) {
 		b.apply(ops...)
 		for range 20 {
 			a := random().Addr()
-			b.check(a) // nobody else changes the book
+			b.check(a) // only this goroutine changes the book
 			answers[b.slots.ask(a)]++
 		}
 	}
 	b.settled()
 	t.Logf("%d swaps, %d times without an index, answers %v", b.slots.swaps, b.slots.clears, answers)
 	if b.slots.swaps < 5 || answers[index.Drop] < 1000 {
-		t.Error("hardly anything was built or answered")
+		t.Error("too few builds and answers: nothing was tested")
 	}
 }
 
-// drafting makes builds wait for what is sent, until the channel is closed.
+// drafting makes builds wait for a value from the channel, until the channel is closed.
 func (b *indexBench) drafting() chan<- error {
 	results := make(chan error)
 	b.builds = func() error { return <-results }
 	return results
 }
 
-// fill makes changes until the generation in force has no more room.
+// fill makes changes until the generation in force is full.
 func (b *indexBench) fill() (made int) {
 	for i, op := range scattered(5000) {
 		if b.slots.clears > 0 {
@@ -101,9 +101,9 @@ func TestFullIndexDoesNotHoldUp(t *testing.T) {
 	builds := b.drafting()
 	made := b.fill()
 	if b.v4.draft == nil || b.slots.swaps != 1 {
-		t.Fatalf("after %d changes %d generations were in force, and the next is not begun", made, b.slots.swaps)
+		t.Fatalf("after %d changes %d generations were in force, but the next one has not begun", made, b.slots.swaps)
 	}
-	// Without an index and while one is built.
+	// Without an index, and while one is being built.
 	late := blockOf(netip.MustParsePrefix("172.16.0.1/32"))
 	b.apply(late, policy.RemoveOp(scattered(1)[0].Put.Key()))
 	close(builds)
@@ -117,7 +117,7 @@ func TestFullIndexDoesNotHoldUp(t *testing.T) {
 	}
 }
 
-// The next generation is there before the one in force is full.
+// The next generation is ready before the one in force is full.
 func TestNextIndexIsBegunInTime(t *testing.T) {
 	b := newIndexBench(t)
 	for _, op := range scattered(3000) {
@@ -133,8 +133,7 @@ func TestNextIndexIsBegunInTime(t *testing.T) {
 	}
 }
 
-// A build that fails leaves what is in force, as long as it has room, and is
-// tried again.
+// A failed build leaves the generation in force as long as it has room, and is retried.
 func TestDraftFails(t *testing.T) {
 	b := newIndexBench(t)
 	builds := b.drafting()
@@ -162,7 +161,7 @@ func TestDraftFails(t *testing.T) {
 	}
 }
 
-// If a generation cannot be put in force, the tries decide alone until the next.
+// If a generation cannot be put in force, the tries decide alone until the next one.
 func TestSwapFails(t *testing.T) {
 	b := newIndexBench(t)
 	b.slots.fail = errors.New("kernel says no")
@@ -174,7 +173,7 @@ func TestSwapFails(t *testing.T) {
 		}
 	}
 	if b.slots.current != nil {
-		t.Fatal("an index is in force that changes do not go to")
+		t.Fatal("an index is in force that does not receive changes")
 	}
 	b.slots.fail = nil
 	b.apply(blockOf(netip.MustParsePrefix("172.16.0.1/32")))
@@ -184,8 +183,8 @@ func TestSwapFails(t *testing.T) {
 	}
 }
 
-// While a generation comes into force, changes go to both, and one that the old
-// one has no room for waits for the new one at most.
+// While a generation is being put in force, changes go to both generations. A change that does not
+// fit the old one waits at most for the new one.
 func TestChangeWhileSwapping(t *testing.T) {
 	for name, after := range map[string]error{"in force": nil, "failed": errors.New("kernel says no")} {
 		t.Run(name, func(t *testing.T) {
@@ -206,7 +205,7 @@ func TestChangeWhileSwapping(t *testing.T) {
 				t.Errorf("in the generation before: the index says %d, want %d", got, index.Drop)
 			}
 			time.AfterFunc(20*time.Millisecond, func() { close(letGo) })
-			b.apply(blockOf(netip.MustParsePrefix("0.0.0.0/7"))) // no generation takes that
+			b.apply(blockOf(netip.MustParsePrefix("0.0.0.0/7"))) // no generation has room for this
 			b.slots.setFail(nil)
 			time.Sleep(30 * time.Millisecond)
 			b.check(netip.MustParseAddr("1.2.3.4"))
@@ -233,7 +232,7 @@ func TestListReplacesDraft(t *testing.T) {
 			b.lock.Unlock()
 			time.Sleep(time.Millisecond)
 		}
-		close(builds) // only now, as the change is under way
+		close(builds) // only now, because the change is under way
 	}()
 	var list []policy.Op
 	for i := range patchMost + 1 {
@@ -302,7 +301,7 @@ func TestLapsed(t *testing.T) {
 	b := newIndexBench(t)
 	ops := scattered(driftLeast + 10)
 	for i := range ops {
-		ops[i].Put.Deadline = 1 // ask says it is past
+		ops[i].Put.Deadline = 1 // long past
 	}
 	b.lock.Lock()
 	b.book.Apply(ops)
@@ -328,7 +327,7 @@ type fullGeneration struct{ updates int }
 func (g *fullGeneration) Update(netip.Prefix) bool { g.updates++; return false }
 func (g *fullGeneration) Lines() (uint32, uint32)  { return 1, 1 }
 
-// Without room a generation is given up at once, and not tried for every prefix.
+// A generation without room is given up at once, and not tried for every prefix.
 func TestPatchGivesUpAtOnce(t *testing.T) {
 	full := new(fullGeneration)
 	f := family{now: full}

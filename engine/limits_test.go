@@ -12,8 +12,8 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// limitKernel is a fakeKernel with limits. It fails the test at the first moment
-// in which something refers to a limit that is not there.
+// limitKernel is a fakeKernel with limits. It fails the test as soon as a node refers to a limit
+// that does not exist.
 type limitKernel struct {
 	*fakeKernel
 	*testing.T
@@ -71,13 +71,13 @@ func newLimitBench(t *testing.T, limit int) (*bench, *limitKernel) {
 	return b, k
 }
 
-// At every moment of every change, also of one that fails and is taken back, the
-// kernel holds the limits that its nodes refer to.
+// At every moment of every change, including a failed one that is undone, the kernel has the limits
+// that its nodes refer to.
 func TestLimitsAreThereFirst(t *testing.T) {
 	b, k := newLimitBench(t, 1000)
 	for i, step := range []struct {
 		do   func() error
-		fail int // the put at which the kernel fails, from 1
+		fail int // number of the put at which the kernel fails, counted from 1
 	}{
 		{func() error { return b.limitTo("cli", 10, "203.0.113.0/24") }, 1},
 		{func() error { return b.limitTo("cli", 10, "203.0.113.0/24") }, 0},
@@ -110,7 +110,7 @@ func TestLimitsAreThereFirst(t *testing.T) {
 	}
 }
 
-// A limit that the kernel has no bucket for is refused, and nothing is changed.
+// A limit for which the kernel has no bucket is refused, and nothing is changed.
 func TestLimitsRunOut(t *testing.T) {
 	b, k := newLimitBench(t, 3)
 	for i := range 3 {
@@ -121,7 +121,7 @@ func TestLimitsRunOut(t *testing.T) {
 	before := b.state()
 	err := b.limitTo("more", 10, "203.0.113.0/24")
 	if !errors.Is(err, ErrFull) {
-		t.Errorf("a limit too many: %v", err)
+		t.Errorf("a limit over the capacity: %v", err)
 	}
 	if after := b.state(); len(after.Book) != 3 || len(after.Stored) != 3 || len(before.Stored) != 3 {
 		t.Errorf("the refused limit left something: %+v", after)
@@ -141,7 +141,7 @@ func TestFillAdoptsLimits(t *testing.T) {
 	for id, l := range k.limits {
 		was[l.Owner] = id
 	}
-	k.limits[77] = policy.LimitRecord{ID: 77, Owner: 5} // what a crash left
+	k.limits[77] = policy.LimitRecord{ID: 77, Owner: 5} // left by a crash
 	b.book = policy.NewBook(1000)
 	if err := b.Fill(t.Context(), k); err != nil {
 		t.Fatal(err)

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Lines come back as they were, in the order of the book, each once.
+// Lines are returned unchanged, in the order of the book, each once.
 func TestReadList(t *testing.T) {
 	list := "2001:db8::/32\n255.255.255.255\n::1\n10.0.0.0/8\n10.0.0.0/9\n10.1.2.3 # why\n0.0.0.0/0\n" +
 		"2001:db8:0:1::/64\n::ffff:192.0.2.1\n10.0.0.0/8\nffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\n::/0\n10.9.9.9/8\n::a00:0/104\n"
@@ -33,14 +33,14 @@ func TestReadList(t *testing.T) {
 	if w.repeated != 2 || w.masked != 1 || w.bad != 0 {
 		t.Errorf("%d double, %d masked, %d bad; want 2, 1, 0", w.repeated, w.masked, w.bad)
 	}
-	// Of lines with the same prefix the first is the one that is named.
+	// Of lines with the same prefix, the first one is reported.
 	if i := slices.IndexFunc(w.lines, func(l line) bool { return l.prefix() == netip.MustParsePrefix("10.0.0.0/8") }); w.lines[i].number != 4 {
 		t.Errorf("10.0.0.0/8 is said to be in line %d, want 4", w.lines[i].number)
 	}
 }
 
-// A list that repeats itself without end takes no memory for it; one that has too
-// much in it is refused before all of it is held.
+// An endless list of repeated lines needs no memory for them; a list that is too long is refused
+// before all of it is in memory.
 func TestReadListIsBounded(t *testing.T) {
 	const most = 50
 	var list strings.Builder
@@ -56,7 +56,7 @@ func TestReadListIsBounded(t *testing.T) {
 	}
 	fmt.Fprintln(&list, "10.0.1.1")
 	if _, err := ReadList(strings.NewReader(list.String()), most, func(int) {}); !errors.Is(err, ErrFull) {
-		t.Errorf("a prefix too many: %v", err)
+		t.Errorf("a prefix over the capacity: %v", err)
 	}
 	read := 0
 	_, err = ReadList(endless{&read}, most, func(int) {})

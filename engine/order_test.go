@@ -13,7 +13,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// mirrorIndex holds what the book says of every node it was told of.
+// mirrorIndex holds the book's verdict on every node it was informed of.
 type mirrorIndex struct{ nodes map[string]policy.Verdict }
 
 func (x *mirrorIndex) follow(b *policy.Book, changed ...[]policy.Node) {
@@ -55,7 +55,7 @@ type step struct {
 
 const forever = 0
 
-// op puts a block for ttl, and one that limits with a rate in packets.
+// op puts a block for ttl. A limit gets a rate in packets.
 func (b *bench) op(prefix string, ttl time.Duration, a policy.Action, perSecond uint64) policy.Op {
 	e := entry(prefix)
 	e.Action = a
@@ -74,8 +74,8 @@ func allow(prefix string) policy.Entry {
 	return e
 }
 
-// steps come after blocked: 203.0.113.5 dropped, .6 shadowed and .12 limited to
-// 10/s for an hour, and 203.0.113.7 allowed.
+// steps start from the state of blocked: for an hour, 203.0.113.5 is dropped, .6 shadowed and .12
+// limited to 10/s, and 203.0.113.7 is allowed.
 func steps() []step {
 	block := func(p string, ttl time.Duration, a policy.Action) func(*bench) error {
 		return func(b *bench) error { return b.apply(b.op(p, ttl, a, 0)) }
@@ -108,7 +108,7 @@ func steps() []step {
 	}
 }
 
-// blocked is a bench with entries, and an index that mirrors the book.
+// blocked returns a bench with entries, and an index that mirrors the book.
 func blocked(t *testing.T) (*bench, *mirrorIndex) {
 	b := newBench(t, 1000)
 	x := &mirrorIndex{nodes: map[string]policy.Verdict{}}
@@ -148,7 +148,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// If the disk fails, kernel, index and book are as before, whichever came first.
+// If the disk fails, kernel, index and book are as before, in either order.
 func TestStoreFailureIsUndone(t *testing.T) {
 	for _, s := range steps() {
 		t.Run(s.name, func(t *testing.T) {
@@ -178,8 +178,8 @@ func TestStoreFailureIsUndone(t *testing.T) {
 	}
 }
 
-// withoutHits leaves out the drop counters and limits: a node that went and came
-// back may have others.
+// withoutHits returns nodes without their drop counters and limits: a node that was removed and
+// restored may have others.
 func withoutHits(nodes map[string]policy.Verdict) map[string]policy.Verdict {
 	same := maps.Clone(nodes)
 	for k, v := range same {
@@ -189,7 +189,7 @@ func withoutHits(nodes map[string]policy.Verdict) map[string]policy.Verdict {
 	return same
 }
 
-// nodesOf yields what the kernel holds.
+// nodesOf yields the contents of the kernel.
 type nodesOf []policy.Node
 
 func (n nodesOf) Nodes(k policy.Kind) iter.Seq2[policy.Node, error] {

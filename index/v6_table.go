@@ -112,8 +112,9 @@ func (t *v6Table) free(place v6Place) (v6Ref, bool) {
 	return v6Ref{}, false
 }
 
-// put makes the key say until. It returns false if the table is too full. If the key finds
-// no slot though the table is not, the tries are asked for its sources, which is right.
+// put stores until for the key. It returns false if the table is too full. If the key finds no
+// slot although the table has room, the program asks the tries about its sources, which is
+// correct.
 func (t *v6Table) put(k v6Key, until v6Until) bool {
 	if ref, live, found := t.find(k); found {
 		t.setUntil(ref, k.class, until)

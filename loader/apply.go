@@ -28,7 +28,7 @@ func (l *Loader) Nodes(kind policy.Kind) iter.Seq2[policy.Node, error] {
 
 // Apply writes a delta to the kernel. It puts limits first, then nodes, allows before
 // blocks. Then it deletes nodes, blocks first, and frees limits. So a block is never in
-// force without the allow that beats it, or the limit that it refers to. It is no error to
+// force without the allow that beats it, or the limit that it refers to. It is not an error to
 // delete a node that is not there.
 //
 // An error is an *ApplyError, which tells how many changes were made. It is safe to apply

@@ -353,3 +353,11 @@ func removePin(path string) error {
 	}
 	return nil
 }
+
+// removeEmpty removes a directory of pins, unless something is left in it.
+func removeEmpty(dir string) error {
+	if err := removePin(dir); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
+		return err
+	}
+	return nil
+}

@@ -338,11 +338,11 @@ func TestDetachAll(t *testing.T) {
 	l := open(t, dir, 100)
 	attach(t, l, "all0", ModeNative, 0)
 	attach(t, l, "all1.7", ModeGeneric, 1)
-	if _, err := DetachAll(dir); err == nil || !strings.Contains(err.Error(), "in use") {
+	if _, err := detachAll(t, dir); err == nil || !strings.Contains(err.Error(), "in use") {
 		t.Errorf("while it is open: %v", err)
 	}
 	check(t, l.Close())
-	names, err := DetachAll(dir)
+	names, err := detachAll(t, dir)
 	check(t, err)
 	if diff := cmp.Diff([]string{"all0", "all1.7"}, names); diff != "" {
 		t.Errorf("interfaces (-want +got):\n%s", diff)
@@ -352,7 +352,7 @@ func TestDetachAll(t *testing.T) {
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("the pin directory is still there: %v", err)
 	}
-	if names, err := DetachAll(dir); err != nil || len(names) != 0 {
+	if names, err := detachAll(t, dir); err != nil || len(names) != 0 {
 		t.Errorf("detached again: %q, %v", names, err)
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 )
 
 // Interfaces returns the interfaces that have a pinned link of ours, sorted. This Loader or
@@ -20,7 +22,7 @@ func (l *Loader) Interfaces() ([]string, error) {
 	return names, nil
 }
 
-// Detach detaches the program from an interface. It is no error if there is none.
+// Detach detaches the program from an interface. It is not an error if there is none.
 func (l *Loader) Detach(iface string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -49,10 +51,11 @@ func (p pinDir) detach(iface string) error {
 	return p.dropLink(lk, iface)
 }
 
-// DetachAll detaches the filter from all interfaces and removes the pin directory, which no
-// Loader may have open. It returns the names of the interfaces, sorted. It is no error if
-// there is nothing to detach. An empty bpffs means DefaultBPFFS.
-func DetachAll(bpffs string) ([]string, error) {
+// DetachAll detaches the filter from all interfaces and removes the pin directory. If
+// another Loader has it open, DetachAll waits for that long. It returns the names of the
+// interfaces, sorted. It is no error if there is nothing to detach. Files that are not
+// Paraxial's stay and are named in the log. An empty bpffs means DefaultBPFFS.
+func DetachAll(bpffs string, wait time.Duration, log *slog.Logger) ([]string, error) {
 	if bpffs == "" {
 		bpffs = DefaultBPFFS
 	}
@@ -63,10 +66,10 @@ func DetachAll(bpffs string) ([]string, error) {
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("detach: %w", err)
 	}
-	if err := p.take(); err != nil {
+	if err := p.take(wait); err != nil {
 		return nil, fmt.Errorf("detach: %w", err)
 	}
-	names, err := p.detachAll()
+	names, err := p.detachAll(log)
 	return names, errors.Join(err, p.unlock())
 }
 
@@ -83,13 +86,13 @@ func (l *Loader) DetachAll() error {
 	if _, err := os.Stat(l.pins.path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	_, err := l.pins.detachAll()
+	_, err := l.pins.detachAll(l.log)
 	return err
 }
 
-func (p pinDir) detachAll() ([]string, error) {
+func (p pinDir) detachAll(log *slog.Logger) ([]string, error) {
 	names, err := p.interfaces()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil {
 		return nil, fmt.Errorf("detach: %w", explain(err))
 	}
 	for i, name := range names {
@@ -97,12 +100,11 @@ func (p pinDir) detachAll() ([]string, error) {
 			return names[:i], explain(err)
 		}
 	}
-	return names, p.remove()
+	return names, p.remove(log)
 }
 
-// remove removes our files from the directory, and then the directory. It fails if other
-// files are left there.
-func (p pinDir) remove() error {
+// remove removes our files from the directory, and then the directory, unless it has a stray.
+func (p pinDir) remove(log *slog.Logger) error {
 	gens, err := p.generations()
 	if err != nil {
 		return fmt.Errorf("remove pins: %w", err)
@@ -112,10 +114,12 @@ func (p pinDir) remove() error {
 			return err
 		}
 	}
-	for _, d := range []string{filepath.Join(p.path, linksDir), p.path} {
-		if err := removePin(d); err != nil {
+	p.warnOfStrays(log)
+	links := filepath.Join(p.path, linksDir)
+	if info, err := os.Lstat(links); err == nil && info.IsDir() {
+		if err := removeEmpty(links); err != nil {
 			return err
 		}
 	}
-	return nil
+	return removeEmpty(p.path)
 }

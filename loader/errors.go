@@ -19,7 +19,7 @@ var ErrNotAttached = errors.New("not attached")
 var ErrNoInterface = errors.New("no such interface (`ip link` lists them)")
 
 // ErrNoBPFFS says that the directory for pins is not on a BPF file system.
-var ErrNoBPFFS = errors.New("not on a BPF file system: run `mount -t bpf bpf /sys/fs/bpf`")
+var ErrNoBPFFS = errors.New("not on a BPF file system: run `mount -t bpf -o mode=0700 bpf /sys/fs/bpf`")
 
 // FullError says that a map has no room for more entries.
 type FullError struct {

@@ -34,7 +34,8 @@ type fragsCounter struct {
 type fragsHeaders struct {
 	_     structs.HostLayout
 	Pad   [2]uint8
-	Bytes [78]uint8
+	Bytes [74]uint8
+	_     [4]byte
 }
 
 type fragsLpmV4 struct {
@@ -69,7 +70,8 @@ type fragsTrackControl struct {
 	}
 	ByBytes    uint32
 	ByPort     uint32
-	Unused     uint64
+	SingleIpv4 uint32
+	SingleIpv6 uint32
 	Classes    [256]uint16
 	Lost       uint64
 	UnusedLine [7]uint64

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/cilium/ebpf"
 )
@@ -76,7 +75,12 @@ func (g generation) holdsAny(ids map[ebpf.ProgramID]bool) (bool, error) {
 		return false, err
 	}
 	for _, f := range files {
-		if !strings.HasPrefix(f.Name(), programPrefix) && !strings.HasPrefix(f.Name(), nextPrefix) {
+		if !isProgramName(f.Name()) {
+			continue
+		}
+		if ours, err := g.owns(f); err != nil {
+			return false, err
+		} else if !ours {
 			continue
 		}
 		id, err := pinnedProgramID(filepath.Join(g.path, f.Name()))
@@ -99,11 +103,21 @@ func pinnedProgramID(path string) (ebpf.ProgramID, error) {
 	return programID(p)
 }
 
-// remove removes the directory. The kernel frees the maps that nothing else refers to, and
-// large tries in a worker.
+// remove removes our pins and the directory. If it has a stray, the directory stays. The
+// kernel frees the maps that nothing else refers to, and large tries in a worker.
 func (g generation) remove() error {
-	if err := os.RemoveAll(g.path); err != nil {
+	files, err := readDir(g.path)
+	if err != nil {
 		return fmt.Errorf("remove %s: %w", g, err)
 	}
-	return nil
+	for _, f := range files {
+		ours, err := g.owns(f)
+		if err == nil && ours {
+			err = removePin(g.pin(f.Name()))
+		}
+		if err != nil {
+			return fmt.Errorf("remove %s: %w", g, err)
+		}
+	}
+	return removeEmpty(g.path)
 }

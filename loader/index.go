@@ -92,7 +92,7 @@ func (l *Loader) PublishIndex(m *IndexMemory) (before *IndexMemory, err error) {
 }
 
 // UnpublishIndex takes the index of a family out of force, so that the program asks the
-// tries about every packet, and closes its memory. It is no error if there is none.
+// tries about every packet, and closes its memory. It is not an error if there is none.
 func (l *Loader) UnpublishIndex(f policy.Family) error {
 	x := l.indexes[f]
 	x.mu.Lock()

@@ -29,7 +29,7 @@ func placeOf(lk link.Link) (place, error) {
 	}
 	xdp := info.XDP()
 	if xdp == nil {
-		return place{}, errors.New("not an XDP link: remove it")
+		return place{}, errors.New("not an XDP link: move it away")
 	}
 	return place{link: info.ID, ifindex: int(xdp.Ifindex), program: info.Program}, nil
 }
@@ -163,7 +163,7 @@ func (p pinDir) openLink(iface string) (link.Link, place, error) {
 		return nil, place{}, nil
 	}
 	if err != nil {
-		return nil, place{}, fmt.Errorf("pinned link of %s: %w", iface, err)
+		return nil, place{}, fmt.Errorf("open the pinned link %s: %w (if it is no link, move it away)", p.link(iface), err)
 	}
 	at, err := placeOf(lk)
 	if err != nil {

@@ -138,7 +138,9 @@ func (l *Loader) open(trackCapacity uint32) error {
 	if l.tracker, err = newTracker(l.maps, l.specs[plain], trackCapacity); err != nil {
 		return err
 	}
-	l.gen = l.pins.generation(last.highest + 1)
+	if l.gen, err = l.pins.nextGeneration(last.highest); err != nil {
+		return err
+	}
 	if err := l.gen.ensure(l.maps); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -25,7 +26,7 @@ func bpffs(tb testing.TB) string {
 	testenv.Root(tb)
 	check(tb, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 	dir := tb.TempDir()
-	check(tb, unix.Mount("bpf", dir, "bpf", 0, ""))
+	check(tb, unix.Mount("bpf", dir, "bpf", 0, "mode=0700"))
 	tb.Cleanup(func() { check(tb, unix.Unmount(dir, unix.MNT_DETACH)) })
 	return filepath.Join(dir, "paraxial")
 }
@@ -43,6 +44,12 @@ func open(tb testing.TB, dir string, maxEntries uint32) *Loader {
 	check(tb, err)
 	tb.Cleanup(func() { check(tb, l.Close()) })
 	return l
+}
+
+// detachAll is DetachAll with the log of the test, and a short wait.
+func detachAll(tb testing.TB, dir string) ([]string, error) {
+	tb.Helper()
+	return DetachAll(dir, 50*time.Millisecond, slog.New(slog.NewTextHandler(tb.Output(), nil)))
 }
 
 func attach(tb testing.TB, l *Loader, iface string, mode Mode, slot uint32) Attachment {

@@ -27,7 +27,7 @@ func shared(spec *ebpf.CollectionSpec) iter.Seq2[string, *ebpf.MapSpec] {
 
 // ofOneRun tells whether every process makes a new map. The samples and counters of an
 // earlier process mean nothing to it, so that their meaning may change without a new name.
-// The program of the earlier process goes on with its own maps until it is replaced.
+// The program of the earlier process keeps its own maps until it is replaced.
 func ofOneRun(name string) bool {
 	return name == plainMapTracking || name == plainMapTracked || name == plainMapSamples
 }

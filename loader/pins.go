@@ -53,15 +53,34 @@ func (p pinDir) check() error {
 	return onBPFFS(on)
 }
 
-// ensure makes the directories that are missing, and takes the lock.
+// ensure makes the directories that are missing, and takes the lock. The parents are
+// checked first: if nobody else can write to them, nobody can make the directory in between.
 func (p *pinDir) ensure() error {
+	if err := checkPrivate(filepath.Dir(p.path)); err != nil {
+		return err
+	}
 	if err := makeDir(p.path); err != nil {
 		return err
 	}
-	if err := p.take(); err != nil {
+	if err := checkPrivate(p.path); err != nil {
 		return err
 	}
-	return makeDir(filepath.Join(p.path, linksDir))
+	if err := p.take(lockTimeout); err != nil {
+		return err
+	}
+	links := filepath.Join(p.path, linksDir)
+	if err := makeDir(links); err != nil {
+		return err
+	}
+	gens, err := p.generations()
+	if err != nil {
+		return err
+	}
+	errs := []error{checkIsDir(links)}
+	for _, g := range gens {
+		errs = append(errs, checkIsDir(g.path))
+	}
+	return errors.Join(errs...)
 }
 
 func makeDir(path string) error {
@@ -73,8 +92,8 @@ func makeDir(path string) error {
 
 // take takes the lock of the directory unless it is held already. Without it two daemons
 // could undo the changes of each other. A directory that was removed and made again needs a
-// new lock.
-func (p *pinDir) take() error {
+// new lock. If another process has the lock, take waits for it.
+func (p *pinDir) take(wait time.Duration) error {
 	if p.lock != nil {
 		held, err := p.lock.Stat()
 		if err != nil {
@@ -88,7 +107,7 @@ func (p *pinDir) take() error {
 	if err != nil {
 		return fmt.Errorf("lock the directory for pins: %w", err)
 	}
-	if err := lockfile.Take(f, lockTimeout); err != nil {
+	if err := lockfile.Take(f, wait); err != nil {
 		if held, ok := errors.AsType[*lockfile.HeldError](err); ok {
 			err = fmt.Errorf("%s is in use: %s keeps its pins there; use that one, stop it first, "+
 				"or choose another directory with --bpffs", p.path, held.Holder())
@@ -130,13 +149,17 @@ func (p pinDir) link(iface string) string {
 
 // interfaces returns the names of the pinned links, sorted.
 func (p pinDir) interfaces() ([]string, error) {
-	files, err := os.ReadDir(filepath.Join(p.path, linksDir))
+	files, err := readDir(filepath.Join(p.path, linksDir))
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	for _, f := range files {
-		if name, ok := decodeName(f.Name()); ok {
+		name, ok, err := p.linkOf(f)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
 			names = append(names, name)
 		}
 	}
@@ -150,18 +173,43 @@ func (p pinDir) generation(n int) generation {
 
 // generations returns all generations, oldest first.
 func (p pinDir) generations() ([]generation, error) {
-	files, err := os.ReadDir(p.path)
+	files, err := readDir(p.path)
 	if err != nil {
 		return nil, err
 	}
 	var gens []generation
 	for _, f := range files {
-		if s, ok := strings.CutPrefix(f.Name(), genPrefix); ok {
-			if n, err := strconv.Atoi(s); err == nil {
-				gens = append(gens, p.generation(n))
-			}
+		if n, ok := generationNumber(f); ok {
+			gens = append(gens, p.generation(n))
 		}
 	}
 	slices.SortFunc(gens, func(a, b generation) int { return cmp.Compare(a.n, b.n) })
 	return gens, nil
+}
+
+// nextGeneration returns a generation with a higher number than last, whose name no stray
+// has.
+func (p pinDir) nextGeneration(last int) (generation, error) {
+	for n := last + 1; ; n++ {
+		g := p.generation(n)
+		if _, err := os.Lstat(g.path); errors.Is(err, fs.ErrNotExist) {
+			return g, nil
+		} else if err != nil {
+			return generation{}, err
+		}
+	}
+}
+
+// maxGeneration bounds the numbers, so that there is always a higher one. A generation is
+// made at each start.
+const maxGeneration = 1 << 30
+
+// generationNumber returns the number of a generation, if f is its directory.
+func generationNumber(f fs.DirEntry) (n int, ok bool) {
+	digits, ok := strings.CutPrefix(f.Name(), genPrefix)
+	if !ok || !f.IsDir() {
+		return 0, false
+	}
+	n, err := strconv.Atoi(digits)
+	return n, err == nil && n > 0 && n <= maxGeneration && strconv.Itoa(n) == digits
 }

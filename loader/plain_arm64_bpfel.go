@@ -92,7 +92,8 @@ const (
 	plainReasonREASON_MALFORMED   plainReason = 6
 	plainReasonREASON_LIMITED     plainReason = 7
 	plainReasonREASON_UNDER_LIMIT plainReason = 8
-	plainReasonREASON_COUNT       plainReason = 9
+	plainReasonREASON_VLAN_EXCESS plainReason = 9
+	plainReasonREASON_COUNT       plainReason = 10
 )
 
 type plainTrackControl struct {
@@ -115,7 +116,8 @@ type plainTrackControl struct {
 	}
 	ByBytes    uint32
 	ByPort     uint32
-	Unused     uint64
+	SingleIpv4 uint32
+	SingleIpv6 uint32
 	Classes    [256]uint16
 	Lost       uint64
 	UnusedLine [7]uint64

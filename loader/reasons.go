@@ -19,6 +19,7 @@ const (
 	Malformed  = Reason(plainReasonREASON_MALFORMED)
 	Limited    = Reason(plainReasonREASON_LIMITED)
 	UnderLimit = Reason(plainReasonREASON_UNDER_LIMIT)
+	VLANExcess = Reason(plainReasonREASON_VLAN_EXCESS)
 
 	reasonCount = Reason(plainReasonREASON_COUNT)
 )
@@ -43,13 +44,15 @@ func (r Reason) String() string {
 		return "limited"
 	case UnderLimit:
 		return "under_limit"
+	case VLANExcess:
+		return "vlan_excess"
 	}
 	return fmt.Sprintf("reason_%d", uint32(r))
 }
 
 // Verdict returns "pass" or "drop". It mirrors reason_drops in bpf/account.h.
 func (r Reason) Verdict() string {
-	if r == Blocked || r == Limited {
+	if r == Blocked || r == Limited || r == VLANExcess {
 		return "drop"
 	}
 	return "pass"

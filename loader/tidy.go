@@ -45,6 +45,7 @@ type found struct {
 // because no link is switched before the maps are filled.
 func (p pinDir) tidy(log *slog.Logger) (found, error) {
 	var f found
+	p.warnOfStrays(log)
 	linked, err := p.linked()
 	if err != nil {
 		return f, err

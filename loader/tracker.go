@@ -226,7 +226,7 @@ func (t *Tracker) Track(level int, source netip.Prefix) (slot uint32, err error)
 	return slot, nil
 }
 
-// Untrack stops counting the packets of a source. It is no error if it was not tracked.
+// Untrack stops counting the packets of a source. It is not an error if it was not tracked.
 func (t *Tracker) Untrack(level int, source netip.Prefix) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

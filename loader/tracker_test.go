@@ -26,7 +26,7 @@ func TestTrackLayout(t *testing.T) {
 	if ours.Size() != theirs.Size() {
 		t.Errorf("%d bytes, but %d in C", ours.Size(), theirs.Size())
 	}
-	names := map[string]string{"NH": "Nh"}
+	names := map[string]string{"NH": "Nh", "SingleIPv4": "SingleIpv4", "SingleIPv6": "SingleIpv6"}
 	for f := range fields(ours) {
 		name := f.Name
 		if c, ok := names[name]; ok {
@@ -220,7 +220,7 @@ func TestTrackCapacity(t *testing.T) {
 	}
 }
 
-// The program of a killed process goes on counting, though nobody reads it. The next process
+// The program of a killed process continues to count, although nobody reads it. The next process
 // starts without tracked sources and with another capacity, over the same tries.
 func TestTrackerAfterRestart(t *testing.T) {
 	dir := bpffs(t)

@@ -9,13 +9,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// maxScrapes bounds the concurrent scrapes; a further one gets status 503. It is
-// enough for two Prometheus servers and an operator.
-const maxScrapes = 4
-
 // Handler serves the metrics of c, of the Go runtime and of the process at
-// /metrics. The http.Server sets the timeouts. Errors of a scrape go to log; the
-// metrics that were gathered are served anyway.
+// /metrics. Scrapes within a quarter of a second get the same values. The http.Server
+// sets the timeouts. Errors of a scrape go to log; the metrics that were gathered are
+// served anyway.
 func Handler(c *Collector, log promhttp.Logger) (http.Handler, error) {
 	reg := prometheus.NewRegistry()
 	for _, collector := range []prometheus.Collector{
@@ -26,11 +23,10 @@ func Handler(c *Collector, log promhttp.Logger) (http.Handler, error) {
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
-		ErrorLog:            log,
-		ErrorHandling:       promhttp.ContinueOnError,
-		MaxRequestsInFlight: maxScrapes,
-	}))
+	mux.Handle("GET /metrics", newExpositions(promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+		ErrorLog:      log,
+		ErrorHandling: promhttp.ContinueOnError,
+	})))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "paraxiald: the metrics are at /metrics")
 	})

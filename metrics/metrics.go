@@ -21,6 +21,9 @@ type Snapshot struct {
 	Entries    []Entries
 	Maps       []Map
 	Detection  Detection
+
+	Warnings        int  // what status warns of
+	GuardIncomplete bool // facts for the guard could not be read
 }
 
 // Detection is the state of rate analysis; the zero value if there is none.
@@ -28,8 +31,11 @@ type Detection struct {
 	Enabled  bool
 	Tracked  int    // sources with exact counters
 	Lost     uint64 // samples lost because the ring was full
+	NoRoom   uint64 // sources above a limit for which there was no room
 	Exceeded bool   // packets arrive too fast for reliable detection
 	Tripped  bool   // the circuit breaker is open
+
+	TrippedAt time.Time // when it last opened or closed
 }
 
 // Interface is one network interface and its packets so far.
@@ -88,7 +94,8 @@ type Collector struct {
 
 type descs struct {
 	packets, bytes, entries, protected, mapEntries, mapCapacity *prometheus.Desc
-	tracked, lost, exceeded, tripped                            *prometheus.Desc
+	warnings, guardIncomplete                                   *prometheus.Desc
+	tracked, lost, exceeded, tripped, noRoom                    *prometheus.Desc
 }
 
 // New returns a collector of src.
@@ -114,11 +121,16 @@ func New(src Source, build Build) *Collector {
 			Help: "Sources that a detector acted upon, by action.",
 		}, []string{"detector", "action"}),
 		descs: descs{
+			warnings: prometheus.NewDesc("paraxial_warnings", "Warnings that paraxialctl status shows.", nil, nil),
+			guardIncomplete: prometheus.NewDesc("paraxial_guard_incomplete",
+				"1 while addresses that must not be blocked cannot be read, otherwise 0.", nil, nil),
 			tracked: prometheus.NewDesc("paraxial_detector_tracked_sources", "Sources with exact counters now.", nil, nil),
 			lost: prometheus.NewDesc("paraxial_detector_samples_lost_total",
 				"Packet samples lost because the daemon did not read them in time.", nil, nil),
 			exceeded: prometheus.NewDesc("paraxial_detector_sampling_exceeded",
 				"1 while packets arrive too fast for reliable detection, otherwise 0.", nil, nil),
+			noRoom: prometheus.NewDesc("paraxial_detector_no_room_total",
+				"Sources above a limit for which there was no room for an entry.", nil, nil),
 			tripped: prometheus.NewDesc("paraxial_detector_breaker_open",
 				"1 while the circuit breaker turns all decisions into shadows, otherwise 0.", nil, nil),
 			packets: prometheus.NewDesc("paraxial_packets_total", "Received packets, by verdict and reason.",
@@ -160,7 +172,8 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	c.decide.Describe(ch)
 	for _, d := range []*prometheus.Desc{
 		c.descs.packets, c.descs.bytes, c.descs.entries, c.descs.protected, c.descs.mapEntries, c.descs.mapCapacity,
-		c.descs.tracked, c.descs.lost, c.descs.exceeded, c.descs.tripped,
+		c.descs.warnings, c.descs.guardIncomplete, c.descs.tracked, c.descs.lost, c.descs.exceeded, c.descs.tripped,
+		c.descs.noRoom,
 	} {
 		ch <- d
 	}
@@ -181,6 +194,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- gauge(c.descs.mapEntries, float64(m.Entries), label(m.Name))
 		ch <- gauge(c.descs.mapCapacity, float64(m.Capacity), label(m.Name))
 	}
+	ch <- gauge(c.descs.warnings, float64(s.Warnings))
+	ch <- gauge(c.descs.guardIncomplete, truth(s.GuardIncomplete))
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
 	}
@@ -193,6 +208,7 @@ func (c *Collector) collectDetection(ch chan<- prometheus.Metric, d Detection) {
 	ch <- counter(c.descs.lost, d.Lost)
 	ch <- gauge(c.descs.exceeded, truth(d.Exceeded))
 	ch <- gauge(c.descs.tripped, truth(d.Tripped))
+	ch <- counter(c.descs.noRoom, d.NoRoom)
 }
 
 func truth(yes bool) float64 {

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"compress/gzip"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
@@ -38,7 +40,8 @@ func sample() fixed {
 			{Kind: "block", Family: "ipv6", Origin: "cli", Count: 1},
 			{Kind: "allow", Family: "ipv4", Origin: "office", Count: 0},
 		},
-		Maps: []Map{{Name: "block_v4", Entries: 2, Capacity: 1048576}},
+		Maps:     []Map{{Name: "block_v4", Entries: 2, Capacity: 1048576}},
+		Warnings: 3, GuardIncomplete: true,
 	}
 }
 
@@ -66,7 +69,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// entriesOf returns what the collector shows of s as origin → count.
+// entriesOf returns the exported number of entries by origin.
 func entriesOf(t *testing.T, s fixed) map[string]float64 {
 	t.Helper()
 	reg := prometheus.NewPedanticRegistry()
@@ -99,7 +102,7 @@ func TestOriginsAreCapped(t *testing.T) {
 		s.Entries = append(s.Entries, Entries{Kind: "block", Family: "ipv4", Origin: name, Count: 10 + n})
 		want[name] = float64(10 + n)
 	}
-	// One place is left: of three that are equal in sum the first by name has it.
+	// One place is left: of three origins with equal sums, the first by name gets it.
 	for _, name := range []string{"zb", "za", "zc"} {
 		s.Entries = append(s.Entries,
 			Entries{Kind: "block", Family: "ipv4", Origin: name, Count: 3},
@@ -162,7 +165,7 @@ func TestBytesThatAreNoUTF8(t *testing.T) {
 	}
 }
 
-// newServer serves c, and takes errors of a scrape as errors of the test.
+// newServer serves c. An error of a scrape fails the test.
 func newServer(t *testing.T, c *Collector) *httptest.Server {
 	t.Helper()
 	h, err := Handler(c, failer{t})
@@ -180,7 +183,7 @@ func (f failer) Println(v ...any) { f.t.Error(v...) }
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	// A scrape that is let in where it should not be would wait for ever.
+	// A scrape that is admitted by mistake would wait for ever.
 	client := http.Client{Timeout: time.Minute}
 	resp, err := client.Get(url)
 	if err != nil {
@@ -224,7 +227,7 @@ func TestHandler(t *testing.T) {
 	}
 }
 
-// stuck is a source that answers only when it is let go.
+// stuck is a source that answers only when it is released.
 type stuck struct{ entered, release chan struct{} }
 
 func (s stuck) Snapshot() Snapshot {
@@ -233,23 +236,73 @@ func (s stuck) Snapshot() Snapshot {
 	return Snapshot{}
 }
 
-func TestScrapesAreBounded(t *testing.T) {
-	src := stuck{make(chan struct{}, maxScrapes+1), make(chan struct{})}
-	s := newServer(t, New(src, testBuild))
+// Scrapes that come while one is under way wait for it and get the same values. None waits for ever.
+func TestScrapesShareAnExposition(t *testing.T) {
+	const others = 20
+	src := stuck{make(chan struct{}, others+1), make(chan struct{})}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(New(src, testBuild))
+	x := newExpositions(promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	s := httptest.NewServer(x)
+	defer s.Close()
 	var wg sync.WaitGroup
-	for range maxScrapes {
-		wg.Go(func() {
-			if status, _ := get(t, s.URL+"/metrics"); status != http.StatusOK {
-				t.Errorf("a scrape within the bound: %d", status)
-			}
-		})
-		<-src.entered
+	scrape := func() {
+		if status, body := get(t, s.URL); status != http.StatusOK || !strings.Contains(body, "paraxial_build_info") {
+			t.Errorf("a scrape: %d\n%s", status, body)
+		}
 	}
-	if status, _ := get(t, s.URL+"/metrics"); status != http.StatusServiceUnavailable {
-		t.Errorf("a scrape beyond the bound: %d", status)
+	wg.Go(scrape)
+	<-src.entered
+	x.wait = 0
+	if status, _ := get(t, s.URL); status != http.StatusServiceUnavailable {
+		t.Errorf("a scrape beside one that is stuck: %d", status)
+	}
+	x.wait = time.Minute
+	for range others {
+		wg.Go(scrape)
 	}
 	close(src.release)
 	wg.Wait()
+	// On a slow machine the scrapes may take longer than shareFor.
+	if n := len(src.entered); n > others/2 {
+		t.Errorf("%d of %d scrapes asked the source", n, others)
+	}
+}
+
+// A client gets the text as it asks for it, and the same text.
+func TestCompression(t *testing.T) {
+	s := newServer(t, New(sample(), testBuild))
+	for encoding, packed := range map[string]bool{
+		"": false, "identity": false, "gzip": true, "deflate, gzip;q=0.5": true, "gzip;q=0": false, "gzip2": false,
+	} {
+		r, err := http.NewRequest(http.MethodGet, s.URL+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept-Encoding", encoding)
+		r.Header.Set("Accept", "application/openmetrics-text")
+		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var body io.Reader = resp.Body
+		if resp.Header.Get("Content-Encoding") == "gzip" {
+			if body, err = gzip.NewReader(body); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := io.ReadAll(body)
+		resp.Body.Close()
+		if err != nil || !strings.Contains(string(text), "paraxial_build_info") {
+			t.Errorf("%q: %v\n%s", encoding, err, text)
+		}
+		if got := resp.Header.Get("Content-Encoding") == "gzip"; got != packed {
+			t.Errorf("%q: compressed %t, want %t", encoding, got, packed)
+		}
+		if kind := resp.Header.Get("Content-Type"); !strings.HasPrefix(kind, "text/plain; version=0.0.4") {
+			t.Errorf("%q: %s", encoding, kind)
+		}
+	}
 }
 
 func TestConcurrentScrapes(t *testing.T) {
@@ -316,10 +369,10 @@ func TestDocsNameEveryMetric(t *testing.T) {
 	}
 }
 
-// detecting is a collector of a daemon with detectors.
+// detecting returns a collector of a daemon with detectors.
 func detecting() *Collector {
 	s := sample()
-	s.Detection = Detection{Enabled: true, Tracked: 7, Lost: 3, Exceeded: true}
+	s.Detection = Detection{Enabled: true, Tracked: 7, Lost: 3, Exceeded: true, NoRoom: 5}
 	c := New(s, testBuild)
 	c.ObserveTick(time.Millisecond)
 	c.CountDecision("flood", "limit")
@@ -335,6 +388,9 @@ paraxial_detector_breaker_open 0
 # HELP paraxial_detector_decisions_total Sources that a detector acted upon, by action.
 # TYPE paraxial_detector_decisions_total counter
 paraxial_detector_decisions_total{action="limit",detector="flood"} 2
+# HELP paraxial_detector_no_room_total Sources above a limit for which there was no room for an entry.
+# TYPE paraxial_detector_no_room_total counter
+paraxial_detector_no_room_total 5
 # HELP paraxial_detector_samples_lost_total Packet samples lost because the daemon did not read them in time.
 # TYPE paraxial_detector_samples_lost_total counter
 paraxial_detector_samples_lost_total 3
@@ -346,14 +402,14 @@ paraxial_detector_sampling_exceeded 1
 paraxial_detector_tracked_sources 7
 `
 	err := testutil.CollectAndCompare(detecting(), strings.NewReader(want), "paraxial_detector_breaker_open", "paraxial_detector_decisions_total",
-		"paraxial_detector_samples_lost_total", "paraxial_detector_sampling_exceeded", "paraxial_detector_tracked_sources")
+		"paraxial_detector_no_room_total", "paraxial_detector_samples_lost_total", "paraxial_detector_sampling_exceeded", "paraxial_detector_tracked_sources")
 	if err != nil {
 		t.Error(err)
 	}
 }
 
-// BenchmarkScrape has as much to show as there can be: every interface, every
-// reason, and more origins than are shown.
+// BenchmarkScrape exports the maximum: every interface, every reason, and more origins than are
+// shown.
 func BenchmarkScrape(b *testing.B) {
 	var s fixed
 	for i := range 64 {

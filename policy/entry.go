@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Kind is whether an entry blocks or allows.
@@ -159,16 +160,23 @@ func ValidOrigin(s string) error {
 	return nil
 }
 
-// ValidReason returns an error if s is too long or has control characters. With
-// control characters, an entry could forge lines of a terminal or a log.
+// ValidReason returns an error if s is too long or has a hidden character. With hidden
+// characters, an entry could forge lines of a terminal or a log, or hide text.
 func ValidReason(s string) error {
 	if len(s) > MaxReason {
 		return fmt.Errorf("reason: %d bytes long; at most %d", len(s), MaxReason)
 	}
 	for _, r := range s {
-		if r < ' ' || r == 0x7f || r == '\uFFFD' {
+		if r == unicode.ReplacementChar || IsHidden(r) {
 			return fmt.Errorf("reason: contains the control or invalid character %q", r)
 		}
 	}
 	return nil
+}
+
+// IsHidden tells whether r is a control character (C0 and C1), a line separator, or a
+// format character such as a bidirectional override or a tag. The two joiners are not
+// hidden characters, because some scripts and emoji need them.
+func IsHidden(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) && !unicode.Is(unicode.Join_Control, r)
 }

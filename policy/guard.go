@@ -95,6 +95,12 @@ func (g *Guard) Check(p netip.Prefix) *Refusal {
 	}
 }
 
+// Protects reports whether all of p is protected, and not only a part of it.
+func (g *Guard) Protects(p netip.Prefix) bool {
+	_, _, all := g.protected.LookupPrefixLPM(p)
+	return all
+}
+
 func widestFor(p netip.Prefix) int {
 	if p.Addr().Is4() {
 		return WidestIPv4

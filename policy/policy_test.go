@@ -233,6 +233,12 @@ func TestValidOriginAndReason(t *testing.T) {
 	for reason, ok := range map[string]bool{
 		"": true, "scans ssh — again": true, "a\nb": false, "\x1b[2J": false, "\xff": false,
 		strings.Repeat("x", 1025): false,
+
+		"\u0085": false, "\u009b2J": false, // C1: next line, control sequence
+		"\u202egnp": false, "\u2066x": false, "\u200f": false, "\u061c": false, // bidirectional
+		"\U000E0041": false, "\U000E0001": false, "\ufeff": false, "\u00ad": false, // tags, invisible
+		"\u2028": false, "\u2029": false,
+		"a\u00a0b": true, "می\u200cخواهم": true, "👩\u200d💻\ufe0f": true, "日本": true,
 	} {
 		if err := policy.ValidReason(reason); (err == nil) != ok {
 			t.Errorf("reason %.20q: %v", reason, err)

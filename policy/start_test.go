@@ -98,7 +98,7 @@ func TestStartOverNewTries(t *testing.T) {
 		kept += checkHitsKept(t, loaded, everything(grown), old)
 	}
 	if kept == 0 {
-		t.Error("no counter was kept, so this test has shown nothing")
+		t.Error("no counter was kept, so this test has checked nothing")
 	}
 }
 

@@ -32,7 +32,8 @@ func newFilter(list []detect.Detector) *filter {
 		f.ipv4 = append(f.ipv4, d.Per.IPv4, d.Widen.IPv4)
 		f.ipv6 = append(f.ipv6, d.Per.IPv6, d.Widen.IPv6)
 	}
-	f.ipv4, f.ipv6 = lengths(f.ipv4), lengths(f.ipv6)
+	// Addresses of a source that is split have entries of their own.
+	f.ipv4, f.ipv6 = lengths(append(f.ipv4, 32)), lengths(append(f.ipv6, 128))
 	return f
 }
 

@@ -14,7 +14,7 @@ type outcome int
 
 const (
 	counted   outcome = iota
-	notIP             // neither IPv4 nor IPv6, or behind more than two VLAN tags
+	notIP             // neither IPv4 nor IPv6, or behind more VLAN tags than the program skips
 	malformed         // a header contradicts itself or the frame, or was cut short on the wire
 	cutShort          // the capture has too few bytes of it
 	outgoing          // sent by the captured host
@@ -27,11 +27,15 @@ const (
 	etherIPv6 = 0x86dd
 	dot1Q     = 0x8100
 	dot1AD    = 0x88a8
-	maxTags   = 2
+	maxTags   = 8 // MAX_VLAN_TAGS in bpf/parse.h
 	ipv4Size  = 20
 	ipv6Size  = 40
-	// maxExtensions is the largest number of IPv6 extension headers that are walked.
-	maxExtensions = 8
+	// maxExtensions and maxOffset bound the IPv6 extension headers that are walked.
+	maxExtensions = 32     // MAX_IPV6_EXTENSIONS in bpf/parse.h
+	maxOffset     = 0x7fff // MAX_TRANSPORT_OFFSET, of the transport in an Ethernet frame
+	minHeader     = 8      // of extension headers and transports
+	// tcpWithFlags is the size of a first fragment that has the flags of TCP: TCP_WITH_FLAGS.
+	tcpWithFlags = 16
 )
 
 // Protocols and IPv6 extension headers.
@@ -63,6 +67,12 @@ func (c *cursor) take(n int) ([]byte, outcome) {
 	taken := c.data[:n]
 	c.data, c.wire = c.data[n:], c.wire-n
 	return taken, counted
+}
+
+// trim drops what is behind the next n bytes, which the sender can choose.
+func (c *cursor) trim(n int) {
+	c.wire = n
+	c.data = c.data[:min(len(c.data), n)]
 }
 
 // supported reports whether frames of a link type can be parsed.
@@ -194,6 +204,7 @@ func parseIPv4(c *cursor) (detect.Header, outcome) {
 		Fragment: field&0x3fff != 0,
 	}
 	if field&0x1fff == 0 {
+		h.Tiny = h.Proto == tcp && h.Fragment && total != 0 && total < size+tcpWithFlags
 		if _, out := c.take(size - ipv4Size); out == counted {
 			parseTransport(c, &h)
 		}
@@ -206,8 +217,13 @@ func parseIPv6(c *cursor) (detect.Header, outcome) {
 	if out != counted {
 		return detect.Header{}, out
 	}
-	if b[0]>>4 != 6 || int(binary.BigEndian.Uint16(b[4:])) > c.wire {
+	payload := int(binary.BigEndian.Uint16(b[4:]))
+	if b[0]>>4 != 6 || payload > c.wire {
 		return detect.Header{}, malformed
+	}
+	// A jumbogram has no payload length, and ends with the frame.
+	if payload > 0 {
+		c.trim(payload)
 	}
 	h := detect.Header{Source: netip.AddrFrom16([16]byte(b[8:24])).Unmap(), Proto: b[6]}
 	if first := walkExtensions(c, &h); first {
@@ -219,35 +235,57 @@ func parseIPv6(c *cursor) (detect.Header, outcome) {
 // walkExtensions moves to the transport header. It reports false if there is none: in a
 // later fragment, or if the capture is too short.
 func walkExtensions(c *cursor, h *detect.Header) (first bool) {
-	for range maxExtensions {
-		switch h.Proto {
-		case hopByHop, routing, fragment, ah, destination:
-		default:
-			return true
-		}
-		b, out := c.take(8)
-		if out != counted {
-			return false
-		}
-		rest := int(b[1]) * 8
-		switch h.Proto {
-		case fragment:
-			field := binary.BigEndian.Uint16(b[2:])
-			h.Fragment = h.Fragment || field&0xfff9 != 0
-			if field&0xfff8 != 0 {
-				h.Proto = b[0]
-				return false
-			}
-			rest = 0
-		case ah:
-			rest = (int(b[1])+2)*4 - 8
-		}
-		h.Proto = b[0]
-		if _, out := c.take(max(rest, 0)); out != counted {
-			return false
-		}
+	start, out, later := c.wire, counted, false
+	far := func() bool { return etherSize+ipv6Size+start-c.wire > maxOffset }
+	for n := 0; n < maxExtensions && out == counted && !later && !far() && isExtension(h.Proto); n++ {
+		later, out = walkExtension(c, h)
 	}
-	return true
+	if out == cutShort {
+		return false
+	}
+	h.Hidden = isExtension(h.Proto) || far()
+	if later {
+		return false
+	}
+	room := c.wire
+	if out == malformed {
+		room = 0
+	}
+	h.Hidden = h.Hidden || h.Fragment && room < minHeader
+	h.Tiny = h.Proto == tcp && h.Fragment && room < tcpWithFlags
+	return out == counted && !h.Hidden
+}
+
+func isExtension(proto uint8) bool {
+	switch proto {
+	case hopByHop, routing, fragment, ah, destination:
+		return true
+	}
+	return false
+}
+
+// walkExtension moves behind one extension header. It reports whether that is the header
+// of a later fragment.
+func walkExtension(c *cursor, h *detect.Header) (later bool, out outcome) {
+	b, out := c.take(8)
+	if out != counted {
+		return false, out
+	}
+	rest := int(b[1]) * 8
+	switch h.Proto {
+	case fragment:
+		field := binary.BigEndian.Uint16(b[2:])
+		h.Fragment = h.Fragment || field&0xfff9 != 0
+		later, rest = field&0xfff8 != 0, 0
+	case ah:
+		rest = (int(b[1])+2)*4 - 8
+	}
+	h.Proto = b[0]
+	if later {
+		return true, counted
+	}
+	_, out = c.take(max(rest, 0))
+	return false, out
 }
 
 // parseTransport reads the destination port and the TCP flags, if they are there.
@@ -255,7 +293,9 @@ func parseTransport(c *cursor, h *detect.Header) {
 	size := 4
 	switch h.Proto {
 	case tcp:
-		size = 16 // sizeof(struct tcp_start) in bpf/track.h
+		if !h.Tiny {
+			size = tcpWithFlags
+		}
 	case udp:
 	default:
 		return
@@ -266,7 +306,7 @@ func parseTransport(c *cursor, h *detect.Header) {
 	}
 	h.Transport = true
 	h.Port = binary.BigEndian.Uint16(b[2:])
-	if h.Proto == tcp {
+	if h.Proto == tcp && !h.Tiny {
 		h.Flags = b[13]
 	}
 }

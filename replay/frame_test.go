@@ -26,6 +26,13 @@ func TestParse(t *testing.T) {
 	fragmented.Fragment = true
 	fragmented6 := udpHeader(v6)
 	fragmented6.Fragment = true
+	ports := []byte{0, 9, 1, 187, 0, 0, 0, 0}
+	tiny := func(a netip.Addr) detect.Header {
+		return detect.Header{Source: a, Proto: 6, Fragment: true, Tiny: true, Transport: true, Port: 443}
+	}
+	hidden := func(proto uint8, fragment bool) detect.Header {
+		return detect.Header{Source: v6, Proto: proto, Fragment: fragment, Tiny: fragment && proto == 6, Hidden: true}
+	}
 	for _, tt := range []struct {
 		name  string
 		frame []byte
@@ -35,6 +42,17 @@ func TestParse(t *testing.T) {
 		{"IPv6 SYN", six.TCP(9, 443, 2, nil), tcpHeader(v6, 2)},
 		{"VLAN", v4.VLAN(frame.Dot1Q, 5).TCP(9, 443, 0x12, nil), tcpHeader(attacker, 0x12)},
 		{"two VLANs", six.VLAN(frame.Dot1AD, 5).VLAN(frame.Dot1Q, 6).UDP(9, 53, nil), udpHeader(v6)},
+		{"eight VLANs", nest(v4, 8).UDP(9, 53, nil), udpHeader(attacker)},
+		{"tiny fragment", v4.Fragment(0, true).Raw(frame.TCP, ports), tiny(attacker)},
+		{"tiny fragment, padding", append(v4.Fragment(0, true).Raw(frame.TCP, ports), make([]byte, 30)...), tiny(attacker)},
+		{"IPv6 tiny fragment", six.Fragment(0, true).Raw(frame.TCP, ports), tiny(v6)},
+		{"IPv6 tiny fragment, padding", append(six.Fragment(0, true).Raw(frame.TCP, ports), make([]byte, 30)...), tiny(v6)},
+		{"as many extension headers as are walked", chain(six, maxExtensions).UDP(9, 53, nil), udpHeader(v6)},
+		{"one more", chain(six, maxExtensions+1).UDP(9, 53, nil), hidden(frame.DestinationOptions, false)},
+		{"chain in the next fragment", six.Fragment(0, true).Raw(frame.DestinationOptions, []byte{6, 1, 0, 0, 0, 0, 0, 0}),
+			hidden(frame.TCP, true)},
+		{"chain up to the end of a fragment", six.Fragment(0, true).Raw(frame.DestinationOptions, make([]byte, 8)),
+			hidden(frame.HopByHop, true)},
 		{"options", v4.Options(7, 4, 0, 0).UDP(9, 53, nil), udpHeader(attacker)},
 		{"first fragment", v4.Fragment(0, true).UDP(9, 53, nil), fragmented},
 		{"later fragment", v4.Fragment(8, false).UDP(9, 53, nil), later(attacker)},
@@ -68,6 +86,13 @@ func TestParse(t *testing.T) {
 			}
 		})
 	}
+}
+
+func chain(p frame.Packet, n int) frame.Packet {
+	for range n {
+		p = p.Extension(frame.DestinationOptions, 8)
+	}
+	return p
 }
 
 // FuzzParse checks that parse returns a valid header for any frame.

@@ -23,6 +23,7 @@ type Options struct {
 	MaxBans       int
 	BansPerMinute int
 	Exempt        func(netip.Prefix) (reason string, exempt bool)
+	PartlyExempt  func(netip.Prefix) bool // of an exempt prefix, as in detect.Options
 	// Local are the addresses of the captured host. Packets from them are outgoing, and
 	// a filter would not have seen them.
 	Local []netip.Prefix
@@ -146,7 +147,7 @@ func newRun(o Options, result *Result) *run {
 	p.tracker = newTracker(o.Detectors)
 	p.analyzer = detect.NewAnalyzer(o.Detectors, detect.Options{
 		Tracked: maxSources, MaxBans: o.MaxBans, BansPerMinute: o.BansPerMinute,
-		Exempt: o.Exempt, About: p.tracker.about,
+		Exempt: o.Exempt, PartlyExempt: o.PartlyExempt, About: p.tracker.about,
 	})
 	return p
 }
@@ -204,10 +205,26 @@ func (p *run) count(h detect.Header, now policy.Deadline) {
 	if h.Source.Is4() {
 		widths = p.widths.ipv4
 	}
+	full := h.Source.BitLen()
+	var single detect.DetectorSet // detectors that count the address by itself
 	for _, w := range widths {
-		if mine := detectors & w.mask; mine != 0 && !p.tracker.count(h, w.bits, mine, now, s) {
-			s.TooMany++
+		mine := detectors & w.mask
+		if w.bits == full {
+			single |= mine
+			continue
 		}
+		if source, err := h.Source.Prefix(w.bits); err == nil && p.analyzer.IsSplit(source) {
+			single |= mine
+		}
+		p.countAs(h, w.bits, mine, now)
+	}
+	p.countAs(h, full, single, now)
+}
+
+// countAs counts a packet for the source of a length that contains its address.
+func (p *run) countAs(h detect.Header, bits int, detectors detect.DetectorSet, now policy.Deadline) {
+	if detectors != 0 && !p.tracker.count(h, bits, detectors, now, &p.result.Summary) {
+		p.result.Summary.TooMany++
 	}
 }
 

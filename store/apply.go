@@ -8,7 +8,7 @@ import (
 )
 
 // Apply makes all changes in one durable transaction, or none if it returns an
-// error. Removing an entry that does not exist is no error. If the disk is full,
+// error. Removing an entry that does not exist is not an error. If the disk is full,
 // the error wraps syscall.ENOSPC, and the store remains usable.
 //
 // While a replacement of an origin is staged, a change of a confirmed block of that
@@ -127,7 +127,7 @@ func (s *Store) createSet(tx *bbolt.Tx) (uint64, *bbolt.Bucket, error) {
 }
 
 // Checkpoint records the present time. It should be called every few minutes: after
-// a reboot, the ledger goes on at the last checkpoint. Without a synchronised wall
+// a reboot, the ledger continues at the last checkpoint. Without a synchronised wall
 // clock, the time since then is not subtracted from deadlines.
 func (s *Store) Checkpoint(now Reading) error {
 	if err := s.update(&now, func(*bbolt.Tx) error { return nil }); err != nil {

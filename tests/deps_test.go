@@ -1,4 +1,4 @@
-// Package tests holds what is checked of the project as a whole.
+// Package tests holds the tests of the project as a whole.
 package tests
 
 import (
@@ -15,7 +15,7 @@ import (
 
 const module = "github.com/paraxial/paraxial/"
 
-// Libraries of others. A package below one of them belongs to it.
+// Third-party libraries. A package below one of them belongs to it.
 const (
 	bart     = "github.com/gaissmai/bart"
 	bbolt    = "go.etcd.io/bbolt"
@@ -32,8 +32,8 @@ const (
 
 // A room is a folder of the program. Packages in its internal folders belong to it.
 type room struct {
-	rooms     []string // that it may import
-	libraries []string // of others that it may import
+	rooms     []string // rooms that it may import
+	libraries []string // third-party libraries that it may import
 }
 
 // rooms is the table of docs/architecture.md.
@@ -63,12 +63,14 @@ func rooms() map[string]room {
 			},
 			[]string{bart, sys}, // bart in the preview of a block
 		},
-		"cmd/paraxiald":   {[]string{"config", "control", "daemon", "manpage", "policy", "replay"}, []string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy"}, []string{cli, sys, term}},
+		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
+			[]string{cli, systemd}},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy"},
+			[]string{cli, sys, term}},
 	}
 }
 
-// outside are folders with Go that is no part of the program.
+// outside reports whether a folder holds Go code that is not part of the program.
 func outside(folder string) bool {
 	first, _, _ := strings.Cut(folder, "/")
 	return first == "tests" || first == "examples"
@@ -95,7 +97,8 @@ func TestDepsOfRooms(t *testing.T) {
 		name := roomOf(folder)
 		r, ok := known[name]
 		if !ok {
-			t.Errorf("%s is no room that is known: add it to the tables of tests/deps_test.go and docs/architecture.md", folder)
+			t.Errorf("%s is not a known room: add it to the tables of tests/deps_test.go and docs/architecture.md",
+				folder)
 			continue
 		}
 		if !strings.Contains(string(page), "`"+name+"/`") && !strings.Contains(string(page), "`"+name+"`") {
@@ -109,7 +112,7 @@ func TestDepsOfRooms(t *testing.T) {
 	}
 }
 
-// may tells whether the room called name may import a package.
+// may reports whether the room called name may import a package.
 func (r room) may(name, imported string) bool {
 	if inner, ours := strings.CutPrefix(imported, module); ours {
 		return roomOf(inner) == name || slices.Contains(r.rooms, inner)
@@ -123,8 +126,8 @@ func (r room) may(name, imported string) bool {
 	})
 }
 
-// TestDepsOfPrograms keeps the kernel's library out of paraxialctl, also by way of
-// other rooms.
+// TestDepsOfPrograms keeps the kernel's library out of paraxialctl, including imports through other
+// rooms.
 func TestDepsOfPrograms(t *testing.T) {
 	all := allImports(t)
 	const program = "cmd/paraxialctl"
@@ -144,19 +147,19 @@ func TestDepsOfPrograms(t *testing.T) {
 		}
 	}
 	if !seen["control"] {
-		t.Error("paraxialctl does not import control: this test has seen nothing")
+		t.Error("paraxialctl does not import control: this test has checked nothing")
 	}
 }
 
-// TestDepsOfDetect keeps everything out of detect that makes a decision depend on
-// more than its input: of the standard library it imports only what computes.
+// TestDepsOfDetect keeps detect free of everything that would make a decision depend on more than
+// its input: of the standard library it imports only pure computation.
 func TestDepsOfDetect(t *testing.T) {
 	impure := []string{
 		"context", "crypto", "io", "log", "math/rand", "net", "os", "runtime", "sync", "syscall", "unsafe",
 	}
 	imports := allImports(t)["detect"]
 	if len(imports) == 0 {
-		t.Error("detect imports nothing: this test has seen nothing")
+		t.Error("detect imports nothing: this test has checked nothing")
 	}
 	for _, dep := range imports {
 		below := func(i string) bool { return dep == i || strings.HasPrefix(dep, i+"/") }
@@ -166,9 +169,8 @@ func TestDepsOfDetect(t *testing.T) {
 	}
 }
 
-// allImports returns what the packages of the module import, by their folders. It
-// reads the files itself, with all build tags, so that the go command runs the test
-// again after a change of any of them.
+// allImports returns the imports of the module's packages, by folder. It reads the files itself,
+// with all build tags, so that the go command runs the test again after any of them changes.
 func allImports(t *testing.T) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
@@ -194,7 +196,7 @@ func allImports(t *testing.T) map[string][]string {
 			all[folder] = append(all[folder], imported)
 		}
 		if all[folder] == nil {
-			all[folder] = []string{} // a package that imports nothing
+			all[folder] = []string{} // also list a package that imports nothing
 		}
 		return nil
 	})

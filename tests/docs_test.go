@@ -23,13 +23,13 @@ var foreign = []string{
 	"read-only file system",
 }
 
-// TestQuotedMessagesExist checks that every message quoted in
-// docs/troubleshooting.md is in the source, so that a reader finds the page by
-// the message they see. Quoted are code blocks marked text, the output in
-// code blocks marked console, and the code that a list item begins with.
+// TestQuotedMessagesExist checks that every message quoted in docs/troubleshooting.md is in the
+// source, so that readers find the page by the message they see. Quoted messages are code blocks
+// marked text, the output in code blocks marked console, and the code at the beginning of a list
+// item.
 //
-// A message is put together from several strings. So it is compared clause by
-// clause: each clause of three words or more must be in a string of the source.
+// A message is put together from several strings. Therefore it is compared clause by clause: each
+// clause of three words or more must be in a string of the source.
 func TestQuotedMessagesExist(t *testing.T) {
 	page, err := os.ReadFile("../docs/troubleshooting.md")
 	if err != nil {
@@ -76,7 +76,7 @@ func quoted(page string) []string {
 	return all
 }
 
-// quotedByItems returns the code that the list items of a text begin with.
+// quotedByItems returns the code at the beginning of the list items of a text.
 func quotedByItems(text string) []string {
 	var all []string
 	for line := range strings.Lines(strings.ReplaceAll(text, "\n  ", " ")) {
@@ -87,7 +87,7 @@ func quotedByItems(text string) []string {
 	return all
 }
 
-// clauses splits a message where strings are put together.
+// clauses splits a message at the places where strings are put together.
 func clauses(message string) []string {
 	parts := regexp.MustCompile(`: |; |, |…| \(|\)|\n`).Split(strings.ReplaceAll(message, "`", ""), -1)
 	for i, p := range parts {

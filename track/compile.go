@@ -11,6 +11,8 @@ const (
 	kindTCP      Kind = 1    // without the header: a later fragment, or cut short
 	kindUDP      Kind = 2
 	kindICMP     Kind = 3
+	kindHidden   Kind = 4 // see Packet.Hidden
+	kindTiny     Kind = 5 // see Packet.Tiny
 )
 
 // Numbers of IP protocols.
@@ -21,33 +23,60 @@ const (
 	protoICMPv6 = 58
 )
 
-// KindOf returns the kind of a packet, like seen_of() in bpf/track.h. Proto is the number
-// of the transport protocol, flags are the flags of the TCP header, and header reports
-// whether the packet has that header.
-func KindOf(proto, flags uint8, header, fragment bool) Kind {
-	var k Kind
-	switch {
-	case proto == protoTCP && header:
-		k = kindHeader | Kind(flags&allFlags)
-	case proto == protoTCP:
-		k = kindTCP
-	case proto == protoUDP:
-		k = kindUDP
-	case proto == protoICMP, proto == protoICMPv6:
-		k = kindICMP
-	}
-	if fragment {
+// Packet holds the facts of a packet that determine its kind.
+type Packet struct {
+	Proto    uint8 // number of the transport protocol, after IPv6 extension headers
+	Flags    uint8 // of the TCP header
+	Header   bool  // the TCP header is there, up to its flags
+	Fragment bool
+	// Tiny is true for a first fragment that ends before the flags of a TCP header
+	// (RFC 1858). No host sends such a fragment of TCP, so it counts as TCP with any flags.
+	Tiny bool
+	// Hidden is true if the protocol is unknown, because there are more IPv6 extension
+	// headers than the program walks, or the packet ends in the middle of them. It could be
+	// any packet, so every class counts it.
+	Hidden bool
+}
+
+// KindOf returns the kind of a packet, like seen_of() in bpf/track.h.
+func KindOf(p Packet) Kind {
+	k := p.transport()
+	if p.Fragment {
 		k |= kindFragment
 	}
 	return k
 }
 
+func (p Packet) transport() Kind {
+	switch {
+	case p.Hidden:
+		return kindHidden
+	case p.Proto == protoTCP && p.Tiny:
+		return kindTiny
+	case p.Proto == protoTCP && p.Header:
+		return kindHeader | Kind(p.Flags&allFlags)
+	case p.Proto == protoTCP:
+		return kindTCP
+	case p.Proto == protoUDP:
+		return kindUDP
+	case p.Proto == protoICMP, p.Proto == protoICMPv6:
+		return kindICMP
+	}
+	return 0
+}
+
 // wants reports whether c counts packets of a kind, leaving ports aside.
 func (c Class) wants(k Kind) bool {
+	if k&^kindFragment == kindHidden {
+		return true
+	}
 	if c.Fragments && k&kindFragment == 0 {
 		return false
 	}
 	k &^= kindFragment
+	if k == kindTiny {
+		return c.Proto == AnyProto || c.Proto == TCP
+	}
 	if k&kindHeader != 0 {
 		flags := uint8(k)
 		return (c.Proto == AnyProto || c.Proto == TCP) && c.Set&^flags == 0 && c.Clear&flags == 0
@@ -104,7 +133,8 @@ func Compile(classes []Class) Compiled {
 // Known reports whether the packet has a destination port.
 func (c *Compiled) Wanted(k Kind, port uint16, known bool) uint16 {
 	classes := c.kinds[k]
-	if classes&c.byPort == 0 {
+	// A hidden transport may have any port.
+	if classes&c.byPort == 0 || k&^kindFragment == kindHidden {
 		return classes
 	}
 	var ports uint16

@@ -13,8 +13,10 @@ import (
 
 // Limits of the layout.
 const (
-	Detectors   = 12      // DETECTORS in bpf/track_maps.h
-	Levels      = 2       // TRACK_LEVELS
+	Detectors = 12 // DETECTORS in bpf/track_maps.h
+	Levels    = 2  // TRACK_LEVELS
+	// Single is the level of single addresses inside a source of another level.
+	Single      = Levels
 	MaxCapacity = 1 << 17 // the number of a slot has 17 bits
 	LineSize    = 64
 )
@@ -51,10 +53,12 @@ type Control struct {
 	Levels   [Levels]LevelMask
 	ByBytes  uint32
 	ByPort   uint32
-	_        uint64
-	Classes  [256]uint16
-	Lost     uint64
-	_        [7]uint64
+	// SingleIPv4 and SingleIPv6 are the detectors that also count single addresses.
+	SingleIPv4, SingleIPv6 uint32
+
+	Classes [256]uint16
+	Lost    uint64
+	_       [7]uint64
 }
 
 // LevelMask is struct track_level.
@@ -102,6 +106,9 @@ type key struct {
 
 // keyOf returns the key of a prefix, which must have the length of the level.
 func keyOf(level int, p netip.Prefix) key {
+	if level == Single {
+		return singleKey(p.Addr())
+	}
 	k := key{tag: entryUsed | uint32(level)<<levelShift}
 	if p.Addr().Is4() {
 		a := p.Masked().Addr().As4()
@@ -114,9 +121,30 @@ func keyOf(level int, p netip.Prefix) key {
 	return k
 }
 
+// singleKey is track_single_key() in bpf/track_find.h.
+func singleKey(a netip.Addr) key {
+	if a.Is4() {
+		k := keyOf(1, netip.PrefixFrom(a, 32))
+		k.high = ^uint64(0)
+		return k
+	}
+	k := keyOf(0, netip.PrefixFrom(a, 128))
+	k.tag &^= entryIPv6
+	return k
+}
+
+func (k key) single() bool { return k.tag&entryIPv6 == 0 && k.high != 0 }
+
+func (k key) is4() bool {
+	if k.single() {
+		return k.tag>>levelShift&1 == 1
+	}
+	return k.tag&entryIPv6 == 0
+}
+
 // addr is the inverse of keyOf.
 func (k key) addr() netip.Addr {
-	if k.tag&entryIPv6 == 0 {
+	if k.is4() {
 		var a [4]byte
 		binary.NativeEndian.PutUint32(a[:], uint32(k.low))
 		return netip.AddrFrom4(a)
@@ -139,7 +167,7 @@ type place struct {
 
 func (c *Control) place(k key, mask uint32) place {
 	mixed := k.low
-	if k.tag&entryIPv6 != 0 {
+	if k.tag&entryIPv6 != 0 || k.single() {
 		n := nh(k.high, c.NH[0], c.NH[1]) + nh(k.low, c.NH[2], c.NH[3])
 		mixed = n ^ n>>32
 	}

@@ -32,6 +32,8 @@ type Table struct {
 	next   uint32   // slots from this one on were never used
 	free   []uint32 // free slots before next, the one released first comes first
 	used   int
+
+	singles Level // number of tracked single addresses
 }
 
 // New returns a table in the given memory: a Control, and Lines(capacity) lines of LineSize
@@ -115,6 +117,8 @@ func (t *Table) forget() {
 	clear(t.index)
 	clear(t.tags)
 	t.next, t.free, t.used = 0, nil, 0
+	t.singles = Level{}
+	t.noteSingles()
 }
 
 // SetSampling has the program report one in n packets, at random, or none if n is 0.
@@ -131,7 +135,8 @@ func (t *Table) Capacity() int { return int(t.capacity) }
 
 // Track starts to count the packets of a source and returns its slot. If the source is
 // tracked already, it returns the present slot. The prefix must have the length of the
-// level. The error is ErrFull if there is no room.
+// level. At level Single it is an address inside a source of another level: its packets are
+// counted, for the detectors of that level, while that source is tracked. The error is ErrFull if there is no room.
 func (t *Table) Track(level int, source netip.Prefix) (uint32, error) {
 	if err := t.checkSource(level, source); err != nil {
 		return 0, err
@@ -149,10 +154,13 @@ func (t *Table) Track(level int, source netip.Prefix) (uint32, error) {
 		t.giveBack(id)
 		return 0, ErrFull
 	}
+	if level == Single {
+		t.addSingle(source, 1)
+	}
 	return id, nil
 }
 
-// Untrack stops counting the packets of a source. A source that is not tracked is no
+// Untrack stops counting the packets of a source. A source that is not tracked is not an
 // error.
 func (t *Table) Untrack(level int, source netip.Prefix) error {
 	if err := t.checkSource(level, source); err != nil {
@@ -162,11 +170,17 @@ func (t *Table) Untrack(level int, source netip.Prefix) error {
 		id := load(at) & entrySlot
 		store(at, load(at)&entrySpilled)
 		t.giveBack(id)
+		if level == Single {
+			t.addSingle(source, -1)
+		}
 	}
 	return nil
 }
 
 func (t *Table) checkSource(level int, source netip.Prefix) error {
+	if level == Single {
+		return t.checkSingle(source)
+	}
 	if level < 0 || level >= len(t.levels) {
 		return fmt.Errorf("level %d: want a level below %d", level, len(t.levels))
 	}
@@ -178,6 +192,43 @@ func (t *Table) checkSource(level int, source netip.Prefix) error {
 		return fmt.Errorf("source %s: want a prefix of %d bits", source, want)
 	}
 	return nil
+}
+
+// checkSingle returns an error for an address that cannot be tracked at level Single.
+func (t *Table) checkSingle(source netip.Prefix) error {
+	if !source.IsSingleIP() {
+		return fmt.Errorf("source %s: want a single address", source)
+	}
+	if source.Addr().Is6() && keyOf(0, source).high == 0 {
+		return fmt.Errorf("source %s: addresses in ::/64 cannot be tracked one by one", source)
+	}
+	return nil
+}
+
+// addSingle adds n to the number of single addresses in the family of a source.
+func (t *Table) addSingle(source netip.Prefix, n int) {
+	if source.Addr().Is4() {
+		t.singles.IPv4 += n
+	} else {
+		t.singles.IPv6 += n
+	}
+	t.noteSingles()
+}
+
+// noteSingles has the program look for single addresses only while some are tracked, and
+// count them only for the levels that are wider.
+func (t *Table) noteSingles() {
+	var ipv4, ipv6 uint32
+	for i, l := range t.levels {
+		if t.singles.IPv4 > 0 && l.IPv4 < 32 {
+			ipv4 |= t.control.Levels[i].Detectors
+		}
+		if t.singles.IPv6 > 0 && l.IPv6 < 128 {
+			ipv6 |= t.control.Levels[i].Detectors
+		}
+	}
+	store(&t.control.SingleIPv4, ipv4)
+	store(&t.control.SingleIPv6, ipv6)
 }
 
 // take returns a free slot.
@@ -236,6 +287,9 @@ func (t *Table) Counts(f func(slot uint32, level int, source netip.Prefix, count
 
 func (t *Table) source(id uint32) (level int, source netip.Prefix) {
 	k := t.keyIn(id)
+	if k.single() {
+		return Single, netip.PrefixFrom(k.addr(), k.addr().BitLen())
+	}
 	level = int(k.tag >> levelShift & 1)
 	bits := t.levels[level].IPv6
 	if k.tag&entryIPv6 == 0 {

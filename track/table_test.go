@@ -33,18 +33,21 @@ func check(t *testing.T, err error) {
 	}
 }
 
+// all are the levels of usual, and single addresses.
+var all = append(usual[:2:2], Level{IPv4: 32, IPv6: 128})
+
 var usual = []Level{{IPv4: 32, IPv6: 64}, {IPv4: 24, IPv6: 48}}
 
 // random returns a source of a random family and level. It is in one of few networks, so
 // that many sources are neighbours.
 func random(r *rand.Rand) (level int, source netip.Prefix) {
-	level = r.IntN(2)
+	level = r.IntN(len(all))
 	if r.IntN(2) == 0 {
 		a := netip.AddrFrom4([4]byte{10, byte(r.IntN(4)), byte(r.Uint32()), byte(r.Uint32())})
-		return level, netip.PrefixFrom(a, usual[level].IPv4).Masked()
+		return level, netip.PrefixFrom(a, all[level].IPv4).Masked()
 	}
 	a := [16]byte{0: 0x20, 1: 1, 4: byte(r.IntN(4)), 5: byte(r.Uint32()), 6: byte(r.Uint32()), 7: byte(r.Uint32())}
-	return level, netip.PrefixFrom(netip.AddrFrom16(a), usual[level].IPv6).Masked()
+	return level, netip.PrefixFrom(netip.AddrFrom16(a), all[level].IPv6).Masked()
 }
 
 type tracked struct {
@@ -197,12 +200,15 @@ func TestRefused(t *testing.T) {
 	}
 	table := newTable(t, 10, usual, []Class{{}})
 	for level, source := range map[int]netip.Prefix{
-		-1: netip.MustParsePrefix("192.0.2.1/32"), 2: netip.MustParsePrefix("192.0.2.1/32"),
-		0: netip.MustParsePrefix("192.0.2.0/24"), 1: netip.MustParsePrefix("2001:db8::/64"), 3: {},
+		-1: netip.MustParsePrefix("192.0.2.1/32"), Single: netip.MustParsePrefix("192.0.2.0/24"),
+		0: netip.MustParsePrefix("192.0.2.0/24"), 1: netip.MustParsePrefix("2001:db8::/64"), Single + 1: netip.MustParsePrefix("192.0.2.1/32"), 4: {},
 	} {
 		if _, err := table.Track(level, source); err == nil {
 			t.Errorf("tracks %s at level %d", source, level)
 		}
+	}
+	if _, err := table.Track(Single, netip.MustParsePrefix("::1/128")); err == nil {
+		t.Error("tracks ::1 as a single address: its key may be that of an IPv4 address")
 	}
 	for _, capacity := range []uint32{0, MaxCapacity + 1} {
 		if _, err := New(nil, nil, capacity); err == nil {

@@ -58,12 +58,12 @@ func (p *program) thresholds(all []control.DetectorStatus) error {
 
 func (p *program) decisions(all []control.DetectorStatus) error {
 	w := newTable(p.out)
-	row(w, "DETECTOR", "LIVE", "BLOCK", "LIMIT", "SHADOW", "EXTENDED", "LIFTED", "SPARED")
+	row(w, "DETECTOR", "LIVE", "BLOCK", "LIMIT", "SHADOW", "EXTENDED", "LIFTED", "SPARED", "NO ROOM")
 	for _, d := range all {
 		decided := func(a string) string { return count(d.Decisions[a]) }
 		row(w, printable(d.Name), count(d.Entries),
 			decided(policy.Block.String()), decided(policy.Limit.String()), decided(policy.Shadow.String()),
-			count(d.Extended), count(d.Lifted), count(d.Spared))
+			count(d.Extended), count(d.Lifted), count(d.Spared), count(d.NoRoom))
 	}
 	return w.Flush()
 }

@@ -65,6 +65,7 @@ type fake struct {
 	events          []control.Event
 	detectors       control.DetectorsStatus
 	preview         control.PreviewResult
+	entries         []control.Entry     // nil: one of each kind
 	top             []control.TopResult // the answers in order; the last one repeats
 }
 
@@ -154,7 +155,11 @@ func (f *fake) Confirm(_ context.Context, _ control.Caller, r control.ConfirmReq
 }
 
 func (f *fake) Entries(_ context.Context, kind policy.Kind, origin string, yield func(control.Entry) error) error {
-	for _, e := range []control.Entry{byHand, byList, inShadow, slowed, onTrial, letPass} {
+	entries := f.entries
+	if entries == nil {
+		entries = []control.Entry{byHand, byList, inShadow, slowed, onTrial, letPass}
+	}
+	for _, e := range entries {
 		if kind != 0 && e.Kind != kind.String() || origin != "" && e.Origin != origin {
 			continue
 		}

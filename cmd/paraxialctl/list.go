@@ -9,7 +9,7 @@ import (
 )
 
 // tableRows is the number of rows after which a table is written out and the
-// widths of its columns start anew, so that a million entries are not kept in
+// widths of its columns are computed again, so that a million entries are not kept in
 // memory to align them.
 const tableRows = 1000
 

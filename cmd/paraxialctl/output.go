@@ -27,7 +27,7 @@ func (p *program) printf(format string, args ...any) {
 }
 
 func (p *program) printJSON(v any) error {
-	enc := json.NewEncoder(p.out)
+	enc := json.NewEncoder(control.JSONWriter{W: p.out})
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
@@ -39,7 +39,7 @@ func (p *program) printJSONLine(v any) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.out.Write(append(data, '\n'))
+	_, err = control.JSONWriter{W: p.out}.Write(append(data, '\n'))
 	return err
 }
 
@@ -221,7 +221,7 @@ func (p *program) entryArray(c *cli.Context, kind, origin string) error {
 		}
 		p.out.WriteString(separator)
 		separator = ",\n  "
-		_, err = p.out.Write(data)
+		_, err = control.JSONWriter{W: p.out}.Write(data)
 		return err
 	})
 	if err != nil {

@@ -235,6 +235,21 @@ func TestJSON(t *testing.T) {
 	}
 }
 
+// TestJSONEscapes: a reason of an earlier version may have characters that are refused now.
+func TestJSONEscapes(t *testing.T) {
+	const escaped = `"a\u007f\u009b2J \u202egnp\udb40\udc41 日本"`
+	old := control.Entry{Prefix: "192.0.2.1/32", Reason: "a\x7f\u009b2J \u202egnp\U000E0041 日本"}
+	f := &fake{entries: []control.Entry{old}, why: control.WhyResult{Matched: []control.Entry{old}},
+		events: []control.Event{{Type: control.EventAdded, Entry: &old}}}
+	socket := serve(t, f)
+	for _, args := range []string{"list -o json", "why 192.0.2.1 -o json", "watch -o json"} {
+		got := invoke(t.Context(), socket, "", split(args)...)
+		if !strings.Contains(strings.ReplaceAll(got.Stdout, `": "`, `":"`), `"reason":`+escaped) {
+			t.Errorf("%s: got %+v\nwant the reason %s", args, got, escaped)
+		}
+	}
+}
+
 func TestImport(t *testing.T) {
 	refused := make([]control.RefusedLine, 12)
 	for i := range refused {
@@ -382,7 +397,7 @@ func TestProgress(t *testing.T) {
 		}
 	}
 	if bar := newProgress(new(bytes.Buffer), time.Now); bar.w != nil {
-		t.Error("draws on what is no terminal")
+		t.Error("draws although the output is not a terminal")
 	}
 }
 

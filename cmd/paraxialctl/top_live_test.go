@@ -158,7 +158,7 @@ func TestTopLive(t *testing.T) {
 	s.sees(leaveScreen)
 	s.ends(exitDone)
 	if after := mode(t, program); after != before {
-		t.Errorf("the terminal was left otherwise:\n%+v\n%+v", before, after)
+		t.Errorf("the terminal settings were not restored:\n%+v\n%+v", before, after)
 	}
 }
 
@@ -201,7 +201,7 @@ func TestTopEnds(t *testing.T) {
 			s.sees(leaveScreen)
 			s.ends(exitDone)
 			if after := mode(t, program); after != before {
-				t.Errorf("the terminal was left otherwise:\n%+v\n%+v", before, after)
+				t.Errorf("the terminal settings were not restored:\n%+v\n%+v", before, after)
 			}
 		})
 	}

@@ -147,7 +147,7 @@ func TestTopScreen(t *testing.T) {
 }
 
 // TestTopKeepsColumns: the table does not jump when a long source comes and goes. A
-// key that sorts starts its widths anew.
+// key that sorts resets its widths.
 func TestTopKeepsColumns(t *testing.T) {
 	v := view(floods())
 	narrow := v.screen(80, 24)[1]

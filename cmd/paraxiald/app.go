@@ -77,7 +77,10 @@ func commands(usage cli.OnUsageErrorFunc, stderr io.Writer) []*cli.Command {
 		},
 		{
 			Name: "detach", Usage: "remove the filter from all interfaces, and its pins",
-			Flags: flags(), OnUsageError: usage, Action: noArgs(detach),
+			Flags: append(flags(), &cli.BoolFlag{
+				Name: "all", Usage: "find the filters on all BPF file systems; needs no valid configuration",
+			}),
+			OnUsageError: usage, Action: noArgs(detach),
 		},
 		replayCommand(usage),
 		manCommand(),
@@ -127,7 +130,7 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "state-dir", Usage: "keep the state that survives a restart in `DIR`",
 			DefaultText: d.StateDir},
 		&cli.StringFlag{Name: "bpffs", Usage: "pin the filter in `DIR`, on a BPF file system", DefaultText: d.BPFFS},
-		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus on `ADDR`; empty is off", DefaultText: d.Metrics},
+		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus on `ADDR` (host:port or unix:PATH); empty is off", DefaultText: d.Metrics},
 		&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", DefaultText: "info"},
 		&cli.StringFlag{Name: "log-format", Usage: "text or json", DefaultText: string(d.Log.Format)},
 	}

@@ -36,7 +36,8 @@ func manual() manpage.Page {
 				{Term: d.StateDir,
 					Text: "The blocks and allows. The daemon reads them at start."},
 				{Term: d.BPFFS,
-					Text: "The running filter. It must be on a mounted BPF file system: mount -t bpf bpf /sys/fs/bpf."},
+					Text: "The running filter. It must be on a mounted BPF file system: " +
+						"mount -t bpf -o mode=0700 bpf /sys/fs/bpf."},
 			}},
 			{Title: "EXIT STATUS", Items: []manpage.Item{{Text: "0 done, 1 failed, 2 usage."}}},
 		},

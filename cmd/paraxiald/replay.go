@@ -93,11 +93,13 @@ func runReplay(c *cli.Context) error {
 		return fmt.Errorf("replay: %w", err)
 	}
 	defer f.Close()
+	guard := guardOf(cfg)
 	result, failed := replay.Run(f, replay.Options{
 		Detectors:     cfg.Detectors,
 		MaxBans:       cfg.Detection.MaxBans,
 		BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
-		Exempt:        exemptions(cfg),
+		Exempt:        exemptions(cfg, guard),
+		PartlyExempt:  func(p netip.Prefix) bool { return !cfg.BehindProxy(p) && !guard.Protects(p) },
 		Local:         args.local,
 	})
 	write := result.WriteTable
@@ -134,15 +136,19 @@ func replayConfig(c *cli.Context, file string) (config.Config, error) {
 	return cfg, nil
 }
 
-// exemptions returns a function that tells whether the configuration exempts a
-// prefix, and why. The daemon also exempts its allow list and the addresses that
-// the guard finds on the host.
-func exemptions(cfg config.Config) func(netip.Prefix) (string, bool) {
+// guardOf returns the guard for the addresses that the configuration protects.
+func guardOf(cfg config.Config) *policy.Guard {
 	var protected []policy.Protected
 	for _, p := range cfg.Guard.NeverBlock {
 		protected = append(protected, policy.Protected{Prefix: p, What: "listed in guard.never_block"})
 	}
-	guard := policy.NewGuard(protected)
+	return policy.NewGuard(protected)
+}
+
+// exemptions returns a function that tells whether the configuration exempts a
+// prefix, and why. The daemon also exempts its allow list and the addresses that
+// the guard finds on the host.
+func exemptions(cfg config.Config, guard *policy.Guard) func(netip.Prefix) (string, bool) {
 	return func(p netip.Prefix) (string, bool) {
 		if proxy, ok := cfg.ProxyOf(p); ok {
 			return fmt.Sprintf("%s is listed in proxies", proxy), true

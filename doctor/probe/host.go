@@ -33,6 +33,8 @@ func (g *gatherer) host() {
 	g.unseen("who may load BPF programs", err)
 	h.BPFFS, err = fileSystem(g.options.BPFFS)
 	g.unseen("the file system of "+g.options.BPFFS, err)
+	h.BPFFS.Dirs, err = bpfDirs(h.BPFFS.Path)
+	g.unseen("who may change "+g.options.BPFFS, err)
 	h.StateDir, err = fileSystem(g.options.StateDir)
 	g.unseen("the file system of "+g.options.StateDir, err)
 	h.ClockSynced, err = clockSynced()
@@ -64,6 +66,30 @@ func number(path string) (*int, error) {
 		return nil, fmt.Errorf("read %s: %w", path, err)
 	}
 	return &n, nil
+}
+
+// bpfDirs returns path and the directories above it that are on a BPF file system.
+func bpfDirs(path string) ([]doctor.Dir, error) {
+	var dirs []doctor.Dir
+	for ; path != ""; path = filepath.Dir(path) {
+		var s unix.Statfs_t
+		if err := unix.Statfs(path, &s); err != nil {
+			return dirs, fmt.Errorf("look at %s: %w", path, err)
+		}
+		if int64(s.Type) != unix.BPF_FS_MAGIC {
+			break
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return dirs, fmt.Errorf("look at %s: %w", path, err)
+		}
+		mode := st.Mode & 0o7777
+		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+			mode = 0 // the mode of a symbolic link means nothing
+		}
+		dirs = append(dirs, doctor.Dir{Path: path, UID: int(st.Uid), Mode: mode})
+	}
+	return dirs, nil
 }
 
 // fileSystem describes the file system of path, or the one that path will be on

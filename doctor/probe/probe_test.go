@@ -124,7 +124,7 @@ func TestOffloads(t *testing.T) {
 		}
 	}
 	if lro := lookAt(t, "v0").Offloads["rx-lro"]; !lro.Fixed || lro.On {
-		t.Errorf("LRO, which a veth has not: %+v", lro)
+		t.Errorf("LRO, which a veth does not have: %+v", lro)
 	}
 }
 
@@ -312,6 +312,34 @@ func TestHost(t *testing.T) {
 	for _, u := range f.Unseen {
 		if u.What != "whether the BPF JIT is on" {
 			t.Errorf("unseen by root: %+v", u)
+		}
+	}
+}
+
+// The directories above the pins, as another user has made them.
+func TestDirectoriesOfPins(t *testing.T) {
+	testenv.Root(t)
+	mount := t.TempDir()
+	check(t, unix.Mount("bpf", mount, "bpf", 0, "mode=1777"))
+	defer unix.Unmount(mount, 0)
+	dir := filepath.Join(mount, "a", "paraxial")
+	check(t, os.MkdirAll(dir, 0o750))
+	check(t, os.Chown(dir, 60001, 60001))
+	link := filepath.Join(mount, "link")
+	check(t, os.Symlink(dir, link))
+	check(t, os.Lchown(link, 60002, 60002))
+	top := doctor.Dir{Path: mount, Mode: 0o1777}
+	for path, want := range map[string][]doctor.Dir{
+		dir:                         {{Path: dir, UID: 60001, Mode: 0o750}, {Path: filepath.Dir(dir), Mode: 0o750}, top},
+		filepath.Join(mount, "new"): {top},
+		link:                        {{Path: link, UID: 60002}, top},
+	} {
+		fsys, err := fileSystem(path)
+		check(t, err)
+		got, err := bpfDirs(fsys.Path)
+		check(t, err)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: got %+v, want %+v", path, got, want)
 		}
 	}
 }

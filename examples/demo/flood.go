@@ -14,16 +14,16 @@ import (
 )
 
 const (
-	configFile = "/run/paraxiald.yaml" // the sandbox's own
+	configFile = "/run/paraxiald.yaml" // inside the sandbox
 	origin     = policy.OriginDetector + "udp-flood"
 
-	// The ban has to outlast the flood, and what is shown of it after.
+	// The ban has to outlast the flood and the output about it.
 	floodTime  = 3 * time.Second
-	banTime    = 6 * time.Second // as in detectors
+	banTime    = 6 * time.Second // as configured in detectors
 	floodRate  = 2000            // datagrams a second
 	clientRate = 50
 	clients    = 20
-	probes     = 10 // datagrams that the flooder sends when its ban is over
+	probes     = 10 // datagrams that the flooder sends after its ban has ended
 )
 
 const detectors = `detectors:
@@ -42,7 +42,7 @@ type sender struct {
 	sent, arrived int
 }
 
-// crowd is a flooder, first, and the clients that have the addresses behind its own.
+// crowd is the flooder (first) and the clients, which have the next addresses.
 type crowd []sender
 
 func newCrowd() crowd {
@@ -55,7 +55,7 @@ func newCrowd() crowd {
 	return c
 }
 
-// showFlood goes from the first packet of a flood to the end of the ban.
+// showFlood shows a flood from its first packet to the end of the ban.
 func showFlood(ctx context.Context, d lab.Daemon, w *lab.Wire) (crowd, error) {
 	service, err := lab.Serve(port)
 	if err != nil {
@@ -82,8 +82,8 @@ func showFlood(ctx context.Context, d lab.Daemon, w *lab.Wire) (crowd, error) {
 	return c, probe(w, service, c[0])
 }
 
-// send keeps everybody at their rate. After a halt of the machine what is due
-// comes at once; a client's packets are fewer in all than one window allows.
+// send keeps every sender at its rate. After the machine has stalled, overdue packets are sent at
+// once; a client sends fewer packets in total than one window allows.
 func (c crowd) send(w *lab.Wire, d time.Duration) error {
 	frames := make([][]byte, len(c))
 	for i := range c {
@@ -115,7 +115,7 @@ func (c crowd) count(service *lab.Server) {
 	}
 }
 
-// neighbours sums up the clients.
+// neighbours returns the sum over the clients.
 func (c crowd) neighbours() (sum sender) {
 	for _, s := range c[1:] {
 		sum.sent += s.sent
@@ -131,8 +131,8 @@ func (c crowd) print() {
 	fmt.Printf("  neighbours %8d %8d %8d\n", n.sent, n.arrived, n.sent-n.arrived)
 }
 
-// check allows the flooder half: a detector may take its window and half a
-// second, and at ten times the limit takes much less.
+// check allows the flooder half of its packets: a detector may take its window plus half a second,
+// and takes much less at ten times the limit.
 func (c crowd) check() error {
 	if f := c[0]; 2*f.arrived > f.sent {
 		return fmt.Errorf("the flood was not caught: %d of %d packets of %s got through", f.arrived, f.sent, f.addr)
@@ -147,7 +147,7 @@ func (c crowd) check() error {
 
 var listBans = []string{"list", "--origin", origin}
 
-// showBan shows the flooder's ban, and waits for its end.
+// showBan shows the flooder's ban and waits until it ends.
 func showBan(ctx context.Context, d lab.Daemon, flooder netip.Addr) error {
 	for _, args := range [][]string{{"detectors"}, {"why", flooder.String()}} {
 		if err := show(ctx, d, args...); err != nil {
@@ -184,7 +184,7 @@ func showEnd(ctx context.Context, d lab.Daemon, flooder netip.Addr, left time.Du
 	return show(ctx, d, listBans...)
 }
 
-// ask is why for a program.
+// ask runs why and parses its output.
 func ask(ctx context.Context, d lab.Daemon, addr netip.Addr) (why control.WhyResult, err error) {
 	r, err := d.Run(ctx, "-o", "json", "why", addr.String())
 	if err != nil {
@@ -194,12 +194,12 @@ func ask(ctx context.Context, d lab.Daemon, addr netip.Addr) (why control.WhyRes
 		return why, fmt.Errorf("paraxialctl why %s exited with %d: %s", addr, r.Code, r.Stderr)
 	}
 	if err := json.Unmarshal([]byte(r.Stdout), &why); err != nil {
-		return why, fmt.Errorf("read what paraxialctl why %s printed: %w", addr, err)
+		return why, fmt.Errorf("parse the output of paraxialctl why %s: %w", addr, err)
 	}
 	return why, nil
 }
 
-// probe checks with packets that the flooder's ban is over.
+// probe sends packets to check that the flooder's ban has ended.
 func probe(w *lab.Wire, service *lab.Server, f sender) error {
 	before := service.Settle(0, 0)
 	for range probes {

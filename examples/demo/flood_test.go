@@ -10,7 +10,7 @@ import (
 func TestCrowdIsJudged(t *testing.T) {
 	for _, c := range []struct {
 		name            string
-		flooder, client int // packets that arrive of 100
+		flooder, client int // packets that arrive, of 100
 		ok              bool
 	}{
 		{"caught", 50, 100, true},
@@ -40,12 +40,13 @@ func TestCrowdFitsItsDetector(t *testing.T) {
 		t.Fatalf("got %d detectors, want one", len(cfg.Detectors))
 	}
 	d := cfg.Detectors[0]
-	if policy.OriginDetector+d.Name != origin || d.For != banTime || len(d.Match.Ports) != 1 || d.Match.Ports[0] != port {
-		t.Errorf("the detector is not what the demo tells: %+v", d)
+	if policy.OriginDetector+d.Name != origin || d.For != banTime || len(d.Match.Ports) != 1 ||
+		d.Match.Ports[0] != port {
+		t.Errorf("the detector differs from the text of the demo: %+v", d)
 	}
 	limit := float64(d.Limit.PerSecond)
 	if floodRate < 5*limit {
-		t.Errorf("%d packets a second are hardly a flood for a limit of %v", floodRate, d.Limit)
+		t.Errorf("%d packets a second are too few for a limit of %v", floodRate, d.Limit)
 	}
 	if sent := clientRate * floodTime.Seconds(); sent >= limit*d.Window.Seconds() {
 		t.Errorf("a client sends %v packets in all, which the limit %v does not always let through", sent, d.Limit)

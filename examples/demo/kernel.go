@@ -11,13 +11,13 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// filter is what the kernel holds of Paraxial on the network card.
+// filter describes the part of Paraxial that is attached to the network card.
 type filter struct {
 	program ebpf.ProgramID
 	links   []link.ID
 }
 
-// findFilter asks the kernel, not the daemon.
+// findFilter asks the kernel and not the daemon.
 func findFilter() (filter, error) {
 	id, err := attachedProgram()
 	if err != nil {
@@ -49,7 +49,7 @@ func attachedProgram() (ebpf.ProgramID, error) {
 	return 0, nil
 }
 
-// checkGone returns an error that names what is left of the filter.
+// checkGone returns an error that names the parts of the filter that still exist.
 func (f filter) checkGone(pinDir string) error {
 	var left []error
 	err := eventually(settle, func() (bool, error) {

@@ -1,9 +1,8 @@
-// Command demo shows Paraxial's main jobs in a sandbox of its own: the real
-// daemon and command line, a real block list, a flood, real packets. It leaves
-// nothing behind, and exits with 1 if a listed packet got through, a flood was not
-// caught or its ban does not end, or any other packet was lost.
+// Command demo shows Paraxial's main jobs in a sandbox: the real daemon and command line, a real
+// block list, a flood, real packets. It leaves nothing behind. It exits with 1 if a listed packet
+// got through, a flood was not caught, its ban does not end, or any other packet was lost.
 //
-// Run it by make demo, in the project's folder.
+// Run it with make demo, in the project's folder.
 package main
 
 import (
@@ -41,7 +40,7 @@ func run() int {
 	if err != nil {
 		return fail(err)
 	}
-	// Only the outer process comes back from Enter.
+	// Enter returns only in the outer process.
 	status, err := lab.Enter(inside)
 	if err != nil {
 		return fail(err)
@@ -76,7 +75,7 @@ func fail(err error) int {
 	return 1
 }
 
-// check names what is missing, with the way to get it.
+// check lists missing prerequisites, and how to get them.
 func check() []string {
 	var missing []string
 	if os.Geteuid() != 0 {

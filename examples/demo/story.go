@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	nic      = "eth0"       // what the host's network card is called in the sandbox
-	stateDir = "/run/state" // the sandbox's own; the socket and pins are where they always are
+	nic      = "eth0"       // name of the host's network card in the sandbox
+	stateDir = "/run/state" // inside the sandbox; the socket and pins are in their default places
 )
 
-// tell goes through the demo from the first line to the last.
+// tell runs the demo from the first line to the last.
 func tell(ctx context.Context) (err error) {
 	s, err := chooseSample(listFile)
 	if err != nil {
@@ -40,7 +40,7 @@ func tell(ctx context.Context) (err error) {
 	}
 	open.print()
 	if open.listed != open.sent || open.unlisted != open.sent {
-		return errors.New("the sandbox itself loses packets; nothing can be shown here")
+		return errors.New("the sandbox itself loses packets: the demo cannot run here")
 	}
 	return withParaxial(ctx, w, s)
 }
@@ -56,7 +56,7 @@ func withParaxial(ctx context.Context, w *lab.Wire, s sample) error {
 	if err != nil {
 		return err
 	}
-	defer p.Kill() // has ended unless something failed
+	defer p.Kill() // a no-op unless something failed: the process has ended
 	filtered, err := showList(ctx, d, w, s)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func showList(ctx context.Context, d lab.Daemon, w *lab.Wire, s sample) (tally, 
 
 func heading(s string) { fmt.Printf("\n== %s\n", s) }
 
-// show runs a command as a user would type it, and prints what it prints.
+// show runs a command as a user would type it, and prints its output.
 func show(ctx context.Context, d lab.Daemon, args ...string) error {
 	fmt.Printf("$ paraxialctl %s\n", strings.Join(args, " "))
 	start := time.Now()
@@ -134,8 +134,8 @@ func printIndented(text string) {
 	}
 }
 
-// takeOff detaches the filter, which ends the daemon, and looks whether the
-// kernel has let go of all of it.
+// takeOff detaches the filter, which ends the daemon, and checks that the kernel has freed all of
+// it.
 func takeOff(ctx context.Context, d lab.Daemon, p *lab.Process) error {
 	f, err := findFilter()
 	if err != nil {

@@ -10,14 +10,13 @@ import (
 	"time"
 )
 
-// traces are the things outside the sandbox that a demo could leave behind.
+// traces are the objects outside the sandbox that a demo could leave behind.
 type traces map[string]bool
 
 // settle is how long the kernel may take to free objects that are no longer in use.
 const settle = 5 * time.Second
 
-// tracesSince returns what was not there before, once the kernel has had the
-// time to free it.
+// tracesSince returns new objects, after it has given the kernel time to free them.
 func tracesSince(before traces) ([]string, error) {
 	var found traces
 	err := eventually(settle, func() (bool, error) {
@@ -31,7 +30,7 @@ func tracesSince(before traces) ([]string, error) {
 	return slices.Sorted(maps.Keys(found)), err
 }
 
-// eventually asks until done, an error, or the end of patience.
+// eventually calls done until it returns true or an error, or patience has passed.
 func eventually(patience time.Duration, done func() (bool, error)) error {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if ok, err := done(); ok || err != nil {
@@ -51,8 +50,8 @@ func findTraces() (traces, error) {
 	return found, nil
 }
 
-// findProcesses finds what runs the demo or one of the binaries. A namespace
-// without a name lives as long as its processes.
+// findProcesses finds processes that run the demo or one of the binaries. A namespace without a
+// name lives as long as its processes.
 func findProcesses(found traces) error {
 	ours := map[string]bool{}
 	for _, file := range []string{"/proc/self/exe", filepath.Join(binDir, "paraxiald"),
@@ -71,7 +70,7 @@ func findProcesses(found traces) error {
 		return err
 	}
 	for _, l := range links {
-		// A process that has ended meanwhile is no trace.
+		// A process that has ended in the meantime is not a trace.
 		if exe, err := os.Readlink(l); err == nil && ours[exe] {
 			found["process "+filepath.Base(filepath.Dir(l))] = true
 		}

@@ -17,11 +17,10 @@ const (
 	quiet      = time.Second
 )
 
-// sample is who sends: addresses of the list, and their nearest neighbours
-// that are not on it.
+// sample is the senders: addresses of the list, and their nearest neighbours that are not on it.
 type sample struct{ listed, unlisted []netip.Addr }
 
-// chooseSample takes listed addresses evenly from all over the list.
+// chooseSample takes listed addresses at equal distances over the whole list.
 func chooseSample(file string) (sample, error) {
 	list, err := readList(file)
 	if err != nil {
@@ -66,13 +65,13 @@ func readList(file string) ([]netip.Addr, error) {
 	return list, err
 }
 
-// tally is how many datagrams of each kind were sent and arrived.
+// tally counts the datagrams of each kind that were sent and that arrived.
 type tally struct {
 	sent, listed, unlisted int
 }
 
-// exchange sends the sample's datagrams, listed and not by turns, to a UDP
-// service on the host, and counts what the service receives.
+// exchange sends the sample's datagrams, listed and unlisted in turn, to a UDP service on the host,
+// and counts the datagrams that the service receives.
 func exchange(w *lab.Wire, s sample) (tally, error) {
 	service, err := lab.Serve(port)
 	if err != nil {
@@ -82,8 +81,8 @@ func exchange(w *lab.Wire, s sample) (tally, error) {
 	var t tally
 	for range perAddress {
 		for i := range s.listed {
-			// The listed one first: when the last datagram has arrived, all the
-			// listed ones are decided.
+			// The listed one first: when the last datagram has arrived, all listed ones have been
+			// decided.
 			for _, src := range []netip.Addr{s.listed[i], s.unlisted[i]} {
 				if err := w.Send(w.From(src).UDP(4000, port, []byte("hello"))); err != nil {
 					return tally{}, err

@@ -117,7 +117,7 @@ func (x *Index) Publish(g *Generation) error {
 }
 
 // Withdraw takes the generation out of force, so that the program asks the tries about
-// every packet. It is no error if there is none.
+// every packet. It is not an error if there is none.
 func (x *Index) Withdraw() error {
 	if err := x.empty(InForce); err != nil {
 		return fmt.Errorf("take the index out of force: %w", err)

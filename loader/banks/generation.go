@@ -103,7 +103,7 @@ func (g *Generation) keepFirst() error {
 	return errors.Join(errs...)
 }
 
-// Close releases the memory. If it is in force, the kernel goes on using it.
+// Close releases the memory. If it is in force, the kernel continues to use it.
 func (g *Generation) Close() error {
 	g.once.Do(func() {
 		if g.size > 0 {

@@ -159,7 +159,7 @@ func TestSSHPeers(t *testing.T) {
 	}
 }
 
-// connect keeps a connection open for the test, and a listening socket, which is no session.
+// connect keeps a connection open for the test, and a listening socket, which is not a session.
 func connect(t *testing.T, network, listen, dial, from string) {
 	t.Helper()
 	l, err := net.Listen(network, listen)
@@ -273,7 +273,7 @@ func expectCall(t *testing.T, calls <-chan struct{}, when string) {
 	}
 }
 
-// Watching goes on after the socket overran, and the loss counts as a change.
+// Watching continues after the socket overran, and the loss counts as a change.
 func TestReceiveAfterOverrun(t *testing.T) {
 	testenv.Root(t)
 	sock, err := nl.Subscribe(unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)

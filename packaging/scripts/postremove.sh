@@ -6,7 +6,11 @@ set -e
 case "$1" in
 purge)
 	# The group stays, because other files may belong to it.
-	rm -rf /var/lib/paraxial /sys/fs/bpf/paraxial
+	rm -rf /var/lib/paraxial
+	# The script before the removal has removed the pins.
+	if [ -e /sys/fs/bpf/paraxial ]; then
+		echo "paraxial: /sys/fs/bpf/paraxial stays, because it has files that are not Paraxial's" >&2
+	fi
 	;;
 0) echo "Paraxial is removed. Its entries are kept in /var/lib/paraxial; delete it if you do not need them." ;;
 remove) ;;

@@ -17,14 +17,16 @@ if command -v systemctl >/dev/null; then
 fi
 
 # The daemon has left its filter in place. Remove it now, while the command for it
-# is still installed.
-if paraxiald detach; then
+# is still installed. --all finds the pins without the configuration, which may be
+# invalid, or not know of the flags that the daemon was started with.
+if paraxiald detach --all; then
 	exit 0
 fi
-# The pins hold the filter. detach may have failed because of the configuration.
-pins=/sys/fs/bpf/paraxial
-echo "paraxial: detach failed; removing the pins below $pins" >&2
-if ! rm -rf "$pins"; then
-	echo "paraxial: the filter may still be in force: run rm -r $pins as root, or reboot, and remove the package again" >&2
-	exit 1
-fi
+cat >&2 <<-'END'
+	paraxial: the filter could not be removed, and the package is not removed. The
+	message above says why. Stop paraxiald if it runs, and remove the package again.
+	If that fails as well, the filter is held by its pins: find them with
+	  find $(findmnt -rnt bpf -o TARGET) -path '*/gen-*/prog_*'
+	remove the directories above gen-* with rm -r, or reboot.
+END
+exit 1

@@ -18,13 +18,13 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// An accountRow is what accounting for the detectors adds to a packet that
-// passes, in nanoseconds.
+// An accountRow is the cost, in nanoseconds, that accounting for the detectors adds to a packet
+// that passes.
 type accountRow struct {
 	Mix     mix     `json:"mix"`
-	Sources int     `json:"sources"` // 0: spoofed, none comes twice
+	Sources int     `json:"sources"` // 0: spoofed, no source repeats
 	Tracked int     `json:"tracked"`
-	Theirs  bool    `json:"theirs"` // the traffic is that of tracked sources
+	Theirs  bool    `json:"theirs"` // the packets come from tracked sources
 	Levels  int     `json:"levels"`
 	Off     float64 `json:"off_ns"`
 	On      float64 `json:"on_ns"`
@@ -33,13 +33,13 @@ type accountRow struct {
 
 const (
 	accountEntries  = 10_000    // on the block list
-	accountCapacity = 1 << 15   // of the tracking table, the default
-	accountSampling = 1000      // one packet in so many
+	accountCapacity = 1 << 15   // size of the tracking table, the default
+	accountSampling = 1000      // one packet in this many
 	accountRing     = 512 << 10 // bytes
 )
 
-// accountClasses are those of the example in docs/config.md, roughly: of the
-// benchmark's UDP packets, two count one.
+// accountClasses resemble those of the example in docs/config.md: of the benchmark's UDP packets,
+// two of them count one.
 func accountClasses() []track.Class {
 	return []track.Class{
 		{},
@@ -67,8 +67,8 @@ func accountCases(quick bool) []accountRow {
 	return rows
 }
 
-// measureAccounts measures the same program with accounting off and on, and the
-// one that has an LRU hash instead.
+// measureAccounts measures the same program with accounting off and on, and a variant that uses an
+// LRU hash instead.
 func measureAccounts(ctx context.Context, quick bool, log logger) ([]accountRow, error) {
 	unpin, err := pin(0)
 	if err != nil {
@@ -98,7 +98,7 @@ func measureAccounts(ctx context.Context, quick bool, log logger) ([]accountRow,
 	return rows, nil
 }
 
-// accountTables are the full maps of a filter, and sources of packets.
+// accountTables are the full maps of a filter, and the sources of the packets.
 type accountTables struct {
 	*tables
 	list           *list
@@ -171,7 +171,7 @@ func (t *accountTables) load(a *accounting, spoofing bool) error {
 	return nil
 }
 
-// loadVaried loads the one program that is run, over the full maps.
+// loadVaried loads the one measured program, over the full maps.
 func (t *accountTables) loadVaried(spec *ebpf.CollectionSpec, spoofing bool) (*ebpf.Collection, error) {
 	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return name != shippedProgVaried })
 	spec.Maps[shippedMapTracked].InnerMap.MaxEntries = track.Lines(accountCapacity)
@@ -198,7 +198,7 @@ func (a *accounting) turnOn(row *accountRow) error {
 	if a.ring, err = ringbuf.NewReader(ring); err != nil {
 		return fmt.Errorf("read samples: %w", err)
 	}
-	a.ring.SetDeadline(time.Unix(1, 0)) // what is there is there: never wait
+	a.ring.SetDeadline(time.Unix(1, 0)) // in the past: read what is there, never wait
 	memory, err := a.mapMemory(lines)
 	if err != nil {
 		return err
@@ -219,7 +219,7 @@ func (a *accounting) turnOn(row *accountRow) error {
 	return a.table.Configure(levels, classes)
 }
 
-// track tracks the first sources of those given that differ.
+// track tracks the first different sources of those given.
 func (a *accounting) track(row *accountRow, sources []netip.Addr) error {
 	bits := 32
 	if row.Mix.ipv6() {
@@ -233,7 +233,7 @@ func (a *accounting) track(row *accountRow, sources []netip.Addr) error {
 	return nil
 }
 
-// putInner makes the map that a map of maps is to hold.
+// putInner makes an inner map and puts it into the map of maps.
 func (a *accounting) putInner(outer string, entries uint32) (*ebpf.Map, error) {
 	spec, err := loadShipped()
 	if err != nil {
@@ -327,7 +327,7 @@ func (a *accounting) drain() (n int, err error) {
 	}
 }
 
-// check makes sure that what was measured did its work.
+// check makes sure that the measured program did its work.
 func (a *accounting) check(row *accountRow, samples int) error {
 	packets, err := reasonPackets(a.on.Maps[shippedMapCounters], shippedReasonREASON_NOT_LISTED)
 	if err != nil {
@@ -340,7 +340,8 @@ func (a *accounting) check(row *accountRow, samples int) error {
 	if want := map[bool]uint64{true: packets}[row.Theirs]; counted != want {
 		return fmt.Errorf("%d packets were counted, want %d", counted, want)
 	}
-	if want := int(packets) / accountSampling; samples < want*8/10 || samples > want*12/10 || track.Lost(a.memory[1]) > 0 {
+	if want := int(packets) / accountSampling; samples < want*8/10 || samples > want*12/10 ||
+		track.Lost(a.memory[1]) > 0 {
 		return fmt.Errorf("%d samples, and %d lost, want about %d", samples, track.Lost(a.memory[1]), want)
 	}
 	return nil

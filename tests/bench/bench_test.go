@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// The figures mean something only if the traffic is what it is called.
+// The figures mean something only if the traffic is as its name says.
 func TestTrafficIsWhatItIsCalled(t *testing.T) {
 	for _, m := range []mix{mixIPv4, mixHosts, mixUniform, mixClustered} {
 		t.Run(string(m), func(t *testing.T) {
@@ -31,12 +31,12 @@ func TestTrafficIsWhatItIsCalled(t *testing.T) {
 			}
 			for _, a := range l.clean() {
 				if listed.Contains(a) {
-					t.Fatalf("%s is called clean and is listed", a)
+					t.Fatalf("clean source %s is listed", a)
 				}
 			}
 			for _, a := range l.blocked() {
 				if !listed.Contains(a) {
-					t.Fatalf("%s is called blocked and is not listed", a)
+					t.Fatalf("blocked source %s is not listed", a)
 				}
 			}
 		})
@@ -75,7 +75,7 @@ func TestSplice(t *testing.T) {
 	}
 }
 
-// A contender that is not installed is named, not left out.
+// A contender that is not installed is reported as missing, not left out.
 func TestMissingToolIsNamed(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	r := report{Veth: []vethRow{{Contender: "x", Missing: notInstalled("nft", "nftables")}}}
@@ -93,7 +93,8 @@ func TestPlotIsWellFormed(t *testing.T) {
 	for _, m := range []mix{mixIPv4, mixUniform} {
 		for _, n := range []int{1000, 1_000_000} {
 			for _, traffic := range []string{clean, blocked} {
-				r.Packets = append(r.Packets, packetRow{Mix: m, Entries: n, Traffic: traffic, Floor: 24, Index: 50, LPM: 900})
+				r.Packets = append(r.Packets, packetRow{Mix: m, Entries: n, Traffic: traffic, Floor: 24, Index: 50,
+					LPM: 900})
 			}
 		}
 	}
@@ -116,11 +117,11 @@ func TestPlotIsWellFormed(t *testing.T) {
 	}
 }
 
-// A page that is not there is made; one that the tables cannot go into is refused
-// before anything is measured.
+// A page that does not exist is created. A page that has no place for the tables is refused before
+// anything is measured.
 func TestPreparePage(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "folder")
-	for range 2 { // the second time it is there
+	for range 2 { // the second time the page exists
 		if err := preparePage(dir); err != nil {
 			t.Fatal(err)
 		}
@@ -143,6 +144,6 @@ func TestPreparePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := preparePage(file); err == nil {
-		t.Error("a file in place of the folder is taken")
+		t.Error("a file in place of the folder was accepted")
 	}
 }

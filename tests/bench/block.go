@@ -18,8 +18,8 @@ import (
 	"github.com/paraxial/paraxial/tests/lab"
 )
 
-// A blockRow is how long a single block takes among many entries, from the
-// request on, in milliseconds.
+// A blockRow is the time that a single block takes among many entries, counted from the request, in
+// milliseconds.
 type blockRow struct {
 	Rounds       int      `json:"rounds"`
 	Acknowledged quantile `json:"acknowledged_ms"`
@@ -32,7 +32,7 @@ type quantile struct {
 	Max float64 `json:"max"`
 }
 
-// quantiles sorts.
+// quantiles sorts its argument.
 func quantiles(all []time.Duration) quantile {
 	slices.Sort(all)
 	at := func(percent int) float64 {
@@ -145,7 +145,7 @@ func lastArrival(server *net.UDPConn, src netip.Addr) (last time.Time, err error
 	return last, nil
 }
 
-// stamp reads a struct timespec.
+// stamp parses a struct timespec.
 func stamp(b []byte) time.Time {
 	return time.Unix(int64(binary.NativeEndian.Uint64(b)), int64(binary.NativeEndian.Uint64(b[8:])))
 }

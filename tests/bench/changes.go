@@ -25,8 +25,8 @@ import (
 // manyConnections is how many connections make changes at the same time.
 const manyConnections = 16
 
-// A changesRow is how many single blocks a second a daemon acknowledges, durable
-// and enforced, from one connection and from many.
+// A changesRow is the number of single blocks that a daemon acknowledges in a second, durable and
+// enforced, from one connection and from many.
 type changesRow struct {
 	Disk        string   `json:"disk"` // the file system of the state directory
 	One         float64  `json:"one_per_second"`
@@ -52,7 +52,8 @@ func (r *report) measureChanges(ctx context.Context, quick bool, bin lab.Binarie
 	return nil
 }
 
-func measureChangesIn(ctx context.Context, base string, bin lab.Binaries, period time.Duration) (row changesRow, err error) {
+func measureChangesIn(ctx context.Context, base string, bin lab.Binaries,
+	period time.Duration) (row changesRow, err error) {
 	dir, err := os.MkdirTemp(base, "changes")
 	if err != nil {
 		return row, fmt.Errorf("make a state directory: %w", err)
@@ -83,7 +84,7 @@ func measureChangesIn(ctx context.Context, base string, bin lab.Binaries, period
 	return row, err
 }
 
-// fileSystem names the kind of file system that a folder is on.
+// fileSystem returns the kind of file system that a folder is on.
 func fileSystem(dir string) (string, error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(dir, &s); err != nil {
@@ -102,7 +103,8 @@ type blocker struct {
 }
 
 // run blocks from n connections for a period.
-func (b *blocker) run(ctx context.Context, n int, period time.Duration) (perSecond float64, latency quantile, err error) {
+func (b *blocker) run(ctx context.Context, n int,
+	period time.Duration) (perSecond float64, latency quantile, err error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var running sync.WaitGroup
@@ -134,7 +136,7 @@ func (b *blocker) run(ctx context.Context, n int, period time.Duration) (perSeco
 	return float64(len(all)) / elapsed.Seconds(), quantiles(all), nil
 }
 
-// connection returns a client that keeps its connection.
+// connection returns a client that keeps its connection open.
 func (b *blocker) connection() *http.Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", b.socket)

@@ -16,12 +16,11 @@ import (
 // A contender is one way to drop packets of blocked sources at the host end.
 type contender struct {
 	name    string
-	missing string // why it cannot be measured here
+	missing string // reason why it cannot be measured here
 	arm     func() (disarm func() error, err error)
 }
 
-// notInstalled is what a contender without its tool is reported as. The package
-// is Debian's.
+// notInstalled returns the reason for a contender whose tool is missing. The package is Debian's.
 func notInstalled(tool, pkg string) string {
 	if _, err := exec.LookPath(tool); err != nil {
 		return fmt.Sprintf("not installed: %s (apt-get install %s)", tool, pkg)
@@ -54,10 +53,10 @@ func contenders(ctx context.Context, t *tables, blocked []netip.Prefix, v *veth)
 	}
 }
 
-// contenderNative is what the others are compared with.
+// contenderNative is the contender that the others are compared with.
 const contenderNative = "Paraxial, native"
 
-// run runs a tool, which reads script from its standard input.
+// run runs a tool with script as its standard input.
 func run(ctx context.Context, script string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Stdin = strings.NewReader(script)
@@ -75,7 +74,7 @@ var (
 	nftInterval = nftSet{name: "nft interval set, netdev ingress", flags: "flags interval"}
 )
 
-// script loads a table that drops what is in the set, as one transaction.
+// script loads a table that drops the elements of the set, as one transaction.
 func (s nftSet) script(blocked []netip.Prefix) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table netdev bench {\nset blocked {\ntype ipv4_addr\n%s\nsize %d\nelements = { ", s.flags,
@@ -86,7 +85,7 @@ func (s nftSet) script(blocked []netip.Prefix) string {
 	return b.String()
 }
 
-// writePrefixes writes addresses without the /32, which not every tool takes.
+// writePrefixes writes addresses without the /32, because not every tool accepts it.
 func writePrefixes(b *strings.Builder, prefixes []netip.Prefix, format string) {
 	for _, p := range prefixes {
 		if p.IsSingleIP() {
@@ -115,7 +114,7 @@ func ipsetScript(blocked []netip.Prefix) string {
 	return b.String()
 }
 
-// iptables returns the command to use, the newer one first.
+// iptables returns the command to use, and prefers the newer one.
 func iptables() (command, missing string) {
 	for _, command := range []string{"iptables-nft", "iptables-legacy"} {
 		if notInstalled(command, "iptables") == "" {

@@ -55,7 +55,8 @@ const (
 	floorReasonREASON_MALFORMED   floorReason = 6
 	floorReasonREASON_LIMITED     floorReason = 7
 	floorReasonREASON_UNDER_LIMIT floorReason = 8
-	floorReasonREASON_COUNT       floorReason = 9
+	floorReasonREASON_VLAN_EXCESS floorReason = 9
+	floorReasonREASON_COUNT       floorReason = 10
 )
 
 type floorSourcesV4 struct {
@@ -94,7 +95,8 @@ type floorTrackControl struct {
 	}
 	ByBytes    uint32
 	ByPort     uint32
-	Unused     uint64
+	SingleIpv4 uint32
+	SingleIpv6 uint32
 	Classes    [256]uint16
 	Lost       uint64
 	UnusedLine [7]uint64

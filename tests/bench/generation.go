@@ -10,7 +10,7 @@ import (
 	"github.com/paraxial/paraxial/loader/banks"
 )
 
-// fillIndex puts the index of the book, of both families, in front of the tries.
+// fillIndex puts the book's index, for both families, in front of the tries.
 func (t *tables) fillIndex(spec *ebpf.CollectionSpec) error {
 	v4 := func(alloc index.Alloc) error { _, err := index.BuildV4(t.book, alloc); return err }
 	v6 := func(alloc index.Alloc) error { _, err := index.BuildV6(t.book, alloc); return err }
@@ -19,8 +19,7 @@ func (t *tables) fillIndex(spec *ebpf.CollectionSpec) error {
 		publish(shippedMapIndexV6, t.index.Maps[shippedMapIndexV6], spec, v6))
 }
 
-// publish has a generation written, in memory shared with the kernel, and puts it
-// in force.
+// publish writes a generation, in memory shared with the kernel, and puts it in force.
 func publish(name string, outer *ebpf.Map, spec *ebpf.CollectionSpec, build func(index.Alloc) error) (err error) {
 	x, err := banks.Open(name, outer, spec.Maps[name].InnerMap)
 	if err != nil {

@@ -5,10 +5,9 @@ import (
 	"time"
 )
 
-// A latencyRow is what a read from memory takes that has to wait for the one
-// before it, at random in so many bytes. A look-up that misses the cache cannot
-// be faster, so this says what the machine, and its neighbours, leave of its
-// cache.
+// A latencyRow is the time of a memory read that depends on the previous one, at random addresses
+// in that many bytes. A look-up that misses the cache cannot be faster, so this shows how much
+// cache the machine and its neighbours leave.
 type latencyRow struct {
 	Bytes int     `json:"bytes"`
 	Read  float64 `json:"read_ns"`
@@ -22,13 +21,13 @@ func measureLatency() []latencyRow {
 	return rows
 }
 
-// A cacheLine holds the number of the next to read.
+// A cacheLine holds the number of the line to read next.
 type cacheLine struct {
 	next uint32
 	_    [60]byte
 }
 
-// chase follows a random cycle through all lines, in nanoseconds a step.
+// chase follows a random cycle through all lines, and returns nanoseconds per step.
 func chase(bytes int) float64 {
 	const (
 		steps  = 1 << 19
@@ -49,7 +48,7 @@ func chase(bytes int) float64 {
 		best = min(best, time.Since(begin))
 	}
 	if int(at) >= len(lines) {
-		panic("the cycle left its lines") // never: keeps the reads from being optimised away
+		panic("the cycle left its lines") // never happens; it keeps the reads from being optimised away
 	}
 	return float64(best.Nanoseconds()) / steps
 }

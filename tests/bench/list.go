@@ -6,10 +6,10 @@ import (
 	"net/netip"
 )
 
-// seed makes every run use the same lists and the same traffic.
+// seed is fixed, so that every run uses the same lists and the same traffic.
 const seed = 7
 
-// sources is SOURCES of bench.c: how many different addresses the traffic has.
+// sources is SOURCES of bench.c: the number of different addresses in the traffic.
 const sources = 1 << 20
 
 // A mix is a kind of list. The names are part of the JSON.
@@ -17,14 +17,14 @@ type mix string
 
 const (
 	mixIPv4      mix = "ipv4"           // 80% /32, 20% /24, over the unicast space
-	mixHosts     mix = "ipv4-hosts"     // /32 alone, for what knows no prefixes
+	mixHosts     mix = "ipv4-hosts"     // /32 alone, for contenders without prefixes
 	mixUniform   mix = "ipv6-uniform"   // 20% /128, 60% /64, 15% /48, 5% /32, over 2000::/3
-	mixClustered mix = "ipv6-clustered" // the same, but in the same networks as the clean traffic
+	mixClustered mix = "ipv6-clustered" // the same lengths, but in the same networks as the clean traffic
 )
 
 func (m mix) ipv6() bool { return m == mixUniform || m == mixClustered }
 
-// A list is what is blocked, and knows what is not.
+// A list holds the blocked prefixes and can generate addresses that are not blocked.
 type list struct {
 	mix      mix
 	rand     *rand.Rand
@@ -57,8 +57,8 @@ func newList(m mix, n int) *list {
 	return l
 }
 
-// draw returns the next prefix of a list of n. IPv4 networks come before
-// addresses, which then can be kept out of them.
+// draw returns the next prefix of a list of n. IPv4 networks are drawn before addresses, so that
+// the addresses can be kept out of them.
 func (l *list) draw(n int) netip.Prefix {
 	switch {
 	case l.mix.ipv6():
@@ -81,8 +81,7 @@ func (l *list) covers(a netip.Addr) bool {
 	return false
 }
 
-// unicast leaves out the networks that no list blocks and no stack takes a
-// packet from.
+// unicast leaves out the networks that no list blocks and from which no stack accepts a packet.
 func (l *list) unicast() netip.Addr {
 	for {
 		var b [4]byte
@@ -113,19 +112,19 @@ func (l *list) draw6() netip.Prefix {
 		case 64, 128:
 			high = l.active()
 		case 48:
-			// Beside the active ones, or little would be left that is clean.
+			// Beside the active networks; otherwise few clean addresses would be left.
 			high = l.network() | l.rand.Uint64N(1<<16)<<16 | 1<<31
 		}
 	}
 	return prefixOf(addr6(high, l.rand.Uint64()), bits)
 }
 
-// global is the upper half of an address in 2000::/3.
+// global returns the upper half of an address in 2000::/3.
 func (l *list) global() uint64 { return 1<<61 | l.rand.Uint64()>>3 }
 
 func (l *list) network() uint64 { return l.networks[l.rand.IntN(len(l.networks))] }
 
-// active is a /64 in one of the 64 busy /48s of a network, four of them busier.
+// active returns a /64 in one of the 64 busy /48s of a network, four of which are busier.
 func (l *list) active() uint64 {
 	site := l.rand.Uint64N(64)
 	if l.rand.IntN(4) == 0 {
@@ -141,13 +140,13 @@ func addr6(high, low uint64) netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-// blocked returns as many sources as the traffic has, each inside a prefix of
-// the list taken at random.
+// blocked returns one source for each address of the traffic, each inside a random prefix of the
+// list.
 func (l *list) blocked() []netip.Addr {
 	return fill(func() netip.Addr { return l.inside(l.prefixes[l.rand.IntN(len(l.prefixes))]) })
 }
 
-// clean returns as many sources that are not on the list.
+// clean returns the same number of sources that are not on the list.
 func (l *list) clean() []netip.Addr {
 	return fill(func() netip.Addr {
 		for {
@@ -158,7 +157,7 @@ func (l *list) clean() []netip.Addr {
 	})
 }
 
-// candidate is a source of the kind that the clean traffic has.
+// candidate returns a source such as the clean traffic has.
 func (l *list) candidate() netip.Addr {
 	switch {
 	case !l.mix.ipv6():
@@ -166,7 +165,7 @@ func (l *list) candidate() netip.Addr {
 	case l.mix == mixUniform:
 		return addr6(l.global(), l.rand.Uint64())
 	case l.rand.IntN(5) == 0:
-		// A neighbour in the /64 of a listed address.
+		// A neighbour in the same /64 as a listed address.
 		if p := l.prefixes[l.rand.IntN(len(l.prefixes))]; p.Bits() == 128 {
 			return l.inside(prefixOf(p.Addr(), 64))
 		}

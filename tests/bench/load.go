@@ -14,8 +14,8 @@ import (
 	"github.com/paraxial/paraxial/tests/lab"
 )
 
-// A loadRow is what it takes a contender to take a list in, from the file until
-// it is in force.
+// A loadRow is the time and memory that a contender needs to load a list, from reading the file
+// until the list is in force.
 type loadRow struct {
 	Contender string  `json:"contender"`
 	Missing   string  `json:"missing,omitempty"`
@@ -25,7 +25,7 @@ type loadRow struct {
 	Kernel    int64   `json:"kernel_bytes"` // growth of Slab, vmalloc and per-CPU memory
 }
 
-// Names of what Paraxial's own rows are called.
+// Names of Paraxial's own rows.
 const (
 	contenderImport = "paraxialctl import"
 	smallEntries    = 100
@@ -115,7 +115,7 @@ func (l loader) measure(ctx context.Context, path string) (row loadRow, err erro
 	}
 	after, err := kernelMemory()
 	row.Kernel = after - before
-	// So that the next one starts from nothing.
+	// Unload the list, so that the next contender starts from nothing.
 	switch l.tool {
 	case "nft":
 		err = errors.Join(err, run(ctx, "", "nft", "flush", "ruleset"))
@@ -177,8 +177,7 @@ func (r *report) measureDaemon(ctx context.Context, bin lab.Binaries, dir string
 	return err
 }
 
-// detach takes filter and pins off, so that their memory is not counted for the
-// next one.
+// detach removes filter and pins, so that their memory is not counted for the next contender.
 func detach(ctx context.Context, d lab.Daemon) error {
 	return run(context.WithoutCancel(ctx), "", d.Daemon, "detach", "--socket", d.Socket, "--state-dir", d.StateDir,
 		"--bpffs", d.BPFFS)

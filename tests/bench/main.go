@@ -1,6 +1,5 @@
-// Bench measures what Paraxial costs and compares it, in the same run, with what
-// else one could use: the same filter without its index, nft sets and ipset.
-// docs/performance.md explains the method.
+// Bench measures the cost of Paraxial and compares it, in the same run, with the alternatives: the
+// same filter without its index, nft sets and ipset. docs/performance.md explains the method.
 package main
 
 import (
@@ -32,7 +31,7 @@ type options struct {
 	bin   string
 	json  string
 	docs  string
-	from  string // show what this file holds
+	from  string // show the results in this file
 	only  string // the parts to measure
 }
 
@@ -106,7 +105,7 @@ func measure(ctx context.Context, o options, log logger) (*report, error) {
 	}
 	r := &report{}
 	if o.only != allParts {
-		// The parts that are not measured stay what they were.
+		// The parts that are not measured keep their earlier results.
 		if r, err = read(o.json); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -135,7 +134,7 @@ func measure(ctx context.Context, o options, log logger) (*report, error) {
 	return r, nil
 }
 
-// again shows a result that was measured before.
+// again shows a result that was measured earlier.
 func (o options) again() error {
 	r, err := read(o.from)
 	if err != nil {
@@ -144,7 +143,7 @@ func (o options) again() error {
 	return o.show(r)
 }
 
-// read returns an empty report with an error.
+// read returns an empty report together with an error.
 func read(path string) (*report, error) {
 	r := &report{}
 	b, err := os.ReadFile(path)

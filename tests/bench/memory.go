@@ -13,7 +13,7 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// kib reads fields that are in KiB, such as /proc/meminfo's, and returns bytes.
+// kib reads fields whose unit is KiB, such as /proc/meminfo's, and returns bytes.
 func kib(path string, names ...string) (int64, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -33,9 +33,9 @@ func kib(path string, names ...string) (int64, error) {
 	return sum, nil
 }
 
-// kernelMemory is what the kernel has allocated for itself, on the whole machine:
-// its growth is a contender's if nobody else is busy.
-// The kernel frees memory with a delay, so it waits until that is over.
+// kernelMemory returns the memory that the kernel has allocated for itself, on the whole machine.
+// Its growth is due to a contender if nothing else runs. The kernel frees memory with a delay, so
+// the function waits until that is done.
 func kernelMemory() (int64, error) {
 	const (
 		pause  = 100 * time.Millisecond
@@ -57,13 +57,13 @@ func kernelMemory() (int64, error) {
 	return last, nil
 }
 
-// A peak is the most memory a process has had.
+// A peak is the highest memory use of a process.
 type peak struct {
 	Resident int64 `json:"resident_bytes"` // VmHWM, mapped kernel memory included
-	Own      int64 `json:"own_bytes"`      // RssAnon + RssShmem, at the moments looked at
+	Own      int64 `json:"own_bytes"`      // RssAnon + RssShmem, sampled
 }
 
-// watchPeak looks at a process until stop is called or it is gone.
+// watchPeak samples a process until stop is called or the process is gone.
 func watchPeak(pid int) (stop func() peak) {
 	const interval = 5 * time.Millisecond
 	quit, done := make(chan struct{}), make(chan peak)
@@ -73,7 +73,7 @@ func watchPeak(pid int) (stop func() peak) {
 		tick := time.NewTicker(interval)
 		defer tick.Stop()
 		for {
-			// Errors mean that it has ended: what was seen before stands.
+			// An error means that the process has ended: the values seen so far stand.
 			resident, _ := kib(path, "VmHWM")
 			own, _ := kib(path, "RssAnon", "RssShmem")
 			p.Resident, p.Own = max(p.Resident, resident), max(p.Own, own)
@@ -91,16 +91,16 @@ func watchPeak(pid int) (stop func() peak) {
 	}
 }
 
-// A mapCost is what the kernel says that one map of the daemon takes. It counts
-// a trie's elements without what the allocator rounds up.
+// A mapCost is the memory of one map of the daemon as reported by the kernel. For a trie it counts
+// the elements without the rounding of the allocator.
 type mapCost struct {
 	Entries int    `json:"entries"` // in the book
 	Map     string `json:"map"`
 	Bytes   int64  `json:"bytes"`
 }
 
-// mapCosts reads them from the pins. The maps in a map count for that one, pinned
-// themselves or not.
+// mapCosts reads them from the pins. Inner maps count for the map that holds them, whether they are
+// pinned or not.
 func mapCosts(bpffs string, entries int) ([]mapCost, error) {
 	var rows []mapCost
 	inner := make(map[string]bool)
@@ -118,15 +118,15 @@ func mapCosts(bpffs string, entries int) ([]mapCost, error) {
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read what maps take: %w", err)
+		return nil, fmt.Errorf("read the memory of maps: %w", err)
 	}
 	rows = slices.DeleteFunc(rows, func(r mapCost) bool { return inner[r.Map] })
 	slices.SortFunc(rows, func(a, b mapCost) int { return strings.Compare(a.Map, b.Map) })
 	return rows, nil
 }
 
-// costOf notes the names of the maps in m, each of which counts once, however many
-// slots it is in.
+// costOf returns the memory of m and of the maps in it, whose names it records in inner. An inner
+// map counts once, however many slots it is in.
 func costOf(m *ebpf.Map, inner map[string]bool) (int64, error) {
 	sum, err := memlock(m)
 	if err != nil || m.Type() != ebpf.ArrayOfMaps {
@@ -136,7 +136,7 @@ func costOf(m *ebpf.Map, inner map[string]bool) (int64, error) {
 	for i := range m.MaxEntries() {
 		var id ebpf.MapID
 		if m.Lookup(i, &id) != nil || seen[id] {
-			continue // empty, or counted
+			continue // an empty slot, or already counted
 		}
 		seen[id] = true
 		bytes, err := innerCost(id, inner)
@@ -172,5 +172,5 @@ func memlock(m *ebpf.Map) (int64, error) {
 			return strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64)
 		}
 	}
-	return 0, fmt.Errorf("the kernel does not say what %s takes", m)
+	return 0, fmt.Errorf("the kernel does not report the memory of %s", m)
 }

@@ -84,7 +84,8 @@ type naiveTrackControl struct {
 	}
 	ByBytes    uint32
 	ByPort     uint32
-	Unused     uint64
+	SingleIpv4 uint32
+	SingleIpv6 uint32
 	Classes    [256]uint16
 	Lost       uint64
 	UnusedLine [7]uint64

@@ -14,12 +14,11 @@ import (
 	"github.com/paraxial/paraxial/tests/lab/frame"
 )
 
-// A packetRow is what a packet costs, in nanoseconds, for one list and one kind
-// of traffic.
+// A packetRow is the cost of a packet, in nanoseconds, for one list and one kind of traffic.
 type packetRow struct {
 	Mix     mix     `json:"mix"`
 	Entries int     `json:"entries"`
-	TTL     bool    `json:"ttl"` // entries expire, so that the program has to read the clock
+	TTL     bool    `json:"ttl"` // entries expire, so the program has to read the clock
 	Traffic string  `json:"traffic"`
 	Pass    float64 `json:"empty_pass_ns"`
 	Drop    float64 `json:"empty_drop_ns"`
@@ -34,7 +33,7 @@ const (
 	blocked = "blocked"
 )
 
-// A packetCase is a list that traffic is measured against.
+// A packetCase is a list and the traffic to measure against it.
 type packetCase struct {
 	mix mix
 	n   int
@@ -56,7 +55,7 @@ func packetCases(quick bool) []packetCase {
 	return append(cases, packetCase{mix: mixIPv4, n: sizes[len(sizes)-1], ttl: true})
 }
 
-// measurePackets measures by running programs over frames in memory, on one CPU.
+// measurePackets runs programs over frames in memory, on one CPU.
 func measurePackets(ctx context.Context, quick bool, log logger) ([]latencyRow, []packetRow, error) {
 	unpin, err := pin(0)
 	if err != nil {
@@ -83,8 +82,8 @@ func measurePackets(ctx context.Context, quick bool, log logger) ([]latencyRow, 
 	return memory, rows, nil
 }
 
-// pin keeps the calling goroutine on one CPU, and the sender and the receiver of
-// frames apart.
+// pin binds the calling goroutine to one CPU, so that the sender and the receiver of frames do not
+// share one.
 func pin(cpu int) (unpin func(), err error) {
 	runtime.LockOSThread()
 	var old, one unix.CPUSet
@@ -98,7 +97,7 @@ func pin(cpu int) (unpin func(), err error) {
 		return nil, fmt.Errorf("stay on CPU %d: %w", cpu, err)
 	}
 	return func() {
-		// A thread that could not be set free stays locked, and ends with its goroutine.
+		// A thread that could not be unbound stays locked, and ends with its goroutine.
 		if unix.SchedSetaffinity(0, &old) == nil {
 			runtime.UnlockOSThread()
 		}
@@ -149,10 +148,9 @@ func template(src netip.Addr) []byte {
 // rowBudget bounds the time that a row of the table takes.
 const rowBudget = 10 * time.Second
 
-// A stopwatch holds the best time of a packet, the mean of the whole traffic. All of
-// it is run in one go: the kernel sleeps to prepare a run, long enough for
-// neighbours on the machine to take the cache, which no stream of packets would
-// find so.
+// A stopwatch holds the best time per packet, the mean over the whole traffic. All the traffic runs
+// without a break: the kernel sleeps while it prepares a run, long enough for other work on the
+// machine to evict the cache, which would not happen in a continuous stream of packets.
 type stopwatch time.Duration
 
 func (s *stopwatch) run(p *ebpf.Program, frame []byte) error {
@@ -166,10 +164,10 @@ func (s *stopwatch) run(p *ebpf.Program, frame []byte) error {
 	return nil
 }
 
-// ns is in nanoseconds per packet, of which the kernel tells whole ones.
+// ns returns nanoseconds per packet. The kernel reports whole ones.
 func (s stopwatch) ns() float64 { return float64(time.Duration(s).Nanoseconds()) }
 
-// measure takes turns, so that what disturbs the machine disturbs all alike.
+// measure runs the programs in turns, so that disturbances affect all of them alike.
 func (t *tables) measure(row *packetRow, frame []byte, reason shippedReason, repeats int) error {
 	runs := []struct {
 		ns      *float64
@@ -184,7 +182,7 @@ func (t *tables) measure(row *packetRow, frame []byte, reason shippedReason, rep
 	}
 	begin := time.Now()
 	for round := range repeats {
-		// Where neighbours keep the machine busy, fewer rounds must do.
+		// On a busy machine, fewer rounds must do.
 		if round >= 2 && time.Since(begin) > rowBudget {
 			break
 		}
@@ -205,8 +203,8 @@ func (t *tables) measure(row *packetRow, frame []byte, reason shippedReason, rep
 	return nil
 }
 
-// onlyReason checks that every packet got the verdict that it had to get, and
-// resets the counters: a filter that is fast because it is wrong must not pass.
+// onlyReason checks that every packet got the expected verdict, and resets the counters: a filter
+// that is fast because it is wrong must not pass.
 func onlyReason(counters *ebpf.Map, want shippedReason) error {
 	for key := range uint32(shippedReasonREASON_COUNT) {
 		var perCPU []shippedCounter
@@ -218,7 +216,7 @@ func onlyReason(counters *ebpf.Map, want shippedReason) error {
 			packets += c.Packets
 		}
 		if ok := packets > 0; ok != (key == uint32(want)) {
-			return fmt.Errorf("%d packets were counted under reason %d; all should have been under %d", packets, key, want)
+			return fmt.Errorf("%d packets counted under reason %d, want all under %d", packets, key, want)
 		}
 		if err := counters.Put(key, make([]shippedCounter, len(perCPU))); err != nil {
 			return fmt.Errorf("reset the counters: %w", err)

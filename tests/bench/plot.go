@@ -33,7 +33,7 @@ func curves() []curve {
 	}
 }
 
-// plot draws what a packet costs against the number of entries.
+// plot draws the cost of a packet against the number of entries.
 func (r *report) plot() []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b,
@@ -47,7 +47,8 @@ func (r *report) plot() []byte {
 	}
 	for i, c := range curves() {
 		x, y := left+i%3*250, panelHeight+14+i/3*18
-		fmt.Fprintf(&b, `<path d="M%d %dh28" stroke="%s" stroke-width="2" stroke-dasharray="%s"/>`, x, y, c.color, c.dash)
+		fmt.Fprintf(&b, `<path d="M%d %dh28" stroke="%s" stroke-width="2" stroke-dasharray="%s"/>`, x, y, c.color,
+			c.dash)
 		fmt.Fprintf(&b, `<text x="%d" y="%d">%s</text>`+"\n", x+34, y+4, c.name)
 	}
 	b.WriteString("</svg>\n")
@@ -73,7 +74,8 @@ func (r *report) panel(b *bytes.Buffer, m mix) {
 	}
 	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="middle">entries</text>`+"\n", left+plotWidth/2, top+plotHeight+34)
 	for _, c := range curves() {
-		fmt.Fprintf(b, `<polyline fill="none" stroke="%s" stroke-width="2" stroke-dasharray="%s" points="`, c.color, c.dash)
+		fmt.Fprintf(b, `<polyline fill="none" stroke="%s" stroke-width="2" stroke-dasharray="%s" points="`, c.color,
+			c.dash)
 		for _, n := range sizes {
 			if row, ok := r.find(m, n, c.traffic); ok {
 				fmt.Fprintf(b, "%.1f,%.1f ", x(float64(n)), y(c.ns(row)))
@@ -83,7 +85,7 @@ func (r *report) panel(b *bytes.Buffer, m mix) {
 	}
 }
 
-// fraction is where v lies between least and most on a logarithmic scale.
+// fraction returns the position of v between least and most on a logarithmic scale, 0 to 1.
 func fraction(v, least, most float64) float64 {
 	if least == most {
 		return 0

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A report is the outcome of one run. Its JSON is for tools.
+// A report is the result of one run. Its JSON is for tools.
 type report struct {
 	Machine machine      `json:"machine"`
 	Quick   bool         `json:"quick"`
-	Seconds float64      `json:"seconds"` // that the run took
+	Seconds float64      `json:"seconds"` // duration of the run
 	Memory  []latencyRow `json:"memory"`
 	Packets []packetRow  `json:"packets"`
 	Account []accountRow `json:"account"`
@@ -25,7 +25,7 @@ type report struct {
 	Block   *blockRow    `json:"block"`
 }
 
-// A machine is where and when the figures are from.
+// A machine describes where and when the figures were measured.
 type machine struct {
 	CPU    string `json:"cpu"`
 	CPUs   int    `json:"cpus"`
@@ -46,7 +46,7 @@ func thisMachine() (machine, error) {
 		CPU: runtime.GOARCH, CPUs: runtime.NumCPU(),
 		Kernel: unix.ByteSliceToString(u.Release[:]), Date: time.Now().UTC().Format(time.DateOnly),
 	}
-	// Up to the first dash: what follows is whose build it is.
+	// Keep only the part before the first dash: the rest names the build.
 	m.Kernel, _, _ = strings.Cut(m.Kernel, "-")
 	for line := range strings.Lines(string(b)) {
 		if name, ok := strings.CutPrefix(line, "model name"); ok {

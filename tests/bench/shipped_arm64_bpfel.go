@@ -55,7 +55,8 @@ const (
 	shippedReasonREASON_MALFORMED   shippedReason = 6
 	shippedReasonREASON_LIMITED     shippedReason = 7
 	shippedReasonREASON_UNDER_LIMIT shippedReason = 8
-	shippedReasonREASON_COUNT       shippedReason = 9
+	shippedReasonREASON_VLAN_EXCESS shippedReason = 9
+	shippedReasonREASON_COUNT       shippedReason = 10
 )
 
 type shippedSourcesV4 struct {
@@ -94,7 +95,8 @@ type shippedTrackControl struct {
 	}
 	ByBytes    uint32
 	ByPort     uint32
-	Unused     uint64
+	SingleIpv4 uint32
+	SingleIpv6 uint32
 	Classes    [256]uint16
 	Lost       uint64
 	UnusedLine [7]uint64

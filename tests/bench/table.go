@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// write writes the tables as Markdown, which a terminal shows well enough.
+// write writes the tables as Markdown, which is readable in a terminal.
 func (r *report) write(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d CPUs, Linux %s, %s; the last run took %.0f s%s.\n\n", r.Machine.CPU, r.Machine.CPUs,
@@ -46,8 +46,8 @@ func (r *report) packetTable(b *strings.Builder) {
 		if row.TTL {
 			name += ", expiring"
 		}
-		fmt.Fprintf(b, "| %s | %d | %s | %.0f | %.0f | %.0f | %.0f | %.0f | %.1f | %.1f |\n", name, row.Entries, row.Traffic,
-			row.Pass, row.Drop, row.Floor, row.LPM, row.Index, row.Index/row.Floor, row.LPM/row.Index)
+		fmt.Fprintf(b, "| %s | %d | %s | %.0f | %.0f | %.0f | %.0f | %.0f | %.1f | %.1f |\n", name, row.Entries,
+			row.Traffic, row.Pass, row.Drop, row.Floor, row.LPM, row.Index, row.Index/row.Floor, row.LPM/row.Index)
 	}
 }
 
@@ -58,7 +58,8 @@ func (r *report) changesTable(b *strings.Builder) {
 	fmt.Fprintf(b, "\n### Single blocks a second, by connections, and milliseconds until acknowledged\n\n"+
 		"| state directory on | 1 | p50 | p99 | %d | p50 | p99 | ratio |\n|---|--:|--:|--:|--:|--:|--:|--:|\n", manyConnections)
 	for _, row := range r.Changes {
-		fmt.Fprintf(b, "| %s | %.0f | %.1f | %.1f | %.0f | %.1f | %.1f | %.1f |\n", row.Disk, row.One, row.OneLatency.P50,
+		fmt.Fprintf(b, "| %s | %.0f | %.1f | %.1f | %.0f | %.1f | %.1f | %.1f |\n", row.Disk, row.One,
+			row.OneLatency.P50,
 			row.OneLatency.P99, row.Many, row.ManyLatency.P50, row.ManyLatency.P99, row.Many/row.One)
 	}
 }
@@ -74,8 +75,8 @@ func (r *report) accountTable(b *strings.Builder) {
 		if row.Theirs {
 			tracked = "all of them"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %d | %.0f | %.0f | %.0f | %.0f | %.0f |\n", row.Mix, sources, tracked, row.Levels,
-			row.Off, row.On, row.On-row.Off, row.Naive, row.Naive-row.Off)
+		fmt.Fprintf(b, "| %s | %s | %s | %d | %.0f | %.0f | %.0f | %.0f | %.0f |\n", row.Mix, sources, tracked,
+			row.Levels, row.Off, row.On, row.On-row.Off, row.Naive, row.Naive-row.Off)
 	}
 }
 
@@ -129,18 +130,17 @@ func (r *report) mapTable(b *strings.Builder) {
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-// The generated part of performance.md is between these.
+// The generated part of performance.md is between these marks.
 const (
 	beginMark = "<!-- bench: begin -->\n"
 	endMark   = "<!-- bench: end -->\n"
 )
 
-// newPage is the page where there is none yet.
+// newPage is the initial page if there is none yet.
 const newPage = "# Performance\n\n![Nanoseconds per packet](performance.svg)\n\n" + beginMark + endMark
 
-// preparePage makes the page performance.md of dir, if it is not there yet, and fails
-// if the tables cannot be put into it. It is called before the measurements, which take
-// minutes.
+// preparePage creates the page performance.md in dir if it does not exist, and fails if the tables
+// cannot be put into it. It is called before the measurements, which take minutes.
 func preparePage(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("make the folder of the page: %w", err)
@@ -169,7 +169,7 @@ func preparePage(dir string) error {
 
 func pageOf(dir string) string { return filepath.Join(dir, "performance.md") }
 
-// document puts the tables into the page of dir, and the plot beside it.
+// document puts the tables into the page in dir, and the plot beside it.
 func (r *report) document(dir string) error {
 	path := pageOf(dir)
 	page, err := os.ReadFile(path)
@@ -193,7 +193,7 @@ func (r *report) document(dir string) error {
 	return nil
 }
 
-// splice replaces what is between the marks.
+// splice replaces the text between the marks.
 func splice(page, text string) (string, error) {
 	head, rest, ok := strings.Cut(page, beginMark)
 	_, tail, ok2 := strings.Cut(rest, endMark)

@@ -16,24 +16,24 @@ import (
 type tables struct {
 	book  *policy.Book
 	index *ebpf.Collection // as shipped
-	lpm   *ebpf.Collection // the same program and tries, but no index: every packet asks the tries
+	lpm   *ebpf.Collection // the same program and tries without an index: every packet searches the tries
 	floor *ebpf.Collection
 }
 
-// shared are the maps that the programs have in common.
+// shared are the maps that all the programs use.
 var shared = []string{
 	shippedMapBlockV4, shippedMapBlockV6, shippedMapAllowV4, shippedMapAllowV6, shippedMapHits,
 	shippedMapSourcesV4, shippedMapSourcesV6,
 }
 
-// tuning is what the measurement on a wire needs of the programs.
+// tuning holds the settings that the measurement on a wire needs in the programs.
 type tuning struct {
-	headerSum uint32      // of the frames that are sent; see sendTemplate
+	headerSum uint32      // of the frames to send; see sendTemplate
 	floor     floorReason // the floor's verdict on every packet
 }
 
-// newTables loads the programs and fills their maps with blocks of all prefixes
-// until the deadline.
+// newTables loads the programs and fills their maps with blocks of all prefixes that end at the
+// deadline.
 func newTables(prefixes []netip.Prefix, deadline policy.Deadline, tune tuning) (t *tables, err error) {
 	t = &tables{book: bookOf(prefixes, deadline)}
 	defer func() {
@@ -81,7 +81,7 @@ func bookOf(prefixes []netip.Prefix, deadline policy.Deadline) *policy.Book {
 	return book
 }
 
-// beside loads programs over the named maps of the first collection.
+// beside loads programs that share the named maps of the first collection.
 func (t *tables) beside(spec *ebpf.CollectionSpec, names []string) (*ebpf.Collection, error) {
 	over := make(map[string]*ebpf.Map)
 	for _, name := range names {
@@ -131,14 +131,13 @@ func (t *tables) fillTries() error {
 	)
 }
 
-// network is an IPv4 address as the kernel holds it, in network byte order.
+// network returns an IPv4 address in network byte order, as the kernel stores it.
 func network(a netip.Addr) uint32 {
 	b := a.As4()
 	return binary.NativeEndian.Uint32(b[:])
 }
 
-// fillMap tries again if the kernel is short of memory for a moment: tries
-// allocate without sleeping.
+// fillMap retries if the kernel is short of memory for a moment: tries allocate without sleeping.
 func fillMap[K, V any](m *ebpf.Map, keys []K, values []V) error {
 	const (
 		batch = 4096
@@ -181,7 +180,7 @@ func putInner(outer *ebpf.Map, at uint32, spec *ebpf.MapSpec) error {
 	return nil
 }
 
-// setSources makes the traffic.
+// setSources sets the source addresses of the traffic.
 func (t *tables) setSources(addrs []netip.Addr) error {
 	if addrs[0].Is4() {
 		lines := make([]shippedSourcesV4, len(addrs)/16)

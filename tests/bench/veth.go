@@ -30,17 +30,16 @@ const (
 	peerName = "gen0"
 )
 
-// vethEntries is how many addresses are blocked in this part, and all traffic is from them.
+// vethEntries is the number of blocked addresses in this part. All traffic comes from them.
 const vethEntries = 100_000
 
-// A vethRow is the rate at which a contender takes packets of blocked sources
-// off the wire.
+// A vethRow is the rate at which a contender receives packets of blocked sources from the wire.
 type vethRow struct {
 	Contender string    `json:"contender"`
-	Missing   string    `json:"missing,omitempty"` // why it was not measured
-	Mpps      float64   `json:"mpps"`              // per core, sending included; best of Rounds
+	Missing   string    `json:"missing,omitempty"` // reason why it was not measured
+	Mpps      float64   `json:"mpps"`              // per core, including sending; best of Rounds
 	Rounds    []float64 `json:"rounds_mpps"`
-	Delivered uint64    `json:"delivered"` // packets that got through all the same
+	Delivered uint64    `json:"delivered"` // packets that got through nevertheless
 }
 
 // A veth is a wire whose host end receives through NAPI, as a network card does.
@@ -99,7 +98,7 @@ func (v *veth) Close() error {
 	return netlink.LinkDel(link)
 }
 
-// setGRO is ethtool -K NAME gro on.
+// setGRO does the same as ethtool -K NAME gro on.
 func setGRO(name string) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -121,8 +120,8 @@ func setGRO(name string) error {
 	return nil
 }
 
-// received is how many frames the host end has taken off the wire. What did not
-// fit its ring is not among them.
+// received returns the number of frames that the host end has taken off the wire. Frames that did
+// not fit its ring are not included.
 func received() (uint64, error) {
 	b, err := os.ReadFile("/sys/class/net/" + hostName + "/statistics/rx_packets")
 	if err != nil {
@@ -131,7 +130,7 @@ func received() (uint64, error) {
 	return strconv.ParseUint(string(bytes.TrimSpace(b)), 10, 64)
 }
 
-// delivered is how many IPv4 packets have passed all filters.
+// delivered returns the number of IPv4 packets that have passed all filters.
 func delivered() (uint64, error) {
 	b, err := os.ReadFile("/proc/self/net/snmp")
 	if err != nil {
@@ -152,8 +151,8 @@ func delivered() (uint64, error) {
 	return 0, errors.New("no InDelivers in /proc/self/net/snmp")
 }
 
-// sendTemplate is the frame that is sent, and its header's checksum as
-// header_sum of bench.c wants it.
+// sendTemplate returns the frame to send, and its header's checksum in the form that header_sum of
+// bench.c needs.
 func (v *veth) sendTemplate() (f []byte, headerSum uint32) {
 	var to, from frame.MAC
 	copy(to[:], v.host.Attrs().HardwareAddr)
@@ -161,7 +160,7 @@ func (v *veth) sendTemplate() (f []byte, headerSum uint32) {
 	src, dst := netip.AddrFrom4([4]byte{}), netip.MustParseAddr("192.0.2.1")
 	f = frame.IP(src, dst).Ethernet(to, from).UDP(40000, 9, make([]byte, 18))
 	for i := 0; i < frame.IPv4Size; i += 2 {
-		if i != 10 { // the checksum itself
+		if i != 10 { // skip the checksum itself
 			headerSum += uint32(binary.NativeEndian.Uint16(f[frame.EthernetSize+i:]))
 		}
 	}
@@ -174,16 +173,16 @@ type xdpMD struct {
 	Ingress, RxQueue, EgressIfi uint32
 }
 
-// liveFrames is BPF_F_TEST_XDP_LIVE_FRAMES: run the program on real frames and do
-// what it says. Linux 5.18.
+// liveFrames is BPF_F_TEST_XDP_LIVE_FRAMES: run the program on real frames and carry out its
+// verdict. Linux 5.18.
 const liveFrames = 2
 
-// frames is how many are injected at a time: in a second, by the slowest.
+// frames is the number of frames injected at a time: the slowest contender takes a second for them.
 const frames = 1 << 19
 
-// rate injects frames. The kernel receives them in the same thread, between two
-// batches, so the processor time of that thread is what sending and receiving
-// cost, however busy the machine is otherwise.
+// rate injects frames. The kernel receives them in the same thread, between two batches, so the
+// processor time of that thread is the cost of sending and receiving, however busy the machine is
+// otherwise.
 func (v *veth) rate(send *ebpf.Program, frame []byte) (mpps float64, passed uint64, err error) {
 	unpin, err := pin(0)
 	if err != nil {
@@ -208,7 +207,7 @@ func (v *veth) rate(send *ebpf.Program, frame []byte) (mpps float64, passed uint
 		return 0, 0, err
 	}
 	if got := after.received - before.received; got < frames {
-		return 0, 0, fmt.Errorf("%d of %d frames were received: others were lost before the filter", got, frames)
+		return 0, 0, fmt.Errorf("%d of %d frames were received: the rest was lost before the filter", got, frames)
 	}
 	mpps = float64(after.received-before.received) / float64((after.cpu - before.cpu).Microseconds())
 	return mpps, after.delivered - before.delivered, nil

@@ -19,18 +19,18 @@ import (
 )
 
 const (
-	// runs of the checker between two looks at what is attached.
+	// runs is the number of checker runs between two checks of the attached program.
 	runs = 25
 
 	xdpDrop = 1
 	xdpPass = 2
 )
 
-// checker looks up all sources in what the link of an interface runs, over and
-// over on one CPU, and compares the verdicts with what is known.
+// checker looks up all sources in the program that the link of an interface runs, continuously on
+// one CPU, and compares the verdicts with the expected ones.
 type checker struct {
 	link    string // pin
-	cases   uint64 // look-ups to do, of listed and of unlisted sources each
+	cases   uint64 // look-ups to do, of listed sources and of unlisted sources each
 	world   *world
 	sources []checkJudged // shared with the program
 	spec    *ebpf.CollectionSpec
@@ -39,16 +39,16 @@ type checker struct {
 	rand    *rand.Rand
 	close   []func() error
 
-	focus   atomic.Int64 // the neighbourhood where changes are made now
-	hot     atomic.Int64 // a source that the change under way is about
+	focus   atomic.Int64 // the neighbourhood where changes are being made
+	hot     atomic.Int64 // a source that the current change affects
 	turns   atomic.Uint64
 	enough  atomic.Bool
-	mapSets atomic.Int64 // so many were in force so far
+	mapSets atomic.Int64 // number of map sets in force so far
 	tallies [checkClassJUDGED_CLASSES]checkTally
 
 	took          time.Duration
 	programs      int
-	seen          map[ebpf.MapID]bool // sets of maps
+	seen          map[ebpf.MapID]bool // map sets seen
 	attachedAsked int
 }
 
@@ -63,7 +63,7 @@ func newChecker(w *world, link string, cases, seed uint64) (c *checker, err erro
 	if c.spec, err = loadCheck(); err != nil {
 		return nil, err
 	}
-	delete(c.spec.Programs, checkProgParaxial) // it is in the other one
+	delete(c.spec.Programs, checkProgParaxial) // that program is in the other collection
 	for _, name := range []string{checkMapSources, checkMapTallies, checkMapWrongs} {
 		m, err := ebpf.NewMap(c.spec.Maps[name])
 		if err != nil {
@@ -104,7 +104,7 @@ func (c *checker) Close() error {
 	return errors.Join(errs...)
 }
 
-// settle tells the program what is known of a source from now on.
+// settle tells the program the expected verdict on a source from now on.
 func (c *checker) settle(i int, known checkSettled) {
 	const shift = 2
 	number := c.sources[i].Known>>shift + 1
@@ -128,7 +128,7 @@ func (c *checker) run(ctx context.Context, cpu int) error {
 	return nil
 }
 
-// round does some runs, over what is attached at its begin.
+// round does some runs over the program that is attached when it starts.
 func (c *checker) round() error {
 	changed, err := c.force.follow(c.link, c.spec, c.own)
 	if err != nil {
@@ -153,9 +153,9 @@ func (c *checker) round() error {
 	return c.readTallies()
 }
 
-// window returns the sources to look up next: all, those of the neighbourhood where
-// changes are made, or one that the request under way is about, because what is
-// wrong for a few nanoseconds is seen only by who looks all the time.
+// window returns the sources to look up next: all, or those of the neighbourhood where changes are
+// being made, or one that the current request affects. A verdict that is wrong for a few
+// nanoseconds is seen only by continuous look-ups of that source.
 func (c *checker) window() (first, count int) {
 	switch c.rand.IntN(3) {
 	case 0:
@@ -186,8 +186,8 @@ func (c *checker) runOnce() error {
 	return nil
 }
 
-// askAttached puts the question to the attached program itself, which takes a call
-// for every packet, about some of the sources.
+// askAttached asks the attached program itself about some of the sources. This takes one call per
+// packet.
 func (c *checker) askAttached() error {
 	const questions = 50
 	first, count := c.window()
@@ -242,9 +242,9 @@ func (c *checker) readTallies() error {
 	return c.wrong(fmt.Sprintf("%d in one round", wrong), first[:n]...)
 }
 
-// wrongError is wrong verdicts.
+// wrongError reports wrong verdicts.
 type wrongError struct {
-	source netip.Addr // of the first one
+	source netip.Addr // of the first wrong verdict
 	text   string
 }
 
@@ -266,7 +266,7 @@ func (c checkClass) String() string {
 	return [...]string{"listed throughout", "unlisted throughout", "changing"}[c]
 }
 
-// waitTurn returns once look-ups go to what is attached now.
+// waitTurn returns once look-ups use the program that is attached now.
 func (c *checker) waitTurn(ctx context.Context) error {
 	for from := c.turns.Load(); c.turns.Load() < from+2; {
 		select {
@@ -278,7 +278,7 @@ func (c *checker) waitTurn(ctx context.Context) error {
 	return nil
 }
 
-// packet is the smallest valid one from a source.
+// packet returns the smallest valid packet from a source.
 func (w *world) packet(src netip.Addr) []byte {
 	return frame.IP(src, src).Raw(frame.NoNextHeader, nil)
 }

@@ -30,11 +30,10 @@ func TestIPv4UnderChange(t *testing.T) { underChange(t, ipv4) }
 
 func TestIPv6UnderChange(t *testing.T) { underChange(t, ipv6) }
 
-// underChange looks up PARAXIAL_CASES times listed sources, and as often unlisted
-// ones, on one CPU, while on another the daemon adds, removes, renews and grows,
-// is killed and starts again. Not one verdict may be wrong. Sources that change
-// are judged too, from the acknowledgement of one change to the request of the
-// next. PARAXIAL_SEED repeats the changes, but not their moments.
+// underChange looks up listed sources PARAXIAL_CASES times, and unlisted ones equally often, on one
+// CPU. On another CPU the daemon adds, removes, renews and grows, is killed and starts again. Not
+// one verdict may be wrong. Sources that change are checked too, from the acknowledgement of one
+// change to the request of the next. PARAXIAL_SEED repeats the changes, but not their timing.
 func underChange(t *testing.T, f family) {
 	testenv.Root(t)
 	seed := fromEnvironment(t, seedVariable, rand.Uint64())
@@ -60,7 +59,7 @@ func underChange(t *testing.T, f family) {
 	report(t, c, d, time.Since(begin))
 }
 
-// cpus returns a CPU for the look-ups, and the others.
+// cpus returns a CPU for the look-ups, and the other CPUs.
 func cpus(t *testing.T) (mine int, others unix.CPUSet) {
 	t.Helper()
 	if err := unix.SchedGetaffinity(0, &others); err != nil {
@@ -104,13 +103,13 @@ func race(t *testing.T, c *checker, d *driver, mine int, others unix.CPUSet) {
 	}
 	if wrong := (*wrongError)(nil); errors.As(err, &wrong) {
 		why, err := d.client.Why(ctx, wrong.source.String())
-		t.Logf("the daemon says of %s: %+v %v", wrong.source, why, err)
+		t.Logf("the daemon reports for %s: %+v %v", wrong.source, why, err)
 		stop()
 		d.explain(t, wrong.source)
 	}
 }
 
-// report also fails the test if it has not seen what it is to show.
+// report also fails the test if it did not exercise everything it is meant to show.
 func report(t *testing.T, c *checker, d *driver, took time.Duration) {
 	t.Helper()
 	for class, tally := range c.tallies {
@@ -120,16 +119,16 @@ func report(t *testing.T, c *checker, d *driver, took time.Duration) {
 			t.Errorf("no source %s was judged", checkClass(class))
 		}
 	}
-	t.Logf("%d more by the attached program itself", c.attachedAsked)
+	t.Logf("%d more verdicts by the attached program itself", c.attachedAsked)
 	t.Logf("%d sources; %d changes, %d imports of up to %d lines, %d entries ended; "+
 		"%d kills, %d of them in imports, and %d in starts",
 		len(c.sources), d.changes, d.imports, slices.Max(listSizes), d.lapses,
 		d.host.kills, d.killsInImport, d.host.killedStarts)
-	t.Logf("%d programs over %d sets of maps; %d indexes built, %d times of another size; %s in all, %s in look-ups",
+	t.Logf("%d programs over %d sets of maps; %d indexes built, %d with a new size; %s in total, %s in look-ups",
 		c.programs, c.mapSets.Load(), d.host.built, d.host.resized,
 		took.Round(time.Millisecond), c.took.Round(time.Millisecond))
 	if c.attachedAsked == 0 || !d.enough() {
-		t.Error("too little has happened to show anything")
+		t.Error("the run was too short: some events that it must test did not happen")
 	}
 	for _, complaint := range d.host.complaints {
 		t.Errorf("a daemon logged: %s", complaint)

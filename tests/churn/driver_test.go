@@ -18,27 +18,26 @@ import (
 )
 
 const (
-	// An entry "for a day" does not end in the course of the test.
+	// An entry "for a day" does not end during the test.
 	day = "24h"
-	// slack is how long after its end the kernel may still enforce an entry. Ends are rounded
-	// up.
+	// slack is how long the kernel may enforce an entry after its end. Ends are rounded up.
 	slack = 2 * time.Second
 
-	stayFocused = 100 // changes in one neighbourhood before the next
-	mostInFocus = 40  // entries of a neighbourhood before some have to go
-	mostAtOnce  = 8   // prefixes of one request
+	stayFocused = 100 // changes in one neighbourhood before moving to the next
+	mostInFocus = 40  // entries of a neighbourhood before some are removed
+	mostAtOnce  = 8   // prefixes in one request
 	importEvery = 500 * time.Millisecond
-	killOneIn   = 400 // changes
-	fewestKills = 2   // in imports
+	killOneIn   = 400 // one kill per this many changes
+	fewestKills = 2   // during imports
 )
 
-// listSizes are of the lists that are imported in turn: they grow in small steps,
-// which are patched into the index until it is full, and in large ones, for which
-// it is built anew, and shrink again.
+// listSizes are the sizes of the lists that are imported in turn. They grow in small steps, which
+// are patched into the index until it is full, and in large ones, for which it is rebuilt, and
+// shrink again.
 var listSizes = []int{300, 4_000, 14_000, 28_000, 220_000, 1_000}
 
-// driver makes changes, one after the other, of which it knows what they mean for
-// every source, and kills the daemon on the way.
+// driver makes changes one after the other, knows the effect of each on every source, and kills the
+// daemon in between.
 type driver struct {
 	*rand.Rand
 	world   *world
@@ -47,9 +46,9 @@ type driver struct {
 	client  *control.Client
 	model   model
 	pool    []netip.Prefix
-	next    int // of listSizes
+	next    int // position in listSizes
 	since   time.Time
-	recent  []string // the last requests and what came of them
+	recent  []string // the last requests and their results
 
 	changes, imports, lapses, killsInImport int
 }
@@ -61,7 +60,7 @@ func newDriver(h *host, w *world, c *checker, seed uint64) *driver {
 	}
 }
 
-// prepare lists what is listed throughout, before the first look-up.
+// prepare adds the entries that stay listed throughout, before the first look-up.
 func (d *driver) prepare(ctx context.Context) error {
 	for _, e := range d.world.start {
 		r := request{kind: e.Kind, action: e.Action, origin: e.Origin, prefixes: []netip.Prefix{e.Prefix}}
@@ -78,7 +77,7 @@ func (d *driver) prepare(ctx context.Context) error {
 	for i, s := range d.world.sources {
 		known := d.model.known(s.addr)
 		if s.class != checkClassCHANGING && known != s.class.known() {
-			return fmt.Errorf("%s should be %s, but is not from the start", s.addr, s.class)
+			return fmt.Errorf("%s is not %s at the start", s.addr, s.class)
 		}
 		d.checker.settle(i, known)
 	}
@@ -87,7 +86,7 @@ func (d *driver) prepare(ctx context.Context) error {
 
 // drive starts the daemon on the given CPUs and makes changes until enough is done.
 func (d *driver) drive(ctx context.Context, cpus unix.CPUSet, prepared chan<- bool) error {
-	// The daemon inherits it. Never unlocked, so that the thread ends.
+	// The daemon inherits the CPUs. Never unlocked, so that the thread ends.
 	runtime.LockOSThread()
 	if err := unix.SchedSetaffinity(0, &cpus); err != nil {
 		return fmt.Errorf("leave the CPU of the look-ups: %w", err)
@@ -115,7 +114,7 @@ func (d *driver) run(ctx context.Context) error {
 	return nil
 }
 
-// enough tells whether everything has happened that is to be shown.
+// enough reports whether every event that the test needs has happened.
 func (d *driver) enough() bool {
 	return d.imports > len(listSizes) && d.killsInImport >= fewestKills && d.host.killedStarts > 0 &&
 		d.checker.mapSets.Load() > 1 && d.lapses > 0 && d.host.resized > 0
@@ -159,7 +158,7 @@ func (d *driver) asked(c change) {
 	}
 }
 
-// acknowledged notes a change, and what is known of the sources from now on.
+// acknowledged records a change, and the verdicts that are known from now on.
 func (d *driver) acknowledged(c change) {
 	d.model = d.model.after(c)
 	for i, s := range d.world.sources {
@@ -169,8 +168,8 @@ func (d *driver) acknowledged(c change) {
 	}
 }
 
-// perform sends a request until it is acknowledged. If kill, the daemon is killed
-// at some moment around the first time.
+// perform sends a request until it is acknowledged. If kill is set, the daemon is killed at a
+// random moment around the first attempt.
 func (d *driver) perform(ctx context.Context, r request, kill bool) error {
 	d.note("%s", r)
 	d.asked(r.change(time.Now()))
@@ -186,8 +185,8 @@ func (d *driver) perform(ctx context.Context, r request, kill bool) error {
 	return nil
 }
 
-// performKilled reports whether the request was acknowledged before the daemon was
-// killed. When it returns, the next daemon runs and is what look-ups go to.
+// performKilled reports whether the request was acknowledged before the daemon was killed. When it
+// returns, the next daemon runs and look-ups use its program.
 func (d *driver) performKilled(ctx context.Context, r request) (done bool, err error) {
 	killed := make(chan error, 1)
 	time.AfterFunc(r.moment(d.Rand), func() { killed <- d.host.kill() })
@@ -208,7 +207,7 @@ func (d *driver) performKilled(ctx context.Context, r request) (done bool, err e
 	return unanswered == nil, d.checker.waitTurn(ctx)
 }
 
-// explain tells what a source was up to when its verdict was wrong.
+// explain logs what was changed around a source whose verdict was wrong.
 func (d *driver) explain(t *testing.T, source netip.Addr) {
 	t.Helper()
 	for _, h := range d.model {
@@ -219,7 +218,7 @@ func (d *driver) explain(t *testing.T, source netip.Addr) {
 	t.Logf("the last requests: %q", d.recent)
 }
 
-// note keeps the last requests for the report of a failure.
+// note keeps the last requests for the failure report.
 func (d *driver) note(format string, args ...any) {
 	const most = 10
 	if len(d.recent) == most {
@@ -228,8 +227,8 @@ func (d *driver) note(format string, args ...any) {
 	d.recent = append(d.recent, time.Now().Format(time.StampMilli)+" "+fmt.Sprintf(format, args...))
 }
 
-// propose returns a change in the neighbourhood in focus that leaves the listed
-// sources listed and the unlisted ones unlisted, if one is found.
+// propose returns a change in the focused neighbourhood that keeps the listed sources listed and
+// the unlisted ones unlisted, if it finds one.
 func (d *driver) propose() (request, bool) {
 	const tries = 20
 	n := d.world.neighbourhoods[d.checker.focus.Load()]
@@ -277,7 +276,7 @@ func (d *driver) random(n neighbourhood) request {
 	return r
 }
 
-// prefixIn returns a source, or a prefix of any length around or beside one.
+// prefixIn returns a source, or a prefix of any length that covers one or is next to one.
 func (d *driver) prefixIn(n neighbourhood) netip.Prefix {
 	s := d.world.sources[n.first+d.IntN(n.count)]
 	for d.IntN(2) == 0 && s.class != checkClassCHANGING {
@@ -304,13 +303,13 @@ func (d *driver) entriesIn(n neighbourhood) []held {
 	return here
 }
 
-// ttl returns forever, or longer than the test, or an end soon.
+// ttl returns forever, a time longer than the test, or a short time.
 func (d *driver) ttl() string {
 	return []string{"", "", day, fmt.Sprintf("%dh", 25+d.IntN(100)), fmt.Sprintf("%ds", 1+d.IntN(2))}[d.IntN(5)]
 }
 
-// nextList returns an import of the next size: part of the pool, what is in every
-// list, and of the rest what chance says, as long as it is not needed.
+// nextList returns an import of the next size: the part of the pool that is in every list, and a
+// random choice of the rest as long as it is not needed.
 func (d *driver) nextList() request {
 	size := listSizes[d.next%len(listSizes)]
 	d.next++
@@ -338,8 +337,8 @@ func (d *driver) nextList() request {
 	return r
 }
 
-// leaveOut takes a prefix out of a list, and others in, if that leaves listed what is
-// to be listed. Else it takes all of them in.
+// leaveOut removes a prefix from a list and adds others, if the sources that must be listed stay
+// listed. Otherwise it adds all of them.
 func (d *driver) leaveOut(r *request, p netip.Prefix, in ...netip.Prefix) {
 	without := *r
 	without.prefixes = append(slices.Clone(r.prefixes), in...)

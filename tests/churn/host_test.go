@@ -18,7 +18,7 @@ import (
 
 const interfaceName = "churn0"
 
-// host is an interface with the real daemon on it, which dies and comes back.
+// host is an interface with the real daemon, which is killed and restarted.
 type host struct {
 	wire     *lab.Wire
 	dir      string
@@ -26,11 +26,11 @@ type host struct {
 	run      *lab.Process // nil while no daemon runs
 	family   string
 	config   string
-	roomy    bool // which of two capacities the tries have
+	roomy    bool // which of two trie capacities is in use
 	capacity string
 
 	kills, killedStarts, built, resized int
-	complaints                          []string // errors that the daemons logged
+	complaints                          []string // errors in the daemons' logs
 }
 
 func newHost(t *testing.T, f family) *host {
@@ -43,8 +43,8 @@ func newHost(t *testing.T, f family) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// In memory: the daemon only dies here, the machine does not, and changes that
-	// need not wait for a disk are many more.
+	// In memory: only the daemon dies here, not the machine, and without waiting for a disk the
+	// test makes many more changes.
 	dir, err := os.MkdirTemp("/run", "churn")
 	if err != nil {
 		t.Fatal(err)
@@ -73,11 +73,11 @@ func (h *host) tearDown() error {
 	return errors.Join(append(errs, h.wire.Close(), os.RemoveAll(h.dir))...)
 }
 
-// pin is the link of the interface.
+// pin returns the path of the interface's pinned link.
 func (h *host) pin() string { return filepath.Join(h.daemon.BPFFS, "links", interfaceName) }
 
-// start starts the daemon, now and then with another capacity, for which it makes
-// new maps and fills them while the old ones are in force.
+// start starts the daemon, sometimes with another capacity, for which it makes new maps and fills
+// them while the old ones are in force.
 func (h *host) start(ctx context.Context, otherCapacity bool) error {
 	if otherCapacity {
 		h.roomy = !h.roomy
@@ -98,7 +98,7 @@ func (h *host) start(ctx context.Context, otherCapacity bool) error {
 	return nil
 }
 
-// kill is kill -9, of a daemon that runs.
+// kill sends kill -9 to a running daemon.
 func (h *host) kill() error {
 	if h.run == nil {
 		return nil
@@ -112,14 +112,14 @@ func (h *host) kill() error {
 	return nil
 }
 
-// restart leaves the filter alone for a moment, and starts the daemon, which may
-// be killed in the middle of that, too.
+// restart leaves the filter alone for a moment, and starts the daemon, which may be killed during
+// its start, too.
 func (h *host) restart(ctx context.Context, r *rand.Rand) error {
 	const (
 		alone    = 50 * time.Millisecond
 		starting = 400 * time.Millisecond
 	)
-	time.Sleep(time.Duration(r.Int64N(int64(alone)))) // the moment is what is random here
+	time.Sleep(time.Duration(r.Int64N(int64(alone)))) // a random moment, on purpose
 	for h.killedStarts == 0 || r.IntN(3) == 0 {
 		short, cancel := context.WithTimeout(ctx, time.Duration(1+r.Int64N(int64(starting))))
 		err := h.start(short, r.IntN(2) == 0)
@@ -127,7 +127,7 @@ func (h *host) restart(ctx context.Context, r *rand.Rand) error {
 		cancel()
 		switch {
 		case err == nil:
-			return nil // it was faster
+			return nil // the daemon was faster
 		case !cut:
 			return err
 		}
@@ -141,9 +141,8 @@ var (
 	complaintLine = regexp.MustCompile(`.*level=ERROR.*`)
 )
 
-// readLog notes what a daemon that is dead has said of its index, and what went
-// wrong: an index that cannot be built leaves the filter right but slow, which no
-// verdict would show.
+// readLog records what a dead daemon has logged about its index and its errors: without an index
+// the filter is right but slow, which no verdict would show.
 func (h *host) readLog(log string) {
 	for _, m := range builtLine.FindAllStringSubmatch(log, -1) {
 		if m[1] != h.family {

@@ -11,19 +11,19 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// private are the maps that the filter writes for the daemon to read. The checker
-// has its own, so that its look-ups are in none of the daemon's figures.
+// private are the maps that the filter writes for the daemon to read. The checker has its own
+// copies, so that its look-ups do not appear in the daemon's figures.
 var private = []string{checkMapCounters, checkMapAttribution, checkMapEvents, checkMapEventCredit}
 
-// inForce is what a link runs, and the checker over the same maps.
+// inForce is the program that a link runs, and the checker over the same maps.
 type inForce struct {
 	program  ebpf.ProgramID
-	mapSet   ebpf.MapID // of a trie: another one means that all maps are others
+	mapSet   ebpf.MapID // ID of a trie; when it changes, all maps have changed
 	attached *ebpf.Program
 	checker  *ebpf.Collection
 }
 
-// Close gives both up.
+// Close closes both.
 func (f *inForce) Close() error {
 	if f.program == 0 {
 		return nil
@@ -34,8 +34,7 @@ func (f *inForce) Close() error {
 	return err
 }
 
-// follow finds out what the pinned link runs now, and reports whether that is
-// something else than before.
+// follow finds out which program the pinned link runs now, and reports whether it has changed.
 func (f *inForce) follow(pin string, spec *ebpf.CollectionSpec, own map[string]*ebpf.Map) (changed bool, err error) {
 	const tries = 10
 	for range tries {
@@ -53,7 +52,7 @@ func (f *inForce) follow(pin string, spec *ebpf.CollectionSpec, own map[string]*
 			*f = now
 			return true, err
 		}
-		// Gone already: the link has been switched in between.
+		// Already gone: the link has been switched in between.
 		if !errors.Is(err, fs.ErrNotExist) {
 			return false, err
 		}
@@ -69,7 +68,7 @@ func linked(pin string) (ebpf.ProgramID, error) {
 	defer l.Close()
 	info, err := l.Info()
 	if err != nil {
-		return 0, fmt.Errorf("what the link runs: %w", err)
+		return 0, fmt.Errorf("find the program of the link: %w", err)
 	}
 	return info.Program, nil
 }
@@ -98,7 +97,7 @@ func overMapsOf(id ebpf.ProgramID, spec *ebpf.CollectionSpec, own map[string]*eb
 			over[name] = own[name]
 		case slices.Contains(private, name) || strings.HasPrefix(name, "."):
 		case m == nil:
-			return f, fmt.Errorf("program %d has no map %s: it is not of this source", id, name)
+			return f, fmt.Errorf("program %d has no map %s: it was built from another source", id, name)
 		default:
 			over[name], s.MaxEntries = m, m.MaxEntries()
 		}
@@ -114,7 +113,7 @@ func overMapsOf(id ebpf.ProgramID, spec *ebpf.CollectionSpec, own map[string]*eb
 	return f, nil
 }
 
-// mapsOf opens the maps of a program, by name.
+// mapsOf opens the maps of a program and returns them by name.
 func mapsOf(p *ebpf.Program) (map[string]*ebpf.Map, error) {
 	maps := make(map[string]*ebpf.Map)
 	info, err := p.Info()

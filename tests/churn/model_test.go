@@ -8,11 +8,10 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// model is what the daemon has acknowledged of all that can cover a source.
+// model holds all acknowledged entries that can cover a source.
 type model map[policy.Key]held
 
-// held is an entry, and when it is surely over if it ends in the course of the
-// test.
+// held is an entry, and the time when it has certainly ended, if it ends during the test.
 type held struct {
 	policy.Entry
 	over time.Time
@@ -20,7 +19,7 @@ type held struct {
 
 func (h held) ends() bool { return !h.over.IsZero() }
 
-// change is what one request does to the model, all or nothing.
+// change is the effect of one request on the model, all or nothing.
 type change struct {
 	put    []held
 	remove []policy.Key
@@ -51,8 +50,8 @@ func (m model) after(c change) model {
 	return after
 }
 
-// known returns the verdict on a source if it is the same whichever of the entries
-// that end have ended.
+// known returns the verdict on a source if it does not depend on which of the expiring entries have
+// already ended.
 func (m model) known(src netip.Addr) checkSettled {
 	var allow, perhapsAllow, drop, perhapsDrop bool
 	for _, h := range m {
@@ -73,7 +72,7 @@ func (m model) known(src netip.Addr) checkSettled {
 	return checkSettledUNSETTLED
 }
 
-// keeps tells whether a change leaves all sources as their class says.
+// keeps reports whether all sources still match their class after a change.
 func (m model) keeps(w *world, c change) bool {
 	after := m.after(c)
 	for _, s := range w.sources {
@@ -91,7 +90,7 @@ func (c checkClass) known() checkSettled {
 	return checkSettledPASSES
 }
 
-// lapsed returns the removal of what is over.
+// lapsed returns a change that removes the expired entries.
 func (m model) lapsed(now time.Time) change {
 	var c change
 	for k, h := range m {

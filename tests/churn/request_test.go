@@ -22,8 +22,8 @@ type request struct {
 	remove   bool
 	prefixes []netip.Prefix
 
-	// Of an import: all its lines, of which prefixes are those that matter to the
-	// model, and what it lists no more.
+	// For an import: all its lines, of which prefixes are those that matter to the model, and the
+	// prefixes that it no longer lists.
 	list *strings.Builder
 	gone []netip.Prefix
 }
@@ -38,7 +38,7 @@ func (r request) String() string {
 	return fmt.Sprintf("%s %s %v of %s for %q", r.kind, r.action, r.prefixes, r.origin, r.ttl)
 }
 
-// change returns what the request does to the model if it is acknowledged now.
+// change returns the effect of the request on the model if it is acknowledged now.
 func (r request) change(now time.Time) change {
 	var c change
 	var over time.Time
@@ -61,8 +61,8 @@ func (r request) change(now time.Time) change {
 	return c
 }
 
-// moment returns when to kill a daemon that is asked now: about as often before
-// as after it has answered.
+// moment returns when to kill a daemon after a request: about equally often before and after its
+// answer.
 func (r request) moment(x *rand.Rand) time.Duration {
 	longest := 4 * time.Millisecond
 	if r.list != nil {
@@ -71,7 +71,7 @@ func (r request) moment(x *rand.Rand) time.Duration {
 	return time.Duration(x.Int64N(int64(longest)))
 }
 
-// send asks the daemon. Nil means that it has acknowledged.
+// send sends the request. Nil means that the daemon has acknowledged it.
 func (r request) send(ctx context.Context, c *control.Client) error {
 	var err error
 	switch {

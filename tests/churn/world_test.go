@@ -8,37 +8,38 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// family is how the two families differ here.
+// family holds the differences between the two families.
 type family struct {
 	name   string
 	bits   int
-	near   int // length of what is one line, or one bucket, of the index or more
+	near   int // length of a prefix that fills one line, or one bucket, of the index or more
 	widest int
-	first  netip.Addr // the first neighbourhood is in the widest prefix of it, the next two further
-	// lengths of the prefixes that are listed throughout, one a neighbourhood
+	first  netip.Addr // the first neighbourhood is in its widest prefix, the next two are further away
+	// lengths of the prefixes that stay listed, one for each neighbourhood
 	lengths []int
 }
 
 var (
 	ipv4 = family{
 		name: "ipv4", bits: 32, near: 24, widest: policy.WidestIPv4, first: netip.MustParseAddr("30.0.0.0"),
-		lengths: []int{8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32},
+		lengths: []int{8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
+			32},
 	}
 	ipv6 = family{
 		name: "ipv6", bits: 128, near: 64, widest: policy.WidestIPv6, first: netip.MustParseAddr("2a00::"),
-		lengths: []int{16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 52, 55, 56, 57, 60, 63, 64, 65, 80, 96, 112, 120, 127, 128},
+		lengths: []int{16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 52, 55, 56, 57, 60, 63, 64, 65, 80, 96, 112, 120, 127,
+			128},
 	}
 )
 
-// source is an address whose verdict is known, or is known while nothing changes
-// at it.
+// source is an address whose verdict is known, at least while no change affects it.
 type source struct {
 	addr  netip.Addr
 	class checkClass
 }
 
-// world is the sources, neighbourhood by neighbourhood, and the entries that keep
-// them listed or unlisted from the start.
+// world is the sources by neighbourhood, and the entries that keep them listed or unlisted from the
+// start.
 type world struct {
 	family
 	*rand.Rand
@@ -47,14 +48,13 @@ type world struct {
 	start          []policy.Entry
 	feed           []netip.Prefix    // in every version of the list
 	feedable       []netip.Prefix    // in some versions of the list
-	either         [][2]netip.Prefix // one of both in every version of the list
+	either         [][2]netip.Prefix // exactly one of each pair is in every version of the list
 	taken          map[netip.Addr]bool
 }
 
-// neighbourhood is a prefix that is listed, hosts beside it that are, and what is
-// next to them and is not.
+// neighbourhood is a listed prefix, listed hosts beside it, and unlisted addresses next to them.
 type neighbourhood struct {
-	first, count int // of world.sources
+	first, count int // in world.sources
 	listed       netip.Prefix
 	sibling      netip.Prefix
 	near         netip.Prefix
@@ -90,8 +90,8 @@ func (w *world) addNeighbourhood(i, length int) {
 	w.neighbourhoods = append(w.neighbourhoods, n)
 }
 
-// list has the prefix of a neighbourhood listed by hand or by every version of
-// the list, and something inside allowed.
+// list makes the prefix of a neighbourhood listed, by hand or by every version of the list, and
+// allows something inside it.
 func (w *world) list(i int, n neighbourhood) {
 	if i%4 == 3 {
 		w.feed = append(w.feed, n.listed)
@@ -120,8 +120,8 @@ func (w *world) list(i int, n neighbourhood) {
 	}
 }
 
-// addHosts adds sources that are not in the listed prefix: hosts that are listed
-// themselves, hosts that never are, and hosts that come and go.
+// addHosts adds sources outside the listed prefix: hosts that are always listed, hosts that never
+// are, and hosts that change.
 func (w *world) addHosts(n neighbourhood) {
 	for i := range 3 {
 		if a, ok := w.beside(n, n.near); ok && w.add(a, checkClassLISTED) {
@@ -130,7 +130,8 @@ func (w *world) addHosts(n neighbourhood) {
 				w.feed = append(w.feed, host)
 				continue
 			}
-			w.start = append(w.start, policy.Entry{Prefix: host, Kind: policy.Block, Action: policy.Drop, Origin: originAlways})
+			w.start = append(w.start, policy.Entry{Prefix: host, Kind: policy.Block, Action: policy.Drop,
+				Origin: originAlways})
 			w.feedable = append(w.feedable, host)
 		}
 	}
@@ -144,8 +145,8 @@ func (w *world) addHosts(n neighbourhood) {
 	}
 }
 
-// addAlternating adds hosts that the list has now as they are and now as part of a
-// wider prefix: there must be no moment between.
+// addAlternating adds hosts that the list has sometimes as hosts and sometimes as part of a wider
+// prefix: they must be listed at every moment.
 func (w *world) addAlternating(n neighbourhood) {
 	for range 2 {
 		a, ok := w.beside(n, n.near)
@@ -157,7 +158,7 @@ func (w *world) addAlternating(n neighbourhood) {
 	}
 }
 
-// beside returns an address that is not in the listed prefix, if there is one.
+// beside returns an address outside the listed prefix, if there is one.
 func (w *world) beside(n neighbourhood, in netip.Prefix) (netip.Addr, bool) {
 	for range 100 {
 		if a := w.inside(in); !n.listed.Contains(a) && !w.taken[a] {
@@ -167,7 +168,7 @@ func (w *world) beside(n neighbourhood, in netip.Prefix) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// add adds a source, unless it is one already.
+// add adds a source, unless it exists.
 func (w *world) add(a netip.Addr, class checkClass) bool {
 	if w.taken[a] {
 		return false
@@ -188,8 +189,8 @@ func (w *world) inside(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// bulk returns prefixes of many lengths, crowded and scattered, that cover no
-// source that is to pass or that changes, unless an allow is for it.
+// bulk returns prefixes of many lengths, dense and scattered. They cover no source that must pass
+// or that changes, unless it is allowed.
 func (w *world) bulk(size int) []netip.Prefix {
 	spared := w.spared()
 	var crowded []netip.Prefix
@@ -214,7 +215,7 @@ func (w *world) bulk(size int) []netip.Prefix {
 	return list
 }
 
-// spared returns the sources that no line of a list may cover, sorted.
+// spared returns, sorted, the sources that no line of a list may cover.
 func (w *world) spared() []netip.Addr {
 	var spared []netip.Addr
 	for _, s := range w.sources {
@@ -232,7 +233,7 @@ func (w *world) spared() []netip.Addr {
 
 func prefix(a netip.Addr, bits int) netip.Prefix { return netip.PrefixFrom(a, bits).Masked() }
 
-// flip returns a with one bit the other way.
+// flip returns a with one bit inverted.
 func flip(a netip.Addr, bit int) netip.Addr {
 	b := a.AsSlice()
 	b[bit/8] ^= 0x80 >> (bit % 8)

@@ -38,7 +38,7 @@ const (
 	xdpDrop         = 1
 	xdpPass         = 2
 	margin          = 4 * time.Second // no deadline ends while a book is checked
-	checkTime       = time.Second     // for which a book is checked at most
+	checkTime       = time.Second     // longest time that one book is checked
 	farthest        = 200             // seconds
 	seedVariable    = "PARAXIAL_SEED"
 	casesVariable   = "PARAXIAL_CASES"
@@ -46,8 +46,8 @@ const (
 	etherTypeOffset = 12
 )
 
-// TestProgramAgainstModel runs PARAXIAL_CASES cases, or 300,000. A failure is
-// repeated with PARAXIAL_SEED set to the seed it printed.
+// TestProgramAgainstModel runs PARAXIAL_CASES cases, or 300,000. To repeat a failure, set
+// PARAXIAL_SEED to the seed that it printed.
 func TestProgramAgainstModel(t *testing.T) {
 	testenv.Root(t)
 	seed := fromEnvironment(t, seedVariable, rand.Uint64())
@@ -63,14 +63,16 @@ func TestProgramAgainstModel(t *testing.T) {
 			k := loadKernel(t, object, !alone)
 			w := &world{rand.New(rand.NewPCG(seed, uint64(n)))}
 			var tally tally
-			// A short run sees as many books, or it would miss an outcome now and then.
+			// A short run checks the same number of books; otherwise it would sometimes miss an
+			// outcome.
 			sources := min(sourcesPerBook, cases/3/timesPerBook/leastBooks+1)
 			for done := uint64(0); done < cases/3; {
 				done += k.checkBook(t, w, sources, &tally)
 			}
 			t.Logf("%d cases: %+v", tally.total(), tally)
-			// A run that never saw one of the outcomes has shown nothing of it.
-			if tally.NotListed == 0 || tally.Allowed == 0 || tally.Blocked == 0 || tally.Shadowed == 0 || tally.Limited == 0 {
+			// A run that never saw one of the outcomes has not tested it.
+			if tally.NotListed == 0 || tally.Allowed == 0 || tally.Blocked == 0 || tally.Shadowed == 0 ||
+				tally.Limited == 0 {
 				t.Errorf("not every outcome occurred: %+v", tally)
 			}
 		})
@@ -108,15 +110,15 @@ func (t *tally) count(o policy.Outcome) {
 	}
 }
 
-// kernel is the shipped object, loaded, with maps of its own, and the index in
-// front of them if there is to be one.
+// kernel is the shipped object, loaded with its own maps, and optionally the index in front of
+// them.
 type kernel struct {
 	*ebpf.Collection
 	program *ebpf.Program
 	spec    *ebpf.CollectionSpec
 	indexed bool
 	limits  limits
-	book    *policy.Book // the index reads it, so it is one for all cases
+	book    *policy.Book // one for all cases, because the index reads it
 	v4      *index.V4
 	v6      *index.V6
 }
@@ -171,7 +173,7 @@ func trieValue(n policy.Node) []byte {
 	return b
 }
 
-// apply does what the daemon does with a delta, in its order.
+// apply applies a delta as the daemon does, in the same order.
 func (k *kernel) apply(t *testing.T, w *world, d policy.Delta) {
 	t.Helper()
 	k.limits.put(d.Limits)
@@ -191,8 +193,8 @@ func (k *kernel) apply(t *testing.T, w *world, d policy.Delta) {
 	k.limits.free(d.FreeLimits)
 }
 
-// followIndex patches the index, or builds it anew where that is needed, and now
-// and then where it is not.
+// followIndex patches the index, or rebuilds it where that is needed, and sometimes where it is
+// not.
 func (k *kernel) followIndex(t *testing.T, w *world, changed []policy.Node) {
 	t.Helper()
 	anew4, anew6 := k.v4 == nil || w.IntN(20) == 0, k.v6 == nil || w.IntN(20) == 0
@@ -220,7 +222,7 @@ func (k *kernel) followIndex(t *testing.T, w *world, changed []policy.Node) {
 	}
 }
 
-// reasons returns the packet counters of slot 0 by reason.
+// reasons returns the packet counters of slot 0, by reason.
 func (k *kernel) reasons(t *testing.T) []uint64 {
 	t.Helper()
 	sums := make([]uint64, reasonsPerSlot)
@@ -236,8 +238,8 @@ func (k *kernel) reasons(t *testing.T) []uint64 {
 	return sums
 }
 
-// checkBook makes a book, looks at it from several points in time, and takes it
-// down again, all through deltas. It returns the number of cases.
+// checkBook makes a book, checks it at several points in time, and removes it again, all through
+// deltas. It returns the number of cases.
 func (k *kernel) checkBook(t *testing.T, w *world, sources uint64, seen *tally) (cases uint64) {
 	t.Helper()
 	book := k.book
@@ -253,7 +255,7 @@ func (k *kernel) checkBook(t *testing.T, w *world, sources uint64, seen *tally) 
 			entries[i].Deadline = w.deadline(now)
 			ops = append(ops, policy.PutOp(entries[i]))
 		}
-		// Some leave, so that deletions are tested among what stays.
+		// Some are removed early, so that deletions are tested among entries that stay.
 		for _, e := range entries {
 			if w.IntN(5) == 0 {
 				ops = append(ops, policy.RemoveOp(e.Key()))
@@ -296,7 +298,7 @@ func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []
 			wantAction = xdpDrop
 		}
 		if bootTime(t)-begin > policy.Deadline(margin) {
-			t.Log("this machine halted for longer than the deadlines are apart: a book is not judged")
+			t.Log("this machine stalled for longer than the margin of the deadlines: a book was not checked")
 			return cases
 		}
 		if action != wantAction {
@@ -322,7 +324,7 @@ func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []
 	return cases
 }
 
-// ask returns what the index says, read by the Go package that wrote it.
+// ask returns the index's answer, read by the Go package that wrote it.
 func (k *kernel) ask(t *testing.T, src netip.Addr) index.Answer {
 	now := policy.TickAt(bootTime(t))
 	switch {
@@ -353,7 +355,7 @@ func bootTime(t *testing.T) policy.Deadline {
 	return policy.Deadline(ts.Nano())
 }
 
-// frame is the shortest packet that shows its source.
+// frame returns the shortest packet that contains its source.
 func frame(src netip.Addr) []byte {
 	f := make([]byte, frameLength)
 	if src.Is4() {

@@ -2,11 +2,11 @@ package differential
 
 import "github.com/paraxial/paraxial/policy"
 
-// limits is the memory of the kernel's limits. The buckets here never run empty:
-// every packet that counts against one is charged, and passes.
+// limits are the kernel's rate limits. The buckets never run empty here: every packet that counts
+// against one is charged, and passes.
 type limits struct {
 	words []uint64
-	rates map[uint32]policy.Rate // of the buckets that there are
+	rates map[uint32]policy.Rate // of the existing buckets
 }
 
 // The words of struct limit.
@@ -35,8 +35,8 @@ func (l limits) free(ids []uint32) {
 	}
 }
 
-// used returns the rate whose bucket was charged since it was last asked; the
-// zero rate if none was. A bucket that is not in use has no valid rate.
+// used returns the rate of the bucket that was charged since the last call, or the zero rate if
+// none was. An unused bucket has no valid rate.
 func (l limits) used() (rate policy.Rate) {
 	for id := range uint32(len(l.words) / limitWords) {
 		if at := id*limitWords + wordTAT; l.words[at] != 0 {

@@ -8,8 +8,8 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// world makes books that are hard on a trie: prefixes nested many deep, every
-// length, several origins on one prefix, allow inside block inside allow.
+// world makes books that are hard for a trie: deeply nested prefixes, every length, several origins
+// on one prefix, allow inside block inside allow.
 type world struct{ *rand.Rand }
 
 func (w *world) addr() netip.Addr {
@@ -24,7 +24,7 @@ func (w *world) addr() netip.Addr {
 	for i := range a {
 		a[i] = byte(w.Uint32())
 	}
-	// Not an IPv4-mapped one, which the book holds as IPv4.
+	// Avoid IPv4-mapped addresses, which the book holds as IPv4.
 	a[0] |= 0x20
 	return netip.AddrFrom16(a)
 }
@@ -64,8 +64,8 @@ func (w *world) entry(nest []netip.Prefix) policy.Entry {
 	return e
 }
 
-// rates are as many as the kernel takes steps, so that it knows of all that may
-// decide. They are in no order.
+// rates returns as many rates as the kernel has steps for one source, so that the kernel holds every
+// limit that may decide. They are not sorted.
 func rates() []policy.Rate {
 	return []policy.Rate{
 		{PerSecond: 1000, Unit: policy.Packets}, {PerSecond: 999_999, Unit: policy.Bytes},
@@ -98,7 +98,7 @@ func (w *world) source(nest []netip.Prefix) netip.Addr {
 			a[bit/8] ^= 0x80 >> (bit % 8)
 		}
 	}
-	// One bit inside the prefix the other way: a neighbour.
+	// Invert one bit inside the prefix: a neighbour.
 	if p.Bits() > 0 && w.IntN(4) == 0 {
 		bit := shift + w.IntN(p.Bits())
 		a[bit/8] ^= 0x80 >> (bit % 8)

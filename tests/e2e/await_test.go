@@ -12,7 +12,7 @@ import (
 
 const lateName = "late0"
 
-// lateOf returns what status says of the interface that comes late.
+// lateOf returns the status of the interface that appears late.
 func (h *host) lateOf() control.InterfaceStatus {
 	h.Helper()
 	for _, i := range ctlJSON[control.Status](h, "status").Interfaces {
@@ -38,18 +38,18 @@ func removeLate(t *testing.T) {
 	}
 }
 
-// TestInterfaceComesLate: what the network manager makes only after the daemon
-// has started is protected when it comes, and until then said not to be.
+// TestInterfaceComesLate: an interface that the network manager creates after the daemon has
+// started is protected when it appears, and reported as unprotected until then.
 func TestInterfaceComesLate(t *testing.T) {
 	h := newHost(t)
 	h.daemon.Interfaces = append(h.daemon.Interfaces, lateName)
 	h.start()
 	if up := strings.Index(h.run.Log(), "interface=up0"); up < 0 ||
 		up > strings.Index(h.run.Log(), "waiting for interfaces") {
-		t.Error("what is there has to wait for what is not")
+		t.Error("existing interfaces waited for the missing one")
 	}
 	if i := h.lateOf(); i.Protected || !strings.Contains(i.Note, "no such interface") {
-		t.Errorf("before it is there, status says of it: %+v", i)
+		t.Errorf("status of the missing interface: %+v", i)
 	}
 	if err := addLate(); err != nil {
 		t.Fatal(err)
@@ -57,13 +57,13 @@ func TestInterfaceComesLate(t *testing.T) {
 	t.Cleanup(func() { removeLate(t) })
 	for deadline := time.Now().Add(patience); !h.lateOf().Protected; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("it is there, and not protected: %+v", h.lateOf())
+			t.Fatalf("the interface exists and is not protected: %+v", h.lateOf())
 		}
 	}
 }
 
-// TestInterfaceComesDuringStart: a daemon that is ready protects what came while
-// it started, so that nothing is brought up before.
+// TestInterfaceComesDuringStart: when the daemon is ready, it protects interfaces that appeared
+// while it started, so services that start after it are never exposed.
 func TestInterfaceComesDuringStart(t *testing.T) {
 	h := newHost(t)
 	h.daemon.Interfaces = append(h.daemon.Interfaces, lateName)
@@ -75,7 +75,7 @@ func TestInterfaceComesDuringStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if i := h.lateOf(); !i.Protected {
-		t.Errorf("the daemon is ready, and status says: %+v", i)
+		t.Errorf("the daemon is ready, but the interface is not protected: %+v", i)
 	}
 	if strings.Contains(h.run.Log(), "INTERFACE MISSING") {
 		t.Error("the daemon did not wait")

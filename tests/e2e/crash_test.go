@@ -18,10 +18,9 @@ import (
 	"github.com/paraxial/paraxial/tests/lab"
 )
 
-// The daemon is killed in the middle of imports and blocks, over and over, while
-// a blocked source sends all along. Not one of its packets may get through, and
-// whatever was acknowledged must be there afterwards. PARAXIAL_RESTARTS is the number
-// of kills.
+// The daemon is killed repeatedly in the middle of imports and blocks, while a blocked source sends
+// continuously. Not one of its packets may get through, and every acknowledged change must be there
+// afterwards. PARAXIAL_RESTARTS is the number of kills.
 func TestKilledAgainAndAgain(t *testing.T) {
 	kills := timesOf(t, "PARAXIAL_RESTARTS", 15)
 	seed := rand.Uint64()
@@ -48,7 +47,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		t.Errorf("%d of %d packets of the blocked source got through", n, sent)
 	}
 	if n := arrived[netip.MustParseAddr(free)]; n == 0 {
-		t.Error("no packet of the free source arrived, so this test has shown nothing")
+		t.Error("no packet of the free source arrived, so this test has checked nothing")
 	} else {
 		t.Logf("%d packets of the blocked source dropped; %d of %d of the free one arrived; "+
 			"%d changes and %d imports acknowledged",
@@ -56,8 +55,8 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	}
 }
 
-// sendAllAlong sends from the sources until the returned function is called,
-// which returns how many packets of each were sent.
+// sendAllAlong sends from the sources until the returned function is called, which returns the
+// number of packets sent from each.
 func (h *host) sendAllAlong(sources ...string) (stop func() int) {
 	var frames [][]byte
 	for _, src := range sources {
@@ -73,21 +72,21 @@ func (h *host) sendAllAlong(sources ...string) (stop func() int) {
 	}
 }
 
-// ledger is what the daemon has acknowledged, from the outside.
+// ledger is the set of changes that the daemon has acknowledged, as a client sees it.
 type ledger struct {
 	rand           *rand.Rand
-	blocks         map[string]bool // by hand: false once unblocked
-	doubtful       string          // the prefix of a change that was not answered
-	span           time.Duration   // within which the daemon is killed
-	list, nextList []string        // the list in force, and one that was not answered
+	blocks         map[string]bool // made by hand: false once unblocked
+	doubtful       string          // the prefix of a change without an answer
+	span           time.Duration   // the daemon is killed within this time
+	list, nextList []string        // the list in force, and one whose import was not answered
 	changes        atomic.Int64
 	imports        int
 }
 
 const listOrigin = "feed"
 
-// changeUndisturbed imports a list beside some changes, without a kill, to learn how
-// long this machine takes for that: kills come within that time.
+// changeUndisturbed imports a list and makes some changes without a kill, to measure how long this
+// machine takes: kills come within that time.
 func (l *ledger) changeUndisturbed(h *host) {
 	h.Helper()
 	const least = 20 // changes
@@ -97,7 +96,8 @@ func (l *ledger) changeUndisturbed(h *host) {
 	running.Go(func() { l.changeOneByOne(ctx, h) })
 	list := l.newList()
 	request := control.ImportRequest{Origin: listOrigin}
-	_, err := h.client().Import(ctx, request, strings.NewReader(strings.Join(list, "\n")), func(control.ImportProgress) {})
+	_, err := h.client().Import(ctx, request, strings.NewReader(strings.Join(list, "\n")),
+		func(control.ImportProgress) {})
 	check(h.T, err)
 	l.imports, l.list = 1, list
 	h.within("some changes are acknowledged", patience, func() bool { return l.changes.Load() >= least })
@@ -109,8 +109,8 @@ func (l *ledger) changeUndisturbed(h *host) {
 	l.check(h)
 }
 
-// changeUntilKilled makes changes one after the other, and an import beside
-// them, until the daemon is gone.
+// changeUntilKilled makes changes one after the other, with an import in parallel, until the daemon
+// is gone.
 func (l *ledger) changeUntilKilled(h *host) {
 	h.Helper()
 	var running sync.WaitGroup
@@ -154,7 +154,7 @@ func (l *ledger) changeOneByOne(ctx context.Context, h *host) {
 	}
 }
 
-// newList returns a list that is large enough to be staged every other time.
+// newList returns a list. Every second one is large enough to be staged.
 func (l *ledger) newList() []string {
 	size := 1000 + l.rand.IntN(40_000)
 	start := l.rand.IntN(1 << 16)
@@ -167,8 +167,8 @@ func (l *ledger) newList() []string {
 	return list
 }
 
-// check compares what the daemon has after a restart with what was acknowledged.
-// Of a request that was not answered either outcome is right, but all of it.
+// check compares the daemon's entries after a restart with the acknowledged ones. A request without
+// an answer may have either outcome, but only as a whole.
 func (l *ledger) check(h *host) {
 	h.Helper()
 	byHand, imported := make(map[string]bool), []string{}
@@ -185,14 +185,14 @@ func (l *ledger) check(h *host) {
 	}
 	for p, want := range l.blocks {
 		if byHand[p] != want && p != l.doubtful {
-			h.Errorf("%s: blocked %t, but acknowledged was %t", p, byHand[p], want)
+			h.Errorf("%s: blocked %t, acknowledged %t", p, byHand[p], want)
 		}
 	}
 	for p := range byHand {
 		if p == l.doubtful {
 			l.blocks[p] = true
 		} else if _, known := l.blocks[p]; !known {
-			h.Errorf("%s is blocked, but nobody asked for it", p)
+			h.Errorf("%s is blocked without a request", p)
 		}
 	}
 	if l.doubtful != "" && !byHand[l.doubtful] {
@@ -204,7 +204,7 @@ func (l *ledger) check(h *host) {
 	case l.nextList != nil && slices.Equal(imported, l.nextList):
 		l.list = l.nextList
 	default:
-		h.Errorf("the list has %d entries, neither the %d of the one in force nor the %d of the one that was not answered",
+		h.Errorf("the list has %d entries, want the %d of the list in force or the %d of the list without an answer",
 			len(imported), len(l.list), len(l.nextList))
 	}
 	l.checkKernel(h, imported)
@@ -229,20 +229,20 @@ func (l *ledger) checkKernel(h *host, imported []string) {
 	}
 }
 
-// A ban that was meant to end ends with the daemon dead, on the wire, and a
-// confirmation that never came reverts.
+// A ban ends on the wire at its deadline though the daemon is dead, and a block that was never
+// confirmed is reverted.
 func TestBansEndWithTheDaemonDead(t *testing.T) {
 	h := newHost(t)
 	h.start()
 	s := h.serve()
-	// A machine that is too slow to look at the bans before they end gets more time.
+	// A machine that is too slow to check the bans before they end gets more time.
 	for seconds, net := 4, 0; !h.bansEndWithTheDaemonDead(s, seconds, net); seconds, net = 2*seconds, net+1 {
 		h.start()
 	}
 }
 
-// bansEndWithTheDaemonDead returns false if the bans have ended before all was seen
-// that should be seen until then. When it returns, the daemon is dead.
+// bansEndWithTheDaemonDead returns false if the bans ended before all the checks were done. When it
+// returns, the daemon is dead.
 func (h *host) bansEndWithTheDaemonDead(s *lab.Server, seconds, net int) (inTime bool) {
 	h.Helper()
 	all := make([]string, 4)
@@ -270,7 +270,7 @@ func (h *host) bansEndWithTheDaemonDead(s *lab.Server, seconds, net int) (inTime
 	}
 	for i, src := range all {
 		if !dropped[i] {
-			h.Errorf("%s is not dropped once the daemon is dead", src)
+			h.Errorf("%s is not dropped after the daemon was killed", src)
 		}
 	}
 	// Ends are rounded up by less than half a second.

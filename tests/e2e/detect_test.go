@@ -51,7 +51,7 @@ func writeConfig(t *testing.T, path, content string) string {
 	return path
 }
 
-// Detectors come and go with a reload; what they have put stays until it ends.
+// A reload adds and removes detectors; their entries stay until they end.
 func TestDetectorReload(t *testing.T) {
 	path := writeConfig(t, filepath.Join(t.TempDir(), "paraxiald.yaml"), "proxies: []\n")
 	h := newHost(t, "--config", path)
@@ -65,16 +65,16 @@ func TestDetectorReload(t *testing.T) {
 	stop := h.floodUntilBanned(source, 2000, "udp-flood")
 	h.reload(func(s control.DetectorsStatus) bool { return !s.Enabled }, path, "proxies: []\n")
 	if got := h.blocks("udp-flood"); len(got) != 1 {
-		t.Errorf("the ban went with its detector: %+v", got)
+		t.Errorf("the ban was removed with its detector: %+v", got)
 	}
 	stop()
 	h.flood(netip.MustParseAddr("198.51.100.2"), 60, 2000, 3*time.Second)
 	if got := h.blocks("udp-flood"); len(got) > 1 {
-		t.Errorf("a detector that is no more decides: %+v", got)
+		t.Errorf("a removed detector makes decisions: %+v", got)
 	}
 }
 
-// reload has the daemon read another configuration, and waits for its effect.
+// reload makes the daemon read another configuration, and waits for its effect.
 func (h *host) reload(done func(control.DetectorsStatus) bool, path, content string) {
 	h.Helper()
 	writeConfig(h.T, path, content)
@@ -95,16 +95,16 @@ func (h *host) reload(done func(control.DetectorsStatus) bool, path, content str
 	}
 }
 
-// blocks returns the entries that a detector has put.
+// blocks returns the entries made by a detector.
 func (h *host) blocks(detector string) []control.Entry {
 	h.Helper()
 	all := ctlJSON[[]control.Entry](h, "list", "blocks")
 	return slices.DeleteFunc(all, func(e control.Entry) bool { return e.Origin != "detector:"+detector })
 }
 
-// A source at twice its limit is acted upon within a window and half a second,
-// while others at half of it, allowed ones and proxies are left alone; the ban says
-// why, ends, and is longer the second time, also after a restart.
+// A source at twice its limit is banned within a window and half a second. Sources at half the
+// limit, allowed sources and proxies are left alone. The ban has its reason, ends, and is longer
+// the second time, also after a restart.
 func TestDetector(t *testing.T) {
 	h := newDetecting(t)
 	h.start()
@@ -140,7 +140,8 @@ func TestDetector(t *testing.T) {
 		t.Error(err)
 	}
 	if i := slices.IndexFunc(top.Sources,
-		func(s control.TopSource) bool { return s.Source == "198.51.100.1/32" }); i < 0 || top.Sources[i].Verdict != "drop" {
+		func(s control.TopSource) bool { return s.Source == "198.51.100.1/32" }); i < 0 ||
+		top.Sources[i].Verdict != "drop" {
 		t.Errorf("top: %+v", top)
 	}
 	if e := bans[0].Evidence; e == nil || e.Detector != "udp-flood" || e.Limit != "200/s" || len(e.Ports) != 1 ||
@@ -158,9 +159,8 @@ func TestDetector(t *testing.T) {
 	}
 }
 
-// floodUntilBanned sends from a source until a detector has banned it, however long
-// the machine takes for that, and goes on, so that the ban does not end, until stop is
-// called.
+// floodUntilBanned sends from a source until a detector has banned it, however long the machine
+// takes, and continues until stop is called, so that the ban is extended.
 func (h *host) floodUntilBanned(src netip.Addr, perSecond int, detector string) (stop func()) {
 	h.Helper()
 	var running sync.WaitGroup
@@ -171,7 +171,7 @@ func (h *host) floodUntilBanned(src netip.Addr, perSecond int, detector string) 
 			case <-done:
 				return
 			default:
-				h.flood(src, 60, perSecond, time.Second/2)
+				h.flood(src, 80, perSecond, time.Second/2)
 			}
 		}
 	})
@@ -184,20 +184,20 @@ func (h *host) floodUntilBanned(src netip.Addr, perSecond int, detector string) 
 	return stop
 }
 
-// expectActedUpon checks that an offender at twice the limit of udp-flood had at least
-// what the limit allows in a window, and has nothing more once it is banned.
+// expectActedUpon checks that an offender at twice the limit of udp-flood got through at least what
+// the limit allows in a window, and nothing after its ban.
 func (h *host) expectActedUpon(s *lab.Server, offender netip.Addr) {
 	h.Helper()
-	const allowed = 2 * 200 // window and limit
+	const allowed = 2 * 200 // window times limit
 	h.settle(s)
 	got := s.Kept()
 	if len(got) < allowed {
-		h.Errorf("acted upon after %d packets, want %d at least", len(got), allowed)
+		h.Errorf("banned after %d packets, want %d or more", len(got), allowed)
 		return
 	}
 	until := got[len(got)-1].At.Sub(got[0].At)
-	h.Logf("at twice the limit: acted upon after %v and %d packets", until.Round(time.Millisecond), len(got))
-	testenv.Figure(h.T, until <= 2500*time.Millisecond, "acted upon after %v, want 2.5 s at most", until)
+	h.Logf("at twice the limit: banned after %v and %d packets", until.Round(time.Millisecond), len(got))
+	testenv.Figure(h.T, until <= 2500*time.Millisecond, "banned after %v, want 2.5 s at most", until)
 	before := s.Sources()[offender]
 	h.flood(offender, 60, 400, time.Second/2)
 	h.settle(s)
@@ -215,15 +215,14 @@ func (h *host) waitUnblocked(detector string, most time.Duration) {
 	}
 }
 
-// A daemon with detectors and nothing to do takes next to no processor time.
+// A daemon with detectors and nothing to do uses almost no processor time.
 func TestIdle(t *testing.T) {
 	h := newDetecting(t)
 	h.start()
-	time.Sleep(2 * time.Second) // past the start
+	time.Sleep(2 * time.Second) // let the start finish
 	const (
 		span = 8 * time.Second
-		// idleWork is how many updates of a map entry the daemon may take in this time,
-		// in processor time.
+		// idleWork is the processor time that the daemon may use, as a number of map entry updates.
 		idleWork = 10 * yardstickEntries
 	)
 	y := newYardstick()
@@ -231,22 +230,22 @@ func TestIdle(t *testing.T) {
 	time.Sleep(span)
 	used := h.cpuTime() - before
 	unit := y.end() / yardstickEntries
-	t.Logf("%.2f%% of a core; that is %d updates of a map entry, %s each", 100*used.Seconds()/span.Seconds(), used/unit,
-		unit)
+	t.Logf("%.2f%% of a core, which equals %d updates of a map entry at %s each", 100*used.Seconds()/span.Seconds(),
+		used/unit, unit)
 	if used > idleWork*unit {
-		t.Errorf("the daemon took %v, want %d times %s at most", used, idleWork, unit)
+		t.Errorf("the daemon used %v, want %d times %s at most", used, idleWork, unit)
 	}
-	testenv.Figure(t, used <= span/100, "the daemon took %v in %v, want 1%% of a core at most", used, span)
+	testenv.Figure(t, used <= span/100, "the daemon used %v in %v, want 1%% of a core at most", used, span)
 }
 
-// cpuTime returns the processor time that the daemon has taken.
+// cpuTime returns the processor time that the daemon has used.
 func (h *host) cpuTime() time.Duration {
 	h.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.run.PID()))
 	if err != nil {
 		h.Fatal(err)
 	}
-	// The fields after the name, of which user and system time are the 12th and 13th.
+	// The fields after the name; user and system time are the 12th and 13th.
 	fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
 	var ticks int
 	for _, f := range fields[11:13] {

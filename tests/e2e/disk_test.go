@@ -28,7 +28,7 @@ detectors:
     for: 1h
 `
 
-// onDisk is a detecting host that keeps its state in dir.
+// onDisk returns a host with detectors that keeps its state in dir.
 func onDisk(t *testing.T, dir string) *host {
 	t.Helper()
 	h := newHost(t, "--config", writeConfig(t, filepath.Join(t.TempDir(), "paraxiald.yaml"), quickDetector))
@@ -38,15 +38,15 @@ func onDisk(t *testing.T, dir string) *host {
 	return h
 }
 
-// cannotSave checks what goes on and what does not while nothing can be saved.
+// cannotSave checks which operations continue and which fail while nothing can be saved.
 func (h *host) cannotSave(s *lab.Server, why string) {
 	h.Helper()
 	if r := h.ctl(1, "block", "198.51.100.7"); !strings.Contains(r.Stderr, "nothing was changed") ||
 		!strings.Contains(r.Stderr, why) {
-		h.Errorf("the error does not say what is wrong:\n%s", r.Stderr)
+		h.Errorf("the error does not name the cause:\n%s", r.Stderr)
 	}
 	if h.dropped(s, "198.51.100.7") || !h.dropped(s, blockedSource) {
-		h.Error("what failed was half done")
+		h.Error("a failed request was partly carried out")
 	}
 	offender := netip.MustParseAddr("198.51.100.1")
 	stop := h.floodUntilBanned(offender, 2000, "udp-flood")
@@ -59,9 +59,9 @@ func (h *host) cannotSave(s *lab.Server, why string) {
 		h.Error("the volatile ban is not in force")
 	}
 	if !strings.Contains(h.run.Log(), "bans of detectors are volatile") {
-		h.Error("the log does not say it")
+		h.Error("the log does not report the volatile bans")
 	}
-	h.ctl(0, "status")
+	h.warns(true, "1 bans of detectors are in force, but not saved")
 }
 
 func mountTmpfs(t *testing.T, size string) string {
@@ -78,7 +78,7 @@ func TestDiskFull(t *testing.T) {
 	h := onDisk(t, dir)
 	s, ballast := h.serve(), filepath.Join(dir, "ballast")
 	fill(t, ballast)
-	// There may be room inside the file for some more.
+	// The file may have room for some more.
 	for _, n := range []int{1000, 100, 1, 1, 1} {
 		h.within("nothing more fits", time.Minute, func() bool { return !h.takeRoom(n) })
 	}
@@ -89,8 +89,9 @@ func TestDiskFull(t *testing.T) {
 		return strings.Contains(h.run.Log(),
 			"are saved now")
 	})
+	h.warns(false, "not saved")
 	if bans := h.blocks("udp-flood"); len(bans) != 1 || strings.Contains(bans[0].Reason, "volatile") {
-		t.Errorf("the ban with room again: %+v", bans)
+		t.Errorf("the ban after there was room again: %+v", bans)
 	}
 	h.ctl(0, "block", "198.51.100.7")
 	h.kill()
@@ -100,8 +101,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// takeRoom puts n blocks that are there only for the room they take, and tells
-// whether there was some.
+// takeRoom adds n blocks whose only purpose is to use space, and reports whether there was room.
 func (h *host) takeRoom(n int) bool {
 	h.Helper()
 	args := []string{"block"}
@@ -117,7 +117,7 @@ func (h *host) takeRoom(n int) bool {
 	return r.Code == 0
 }
 
-// fill leaves no room on the file system.
+// fill uses up the free space of the file system.
 func fill(t *testing.T, path string) {
 	t.Helper()
 	f, err := os.Create(path)
@@ -133,8 +133,7 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// The file system goes read-only while the daemon has its file open, as after an
-// error of the disk.
+// The file system becomes read-only while the daemon has its file open, as after a disk error.
 func TestDiskReadOnly(t *testing.T) {
 	testenv.Root(t)
 	dir, device := mountExt4(t)
@@ -145,7 +144,7 @@ func TestDiskReadOnly(t *testing.T) {
 	h.cannotSave(s, "read-only file system")
 	h.kill()
 	if !h.dropped(s, blockedSource) {
-		t.Error("the filter has gone with the daemon")
+		t.Error("the filter ended with the daemon")
 	}
 	_, err := h.daemon.Start(h.Context())
 	if err == nil || !strings.Contains(err.Error(), "read-only file system") || !strings.Contains(err.Error(), dir) {
@@ -153,7 +152,7 @@ func TestDiskReadOnly(t *testing.T) {
 	}
 }
 
-// mountExt4 mounts a small file system that an error makes read-only.
+// mountExt4 mounts a small file system that becomes read-only on an error.
 func mountExt4(t *testing.T) (dir, device string) {
 	t.Helper()
 	for _, tool := range []string{"mkfs.ext4", "mount", "umount", "findmnt"} {

@@ -17,8 +17,8 @@ import (
 	"github.com/paraxial/paraxial/tests/lab"
 )
 
-// Nothing of what a source sends after its block was acknowledged arrives. The time
-// from the request to the last datagram that arrived is logged.
+// No packet that a source sends after its block was acknowledged arrives. The time from the request
+// to the last datagram that arrived is logged.
 func TestBlockTakesEffectAtOnce(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -36,9 +36,9 @@ func TestBlockTakesEffectAtOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		answers = append(answers, time.Since(asked))
-		// The program may have decided on a datagram that is being sent now before the block.
+		// The program may have decided on the datagram in flight before the block.
 		most := numbered.sent.Load() + 1
-		h.within("more is sent after the block", patience, func() bool { return numbered.sent.Load() > most+10 })
+		h.within("packets are sent after the block", patience, func() bool { return numbered.sent.Load() > most+10 })
 		numbered.stop()
 		h.settle(s)
 		last := lastOf(s.Kept(), src)
@@ -54,9 +54,9 @@ func TestBlockTakesEffectAtOnce(t *testing.T) {
 		latencies[rounds/2], rounds, latencies[rounds-1], answers[rounds/2], answers[rounds-1])
 }
 
-// numbered sends datagrams that bear their numbers, from 1 on.
+// numbered sends datagrams that carry their numbers, starting at 1.
 type numbered struct {
-	sent atomic.Uint64 // the number of the last one that is on the wire
+	sent atomic.Uint64 // number of the last one on the wire
 	stop func()
 }
 
@@ -97,8 +97,8 @@ func lastOf(list []lab.Datagram, src netip.Addr) (last lab.Datagram) {
 	return last
 }
 
-// A million entries: they are imported, enforced, found again after a kill, and
-// the daemon stays of a size that a small server bears. The figures are logged.
+// A million entries are imported, enforced, and present again after a kill; the daemon's memory
+// fits a small server. The figures are logged.
 func TestMillion(t *testing.T) {
 	const size = 1_000_000
 	h := newHost(t)
@@ -161,7 +161,7 @@ func TestMillion(t *testing.T) {
 	}
 }
 
-// memory returns the lines of the daemon's status that tell its size.
+// memory returns the lines of the daemon's status file that give its size.
 func (h *host) memory() string {
 	h.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.run.PID()))

@@ -23,13 +23,13 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
-// host is a machine with one wired interface and, perhaps, a daemon on it.
+// host is a machine with one wired interface and possibly a daemon.
 type host struct {
 	*testing.T
 	wire   *lab.Wire
 	daemon lab.Daemon
 	run    *lab.Process // nil while no daemon runs
-	filler int          // of prefixes that only take room
+	filler int          // number of prefixes added only to use space
 }
 
 const interfaceName = "up0"
@@ -39,7 +39,7 @@ func newHost(t *testing.T, flags ...string) *host {
 	return newHostOf(t, 1, flags...)
 }
 
-// newHostOf makes a host whose interface has several queues.
+// newHostOf returns a host whose interface has several queues.
 func newHostOf(t *testing.T, queues int, flags ...string) *host {
 	t.Helper()
 	testenv.Root(t)
@@ -106,7 +106,7 @@ func (h *host) kill() {
 	h.run = nil
 }
 
-// ctl runs paraxialctl, which must exit with code.
+// ctl runs paraxialctl, which must exit with the given code.
 func (h *host) ctl(code int, args ...string) lab.Result {
 	h.Helper()
 	r, err := h.daemon.Run(h.Context(), args...)
@@ -147,13 +147,12 @@ const (
 	clientPort = 40000
 )
 
-// datagram is a frame that the server counts.
+// datagram returns a frame that the server counts.
 func (h *host) datagram(src netip.Addr) []byte {
 	return h.wire.From(src).UDP(clientPort, serverPort, []byte("hello"))
 }
 
-// arrivals sends a datagram from every source and returns how many of each
-// arrived.
+// arrivals sends a datagram from every source and returns the number that arrived from each.
 func (h *host) arrivals(s *lab.Server, sources []netip.Addr) map[netip.Addr]int {
 	h.Helper()
 	const burst = 200
@@ -178,7 +177,7 @@ func (h *host) arrivals(s *lab.Server, sources []netip.Addr) map[netip.Addr]int 
 	return arrived
 }
 
-// settle waits until all that was sent is dropped or counted by the server.
+// settle waits until every frame sent so far is dropped or counted by the server.
 func (h *host) settle(s *lab.Server) {
 	h.Helper()
 	ctx, cancel := context.WithTimeout(h.Context(), patience)
@@ -188,7 +187,7 @@ func (h *host) settle(s *lab.Server) {
 	}
 }
 
-// dropped tells whether a datagram from src is dropped.
+// dropped reports whether a datagram from src is dropped.
 func (h *host) dropped(s *lab.Server, src string) bool {
 	h.Helper()
 	a := netip.MustParseAddr(src)

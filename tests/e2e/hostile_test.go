@@ -69,14 +69,13 @@ func attacks() []attack {
 	}
 }
 
-// While callers attack it, the daemon takes no more memory and files than it is meant
-// to, answers others, and afterwards holds no more files than before.
-// PARAXIAL_SEED repeats what is sent.
+// While callers attack it, the daemon stays within its limits on memory and files and answers
+// others, and afterwards it has no more open files than before. PARAXIAL_SEED repeats the attack.
 func TestHostileCallers(t *testing.T) {
 	const (
-		most      = 64 << 10 // KiB of anonymous memory above what it was
-		connected = 128      // connections of one uid, docs/api.md
-		least     = 5        // requests of others that are answered
+		most      = 64 << 10 // KiB of anonymous memory above the value at the start
+		connected = 128      // connections of one uid, see docs/api.md
+		least     = 5        // requests of others that must be answered
 	)
 	seed := uint64(timesOf(t, "PARAXIAL_SEED", int(rand.Uint64()>>1)))
 	period := time.Duration(timesOf(t, "PARAXIAL_HOSTILE_SECONDS", 6)) * time.Second
@@ -87,7 +86,7 @@ func TestHostileCallers(t *testing.T) {
 	h.start()
 	h.ctl(0, "block", blockedSource)
 	h.importMany(10_000)
-	h.ctl(0, "why", blockedSource) // the daemon keeps a second program to ask, from the first question on
+	h.ctl(0, "why", blockedSource) // from the first question on, the daemon keeps a second program open
 	before, files := h.anonymous(), h.files()
 	ctx, cancel := context.WithTimeout(h.Context(), period+5*time.Minute)
 	defer cancel()
@@ -101,13 +100,13 @@ func TestHostileCallers(t *testing.T) {
 	peak, peakFiles, answered := h.observe(ctx, time.Now().Add(period), least)
 	cancel()
 	running.Wait()
-	t.Logf("memory %d KiB before, %d KiB at most; files %d and %d; %d of others' requests answered", before, peak, files,
-		peakFiles, answered)
+	t.Logf("memory %d KiB before, %d KiB at most; files %d and %d; %d of others' requests answered", before, peak,
+		files, peakFiles, answered)
 	if peak > before+most {
-		t.Errorf("memory went from %d KiB to %d KiB", before, peak)
+		t.Errorf("memory grew from %d KiB to %d KiB", before, peak)
 	}
 	if peakFiles > files+connected+8 {
-		t.Errorf("open files went from %d to %d", files, peakFiles)
+		t.Errorf("open files grew from %d to %d", files, peakFiles)
 	}
 	if answered < least {
 		t.Errorf("only %d requests of others were answered", answered)
@@ -115,14 +114,14 @@ func TestHostileCallers(t *testing.T) {
 	h.calm(files)
 }
 
-// calm tells whether nothing is left of an attack but the entries that it put.
+// calm reports whether nothing is left of an attack except the entries it added.
 func (h *host) calm(files int) {
 	h.Helper()
 	for deadline := time.Now().Add(time.Minute); h.files() > files && time.Now().Before(deadline); {
 		time.Sleep(100 * time.Millisecond)
 	}
 	if n := h.files(); n > files {
-		h.Errorf("%d files are open, %d were before", n, files)
+		h.Errorf("%d files are open, %d before the attack", n, files)
 	}
 	for line := range strings.Lines(h.run.Log()) {
 		if strings.Contains(line, "level=ERROR") || strings.Contains(line, "panic") {
@@ -133,7 +132,7 @@ func (h *host) calm(files int) {
 	h.ctl(0, "block", "203.0.113.1")
 }
 
-// carryOn attacks over one connection after the other.
+// carryOn repeats the attack, each time over a new connection.
 func (h *host) carryOn(ctx context.Context, dial func() (net.Conn, error), a attack, r *rand.Rand) {
 	for ctx.Err() == nil {
 		c, err := dial()
@@ -148,13 +147,13 @@ func (h *host) carryOn(ctx context.Context, dial func() (net.Conn, error), a att
 	}
 }
 
-// observe looks at the daemon and calls it as somebody else would: until the end, and
-// until it has answered the least number of times.
+// observe watches the daemon and calls it as another user, until the end and until it has answered
+// the required number of times.
 func (h *host) observe(ctx context.Context, end time.Time, least int) (peak, files, answered int) {
 	h.Helper()
 	for (answered < least || time.Now().Before(end)) && pause(ctx, 100*time.Millisecond) {
 		peak, files = max(peak, h.anonymous()), max(files, h.files())
-		// Another process: of this one, the oldest idle connection may be closed to make room.
+		// In another process: the daemon may close this one's oldest idle connection to make room.
 		switch r, err := h.daemon.Run(ctx, "status"); {
 		case ctx.Err() != nil:
 		case err != nil || r.Code != 0:
@@ -166,7 +165,7 @@ func (h *host) observe(ctx context.Context, end time.Time, least int) (peak, fil
 	return peak, files, answered
 }
 
-// sendMutated sends requests of which some bytes are others, and reads the answers.
+// sendMutated sends requests with some bytes changed, and reads the answers.
 func sendMutated(ctx context.Context, c net.Conn, r *rand.Rand) {
 	bodies := []string{`{"prefixes":["198.18.0.1"],"for":"1s","confirm":"1s"}`,
 		`{"prefixes":["2001:db8::/32"],"rate":"10/s"}`, `{"id":"x"}`, `{"prefixes":["10.0.0.0/8"],"all":true}`}
@@ -190,7 +189,7 @@ func sendMutated(ctx context.Context, c net.Conn, r *rand.Rand) {
 	io.Copy(io.Discard, answer.Body)
 }
 
-// sendWithoutEnd sends a body that the daemon has to end.
+// sendWithoutEnd sends an endless body, which the daemon has to cut off.
 func sendWithoutEnd(ctx context.Context, c net.Conn, request, part string) {
 	fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", request)
 	go io.Copy(io.Discard, c)
@@ -202,7 +201,7 @@ func sendWithoutEnd(ctx context.Context, c net.Conn, request, part string) {
 	}
 }
 
-// pause waits, and returns false if ctx was done before.
+// pause waits, and returns false if ctx was done first.
 func pause(ctx context.Context, d time.Duration) bool {
 	select {
 	case <-ctx.Done():
@@ -221,7 +220,7 @@ func (h *host) importMany(n int) {
 	h.ctl(0, "import", writeFile(h.T, list.String()), "--origin", "many")
 }
 
-// anonymous is the daemon's own memory in KiB.
+// anonymous returns the daemon's anonymous memory in KiB.
 func (h *host) anonymous() int {
 	h.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.run.PID()))

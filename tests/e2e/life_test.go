@@ -73,7 +73,7 @@ func TestGuard(t *testing.T) {
 			t.Errorf("block %s: the refusal does not say how to override:\n%s", p, r.Stderr)
 		}
 	}
-	// One refused prefix stops the whole request.
+	// One refused prefix makes the whole request fail.
 	h.ctl(1, "block", "203.0.113.1", own)
 	if status := ctlJSON[control.Status](h, "status"); status.Blocks != 0 {
 		t.Fatalf("%d blocks in force, want none", status.Blocks)
@@ -102,7 +102,7 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(out, holder) || !strings.Contains(out, h.daemon.StateDir) {
 		t.Errorf("a second daemon: %v\n%s", err, out)
 	}
-	// A daemon with another state directory may not use the same pins either.
+	// A daemon with another state directory must not use the same pins either.
 	other := &host{T: t, daemon: h.daemon}
 	other.daemon.StateDir, other.daemon.Socket = t.TempDir(), "/run/other.sock"
 	for _, command := range [][]string{{"run", "--interface", interfaceName, "--metrics", ""}, {"detach"}} {
@@ -174,7 +174,7 @@ func TestStopLeavesTheFilter(t *testing.T) {
 	}
 	h.run = nil
 	if !h.dropped(s, "203.0.113.1") {
-		t.Error("SIGTERM took the filter off")
+		t.Error("SIGTERM detached the filter")
 	}
 }
 
@@ -297,7 +297,7 @@ func TestWatch(t *testing.T) {
 	await := func(want string) control.Event {
 		t.Helper()
 		for {
-			// Until the watch is under way, what happens is not seen.
+			// Repeat until the watch has started: it does not see earlier events.
 			if want == control.EventAdded {
 				h.ctl(0, "block", "203.0.113.2")
 			} else if err := h.wire.Send(h.datagram(ipv4(203, 0, 113, 1))); err != nil {
@@ -327,7 +327,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// The interface goes away and comes back while the daemon runs.
+// The interface disappears and comes back while the daemon runs.
 func TestInterfaceComesBack(t *testing.T) {
 	h := newHost(t)
 	h.start()

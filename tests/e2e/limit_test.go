@@ -20,12 +20,10 @@ import (
 	"github.com/paraxial/paraxial/tests/lab"
 )
 
-// slowest lets one datagram of a hundred bytes through, and then none for a
-// minute and a half.
+// slowest lets one datagram of a hundred bytes through, and then none for a minute and a half.
 const slowest = "8bit/s"
 
-// One bucket is for the whole prefix, and only what changes the entry itself
-// fills it again.
+// The whole prefix shares one bucket, and only a change of the entry itself refills it.
 func TestLimit(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -50,7 +48,8 @@ func TestLimit(t *testing.T) {
 	passes("203.0.113.1", true, "at first")
 	passes("203.0.113.2", false, "after one of the prefix")
 	passes("203.0.113.9", false, "inside a stricter limit")
-	if e := why("203.0.113.3", "limit", "limited").Matched[0]; e.Action != "limit" || e.Rate != slowest || e.Drops != 2 {
+	if e := why("203.0.113.3", "limit", "limited").Matched[0]; e.Action != "limit" || e.Rate != slowest ||
+		e.Drops != 2 {
 		t.Errorf("the entry that dropped two packets: %+v", e)
 	}
 	reasons := ctlJSON[control.Stats](h, "stats").Interfaces[0].Reasons
@@ -86,7 +85,7 @@ func TestLimit(t *testing.T) {
 	h.ctl(1, "block", h.wire.Addr4().String(), "--limit", "1000/s")
 }
 
-// Import does not make a block of a limit that export has printed.
+// Import does not turn a limit that export has printed into a block.
 func TestLimitExport(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -128,7 +127,7 @@ func TestPromote(t *testing.T) {
 		}
 	}
 	if h.dropped(s, "203.0.113.1") {
-		t.Fatal("a promotion that failed drops")
+		t.Fatal("a failed promotion changed the entry")
 	}
 	h.ctl(0, "promote", "203.0.113.0/24")
 	h.ctl(0, "promote", "203.0.115.1", "--origin", "list")
@@ -149,8 +148,8 @@ func TestPromote(t *testing.T) {
 	}
 }
 
-// limitSeconds is how long a flood against a limit lasts, for the figures of the
-// contract: 10 s. PARAXIAL_LIMIT_SECONDS sets it.
+// limitSeconds returns how long a flood against a limit lasts. The documented figures need 10 s.
+// PARAXIAL_LIMIT_SECONDS sets it.
 func limitSeconds(t *testing.T) time.Duration {
 	t.Helper()
 	s := os.Getenv("PARAXIAL_LIMIT_SECONDS")
@@ -164,11 +163,11 @@ func limitSeconds(t *testing.T) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// A source that sends many times its rate, on two CPUs at once, gets its rate, to a
-// twentieth, beyond the burst of one second's worth that is let through at once. The
-// time is the kernel's, from the first packet that passed to the last one.
+// A source that sends many times its rate, on two CPUs at once, gets its rate within a twentieth,
+// plus the burst of one second's worth that passes at once. The time is the kernel's, from the
+// first packet that passed to the last.
 func TestLimitHoldsItsRate(t *testing.T) {
-	const offered = 50_000 // packets a second, if the machine can
+	const offered = 50_000 // packets a second, if the machine can send them
 	for _, tc := range []struct {
 		limit  string
 		packet int // bytes
@@ -196,15 +195,16 @@ func TestLimitHoldsItsRate(t *testing.T) {
 				t.Errorf("%.1f packets a second passed, want %d", rate, tc.want)
 			}
 			if sent < 4*passed {
-				t.Errorf("%d packets were sent and %d passed: that is no flood, and has shown nothing", sent, passed)
+				t.Errorf("%d packets were sent and %d passed: that is not a flood, so this test has checked nothing",
+					sent, passed)
 			}
 		})
 	}
 }
 
-// bucketTime is the time in which the bucket of a limit was filled: from the first
-// packet that passed to the last one. In a gap of more than a second, when the
-// senders had no CPU, the bucket is full after a second.
+// bucketTime returns the time in which the bucket of a limit was refilled: from the first packet
+// that passed to the last. In a gap of more than a second, when the senders had no CPU, the bucket
+// is full after one second.
 func bucketTime(passed []lab.Datagram) (filling time.Duration) {
 	slices.SortFunc(passed, func(a, b lab.Datagram) int { return a.At.Compare(b.At) })
 	for i := 1; i < len(passed); i++ {
@@ -213,8 +213,7 @@ func bucketTime(passed []lab.Datagram) (filling time.Duration) {
 	return filling
 }
 
-// flood sends packets of one source from two CPUs, and returns how many and for
-// how long.
+// flood sends packets of one source from two CPUs, and returns their number and the time.
 func (h *host) flood(src netip.Addr, size, perSecond int, d time.Duration) (sent int, took time.Duration) {
 	h.Helper()
 	var senders sync.WaitGroup
@@ -245,28 +244,29 @@ func (h *host) flood(src netip.Addr, size, perSecond int, d time.Duration) (sent
 	return counts[0] + counts[1], time.Since(begin)
 }
 
-// flows returns packets of many flows, so that they go to all queues.
+// flows returns packets of many flows, so that they reach all queues.
 func (h *host) flows(src netip.Addr, size, cpu int) (frames [][]byte) {
 	for i := range 64 {
 		empty := h.wire.From(src).UDP(1, 1, nil)
-		frames = append(frames, h.wire.From(src).UDP(uint16(20_000+100*cpu+i), serverPort, make([]byte, size-len(empty))))
+		frames = append(frames, h.wire.From(src).UDP(uint16(20_000+100*cpu+i), serverPort,
+			make([]byte, size-len(empty))))
 	}
 	return frames
 }
 
-// expectCounted waits until every packet was counted as limited or under_limit, checks
-// that no other number arrived, and that two CPUs dropped some of them. It returns how
-// many passed.
+// expectCounted waits until every packet was counted as limited or under_limit, checks that no
+// other number of packets arrived, and that both CPUs dropped some of them. It returns the number
+// that passed.
 func (h *host) expectCounted(s *lab.Server, sent int) (passed int) {
 	h.Helper()
 	var over int
-	h.within("all that was sent is counted", patience, func() bool {
+	h.within("every sent packet is counted", patience, func() bool {
 		reasons := ctlJSON[control.Stats](h, "stats").Interfaces[0].Reasons
 		over, passed = int(reasons["limited"].Packets), int(reasons["under_limit"].Packets)
 		return over+passed >= sent
 	})
 	source := netip.MustParseAddr("203.0.113.7")
-	h.within("all that passed arrives", patience, func() bool { return s.Sources()[source] >= passed })
+	h.within("every passed packet arrives", patience, func() bool { return s.Sources()[source] >= passed })
 	if arrived := s.Sources()[source]; over+passed != sent || arrived != passed {
 		h.Errorf("%d limited and %d under_limit counted, of %d sent and %d arrived", over, passed, sent, arrived)
 	}
@@ -281,13 +281,12 @@ func (h *host) expectCounted(s *lab.Server, sent int) (passed int) {
 		}
 	}
 	if busy < 2 {
-		h.Errorf("%d CPUs had a hundredth of the drops: the limit was not used by two", busy)
+		h.Errorf("%d CPUs had more than a hundredth of the drops, want 2 or more", busy)
 	}
 	return passed
 }
 
-// limitedByCPU reads from the pinned counters how many packets each CPU counted
-// as limited.
+// limitedByCPU reads from the pinned counters how many packets each CPU counted as limited.
 func (h *host) limitedByCPU() (counts []int) {
 	h.Helper()
 	const limited = 7 // REASON_LIMITED

@@ -52,7 +52,7 @@ func (h *host) foreignProgram() *ebpf.Program {
 	return p
 }
 
-// takePlace puts a foreign program where ours was, before anybody notices.
+// takePlace attaches a foreign program in place of ours before the daemon notices.
 func (h *host) takePlace() {
 	h.Helper()
 	var err error
@@ -64,7 +64,8 @@ func (h *host) takePlace() {
 		if !errors.Is(err, unix.EBUSY) {
 			break
 		}
-		h.within("the daemon was faster", patience, func() bool { return h.nic(interfaceName).Protected })
+		h.within("the interface is protected again before the next attempt", patience,
+			func() bool { return h.nic(interfaceName).Protected })
 	}
 	check(h.T, err)
 }
@@ -73,8 +74,8 @@ func (h *host) takePlace() {
 func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
 	h := blocked(t)
 	const rounds = 4
-	// Each round begins right after a repair, and so soon after an attestation. The next
-	// attestation is what notices that a pin is gone.
+	// Each round begins right after a repair, so shortly after an attestation. The next attestation
+	// notices that a pin is gone.
 	const repair = "interface has been repaired"
 	noticed := func(says string, do func()) (took time.Duration) {
 		start := time.Now()
@@ -98,9 +99,10 @@ func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
 	if !h.dropped(h.serve(), blockedSource) {
 		t.Error("not dropped after the repair")
 	}
-	t.Logf("on average a detached link is noticed after %s, a pin that is gone after %s", links/rounds, pins/rounds)
+	t.Logf("on average the daemon notices a detached link after %s, a missing pin after %s", links/rounds, pins/rounds)
 	if links > pins/2 {
-		t.Errorf("%d links took %s, as if the attestation alone had found them: %d pins took %s", rounds, links, rounds, pins)
+		t.Errorf("%d links took %s, as if the attestation alone had found them: %d pins took %s", rounds, links,
+			rounds, pins)
 	}
 	testenv.Figure(t, links/rounds <= 700*time.Millisecond, "a detached link is noticed after %s", links/rounds)
 }
@@ -112,7 +114,7 @@ func TestRepairNever(t *testing.T) {
 	h.unprotected(interfaceName, "systemctl restart paraxiald")
 	time.Sleep(3 * time.Second)
 	if h.nic(interfaceName).Protected {
-		t.Error("it was repaired all the same")
+		t.Error("it was repaired nevertheless")
 	}
 	rewrite("interfaces: [up0]\n")
 	h.protected(interfaceName)
@@ -133,7 +135,7 @@ func TestForeignProgramInstead(t *testing.T) {
 	h.takePlace()
 	h.unprotected(interfaceName, "somebody_else")
 	h.unprotected(interfaceName, "ip link set dev up0 xdpdrv off")
-	time.Sleep(3 * time.Second) // in which it is not repaired
+	time.Sleep(3 * time.Second) // time in which it must not be repaired
 	h.unprotected(interfaceName, "somebody_else")
 	check(t, netlink.LinkSetXdpFdWithFlags(nicByName(t, interfaceName), -1, unix.XDP_FLAGS_DRV_MODE))
 	h.protected(interfaceName)
@@ -146,7 +148,7 @@ func TestForeignProgramInstead(t *testing.T) {
 	}
 }
 
-// Nothing is unfiltered while pins are gone, and they come back.
+// The traffic stays filtered while pins are gone, and the pins come back.
 func TestPinsRemoved(t *testing.T) {
 	h := blocked(t)
 	s := h.serve()
@@ -155,15 +157,15 @@ func TestPinsRemoved(t *testing.T) {
 		h.logs("interface has been repaired", func() { check(t, os.RemoveAll(pins)) })
 		h.protected(interfaceName)
 		if got := h.linkID(); got != id {
-			t.Errorf("link %d is pinned, want %d, which was there all the time", got, id)
+			t.Errorf("link %d is pinned, want %d, which was never detached", got, id)
 		}
 	}
 	if strings.Contains(h.run.Log(), "INTERFACE UNPROTECTED") {
-		t.Error("it was unprotected meanwhile")
+		t.Error("the interface was unprotected in between")
 	}
 	h.kill()
 	if !h.dropped(s, blockedSource) || h.dropped(s, freeSource) {
-		t.Error("the filter has not outlived the daemon")
+		t.Error("the filter ended with the daemon")
 	}
 	h.start()
 	h.ctl(1, "unblock", freeSource)
@@ -175,7 +177,7 @@ func TestBPFFSUnmounted(t *testing.T) {
 	h := blocked(t)
 	s := h.serve()
 	if err := unix.Unmount(mountPoint, 0); !errors.Is(err, unix.EBUSY) {
-		t.Errorf("umount while the daemon runs: %v, want that it is busy", err)
+		t.Errorf("umount while the daemon runs: %v, want EBUSY", err)
 	}
 	check(t, unix.Unmount(mountPoint, unix.MNT_DETACH))
 	mounted := false
@@ -187,22 +189,23 @@ func TestBPFFSUnmounted(t *testing.T) {
 	}
 	defer mount()
 	h.within("status says what to do", patience, func() bool {
-		return strings.Contains(h.nic(interfaceName).Note, "mount -t bpf bpf /sys/fs/bpf")
+		return strings.Contains(h.nic(interfaceName).Note,
+			"mount -t bpf -o mode=0700 bpf /sys/fs/bpf")
 	})
 	if !strings.Contains(h.run.Log(), "but has a fault") {
-		t.Error("the log does not say it")
+		t.Error("the log does not report the missing pins")
 	}
 	h.protected(interfaceName)
 	h.ctl(0, "block", "198.51.100.0/24")
 	h.ctl(0, "block", "198.51.101.0/24", "--limit", "1/s")
 	if !h.dropped(s, blockedSource) || !h.dropped(s, "198.51.100.1") || h.dropped(s, freeSource) {
-		t.Error("the filter does not go on without pins")
+		t.Error("the filter does not work without pins")
 	}
 	mount()
-	h.within("it is as it should be again", patience, func() bool { return h.nic(interfaceName).Note == "" })
+	h.within("the pins are restored", patience, func() bool { return h.nic(interfaceName).Note == "" })
 	h.kill()
 	if !h.dropped(s, blockedSource) || !h.dropped(s, "198.51.100.1") || h.dropped(s, freeSource) {
-		t.Error("the filter has not outlived the daemon")
+		t.Error("the filter ended with the daemon")
 	}
 	h.start()
 	h.ctl(0, "unblock", "198.51.101.0/24")

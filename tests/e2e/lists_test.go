@@ -14,8 +14,7 @@ import (
 	"github.com/paraxial/paraxial/tests/lab"
 )
 
-// neighbours returns, for each sampled prefix, the first address after it that
-// is on no list.
+// neighbours returns, for each sampled prefix, the first address after it that is on no list.
 func neighbours(sample, listed []netip.Prefix) []netip.Addr {
 	var table bart.Lite
 	for _, p := range listed {
@@ -62,8 +61,7 @@ func addresses(prefixes []netip.Prefix) []netip.Addr {
 	return list
 }
 
-// A real block list: what is on it is dropped on the wire, and what is next to
-// it passes.
+// A real block list: listed addresses are dropped on the wire, and their neighbours pass.
 func TestBlockListOnTheWire(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -106,11 +104,12 @@ func checkWire(h *host, s *lab.Server, sample, listed []netip.Prefix) {
 	h.Logf("%d listed sources dropped, %d neighbours passed", len(blocked), len(free))
 	if stats := ctlJSON[control.Stats](h,
 		"stats"); stats.Interfaces[0].Reasons["blocked"].Packets != uint64(len(blocked)) {
-		h.Errorf("%d packets counted as blocked, %d were sent", stats.Interfaces[0].Reasons["blocked"].Packets, len(blocked))
+		h.Errorf("%d packets counted as blocked, %d were sent", stats.Interfaces[0].Reasons["blocked"].Packets,
+			len(blocked))
 	}
 }
 
-// Importing again replaces the set of that origin and no other.
+// A second import replaces the entries of that origin and of no other.
 func TestImportReplaces(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -123,15 +122,15 @@ func TestImportReplaces(t *testing.T) {
 	want := func(step string, got control.ImportResult, added, removed, unchanged int) {
 		t.Helper()
 		if got.Added != added || got.Removed != removed || got.Unchanged != unchanged {
-			t.Errorf("%s: %d added, %d removed, %d unchanged; want %d, %d, %d", step, got.Added, got.Removed, got.Unchanged,
-				added, removed, unchanged)
+			t.Errorf("%s: %d added, %d removed, %d unchanged; want %d, %d, %d", step, got.Added, got.Removed,
+				got.Unchanged, added, removed, unchanged)
 		}
 	}
 	want("first", imported("203.0.113.1\n203.0.113.2\n203.0.113.3\n"), 3, 0, 0)
 	want("again", imported("203.0.113.1\n203.0.113.2\n203.0.113.3\n"), 0, 0, 3)
 	want("changed", imported("203.0.113.2\n203.0.113.4/32\n203.0.113.2 twice\n"), 1, 2, 1)
 
-	// A large list goes another way: it is staged on disk and switched at the end.
+	// A large list takes another path: it is staged on disk and switched at the end.
 	var large strings.Builder
 	for i := range 30_000 {
 		fmt.Fprintf(&large, "198.18.%d.%d\n", i/256, i%256)
@@ -158,7 +157,7 @@ func TestImportReplaces(t *testing.T) {
 	}
 }
 
-// A bad line is named, and nothing at all is applied.
+// The error names the bad line, and nothing is applied.
 func TestImportBadList(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -182,12 +181,12 @@ func TestImportBadList(t *testing.T) {
 	}
 	h.ctl(1, "import", writeFile(t, string(junk)), "--origin", "junk")
 	if e := ctlJSON[[]control.Entry](h, "list", "--origin", "junk"); len(e) != 0 {
-		t.Errorf("binary junk made %d entries", len(e))
+		t.Errorf("a binary file made %d entries", len(e))
 	}
 }
 
-// Public lists carry bogons: what the guard refuses is left out and listed, the
-// rest is applied.
+// Public lists contain bogons: entries that the guard refuses are left out and listed, the rest is
+// applied.
 func TestImportBogons(t *testing.T) {
 	h := newHost(t)
 	h.start()

@@ -25,7 +25,7 @@ import (
 
 const metricsAddress = "127.0.0.1:19798"
 
-// blocked is a host that has a blocked source.
+// blocked returns a host with one blocked source.
 func blocked(t *testing.T, flags ...string) *host {
 	t.Helper()
 	h := newHost(t, append(flags, "--metrics", metricsAddress)...)
@@ -36,8 +36,8 @@ func blocked(t *testing.T, flags ...string) *host {
 
 const blockedSource, freeSource = "203.0.113.1", "203.0.113.2"
 
-// configured is blocked, with a configuration file. The function writes another
-// one and reloads.
+// configured returns a blocked host with a configuration file. The returned function writes another
+// file and reloads.
 func configured(t *testing.T, content string) (h *host, rewrite func(content string)) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "paraxiald.yaml")
@@ -66,7 +66,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// within waits for something to become true.
+// within waits until a condition is true.
 func (h *host) within(what string, limit time.Duration, is func() bool) {
 	h.Helper()
 	for end := time.Now().Add(limit); !is(); time.Sleep(10 * time.Millisecond) {
@@ -76,11 +76,11 @@ func (h *host) within(what string, limit time.Duration, is func() bool) {
 	}
 }
 
-// patience is how long to wait for what takes the daemon a moment, on a machine
-// that has other work too. Only a failure takes so long.
+// patience is how long to wait for something that takes the daemon a moment, on a busy machine.
+// Only a failure takes so long.
 const patience = time.Minute
 
-// logs does something, of which the log must then say what.
+// logs calls do and waits until the log contains the text.
 func (h *host) logs(what string, do func()) {
 	h.Helper()
 	before := strings.Count(h.run.Log(), what)
@@ -101,31 +101,25 @@ func (h *host) nic(name string) control.InterfaceStatus {
 	return all[i]
 }
 
-// protected waits until status and metrics say that an interface is protected.
+// protected waits until status and metrics report an interface as protected.
 func (h *host) protected(name string) {
 	h.Helper()
 	h.within(name+" is protected", patience, func() bool { return h.nic(name).Protected })
-	if want := fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode="native"} 1`,
-		name); !strings.Contains(h.scrape(), want) {
-		h.Errorf("the metrics do not say %s", want)
-	}
+	h.measured(fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode="native"} 1`, name))
 }
 
-// unprotected waits until status, log and metrics say that an interface is not
-// protected, because of what.
+// unprotected waits until status, log and metrics report an interface as not protected, with the
+// given cause.
 func (h *host) unprotected(name, because string) {
 	h.Helper()
 	h.within(fmt.Sprintf("%s is unprotected because of %q", name, because), patience, func() bool {
 		i := h.nic(name)
 		return !i.Protected && strings.Contains(i.Note, because)
 	})
-	if want := fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode=""} 0`, name); !strings.Contains(h.scrape(),
-		want) {
-		h.Errorf("the metrics do not say %s", want)
-	}
+	h.measured(fmt.Sprintf(`paraxial_interface_protected{interface="%s",mode=""} 0`, name))
 	table := h.ctl(0, "status").Stdout
 	if !strings.Contains(table, "NO") || !strings.Contains(table, because) {
-		h.Errorf("status does not show it to people:\n%s", table)
+		h.Errorf("the table of status does not show it:\n%s", table)
 	}
 	for line := range strings.Lines(h.run.Log()) {
 		if strings.Contains(line, "INTERFACE UNPROTECTED") && strings.Contains(line, because) {
@@ -133,6 +127,12 @@ func (h *host) unprotected(name, because string) {
 		}
 	}
 	h.Errorf("the log does not say that it is unprotected because of %q", because)
+}
+
+// measured waits until the metrics have a line. Scrapes within a quarter of a second get the same values.
+func (h *host) measured(line string) {
+	h.Helper()
+	h.within("the metrics say "+line, patience, func() bool { return strings.Contains(h.scrape(), line) })
 }
 
 func (h *host) scrape() string {
@@ -149,9 +149,8 @@ func (h *host) scrape() string {
 	return string(b)
 }
 
-// counts sends frames of the blocked source and tells whether an interface counts
-// one as blocked. It needs no address there. An interface that has just come up
-// may miss the first.
+// counts sends frames of the blocked source and reports whether an interface counts one as blocked.
+// It needs no address there. An interface that has just come up may miss the first.
 func (h *host) counts(name string) bool {
 	h.Helper()
 	blocks := func() uint64 {
@@ -190,15 +189,15 @@ func TestInterfaceDownAndUp(t *testing.T) {
 	}
 	h.protected(interfaceName)
 	if !h.counts(interfaceName) || h.linkID() != id {
-		t.Error("the filter is not what it was")
+		t.Error("the filter was replaced")
 	}
 	if strings.Contains(h.run.Log(), "UNPROTECTED") {
-		t.Error("the daemon thinks that it was unprotected")
+		t.Error("the daemon reports that it was unprotected")
 	}
 }
 
-// The MTU of the host end grows beyond a page: the program is exchanged for the
-// one that takes frames in several buffers, and back.
+// The MTU of the host end grows beyond a page: the daemon switches to the program that handles
+// frames in several buffers, and back.
 func TestMTUAcrossFrags(t *testing.T) {
 	h := blocked(t)
 	id, nic, s := h.linkID(), nicByName(t, interfaceName), h.serve()
@@ -210,16 +209,16 @@ func TestMTUAcrossFrags(t *testing.T) {
 		h.logs(tt.says, func() { check(t, netlink.LinkSetMTU(nic, tt.mtu)) })
 		h.protected(interfaceName)
 		if !h.dropped(s, blockedSource) || h.dropped(s, freeSource) {
-			t.Errorf("with an MTU of %d: not the blocked source alone is dropped", tt.mtu)
+			t.Errorf("with an MTU of %d: want only the blocked source dropped", tt.mtu)
 		}
 	}
 	if h.linkID() != id || strings.Contains(h.run.Log(), "UNPROTECTED") {
-		t.Error("it was unprotected meanwhile")
+		t.Error("the interface was unprotected in between")
 	}
 }
 
-// With a peer that has a large MTU the driver takes only the program for several
-// buffers. It filters large frames as soon as the host end takes them.
+// With a peer that has a large MTU the driver accepts only the program for several buffers. It
+// filters large frames as soon as the host end accepts them.
 func TestMTUWithLargeFrames(t *testing.T) {
 	h := newHost(t, "--metrics", metricsAddress)
 	check(t, h.wire.SetPeerMTU(9000))
@@ -241,7 +240,7 @@ func TestMTUWithLargeFrames(t *testing.T) {
 		h.logs("interface has been repaired", func() { check(t, netlink.LinkSetMTU(nic, 1500)) })
 	}
 	if strings.Contains(h.run.Log(), "UNPROTECTED") {
-		t.Error("it was unprotected meanwhile")
+		t.Error("the interface was unprotected in between")
 	}
 }
 
@@ -269,13 +268,13 @@ func TestInterfaceRenamed(t *testing.T) {
 	rewrite("interfaces: [up9]\n")
 	h.protected("up9")
 	if !h.counts("up9") {
-		t.Error("the new name's counters do not count")
+		t.Error("packets are not counted under the new name")
 	}
 	renameNIC(t, "up9", interfaceName)
 	rewrite("interfaces: [up0]\n")
 	h.protected(interfaceName)
 	if got := h.linkID(); got != id {
-		t.Errorf("link %d, want the same as ever, %d", got, id)
+		t.Errorf("link %d, want the original link %d", got, id)
 	}
 }
 
@@ -289,13 +288,13 @@ func TestInterfaceMovedToAnotherNamespace(t *testing.T) {
 	check(t, err)
 	check(t, there.LinkSetUp(away))
 	if !h.counts(interfaceName) {
-		t.Error("it is not filtered there")
+		t.Error("it is not filtered in the other namespace")
 	}
 	check(t, there.LinkSetNsFd(away, int(here)))
 	h.protected(interfaceName)
 	check(t, netlink.LinkSetUp(nicByName(t, interfaceName)))
 	if !h.counts(interfaceName) || h.linkID() != id {
-		t.Error("back again, the filter is not what it was")
+		t.Error("after the return, the filter was replaced")
 	}
 }
 
@@ -317,8 +316,8 @@ func twoNamespaces(t *testing.T) (here, elsewhere netns.NsHandle, there *netlink
 	return here, elsewhere, there
 }
 
-// An interface that is not there at the start does not keep the daemon from
-// filtering the others, whether it ever was.
+// An interface that is missing at the start does not keep the daemon from filtering the others,
+// whether it existed before or not.
 func TestInterfaceMissingAtStart(t *testing.T) {
 	h := newHost(t, "--metrics", metricsAddress)
 	second := func() *netlink.Veth {
@@ -344,8 +343,8 @@ func TestInterfaceMissingAtStart(t *testing.T) {
 	h.unprotected("pu1", "no such interface")
 }
 
-// So much changes while the daemon cannot listen that the kernel's announcements
-// are lost. It looks at everything once it listens again.
+// While the daemon cannot listen, so much changes that the kernel's announcements are lost. The
+// daemon checks everything once it listens again.
 func TestLostAnnouncements(t *testing.T) {
 	h := blocked(t)
 	check(t, h.run.Signal(syscall.SIGSTOP))
@@ -362,15 +361,15 @@ func TestLostAnnouncements(t *testing.T) {
 	nic := nicByName(t, interfaceName)
 	for i := 0; lostAnnouncements(t) == 0; i++ {
 		if i == 20_000 {
-			t.Fatal("the kernel loses nothing")
+			t.Fatal("the kernel lost no announcements")
 		}
 		check(t, netlink.LinkSetMTU(nic, 1400+i%2))
 	}
 	check(t, h.run.Signal(syscall.SIGCONT))
 	stopped = false
-	h.within("the interface that was made anew is filtered", patience, func() bool { return h.counts(interfaceName) })
+	h.within("the recreated interface is filtered", patience, func() bool { return h.counts(interfaceName) })
 	h.protected(interfaceName)
-	// It still hears what the kernel announces.
+	// The daemon still receives the kernel's announcements.
 	check(t, h.wire.Close())
 	h.unprotected(interfaceName, "no such interface")
 	h.wire, err = lab.NewWire(interfaceName)
@@ -378,7 +377,7 @@ func TestLostAnnouncements(t *testing.T) {
 	h.protected(interfaceName)
 }
 
-// lostAnnouncements returns how many messages about interfaces found no room.
+// lostAnnouncements returns how many messages about interfaces did not fit the socket's buffer.
 func lostAnnouncements(t *testing.T) (lost int) {
 	t.Helper()
 	b, err := os.ReadFile("/proc/self/net/netlink")

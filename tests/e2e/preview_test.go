@@ -18,8 +18,8 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-// addAddress gives the loopback interface an address, from which connections to
-// this host look like those of a stranger.
+// addAddress adds an address to the loopback interface. Connections from it to this host look as if
+// they came from another host.
 func addAddress(h *host, address string) {
 	h.Helper()
 	lo, err := netlink.LinkByName("lo")
@@ -40,8 +40,8 @@ func addAddress(h *host, address string) {
 	})
 }
 
-// connect holds a TCP connection from one address of this host to another open,
-// and returns the port.
+// connect keeps a TCP connection open from one address of this host to another, and returns the
+// port.
 func connect(h *host, network, to, from string) uint16 {
 	h.Helper()
 	l, err := net.Listen(network, to)
@@ -66,8 +66,8 @@ func connect(h *host, network, to, from string) uint16 {
 	return port
 }
 
-// TestPreview: a dry run shows connections and entries, and what the guard says,
-// and changes nothing: not the book, not the filter, not what is saved.
+// TestPreview: a dry run shows connections, entries and the guard's objections. It does not change
+// the book, the filter, or the saved state.
 func TestPreview(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -80,7 +80,8 @@ func TestPreview(t *testing.T) {
 
 	// The addresses are the host's own here, so the guard objects.
 	r := h.ctl(1, "block", "198.51.100.0/24", "--dry-run")
-	for _, says := range []string{"Nothing was changed.", "REFUSED by the guard:", "198.51.100.0/24 covers 198.51.100.7",
+	for _, says := range []string{"Nothing was changed.", "REFUSED by the guard:",
+		"198.51.100.0/24 covers 198.51.100.7",
 		"198.51.100.200/32", "198.51.100.201/32", "no detector is configured"} {
 		if !strings.Contains(r.Stdout, says) {
 			t.Errorf("%q is not in:\n%s", says, r.Stdout)
@@ -123,15 +124,16 @@ func TestPreview(t *testing.T) {
 	}
 	h.ctl(0, "block", "198.51.101.0/24", "--dry-run")
 	for when := range 2 {
-		if list := ctlJSON[[]control.Entry](h, "list", "blocks"); len(list) != 1 || list[0].Prefix != "198.51.100.201/32" {
-			t.Errorf("look %d: blocks are %+v", when, list)
+		if list := ctlJSON[[]control.Entry](h, "list", "blocks"); len(list) != 1 ||
+			list[0].Prefix != "198.51.100.201/32" {
+			t.Errorf("check %d: blocks are %+v", when, list)
 		}
 		for _, src := range []string{"198.51.100.9", "198.51.101.9"} {
 			if h.dropped(s, src) {
-				t.Errorf("look %d: a dry run had %s dropped", when, src)
+				t.Errorf("check %d: after a dry run %s is dropped", when, src)
 			}
 		}
-		// Again with what was saved.
+		// Repeat the check with the saved state.
 		if when == 0 {
 			h.kill()
 			h.start()
@@ -139,7 +141,7 @@ func TestPreview(t *testing.T) {
 	}
 }
 
-// self is how this process is shown.
+// self returns this process as the preview shows it.
 func self(h *host) string {
 	h.Helper()
 	name, err := os.ReadFile("/proc/self/comm")
@@ -149,8 +151,7 @@ func self(h *host) string {
 	return fmt.Sprintf("%s[%d]", strings.TrimSpace(string(name)), os.Getpid())
 }
 
-// TestPreviewTraffic: sources that rate analysis follows are shown if they are
-// inside.
+// TestPreviewTraffic: sources inside the prefix that rate analysis follows are shown.
 func TestPreviewTraffic(t *testing.T) {
 	h := newDetecting(t)
 	h.start()
@@ -161,8 +162,8 @@ func TestPreviewTraffic(t *testing.T) {
 			t.Errorf("%s: got %+v", prefix, p.Traffic)
 			continue
 		}
-		if want == 1 && (p.Traffic.Sources[0].Source != "203.0.113.9/32" || p.Traffic.Sources[0].Nearest != "udp-flood" ||
-			p.Traffic.Sources[0].Verdict != "pass") {
+		if want == 1 && (p.Traffic.Sources[0].Source != "203.0.113.9/32" ||
+			p.Traffic.Sources[0].Nearest != "udp-flood" || p.Traffic.Sources[0].Verdict != "pass") {
 			t.Errorf("%s: got %+v", prefix, p.Traffic.Sources[0])
 		}
 	}
@@ -171,7 +172,7 @@ func TestPreviewTraffic(t *testing.T) {
 	}
 }
 
-// TestPreviewSparesTheAllowed: what an allow lets pass is not cut.
+// TestPreviewSparesTheAllowed: connections that an allow lets pass are not reported as cut.
 func TestPreviewSparesTheAllowed(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -186,7 +187,7 @@ func TestPreviewSparesTheAllowed(t *testing.T) {
 	}
 }
 
-// TestDoctor: a host that is filtered, and one whose daemon is dead.
+// TestDoctor: a filtered host, and a host whose daemon is dead.
 func TestDoctor(t *testing.T) {
 	h := newHost(t)
 	find := func(r doctor.Report, code string) doctor.Finding {
@@ -221,11 +222,11 @@ func TestDoctor(t *testing.T) {
 	if f := find(r, "left-in-place"); f.Interface != interfaceName || f.Severity != doctor.Note {
 		t.Errorf("dead: %+v", f)
 	}
-	// Our own filter, which outlives the daemon, is not a stranger's.
+	// Our own filter, which outlives the daemon, is not reported as foreign.
 	if i := slices.IndexFunc(r.Findings, func(f doctor.Finding) bool { return f.Code == "foreign-program" }); i >= 0 {
 		t.Errorf("dead: %+v", r.Findings[i])
 	}
-	// Without its pins the program cannot be told from another's.
+	// Without its pins our program looks like a foreign one.
 	out := h.ctl(1, "doctor", "--bpffs", filepath.Join(filepath.Dir(h.daemon.BPFFS), "elsewhere"))
 	if !strings.Contains(out.Stdout, "PROBLEM  XDP program") {
 		t.Errorf("other pins: %s", out.Stdout)

@@ -15,9 +15,8 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// A reload of which one part cannot be done changes nothing: neither the
-// interfaces, nor the guard, nor the detectors. Here the detectors cannot come,
-// because the kernel refuses every write to one of their maps.
+// A reload with one part that fails changes nothing: neither the interfaces, nor the guard, nor the
+// detectors. Here the detectors fail, because the kernel refuses every write to one of their maps.
 func TestReloadIsAllOrNothing(t *testing.T) {
 	h := newHost(t)
 	h.addLink("up1")
@@ -37,20 +36,20 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	h.expectSettings("up0 up1", 0, false)
 }
 
-// Detectors that are in force stay when the rest of a reload fails.
+// Detectors in force stay when another part of a reload fails.
 func TestReloadKeepsDetectors(t *testing.T) {
 	h := newHost(t)
 	file := h.configured("interfaces: [up0]\n" + detectors)
 	h.start()
 	writeConfig(t, file, "interfaces: [nonesuch]\nguard: {never_block: [198.51.100.0/24]}\n")
 	if h.reloads() {
-		t.Fatal("an interface that is not there was accepted")
+		t.Fatal("an interface that does not exist was accepted")
 	}
 	h.expectSettings("up0", 2, false)
 }
 
-// A reload applies what it can and reports the rest, at every reload until the
-// restart. An interface that it adds gets the mode that is in force.
+// A reload applies the keys that it can and reports the others, at every reload until the restart.
+// An interface that it adds gets the mode in force.
 func TestReloadAppliesLiveKeysOnly(t *testing.T) {
 	h := newHost(t)
 	h.addLink("up1")
@@ -79,14 +78,15 @@ func TestReloadAppliesLiveKeysOnly(t *testing.T) {
 				s.MaxEntries, s.Capacity, err)
 		}
 	}
-	h.logs("entries expired", func() { h.ctl(0, "block", "203.0.113.200", "--for", "1s") }) // only at the level debug
+	// This is logged only at the level debug.
+	h.logs("entries expired", func() { h.ctl(0, "block", "203.0.113.200", "--for", "1s") })
 	const restart = `settings="interfaces.mode, xdp_mode, detection.tracked"`
 	if n := strings.Count(h.run.Log(), restart); n != 2 {
 		t.Errorf("the log has %s %d times, want it at both reloads:\n%s", restart, n, h.run.Log())
 	}
 }
 
-// configured has the daemon take all from a file, whose path it returns.
+// configured makes the daemon read all its settings from a file, and returns the path.
 func (h *host) configured(content string) (file string) {
 	h.Helper()
 	file = writeConfig(h.T, filepath.Join(h.TempDir(), "paraxiald.yaml"), content)
@@ -103,7 +103,7 @@ func (h *host) addLink(name string) {
 	h.Cleanup(func() { netlink.LinkDel(link) })
 }
 
-// reloads has the daemon read its configuration, and tells whether it took it.
+// reloads makes the daemon read its configuration, and reports whether it accepted it.
 func (h *host) reloads() bool {
 	h.Helper()
 	outcomes := func() (good, bad int) {
@@ -119,11 +119,11 @@ func (h *host) reloads() bool {
 			return good > goodBefore
 		}
 	}
-	h.Fatalf("the log does not tell of the reload:\n%s", h.run.Log())
+	h.Fatalf("the log does not report the reload:\n%s", h.run.Log())
 	return false
 }
 
-// freezeMap has the kernel refuse further writes to a map of the daemon.
+// freezeMap makes the kernel refuse further writes to a map of the daemon.
 func (h *host) freezeMap(name string) {
 	h.Helper()
 	infos, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", h.run.PID()))
@@ -131,7 +131,7 @@ func (h *host) freezeMap(name string) {
 		h.Fatal(err)
 	}
 	for _, info := range infos {
-		b, _ := os.ReadFile(info) // a file may be closed by now
+		b, _ := os.ReadFile(info) // the file may have been closed by now
 		_, rest, found := strings.Cut(string(b), "map_id:")
 		if !found {
 			continue

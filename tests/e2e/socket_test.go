@@ -10,8 +10,8 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// Somebody removes the socket, or all of /run/paraxial: it comes back, and who
-// watches goes on watching.
+// The socket is removed, or the whole of /run/paraxial: it comes back, and running watches
+// continue.
 func TestSocketRemoved(t *testing.T) {
 	h := newHost(t)
 	h.start()
@@ -24,7 +24,7 @@ func TestSocketRemoved(t *testing.T) {
 			return nil
 		})
 	}()
-	h.within("the watch is under way", patience, func() bool {
+	h.within("the watch has started", patience, func() bool {
 		h.ctl(0, "block", freeSource)
 		return len(events) > 0
 	})
@@ -36,7 +36,7 @@ func TestSocketRemoved(t *testing.T) {
 				break
 			}
 			if time.Now().After(end) {
-				t.Fatal("the socket does not come back")
+				t.Fatal("the socket was not created again")
 			}
 		}
 	}
@@ -53,6 +53,6 @@ func TestSocketRemoved(t *testing.T) {
 	case err := <-ended:
 		t.Errorf("the watch has ended: %v", err)
 	case <-time.After(patience):
-		t.Error("the watch shows nothing any more")
+		t.Error("the watch shows no more events")
 	}
 }

@@ -16,21 +16,21 @@ import (
 const (
 	busyTracked = 100_000
 	busySources = busyTracked + busyTracked/10 // some are not seen often enough
-	busyRate    = 100_000                      // packets a second of all of them together
+	busyRate    = 100_000                      // packets a second of all sources together
 	busySpan    = 6 * time.Second
-	busyTick    = 250 * time.Millisecond // between two looks at all tracked sources
-	// busyWork is how many updates of a map entry the daemon may take for one look at
-	// one source, in processor time.
+	busyTick    = 250 * time.Millisecond // interval between two reads of all tracked sources
+	// busyWork is the processor time that the daemon may use to read one source, as a number of map
+	// entry updates.
 	busyWork = 6
-	// busyShare is the part of a core that the daemon takes at most on the machine of
-	// the documentation. It is a figure.
+	// busyShare is the largest part of a core that the daemon uses on the reference machine of the
+	// documentation.
 	busyShare = 0.15
 )
 
-// busyDetectors has every source tracked that sends a packet a second for some
-// seconds: at half of a limit, and the limits are low. All of the work that there
-// can be is then there: two counters of each source move between ticks, the
-// sources are far from quiet, and as much is sampled as the daemon asks for at most.
+// busyDetectors makes the daemon track every source that sends a packet a second for some seconds,
+// because that is half of a limit and the limits are low. This is the maximum of work: two counters
+// of each source change between ticks, no source is quiet, and sampling runs at the highest rate
+// that the daemon requests.
 const busyDetectors = `
 detection: {tracked: 131072}
 detectors:
@@ -46,15 +46,15 @@ detectors:
     action: block
 `
 
-// A daemon that counts 100,000 busy sources exactly leaves the machine to others.
+// A daemon that counts 100,000 busy sources exactly leaves most of the machine to others.
 func TestBusy(t *testing.T) {
 	h := newHost(t)
 	h.configured("interfaces: [up0]\n" + busyDetectors)
 	h.start()
 	traffic := h.newTraffic(busySources)
 	for end := time.Now().Add(5 * time.Minute); h.tracked() < busyTracked; time.Sleep(250 * time.Millisecond) {
-		// In a row, so that a source is seen again before it is forgotten; and no more
-		// at once than there is room for samples.
+		// All packets of a source in a row, so that it is seen again before it is forgotten, and no
+		// more at once than fit the sample buffer.
 		traffic.send(busySources/50, 12)
 		if time.Now().After(end) {
 			t.Fatalf("%d of %d sources are tracked", h.tracked(), busyTracked)
@@ -66,16 +66,16 @@ func TestBusy(t *testing.T) {
 	unit := y.end() / yardstickEntries
 	share := used.Seconds() / took.Seconds()
 	look := used / time.Duration(busyTracked*int(took/busyTick))
-	t.Logf("%.1f%% of a core, with %d sources tracked; %s for a look at one, "+
+	t.Logf("%.1f%% of a core, with %d sources tracked; %s to read one source, "+
 		"which is %.1f updates of a map entry, %s each",
 		100*share, h.tracked(), look, float64(look)/float64(unit), unit)
 	if n := h.tracked(); n < busyTracked {
 		t.Errorf("only %d sources were tracked to the end", n)
 	}
 	if look > busyWork*unit {
-		t.Errorf("a look at a source takes %s, want %d times %s at most", look, busyWork, unit)
+		t.Errorf("reading a source takes %s, want %d times %s at most", look, busyWork, unit)
 	}
-	testenv.Figure(t, share <= busyShare, "the daemon took %v in %v, want %g%% of a core at most", used, took,
+	testenv.Figure(t, share <= busyShare, "the daemon used %v in %v, want %g%% of a core at most", used, took,
 		100*busyShare)
 }
 
@@ -88,7 +88,7 @@ func (h *host) tracked() int {
 	return s.Tracked
 }
 
-// traffic is of sources that take turns.
+// traffic sends from sources in turn.
 type traffic struct {
 	h       *host
 	road    *road.Road
@@ -118,7 +118,7 @@ func (h *host) newTraffic(sources int) *traffic {
 	return t
 }
 
-// send has the next sources send a number of packets each.
+// send sends a number of packets from each of the next sources.
 func (t *traffic) send(sources, each int) {
 	t.h.Helper()
 	var list []road.Source
@@ -133,8 +133,8 @@ func (t *traffic) send(sources, each int) {
 	}
 }
 
-// pace sends busyRate packets a second, and returns the processor time that the
-// daemon takes meanwhile.
+// pace sends busyRate packets a second, and returns the processor time that the daemon uses
+// meanwhile.
 func (t *traffic) pace(span time.Duration) (used, took time.Duration) {
 	t.h.Helper()
 	begin, before := time.Now(), t.h.cpuTime()

@@ -18,9 +18,8 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-// previous returns another version of the programs, and reports whether its maps
-// have another shape: the programs in the folder PARAXIAL_PREVIOUS, or else those of
-// lab.BuildPast.
+// previous returns another version of the programs, and reports whether the layout of its maps
+// differs: the programs in the folder PARAXIAL_PREVIOUS, or else those of lab.BuildPast.
 func (h *host) previous() (b lab.Binaries, otherShape bool) {
 	h.Helper()
 	if dir := os.Getenv("PARAXIAL_PREVIOUS"); dir != "" {
@@ -47,8 +46,8 @@ func (h *host) stop() {
 	h.run = nil
 }
 
-// counted returns what was counted as dropped: by the interface, and for the
-// entry of the blocked source.
+// counted returns the packets counted as dropped by the interface, and the drops of the blocked
+// source's entry.
 func (h *host) counted() (packets, drops uint64, estimated bool) {
 	h.Helper()
 	packets = ctlJSON[control.Stats](h, "stats").Interfaces[0].Reasons["blocked"].Packets
@@ -71,7 +70,7 @@ func (h *host) judge(s *lab.Server, stop func() int) (sent int) {
 		h.Errorf("%d of %d packets of the blocked source got through", n, sent)
 	}
 	n := arrived[netip.MustParseAddr(freeSource)]
-	// A few are lost where the receiver does not get a CPU in time.
+	// A few packets are lost if the receiver does not get a CPU in time.
 	if n < sent*9/10 || n == 0 {
 		h.Errorf("%d of %d packets of the clean source arrived", n, sent)
 	}
@@ -79,8 +78,8 @@ func (h *host) judge(s *lab.Server, stop func() int) (sent int) {
 	return sent
 }
 
-// One version takes over from another, with the same maps, with other ones, and
-// back, while traffic goes on. Nothing gets through, and what was counted is kept.
+// One version takes over from another while traffic flows: with the same maps, with other maps, and
+// back. Nothing gets through, and the counters are kept.
 func TestUpgrade(t *testing.T) {
 	h := newHost(t)
 	s := h.serve()
@@ -105,13 +104,13 @@ func TestUpgrade(t *testing.T) {
 		h.stop()
 		h.daemon.Binaries = step.to
 		h.start()
-		if log := h.run.Log(); step.over != strings.Contains(log, "new ones take their place") {
-			t.Errorf("%s: maps are replaced by the log: %t, want %t:\n%s", step.name, !step.over, step.over, log)
+		if log := h.run.Log(); step.over != strings.Contains(log, "are replaced by new ones") {
+			t.Errorf("%s: maps replaced according to the log: %t, want %t:\n%s", step.name, !step.over, step.over, log)
 		}
 		packetsNow, dropsNow, _ := h.counted()
 		if packetsNow <= packets || dropsNow <= drops || drops == 0 {
-			t.Errorf("%s: %d packets and %d drops were counted, and then %d and %d", step.name, packets, drops, packetsNow,
-				dropsNow)
+			t.Errorf("%s: %d packets and %d drops were counted, and then %d and %d", step.name, packets, drops,
+				packetsNow, dropsNow)
 		}
 		if left, _ := filepath.Glob(filepath.Join(h.daemon.BPFFS, "gen-*")); len(left) != 1 {
 			t.Errorf("%s: generations left: %v", step.name, left)
@@ -130,8 +129,8 @@ func TestUpgrade(t *testing.T) {
 	t.Logf("%d packets counted for the interface and %d for the entry, of %d", packets, drops, sent)
 }
 
-// A version that does not know what is on disk refuses to start, says so, and
-// touches nothing. The next one goes on.
+// A version that does not know the format on disk refuses to start, reports it, and changes
+// nothing. The newer version then continues.
 func TestOlderVersionIsRefused(t *testing.T) {
 	h := newHost(t)
 	s := h.serve()
@@ -163,9 +162,8 @@ func TestOlderVersionIsRefused(t *testing.T) {
 	}
 }
 
-// The daemon ends and comes back over and over, in order or killed, also while it
-// starts, and in another version now and then. PARAXIAL_RESTARTS and
-// PARAXIAL_UPGRADES say how often.
+// The daemon ends and restarts repeatedly: stopped or killed, also during its start, and sometimes
+// as another version. PARAXIAL_RESTARTS and PARAXIAL_UPGRADES set how often.
 func TestRestartsAndUpgrades(t *testing.T) {
 	restarts, upgrades := timesOf(t, "PARAXIAL_RESTARTS", 8), timesOf(t, "PARAXIAL_UPGRADES", 4)
 	seed := rand.Uint64()
@@ -203,12 +201,13 @@ func TestRestartsAndUpgrades(t *testing.T) {
 		}
 		last = packets
 	}
-	t.Logf("%d restarts and %d upgrades, %d more were killed in the middle of the start", restarts, upgrades, killedStarts)
+	t.Logf("%d restarts and %d upgrades, %d more were killed in the middle of the start", restarts, upgrades,
+		killedStarts)
 	h.judge(s, stop)
 }
 
-// killedWhileStarting starts the daemon and kills it after the time, unless it is
-// ready before.
+// killedWhileStarting starts the daemon and kills it after the given time, unless it is ready
+// first.
 func (h *host) killedWhileStarting(after time.Duration) bool {
 	h.Helper()
 	short, cancel := context.WithTimeout(h.Context(), after)

@@ -21,15 +21,15 @@ import (
 
 const (
 	nobody      = 65534
-	socketGroup = 7007 // a number that no group has
+	socketGroup = 7007 // a group id that no group has
 )
 
-// as runs a command as another user, who is in the given groups, and returns
-// what it printed and its exit code.
+// as runs a command as another user with the given groups, and returns its output and exit code.
 func (h *host) as(groups []uint32, command string, args ...string) lab.Result {
 	h.Helper()
 	var stdout, stderr bytes.Buffer
-	ctx, cancel := context.WithTimeout(h.Context(), 2*time.Minute) // watch, let in, would not end
+	// A limit, because watch does not end by itself if the user is admitted.
+	ctx, cancel := context.WithTimeout(h.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command, args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = "/", &stdout, &stderr
@@ -41,8 +41,8 @@ func (h *host) as(groups []uint32, command string, args ...string) lab.Result {
 	return lab.Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}
 }
 
-// newSharedHost has a daemon whose socket a group may use, and whose files lie
-// where only their own modes protect them.
+// newSharedHost returns a host whose daemon has a socket for a group, and whose files are protected
+// only by their own modes.
 func newSharedHost(t *testing.T) *host {
 	t.Helper()
 	h := newHost(t)
@@ -77,7 +77,7 @@ func TestStrangerIsKeptOut(t *testing.T) {
 	h.expectUntouched("203.0.113.1/32")
 }
 
-// Members of the group may change entries, in their own name, and nothing else.
+// Members of the group may change entries, under their own name, and nothing else.
 func TestMemberOfTheGroup(t *testing.T) {
 	h := newSharedHost(t)
 	groups := []uint32{socketGroup}
@@ -85,12 +85,14 @@ func TestMemberOfTheGroup(t *testing.T) {
 		t.Fatalf("block: %+v", r)
 	}
 	if e := ctlJSON[[]control.Entry](h, "list", "blocks"); e[0].Author != "uid:65534" {
-		t.Errorf("the author is %s, not who asked the daemon", e[0].Author)
+		t.Errorf("the author is %s, not the caller", e[0].Author)
 	}
-	if r := h.as(groups, h.daemon.Ctl, "why", "203.0.113.1"); !strings.Contains(r.Stdout, "203.0.113.1") || r.Code != 0 {
+	if r := h.as(groups, h.daemon.Ctl, "why", "203.0.113.1"); !strings.Contains(r.Stdout, "203.0.113.1") ||
+		r.Code != 0 {
 		t.Errorf("why: %+v", r)
 	}
-	detach := []string{"detach", "--socket", h.daemon.Socket, "--state-dir", h.daemon.StateDir, "--bpffs", h.daemon.BPFFS}
+	detach := []string{"detach", "--socket", h.daemon.Socket, "--state-dir", h.daemon.StateDir, "--bpffs",
+		h.daemon.BPFFS}
 	if r := h.as(groups, h.daemon.Binaries.Daemon, detach...); r.Code == 0 ||
 		!strings.Contains(r.Stderr, "only root may") {
 		t.Errorf("detach: %+v", r)
@@ -120,8 +122,8 @@ func TestFilesAreRoots(t *testing.T) {
 	h.expectUntouched("203.0.113.1/32")
 }
 
-// The metrics are for every user of the machine, so they tell of no source, no
-// reason and no author.
+// Every user of the machine can read the metrics, so they contain no source, no reason and no
+// author.
 func TestMetricsTellNoSecrets(t *testing.T) {
 	h := newSharedHost(t)
 	h.ctl(0, "block", "203.0.113.77", "--reason", "a-secret-reason")
@@ -136,11 +138,11 @@ func TestMetricsTellNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(text), `paraxial_entries{family="ipv4",kind="block",origin="cli"} 1`) {
-		t.Errorf("these are no metrics:\n%s", text)
+		t.Errorf("the response contains no metrics:\n%s", text)
 	}
 	for _, secret := range []string{"203.0.113", "2001:db8", "secret", "uid:", h.daemon.StateDir} {
 		if strings.Contains(string(text), secret) {
-			t.Errorf("the metrics tell %q:\n%s", secret, text)
+			t.Errorf("the metrics contain %q:\n%s", secret, text)
 		}
 	}
 	post, err := http.Post("http://127.0.0.1:19799/metrics", "text/plain", strings.NewReader("x"))
@@ -153,7 +155,7 @@ func TestMetricsTellNoSecrets(t *testing.T) {
 	}
 }
 
-// expectUntouched tells whether the daemon filters and has exactly one block.
+// expectUntouched checks that the daemon filters and has exactly one block.
 func (h *host) expectUntouched(prefix string) {
 	h.Helper()
 	s := ctlJSON[control.Status](h, "status")

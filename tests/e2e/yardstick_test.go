@@ -12,10 +12,10 @@ import (
 // yardstickEntries is the size of the map that the yardstick updates.
 const yardstickEntries = 100_000
 
-// A yardstick measures how fast the machine is while something else is measured:
-// it does the same piece of work again and again, on a thread of its own, and notes
-// the processor time of each. The limits of processor time in tests are multiples
-// of that, so that they mean the same on every machine, busy or not.
+// A yardstick measures the speed of the machine while something else is measured: it repeats the
+// same piece of work on its own thread and records the processor time of each repetition. Limits of
+// processor time in tests are multiples of it, so that they mean the same on every machine, busy or
+// not.
 type yardstick struct {
 	stop chan struct{}
 	took chan []time.Duration
@@ -27,7 +27,7 @@ func newYardstick() *yardstick {
 	return y
 }
 
-// end returns the median of the processor time that one piece of work took.
+// end returns the median processor time of one repetition.
 func (y *yardstick) end() time.Duration {
 	close(y.stop)
 	took := <-y.took
@@ -59,11 +59,11 @@ func (y *yardstick) run() {
 	}
 }
 
-// threadTime is the processor time of the calling thread.
+// threadTime returns the processor time of the calling thread.
 func threadTime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
-		panic(err) // the clock is always there
+		panic(err) // this clock always exists
 	}
 	return time.Duration(ts.Nano())
 }

@@ -1,5 +1,5 @@
-// Package inner makes the maps that the daemon puts into the program's maps of
-// maps, for tests that load the program without a daemon.
+// Package inner creates the inner maps that the daemon puts into the program's maps of maps, for
+// tests that load the program without a daemon.
 package inner
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/paraxial/paraxial/loader/banks"
 )
 
-// Lines returns a function that makes the memory of an index generation. Publish
-// puts the one made last in force, and ends that of the one before.
+// Lines returns a function that creates the memory of an index generation. Publish puts the last
+// one in force and retires the previous one.
 func Lines(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) (alloc func(lines uint32) ([]uint64, error),
 	publish func()) {
 	tb.Helper()
@@ -46,7 +46,7 @@ func Lines(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) (alloc fun
 	return alloc, publish
 }
 
-// outerName finds the name of a map of maps, which the kernel may have cut short.
+// outerName finds the name of a map of maps, which the kernel may have truncated.
 func outerName(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) string {
 	tb.Helper()
 	info, err := outer.Info()
@@ -59,15 +59,14 @@ func outerName(tb testing.TB, spec *ebpf.CollectionSpec, outer *ebpf.Map) string
 	return info.Name
 }
 
-// HitSegment makes the first segment of the drop counters and returns its
-// memory.
+// HitSegment creates the first segment of the drop counters and returns its memory.
 func HitSegment(tb testing.TB, spec *ebpf.CollectionSpec, hits *ebpf.Map) []uint64 {
 	tb.Helper()
 	return firstSegment(tb, spec.Maps["hits"].InnerMap, hits)
 }
 
-// LimitSegment makes the first segment of the limits and returns its memory,
-// eight words to a limit.
+// LimitSegment creates the first segment of the limits and returns its memory, eight words per
+// limit.
 func LimitSegment(tb testing.TB, spec *ebpf.CollectionSpec, limits *ebpf.Map) []uint64 {
 	tb.Helper()
 	return firstSegment(tb, spec.Maps["limits"].InnerMap, limits)
@@ -82,7 +81,7 @@ func firstSegment(tb testing.TB, spec *ebpf.MapSpec, outer *ebpf.Map) []uint64 {
 	return words
 }
 
-// mapped makes a map, and its memory for as long as the test runs.
+// mapped creates a map, and maps its memory until the test ends.
 func mapped(tb testing.TB, spec *ebpf.MapSpec) (*ebpf.Map, []uint64) {
 	tb.Helper()
 	m, b := mappedBytes(tb, spec)
@@ -109,8 +108,8 @@ func mapBytes(tb testing.TB, m *ebpf.Map) []byte {
 	return b
 }
 
-// Tracking makes the memory that accounting needs, as large as it is by default,
-// and returns that of the control and of the lines, and the ring of samples.
+// Tracking creates the memory for accounting, in its default size. It returns the memory of the
+// control and of the lines, and the ring of samples.
 func Tracking(tb testing.TB, spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) (control, lines []byte,
 	samples *ringbuf.Reader) {
 	tb.Helper()

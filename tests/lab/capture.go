@@ -15,7 +15,7 @@ import (
 	"github.com/paraxial/paraxial/tests/lab/frame"
 )
 
-// snapLength is enough for the source address behind any VLAN tags.
+// snapLength is enough to include the source address behind any VLAN tags.
 const snapLength = 128
 
 // A Capture counts the frames that arrive at one end of a wire.
@@ -31,7 +31,7 @@ type Capture struct {
 }
 
 func startCapture(s *socket) (*Capture, error) {
-	// A timeout, so that Close need not race the file descriptor.
+	// A timeout, so that Close does not race with the reader for the file descriptor.
 	timeout := unix.NsecToTimeval(int64(20 * time.Millisecond))
 	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
 		return nil, errors.Join(fmt.Errorf("set receive timeout: %w", err), s.Close())
@@ -73,7 +73,7 @@ func (c *Capture) add(b []byte) {
 	c.other++
 }
 
-// errClosed ends the reader of a capture.
+// errClosed makes the reader of a capture stop.
 var errClosed = errors.New("capture is closed")
 
 // Close ends the capture.
@@ -87,10 +87,10 @@ func (c *Capture) Close() error {
 	return c.socket.Close()
 }
 
-// Sources returns how many IP frames arrived from each source. It is an error
-// if the capture could not keep up.
+// Sources returns the number of IP frames from each source. It returns an error if the capture
+// could not keep up.
 //
-// TCP segments of one flow may be merged by GRO: count with UDP.
+// GRO may merge TCP segments of one flow: count with UDP.
 func (c *Capture) Sources() (map[netip.Addr]int, error) {
 	lost, err := c.socket.lost()
 	if err != nil {
@@ -104,14 +104,14 @@ func (c *Capture) Sources() (map[netip.Addr]int, error) {
 	return maps.Clone(c.sources), c.err
 }
 
-// Other returns how many frames arrived that are not IP.
+// Other returns the number of frames that are not IP.
 func (c *Capture) Other() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.other
 }
 
-// Reset forgets what was counted.
+// Reset sets the counts to zero.
 func (c *Capture) Reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,7 +137,7 @@ func (c *Capture) waitSync(ctx context.Context, number uint64) error {
 	}
 }
 
-// syncMagic keeps foreign frames of the experimental EtherType apart.
+// syncMagic distinguishes our sync frames from other frames of the experimental EtherType.
 const syncMagic = 0x7061726178696131
 
 func syncFrame(to, from frame.MAC, number uint64) []byte {

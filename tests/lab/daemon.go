@@ -22,12 +22,12 @@ const (
 // Binaries are the paths of the two programs.
 type Binaries struct{ Daemon, Ctl string }
 
-// Build builds both programs, once in the life of the sandbox: later calls
-// find them. It has to be called in the module's folders and inside Enter.
+// Build builds both programs, once per sandbox: later calls find them. Call it inside Enter, in one
+// of the module's folders.
 func Build(ctx context.Context) (Binaries, error) { return buildIn(ctx, "/run/lab/bin") }
 
-// BuildPast builds another version of both: one whose maps are all of another
-// shape, and that does not know the newest format of the state file.
+// BuildPast builds another version of both: the layout of all its maps differs, and it does not
+// know the newest format of the state file.
 func BuildPast(ctx context.Context) (Binaries, error) {
 	return buildIn(ctx, "/run/lab/past", "-tags", "past")
 }
@@ -37,7 +37,7 @@ func buildIn(ctx context.Context, dir string, flags ...string) (Binaries, error)
 	if _, err := os.Stat(dir); err == nil {
 		return b, nil
 	}
-	// Built beside and renamed, so that what is there is complete.
+	// Build beside and rename, so that an existing folder is always complete.
 	fresh := fmt.Sprintf("%s.%d", dir, time.Now().UnixNano())
 	if err := os.MkdirAll(fresh, 0o755); err != nil {
 		return Binaries{}, fmt.Errorf("build: %w", err)
@@ -53,12 +53,12 @@ func buildIn(ctx context.Context, dir string, flags ...string) (Binaries, error)
 	return b, nil
 }
 
-// InDir returns the binaries that are in a folder.
+// InDir returns the binaries in a folder.
 func InDir(dir string) Binaries {
 	return Binaries{Daemon: filepath.Join(dir, "paraxiald"), Ctl: filepath.Join(dir, "paraxialctl")}
 }
 
-// A Daemon tells how paraxiald is run, and can be started any number of times.
+// A Daemon describes how to run paraxiald. It can be started any number of times.
 type Daemon struct {
 	Binaries
 	Interfaces []string
@@ -66,10 +66,11 @@ type Daemon struct {
 	StateDir   string
 	BPFFS      string   // below a mounted bpffs
 	Flags      []string // more flags
+	Env        []string // more environment, as NAME=value
 }
 
-// NewDaemon returns a daemon that keeps its state in stateDir and uses the
-// standard paths of socket and pins. In the sandbox no other daemon uses them.
+// NewDaemon returns a daemon that keeps its state in stateDir and uses the default paths of socket
+// and pins. No other daemon uses them in the sandbox.
 func NewDaemon(b Binaries, stateDir string, interfaces ...string) Daemon {
 	return Daemon{
 		Binaries: b, Interfaces: interfaces, StateDir: stateDir,
@@ -87,11 +88,12 @@ func (d Daemon) Args() []string {
 	return append(args, d.Flags...)
 }
 
-// Start starts the daemon and waits until paraxialctl status succeeds. If the
-// daemon ends before, the error has its log.
+// Start starts the daemon and waits until paraxialctl status succeeds. If the daemon exits first,
+// the error contains its log.
 func (d Daemon) Start(ctx context.Context) (*Process, error) {
 	p := &Process{done: make(chan struct{})}
 	p.cmd = exec.Command(d.Daemon, d.Args()...)
+	p.cmd.Env = append(os.Environ(), d.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", d.Daemon, err)
@@ -124,19 +126,18 @@ func (d Daemon) waitReady(ctx context.Context, p *Process) error {
 	}
 }
 
-// A Result is what paraxialctl printed and its exit code.
+// A Result is the output of paraxialctl and its exit code.
 type Result struct {
 	Stdout, Stderr string
 	Code           int
 }
 
-// Run runs paraxialctl with the daemon's socket. An exit code other than 0 is
-// no error.
+// Run runs paraxialctl with the daemon's socket. An exit code other than 0 is not an error.
 func (d Daemon) Run(ctx context.Context, args ...string) (Result, error) {
 	return d.RunInput(ctx, "", args...)
 }
 
-// RunInput runs paraxialctl with a standard input.
+// RunInput runs paraxialctl with stdin as its standard input.
 func (d Daemon) RunInput(ctx context.Context, stdin string, args ...string) (Result, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, d.Ctl, args...)
@@ -158,19 +159,19 @@ type Process struct {
 	cmd  *exec.Cmd
 	log  logBuffer
 	done chan struct{}
-	err  error // once done
+	err  error // valid once done is closed
 }
 
-// PID is the daemon's process id.
+// PID returns the daemon's process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Log returns what the daemon printed.
+// Log returns the daemon's output.
 func (p *Process) Log() string { return p.log.String() }
 
 // Signal sends a signal.
 func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
 
-// Wait waits until the daemon ends, and returns an error unless it ends well.
+// Wait waits until the daemon exits, and returns an error unless it succeeds.
 func (p *Process) Wait(ctx context.Context) error {
 	select {
 	case <-p.done:
@@ -183,7 +184,7 @@ func (p *Process) Wait(ctx context.Context) error {
 	return nil
 }
 
-// Stop asks the daemon to end, as systemctl stop does, and waits.
+// Stop stops the daemon as systemctl stop does, and waits.
 func (p *Process) Stop(ctx context.Context) error {
 	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stop paraxiald: %w", err)
@@ -191,7 +192,7 @@ func (p *Process) Stop(ctx context.Context) error {
 	return p.Wait(ctx)
 }
 
-// Kill ends the daemon with kill -9, and waits.
+// Kill kills the daemon with kill -9, and waits.
 func (p *Process) Kill() error {
 	if err := p.cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("kill paraxiald: %w", err)

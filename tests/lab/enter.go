@@ -1,6 +1,6 @@
-// Package lab is a sandbox for tests and demonstrations: namespaces of their
-// own, a wire to send any frame over, and the real daemon and command line.
-// All of it vanishes with the process, however that ends.
+// Package lab is a sandbox for tests and demonstrations: separate namespaces, a wire to send any
+// frame over, and the real daemon and command line. All of it disappears with the process, however
+// the process ends.
 package lab
 
 import (
@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// marker tells the re-executed process that it is inside.
+// marker tells the re-executed process that it is inside the sandbox.
 const marker = "PARAXIAL_LAB"
 
-// Main is TestMain for tests that need the sandbox: m is the *testing.M. A plain
-// user's tests run outside, where testenv.Root skips those that need root.
+// Main is TestMain for tests that need the sandbox: m is the *testing.M. Without root, the tests
+// run outside, and testenv.Root skips those that need root.
 func Main(m interface{ Run() int }) {
 	if os.Geteuid() != 0 {
 		os.Exit(m.Run())
@@ -31,16 +31,15 @@ func Main(m interface{ Run() int }) {
 	os.Exit(status)
 }
 
-// Enter runs body in new network, mount and process namespaces, and returns
-// the status that body returned. It executes the current program once more:
-// there Enter calls body and exits, so only the outer process returns from
-// Enter. Everything that main does before Enter is done twice.
+// Enter runs body in new network, mount and process namespaces, and returns the status of body. It
+// executes the current program again: that process calls body inside Enter and exits, so Enter
+// returns only in the outer process. Everything that main does before Enter is done twice.
 //
-// Inside, lo is up, /sys/fs/bpf is a bpffs without pins, /run an empty tmpfs, an
-// installed Paraxial is out of sight, and no mount is seen outside. When the process dies, even by kill -9 of the outer
-// one, the kernel ends every process inside, and the namespaces with them.
+// Inside, lo is up, /sys/fs/bpf is a bpffs without pins, /run an empty tmpfs, an installed Paraxial
+// is hidden, and mounts are not visible outside. When the outer process dies, even by kill -9, the
+// kernel kills every process inside and removes the namespaces.
 func Enter(body func() int) (status int, err error) {
-	// Process 1: a marker that leaked into a shell outside means nothing.
+	// Check for process 1 too: the marker may have leaked into a shell outside.
 	if os.Getpid() == 1 && os.Getenv(marker) != "" {
 		if err := furnish(); err != nil {
 			return 1, fmt.Errorf("set up the sandbox: %w", err)
@@ -59,7 +58,7 @@ func reexec() (status int, err error) {
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
 	}
-	// The parent of Pdeathsig is this thread, not this process.
+	// Pdeathsig is bound to this thread, not to the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -71,13 +70,13 @@ func reexec() (status int, err error) {
 	}
 	go func() {
 		for s := range signals {
-			cmd.Process.Signal(s) // fails only if it has ended
+			cmd.Process.Signal(s) // fails only if the process has ended
 		}
 	}()
 	err = cmd.Wait()
 	close(signals)
 	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		// -1, killed by a signal, becomes 255.
+		// -1 (killed by a signal) becomes 255.
 		return exit.ExitCode() & 0xff, nil
 	}
 	if err != nil {
@@ -86,7 +85,7 @@ func reexec() (status int, err error) {
 	return 0, nil
 }
 
-// furnish makes the new namespaces look like a machine.
+// furnish sets up the new namespaces like a machine.
 func furnish() error {
 	if err := os.Unsetenv(marker); err != nil {
 		return err
@@ -110,8 +109,8 @@ func furnish() error {
 	return loopbackUp()
 }
 
-// hideInstallation covers what an installed Paraxial has, so that none of it
-// is read or changed by the one inside.
+// hideInstallation covers the files of an installed Paraxial, so that the one inside neither reads
+// nor changes them.
 func hideInstallation() error {
 	for _, dir := range []string{"/etc/paraxial", "/var/lib/paraxial"} {
 		err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755")

@@ -82,8 +82,8 @@ func sources(t *testing.T, c *lab.Capture) map[netip.Addr]int {
 	return got
 }
 
-// The kernel's own parser and checksums accept what frame builds, and a real
-// socket answers over the wire.
+// The kernel's own parser and checksums accept the frames that frame builds, and a real socket
+// answers over the wire.
 func TestDatagramsFromAnySourceAreAnswered(t *testing.T) {
 	w := newWire(t)
 	server, err := lab.Serve(5353)
@@ -124,9 +124,11 @@ func TestDatagramsFromAnySourceAreAnswered(t *testing.T) {
 	if diff := cmp.Diff(want, sources(t, atHost), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("frames at the host end (-want +got):\n%s", diff)
 	}
-	for deadline := time.Now().Add(time.Minute); sources(t, atPeer)[w.Addr4()] < 6 || sources(t, atPeer)[w.Addr6()] < 3; {
+	for deadline := time.Now().Add(time.Minute); sources(t, atPeer)[w.Addr4()] < 6 ||
+		sources(t, atPeer)[w.Addr6()] < 3; {
 		if time.Now().After(deadline) {
-			t.Fatalf("answers at the peer end: got %v, want 6 from %s and 3 from %s", sources(t, atPeer), w.Addr4(), w.Addr6())
+			t.Fatalf("answers at the peer end: got %v, want 6 from %s and 3 from %s", sources(t, atPeer), w.Addr4(),
+				w.Addr6())
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -53,9 +53,9 @@ func (w *Wire) addLinks(queues int) error {
 	return nil
 }
 
-// configureHost makes the host end answer to any source: addresses usable at
-// once, default routes through the peer, whose address needs no asking for,
-// and no check that a source is plausible.
+// configureHost makes the host end answer any source: addresses that are usable at once, default
+// routes through the peer with a permanent neighbour entry, and no check that a source is
+// plausible.
 func (w *Wire) configureHost() error {
 	for _, s := range [][2]string{
 		{"net/ipv4/conf/all/rp_filter", "0"},
@@ -81,8 +81,8 @@ func (w *Wire) configureHost() error {
 	return nil
 }
 
-// waitLocal waits until the kernel delivers packets to an address. It makes the route
-// for an IPv6 address in the background, once it has noticed that the link is up.
+// waitLocal waits until the kernel delivers packets to an address. The kernel adds an IPv6 route in
+// the background, after it has noticed that the link is up.
 func waitLocal(addr netip.Addr) error {
 	const patience = time.Minute
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Server is a UDP service on the host: it counts datagrams by source and
-// answers each with the same bytes.
+// A Server is a UDP service on the host: it counts datagrams by source and answers each with the
+// same bytes.
 type Server struct {
 	conn *net.UDPConn
 	done chan struct{}
@@ -28,11 +28,11 @@ type Server struct {
 	total    int
 	keep     bool
 	kept     []Datagram
-	markers  uint64 // sent by drain
-	lastSeen uint64 // marker
+	markers  uint64 // markers sent by drain
+	lastSeen uint64 // number of the last marker received
 }
 
-// A Datagram is one that a server received.
+// A Datagram is a received datagram.
 type Datagram struct {
 	Source netip.Addr
 	At     time.Time // by the kernel's clock, after XDP
@@ -82,7 +82,7 @@ func (s *Server) run() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			continue // an ICMP error that some answer provoked
+			continue // an ICMP error in reply to an answer
 		}
 		if s.take(from.Addr().Unmap(), buf[:n], control[:controlled]) {
 			continue
@@ -94,7 +94,7 @@ func (s *Server) run() {
 	}
 }
 
-// take counts a datagram, and tells whether it is a marker, which is not counted.
+// take counts a datagram, and reports whether it is a marker, which is not counted.
 func (s *Server) take(from netip.Addr, data, control []byte) (marker bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +110,7 @@ func (s *Server) take(from netip.Addr, data, control []byte) (marker bool) {
 	return false
 }
 
-// stampOf reads the kernel's time stamp. It is zero if there is none.
+// stampOf returns the kernel's time stamp, or zero if there is none.
 func stampOf(control []byte) time.Time {
 	messages, err := unix.ParseSocketControlMessage(control)
 	if err != nil {
@@ -124,7 +124,7 @@ func stampOf(control []byte) time.Time {
 	return time.Time{}
 }
 
-// Keep has the server keep the datagrams that it receives from now on.
+// Keep makes the server keep the datagrams that it receives from now on.
 func (s *Server) Keep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,16 +138,16 @@ func (s *Server) Kept() []Datagram {
 	return slices.Clone(s.kept)
 }
 
-// Sources returns how many datagrams arrived from each source.
+// Sources returns the number of datagrams from each source.
 func (s *Server) Sources() map[netip.Addr]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.sources)
 }
 
-// Settle waits until want datagrams have arrived in all, or none arrived for the
-// quiet time. It returns how many arrived in all. Tests use Wire.Settle, which does
-// not depend on time; the demo does not, because its frame shows in the statistics.
+// Settle waits until want datagrams have arrived in total, or none has arrived for the quiet time.
+// It returns the total. Tests use Wire.Settle, which does not depend on time; the demo does not,
+// because the frame that Wire.Settle sends would show in the statistics.
 func (s *Server) Settle(want int, quiet time.Duration) int {
 	last, since := -1, time.Now()
 	for {
@@ -164,8 +164,8 @@ func (s *Server) Settle(want int, quiet time.Duration) int {
 	}
 }
 
-// drain waits until every datagram that is in the socket's queue has been read.
-// It sends one more over the loopback interface, which is read after them.
+// drain waits until every datagram in the socket's queue has been read. It sends one more over the
+// loopback interface, which is read after them.
 func (s *Server) drain(ctx context.Context) error {
 	s.mu.Lock()
 	s.markers++

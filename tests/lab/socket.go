@@ -15,8 +15,8 @@ const receiveBuffer = 256 << 20
 // socket is a packet socket on one interface.
 type socket struct{ fd int }
 
-// openSocketAt opens a socket in another network namespace, which it then
-// belongs to whichever thread uses it.
+// openSocketAt opens a socket in another network namespace. The socket stays in that namespace,
+// whichever thread uses it.
 func openSocketAt(ns netns.NsHandle, index int, protocol uint16) (*socket, error) {
 	runtime.LockOSThread()
 	here, err := netns.Get()
@@ -38,8 +38,8 @@ func openSocketAt(ns netns.NsHandle, index int, protocol uint16) (*socket, error
 	return s, err
 }
 
-// openSocket opens a packet socket on the interface with index that receives
-// protocol, or nothing if that is 0.
+// openSocket opens a packet socket on the interface with the given index that receives protocol, or
+// nothing if protocol is 0.
 func openSocket(index int, protocol uint16) (*socket, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -68,7 +68,7 @@ func (s *socket) bind(index int, protocol uint16) error {
 	return nil
 }
 
-// send sends a frame, and again while the receiving end's ring is full.
+// send sends a frame, and retries while the receiver's ring is full.
 func (s *socket) send(frame []byte) error {
 	for {
 		_, err := unix.Write(s.fd, frame)
@@ -79,7 +79,7 @@ func (s *socket) send(frame []byte) error {
 	}
 }
 
-// lost returns how many frames did not fit the receive buffer since last asked.
+// lost returns how many frames did not fit the receive buffer since the last call.
 func (s *socket) lost() (uint32, error) {
 	stats, err := unix.GetsockoptTpacketStats(s.fd, unix.SOL_PACKET, unix.PACKET_STATISTICS)
 	if err != nil {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Stream sends the frames in turn, all of them some two thousand times a second,
-// until stop is called. stop returns how often each frame was sent.
+// Stream sends the frames in turn, about two thousand rounds a second, until stop is called. stop
+// returns how often each frame was sent.
 func (w *Wire) Stream(frames ...[]byte) (stop func() (sent int, err error)) {
 	const pace = 500 * time.Microsecond
 	done := make(chan struct{})

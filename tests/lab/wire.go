@@ -16,8 +16,8 @@ import (
 	"github.com/paraxial/paraxial/tests/lab/frame"
 )
 
-// Addresses of the wire's ends, out of the documentation ranges. The peer's
-// are the host's gateways; nothing listens there.
+// Addresses of the wire's ends, from the documentation ranges. The peer's addresses are the host's
+// gateways; nothing listens there.
 var (
 	hostPrefix4 = netip.MustParsePrefix("192.0.2.1/24")
 	hostPrefix6 = netip.MustParsePrefix("2001:db8::1/64")
@@ -30,10 +30,9 @@ var (
 	peerMAC = frame.MAC{2, 0, 0, 0, 0, 2}
 )
 
-// A Wire is a veth pair. The host end is in this network namespace, with
-// addresses and default routes, and is where a filter goes. The peer end is in
-// a namespace of its own that says nothing by itself: no address, no ARP, no
-// IPv6. So the host end receives the frames that were sent, and no others.
+// A Wire is a veth pair. The host end is in this network namespace, has addresses and default
+// routes, and carries the filter. The peer end is in a separate namespace that sends nothing by
+// itself: no address, no ARP, no IPv6. So the host end receives only the frames that were sent.
 type Wire struct {
 	// Host is the name of the host end.
 	Host string
@@ -45,13 +44,12 @@ type Wire struct {
 	syncs  uint64
 }
 
-// NewWire makes a wire whose host end is called name. Datagrams from any
-// source reach a socket on the host end, and replies to any source go to the
-// peer end.
+// NewWire makes a wire whose host end is called name. Datagrams from any source reach a socket on
+// the host end, and replies to any source go to the peer end.
 func NewWire(name string) (w *Wire, err error) { return NewWireOf(name, 1) }
 
-// NewWireOf makes a wire with several queues, so that the host end may receive
-// on several CPUs at once. Frames of one flow stay in order, and no others.
+// NewWireOf makes a wire with several queues, so that the host end may receive on several CPUs at
+// once. Only frames of the same flow stay in order.
 func NewWireOf(name string, queues int) (w *Wire, err error) {
 	w = &Wire{Host: name}
 	defer func() {
@@ -120,8 +118,8 @@ func (w *Wire) Send(frames ...[]byte) error {
 	return nil
 }
 
-// Sync waits until c has seen all that was sent before. It sends a frame of
-// its own, of an experimental EtherType, which a filter counts as not IP.
+// Sync waits until c has seen all frames sent before. It sends a frame of its own, with an
+// experimental EtherType, which a filter counts as not IP.
 func (w *Wire) Sync(ctx context.Context, c *Capture) error {
 	w.syncs++
 	if err := w.Send(syncFrame(hostMAC, peerMAC, w.syncs)); err != nil {
@@ -130,8 +128,8 @@ func (w *Wire) Sync(ctx context.Context, c *Capture) error {
 	return c.waitSync(ctx, w.syncs)
 }
 
-// Settle waits until all that was sent before is either dropped or counted by the
-// server, however slow the machine is. The wire must have one queue.
+// Settle waits until every frame sent before is either dropped or counted by the server, however
+// slow the machine is. The wire must have one queue.
 func (w *Wire) Settle(ctx context.Context, s *Server) error {
 	c, err := w.CaptureHost()
 	if err != nil {
@@ -143,8 +141,7 @@ func (w *Wire) Settle(ctx context.Context, s *Server) error {
 	return s.drain(ctx)
 }
 
-// silentNamespace makes a network namespace in which IPv6 is off, and stays in
-// the current one.
+// silentNamespace makes a network namespace with IPv6 off, and stays in the current one.
 func silentNamespace() (netns.NsHandle, error) {
 	runtime.LockOSThread()
 	here, err := netns.Get()
@@ -187,7 +184,7 @@ func (w *Wire) openPeer(protocol uint16) (*socket, error) {
 	return openSocketAt(w.peer, link.Attrs().Index, protocol)
 }
 
-// CaptureHost captures what arrives at the host end and has passed XDP.
+// CaptureHost captures frames that arrive at the host end and have passed XDP.
 func (w *Wire) CaptureHost() (*Capture, error) {
 	s, err := openSocket(w.link.Attrs().Index, unix.ETH_P_ALL)
 	if err != nil {
@@ -196,7 +193,7 @@ func (w *Wire) CaptureHost() (*Capture, error) {
 	return startCapture(s)
 }
 
-// CapturePeer captures what the host sends, at the peer end.
+// CapturePeer captures, at the peer end, the frames that the host sends.
 func (w *Wire) CapturePeer() (*Capture, error) {
 	s, err := w.openPeer(unix.ETH_P_ALL)
 	if err != nil {

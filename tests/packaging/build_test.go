@@ -1,6 +1,5 @@
-// Package packaging builds the packages and lives through their life: on a copy
-// of this system, with the real dpkg, rpm and systemd, and the real filter on an
-// interface of the sandbox.
+// Package packaging builds the packages and tests their life cycle: on a copy of this system, with
+// the real dpkg, rpm and systemd, and the real filter on an interface of the sandbox.
 package packaging
 
 import (
@@ -42,8 +41,8 @@ func older(t *testing.T) release { return built(t, "1.0.0", strings.Join(arches(
 
 func newer(t *testing.T) release { return built(t, "1.0.1~rc1", runtime.GOARCH) }
 
-// arches are what packages are built for: this machine, or PARAXIAL_ARCHES. To compile
-// everything for another architecture takes minutes.
+// arches are the architectures to build packages for: this machine's, or PARAXIAL_ARCHES. To
+// compile everything for another architecture takes minutes.
 func arches() []string {
 	if all := strings.Fields(os.Getenv("PARAXIAL_ARCHES")); len(all) > 0 {
 		return all
@@ -51,7 +50,7 @@ func arches() []string {
 	return []string{runtime.GOARCH}
 }
 
-// built builds a version once in the life of the sandbox.
+// built builds a version once per sandbox.
 func built(t *testing.T, version, arches string) release {
 	t.Helper()
 	testenv.Root(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// wanted is what the packages hold, docs and folders apart. ZSH stands for where
-// zsh looks, which is not the same everywhere.
+// wanted lists the contents of the packages without docs and folders. ZSH stands for zsh's
+// completion folder, which differs between systems.
 func wanted() []string {
 	return []string{
 		"-rw-r--r-- /etc/paraxial/paraxiald.yaml",
@@ -105,7 +105,7 @@ func rpmFiles(t *testing.T, rpm string) []string {
 	return list
 }
 
-// TestReproducible builds once more, later, elsewhere and with another umask.
+// TestReproducible builds again: later, in another folder and with another umask.
 func TestReproducible(t *testing.T) {
 	first := older(t)
 	again := release{first.version, filepath.Join(t.TempDir(), "packages")}
@@ -114,7 +114,7 @@ func TestReproducible(t *testing.T) {
 	build(t, again, runtime.GOARCH)
 	for _, pair := range [][2]string{{first.deb(), again.deb()}, {first.rpm(), again.rpm()}} {
 		if sum(t, pair[0]) != sum(t, pair[1]) {
-			t.Errorf("%s is not the same as the first time", filepath.Base(pair[0]))
+			t.Errorf("%s differs from the first build", filepath.Base(pair[0]))
 		}
 	}
 }
@@ -128,7 +128,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestManualPages: roff takes them without complaint.
+// TestManualPages: roff accepts the manual pages without warnings.
 func TestManualPages(t *testing.T) {
 	r := older(t)
 	need(t, "mandoc")
@@ -146,7 +146,7 @@ func TestManualPages(t *testing.T) {
 		}
 		out, err := exec.CommandContext(t.Context(), "mandoc", "-T", "lint", "-W", "warning", page).CombinedOutput()
 		for line := range strings.Lines(string(out)) {
-			// A date would tell when it was built, not when it was written.
+			// A date would be the build date, not the date of writing.
 			if !strings.Contains(line, "missing date") {
 				t.Errorf("%s (%v)", line, err)
 			}
@@ -154,7 +154,7 @@ func TestManualPages(t *testing.T) {
 	}
 }
 
-// plain takes bold and underline out of what is made for a terminal.
+// plain removes bold and underline from terminal output.
 func plain(s string) string {
 	var b []rune
 	for _, r := range s {

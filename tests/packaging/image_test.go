@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// TestImage is the life of the package where no service manager runs: in a
-// chroot, a container, an image that is being built.
+// TestImage tests the package's life cycle where no service manager runs: in a chroot, a container,
+// an image that is being built.
 func TestImage(t *testing.T) {
 	before, after := older(t), newer(t)
 	s := newSite(t)
 	s.chrooted()
 
 	if said := s.install(before.deb()); !strings.Contains(said, "systemctl enable --now paraxiald") {
-		t.Errorf("the package does not say what comes next:\n%s", said)
+		t.Errorf("the package does not print the next steps:\n%s", said)
 	}
 	if out := s.do("getent", "group", "paraxial"); !strings.HasPrefix(out, "paraxial:x:") {
 		t.Errorf("group: %s", out)
@@ -32,7 +32,7 @@ func TestImage(t *testing.T) {
 	s.removed("dpkg", "--remove", "paraxial")
 	for _, kept := range []string{"/etc/paraxial/paraxiald.yaml", "/var/lib/paraxial/state.db"} {
 		if !s.exists(kept) {
-			t.Errorf("removed, not purged, but %s is gone", kept)
+			t.Errorf("removed without a purge, but %s is gone", kept)
 		}
 	}
 	s.install(after.deb())
@@ -42,23 +42,62 @@ func TestImage(t *testing.T) {
 	for _, gone := range []string{"/etc/paraxial", "/var/lib/paraxial", "/sys/fs/bpf/paraxial", "/usr/sbin/paraxiald",
 		"/usr/share/doc/paraxial"} {
 		if s.exists(gone) {
-			t.Errorf("purged, but %s is there: %s", gone, s.do("find", gone))
+			t.Errorf("purged, but %s still exists: %s", gone, s.do("find", gone))
 		}
 	}
 	s.do("getent", "group", "paraxial")
 }
 
-// TestRemoveWithBadConfiguration: what is wrong with the configuration must not
-// keep the filter on.
+// TestRemoveWithBadConfiguration: an invalid configuration does not keep the filter in
+// force, wherever its pins are.
 func TestRemoveWithBadConfiguration(t *testing.T) {
+	r := older(t)
+	for _, tt := range []struct {
+		name, valid, invalid string
+		flags                []string
+	}{
+		{"default directory", "interfaces: [eth0]\n", "interfaces: [\n", nil},
+		{"own directory", "interfaces: [eth0]\nbpffs: /sys/fs/bpf/own\n", "interfaces: [\nbpffs: /sys/fs/bpf/own\n", nil},
+		{"directory by a flag", "interfaces: [eth0]\n", "interfaces: [eth0]\n", []string{"--bpffs", "/sys/fs/bpf/own"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t)
+			s.chrooted()
+			t.Cleanup(func() { s.try("rm", "-rf", "/sys/fs/bpf/own") }) // also that of the next test
+			s.install(r.deb())
+			s.write("/etc/paraxial/paraxiald.yaml", tt.valid)
+			s.daemon(func() { s.do("paraxialctl", "block", enemy) }, tt.flags...)
+			s.filtered("with the daemon ended")
+			s.write("/etc/paraxial/paraxiald.yaml", tt.invalid)
+			s.removed("dpkg", "--remove", "paraxial")
+			if s.exists("/sys/fs/bpf/own") {
+				t.Error("removed, but the pins are there")
+			}
+		})
+	}
+}
+
+// TestRemoveWithFilterInUse: while a filter cannot be removed, the package is not either.
+func TestRemoveWithFilterInUse(t *testing.T) {
 	r := older(t)
 	s := newSite(t)
 	s.chrooted()
 	s.install(r.deb())
-	s.daemon(func() { s.do("paraxialctl", "block", enemy) })
-	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [\n")
+	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0]\n")
+	s.daemon(func() {
+		s.do("paraxialctl", "--socket", otherSocket, "block", enemy)
+		out, err := s.try("dpkg", "--remove", "paraxial")
+		if err == nil || !strings.Contains(out, "/sys/fs/bpf/paraxial is in use") ||
+			!strings.Contains(out, "the filter could not be removed, and the package is not removed") {
+			t.Errorf("removing the package while a daemon holds the filter: %v\n%s", err, out)
+		}
+		s.filtered("not removed")
+	}, "--socket", otherSocket)
 	s.removed("dpkg", "--remove", "paraxial")
 }
+
+// otherSocket is one that a daemon has which detach cannot find.
+const otherSocket = "/run/other.sock"
 
 // TestRPM is the life of the other package, whose scripts are called otherwise.
 func TestRPM(t *testing.T) {
@@ -73,12 +112,13 @@ func TestRPM(t *testing.T) {
 	s.copy(after.rpm(), "/root/new.rpm")
 
 	if said := rpm("--install", "/root/old.rpm"); !strings.Contains(said, "systemctl enable --now paraxiald") {
-		t.Errorf("the package does not say what comes next:\n%s", said)
+		t.Errorf("the package does not print the next steps:\n%s", said)
 	}
 	s.do("getent", "group", "paraxial")
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0] # mine\n")
 	s.daemon(func() { s.do("paraxialctl", "block", enemy) })
-	if said := rpm("--upgrade", "/root/new.rpm"); strings.Contains(said, "detached") || strings.Contains(said, "removed") {
+	if said := rpm("--upgrade", "/root/new.rpm"); strings.Contains(said, "detached") ||
+		strings.Contains(said, "removed") {
 		t.Errorf("an upgrade says:\n%s", said)
 	}
 	if !strings.Contains(s.do("cat", "/etc/paraxial/paraxiald.yaml"), "# mine") {
@@ -93,7 +133,7 @@ func TestRPM(t *testing.T) {
 	}
 }
 
-// removed removes the package, and checks that the filter is off.
+// removed removes the package, and checks that the filter is detached.
 func (s *site) removed(args ...string) {
 	s.Helper()
 	said := s.do(args...)
@@ -104,17 +144,18 @@ func (s *site) removed(args ...string) {
 		s.Errorf("removed, but the link is pinned\n%s", said)
 	}
 	if s.exists("/usr/sbin/paraxiald") {
-		s.Error("removed, but the daemon is there")
+		s.Error("removed, but the daemon is still installed")
 	}
 	if s.exists("/etc/systemd/system/multi-user.target.wants/paraxiald.service") {
-		s.Error("removed, but enabled")
+		s.Error("removed, but the service is enabled")
 	}
 }
 
 // daemon runs the installed daemon, by itself, while f runs.
-func (s *site) daemon(f func()) {
+func (s *site) daemon(f func(), flags ...string) {
 	s.Helper()
-	cmd := exec.Command("chroot", s.path("/"), "/usr/sbin/paraxiald", "--metrics", "off")
+	args := append([]string{s.path("/"), "/usr/sbin/paraxiald", "--metrics", "off"}, flags...)
+	cmd := exec.Command("chroot", args...)
 	log := new(console)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
@@ -127,7 +168,7 @@ func (s *site) daemon(f func()) {
 		}
 	}()
 	s.eventually("the daemon answers", func() error {
-		_, err := s.try("paraxialctl", "status")
+		_, err := s.try("sh", "-c", "paraxialctl status || paraxialctl --socket "+otherSocket+" status")
 		return err
 	})
 	f()

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Process 1 of a machine: a copy of this system that is thrown away, in mount,
-# process and UTS namespaces that are already its own. It joins the control
-# group, and becomes systemd, which starts nothing but its journal.
+# Process 1 of a machine: a temporary copy of this system. The mount, process and
+# UTS namespaces exist already. It joins the control group and executes systemd,
+# which starts only its journal.
 set -eu
 scratch=$1 group=$2 stage=${3:-join}
 if [ "$stage" = join ]; then

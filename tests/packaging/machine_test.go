@@ -19,17 +19,15 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-// A machine is a copy of this system that is thrown away. It shares the network
-// and the BPF file system of the sandbox. Commands in it see the real dpkg, and a
-// systemd if that was booted.
+// A machine is a temporary copy of this system. It shares the network and the BPF file system of
+// the sandbox. Commands in it see the real dpkg, and a systemd if it was booted.
 type machine struct {
 	*testing.T
 	scratch string
-	init    int // process 1, 0 if none was booted
+	init    int // process 1; 0 if systemd was not booted
 }
 
-// newMachine makes a machine on which no service manager runs, as in an image
-// that is being built.
+// newMachine makes a machine without a service manager, as in an image that is being built.
 func newMachine(t *testing.T) *machine {
 	t.Helper()
 	testenv.Root(t)
@@ -51,7 +49,7 @@ func newMachine(t *testing.T) *machine {
 	return m
 }
 
-// mount unmounts again when the test ends.
+// mount mounts a file system until the test ends.
 func (m *machine) mount(fstype, target, data string) {
 	m.Helper()
 	if err := unix.Mount(fstype, target, fstype, 0, data); err != nil {
@@ -64,10 +62,10 @@ func (m *machine) mount(fstype, target, data string) {
 	})
 }
 
-// path is where a file of the machine is.
+// path returns the path of a file of the machine.
 func (m *machine) path(file string) string { return filepath.Join(m.scratch, "root", file) }
 
-// chrooted mounts what commands need if nothing is booted.
+// chrooted mounts the file systems that commands need if systemd is not booted.
 func (m *machine) chrooted() *machine {
 	m.Helper()
 	m.mount("proc", m.path("/proc"), "")
@@ -82,7 +80,7 @@ func (m *machine) chrooted() *machine {
 	return m
 }
 
-// booted boots systemd. It ends with the sandbox, also if the test fails.
+// booted boots systemd. It ends with the sandbox, even if the test fails.
 func (m *machine) booted() *machine {
 	m.Helper()
 	for _, tool := range []string{"/lib/systemd/systemd", "nsenter", "unshare", "pivot_root"} {
@@ -103,7 +101,7 @@ func (m *machine) booted() *machine {
 	}
 	ended := make(chan struct{})
 	go func() {
-		cmd.Wait() // it is always killed
+		cmd.Wait() // always killed, so the error means nothing
 		close(ended)
 	}()
 	m.init = cmd.Process.Pid
@@ -126,7 +124,7 @@ func (m *machine) booted() *machine {
 	return m
 }
 
-// group makes a control group for the machine's systemd to be master of.
+// group makes a control group for the machine's systemd to manage.
 func (m *machine) group() string {
 	m.Helper()
 	all := filepath.Join(m.scratch, "cgroup")
@@ -159,11 +157,12 @@ func removeGroup(dir string) error {
 	return unix.Rmdir(dir)
 }
 
-// try runs a command on the machine, and returns what it printed.
+// try runs a command on the machine, and returns its output.
 func (m *machine) try(args ...string) (string, error) {
 	line := append([]string{"chroot", m.path("/")}, args...)
 	if m.init != 0 {
-		line = append([]string{"nsenter", "-t", fmt.Sprint(m.init), "-p", "-m", "-C", "-u", "-i", "-r", "-w", "--"}, args...)
+		line = append([]string{"nsenter", "-t", fmt.Sprint(m.init), "-p", "-m", "-C", "-u", "-i", "-r", "-w", "--"},
+			args...)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
@@ -187,7 +186,7 @@ func (m *machine) do(args ...string) string {
 	return out
 }
 
-// install installs or upgrades, with the answers that dpkg gives by itself.
+// install installs or upgrades, with dpkg's default answers.
 func (m *machine) install(deb string) string {
 	m.Helper()
 	const inside = "/root/paraxial.deb"
@@ -195,7 +194,7 @@ func (m *machine) install(deb string) string {
 	return m.do("dpkg", "--install", "--force-confdef", inside)
 }
 
-// copy brings a file of the sandbox onto the machine.
+// copy copies a file of the sandbox to the machine.
 func (m *machine) copy(from, to string) {
 	m.Helper()
 	content, err := os.ReadFile(from)
@@ -229,7 +228,7 @@ func (m *machine) exists(file string) bool {
 	return err == nil
 }
 
-// eventually waits, for as long as it may take on a busy machine.
+// eventually waits, with a limit that is long enough for a busy machine.
 func (m *machine) eventually(what string, f func() error) {
 	m.Helper()
 	var err error
@@ -241,7 +240,7 @@ func (m *machine) eventually(what string, f func() error) {
 	m.Fatalf("%s: not within three minutes: %v", what, err)
 }
 
-// need skips the test if a tool is not there.
+// need skips the test if a tool is not installed.
 func need(t *testing.T, tool string) {
 	t.Helper()
 	if _, err := exec.LookPath(tool); err != nil {
@@ -249,7 +248,7 @@ func need(t *testing.T, tool string) {
 	}
 }
 
-// console is written by a process and read after it has ended, or while it runs.
+// console is written by a process, and read while it runs or after it has ended.
 type console struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -20,8 +20,8 @@ const (
 	dashboardFile = repository + "/packaging/grafana/paraxial.json"
 )
 
-// TestMonitoringNamesMetricsThatExist, by their names and labels, as the exporter
-// describes them.
+// TestMonitoringNamesMetricsThatExist checks the names and labels against the exporter's
+// descriptions.
 func TestMonitoringNamesMetricsThatExist(t *testing.T) {
 	labels := exported(t)
 	seen := 0
@@ -56,7 +56,7 @@ func exported(t *testing.T) map[string]map[string]bool {
 	for d := range descs {
 		m := form.FindStringSubmatch(d.String())
 		if m == nil {
-			t.Fatalf("not understood: %s", d)
+			t.Fatalf("cannot parse: %s", d)
 		}
 		all[m[1]] = map[string]bool{"instance": true, "job": true}
 		for l := range strings.SplitSeq(m[2], ",") {
@@ -100,8 +100,7 @@ func dashboardExprs(t *testing.T) (exprs []string) {
 	return exprs
 }
 
-// TestPrometheusTakesThem: the rules, and the dashboard's expressions as if they
-// were rules.
+// TestPrometheusTakesThem checks the rules, and the dashboard's expressions in the form of rules.
 func TestPrometheusTakesThem(t *testing.T) {
 	need(t, "promtool")
 	type rule struct {

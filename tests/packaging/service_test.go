@@ -48,13 +48,14 @@ func (s *site) wired() {
 func (s *site) send(src string, n int) {
 	s.Helper()
 	for range n {
-		if err := s.wire.Send(s.wire.From(netip.MustParseAddr(src)).UDP(40000, serverPort, []byte("hello"))); err != nil {
+		if err := s.wire.Send(s.wire.From(netip.MustParseAddr(src)).UDP(40000, serverPort,
+			[]byte("hello"))); err != nil {
 			s.Fatal(err)
 		}
 	}
 }
 
-// settle waits until all that was sent is dropped or counted.
+// settle waits until every datagram sent so far is dropped or counted.
 func (s *site) settle() {
 	s.Helper()
 	ctx, cancel := context.WithTimeout(s.Context(), time.Minute)
@@ -64,7 +65,7 @@ func (s *site) settle() {
 	}
 }
 
-// arrivals tells how many of 50 datagrams arrive.
+// arrivals returns how many of 50 datagrams arrive.
 func (s *site) arrivals(src string) int {
 	s.Helper()
 	before := s.server.Sources()[netip.MustParseAddr(src)]
@@ -89,7 +90,7 @@ func (s *site) show(property string) string {
 	return strings.TrimSpace(s.do("systemctl", "show", "--property", property, "--value", "paraxiald"))
 }
 
-// TestService is the life of the package on a system with systemd.
+// TestService tests the package's life cycle on a system with systemd.
 func TestService(t *testing.T) {
 	before, after := older(t), newer(t)
 	s := newSite(t)
@@ -97,10 +98,10 @@ func TestService(t *testing.T) {
 
 	said := s.install(before.deb())
 	if !strings.Contains(said, "systemctl enable --now paraxiald") || !strings.Contains(said, "allow ADDRESS") {
-		t.Errorf("the package does not say what comes next:\n%s", said)
+		t.Errorf("the package does not print the next steps:\n%s", said)
 	}
 	if out, _ := s.try("systemctl", "is-enabled", "paraxiald"); strings.TrimSpace(out) != "disabled" {
-		t.Errorf("once installed the service is %s", out)
+		t.Errorf("after the installation the service is %s", out)
 	}
 	s.do("systemctl", "enable", "--now", "paraxiald")
 	s.status("protecting eth0 (native); 0 blocks, 0 allows")
@@ -108,7 +109,7 @@ func TestService(t *testing.T) {
 	s.filtered("blocked")
 	s.status("protecting eth0 (native); 1 blocks, 0 allows")
 	if said := s.upgrade(after); strings.Contains(said, "Next:") {
-		t.Errorf("an upgrade says what comes next:\n%s", said)
+		t.Errorf("an upgrade prints the next steps:\n%s", said)
 	}
 	s.filtered("upgraded")
 	s.removed("dpkg", "--remove", "paraxial")
@@ -117,7 +118,7 @@ func TestService(t *testing.T) {
 	}
 }
 
-// status waits until systemctl status tells this.
+// status waits until the output of systemctl status contains the text.
 func (s *site) status(want string) {
 	s.Helper()
 	s.eventually("the status is "+want, func() error {
@@ -128,8 +129,7 @@ func (s *site) status(want string) {
 	})
 }
 
-// upgrade upgrades while packets of a blocked source come, none of which may get
-// through.
+// upgrade upgrades while a blocked source sends packets, none of which may get through.
 func (s *site) upgrade(r release) (said string) {
 	s.Helper()
 	pid := s.show("MainPID")
@@ -143,7 +143,7 @@ func (s *site) upgrade(r release) (said string) {
 		s.Errorf("upgrade: %d of %d packets of a blocked source arrived", n, sent)
 	}
 	if s.show("MainPID") == pid {
-		s.Errorf("upgrade: the old daemon runs on\n%s", said)
+		s.Errorf("upgrade: the old daemon still runs\n%s", said)
 	}
 	if out := s.do("paraxialctl", "status"); !strings.Contains(out, r.version) {
 		s.Errorf("upgrade: status says\n%s", out)
@@ -151,7 +151,7 @@ func (s *site) upgrade(r release) (said string) {
 	return said
 }
 
-// flood sends until it is stopped, and then tells how much it sent.
+// flood sends until it is stopped, and then returns the number of packets.
 func (s *site) flood(source netip.Addr) (stop func() int) {
 	frame := s.wire.From(source).UDP(40000, serverPort, []byte("hello"))
 	end, ended := make(chan struct{}), make(chan int)
@@ -174,29 +174,29 @@ func (s *site) flood(source netip.Addr) (stop func() int) {
 	}
 }
 
-// TestReloadOfTheService: what is not valid is refused where it is asked for.
+// TestReloadOfTheService: an invalid configuration is refused, and the reload command reports it.
 func TestReloadOfTheService(t *testing.T) {
 	s := newRunning(t)
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0]\nguard: {never_block: [198.51.100.0/24]}\n")
 	s.do("systemctl", "reload", "paraxiald")
 	s.eventually("the guard knows", func() error {
-		if out, err := s.try("paraxialctl", "block", "198.51.100.7"); err == nil || !strings.Contains(out, "never_block") {
+		if out, err := s.try("paraxialctl", "block", "198.51.100.7"); err == nil ||
+			!strings.Contains(out, "never_block") {
 			return errors.New(out)
 		}
 		return nil
 	})
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0]\nguard: {never_blok: []}\n")
 	if out, err := s.try("systemctl", "reload", "paraxiald"); err == nil {
-		t.Errorf("a configuration that is not valid is reloaded: %s", out)
+		t.Errorf("a reload with an invalid configuration succeeded: %s", out)
 	}
 	if out := s.do("journalctl", "-u", "paraxiald"); !strings.Contains(out, "paraxiald.yaml:2:9") {
-		t.Errorf("the journal does not say what is wrong:\n%s", out)
+		t.Errorf("the journal does not name the mistake:\n%s", out)
 	}
 	s.status("protecting eth0 (native); 0 blocks, 0 allows")
 }
 
-// TestWatchdog: a daemon that hangs is started anew, and the filter is in place
-// all the time.
+// TestWatchdog: a daemon that hangs is restarted, and the filter stays in place all the time.
 func TestWatchdog(t *testing.T) {
 	s := newRunning(t)
 	s.do("paraxialctl", "block", enemy)
@@ -206,11 +206,11 @@ func TestWatchdog(t *testing.T) {
 	pid := s.show("MainPID")
 	time.Sleep(12 * time.Second)
 	if now := s.show("MainPID"); now != pid {
-		t.Fatalf("a daemon that is well was restarted\n%s", s.do("journalctl", "-u", "paraxiald"))
+		t.Fatalf("a healthy daemon was restarted\n%s", s.do("journalctl", "-u", "paraxiald"))
 	}
 	s.do("kill", "-STOP", pid)
 	s.filtered("hung")
-	s.eventually("the daemon is started anew", func() error {
+	s.eventually("the daemon is restarted", func() error {
 		if now := s.show("MainPID"); now == pid || now == "0" {
 			return errors.New("it is " + now)
 		}
@@ -228,10 +228,10 @@ func TestWithoutBPFFS(t *testing.T) {
 	if out, err := s.try("systemctl", "start", "paraxiald"); err == nil {
 		t.Fatalf("it starts without a BPF file system: %s", out)
 	}
-	if out := s.do("journalctl", "-u", "paraxiald"); !strings.Contains(out, "mount -t bpf bpf /sys/fs/bpf") {
+	if out := s.do("journalctl", "-u", "paraxiald"); !strings.Contains(out, "mount -t bpf -o mode=0700 bpf /sys/fs/bpf") {
 		t.Errorf("the journal does not say what to do:\n%s", out)
 	}
-	s.do("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
+	s.do("mount", "-t", "bpf", "-o", "mode=0700", "bpf", "/sys/fs/bpf")
 	s.status("protecting eth0 (native); 0 blocks, 0 allows")
 	if !s.exists("/sys/fs/bpf/paraxial/links/eth0") {
 		t.Error("the pins are not on the BPF file system of the machine")
@@ -247,18 +247,18 @@ func TestGroup(t *testing.T) {
 		t.Errorf("the socket is %s", mode)
 	}
 	as := func(groups ...string) (string, error) {
-		return s.try(append(append([]string{"setpriv", "--reuid", "nobody", "--regid", "nogroup"}, groups...), "paraxialctl",
-			"status")...)
+		return s.try(append(append([]string{"setpriv", "--reuid", "nobody", "--regid", "nogroup"}, groups...),
+			"paraxialctl", "status")...)
 	}
 	if out, err := as("--groups", "paraxial"); err != nil {
-		t.Errorf("a member may not: %s", out)
+		t.Errorf("a member of the group is refused: %s", out)
 	}
 	if out, err := as("--clear-groups"); err == nil || !strings.Contains(out, "permission denied") {
 		t.Errorf("anybody may: %s", out)
 	}
 	s.write("/etc/paraxial/paraxiald.yaml", "interfaces: [eth0]\nsocket_group: daemon\n")
 	if _, err := s.try("systemctl", "restart", "paraxiald"); err == nil {
-		t.Error("a group that the daemon is not in is given the socket")
+		t.Error("the socket belongs to a group that the daemon is not in")
 	}
 	if out := s.do("journalctl", "-u", "paraxiald"); !strings.Contains(out, "SupplementaryGroups=daemon") {
 		t.Errorf("the journal does not say what to do:\n%s", out)
@@ -278,7 +278,7 @@ func newInstalled(t *testing.T) *site {
 	s := newSite(t)
 	s.booted()
 	s.install(r.deb())
-	// The BPF file system is also that of the next test.
+	// The next test uses the same BPF file system.
 	t.Cleanup(func() { s.try("dpkg", "--purge", "paraxial") })
 	return s
 }

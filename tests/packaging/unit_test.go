@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,7 +21,7 @@ import (
 
 const unit = repository + "/packaging/paraxiald.service"
 
-// TestUnitIsValid and is as closed as was decided: 2.5 of 10 at most.
+// TestUnitIsValid checks the unit, and its exposure: 2.5 of 10 at most.
 func TestUnitIsValid(t *testing.T) {
 	s := newMachine(t)
 	s.chrooted()
@@ -37,6 +38,40 @@ func TestUnitIsValid(t *testing.T) {
 	}
 }
 
+// TestUnitBounds: other users cannot have the daemon ended for want of memory, and it
+// cannot take all that a host has.
+func TestUnitBounds(t *testing.T) {
+	content := read(t, unit)
+	setting := func(name string) string {
+		m := regexp.MustCompile(`(?m)^` + name + `=(.+)$`).FindSubmatch(content)
+		if m == nil {
+			t.Errorf("the unit does not set %s", name)
+			return ""
+		}
+		return string(m[1])
+	}
+	number := func(name string) int {
+		n, err := strconv.Atoi(setting(name))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		return n
+	}
+	if n := number("OOMScoreAdjust"); n > -900 || n == -1000 {
+		t.Errorf("OOMScoreAdjust=%d: want the daemon to be among the last that the kernel ends, but not exempt", n)
+	}
+	if m := setting("MemoryMax"); !strings.HasSuffix(m, "%") {
+		t.Errorf("MemoryMax=%s: want a share, because max_entries may need several GiB", m)
+	}
+	const connections = 512 + 64 // of control and metrics
+	if n := number("LimitNOFILE"); n < 4*connections {
+		t.Errorf("LimitNOFILE=%d is not far above the %d connections that there may be", n, connections)
+	}
+	if n := number("TasksMax"); n < connections {
+		t.Errorf("TasksMax=%d is less than the %d requests that there may be", n, connections)
+	}
+}
+
 // capabilities returns those that the unit leaves the daemon.
 func capabilities(t *testing.T) []string {
 	t.Helper()
@@ -46,7 +81,7 @@ func capabilities(t *testing.T) []string {
 	}
 	m := regexp.MustCompile(`(?m)^CapabilityBoundingSet=(.+)$`).FindStringSubmatch(string(content))
 	if m == nil {
-		t.Fatal("the unit does not bound the capabilities")
+		t.Fatal("the unit does not limit the capabilities")
 	}
 	var all []string
 	for _, c := range strings.Fields(m[1]) {
@@ -55,8 +90,8 @@ func capabilities(t *testing.T) []string {
 	return all
 }
 
-// TestCapabilities runs the daemon with those of the unit, which are enough, and
-// with one less each, which is not.
+// TestCapabilities runs the daemon with the capabilities of the unit, which are sufficient, and
+// with each of them missing in turn, which is not.
 func TestCapabilities(t *testing.T) {
 	testenv.Root(t)
 	need(t, "setpriv")
@@ -88,8 +123,7 @@ type bare struct {
 	daemon lab.Daemon
 }
 
-// newBare returns a daemon that will have these capabilities and no others, as
-// root without its power.
+// newBare returns a daemon that runs as root with these capabilities and no others.
 func newBare(t *testing.T, caps []string) *bare {
 	t.Helper()
 	binaries, err := lab.Build(t.Context())
@@ -122,7 +156,7 @@ func (s *bare) detach() {
 	}
 }
 
-// work goes through what a daemon does.
+// work exercises all that a daemon does.
 func (s *bare) work(t *testing.T) {
 	t.Helper()
 	config := filepath.Join(t.TempDir(), "paraxiald.yaml")
@@ -142,8 +176,8 @@ func (s *bare) work(t *testing.T) {
 		t.Helper()
 		r, err := s.daemon.Run(t.Context(), args...)
 		if err != nil || r.Code != 0 || !strings.Contains(r.Stdout, want) {
-			t.Errorf("paraxialctl %s: %v, exit code %d\n%s%s\n%s", strings.Join(args, " "), err, r.Code, r.Stdout, r.Stderr,
-				run.Log())
+			t.Errorf("paraxialctl %s: %v, exit code %d\n%s%s\n%s", strings.Join(args, " "), err, r.Code, r.Stdout,
+				r.Stderr, run.Log())
 		}
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", run.PID()))
@@ -184,6 +218,6 @@ func (s *bare) work(t *testing.T) {
 		t.Errorf("detached: %v", err)
 	}
 	if _, err := os.Stat(s.daemon.BPFFS); err == nil {
-		t.Error("detached, but there are pins")
+		t.Error("detached, but pins still exist")
 	}
 }

@@ -31,7 +31,7 @@ func TestVersion(t *testing.T) {
 	}
 	if got := describe(t, "abc1234-dirty"); !strings.HasPrefix(got, "0.0.0+") ||
 		!strings.HasSuffix(got, ".gabc1234+dirty") {
-		t.Errorf("without a release it is %s", got)
+		t.Errorf("version without a release: %s", got)
 	}
 	for _, nonsense := range []string{"", "dev", "release-1", "1.2.3"} {
 		if out, err := exec.CommandContext(t.Context(), filepath.Join(repository, "packaging/version.sh"),
@@ -46,16 +46,16 @@ func describe(t *testing.T, described string) string {
 	return strings.TrimSpace(output(t, filepath.Join(repository, "packaging/version.sh"), described))
 }
 
-// ascending asks dpkg and rpm which is newer.
+// ascending checks with dpkg and rpm that older sorts before newer.
 func ascending(t *testing.T, older, newer string) {
 	t.Helper()
 	need(t, "dpkg")
 	if err := exec.CommandContext(t.Context(), "dpkg", "--compare-versions", older, "lt", newer).Run(); err != nil {
-		t.Errorf("for dpkg %s is not older than %s", older, newer)
+		t.Errorf("dpkg does not sort %s before %s", older, newer)
 	}
 	need(t, "rpm")
 	if got := output(t, "rpm", "--eval",
 		`%{lua:print(rpm.vercmp("`+older+`","`+newer+`"))}`); strings.TrimSpace(got) != "-1" {
-		t.Errorf("for rpm %s is not older than %s: %s", older, newer, got)
+		t.Errorf("rpm does not sort %s before %s: %s", older, newer, got)
 	}
 }

@@ -27,7 +27,7 @@ type accounting struct {
 var (
 	levels = []track.Level{{IPv4: 32, IPv6: 64}, {IPv4: 24, IPv6: 48}}
 
-	// One for each thing that a detector can ask for.
+	// One class for each thing that a detector can ask for.
 	classes = []track.Class{
 		{},
 		{Bytes: true},
@@ -81,7 +81,7 @@ func (a *accounting) trackSource(address string) {
 	}
 }
 
-// counted is what the counters of tracked sources are at each level.
+// counted holds the counters of tracked sources at each level.
 type counted map[string][track.Detectors]uint32
 
 func (a *accounting) counts() counted {
@@ -94,7 +94,7 @@ func (a *accounting) counts() counted {
 	return c
 }
 
-// add counts a frame of a tracked source by the reference.
+// add counts a frame of a tracked source as the reference does.
 func (c counted) add(b []byte) {
 	etherType, l3, _ := unwrap(b)
 	source, _ := readSource(etherType, l3)
@@ -119,8 +119,8 @@ func (c counted) add(b []byte) {
 	}
 }
 
-// Each packet of the corpus from each source: counted at both levels if its
-// source is on no list, only shadowed, or under its limit, and else not at all.
+// Each packet of the corpus from each source is counted at both levels if its source is on no list,
+// only shadowed, or under its limit, and otherwise not at all.
 func TestAccountsCorpus(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		f.listSources()
@@ -152,7 +152,7 @@ func TestAccountsCorpus(t *testing.T) {
 	})
 }
 
-// accountPackets are what detectors tell apart and the corpus does not have.
+// accountPackets are packets that detectors tell apart and that the corpus does not contain.
 var accountPackets = []packet{
 	{name: "SYN and ACK", build: func(p frame.Packet) []byte { return p.TCP(1, 443, frame.SYN|frame.ACK, nil) }},
 	{name: "RST", build: func(p frame.Packet) []byte { return p.TCP(1, 65535, frame.RST, nil) }},
@@ -166,6 +166,24 @@ var accountPackets = []packet{
 	{name: "later fragment of TCP", build: func(p frame.Packet) []byte {
 		return p.Fragment(64, false).TCP(1, 443,
 			frame.SYN, nil)
+	}},
+	{name: "first fragment that ends before the flags", build: func(p frame.Packet) []byte {
+		return p.Fragment(0, true).Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0})
+	}},
+	{name: "first fragment of ports alone", build: func(p frame.Packet) []byte {
+		return p.Fragment(0, true).Raw(frame.TCP, []byte{0, 1, 1, 187})
+	}},
+	{name: "first fragment that ends before the flags, and padding", build: func(p frame.Packet) []byte {
+		return append(p.Fragment(0, true).Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0}), make([]byte, 30)...)
+	}},
+	{name: "first fragment of 14 bytes, of which Linux keeps 8", build: func(p frame.Packet) []byte {
+		return p.Fragment(0, true).Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 80, 16})
+	}},
+	{name: "first fragment of 16 bytes", build: func(p frame.Packet) []byte {
+		return p.Fragment(0, true).Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 80, 16, 0, 0})
+	}},
+	{name: "behind eight tags", build: func(p frame.Packet) []byte {
+		return patch(tagged(8)(p), 12, 0x88, 0xa8)
 	}},
 	{name: "TCP cut short", build: func(p frame.Packet) []byte {
 		return p.Raw(frame.TCP, []byte{0, 1, 1, 187, 0, 0, 0, 0, 0, 0, 0, 0, 80, 2})
@@ -182,7 +200,7 @@ func TestCountsOnlyWhatIsTracked(t *testing.T) {
 		a := f.account(levels, classes)
 		a.track(0, "10.0.0.1/32")
 		a.track(1, "10.0.1.0/24")
-		a.track(0, "a00:1::/64") // the bytes of 10.0.0.1
+		a.track(0, "a00:1::/64") // the same bytes as 10.0.0.1
 		a.track(1, "2001:db8::/48")
 		for _, src := range []string{
 			"10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.1.7", "10.0.1.8", "10.0.2.1",
@@ -190,13 +208,63 @@ func TestCountsOnlyWhatIsTracked(t *testing.T) {
 		} {
 			f.run(start(src).Echo(nil))
 		}
-		want := map[string]uint32{"10.0.0.1/32 at 0": 2, "10.0.1.0/24 at 1": 2, "a00:1::/64 at 0": 1, "2001:db8::/48 at 1": 2}
+		want := map[string]uint32{"10.0.0.1/32 at 0": 2, "10.0.1.0/24 at 1": 2, "a00:1::/64 at 0": 1,
+			"2001:db8::/48 at 1": 2}
 		got := map[string]uint32{}
 		for name, counters := range a.counts() {
-			got[name] = counters[0] + counters[10] // all packets, of either level
+			got[name] = counters[0] + counters[10] // all packets, at both levels
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("packets (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// A single address is counted beside the source that contains it, by the detectors of that
+// source, and only while both are tracked.
+func TestCountsSingleAddresses(t *testing.T) {
+	eachBuild(t, func(t *testing.T, f *filter) {
+		a := f.account(levels, []track.Class{{}, {Level: 1}, {Proto: track.TCP}})
+		sources := []string{"2001:db8::", "2001:db8::", "2001:db8::1", "2001:db8::2", "10.1.1.1", "10.1.1.1", "10.1.1.2"}
+		send := func() {
+			for _, src := range sources {
+				f.run(start(src).Echo(nil))
+			}
+		}
+		counts := func() map[string][3]uint32 {
+			got := map[string][3]uint32{}
+			for name, c := range a.counts() {
+				got[name] = [3]uint32(c[:3])
+			}
+			return got
+		}
+		a.track(track.Single, "2001:db8::/128") // its bytes are those of the /64
+		a.track(track.Single, "2001:db8::1/128")
+		a.track(track.Single, "10.1.1.1/32")
+		send()
+		if got := counts(); len(got) > 0 {
+			t.Errorf("counted without the sources that contain them: %v", got)
+		}
+		a.track(0, "2001:db8::/64")
+		a.track(1, "10.1.1.0/24")
+		send()
+		want := map[string][3]uint32{
+			"2001:db8::/64 at 0": {4}, "2001:db8::/128 at 2": {2}, "2001:db8::1/128 at 2": {1},
+			"10.1.1.0/24 at 1": {0, 3}, "10.1.1.1/32 at 2": {0, 2},
+		}
+		// IPv6 is counted by the /48 of level 1, which is not tracked, for single addresses, too.
+		want["2001:db8::/128 at 2"], want["2001:db8::1/128 at 2"] = [3]uint32{2, 2}, [3]uint32{1, 1}
+		if diff := cmp.Diff(want, counts()); diff != "" {
+			t.Errorf("packets (-want +got):\n%s", diff)
+		}
+		for _, p := range []string{"2001:db8::/128", "2001:db8::1/128", "10.1.1.1/32"} {
+			if err := a.table.Untrack(track.Single, netip.MustParsePrefix(p)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.run(start("2001:db8::1").Echo(nil))
+		if diff := cmp.Diff(map[string][3]uint32{"2001:db8::/64 at 0": {5}, "10.1.1.0/24 at 1": {0, 3}}, counts()); diff != "" {
+			t.Errorf("packets after they are released (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -221,7 +289,7 @@ func TestFamiliesAndLevelsAreApart(t *testing.T) {
 	})
 }
 
-// Off, nothing is counted or sampled, and neither is without memory.
+// With accounting off, or without memory, nothing is counted or sampled.
 func TestAccountingOff(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		a := f.account(levels, classes)
@@ -236,7 +304,7 @@ func TestAccountingOff(t *testing.T) {
 	})
 }
 
-// As many sources as there is room for, most of which share groups of the index.
+// A full table: most of the sources share groups of the index.
 func TestCountsFullTable(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		a := f.account(levels[:1], []track.Class{{}})
@@ -292,7 +360,7 @@ func TestAccountsAgreeWithReference(t *testing.T) {
 					total++
 					want.add(b)
 				} else if isNear(samples[0].Source) {
-					// Of a tracked network, but not a tracked source: too much to model here.
+					// In a tracked network, but not a tracked source: too much to model here.
 					continue
 				}
 			}
@@ -310,7 +378,7 @@ func TestAccountsAgreeWithReference(t *testing.T) {
 	})
 }
 
-// isNear tells whether a source is in a tracked /24, /64 or /48.
+// isNear reports whether a source is in a tracked /24, /64 or /48.
 func isNear(source netip.Addr) bool {
 	for _, corpus := range corpora {
 		for _, address := range corpus.sources {

@@ -16,7 +16,7 @@ import (
 
 var equateAddr = cmpopts.EquateComparable(netip.Addr{})
 
-// One source for each thing that a list can say of it.
+// One source for each verdict of a list.
 var (
 	sourcesV4 = map[reason]string{notListed: "100.64.0.1", allowed: "192.0.2.1", blocked: "198.51.100.1",
 		shadowed: "203.0.113.1", limited: "192.88.99.1", underLimit: "198.18.0.1"}
@@ -24,15 +24,15 @@ var (
 		shadowed: "2001:db8:5::1", limited: "2001:db8:c::1", underLimit: "2001:db8:d::1"}
 )
 
-// The entries' places in hits.
+// The entries' indices in hits.
 const (
 	hitBlocked  = 7
 	hitShadowed = 8
-	hitAllowed  = 9 // of a block that an allow overrules: never counted
+	hitAllowed  = 9 // of a block that an allow overrides: never counted
 	hitLimited  = 10
 )
 
-// listSources puts the sources on their lists, for good.
+// listSources puts the sources on their lists, without an end.
 func (f *filter) listSources() {
 	f.tb.Helper()
 	forever := uint32(policy.TickForever)
@@ -56,7 +56,7 @@ func (f *filter) listSources() {
 	}
 }
 
-// hitsOf is what one packet adds to hits, given its reason.
+// hitsOf returns the increments of hits for one packet with the given reason.
 func hitsOf(r reason) map[uint32]uint64 {
 	switch r {
 	case blocked:
@@ -78,13 +78,13 @@ func start(src string) frame.Packet {
 	return frame.IP(a, netip.MustParseAddr("2001:db8::200"))
 }
 
-// packet is a row of the corpus: what a packet from a source on no list is
-// counted as, and whether the source can be read, so that a list decides.
+// packet is a row of the corpus: the reason counted for a packet from a source on no list, and
+// whether the source can be read, so that a list decides.
 type packet struct {
 	name   string
 	build  func(p frame.Packet) []byte
 	reason reason
-	blind  bool // the reason holds for every source
+	blind  bool // the reason does not depend on the source
 }
 
 func (p packet) want(source reason) reason {
@@ -127,7 +127,9 @@ var bothFamilies = []packet{
 			make([]byte, 8))
 	}},
 	{name: "802.1Q", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1Q, 100).UDP(1, 2, nil) }},
-	{name: "802.1Q priority tag", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1Q, 7<<13).UDP(1, 2, nil) }},
+	{name: "802.1Q priority tag", build: func(p frame.Packet) []byte {
+		return p.VLAN(frame.Dot1Q, 7<<13).UDP(1, 2, nil)
+	}},
 	{name: "802.1ad", build: func(p frame.Packet) []byte { return p.VLAN(frame.Dot1AD, 100).UDP(1, 2, nil) }},
 	{name: "QinQ", build: func(p frame.Packet) []byte {
 		return p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).UDP(1, 2,
@@ -141,8 +143,27 @@ var bothFamilies = []packet{
 		return p.VLAN(frame.Dot1Q, 1).VLAN(frame.Dot1AD,
 			2).UDP(1, 2, nil)
 	}},
-	{name: "three tags", reason: vlanDepth, blind: true, build: func(p frame.Packet) []byte {
+	{name: "three tags", build: func(p frame.Packet) []byte {
 		return p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).VLAN(frame.Dot1Q, 3).UDP(1, 2, nil)
+	}},
+	{name: "three priority tags", build: tagged(3)},
+	{name: "eight priority tags", build: tagged(8)},
+	{name: "eight nested tags", build: func(p frame.Packet) []byte {
+		for id := range uint16(4) {
+			p = p.VLAN(frame.Dot1AD, id+1).VLAN(frame.Dot1Q, id+2)
+		}
+		return p.TCP(1, 2, frame.SYN, nil)
+	}},
+	{name: "nine priority tags", reason: vlanExcess, blind: true, build: tagged(9)},
+	{name: "thirty priority tags", reason: vlanExcess, blind: true, build: tagged(30)},
+	{name: "nine tags and no IP", reason: vlanExcess, blind: true, build: func(p frame.Packet) []byte {
+		return patch(tagged(9)(p), 12+9*frame.TagSize, 0x08, 0x06)
+	}},
+	{name: "eight tags and no IP", reason: notIP, blind: true, build: func(p frame.Packet) []byte {
+		return patch(tagged(8)(p), 12+8*frame.TagSize, 0x08, 0x06)
+	}},
+	{name: "0x9100 inside tags", reason: notIP, blind: true, build: func(p frame.Packet) []byte {
+		return patch(tagged(3)(p), 12+2*frame.TagSize, 0x91, 0x00)
 	}},
 	{name: "tag type 0x9100", reason: notIP, blind: true, build: func(p frame.Packet) []byte {
 		return p.VLAN(0x9100,
@@ -204,9 +225,12 @@ var onlyIPv6 = []packet{
 			8).UDP(1, 2, nil)
 	}},
 	{name: "full chain", build: func(p frame.Packet) []byte { return fullChain(p).TCP(1, 2, frame.SYN, nil) }},
-	{name: "twenty headers", build: func(p frame.Packet) []byte {
-		return extend(p, frame.DestinationOptions, 8, 20).UDP(1,
-			2, nil)
+	{name: "as many headers as are walked", build: chain(maxWalked)},
+	{name: "one header more than is walked", build: chain(maxWalked + 1)},
+	{name: "a hundred headers", build: chain(100)},
+	{name: "chain in the next fragment", build: func(p frame.Packet) []byte {
+		return patch(p.Fragment(0, true).Extension(frame.DestinationOptions, 16).UDP(1, 2, nil),
+			frame.EthernetSize+frame.IPv6Size+9, 9)
 	}},
 	{name: "longest header", build: func(p frame.Packet) []byte {
 		return p.Extension(frame.HopByHop, 2048).UDP(1, 2,
@@ -221,6 +245,25 @@ var onlyIPv6 = []packet{
 	{name: "payload length beyond frame", reason: malformed, build: base(4, 0, 9)},
 	{name: "payload length 65535", reason: malformed, build: base(4, 0xff, 0xff)},
 	{name: "payload length of a jumbogram", build: base(4, 0, 0)},
+}
+
+// tagged returns a function that builds a packet behind n tags of VLAN 0.
+func tagged(n int) func(frame.Packet) []byte {
+	return func(p frame.Packet) []byte { return priorityTags(p, n).UDP(1, 2, nil) }
+}
+
+func priorityTags(p frame.Packet, n int) frame.Packet {
+	for i := range n {
+		p = p.VLAN([]uint16{frame.Dot1Q, frame.Dot1AD}[i%2], 0)
+	}
+	return p
+}
+
+// chain returns a function that builds a packet behind n extension headers.
+func chain(n int) func(frame.Packet) []byte {
+	return func(p frame.Packet) []byte {
+		return extend(p, frame.DestinationOptions, 8, n).TCP(1, 443, frame.SYN, nil)
+	}
 }
 
 // patch returns b with bytes at offset replaced.
@@ -242,7 +285,8 @@ func version(v byte) func(frame.Packet) []byte {
 	}
 }
 
-// etherType is a frame of another protocol whose payload looks like a blocked source's packet.
+// etherType returns a frame of another protocol whose payload looks like a packet of a blocked
+// source.
 func etherType(t uint16) []byte {
 	b := start(sourcesV4[blocked]).UDP(1, 2, nil)
 	binary.BigEndian.PutUint16(b[12:], t)
@@ -256,7 +300,7 @@ func extend(p frame.Packet, proto uint8, size, times int) frame.Packet {
 	return p
 }
 
-// fullChain is every extension header in the order of RFC 8200.
+// fullChain adds every extension header in the order of RFC 8200.
 func fullChain(p frame.Packet) frame.Packet {
 	return p.Extension(frame.HopByHop, 16).Extension(frame.DestinationOptions, 8).Extension(frame.Routing, 24).
 		Fragment(0, true).Extension(frame.AH, 28).Extension(frame.DestinationOptions, 24)
@@ -302,10 +346,9 @@ func TestCorpus(t *testing.T) {
 	})
 }
 
-// Cut at every byte, a packet is decided by its source from the moment that
-// the base header is complete.
+// A packet is truncated at every byte: its source decides as soon as the base header is complete.
 func TestTruncatedAtEveryByte(t *testing.T) {
-	const least = frame.EthernetSize // the kernel tests no shorter frame
+	const least = frame.EthernetSize // the kernel runs no shorter frame
 	eachBuild(t, func(t *testing.T, f *filter) {
 		f.listSources()
 		for source := range sourcesV4 {
@@ -316,9 +359,11 @@ func TestTruncatedAtEveryByte(t *testing.T) {
 				readable int // bytes up to the end of the base header
 			}{
 				{"IPv4", v4.UDP(1, 2, nil), 14 + 20},
-				{"IPv4 with tags and options", v4.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).Options(1, 1, 1, 1).TCP(1, 2, 0, nil),
-					14 + 8 + 20},
+				{"IPv4 with tags and options",
+					v4.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).Options(1, 1, 1, 1).TCP(1, 2, 0, nil), 14 + 8 + 20},
 				{"IPv6", v6.UDP(1, 2, nil), 14 + 40},
+				{"IPv4 with eight tags", tagged(8)(v4), 14 + 32 + 20},
+				{"IPv6 with eight tags", tagged(8)(v6), 14 + 32 + 40},
 				{"IPv6 with a tag and a chain", fullChain(v6.VLAN(frame.Dot1Q, 1)).TCP(1, 2, 0, nil), 14 + 4 + 40},
 			} {
 				for n := least; n <= len(c.frame); n++ {
@@ -326,7 +371,8 @@ func TestTruncatedAtEveryByte(t *testing.T) {
 					if n < c.readable || source == notListed && n < len(c.frame) {
 						want = malformed
 					}
-					name := fmt.Sprintf("%d of %d bytes of %s from a source that is %s", n, len(c.frame), c.name, source)
+					name := fmt.Sprintf("%d of %d bytes of %s from a source that is %s", n, len(c.frame), c.name,
+						source)
 					check(t, name, wantOne(want, n), f.observe(c.frame[:n]), c.frame[:n])
 				}
 			}

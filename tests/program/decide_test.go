@@ -11,7 +11,7 @@ import (
 // node is an element of a trie.
 type node struct {
 	prefix string
-	allow  policy.Tick // for the allow trie, if not 0
+	allow  policy.Tick // for the allow trie, unless 0
 	verdict
 }
 
@@ -39,7 +39,7 @@ func (f *filter) removeNode(n node) {
 	}
 }
 
-// Deadlines, in ticks. The live one is finite, and far.
+// Deadlines, in ticks. The live one is finite, and far away.
 const (
 	never   = uint32(policy.TickNever)
 	expired = 1
@@ -89,12 +89,14 @@ var listCases = []struct {
 		blocked, map[uint32]uint64{1: 1}},
 	{"shadow behind expired drop", []node{blockNode("10.0.0.0/8", verdict{Drop: expired, Shadow: forever, Hit: 1})},
 		"10.1.2.3", shadowed, map[uint32]uint64{1: 1}},
-	{"limits do not exist yet", []node{blockNode("10.0.0.0/8", verdict{Limit: forever, LimitID: 1, Hit: 1})}, "10.1.2.3",
-		notListed, nil},
+	{"limits do not exist yet", []node{blockNode("10.0.0.0/8", verdict{Limit: forever, LimitID: 1, Hit: 1})},
+		"10.1.2.3", notListed, nil},
 	{"hit 0 is no counter", []node{blockNode("10.0.0.0/8", verdict{Drop: forever, Hit: 0})}, "10.1.2.3", blocked, nil},
-	{"hit out of range", []node{blockNode("10.0.0.0/8", verdict{Drop: forever, Hit: 1 << 30})}, "10.1.2.3", blocked, nil},
+	{"hit out of range", []node{blockNode("10.0.0.0/8", verdict{Drop: forever, Hit: 1 << 30})}, "10.1.2.3", blocked,
+		nil},
 	{"longest match", []node{
-		blockNode("10.0.0.0/8", verdict{Drop: forever, Hit: 1}), blockNode("10.1.0.0/16", verdict{Shadow: forever, Hit: 2}),
+		blockNode("10.0.0.0/8", verdict{Drop: forever, Hit: 1}),
+		blockNode("10.1.0.0/16", verdict{Shadow: forever, Hit: 2}),
 	}, "10.1.2.3", shadowed, map[uint32]uint64{2: 1}},
 	{"wide allow, narrow block", []node{allowNode("10.0.0.0/8", forever),
 		blockNode("10.1.2.3/32", verdict{Drop: forever, Hit: 1})}, "10.1.2.3", allowed, nil},
@@ -104,8 +106,8 @@ var listCases = []struct {
 		blockNode("10.0.0.0/8", verdict{Drop: forever, Hit: 1})}, "10.1.2.4", blocked, map[uint32]uint64{1: 1}},
 	{"live allow", []node{allowNode("10.0.0.0/8", live), blockNode("10.1.2.3/32", verdict{Drop: forever, Hit: 1})},
 		"10.1.2.3", allowed, nil},
-	{"expired allow", []node{allowNode("10.0.0.0/8", expired), blockNode("10.1.2.3/32", verdict{Drop: forever, Hit: 1})},
-		"10.1.2.3", blocked, map[uint32]uint64{1: 1}},
+	{"expired allow", []node{allowNode("10.0.0.0/8", expired),
+		blockNode("10.1.2.3/32", verdict{Drop: forever, Hit: 1})}, "10.1.2.3", blocked, map[uint32]uint64{1: 1}},
 	{"expired allow and drop", []node{allowNode("10.0.0.0/8", expired),
 		blockNode("10.1.2.3/32", verdict{Drop: expired, Hit: 1})}, "10.1.2.3", notListed, nil},
 	{"allow over shadow", []node{allowNode("10.0.0.0/8", forever),

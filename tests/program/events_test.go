@@ -28,15 +28,15 @@ const (
 	eventFragment = 2
 )
 
-// decodeEvent reads struct drop_event, which was written after since, and checks
-// what is the same for all.
+// decodeEvent decodes a struct drop_event that was written after since, and checks the fields that
+// are the same in all events.
 func decodeEvent(tb testing.TB, b []byte, since policy.Deadline) event {
 	tb.Helper()
 	if len(b) != eventSize {
 		tb.Fatalf("event of %d bytes, want %d", len(b), eventSize)
 	}
 	if at, boot := policy.Deadline(binary.LittleEndian.Uint64(b)), now(tb); at < since || at > boot {
-		tb.Errorf("event at boot time %d ns, and it was between %d and %d", at, since, boot)
+		tb.Errorf("event at boot time %d ns, want between %d and %d", at, since, boot)
 	}
 	if slot := binary.LittleEndian.Uint32(b[8:]); slot != testSlot {
 		tb.Errorf("event of slot %d, want %d", slot, testSlot)
@@ -67,12 +67,12 @@ func decodeEvent(tb testing.TB, b []byte, since policy.Deadline) event {
 	return e
 }
 
-// The ports of the frames below, and where those come from.
+// The ports of the frames below, and their source addresses.
 const sport, dport = 0x1234, 0x5678
 
 var blocked4, blocked6 = start(sourcesV4[blocked]), start(sourcesV6[blocked])
 
-// told is what an event says beyond source and length.
+// told holds the fields of an event other than source and length.
 type told struct {
 	proto           uint8
 	ports, fragment bool
@@ -98,13 +98,15 @@ var eventCases = []struct {
 	{"first fragment", blocked4.Fragment(0, true).UDP(sport, dport, nil), told{frame.UDP, true, true}},
 	{"later fragment", blocked4.Fragment(8, true).UDP(sport, dport, nil), told{frame.UDP, false, true}},
 	{"last fragment", blocked4.Fragment(8, false).UDP(sport, dport, nil), told{frame.UDP, false, true}},
-	{"fragment at the last offset", blocked4.Fragment(0xfff8, false).UDP(sport, dport, nil), told{frame.UDP, false, true}},
+	{"fragment at the last offset", blocked4.Fragment(0xfff8, false).UDP(sport, dport, nil),
+		told{frame.UDP, false, true}},
 	{"ports cut short", blocked4.Raw(frame.UDP, []byte{0x12, 0x34, 0x56}), told{frame.UDP, false, false}},
 	{"IPv6 TCP", blocked6.TCP(sport, dport, frame.SYN, nil), told{frame.TCP, true, false}},
 	{"IPv6 UDP", blocked6.UDP(sport, dport, nil), told{frame.UDP, true, false}},
 	{"ICMPv6", blocked6.Echo(nil), told{frame.ICMPv6, false, false}},
 	{"hop-by-hop", blocked6.Extension(frame.HopByHop, 8).UDP(sport, dport, nil), told{frame.UDP, true, false}},
-	{"longest hop-by-hop", blocked6.Extension(frame.HopByHop, 2048).UDP(sport, dport, nil), told{frame.UDP, true, false}},
+	{"longest hop-by-hop", blocked6.Extension(frame.HopByHop, 2048).UDP(sport, dport, nil),
+		told{frame.UDP, true, false}},
 	{"routing", blocked6.Extension(frame.Routing, 24).UDP(sport, dport, nil), told{frame.UDP, true, false}},
 	{"AH", blocked6.Extension(frame.AH, 24).UDP(sport, dport, nil), told{frame.UDP, true, false}},
 	{"longest AH", blocked6.Extension(frame.AH, 1028).UDP(sport, dport, nil), told{frame.UDP, true, false}},
@@ -119,9 +121,9 @@ var eventCases = []struct {
 		make([]byte, 16)),
 		told{frame.DestinationOptions, false, true}},
 	{"chain", fullChain(blocked6).TCP(sport, dport, frame.SYN, nil), told{frame.TCP, true, true}},
-	{"eight extension headers", extend(blocked6, frame.DestinationOptions, 8, 8).UDP(sport, dport, nil),
+	{"as many extension headers as are walked", extend(blocked6, frame.DestinationOptions, 8, 32).UDP(sport, dport, nil),
 		told{frame.UDP, true, false}},
-	{"nine are one too many", extend(blocked6, frame.DestinationOptions, 8, 9).UDP(sport, dport, nil),
+	{"one too many", extend(blocked6, frame.DestinationOptions, 8, 33).UDP(sport, dport, nil),
 		told{frame.DestinationOptions, false, false}},
 }
 
@@ -151,7 +153,8 @@ func TestEventsAreOfDropsAndShadows(t *testing.T) {
 			var want []event
 			packet := start(src).Echo(nil)
 			if r.reported() {
-				want = []event{{Source: netip.MustParseAddr(src), Proto: frame.ICMP, Reason: r, Length: uint32(len(packet))}}
+				want = []event{{Source: netip.MustParseAddr(src), Proto: frame.ICMP, Reason: r,
+					Length: uint32(len(packet))}}
 			}
 			if diff := cmp.Diff(want, f.observe(packet).Events, equateAddr); diff != "" {
 				t.Errorf("events of a source that is %s (-want +got):\n%s", r, diff)
@@ -167,7 +170,8 @@ func TestNoCreditNoEvent(t *testing.T) {
 	packet := start(sourcesV4[blocked]).UDP(1, 2, nil)
 	eachBuild(t, func(t *testing.T, f *filter) {
 		f.listSources()
-		for _, c := range []struct{ credit, events, left int64 }{{0, 0, 0}, {1, 1, 0}, {3, 3, 0}, {7, 5, 2}, {-4, 0, -4}} {
+		for _, c := range []struct{ credit, events, left int64 }{{0, 0, 0}, {1, 1, 0}, {3, 3, 0}, {7, 5, 2},
+			{-4, 0, -4}} {
 			f.setCredit(c.credit)
 			for range 5 {
 				if got := f.run(packet); got != drop {
@@ -184,7 +188,7 @@ func TestNoCreditNoEvent(t *testing.T) {
 	})
 }
 
-// A reader that is away loses events and nothing else: the ring fills, drops go on.
+// A reader that stops loses events and nothing else: the ring fills, drops continue.
 func TestFullRingDoesNotStopDrops(t *testing.T) {
 	packet := start(sourcesV4[blocked]).UDP(1, 2, nil)
 	eachBuild(t, func(t *testing.T, f *filter) {

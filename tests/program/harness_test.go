@@ -1,5 +1,5 @@
-// Package program_test runs the packet program on packets made by hand, in the
-// kernel but on no interface, and compares all that it leaves behind.
+// Package program_test runs the packet program on handmade packets, in the kernel but on no
+// interface, and compares everything that it changes.
 package program_test
 
 import (
@@ -24,8 +24,7 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// Actions and reasons as bpf/types.h numbers them, written down once more so
-// that a renumbering is seen.
+// Actions and reasons as numbered in bpf/types.h, repeated here so that a renumbering is noticed.
 const (
 	drop uint32 = 1
 	pass uint32 = 2
@@ -43,11 +42,12 @@ const (
 	malformed
 	limited
 	underLimit
+	vlanExcess
 )
 
 func (r reason) String() string {
 	names := []string{"not_listed", "allowed", "blocked", "shadow", "not_ip", "vlan_depth", "malformed", "limited",
-		"under_limit"}
+		"under_limit", "vlan_excess"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -55,23 +55,23 @@ func (r reason) String() string {
 }
 
 func (r reason) action() uint32 {
-	if r == blocked || r == limited {
+	if r == blocked || r == limited || r == vlanExcess {
 		return drop
 	}
 	return pass
 }
 
-// reported tells whether a packet with this reason gives an event.
-func (r reason) reported() bool { return r.action() == drop || r == shadowed }
+// reported reports whether a packet with this reason gives an event.
+func (r reason) reported() bool { return r == blocked || r == limited || r == shadowed }
 
 // testSlot is the interface that the program runs for.
 const testSlot = 5
 
-// hitsRead is how many drop counters are compared, of the many in a segment.
+// hitsRead is how many of a segment's drop counters are compared.
 const hitsRead = 1024
 
-// reasonsRead is how many of testSlot's counters are compared after every packet:
-// reading all 4096 is too slow for that, so the others are at the end.
+// reasonsRead is how many of testSlot's counters are compared after every packet. Reading all 4096
+// each time is too slow, so the others are compared at the end.
 const reasonsRead = 16
 
 // The counters' layout: slot << reasonBits | reason.
@@ -82,10 +82,10 @@ const (
 
 type counter struct{ Packets, Bytes uint64 }
 
-// verdict is the value of a block node, as struct verdict.
+// verdict is the value of a block node, as in struct verdict.
 type verdict struct{ Drop, Limit, Shadow, LimitID, Hit uint32 }
 
-// outcome is everything that one packet changes.
+// outcome holds everything that one packet changes.
 type outcome struct {
 	Action   uint32
 	Counters map[reason]counter // of testSlot; see checkOtherCounters
@@ -93,14 +93,14 @@ type outcome struct {
 	Events   []event
 }
 
-// filter is the program, loaded, with maps of its own.
+// filter is the loaded program with its own maps.
 type filter struct {
 	tb      testing.TB
 	program *ebpf.Program
 	spec    *ebpf.CollectionSpec
 	maps    map[string]*ebpf.Map
 	events  *ringbuf.Reader
-	loaded  policy.Deadline // when
+	loaded  policy.Deadline // time of loading
 	hits    []uint64
 	limits  []uint64
 	perCPU  []counter // of the last lookup
@@ -141,7 +141,7 @@ func load(tb testing.TB, build string) *filter {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { events.Close() })
-	events.SetDeadline(time.Unix(1, 0)) // what is there is there: never wait
+	events.SetDeadline(time.Unix(1, 0)) // in the past: read what is there, never wait
 	hits := inner.HitSegment(tb, spec, collection.Maps["hits"])
 	f := &filter{tb: tb, program: collection.Programs["paraxial"], spec: spec, maps: collection.Maps, events: events,
 		loaded: now(tb), hits: hits[:hitsRead]}
@@ -150,7 +150,7 @@ func load(tb testing.TB, build string) *filter {
 	return f
 }
 
-// key is the key of a trie node, as struct lpm_v4 or lpm_v6.
+// key returns the key of a trie node, as in struct lpm_v4 or lpm_v6.
 func key(prefix netip.Prefix) []byte {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(prefix.Bits()))
 	return append(b, prefix.Masked().Addr().AsSlice()...)
@@ -196,7 +196,7 @@ func (f *filter) credit() int64 {
 	return n
 }
 
-// now is the kernel's boot clock.
+// now returns the kernel's boot clock.
 func now(tb testing.TB) policy.Deadline {
 	tb.Helper()
 	var ts unix.Timespec
@@ -211,7 +211,7 @@ type xdpContext struct {
 	Data, DataEnd, DataMeta, IngressIfindex, RxQueueIndex, EgressIfindex uint32
 }
 
-// run gives the program one packet and returns the action alone.
+// run gives the program one packet and returns the action.
 func (f *filter) run(packet []byte) uint32 {
 	f.tb.Helper()
 	action, err := f.program.Run(&ebpf.RunOptions{Data: packet})
@@ -221,13 +221,13 @@ func (f *filter) run(packet []byte) uint32 {
 	return action
 }
 
-// observe gives the program one packet and returns all that it changed.
+// observe gives the program one packet and returns everything that it changed.
 func (f *filter) observe(packet []byte) outcome {
 	f.tb.Helper()
 	return f.change(func() uint32 { return f.run(packet) })
 }
 
-// observeSplit does so with only the first linear bytes in the first buffer.
+// observeSplit does the same with only the first linear bytes in the first buffer.
 func (f *filter) observeSplit(packet []byte, linear int) outcome {
 	f.tb.Helper()
 	return f.change(func() uint32 {
@@ -257,7 +257,7 @@ func (f *filter) change(run func() uint32) outcome {
 	return o
 }
 
-// slotCounters returns the counters of the reasons that there are or soon may be.
+// slotCounters returns the counters of the reasons that exist or may soon exist.
 func (f *filter) slotCounters() (counters [reasonsRead]counter) {
 	f.tb.Helper()
 	for r := range counters {
@@ -278,9 +278,8 @@ func (f *filter) readCounter(key uint32) (sum counter) {
 	return sum
 }
 
-// checkOtherCounters fails the test if the program ever counted for another
-// interface, or for a reason that there is not. A short run looks at the
-// neighbours alone.
+// checkOtherCounters fails the test if the program ever counted for another interface, or for a
+// reason that does not exist. A short run checks only the neighbouring interfaces.
 func (f *filter) checkOtherCounters() {
 	for key := range uint32(counterKeys) {
 		slot, r := key>>reasonBits, key&(1<<reasonBits-1)
@@ -301,7 +300,7 @@ func (f *filter) takeEvents() []event {
 	for f.events.AvailableBytes() > 0 {
 		record, err := f.events.Read()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			continue // said once for each time that nothing had to be waited for
+			continue // reported even if records are available
 		}
 		if err != nil {
 			f.tb.Fatalf("read event: %v", err)

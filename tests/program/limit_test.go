@@ -11,12 +11,12 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// The words of struct limit, and what is in them.
+// The words of struct limit, and their fields.
 const (
 	limitWords = 8
 	perByte    = 1 << 63
 	nanosecond = 1 << 16 // of cost
-	// neverFull is a bucket that takes nothing for as long as anything runs.
+	// neverFull is a bucket that accepts nothing for as long as the test runs.
 	neverFull = math.MaxUint64 / 2
 )
 
@@ -50,7 +50,7 @@ func (f *filter) putLimit(id uint32, b bucket) {
 
 func (f *filter) tat(id uint32) uint64 { return f.limits[id*limitWords] }
 
-// The strictest live step decides, and its bucket alone is touched.
+// The strictest live step decides, and only its bucket is charged.
 func TestLimitSteps(t *testing.T) {
 	const limitedHit = 3
 	cases := []struct {
@@ -67,13 +67,13 @@ func TestLimitSteps(t *testing.T) {
 		{"only the last is live", verdict{Limit: live, LimitID: 9},
 			[]step{{expired, 2}, {expired, 2}, {expired, 2}, {live, 1}}, limited, map[uint32]uint64{limitedHit: 1}},
 		{"none is live", verdict{Limit: live, LimitID: 9}, []step{{expired, 1}, {expired, 1}}, notListed, nil},
-		{"none is live, in shadow", verdict{Limit: live, Shadow: live, LimitID: 9, Hit: 4}, []step{{expired, 1}}, shadowed,
-			map[uint32]uint64{4: 1}},
+		{"none is live, in shadow", verdict{Limit: live, Shadow: live, LimitID: 9, Hit: 4}, []step{{expired, 1}},
+			shadowed, map[uint32]uint64{4: 1}},
 		{"the verdict has ended", verdict{Limit: expired, LimitID: 9}, []step{{forever, 1}}, notListed, nil},
-		{"a drop is stronger", verdict{Drop: forever, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 2}}, blocked,
-			map[uint32]uint64{4: 1}},
-		{"a drop that has ended", verdict{Drop: expired, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 1}}, limited,
-			map[uint32]uint64{limitedHit: 1}},
+		{"a drop is stronger", verdict{Drop: forever, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 2}},
+			blocked, map[uint32]uint64{4: 1}},
+		{"a drop that has ended", verdict{Drop: expired, Limit: forever, LimitID: 9, Hit: 4}, []step{{forever, 1}},
+			limited, map[uint32]uint64{limitedHit: 1}},
 		{"under the limit, in shadow", verdict{Limit: forever, Shadow: live, LimitID: 9, Hit: 4}, []step{{forever, 2}},
 			underLimit, map[uint32]uint64{4: 1}},
 		{"over the limit, in shadow", verdict{Limit: forever, Shadow: live, LimitID: 9, Hit: 4}, []step{{forever, 1}},
@@ -102,21 +102,22 @@ func TestLimitSteps(t *testing.T) {
 	})
 }
 
-// A bucket that nothing refills takes its burst to the packet, and to the byte
-// up to the packet that goes over.
+// A bucket that is never refilled passes its burst exactly to the packet, or up to the packet that
+// exceeds the bytes.
 func TestLimitBurst(t *testing.T) {
 	hour := uint64(time.Hour) * nanosecond
 	cases := []struct {
 		name string
 		b    bucket
 		size int // of the packets
-		want int // that pass of 20
+		want int // packets of 20 that pass
 	}{
 		{"a packet", bucket{Cost: hour}, 100, 1},
 		{"seven packets", bucket{Cost: 10 * uint64(time.Minute) * nanosecond, Burst: 60 * 60 * 1e6}, 100, 7},
 		{"a byte", bucket{Cost: hour | perByte}, 100, 1},
 		{"1050 bytes", bucket{Cost: uint64(time.Second)*nanosecond | perByte, Burst: 1050 * 1e6}, 100, 11},
-		{"1050 bytes in large packets", bucket{Cost: uint64(time.Second)*nanosecond | perByte, Burst: 1050 * 1e6}, 500, 3},
+		{"1050 bytes in large packets", bucket{Cost: uint64(time.Second)*nanosecond | perByte, Burst: 1050 * 1e6},
+			500, 3},
 		{"everything", bucket{}, 100, 20},
 	}
 	eachBuild(t, func(t *testing.T, f *filter) {
@@ -132,8 +133,9 @@ func TestLimitBurst(t *testing.T) {
 				}
 				return f.run(packet)
 			})
-			want := outcome{Action: pass, Counters: map[reason]counter{underLimit: {uint64(c.want), uint64(c.want * c.size)}},
-				Hits: map[uint32]uint64{}}
+			want := outcome{Action: pass,
+				Counters: map[reason]counter{underLimit: {uint64(c.want), uint64(c.want * c.size)}},
+				Hits:     map[uint32]uint64{}}
 			if over := 20 - c.want; over > 0 {
 				want.Action = drop
 				want.Counters[limited] = counter{uint64(over), uint64(over * c.size)}
@@ -146,8 +148,7 @@ func TestLimitBurst(t *testing.T) {
 	})
 }
 
-// The charge of a packet is exact to a fraction of a nanosecond, from a clock
-// that has run long enough.
+// The charge of a packet is exact to a fraction of a nanosecond, if the clock has run long enough.
 func TestLimitCharge(t *testing.T) {
 	cases := []struct {
 		cost uint64
@@ -176,7 +177,7 @@ func TestLimitCharge(t *testing.T) {
 			if least, most := before<<4+c.want, after<<4+c.want; f.tat(1) < least || f.tat(1) > most {
 				t.Errorf("%s: full at %d, want from %d to %d", name, f.tat(1), least, most)
 			}
-			// Again, with a bucket that is not full: what is added is exact.
+			// Repeat with a bucket that is not full: the added amount is exact.
 			was := uint64(now(t))<<4 + 1<<40
 			f.putLimit(1, bucket{TAT: was, Cost: c.cost, Burst: math.MaxUint32}.with(step{forever, 1}))
 			f.run(packet)
@@ -187,7 +188,7 @@ func TestLimitCharge(t *testing.T) {
 	})
 }
 
-// An allow is stronger than a limit, and takes nothing from it.
+// An allow overrides a limit, and charges nothing to it.
 func TestAllowBeatsLimit(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		f.putLimit(1, bucket{Cost: nanosecond}.with(step{forever, 1}))

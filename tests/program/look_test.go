@@ -7,10 +7,13 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// view is what a detector can ask of a frame, worked out once more from the RFCs.
+// view holds the properties of a frame that a detector can ask for, derived independently from the
+// RFCs.
 type view struct {
 	proto    uint8
 	fragment bool
+	tiny     bool // a first fragment without the flags of TCP
+	hidden   bool // any transport
 	header   bool // of the transport is there
 	flags    uint8
 	ports    bool
@@ -18,33 +21,31 @@ type view struct {
 }
 
 // look looks at a frame whose IP header is complete.
-func look(b []byte) (v view) {
+func look(b []byte) view {
 	etherType, l3, _ := unwrap(b)
-	var transport []byte
-	var later bool
-	if etherType == frame.IPv4 {
-		v.proto = l3[9]
-		field := binary.BigEndian.Uint16(l3[6:])
-		later, v.fragment = field&0x1fff != 0, field&0x3fff != 0
-		transport = after(l3, max(20, int(l3[0]%16)*4))
-	} else {
-		v.proto, transport, v.fragment, later = walk(l3[6], l3[40:])
-	}
-	switch {
-	case later:
+	p := walked(etherType, l3)
+	v := view{proto: p.proto, fragment: p.fragment, hidden: p.hidden}
+	v.tiny = p.tiny() && p.proto == frame.TCP
+	switch transport := p.transport; {
+	case p.later || p.hidden:
+	case v.tiny:
+		v.ports = len(transport) >= 4
 	case v.proto == frame.TCP && len(transport) >= 16:
 		v.header, v.ports, v.flags = true, true, transport[13]&0x3f
 	case v.proto == frame.UDP && len(transport) >= 4:
 		v.header, v.ports = true, true
 	}
 	if v.ports {
-		v.port = binary.BigEndian.Uint16(transport[2:])
+		v.port = binary.BigEndian.Uint16(p.transport[2:])
 	}
 	return v
 }
 
-// wanted tells whether a class asks for such a frame.
+// wanted reports whether a class asks for such a frame.
 func (v view) wanted(c track.Class) bool {
+	if v.hidden {
+		return true
+	}
 	protos := map[track.Proto][]uint8{track.TCP: {frame.TCP}, track.UDP: {frame.UDP},
 		track.ICMP: {frame.ICMP, frame.ICMPv6}}
 	of := c.Proto == track.AnyProto
@@ -54,7 +55,7 @@ func (v view) wanted(c track.Class) bool {
 	if !of || c.Fragments && !v.fragment {
 		return false
 	}
-	if c.Set|c.Clear != 0 && (!v.header || v.flags&c.Set != c.Set || v.flags&c.Clear != 0) {
+	if c.Set|c.Clear != 0 && !v.tiny && (!v.header || v.flags&c.Set != c.Set || v.flags&c.Clear != 0) {
 		return false
 	}
 	if len(c.Ports) == 0 {

@@ -15,7 +15,7 @@ import (
 	"github.com/paraxial/paraxial/tests/lab/frame"
 )
 
-// randomCases is how many frames each build gets: few in a short run, which is for
+// randomCases returns the number of frames for each build: few in a short run, which is for
 // emulated machines.
 func randomCases() int {
 	if testing.Short() {
@@ -27,7 +27,7 @@ func randomCases() int {
 // seedVariable is the environment variable that repeats a run.
 const seedVariable = "PARAXIAL_SEED"
 
-// mutator makes frames: noise, and frames of the corpus with damage.
+// mutator makes frames: noise, and damaged frames of the corpus.
 type mutator struct {
 	*rand.Rand
 	corpus [][]byte
@@ -37,7 +37,7 @@ func newMutator(seed uint64) *mutator {
 	m := &mutator{Rand: rand.New(rand.NewPCG(seed, 0))}
 	for _, corpus := range corpora {
 		for _, p := range corpus.packets {
-			// In a fixed order, so that the seed alone says what follows.
+			// In a fixed order, so that the seed alone determines the run.
 			for _, source := range []reason{notListed, allowed, blocked, shadowed, limited, underLimit} {
 				m.corpus = append(m.corpus, p.build(start(corpus.sources[source])))
 			}
@@ -54,7 +54,7 @@ func (m *mutator) noise(n int) []byte {
 	return b
 }
 
-// frame returns the next frame, of at least the 14 bytes that the kernel tests.
+// frame returns the next frame, of at least the 14 bytes that the kernel requires.
 func (m *mutator) frame() []byte {
 	if m.IntN(10) == 0 {
 		b := m.noise(14 + m.IntN(120))
@@ -72,19 +72,19 @@ func (m *mutator) frame() []byte {
 func (m *mutator) damage(b []byte) []byte {
 	headers := min(len(b), 110)
 	switch m.IntN(6) {
-	case 0: // one bit
+	case 0: // flip one bit
 		b[m.IntN(headers)] ^= 1 << m.IntN(8)
-	case 1: // one byte, often an edge or a protocol that means something
+	case 1: // set one byte, often to a boundary value or to a known protocol
 		values := []byte{0, 1, 4, 6, 17, 33, 43, 44, 45, 51, 59, 60, 64, 127, 128, 132, 136, 255, byte(m.Uint32())}
 		b[m.IntN(headers)] = values[m.IntN(len(values))]
-	case 2: // cut
+	case 2: // truncate
 		b = b[:14+m.IntN(len(b)-13)]
 	case 3: // lengthen
 		b = append(b, m.noise(m.IntN(64))...)
-	case 4: // repeat or drop a part
+	case 4: // repeat or remove a part
 		i, j := 12+m.IntN(headers-12), 12+m.IntN(headers-12)
 		b = append(slices.Clone(b[:i]), b[j:]...)
-	case 5: // the source of another list
+	case 5: // set the source of another list
 		if len(b) >= 14+40 {
 			sources := []string{
 				sourcesV4[blocked], sourcesV4[shadowed], sourcesV4[limited],
@@ -100,7 +100,7 @@ func (m *mutator) damage(b []byte) []byte {
 	return b
 }
 
-// listed is what listSources says of a source.
+// listed returns the verdict of listSources on a source.
 func listed(a netip.Addr) reason {
 	for r, sources := range map[reason][2]netip.Prefix{
 		allowed:    {netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:a::/48")},
@@ -116,7 +116,7 @@ func listed(a netip.Addr) reason {
 	return notListed
 }
 
-// seedOf is what repeats a run.
+// seedOf returns the seed of the run, for repetition.
 func seedOf(t *testing.T) uint64 {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
@@ -130,8 +130,8 @@ func seedOf(t *testing.T) uint64 {
 	return seed
 }
 
-// For random packets the program and the reference agree: on the action, the
-// one counter that moves, and the event.
+// For random packets the program and the reference agree on the action, the one counter that
+// changes, and the event.
 func TestAgreesWithReference(t *testing.T) {
 	seed := seedOf(t)
 	eachBuild(t, func(t *testing.T, f *filter) {
@@ -148,23 +148,26 @@ func TestAgreesWithReference(t *testing.T) {
 				t.Fatalf("seed %d, case %d: action %d, want %d (%s) for %x", seed, i, got, want.action(), want, b)
 			}
 			if got := f.readCounter(testSlot<<reasonBits | uint32(want)); got != totals[want] {
-				t.Fatalf("seed %d, case %d: counter of %s is %+v, want %+v, after %x", seed, i, want, got, totals[want], b)
+				t.Fatalf("seed %d, case %d: counter of %s is %+v, want %+v, after %x", seed, i, want, got,
+					totals[want], b)
 			}
 			var events []event
 			if want.reported() {
 				events = []event{describe(b, want)}
 			}
 			if got := f.takeEvents(); !slices.Equal(got, events) {
-				t.Fatalf("seed %d, case %d: events (-want +got):\n%sfor %x", seed, i, cmp.Diff(events, got, equateAddr), b)
+				t.Fatalf("seed %d, case %d: events (-want +got):\n%sfor %x", seed, i,
+					cmp.Diff(events, got, equateAddr), b)
 			}
 		}
 		if got := f.slotCounters(); got != totals {
 			t.Errorf("seed %d: counters at the end (-want +got):\n%s", seed, cmp.Diff(totals, got))
 		}
-		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, vlanDepth, malformed, limited, underLimit} {
+		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit, vlanExcess} {
 			t.Logf("%s: %d", r, totals[r].Packets)
 			if int(totals[r].Packets) < randomCases()/1000 {
-				t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets, randomCases(), r)
+				t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets,
+					randomCases(), r)
 			}
 		}
 	})

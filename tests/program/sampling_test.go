@@ -12,7 +12,7 @@ import (
 	"github.com/paraxial/paraxial/track"
 )
 
-// sampled is one sample, as struct packet_sample.
+// sampled is one sample, as in struct packet_sample.
 type sampled struct {
 	Source    netip.Addr
 	Length    uint32
@@ -58,11 +58,12 @@ func (a *accounting) takeSamples() (taken []sampled) {
 	}
 }
 
-// sampleOf is the sample that a frame has to give.
+// sampleOf returns the sample that a frame must produce.
 func sampleOf(b []byte, weight uint32) sampled {
 	etherType, l3, _ := unwrap(b)
 	seen := look(b)
-	s := sampled{Length: uint32(len(b)), Weight: weight, Proto: seen.proto, Port: -1, Flags: -1, Fragment: seen.fragment}
+	s := sampled{Length: uint32(len(b)), Weight: weight, Proto: seen.proto, Port: -1, Flags: -1,
+		Fragment: seen.fragment}
 	s.Source, _ = readSource(etherType, l3)
 	if seen.ports {
 		s.Port = int(seen.port)
@@ -70,7 +71,10 @@ func sampleOf(b []byte, weight uint32) sampled {
 	if seen.header && seen.proto == frame.TCP {
 		s.Flags = int(seen.flags)
 	}
-	s.Kind = track.KindOf(seen.proto, seen.flags, seen.header, seen.fragment)
+	s.Kind = track.KindOf(track.Packet{
+		Proto: seen.proto, Flags: seen.flags, Header: seen.header, Fragment: seen.fragment,
+		Tiny: seen.tiny, Hidden: seen.hidden,
+	})
 	for i, class := range classes {
 		if seen.wanted(class) {
 			s.Detectors |= 1 << i
@@ -79,7 +83,7 @@ func sampleOf(b []byte, weight uint32) sampled {
 	return s
 }
 
-// A full ring loses samples and counts them; counters go on.
+// A full ring loses samples and counts the loss; counters continue.
 func TestLostSamplesAreCounted(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		a := f.account(levels, classes)
@@ -99,8 +103,8 @@ func TestLostSamplesAreCounted(t *testing.T) {
 	})
 }
 
-// Of many packets one in n is sampled, with gaps that nobody can foresee: they
-// are as far apart as if each was drawn by itself.
+// Of many packets one in n is sampled, with unpredictable gaps, distributed as if each packet was
+// drawn independently.
 func TestSamplingIsUnbiased(t *testing.T) {
 	const packets = 200_000
 	eachBuild(t, func(t *testing.T, f *filter) {
@@ -126,7 +130,7 @@ func TestSamplingIsUnbiased(t *testing.T) {
 	})
 }
 
-// takeOne is takeSamples where there is mostly none.
+// takeOne is takeSamples with a fast path for the usual case of no sample.
 func (a *accounting) takeOne() []sampled {
 	if a.samples.AvailableBytes() == 0 {
 		return nil
@@ -134,8 +138,8 @@ func (a *accounting) takeOne() []sampled {
 	return a.takeSamples()
 }
 
-// checkGaps allows the number of samples five standard deviations of the binomial
-// distribution, and the gaps as much of the geometric one's.
+// checkGaps allows the number of samples five standard deviations of the binomial distribution, and
+// the gaps five of the geometric one.
 func checkGaps(t *testing.T, n uint32, packets int, gaps []float64) {
 	t.Helper()
 	p := 1 / float64(n)
@@ -150,7 +154,7 @@ func checkGaps(t *testing.T, n uint32, packets int, gaps []float64) {
 	}
 	mean := sum / float64(len(gaps))
 	deviation, geometric := math.Sqrt(squares/float64(len(gaps))-mean*mean), math.Sqrt(1-p)/p
-	// The deviation of a deviation, of so many exponential gaps.
+	// The standard deviation of the standard deviation of that many exponential gaps.
 	if off := math.Abs(deviation/geometric - 1); off > 5*math.Sqrt(2/float64(len(gaps))) {
 		t.Errorf("one in %d: gaps deviate by %.2f, want about %.2f", n, deviation, geometric)
 	}

@@ -3,6 +3,7 @@ package program_test
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,15 +12,15 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-// jumbo is a 9000-byte packet, which no driver has in one buffer.
+// jumbo returns a 9000-byte packet, which no driver puts into one buffer.
 func jumbo(p frame.Packet) []byte {
 	const mtu = 9000
 	headers := len(p.UDP(1, 2, nil)) - frame.EthernetSize
 	return p.UDP(1, 2, make([]byte, mtu-headers))
 }
 
-// A frame in several buffers is counted with its whole length, and is not
-// malformed for being longer than the first buffer.
+// A frame in several buffers is counted with its whole length, and is not malformed because it is
+// longer than the first buffer.
 func TestJumboFrames(t *testing.T) {
 	f := load(t, "frags")
 	f.listSources()
@@ -27,13 +28,14 @@ func TestJumboFrames(t *testing.T) {
 	for source := range sourcesV4 {
 		for _, p := range []frame.Packet{
 			start(sourcesV4[source]), start(sourcesV6[source]),
-			start(sourcesV4[source]).VLAN(frame.Dot1Q, 1), start(sourcesV6[source]).VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2),
+			start(sourcesV4[source]).VLAN(frame.Dot1Q, 1),
+			start(sourcesV6[source]).VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2),
 		} {
 			b := jumbo(p)
 			want := wantOne(source, len(b))
 			if address, _ := frame.Source(b); source.reported() {
-				want.Events = []event{{Source: address, Proto: frame.UDP, Sport: 1, Dport: 2, Ports: true, Reason: source,
-					Length: uint32(len(b))}}
+				want.Events = []event{{Source: address, Proto: frame.UDP, Sport: 1, Dport: 2, Ports: true,
+					Reason: source, Length: uint32(len(b))}}
 			}
 			check(t, fmt.Sprintf("jumbo frame from a source that is %s", source), want, f.observe(b), b)
 		}
@@ -46,8 +48,8 @@ func TestJumboFrames(t *testing.T) {
 }
 
 // Some drivers leave little or nothing in the first buffer (header split, mlx5
-// with striding receive queues). Wherever the split is, the source decides. An
-// event tells what the first buffer holds.
+// with striding receive queues). Wherever the split is, the source decides, and
+// an event tells the same.
 func TestHeadersInLaterBuffers(t *testing.T) {
 	testenv.Since(t, 6, 18, "the length of the first buffer to be chosen")
 	f := load(t, "frags")
@@ -62,15 +64,14 @@ func TestHeadersInLaterBuffers(t *testing.T) {
 			{start(sourcesV4[source]).VLAN(frame.Dot1Q, 1), 14 + 4 + 20},
 			{start(sourcesV6[source]), 14 + 40},
 			{start(sourcesV6[source]).VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2), 14 + 8 + 40},
+			{priorityTags(start(sourcesV4[source]), 8), 14 + 32 + 20},
+			{extend(start(sourcesV6[source]), frame.DestinationOptions, 8, 9), 14 + 40 + 72},
 		} {
 			b := c.packet.UDP(1, 2, make([]byte, 100))
 			for linear := range c.base + 10 {
 				want := wantOne(source, len(b))
-				if e := describe(b, source); source.reported() && linear >= c.base {
-					if linear < c.base+4 {
-						e.Ports, e.Sport, e.Dport = false, 0, 0
-					}
-					want.Events = []event{e}
+				if source.reported() {
+					want.Events = []event{describe(b, source)}
 				}
 				name := fmt.Sprintf("%d bytes in the first buffer, from a source that is %s", linear, source)
 				check(t, name, want, f.observeSplit(b, linear), b)
@@ -79,8 +80,7 @@ func TestHeadersInLaterBuffers(t *testing.T) {
 	}
 }
 
-// Nor does it matter for what is counted and sampled, unless there are options or
-// extension headers.
+// Nor does it matter for what is counted and sampled.
 func TestAccountsHeadersInLaterBuffers(t *testing.T) {
 	testenv.Since(t, 6, 18, "the length of the first buffer to be chosen")
 	f := load(t, "frags")
@@ -89,22 +89,29 @@ func TestAccountsHeadersInLaterBuffers(t *testing.T) {
 	for _, sources := range []map[reason]string{sourcesV4, sourcesV6} {
 		a.trackSource(sources[notListed])
 		p := start(sources[notListed])
+		longer := extend
+		if netip.MustParseAddr(sources[notListed]).Is4() {
+			longer = func(p frame.Packet, _ uint8, size, _ int) frame.Packet { return p.Options(make([]byte, size)...) }
+		}
 		for name, b := range map[string][]byte{
-			"UDP": p.UDP(1, 53, make([]byte, 100)), "TCP": p.TCP(1, 443, frame.SYN,
+			"a longer header": longer(p, frame.DestinationOptions, 8, 9).TCP(1, 443, frame.SYN, make([]byte, 100)),
+			"UDP":             p.UDP(1, 53, make([]byte, 100)), "TCP": p.TCP(1, 443, frame.SYN,
 				make([]byte, 100)), "ICMP": p.Echo(make([]byte, 100)),
-			"two tags": p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).TCP(1, 443, frame.RST, make([]byte, 100)),
+			"eight tags":     priorityTags(p, 8).TCP(1, 443, frame.SYN, make([]byte, 100)),
+			"first fragment": p.Fragment(0, true).TCP(1, 443, frame.SYN, make([]byte, 100)),
+			"two tags":       p.VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2).TCP(1, 443, frame.RST, make([]byte, 100)),
 		} {
-			for linear := range 90 {
+			for linear := range min(len(b), 150) {
 				want := a.counts()
 				want.add(b)
 				f.observeSplit(b, linear)
 				if diff := cmp.Diff(want, a.counts()); diff != "" {
-					t.Errorf("%s from %s, %d bytes in the first buffer: counters (-want +got):\n%s", name, sources[notListed], linear,
-						diff)
+					t.Errorf("%s from %s, %d bytes in the first buffer: counters (-want +got):\n%s", name,
+						sources[notListed], linear, diff)
 				}
 				if diff := cmp.Diff([]sampled{sampleOf(b, 1)}, a.takeSamples(), equateAddr); diff != "" {
-					t.Errorf("%s from %s, %d bytes in the first buffer: samples (-want +got):\n%s", name, sources[notListed], linear,
-						diff)
+					t.Errorf("%s from %s, %d bytes in the first buffer: samples (-want +got):\n%s", name,
+						sources[notListed], linear, diff)
 				}
 			}
 		}

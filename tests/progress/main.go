@@ -1,6 +1,6 @@
-// Command progress runs go test -json and says what it is doing: each package when
-// it is done, in whatever order, and now and then which tests are under way. Of tests
-// that fail or are skipped it prints the output.
+// Command progress runs go test -json and reports progress: each package as soon as it is done, and
+// regularly the tests that are running. It prints the output only of tests that fail or are
+// skipped.
 package main
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// interval is the time between two lines about what is under way.
+// interval is the time between two lines about running tests.
 const interval = 30 * time.Second
 
 func main() {
@@ -78,7 +78,7 @@ func follow(r *report, in io.Reader) {
 			}
 			var e event
 			if err := json.Unmarshal(line, &e); err != nil {
-				fmt.Fprintf(r.out, "%s", line) // no event, but a message of the go command
+				fmt.Fprintf(r.out, "%s", line) // not an event, but a message of the go command
 				continue
 			}
 			r.add(e)

@@ -18,15 +18,15 @@ type event struct {
 	Elapsed float64 // seconds
 }
 
-// name is what an event is about.
+// name identifies the package or test of an event.
 type name struct{ pkg, test string }
 
-// A report prints what happens to packages and tests.
+// A report prints the results of packages and tests.
 type report struct {
 	out     io.Writer
 	now     func() time.Time
 	begin   time.Time
-	running map[name]time.Time // tests, or packages without one
+	running map[name]time.Time // running tests, and packages that run no test
 	output  map[name][]string
 	passed  int
 	failed  []string
@@ -50,8 +50,7 @@ func (r *report) add(e event) {
 	}
 }
 
-// done prints the result of a package, and the output of a test that has failed or
-// was skipped.
+// done prints the result of a package, and the output of a test that has failed or was skipped.
 func (r *report) done(n name, e event) {
 	delete(r.running, n)
 	output := r.output[n]
@@ -69,8 +68,8 @@ func (r *report) done(n name, e event) {
 	}
 }
 
-// unfinished returns the output of a package, and of those of its tests that have not
-// ended, as after a panic.
+// unfinished returns the output of a package, and of those of its tests that have not ended, as
+// after a panic.
 func (r *report) unfinished(pkg string, output []string) string {
 	var all []string
 	for _, n := range slices.SortedFunc(maps.Keys(r.running), compare) {
@@ -87,7 +86,7 @@ func (r *report) unfinished(pkg string, output []string) string {
 	return strings.Join(append(all, output...), "")
 }
 
-// underWay prints the test that each running package is at.
+// underWay prints the running test of each running package.
 func (r *report) underWay() {
 	for _, n := range slices.SortedFunc(maps.Keys(r.running), compare) {
 		if n.test != "" && !strings.Contains(n.test, "/") {
@@ -110,7 +109,7 @@ func compare(a, b name) int {
 	return strings.Compare(a.pkg+" "+a.test, b.pkg+" "+b.test)
 }
 
-// short is a package without the module's name.
+// short returns a package path without the module's name.
 func short(pkg string) string {
 	return strings.TrimPrefix(pkg, "github.com/paraxial/paraxial/")
 }

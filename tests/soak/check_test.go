@@ -24,14 +24,14 @@ import (
 )
 
 const (
-	probes = 1000 // sources that the program in force is asked about
+	probes = 1000 // number of sources to run through the program in force
 
-	// An entry that ends soon may be in only one of the two lists. Lives are far shorter than
-	// this, or far longer.
+	// An entry that ends soon may be in only one of the two lists. Lives are much shorter than
+	// this, or much longer.
 	doubt = time.Minute
 )
 
-// list returns what the daemon says it has.
+// list returns the daemon's entries.
 func (d *driver) list(ctx context.Context) ([]control.Entry, error) {
 	var all []control.Entry
 	err := d.client.Entries(ctx, "", "", func(e control.Entry) error {
@@ -41,7 +41,7 @@ func (d *driver) list(ctx context.Context) ([]control.Entry, error) {
 	return all, err
 }
 
-// protected waits until the interfaces are as they are configured.
+// protected waits until the interfaces match the configuration.
 func (d *driver) protected(ctx context.Context) error {
 	return within(settled, func() error {
 		status, err := d.client.Status(ctx)
@@ -57,16 +57,16 @@ func (d *driver) protected(ctx context.Context) error {
 	})
 }
 
-// compare is for when no daemon runs: what it listed last is what is on disk; the
-// tries in force hold what that compiles to; and the program in force decides as
-// the model does, with the index that was left to it.
+// compare runs while no daemon does. It checks that the entries that the daemon listed last are on
+// disk, that the tries in force hold the nodes compiled from them, and that the program in force,
+// with the index it was left with, decides as the model does.
 func (d *driver) compare(listed []control.Entry) error {
 	stored, err := d.stored()
 	if err != nil {
 		return err
 	}
 	if diff := differ(listedNames(listed), storedNames(stored)); diff != "" {
-		return fmt.Errorf("the daemon listed what is not on disk (-) or did not list what is (+):\n%s", diff)
+		return fmt.Errorf("the listed entries (-) and those on disk (+) differ:\n%s", diff)
 	}
 	held, err := d.held()
 	if err != nil {
@@ -104,7 +104,7 @@ func (d *driver) held() (nodes []policy.Node, err error) {
 	}
 	defer l.Close()
 	if !l.Reused() {
-		return nil, errors.New("the maps in force do not fit, so these are others")
+		return nil, errors.New("the maps in force were not taken over: the layout differs")
 	}
 	for _, kind := range []policy.Kind{policy.Allow, policy.Block} {
 		for n, err := range l.Nodes(kind) {
@@ -117,9 +117,9 @@ func (d *driver) held() (nodes []policy.Node, err error) {
 	return nodes, nil
 }
 
-// compareNodes tells whether the tries have a node for every entry, and every node
-// has the deadlines that follow from the entries that cover it. There may be more
-// nodes: those of entries that have ended and were not swept yet.
+// compareNodes checks that the tries have a node for every entry, and that every node has the
+// deadlines that follow from the entries that cover it. There may be more nodes, for entries that
+// have ended and were not swept yet.
 func compareNodes(entries []policy.Entry, held []policy.Node) error {
 	b := policy.NewBook(1)
 	for _, e := range entries {
@@ -135,7 +135,7 @@ func compareNodes(entries []policy.Entry, held []policy.Node) error {
 		there[place{n.Kind, n.Prefix}] = true
 		want := toCome(verdictOf(b.Covering(n.Kind, n.Prefix)), now)
 		if got := toCome(n.Verdict, now); got != want {
-			return fmt.Errorf("%s %s in the tries is %+v, by the entries on disk it should be %+v", n.Kind, n.Prefix, got, want)
+			return fmt.Errorf("%s %s in the tries is %+v, want %+v by the entries on disk", n.Kind, n.Prefix, got, want)
 		}
 	}
 	for _, e := range entries {
@@ -162,7 +162,7 @@ func verdictOf(entries iter.Seq[policy.Entry]) (v policy.Verdict) {
 	return v
 }
 
-// toCome is what decides in a verdict.
+// toCome returns a verdict without the deadlines that have passed.
 func toCome(v policy.Verdict, now policy.Deadline) policy.Verdict {
 	until := func(t policy.Tick) policy.Tick {
 		if t <= now.Tick() {
@@ -177,8 +177,8 @@ func listedNames(entries []control.Entry) map[string]bool {
 	names := map[string]bool{}
 	for _, e := range entries {
 		if e.Expires == nil || time.Until(*e.Expires) > doubt {
-			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, e.Rate, e.Origin, e.Reason,
-				e.Author, e.Expires == nil)] = true
+			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, e.Rate, e.Origin,
+				e.Reason, e.Author, e.Expires == nil)] = true
 		}
 	}
 	return names
@@ -192,14 +192,14 @@ func storedNames(entries []policy.Entry) map[string]bool {
 			rate = e.Rate.String()
 		}
 		if e.Deadline-bootTime() > policy.Deadline(doubt) {
-			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, rate, e.Origin, e.Reason,
-				e.Author, e.Deadline == policy.Forever)] = true
+			names[fmt.Sprintf("%s %s %s%s of %s, %q by %s, forever %t", e.Kind, e.Prefix, e.Action, rate, e.Origin,
+				e.Reason, e.Author, e.Deadline == policy.Forever)] = true
 		}
 	}
 	return names
 }
 
-// differ returns what is in one of two sets alone, as far as that fits a screen.
+// differ returns the elements that are in only one of two sets, limited to what fits a screen.
 func differ(want, got map[string]bool) string {
 	const most = 20
 	var lines []string
@@ -219,8 +219,7 @@ func differ(want, got map[string]bool) string {
 	return strings.Join(lines, "\n")
 }
 
-// probe runs the program that is attached on packets from sources that are listed,
-// and from others beside them.
+// probe runs the attached program on packets from listed sources and from sources beside them.
 func (d *driver) probe(entries []policy.Entry) error {
 	p, err := d.attached()
 	if err != nil {
@@ -243,7 +242,7 @@ func (d *driver) probe(entries []policy.Entry) error {
 		}
 		d.probed[after]++
 		if (action == drop) != (after == policy.Blocked) {
-			return fmt.Errorf("the program in force returns %d for %s, which the model says is %s", action, src, after)
+			return fmt.Errorf("the program in force returns %d for %s, want %s as by the model", action, src, after)
 		}
 	}
 	return nil
@@ -254,7 +253,7 @@ func (d *driver) source(entries []policy.Entry) netip.Addr {
 		return netip.AddrFrom4([4]byte{198, 18, byte(d.IntN(5)), byte(d.IntN(80))})
 	}
 	p := entries[d.IntN(len(entries))].Prefix
-	if d.IntN(2) == 0 { // entries by hand are few
+	if d.IntN(2) == 0 { // there are few entries made by hand
 		if hands := slices.IndexFunc(entries, func(e policy.Entry) bool { return e.Origin == hand }); hands >= 0 {
 			p = entries[hands].Prefix
 		}
@@ -291,7 +290,8 @@ func (d *driver) attached() (*ebpf.Program, error) {
 			return nil, err
 		}
 	}
-	return nil, cmp.Or(err, fmt.Errorf("none of %d pinned programs is program %d, which the link runs", len(pins), id))
+	return nil, cmp.Or(err, fmt.Errorf("none of %d pinned programs is program %d, the program of the link", len(pins),
+		id))
 }
 
 func bootTime() policy.Deadline {

@@ -14,8 +14,8 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// capacities fit into one segment of drop counters, so that how many there are
-// does not depend on the past.
+// capacities fit into one segment of drop counters, so that the number of segments does not depend
+// on the history.
 var capacities = []int{31_000, 32_000}
 
 const (
@@ -24,15 +24,15 @@ const (
 	small      = "small"
 	bulk       = "bulk"
 	largeList  = 24_000 // is staged on disk
-	smallList  = 2_000  // is not
-	overlap    = 5_000  // lists begin within this; while one replaces another there has to be room for both
+	smallList  = 2_000  // is not staged
+	overlap    = 5_000  // lists start within this: old and new must fit at the same time
 	permanents = 50
 
-	// A finite life is over soon or long after the test.
+	// A finite life ends soon, or long after the test.
 	shortest, longest = 1, 4 // seconds
 )
 
-// driver makes changes at random, and keeps the promise of those in perm.
+// driver makes random changes, and keeps the entries in perm in force.
 type driver struct {
 	*rand.Rand
 	*host
@@ -71,8 +71,7 @@ func actions() []action {
 	}
 }
 
-// churn does one action after the other until the deadline, and until a block was
-// among them.
+// churn performs actions until the deadline, and until at least one of them was a block.
 func (d *driver) churn(ctx context.Context, until time.Time) error {
 	var bag []action
 	for _, a := range actions() {
@@ -91,7 +90,7 @@ func (d *driver) churn(ctx context.Context, until time.Time) error {
 	return nil
 }
 
-// prefixes are of a few hundred hosts and what covers them, so that entries meet.
+// prefixes covers a few hundred hosts and the networks around them, so that entries overlap.
 func (d *driver) prefixes() []string {
 	var all []string
 	for range 1 + d.IntN(5) {
@@ -136,7 +135,7 @@ func (d *driver) unallow(ctx context.Context) error {
 	return err
 }
 
-// load imports a list that is part old and part new.
+// load imports a list that is partly old and partly new.
 func (d *driver) load(ctx context.Context, origin, ttl string, size int) error {
 	start := d.IntN(overlap)
 	var list strings.Builder
@@ -149,7 +148,7 @@ func (d *driver) load(ctx context.Context, origin, ttl string, size int) error {
 	return err
 }
 
-// look reads what there is to be read, and gives up in the middle of some.
+// look reads everything that can be read, and sometimes stops half-way.
 func (d *driver) look(ctx context.Context) error {
 	short, cancel := context.WithTimeout(ctx, time.Duration(1+d.IntN(100))*time.Millisecond)
 	defer cancel()
@@ -170,7 +169,7 @@ func (d *driver) look(ctx context.Context) error {
 	return errors.Join(err, statsErr, topErr)
 }
 
-// flap sets an interface down and up, or takes it away and back.
+// flap sets an interface down and up, or removes and recreates it.
 func (d *driver) flap(context.Context) error {
 	pause := func() { time.Sleep(time.Duration(d.IntN(100)) * time.Millisecond) }
 	if d.IntN(2) == 0 {
@@ -195,7 +194,7 @@ func (d *driver) change(context.Context) error {
 	return d.reload()
 }
 
-// die is kill -9 at rest or in the middle of something, and another start.
+// die kills the daemon with kill -9, when it is idle or busy, and starts it again.
 func (d *driver) die(ctx context.Context) error {
 	if d.IntN(2) == 0 {
 		going := make(chan error, 1)
@@ -212,8 +211,8 @@ func (d *driver) die(ctx context.Context) error {
 	return d.startAgain(ctx)
 }
 
-// rest is an orderly end. The contents of the kernel and of the disk are compared before
-// the next start.
+// rest stops the daemon in order. It compares the contents of the kernel and of the disk before the
+// next start.
 func (d *driver) rest(ctx context.Context) error {
 	listed, err := d.list(ctx)
 	if err != nil {
@@ -235,7 +234,7 @@ func (d *driver) startAgain(ctx context.Context) error {
 	return d.start(ctx)
 }
 
-// prepare puts what is there from the beginning to the end.
+// prepare adds the entries that exist from the beginning to the end.
 func (d *driver) prepare(ctx context.Context) error {
 	var all []string
 	for i := range permanents {
@@ -250,8 +249,8 @@ func permanent(i int) netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, 113, byte(i)}), 32)
 }
 
-// settle takes away what churn has put, and imports a list whose length is always
-// the same, so that what is left depends on nothing that happened.
+// settle removes the entries that churn has added, and imports a list of constant length, so that
+// the result does not depend on the history.
 func (d *driver) settle(ctx context.Context) error {
 	d.config = settings{flap: true, capacity: d.config.capacity}
 	if err := d.reload(); err != nil {

@@ -16,13 +16,13 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// footprint is what a daemon and its filter take.
+// footprint is the resource use of a daemon and its filter.
 type footprint struct {
 	Files, Goroutines, Maps, Programs, Links, Pins int
 	memory                                         int // anonymous, KiB
 }
 
-// objects are BPF objects by the kernel's ids, which are not given out again soon.
+// objects are BPF objects by the kernel's ids, which are not reused soon.
 type objects struct {
 	maps     map[ebpf.MapID]bool
 	programs map[ebpf.ProgramID]bool
@@ -39,7 +39,7 @@ func (o objects) add(more objects) {
 	maps.Copy(o.links, more.links)
 }
 
-// measure counts what there is now, and notes the objects for the end.
+// measure measures the current use, and records the objects for the check at the end.
 func (h *host) measure(seen objects) (footprint, error) {
 	ours, pins, err := h.objects()
 	if err != nil {
@@ -67,7 +67,7 @@ func (h *host) measure(seen objects) (footprint, error) {
 	return f, err
 }
 
-// goroutines asks the metrics, which take some themselves.
+// goroutines reads the number from the metrics, whose handlers use some themselves.
 func goroutines() (int, error) {
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: settled}
 	r, err := client.Get("http://" + metricsAt + "/metrics")
@@ -83,8 +83,8 @@ func goroutines() (int, error) {
 	return 0, errors.New("no go_goroutines in the metrics")
 }
 
-// objects finds the BPF objects that the daemon has open or has pinned, and those
-// that these refer to.
+// objects finds the BPF objects that the daemon has open or has pinned, and the objects that these
+// refer to.
 func (h *host) objects() (o objects, pins int, err error) {
 	o = newObjects()
 	if h.run != nil {
@@ -110,7 +110,7 @@ func (h *host) objects() (o objects, pins int, err error) {
 	return o, pins, o.addInner()
 }
 
-// addOpen adds what a process has open, as the kernel tells in fdinfo.
+// addOpen adds the objects that a process has open, from fdinfo.
 func (o objects) addOpen(pid int) error {
 	infos, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	if err != nil {
@@ -119,7 +119,7 @@ func (o objects) addOpen(pid int) error {
 	for _, path := range infos {
 		text, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // closed meanwhile
+			continue // closed in the meantime
 		}
 		if err != nil {
 			return err
@@ -187,7 +187,7 @@ func (o objects) addPin(path, name string) error {
 func (o objects) addMapsOf(id ebpf.ProgramID) error {
 	p, err := ebpf.NewProgramFromID(id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // gone meanwhile
+		return nil // gone in the meantime
 	}
 	if err != nil {
 		return err
@@ -204,7 +204,7 @@ func (o objects) addMapsOf(id ebpf.ProgramID) error {
 	return nil
 }
 
-// addInner adds the maps that are in maps.
+// addInner adds the inner maps of maps of maps.
 func (o objects) addInner() error {
 	inner := map[ebpf.MapID]bool{}
 	for id := range o.maps {
@@ -218,7 +218,7 @@ func (o objects) addInner() error {
 		for slot := uint32(0); m.Type() == ebpf.ArrayOfMaps && slot < m.MaxEntries(); slot++ {
 			var id ebpf.MapID
 			if err := m.Lookup(slot, &id); err != nil {
-				break // filled from the first on
+				break // filled from the first slot on
 			}
 			inner[id] = true
 		}
@@ -230,8 +230,8 @@ func (o objects) addInner() error {
 	return nil
 }
 
-// left tells which of the objects the kernel still has. It frees some in a worker
-// of its own, so they get time.
+// left returns an error that names the objects that still exist. The kernel frees some in a worker,
+// so they get time.
 func (o objects) left() error {
 	return within(settled, func() error {
 		var errs []error
@@ -254,14 +254,14 @@ func (o objects) left() error {
 	})
 }
 
-// grown compares two footprints of the same state. Go keeps some memory that it
-// does not need, more or less by chance.
+// grown compares two footprints of the same state. Go keeps a varying amount of memory that it does
+// not need.
 func (f footprint) grown(now footprint) error {
 	const spare = 24 << 10 // KiB
 	same := now
 	same.memory = f.memory
 	if f != same {
-		return fmt.Errorf("at the start %+v, and now %+v", f, now)
+		return fmt.Errorf("%+v at the start, %+v now", f, now)
 	}
 	if now.memory > f.memory+f.memory/4+spare {
 		return fmt.Errorf("memory grew from %d KiB to %d KiB", f.memory, now.memory)

@@ -21,14 +21,14 @@ import (
 
 const (
 	wireName   = "soak0" // carries the traffic
-	flapName   = "soak1" // goes up and down, and away
+	flapName   = "soak1" // goes up and down, and is removed
 	serverPort = 7777
 	metricsAt  = "127.0.0.1:19797"
 
-	settled = time.Minute // what is going on ends by then
+	settled = time.Minute // ongoing work ends within this time
 )
 
-// host is a machine with two interfaces and a daemon that lives dangerously.
+// host is a machine with two interfaces and a daemon that is killed and restarted.
 type host struct {
 	wire     *lab.Wire
 	server   *lab.Server
@@ -38,10 +38,10 @@ type host struct {
 	run      *lab.Process // nil while no daemon runs
 	config   settings
 	restarts int
-	errors   []string // that the daemons logged
+	errors   []string // logged by the daemons
 }
 
-// settings are what the configuration file says.
+// settings are the contents of the configuration file.
 type settings struct {
 	flap     bool // the second interface is filtered, too
 	guarded  bool // a prefix must never be blocked
@@ -57,7 +57,8 @@ func (s settings) String() string {
 		b.WriteString("guard:\n  never_block: [198.51.100.0/24]\n")
 	}
 	if s.detect {
-		// A limit that the traffic here does not reach, so that every packet is accounted for and none decided upon.
+		// The traffic here does not reach the limit, so every packet is accounted for and none is
+		// decided upon.
 		b.WriteString("detectors:\n  - {name: quiet, match: {proto: udp}, limit: 1M/s, window: 2s, action: block, for: 10s}\n")
 	}
 	return b.String()
@@ -69,7 +70,7 @@ func newHost(t *testing.T) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// In memory: the machine does not die here, and there is more churn without a disk.
+	// In memory: the machine does not die here, and without a disk there is more churn.
 	dir, err := os.MkdirTemp("/run", "soak")
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +165,7 @@ func (h *host) start(ctx context.Context) error {
 	return nil
 }
 
-// reload has the daemon read its configuration again, and waits until it has.
+// reload makes the daemon read its configuration again, and waits until it has.
 func (h *host) reload() error {
 	const done = "configuration reloaded"
 	before := strings.Count(h.run.Log(), done)
@@ -185,7 +186,7 @@ func (h *host) stop(ctx context.Context) error {
 	return err
 }
 
-// kill is kill -9, if a daemon runs.
+// kill sends kill -9 if a daemon runs.
 func (h *host) kill() error {
 	if h.run == nil {
 		return nil
@@ -195,10 +196,10 @@ func (h *host) kill() error {
 	return err
 }
 
-// ended reads what the daemon complained of.
+// ended reads the errors that the daemon has logged.
 func (h *host) ended() {
 	for line := range strings.Lines(h.run.Log()) {
-		// The test removes the interface.
+		// Expected: the test removes the interface.
 		if strings.Contains(line, "level=ERROR") && !strings.Contains(line, "interface="+flapName) {
 			h.errors = append(h.errors, line)
 		}
@@ -210,7 +211,7 @@ func (h *host) frame(src netip.Addr) []byte {
 	return h.wire.From(src).UDP(40000, serverPort, []byte("hello"))
 }
 
-// within calls f until it succeeds or the time is over, and returns its last error.
+// within calls f until it succeeds or the time has passed, and returns its last error.
 func within(limit time.Duration, f func() error) error {
 	const pause = 50 * time.Millisecond
 	for deadline := time.Now().Add(limit); ; time.Sleep(pause) {

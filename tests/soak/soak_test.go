@@ -1,6 +1,6 @@
-// Package soak lets a daemon live through a lot: changes, imports, expiry, flapping
-// interfaces, reloads and kills, under traffic. At the end nothing has leaked, and
-// disk, tries, index and what the daemon lists say the same.
+// Package soak runs a daemon under load for a long time: changes, imports, expiry, flapping
+// interfaces, reloads and kills, under traffic. At the end nothing has leaked, and disk, tries,
+// index and the daemon's listing agree.
 package soak
 
 import (
@@ -31,16 +31,17 @@ const (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
-// TestSoak churns for PARAXIAL_SOAK_SECONDS: half of the time with kills, and half
-// through the life of one daemon, at whose ends is measured. PARAXIAL_SEED
-// repeats what is done, but not the moments.
+// TestSoak runs for PARAXIAL_SOAK_SECONDS: half of the time with kills, and half with one daemon,
+// which is measured at the beginning and the end. PARAXIAL_SEED repeats the actions, but not their
+// timing.
 func TestSoak(t *testing.T) {
 	testenv.Root(t)
 	seed := fromEnvironment(t, seedVariable, rand.Uint64())
 	period := time.Duration(fromEnvironment(t, periodVariable, defaultPeriod)) * time.Second
 	t.Logf("%s=%d %s=%.0f", seedVariable, seed, periodVariable, period.Seconds())
 	h := newHost(t)
-	d := &driver{Rand: rand.New(rand.NewPCG(seed, 0)), host: h, done: map[string]int{}, probed: map[policy.Outcome]int{}}
+	d := &driver{Rand: rand.New(rand.NewPCG(seed, 0)), host: h, done: map[string]int{},
+		probed: map[policy.Outcome]int{}}
 	if err := d.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -70,14 +71,14 @@ func (d *driver) live(ctx context.Context, t *testing.T, period time.Duration) e
 	if err := d.churn(ctx, begin.Add(period/2)); err != nil {
 		return err
 	}
-	// At least once each, whatever chance says.
+	// Each action at least once, independent of chance.
 	for _, f := range []func(*driver, context.Context) error{(*driver).die, (*driver).rest, (*driver).flap,
 		(*driver).change} {
 		if err := f(d, ctx); err != nil {
 			return err
 		}
 	}
-	// The first of one life: what is made at first use is there.
+	// The first measurement of this daemon: objects made at first use exist by now.
 	d.mayKill = false
 	if err := d.churn(ctx, time.Now().Add(period/8)); err != nil {
 		return err
@@ -86,7 +87,7 @@ func (d *driver) live(ctx context.Context, t *testing.T, period time.Duration) e
 	if err != nil {
 		return err
 	}
-	t.Logf("of one daemon, at the start: %+v", before)
+	t.Logf("footprint at the start: %+v", before)
 	if err := d.churn(ctx, begin.Add(period)); err != nil {
 		return err
 	}
@@ -101,14 +102,14 @@ func (d *driver) live(ctx context.Context, t *testing.T, period time.Duration) e
 		after, err = d.measure(seen)
 		return before.grown(after)
 	})
-	t.Logf("of the same, at the end: %+v", after)
+	t.Logf("footprint of the same daemon at the end: %+v", after)
 	if err != nil {
 		return err
 	}
 	return d.farewell(ctx, seen)
 }
 
-// quiet takes away what churn has put, and measures.
+// quiet removes the entries that churn has added, and measures.
 func (d *driver) quiet(ctx context.Context, seen objects) (footprint, error) {
 	if err := d.settle(ctx); err != nil {
 		return footprint{}, err
@@ -117,8 +118,8 @@ func (d *driver) quiet(ctx context.Context, seen objects) (footprint, error) {
 	return d.measure(seen)
 }
 
-// farewell compares for the last time, and sees that nothing is left in the kernel
-// when the filter is taken off.
+// farewell compares for the last time, and checks that nothing is left in the kernel after the
+// filter was detached.
 func (d *driver) farewell(ctx context.Context, seen objects) error {
 	listed, err := d.list(ctx)
 	if err != nil {
@@ -145,7 +146,7 @@ func (d *driver) farewell(ctx context.Context, seen objects) error {
 	return seen.left()
 }
 
-// judge looks at what came through.
+// judge checks the packets that got through.
 func (d *driver) judge(t *testing.T, sent int) {
 	t.Helper()
 	if n := d.passed[netip.MustParseAddr(blockedSource)]; n > 0 {
@@ -153,12 +154,12 @@ func (d *driver) judge(t *testing.T, sent int) {
 	}
 	n := d.passed[netip.MustParseAddr(cleanSource)]
 	if n == 0 {
-		t.Error("no packet of the clean source arrived, so this test has shown nothing")
+		t.Error("no packet of the clean source arrived, so this test has checked nothing")
 	}
 	t.Logf("%d packets of the blocked source dropped; %d of %d of the clean one arrived", sent, n, sent)
 }
 
-// report also fails the test if it has not seen what it is to show.
+// report also fails the test if it did not exercise everything it is meant to show.
 func (d *driver) report(t *testing.T) {
 	t.Helper()
 	var did []string
@@ -169,7 +170,7 @@ func (d *driver) report(t *testing.T) {
 	t.Logf("%d comparisons of disk, list and tries; the program in force agreed with the model on %v", d.compared,
 		d.probed)
 	if d.done["block"] == 0 || d.probed[policy.Blocked] == 0 || d.probed[policy.NotListed] == 0 {
-		t.Error("too little has happened to show anything")
+		t.Error("the run was too short: some events that it must test did not happen")
 	}
 	for _, line := range slices.Compact(d.errors) {
 		t.Errorf("a daemon logged: %s", line)

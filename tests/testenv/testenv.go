@@ -1,5 +1,5 @@
-// Package testenv lets tests say what they need of the machine, so that a skip
-// always names what is missing.
+// Package testenv lets tests declare what they need of the machine, so that a skip always names the
+// missing part.
 package testenv
 
 import (
@@ -15,13 +15,13 @@ import (
 // make test sets it for root, and so does CI.
 const RequireAll = "PARAXIAL_REQUIRE_ALL"
 
-// Figures is the environment variable that asks for figures in seconds to be
-// asserted. make figures sets it, on a machine with nothing else to do.
+// Figures is the environment variable that makes tests assert figures in seconds. make figures sets
+// it, on a machine that runs nothing else.
 const Figures = "PARAXIAL_FIGURES"
 
-// Figure fails the test if a figure that depends on the speed of the machine is not
-// kept, and if that was asked for. Otherwise the figure is only for the log, so that
-// no test fails because a machine is slow or busy.
+// Figure fails the test if a figure that depends on the speed of the machine is missed, and if
+// Figures is set. Otherwise it only logs the figure, so that no test fails because a machine is
+// slow or busy.
 func Figure(tb testing.TB, kept bool, format string, args ...any) {
 	tb.Helper()
 	if !kept && os.Getenv(Figures) != "" {
@@ -29,8 +29,8 @@ func Figure(tb testing.TB, kept bool, format string, args ...any) {
 	}
 }
 
-// CPUTime is the processor time that the process has taken. Other work on the machine
-// does not count.
+// CPUTime returns the processor time that the process has used. Other work on the machine does not
+// count.
 func CPUTime(tb testing.TB) time.Duration {
 	tb.Helper()
 	var ts unix.Timespec
@@ -52,13 +52,13 @@ func Root(tb testing.TB) {
 func Missing(tb testing.TB, what string) {
 	tb.Helper()
 	if os.Getenv(RequireAll) != "" {
-		tb.Fatalf("%s, and %s forbids to skip", what, RequireAll)
+		tb.Fatalf("%s, and %s is set, so the test must not be skipped", what, RequireAll)
 	}
 	tb.Skip(what)
 }
 
-// Since skips the test on a Linux older than major.minor. RequireAll does not forbid
-// that, because there is nothing to install that would help.
+// Since skips the test on a Linux older than major.minor, even if RequireAll is set, because
+// nothing can be installed that would help.
 func Since(tb testing.TB, major, minor uint32, what string) {
 	tb.Helper()
 	running, err := features.LinuxVersionCode()

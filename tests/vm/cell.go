@@ -17,14 +17,14 @@ import (
 	"github.com/paraxial/paraxial/tests/vm/wire"
 )
 
-// A row is what was seen on a kernel.
+// A row is the result for one kernel.
 type row struct {
 	kernel       kernel
 	version      string
-	plain, frags string // instructions that the verifier looked at; "-" if the kernel is too old for the build
+	plain, frags string // instructions that the verifier processed; "-" if the kernel is too old for the build
 	mode         string
-	queues       int // that frames came in on
-	skipped      int // tests, which say why
+	queues       int // number of queues that received frames
+	skipped      int // skipped tests; each gives its reason
 }
 
 func (r row) String() string {
@@ -32,7 +32,7 @@ func (r row) String() string {
 		r.version, r.plain, r.frags, r.mode, r.kernel.card, r.queues, r.skipped)
 }
 
-// card is how frames get into a machine.
+// card sends frames into a machine.
 type card interface {
 	Netdev(id string) string
 	Files() []*os.File
@@ -48,8 +48,7 @@ func newCard(k kernel, dir string) (card, error) {
 	return qemu.NewStream(dir)
 }
 
-// cellTime is the watchdog of a machine: several times what one takes that is alone
-// on two CPUs.
+// cellTime is the time limit of a machine: several times what a single one takes on two CPUs.
 const cellTime = 15 * time.Minute
 
 // A cell is one kernel in a machine.
@@ -64,9 +63,9 @@ type cell struct {
 	answer  *json.Decoder
 }
 
-// A laboratory is what all cells have in common.
+// A laboratory holds what all cells share.
 type laboratory struct {
-	cache, work string // directories: of kernels, and of this run
+	cache, work string // directories of kernels, and of this run
 	tools       tools
 	brief       bool
 	accelerator qemu.Accelerator // chosen with the first kernel
@@ -105,12 +104,13 @@ func (l *laboratory) try(ctx context.Context, k kernel) (row, error) {
 	return r, c.try(&r)
 }
 
-// fetch returns the directory of a kernel, which is kept by where it is from, so
-// that a list with other kernels finds none under an old name.
+// fetch returns the directory of a kernel. It is stored by origin, so that another list of kernels
+// does not find a different kernel under the same name.
 func (l *laboratory) fetch(ctx context.Context, k kernel) (string, error) {
 	dir := filepath.Join(l.cache, k.suite+"_"+k.pkg)
 	if _, err := os.Stat(filepath.Join(dir, "version")); err != nil {
-		if out, err := exec.CommandContext(ctx, "tests/vm/kernel.sh", dir, k.suite, k.pkg).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(ctx, "tests/vm/kernel.sh",
+			dir, k.suite, k.pkg).CombinedOutput(); err != nil {
 			return "", fmt.Errorf("fetch %s of %s: %w\n%s", k.pkg, k.suite, err, out)
 		}
 	}
@@ -123,7 +123,7 @@ func (l *laboratory) fetch(ctx context.Context, k kernel) (string, error) {
 	return dir, nil
 }
 
-// consoleLog is the file in a cell's directory that has all that the machine said.
+// consoleLog is the file in a cell's directory with the machine's whole console output.
 const consoleLog = "console.log"
 
 // cardAddress is the address of the machine's network card.
@@ -156,7 +156,7 @@ func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd str
 		return nil, err
 	}
 	c.machine = m
-	// A machine that ends closes the port, so that the reader does not wait for it.
+	// A machine that ends closes the port, so that the reader does not block.
 	c.answer = json.NewDecoder(bufio.NewReader(c.port))
 	return func() { m.Stop(); c.port.Close() }, c.read(&wire.Answer{})
 }
@@ -173,7 +173,7 @@ func (c *cell) read(a *wire.Answer) error {
 	return nil
 }
 
-// ask has the machine do something. It returns the output with an error, too.
+// ask makes the machine do something. It returns the output even with an error.
 func (c *cell) ask(r wire.Request) (string, error) {
 	if err := json.NewEncoder(c.port).Encode(r); err != nil {
 		return "", fmt.Errorf("ask the machine: %w", err)
@@ -196,7 +196,7 @@ func (c *cell) run(arguments ...string) (string, error) {
 	return out, err
 }
 
-// try does all that is done on a kernel, as far as the machine lives.
+// try runs all steps on a kernel, for as long as the machine lives.
 func (c *cell) try(r *row) error {
 	var errs []error
 	for _, step := range []struct {

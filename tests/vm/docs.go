@@ -16,8 +16,8 @@ const tableHead = `
 |---|---|--:|--:|---|--:|---|
 `
 
-// renew writes the rows of a page's table anew, in the order of the list. A kernel
-// that was not run keeps the row it has.
+// renew rewrites the rows of a page's table, in the order of the list. A kernel that was not run
+// keeps its row.
 func renew(path string, list []kernel, rows []row) error {
 	b, err := os.ReadFile(path)
 	if err != nil {

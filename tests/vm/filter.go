@@ -40,7 +40,7 @@ func (c *cell) filter(r *row) (err error) {
 	}
 	r.mode = status.Interfaces[0].Mode
 	want := "native"
-	if c.kernel.card == "e1000e" { // its driver knows no XDP
+	if c.kernel.card == "e1000e" { // its driver does not support XDP
 		want = "generic"
 	}
 	if r.mode != want {
@@ -55,8 +55,8 @@ func (c *cell) filter(r *row) (err error) {
 	return errors.Join(c.traffic(r), c.why())
 }
 
-// traffic sends blocked and clean frames of both families, and checks what becomes
-// of them and that every queue the card should have gets some.
+// traffic sends blocked and clean frames of both families, and checks the result and that every
+// expected queue of the card receives some.
 func (c *cell) traffic(r *row) error {
 	const each = 200
 	before, err := c.counts()
@@ -83,7 +83,7 @@ func (c *cell) traffic(r *row) error {
 		}
 	}
 	if want := min(c.kernel.queues, 2); r.queues < want {
-		return fmt.Errorf("frames came in on %d queues, not on %d: %v before, %v after", r.queues, want, quiet, busy)
+		return fmt.Errorf("%d queues received frames, want %d: %v before, %v after", r.queues, want, quiet, busy)
 	}
 	return nil
 }
@@ -93,8 +93,8 @@ func (c *cell) interrupts() (map[string]uint64, error) {
 	return receiveInterrupts(text), err
 }
 
-// receiveInterrupts reads how many interrupts each receive queue has had, by the
-// names that virtio_net and e1000e give them.
+// receiveInterrupts returns the number of interrupts of each receive queue, by the names that
+// virtio_net and e1000e give them.
 func receiveInterrupts(text string) map[string]uint64 {
 	counts := make(map[string]uint64)
 	for _, line := range strings.Split(text, "\n") {
@@ -118,7 +118,8 @@ var receiveQueue = regexp.MustCompile(`-input\.\d+$|-rx-\d+$`)
 // why asks about both kinds of source. A second instance of the program, which the
 // daemon loads for that, answers.
 func (c *cell) why() error {
-	for source, want := range map[netip.Addr]string{blocked4: "drop", blocked6: "drop", clean4: "pass", clean6: "pass"} {
+	for source, want := range map[netip.Addr]string{blocked4: "drop", blocked6: "drop", clean4: "pass",
+		clean6: "pass"} {
 		out, err := c.run("/bin/paraxialctl", "why", source.String(), "-o", "json")
 		if err != nil {
 			return err
@@ -134,7 +135,7 @@ func (c *cell) why() error {
 	return nil
 }
 
-// status is what is used of the daemon's.
+// status is the part of the daemon's status that is used here.
 type status struct {
 	Interfaces []struct {
 		Mode, Note string
@@ -142,7 +143,7 @@ type status struct {
 	}
 }
 
-// startTime is more than an emulated machine takes to load the programs.
+// startTime is longer than an emulated machine takes to load the programs.
 const startTime = time.Minute
 
 func (c *cell) ready() (s status, err error) {
@@ -159,11 +160,11 @@ func (c *cell) ready() (s status, err error) {
 		}
 		return s, nil
 	}
-	return s, fmt.Errorf("the daemon does not get ready: %w", err)
+	return s, fmt.Errorf("the daemon did not become ready: %w", err)
 }
 
-// send sends so many frames of each kind and family, of many flows, so that every
-// queue gets its share.
+// send sends the given number of frames of each kind and family, of many flows, so that every queue
+// gets its share.
 func (c *cell) send(each int) error {
 	to, err := net.ParseMAC(cardAddress)
 	if err != nil {
@@ -183,8 +184,8 @@ func (c *cell) send(each int) error {
 	return nil
 }
 
-// counts are packets since the daemon started: dropped as blocked, passed, and
-// datagrams that got to the stack.
+// counts are packets since the daemon started: dropped as blocked, passed, and datagrams that
+// reached the stack.
 type counts struct{ blocked, passed, stack uint64 }
 
 func (c *cell) counts() (n counts, err error) {
@@ -211,13 +212,13 @@ func (c *cell) counts() (n counts, err error) {
 	return n, nil
 }
 
-// noPorts reads how many datagrams came for a port without a listener.
+// noPorts returns the number of datagrams for ports without a listener.
 func noPorts(text, field string) (n uint64) {
 	for _, line := range strings.Split(text, "\n") {
 		f := strings.Fields(line)
 		switch {
 		case len(f) > 2 && f[0] == "Udp:" && field == "Udp:":
-			fmt.Sscan(f[2], &n) // the first such line has names, and leaves n alone
+			fmt.Sscan(f[2], &n) // the first such line has names, and does not change n
 		case len(f) == 2 && f[0] == field:
 			fmt.Sscan(f[1], &n)
 		}
@@ -225,8 +226,8 @@ func noPorts(text, field string) (n uint64) {
 	return n
 }
 
-// settle waits until so many blocked and as many clean frames have been counted,
-// and checks that the stack got just the clean ones.
+// settle waits until the given number of blocked and of clean frames has been counted, and checks
+// that the stack got exactly the clean ones.
 func (c *cell) settle(before counts, each uint64) error {
 	want := counts{before.blocked + each, before.passed + each, before.stack + each}
 	var got counts

@@ -11,10 +11,10 @@ import (
 	"strings"
 )
 
-// tools are what goes into every machine, by the path that it has there.
+// tools are the programs in every machine, by their path in it.
 type tools map[string]string
 
-// buildTools compiles them, statically.
+// buildTools compiles them, statically linked.
 func buildTools(ctx context.Context, dir string) (tools, error) {
 	t := make(tools)
 	for _, object := range []string{"loader/plain_x86_bpfel.o", "loader/frags_x86_bpfel.o"} {
@@ -47,12 +47,11 @@ func compile(ctx context.Context, arguments ...string) error {
 	return nil
 }
 
-// makeInitrd writes what a machine has for its file system: the tools, and the
-// modules for its card.
+// makeInitrd writes a machine's file system: the tools, and the modules for its card.
 func makeInitrd(path, kernelDir, card string, t tools) error {
 	var a archive
-	for _, d := range []string{"bin", "loader", "tests", "tests/program", "tests/differential", "modules", "proc", "sys",
-		"dev", "run", "tmp", "var", "etc"} {
+	for _, d := range []string{"bin", "loader", "tests", "tests/program", "tests/differential", "modules", "proc",
+		"sys", "dev", "run", "tmp", "var", "etc"} {
 		a.add(d, modeDir|0o755, nil)
 	}
 	for name, from := range t {
@@ -98,9 +97,8 @@ func (a *archive) pad() {
 	}
 }
 
-// addModules adds modules and all that they depend on, and returns their files in
-// the order in which they are to be loaded. What is built into the kernel has
-// none.
+// addModules adds modules and all their dependencies, and returns their files in the order in which
+// to load them. Modules built into the kernel have no file.
 func (a *archive) addModules(dir string, names []string) ([]string, error) {
 	var order []string
 	seen := make(map[string]bool)
@@ -135,9 +133,9 @@ func (a *archive) addModules(dir string, names []string) ([]string, error) {
 	return order, nil
 }
 
-// findModule reads a module, in whose file name hyphens and underscores are the
-// same; nothing if there is no such file. The machine has no program that unpacks
-// one, so that is done here.
+// findModule reads a module, and returns nothing if there is no such file. Hyphens and underscores
+// in the file name are equivalent. The module is unpacked here, because the machine has no program
+// for it.
 func findModule(dir, name string) (file string, content []byte, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -161,7 +159,7 @@ func findModule(dir, name string) (file string, content []byte, err error) {
 	return "", nil, nil
 }
 
-// dependencies reads which modules a module needs.
+// dependencies returns the modules that a module needs.
 func dependencies(module []byte) ([]string, error) {
 	f, err := elf.NewFile(bytes.NewReader(module))
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestModulesComeAfterWhatTheyNeed has names with a hyphen and an underscore for
-// one module, two that need the same, and one that is built in.
+// TestModulesComeAfterWhatTheyNeed has names with a hyphen and an underscore for one module, two
+// modules that need the same one, and one that is built in.
 func TestModulesComeAfterWhatTheyNeed(t *testing.T) {
 	dir := t.TempDir()
 	for file, depends := range map[string]string{
@@ -52,7 +52,7 @@ func TestModuleWithoutInformation(t *testing.T) {
 	}
 }
 
-// module is the least ELF file with a section .modinfo.
+// module returns the smallest ELF file with a section .modinfo.
 func module(t *testing.T, info string) []byte {
 	t.Helper()
 	const names = "\x00.modinfo\x00.shstrtab\x00"
@@ -97,8 +97,8 @@ type member struct {
 	content string
 }
 
-// readArchive is written from the kernel's buffer-format.rst: 13 fields of eight
-// hexadecimal digits behind the magic, name and content padded to four bytes.
+// readArchive is written from the kernel's buffer-format.rst: 13 fields of eight hexadecimal digits
+// after the magic, name and content padded to four bytes.
 func readArchive(t *testing.T, b []byte) (all []member) {
 	t.Helper()
 	const headerSize = 6 + 13*8

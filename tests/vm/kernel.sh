@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fetches a kernel without installing it: kernel.sh DIR SUITE PACKAGE leaves
-# vmlinuz and modules/ in DIR. A package that depends on the kernel stands for it,
-# and the beginning of a name for the newest cloud kernel that has it. The archive
-# is the one that this machine's apt uses; apt's own state is left alone.
+# Fetches a kernel without installing it: kernel.sh DIR SUITE PACKAGE puts vmlinuz
+# and modules/ into DIR. PACKAGE may also be a package that depends on the kernel,
+# or the beginning of a name: the newest cloud kernel with that name is used. The
+# archive is the one that this machine's apt uses; apt's own state is not changed.
 set -euo pipefail
 
 dir=$1 suite=$2 package=$3
@@ -53,7 +53,7 @@ kernel=$(find root -name 'vmlinuz*' -type f | head -1)
 modules=$(find root -type d -path '*/modules/*' -name kernel | head -1)
 rm -rf "$dir"
 mkdir -p "$dir/modules"
-# Cards, and what they need. modules.dep is not in the package.
+# The drivers of network cards, and their dependencies. modules.dep is not in the package.
 find "$modules" -name '*.ko*' \( -path '*/drivers/net/*' -o -path '*/drivers/virtio/*' -o -path '*/net/core/*' \
 	-o -path '*/lib/*' -o -path '*/drivers/ptp/*' -o -path '*/drivers/pps/*' \) -exec cp {} "$dir/modules/" \;
 cp "$kernel" "$dir/vmlinuz"

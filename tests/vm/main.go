@@ -1,6 +1,6 @@
-// The packet filter on other kernels, in virtual machines: every program is
-// loaded, the packet corpus and the differential test run, and the daemon filters
-// frames that come in from outside.
+// Command vm tests the packet filter on other kernels, in virtual machines: every program is
+// loaded, the packet corpus and the differential test run, and the daemon filters frames that come
+// in from outside.
 //
 //	go run ./tests/vm [-kernel NAME]... [-docs docs]
 package main
@@ -26,7 +26,7 @@ func main() {
 	}
 }
 
-// A kernel is one of the list.
+// A kernel is an entry of the list.
 type kernel struct {
 	name, suite, pkg string
 	card             string
@@ -97,7 +97,7 @@ func run() error {
 	return os.RemoveAll(work)
 }
 
-// consoleEnd returns the last that a machine said, if it said anything.
+// consoleEnd returns the last part of a machine's console output, if there is any.
 func consoleEnd(dir string) string {
 	b, err := os.ReadFile(filepath.Join(dir, consoleLog))
 	if err != nil || len(b) == 0 {
@@ -108,15 +108,14 @@ func consoleEnd(dir string) string {
 	return "its console ends with\n  " + strings.Join(lines[max(0, len(lines)-last):], "\n  ") + "\n"
 }
 
-// cacheDir is where kernels are kept between runs: PARAXIAL_VM_CACHE, or the
-// user's cache.
+// cacheDir is where kernels are kept between runs: PARAXIAL_VM_CACHE, or the user's cache.
 func cacheDir() (string, error) {
 	if dir := os.Getenv("PARAXIAL_VM_CACHE"); dir != "" {
 		return dir, nil
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find a place for kernels, or name one in PARAXIAL_VM_CACHE: %w", err)
+		return "", fmt.Errorf("find the cache folder for kernels (set PARAXIAL_VM_CACHE to choose one): %w", err)
 	}
 	return filepath.Join(dir, "paraxial-vm"), nil
 }
@@ -139,7 +138,7 @@ func readList(path string) ([]kernel, error) {
 		}
 		queues, err := strconv.Atoi(f[4])
 		if err != nil || queues < 1 {
-			return nil, fmt.Errorf("%s:%d: %q is no number of queues", path, i+1, f[4])
+			return nil, fmt.Errorf("%s:%d: %q is not a number of queues", path, i+1, f[4])
 		}
 		all = append(all, kernel{f[0], f[1], f[2], f[3], queues})
 	}

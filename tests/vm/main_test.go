@@ -31,8 +31,8 @@ func TestShippedListOfKernels(t *testing.T) {
 func TestListOfKernelsIsChecked(t *testing.T) {
 	for name, c := range map[string]struct{ list, want string }{
 		"a column too few": {"# comment\n5.10 suite package card\n", ":2: 4 columns"},
-		"no number":        {"5.10 suite package card many\n", `"many" is no number`},
-		"no queue":         {"5.10 suite package card 0\n", `"0" is no number`},
+		"no number":        {"5.10 suite package card many\n", `"many" is not a number`},
+		"no queue":         {"5.10 suite package card 0\n", `"0" is not a number`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "list")
@@ -59,7 +59,7 @@ func TestRenewChangesTheRowsThatWereRun(t *testing.T) {
 	gone := "| gone | 4.4 |\n"
 	write("before\n" + begin + gone + "| e1000e | 6.12.0 | kept |\n" + end + "after\n")
 	rows := []row{{kernel: old, version: "5.10.1-amd64", plain: "75000", frags: "-", mode: "native", queues: 2}}
-	for range 2 { // again, to the same effect
+	for range 2 { // the second time has the same effect
 		if err := renew(path, []kernel{old, other}, rows); err != nil {
 			t.Fatal(err)
 		}

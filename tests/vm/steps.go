@@ -12,8 +12,8 @@ import (
 	"github.com/paraxial/paraxial/tests/vm/wire"
 )
 
-// verify loads all programs that the loader has: both builds, each as it filters
-// and as it is asked.
+// verify loads all programs that the loader has: both builds, each in its filtering and in its
+// asking form.
 func (c *cell) verify(r *row) (err error) {
 	if r.plain, err = c.verifyBuild("plain"); err != nil {
 		return err
@@ -33,7 +33,7 @@ func (c *cell) verify(r *row) (err error) {
 	return err
 }
 
-// verifyBuild returns how many instructions the verifier looked at for the one that
+// verifyBuild returns the number of instructions that the verifier processed for the program that
 // filters.
 func (c *cell) verifyBuild(build string) (string, error) {
 	object := "/loader/" + build + "_x86_bpfel.o"
@@ -45,7 +45,7 @@ func (c *cell) verifyBuild(build string) (string, error) {
 	return n, err
 }
 
-// since tells whether a kernel's release, as 5.10.0-43-cloud-amd64, is not older.
+// since reports whether a kernel's release, such as 5.10.0-43-cloud-amd64, is at least major.minor.
 func since(release string, major, minor int) (bool, error) {
 	var gotMajor, gotMinor int
 	if _, err := fmt.Sscanf(release, "%d.%d", &gotMajor, &gotMinor); err != nil {
@@ -54,15 +54,16 @@ func since(release string, major, minor int) (bool, error) {
 	return gotMajor > major || gotMajor == major && gotMinor >= minor, nil
 }
 
-// suites are the tests that run. Random cases are few, as everything is emulated:
-// what is looked for is a kernel that answers otherwise, not a rare packet. What is
-// left out counts the program's own arithmetic over millions of packets.
+// suites are the tests that run. Random cases are few, because everything is emulated: the purpose
+// is to find a kernel that behaves differently, not a rare packet. The tests left out check the
+// program's own arithmetic over millions of packets.
 var suites = []struct{ name, cases, without, brief string }{
-	{"program", "1000", "TestSamplingIsUnbiased", "^Test(Corpus|TruncatedAtEveryByte|ListsDecide|AgreesWithReference)$"},
+	{"program", "1000", "TestSamplingIsUnbiased",
+		"^Test(Corpus|TruncatedAtEveryByte|ListsDecide|AgreesWithReference)$"},
 	{"differential", "6000", "-", "."},
 }
 
-// test runs the packet corpus, and the program against the model.
+// test runs the packet corpus, and the comparison of the program with the model.
 func (c *cell) test(r *row) error {
 	for _, s := range suites {
 		only := "."
@@ -71,9 +72,9 @@ func (c *cell) test(r *row) error {
 		}
 		out, err := c.ask(wire.Request{
 			Do: wire.Run,
-			Arguments: []string{"/bin/" + s.name + ".test", "-test.v", "-test.short", "-test.failfast", "-test.run=" + only,
-				"-test.skip=" + s.without},
-			Directory:   "/tests/" + s.name, // as in the repository: the objects are two up
+			Arguments: []string{"/bin/" + s.name + ".test", "-test.v", "-test.short", "-test.failfast",
+				"-test.run=" + only, "-test.skip=" + s.without},
+			Directory:   "/tests/" + s.name, // as in the repository: the objects are two levels up
 			Environment: []string{"PARAXIAL_CASES=" + s.cases, "PARAXIAL_LIMIT_SECONDS=1", testenv.RequireAll + "=1"},
 		})
 		if logErr := os.WriteFile(filepath.Join(c.dir, s.name+".log"), []byte(out), 0o644); logErr != nil {
@@ -99,8 +100,8 @@ var (
 	kernelOld = regexp.MustCompile(`(?m)^ +\S+_test\.go:\d+: (needs Linux \d.*)$`)
 )
 
-// skips counts the tests that were left out, by the reason they gave. There is
-// only one good reason, that the kernel is too old; so the newest has none.
+// skips counts the skipped tests by the reason they gave. The only valid reason is that the kernel
+// is too old, so the newest kernel has none.
 func skips(out string) (map[string]int, error) {
 	reasons := make(map[string]int)
 	old := kernelOld.FindAllStringSubmatch(out, -1)
@@ -113,7 +114,7 @@ func skips(out string) (map[string]int, error) {
 	return reasons, nil
 }
 
-// failures returns the end of what a test printed, without those that passed.
+// failures returns the end of a test's output, without the tests that passed.
 func failures(out string) string {
 	var kept []string
 	for _, line := range strings.Split(out, "\n") {

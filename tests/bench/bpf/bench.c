@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The packet filter as it ships, for the benchmark: the real sources, and
- * before them a step that gives every packet another source address, because
- * one hot packet would find all it needs in the cache.
+ * The packet filter as shipped, for the benchmark: the real source code, and a
+ * step before it that gives every packet another source address, because a single
+ * address would be in the cache all the time.
  *
- * Built three times: as shipped; with -DFLOOR, where parsing and counting are the
- * same code but every source gets the same verdict unseen, so that what the filter
- * costs is the difference; and with -DNAIVE, which accounts for every source in an
- * LRU hash, as one would do at first.
+ * Built three times: as shipped; with -DFLOOR, which parses and counts with the same
+ * code but gives every source the same verdict without a look-up, so that the cost of
+ * the filter is the difference; and with -DNAIVE, which accounts for every source in
+ * an LRU hash, the obvious design.
  */
 #include "vmlinux.h"
 #include "maps.h"
@@ -31,7 +31,7 @@ struct naive_key {
 	__be32 addr[4];
 };
 
-/* Packets and bytes of the sources seen last. The program adds; nobody reads. */
+/* Packets and bytes of the most recent sources. The program adds; nothing reads them. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 1 << 17);
@@ -63,8 +63,8 @@ static __always_inline void naive_account(const struct packet *p, const __be32 *
 
 /*
  * The sources that packets get, in turn. Packed into lines, because an array pads
- * its elements to eight bytes: what comes in with the traffic must not push more
- * out of the cache than it has to. The benchmark writes, the programs read.
+ * its elements to eight bytes: the traffic must not evict more of the cache than
+ * necessary. The benchmark writes, the programs read.
  */
 struct sources_v4 {
 	__be32 addr[16];
@@ -88,10 +88,10 @@ struct {
 	__type(value, struct sources_v6);
 } sources_v6 SEC(".maps");
 
-/* One CPU runs these programs, so nothing guards it. */
+/* One CPU runs these programs, so it needs no lock. */
 static __u32 position;
 
-/* Whether the sources are others each time that they were all used. */
+/* Whether the sources change each time that all of them were used. */
 volatile const __u32 spoofing = 0;
 
 static __always_inline __u32 spoof(__u32 n)
@@ -129,7 +129,7 @@ static __always_inline struct iphdr *vary_source(struct xdp_md *ctx)
 	return NULL;
 }
 
-/* The program under test, fed with another source every time. */
+/* The program under test, with another source for every packet. */
 SEC("xdp")
 int varied(struct xdp_md *ctx)
 {
@@ -142,7 +142,7 @@ int varied(struct xdp_md *ctx)
 }
 
 #if !defined(FLOOR) && !defined(NAIVE)
-/* The header's checksum less its source, unfolded: stacks look at it before their filters do. */
+/* The header's checksum without its source, unfolded: stacks check it before their filters run. */
 volatile const __u32 header_sum = 0;
 
 static __always_inline void fix_checksum(struct iphdr *ip)
@@ -154,7 +154,7 @@ static __always_inline void fix_checksum(struct iphdr *ip)
 	ip->check = ~sum;
 }
 
-/* Sends IPv4 frames of varied sources out of the interface that it is run for. */
+/* Sends IPv4 frames with varying sources out of the interface that it is run for. */
 SEC("xdp")
 int send(struct xdp_md *ctx)
 {

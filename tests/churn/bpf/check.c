@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * The packet filter as it ships, for the proof under changes: the real sources,
- * run over the maps of the program that is attached. Every packet gets the next
- * source, and its verdict is compared with what is known of that source, so that
- * millions are judged in one call.
+ * The packet filter as shipped, for the proof under changes: the real source code,
+ * run over the maps of the attached program. Every packet gets the next source
+ * address, and its verdict is compared with the expected one, so that one call
+ * checks millions.
  */
 #include "paraxial.c"
 
 #define MAX_SOURCES 1024
 #define MAX_WRONGS 64
 
-/* In one run; the test knows it, too. */
+/* Per run; the test has the same constant. */
 #define LOOKUPS 4000
 
 enum class {
-	LISTED,	/* dropped throughout */
-	UNLISTED,	/* passes throughout */
+	LISTED,	/* always dropped */
+	UNLISTED,	/* always passes */
 	CHANGING,	/* blocked, unblocked, ... all the time */
 	JUDGED_CLASSES,
 };
 
 enum settled {
-	UNSETTLED = 0,	/* a change is under way: either verdict is right */
+	UNSETTLED = 0,	/* a change is in progress: either verdict is correct */
 	PASSES = 1,
 	DROPS = 2,
 };
 #define SETTLED_MASK 3
 
-/* known is enum settled in its low bits, above them the number of the change that made it so. */
+/* known has enum settled in the low bits, and above them the number of the change that set it. */
 struct judged {
 	struct in6_addr addr;	/* IPv4 in the first four bytes */
 	__u64 known;
@@ -56,7 +56,7 @@ struct {
 	__type(value, struct judged);
 } sources SEC(".maps");
 
-/* Verdicts by class. The program adds, the test reads. One CPU runs it, so one copy does. */
+/* Verdicts by class. The program adds, the test reads. One CPU runs it, so one copy is enough. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, JUDGED_CLASSES);
@@ -72,7 +72,7 @@ struct {
 	__type(value, struct wrong);
 } wrongs SEC(".maps");
 
-/* Which sources are run through: the test writes them between two runs. */
+/* The range of sources to run. The test writes it between two runs. */
 volatile __u32 first_source;
 volatile __u32 source_count;
 
@@ -90,7 +90,7 @@ static __always_inline __u32 next_source(void)
 	return first_source + position;
 }
 
-/* The frame is the test's own: untagged, complete, of the family of all sources. */
+/* The frame is made by the test: untagged, complete, of the family of all sources. */
 static __always_inline bool write_source(struct xdp_md *ctx, const struct judged *source)
 {
 	struct cursor c = cursor_of(ctx);
@@ -141,7 +141,7 @@ static __always_inline void judge(const struct judged *source, __u32 at, __u64 k
 	} else if (action == want) {
 		tally->right++;
 	} else if (*(volatile __u64 *)&source->known != known) {
-		/* A change began or ended meanwhile. */
+		/* A change has begun or ended in the meantime. */
 		tally->unsettled++;
 	} else {
 		tally->wrong++;
@@ -150,16 +150,16 @@ static __always_inline void judge(const struct judged *source, __u32 at, __u64 k
 }
 
 /*
- * Looks up the next source. A global function, so that the verifier looks at it
- * once and not for every round of the loop that calls it.
+ * Looks up the next source. A global function, so that the verifier checks it once
+ * and not for every round of the loop that calls it.
  *
- * It decides and counts as finish() does, but reports nothing: that is one function
- * more, for which the stack has no room, and the attached program is asked, too.
+ * It decides and counts as finish() does, but reports nothing: a report needs another
+ * function, for which the stack has no room. The attached program is asked as well.
  *
- * What is known of a source is read before the filter runs, and again if the
- * verdict is not as expected. Nothing orders these loads and the filter's on every
- * CPU, but the test lets whole requests pass between a change of what is known
- * and a change of the filter, and no CPU loads that far ahead.
+ * The expected verdict of a source is read before the filter runs, and again if the
+ * verdict differs. Not every CPU orders these loads with those of the filter. But
+ * between a change of the expected verdict and a change of the filter, the test
+ * waits for whole requests, and no CPU loads that far ahead.
  */
 __attribute__((noinline)) int check_next(struct xdp_md *ctx)
 {
@@ -181,8 +181,8 @@ __attribute__((noinline)) int check_next(struct xdp_md *ctx)
 }
 
 /*
- * Many look-ups in one run: to have a program run repeatedly costs the kernel tens
- * of milliseconds, and what the daemon publishes has to wait for a run to end.
+ * Many look-ups in one run: it takes the kernel tens of milliseconds to start a
+ * repeated run, and the daemon cannot publish an index before a run ends.
  */
 SEC("xdp")
 int check(struct xdp_md *ctx)

@@ -68,7 +68,7 @@ type tag struct{ etherType, id uint16 }
 
 type extension struct {
 	proto uint8
-	bytes []byte // the first is set to the protocol that follows
+	bytes []byte // the first is set to the protocol of the next header
 }
 
 // IP starts a packet of the family of src and dst, which must be the same.
@@ -85,7 +85,7 @@ func (p Packet) Ethernet(to, from MAC) Packet {
 	return p
 }
 
-// VLAN adds a tag inside those added before.
+// VLAN adds a tag after the existing ones.
 func (p Packet) VLAN(etherType, id uint16) Packet {
 	p.tags = append(slices.Clip(p.tags), tag{etherType, id})
 	return p
@@ -125,9 +125,9 @@ func (p Packet) Fragment(offset uint16, more bool) Packet {
 	return p.extend(Fragment, b)
 }
 
-// Extension adds an IPv6 extension header of size bytes behind those added
-// before: a multiple of eight, or of four for AH. Options are all padding, of
-// which Linux as a receiver accepts at most seven bytes.
+// Extension adds an IPv6 extension header of size bytes after the existing ones: a multiple of
+// eight, or of four for AH. Options consist of padding only; Linux accepts at most seven bytes of
+// it as a receiver.
 func (p Packet) Extension(proto uint8, size int) Packet {
 	b := make([]byte, size)
 	switch proto {
@@ -216,7 +216,7 @@ func (p Packet) appendIPv6(b []byte, proto uint8, payload []byte) []byte {
 	return append(append(append(b, h...), chain...), payload...)
 }
 
-// Of makes a frame that is not IP.
+// Of returns a frame that is not IP.
 func Of(to, from MAC, etherType uint16, payload []byte) []byte {
 	b := make([]byte, 0, EthernetSize+len(payload))
 	b = append(append(b, to[:]...), from[:]...)

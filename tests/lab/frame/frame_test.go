@@ -10,8 +10,8 @@ import (
 	"github.com/paraxial/paraxial/tests/lab/frame"
 )
 
-// Frames written out by hand, with checksums worked out by hand. The lab's own
-// test shows that the kernel accepts what is built here.
+// The expected frames and checksums are written by hand. The lab's own test shows that the kernel
+// accepts the frames built here.
 func TestFramesByteForByte(t *testing.T) {
 	a := netip.MustParseAddr
 	v4 := frame.IP(a("192.0.2.1"), a("198.51.100.2"))

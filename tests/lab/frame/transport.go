@@ -21,7 +21,7 @@ func (p Packet) UDP(source, dest uint16, payload []byte) []byte {
 	b = append(b, payload...)
 	sum := p.transportSum(UDP, b)
 	if sum == 0 {
-		sum = 0xffff // zero would mean: no checksum
+		sum = 0xffff // zero would mean that there is no checksum
 	}
 	binary.BigEndian.PutUint16(b[6:], sum)
 	return p.Raw(UDP, b)
@@ -50,8 +50,8 @@ func (p Packet) Echo(payload []byte) []byte {
 	return p.Raw(ICMPv6, b)
 }
 
-// WithPorts ends the packet with a header of which only the ports are filled
-// in, for protocols such as SCTP.
+// WithPorts ends the packet with a header in which only the ports are set, for protocols such as
+// SCTP.
 func (p Packet) WithPorts(proto uint8, source, dest uint16, size int) []byte {
 	return p.Raw(proto, ports(source, dest, size))
 }
@@ -69,7 +69,7 @@ func (p Packet) transportSum(proto uint8, b []byte) uint16 {
 	return checksum(sum+uint32(proto)+uint32(len(b)), b)
 }
 
-// checksum is the Internet checksum (RFC 1071) over b, begun with sum.
+// checksum is the Internet checksum (RFC 1071) over b, with the initial value sum.
 func checksum(sum uint32, b []byte) uint16 {
 	sum = add(sum, b)
 	for sum > 0xffff {
@@ -88,8 +88,8 @@ func add(sum uint32, b []byte) uint32 {
 	return sum
 }
 
-// Source returns the source address of an IP frame, behind any VLAN tags, and
-// false if it is not IP or the base header is cut short.
+// Source returns the source address of an IP frame, behind any VLAN tags, and false if the frame is
+// not IP or its base header is incomplete.
 func Source(b []byte) (netip.Addr, bool) {
 	offset := 12
 	for {

@@ -1,6 +1,6 @@
-// Package road puts any number of sources through a packet filter that is loaded:
-// the kernel runs the filter on one frame again and again, and a program in front
-// of it gives every packet the next source of a list. No packet is sent.
+// Package road sends any number of sources through a loaded packet filter: the kernel runs the
+// filter on one frame repeatedly, and a program in front of it gives every packet the next source
+// of a list. No packet is sent.
 package road
 
 import (
@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Source is an address as in a packet. One of IPv4 has the first four bytes.
+// A Source is an address as in a packet. IPv4 uses the first four bytes.
 type Source [16]byte
 
 const (
-	batch  = 1 << 18 // sources in one run of the kernel
+	batch  = 1 << 18 // sources per run of the kernel
 	passed = 2       // XDP_PASS
 	filter = 0       // slot of the filter in the program array
 
@@ -38,8 +38,8 @@ type Road struct {
 	packets     uint64
 }
 
-// New returns a road to the filter, by a tail call, so that this is the very
-// program that an interface runs.
+// New returns a road to the filter. It uses a tail call, so that the filter is the same program
+// that an interface runs.
 func New(to *ebpf.Program) (r *Road, err error) {
 	r = &Road{}
 	defer func() {
@@ -107,8 +107,7 @@ func (r *Road) setter(at, size int16) (*ebpf.Program, error) {
 		License: "GPL", Instructions: code})
 }
 
-// Run has the filter meet the frame once from each source, in their order. All
-// must pass.
+// Run runs the filter on the frame once for each source, in order. All must pass.
 func (r *Road) Run(frame []byte, sources []Source) error {
 	setter := r.setter4
 	if frame[etherType] == 0x86 {
@@ -129,10 +128,10 @@ func (r *Road) Run(frame []byte, sources []Source) error {
 	return nil
 }
 
-// Packets is how many have been on the road.
+// Packets returns the number of packets run so far.
 func (r *Road) Packets() uint64 { return r.packets }
 
-// Close frees what New made.
+// Close frees the objects that New made.
 func (r *Road) Close() error {
 	var errs []error
 	if r.memory != nil {

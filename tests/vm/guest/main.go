@@ -1,6 +1,6 @@
-// Command guest is the first process of a virtual machine in which the packet
-// filter is tried on another kernel. It does what it is asked to over the second
-// serial port: JSON requests a line, JSON answers a line.
+// Command guest is the first process of a virtual machine in which the packet filter is tested on
+// another kernel. It reads requests from the second serial port: one line of JSON per request, one
+// line of JSON per answer.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/paraxial/paraxial/tests/vm/wire"
 )
 
-// prepared says in the environment that there is a file system.
+// prepared is set in the environment once the file systems are mounted.
 const prepared = "GUEST_PREPARED"
 
 func main() {
@@ -34,7 +34,7 @@ func serve() error {
 		if err := prepare(); err != nil {
 			return err
 		}
-		// Anew, because libraries have looked for /proc before there was one.
+		// Run again from the start, because libraries have looked for /proc before it existed.
 		return unix.Exec("/init", []string{"/init"}, append(os.Environ(), prepared+"=yes", "PATH=/bin"))
 	}
 	port, err := openPort("/dev/ttyS1")
@@ -95,13 +95,13 @@ func start(arguments []string) error {
 	return nil
 }
 
-// prepare makes what a system has before its first service.
+// prepare sets up what a system has before its first service.
 func prepare() error {
-	for _, m := range []struct{ kind, path string }{
-		{"proc", "/proc"}, {"sysfs", "/sys"}, {"devtmpfs", "/dev"}, {"tmpfs", "/run"}, {"tmpfs", "/tmp"}, {"tmpfs", "/var"},
-		{"bpf", "/sys/fs/bpf"},
+	for _, m := range []struct{ kind, path, data string }{
+		{"proc", "/proc", ""}, {"sysfs", "/sys", ""}, {"devtmpfs", "/dev", ""}, {"tmpfs", "/run", ""},
+		{"tmpfs", "/tmp", ""}, {"tmpfs", "/var", ""}, {"bpf", "/sys/fs/bpf", "mode=0700"},
 	} {
-		if err := unix.Mount(m.kind, m.path, m.kind, 0, ""); err != nil && err != unix.EBUSY {
+		if err := unix.Mount(m.kind, m.path, m.kind, 0, m.data); err != nil && err != unix.EBUSY {
 			return fmt.Errorf("mount %s: %w", m.path, err)
 		}
 	}
@@ -148,7 +148,7 @@ func openPort(path string) (*os.File, error) {
 	return f, unix.IoctlSetTermios(int(f.Fd()), unix.TCSETS, t)
 }
 
-// kernelLog returns what the kernel has said so far.
+// kernelLog returns the kernel's log so far.
 func kernelLog() (string, error) {
 	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -162,7 +162,7 @@ func kernelLog() (string, error) {
 		if err == unix.EAGAIN {
 			return log.String(), nil
 		}
-		if err != nil && err != unix.EPIPE { // lines that were overwritten meanwhile
+		if err != nil && err != unix.EPIPE { // lines that were overwritten in the meantime
 			return "", err
 		}
 		if n > 0 {
@@ -171,5 +171,5 @@ func kernelLog() (string, error) {
 	}
 }
 
-// carrierTime is more than the slowest card takes.
+// carrierTime is longer than the slowest card takes.
 const carrierTime = 20 * time.Second

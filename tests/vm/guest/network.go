@@ -9,13 +9,13 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// network sets a card up with addresses, and waits until it can receive.
+// network configures a card with addresses, and waits until it can receive.
 func network(name string, addresses []string) (string, error) {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return "", fmt.Errorf("find %s: %w", name, err)
 	}
-	// Without duplicate address detection an address works at once.
+	// Without duplicate address detection an address is usable at once.
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/accept_dad", []byte("0"), 0); err != nil {
 		return "", err
 	}

@@ -12,8 +12,8 @@ import (
 
 var processed = regexp.MustCompile(`processed (\d+) insns`)
 
-// verify loads all programs of an object, with booleans of it set, and returns how
-// many instructions the verifier looked at for the packet filter.
+// verify loads all programs of an object, with the given booleans set, and returns the number of
+// instructions that the verifier processed for the packet filter.
 func verify(path string, set ...string) (string, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return "", err
@@ -46,7 +46,7 @@ func verify(path string, set ...string) (string, error) {
 	}
 	m := processed.FindStringSubmatch(p.VerifierLog)
 	if m == nil {
-		return "", fmt.Errorf("the verifier does not say how many instructions it looked at: %q", p.VerifierLog)
+		return "", fmt.Errorf("the verifier does not report the number of instructions: %q", p.VerifierLog)
 	}
 	return m[1], nil
 }

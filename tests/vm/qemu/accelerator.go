@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// An Accelerator is how QEMU runs a machine's processors.
+// An Accelerator is the way in which QEMU runs a machine's processors.
 type Accelerator string
 
 const (
 	// TCG emulates them.
 	TCG Accelerator = "tcg,thread=multi"
-	// KVM has the processor run them, if it can and we may.
+	// KVM runs them on the real processor, if it supports that and access is allowed.
 	KVM Accelerator = "kvm"
 )
 
 // AcceleratorVariable is the environment variable that asks for KVM.
 const AcceleratorVariable = "PARAXIAL_VM_ACCEL"
 
-// probeTime is many times what a kernel takes to find that it has no root.
+// probeTime is many times longer than a kernel takes to find that it has no root.
 const probeTime = 15 * time.Second
 
-// Choose returns TCG, or KVM if the environment asks for it and it really runs a
-// kernel: there are hosts where it is there, and where a machine then stands still.
-// The error says why it is not what was asked for; TCG will do all the same.
+// Choose returns TCG, or KVM if the environment asks for it and it can run a kernel: on some hosts
+// KVM exists, but a machine does not make progress. The error is the reason why the requested one
+// is not used; TCG works nevertheless.
 func Choose(ctx context.Context, vmlinuz string) (Accelerator, error) {
 	switch want := os.Getenv(AcceleratorVariable); want {
 	case "", "tcg":

@@ -1,6 +1,6 @@
-// Package qemu runs virtual machines whose console is kept, and which end with
-// the process that started them. By default everything is emulated: that works on
-// any machine, and says nothing of speed.
+// Package qemu runs virtual machines whose console output is kept, and which end with the process
+// that started them. By default everything is emulated: this works on any machine, but the speed
+// has no meaning.
 package qemu
 
 import (
@@ -17,11 +17,11 @@ import (
 type Machine struct {
 	command *exec.Cmd
 	exited  chan struct{}
-	failure error // once exited
+	failure error // valid once exited is closed
 }
 
-// Base are the arguments of every machine here: two CPUs, and a console that is
-// written to a file.
+// Base returns the arguments that every machine here has: two CPUs, and a console that is written
+// to a file.
 func Base(a Accelerator, megabytes int, console string) []string {
 	return []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-machine", "q35", "-accel", string(a),
@@ -30,9 +30,9 @@ func Base(a Accelerator, megabytes int, console string) []string {
 	}
 }
 
-// Start starts a machine that inherits files, from descriptor 3 on. It ends with
-// ctx, and with this process, however that ends: that signal is tied to the thread
-// that starts it, which therefore must live as long.
+// Start starts a machine that inherits files, from descriptor 3 on. It ends with ctx and with this
+// process, however the process ends: the death signal is tied to the thread that starts the
+// machine, so that thread must live as long.
 func Start(ctx context.Context, arguments []string, files []*os.File) (*Machine, error) {
 	m := &Machine{command: exec.CommandContext(ctx, "qemu-system-x86_64", arguments...), exited: make(chan struct{})}
 	m.command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -60,21 +60,21 @@ func (m *Machine) Wait() error {
 	return m.failure
 }
 
-// WaitFor returns when the machine has ended by itself, or with an error if it
-// has not in that time.
+// WaitFor returns when the machine has ended by itself, or an error if it has not ended in that
+// time.
 func (m *Machine) WaitFor(limit time.Duration) error {
 	select {
 	case <-m.exited:
 		return m.failure
 	case <-time.After(limit):
-		return fmt.Errorf("it still runs after %s", limit)
+		return fmt.Errorf("the machine still runs after %s", limit)
 	}
 }
 
-// exitTime is more than QEMU takes from closing its sockets to its end.
+// exitTime is longer than QEMU takes from closing its sockets to its exit.
 const exitTime = 2 * time.Second
 
-// Exit says how a machine has ended that does not answer any more.
+// Exit returns how a machine that does not answer any more has ended.
 func (m *Machine) Exit() string {
 	select {
 	case <-m.exited:
@@ -87,7 +87,7 @@ func (m *Machine) Exit() string {
 	return "it switched itself off"
 }
 
-// Stop ends the machine at once.
+// Stop kills the machine.
 func (m *Machine) Stop() {
 	m.command.Process.Kill()
 	<-m.exited

@@ -46,7 +46,7 @@ func TestStreamFramesAreDelimited(t *testing.T) {
 func TestWithoutKVMProcessorsAreEmulated(t *testing.T) {
 	for value, complains := range map[string]bool{"": false, "tcg": false, "kvm": true, "warp": true} {
 		t.Setenv(AcceleratorVariable, value)
-		// A kernel that is not there runs on no accelerator.
+		// A kernel file that does not exist runs on no accelerator.
 		got, err := Choose(t.Context(), filepath.Join(t.TempDir(), "vmlinuz"))
 		if got != TCG || (err != nil) != complains {
 			t.Errorf("%s=%s: got %s, %v", AcceleratorVariable, value, got, err)

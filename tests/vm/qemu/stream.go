@@ -31,7 +31,7 @@ func Listen(path string) (*Socket, error) {
 // connectTime is how long QEMU may take to start.
 const connectTime = 15 * time.Second
 
-// Accept waits for the machine, and ends listening.
+// Accept waits for the machine to connect, and stops listening.
 func (s *Socket) Accept() (net.Conn, error) {
 	defer s.listener.Close()
 	if err := s.listener.SetDeadline(time.Now().Add(connectTime)); err != nil {
@@ -44,18 +44,18 @@ func (s *Socket) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// Path is where the socket is.
+// Path returns the path of the socket.
 func (s *Socket) Path() string { return s.path }
 
-// A Stream is a network card with one queue that takes frames from a socket. It
-// needs no privileges, and loses nothing.
+// A Stream is a network card with one queue that receives frames from a socket. It needs no
+// privileges, and loses nothing.
 type Stream struct {
 	socket *Socket
 	mu     sync.Mutex
 	conn   net.Conn
 }
 
-// NewStream makes one, with a socket in dir.
+// NewStream makes a Stream, with a socket in dir.
 func NewStream(dir string) (*Stream, error) {
 	s, err := Listen(filepath.Join(dir, "card"))
 	if err != nil {
@@ -64,15 +64,15 @@ func NewStream(dir string) (*Stream, error) {
 	return &Stream{socket: s}, nil
 }
 
-// Netdev is the argument for QEMU.
+// Netdev returns the argument for QEMU.
 func (s *Stream) Netdev(id string) string {
 	return "stream,id=" + id + ",server=off,addr.type=unix,addr.path=" + s.socket.path
 }
 
-// Files are what QEMU inherits: nothing.
+// Files returns the files that QEMU inherits: none.
 func (s *Stream) Files() []*os.File { return nil }
 
-// Connect waits for QEMU. Output of the machine is thrown away.
+// Connect waits for QEMU to connect. Output of the machine is discarded.
 func (s *Stream) Connect() error {
 	c, err := s.socket.Accept()
 	if err != nil {
@@ -85,8 +85,7 @@ func (s *Stream) Connect() error {
 	return nil
 }
 
-// Reopen makes the card ready for Connect to another machine, after the one
-// before has ended.
+// Reopen prepares the card for Connect with another machine, after the previous one has ended.
 func (s *Stream) Reopen() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,10 +97,10 @@ func (s *Stream) Reopen() (err error) {
 	return err
 }
 
-// ErrOff says that there is no machine to take a frame.
+// ErrOff means that no machine is running to take a frame.
 var ErrOff = errors.New("the machine is off")
 
-// Send gives a frame to the machine, and blocks while that does not take any.
+// Send sends a frame to the machine, and blocks while the machine does not accept any.
 func (s *Stream) Send(frame []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,14 +110,14 @@ func (s *Stream) Send(frame []byte) error {
 	_, err := s.conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(frame))), frame...))
 	switch {
 	case errors.Is(err, net.ErrClosed):
-		return nil // the test is over
+		return nil // the test has ended
 	case errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET):
 		return ErrOff
 	}
 	return err
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (s *Stream) Close() error {
 	if s.conn == nil {
 		return s.socket.listener.Close()

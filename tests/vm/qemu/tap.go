@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Tap is a network card with several queues, in a network namespace of its own.
-// It needs root.
+// A Tap is a network card with several queues, in a separate network namespace. It needs root.
 type Tap struct {
 	queues []*os.File
 	socket int
@@ -20,13 +19,13 @@ type Tap struct {
 
 const tapName = "vm0"
 
-// NewTap makes one.
+// NewTap makes a Tap.
 func NewTap(queues int) (*Tap, error) {
 	t := &Tap{socket: -1}
 	made := make(chan error)
 	go func() {
-		// The thread ends with the goroutine, as it is never unlocked; the
-		// namespace lives on by the descriptors.
+		// The thread is never unlocked, so it ends with the goroutine; the descriptors keep the
+		// namespace alive.
 		runtime.LockOSThread()
 		made <- t.make(queues)
 	}()
@@ -74,12 +73,12 @@ func (t *Tap) addQueue() error {
 	return unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
 }
 
-// queueLength is more than any test sends before the machine reads: the default
-// overflows on an emulated one.
+// queueLength is more than any test sends before the machine reads: the default length overflows
+// with an emulated machine.
 const queueLength = 10000
 
 func tapUp() error {
-	// The kernel's own frames would be more than what is sent.
+	// Otherwise the kernel would send more frames of its own than the test does.
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+tapName+"/disable_ipv6", []byte("1"), 0); err != nil {
 		return err
 	}
@@ -104,7 +103,7 @@ func tapUp() error {
 	return nil
 }
 
-// Netdev is the argument for QEMU, which finds the queues from descriptor 3 on.
+// Netdev returns the argument for QEMU, which finds the queues from descriptor 3 on.
 func (t *Tap) Netdev(id string) string {
 	var fds []string
 	for i := range t.queues {
@@ -113,10 +112,10 @@ func (t *Tap) Netdev(id string) string {
 	return "tap,id=" + id + ",vhost=off,fds=" + strings.Join(fds, ":")
 }
 
-// Files are what QEMU inherits.
+// Files returns the files that QEMU inherits.
 func (t *Tap) Files() []*os.File { return t.queues }
 
-// Connect hands the queues over to QEMU, which has its own by now.
+// Connect closes this process's copies of the queues: QEMU has inherited its own.
 func (t *Tap) Connect() error {
 	for _, f := range t.queues {
 		f.Close()
@@ -125,10 +124,10 @@ func (t *Tap) Connect() error {
 	return nil
 }
 
-// tapPause is as fast as an emulated machine takes frames.
+// tapPause is the pace at which an emulated machine can take frames.
 const tapPause = 100 * time.Microsecond
 
-// Send gives a frame to the machine.
+// Send sends a frame to the machine.
 func (t *Tap) Send(frame []byte) error {
 	time.Sleep(tapPause)
 	_, err := unix.Write(t.socket, frame)

@@ -28,11 +28,11 @@ type machine struct {
 	lines  *bufio.Reader
 }
 
-// A system is what a machine boots.
+// A system describes what a machine boots.
 type system struct {
 	kernel, initrd, disk string
 	packages             string // an image of a file system with the packages
-	console              string // where the console's log goes
+	console              string // path of the console's log
 }
 
 // boot starts the machine and waits for its agent.
@@ -91,10 +91,10 @@ func (m *machine) close() {
 	}
 }
 
-// bootTime is far more than an emulated machine takes.
+// bootTime is much longer than an emulated machine takes.
 const bootTime = 3 * time.Minute
 
-// ready waits until the agent says that it runs.
+// ready waits until the agent reports that the system runs.
 func (m *machine) ready(ctx context.Context) error {
 	for {
 		line, err := m.read(ctx, bootTime)
@@ -120,10 +120,10 @@ type errStatus int
 
 func (e errStatus) Error() string { return "exit status " + strconv.Itoa(int(e)) }
 
-// commandTime is far more than a command takes.
+// commandTime is much longer than a command takes.
 const commandTime = 2 * time.Minute
 
-// run has the machine's shell run a command, and returns what it printed.
+// run runs a command in the machine's shell, and returns its output.
 func (m *machine) run(ctx context.Context, command string) (string, error) {
 	fmt.Fprintln(m.agent, base64.StdEncoding.EncodeToString([]byte(command)))
 	line, err := m.read(ctx, commandTime)
@@ -143,9 +143,8 @@ func (m *machine) run(ctx context.Context, command string) (string, error) {
 	return text, nil
 }
 
-// reboot has the machine restart, and returns when it runs again. A new QEMU takes
-// over the disk where the machine resets: emulated processors that go on from a
-// reset need a minute longer to boot.
+// reboot restarts the machine, and returns when it runs again. A new QEMU takes over the disk when
+// the machine resets: emulated processors that continue after a reset need a minute longer to boot.
 func (m *machine) reboot(ctx context.Context) error {
 	if _, err := m.run(ctx, "systemctl --no-block reboot"); err != nil {
 		return err

@@ -1,6 +1,6 @@
-// The package on a real system: a Debian with systemd, in a virtual machine, has
-// it installed, enabled, rebooted, upgraded and removed, while blocked sources
-// send without a pause.
+// Command systemd tests the package on a real system: in a virtual machine with Debian and systemd,
+// the package is installed, enabled, upgraded and removed, and the machine rebooted, while blocked
+// sources send continuously.
 //
 //	go run ./tests/vm/systemd -old dist/OLD.deb -new dist/NEW.deb
 package main
@@ -67,7 +67,7 @@ func (o options) system(ctx context.Context, dir string) (system, error) {
 	if cache == "" {
 		user, err := os.UserCacheDir()
 		if err != nil {
-			return system{}, fmt.Errorf("find a place for the root file system, or name one with -cache: %w", err)
+			return system{}, fmt.Errorf("find the cache folder for the root file system (use -cache to choose one): %w", err)
 		}
 		cache = filepath.Join(user, "paraxial-vm")
 	}
@@ -82,7 +82,7 @@ func (o options) system(ctx context.Context, dir string) (system, error) {
 	if err := imageOf(ctx, packages, map[string]string{"old.deb": o.old, "new.deb": o.new}); err != nil {
 		return system{}, err
 	}
-	disk := filepath.Join(dir, "disk") // thrown away
+	disk := filepath.Join(dir, "disk") // temporary
 	if err := command(ctx, "cp", "--sparse=always", filepath.Join(root, "disk"), disk); err != nil {
 		return system{}, err
 	}

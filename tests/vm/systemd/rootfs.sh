@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes a Debian system for a virtual machine: rootfs.sh DIR leaves vmlinuz,
-# initrd and disk (ext4, raw) in DIR. Takes root, mmdebstrap, e2fsprogs and an
-# archive, which is the one that this machine's apt uses. Takes half a minute.
+# Makes a Debian system for a virtual machine: rootfs.sh DIR puts vmlinuz,
+# initrd and disk (ext4, raw) into DIR. Needs root, mmdebstrap, e2fsprogs and an
+# archive: the one that this machine's apt uses. It takes half a minute.
 set -euo pipefail
 
 suite=bookworm
@@ -30,9 +30,9 @@ install -m 644 "$guest/agent.service" "$root/etc/systemd/system/agent.service"
 install -m 644 "$guest/eth0.network" "$root/etc/systemd/network/eth0.network"
 echo server >"$root/etc/hostname"
 echo /dev/vda / ext4 defaults 0 1 >"$root/etc/fstab"
-mkdir -p "$root/var/log/journal" # the journal is to survive the reboot
+mkdir -p "$root/var/log/journal" # the journal must survive the reboot
 systemctl --root="$root" enable --quiet agent.service systemd-networkd.service
-# What only makes noise on two emulated CPUs.
+# Services that only cost time on two emulated CPUs.
 systemctl --root="$root" mask --quiet apt-daily.timer apt-daily-upgrade.timer e2scrub_reap.service fstrim.timer
 
 mkdir -p "$dir"

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// A story is what happens to one machine.
+// A story is the sequence of steps on one machine.
 type story struct {
 	ctx  context.Context
 	m    *machine
-	rest time.Duration // what the block had left when it was last looked at
+	rest time.Duration // time left of the block at the last check
 }
 
-// tell boots a system and goes through the life of the package on it.
+// tell boots a system and runs the life cycle of the package on it.
 func tell(ctx context.Context, s system, dir string) error {
 	start := time.Now()
 	m, err := boot(ctx, s, dir)
@@ -117,7 +117,7 @@ func (t *story) enable() error {
 	)
 }
 
-// protected checks that the daemon says so of the network card.
+// protected checks that the daemon reports the network card as protected.
 func (t *story) protected() error {
 	out, err := t.must("paraxialctl status -o json")
 	if err != nil {
@@ -148,8 +148,8 @@ func (t *story) block() error {
 	return t.underFlood(func() error { return nil })
 }
 
-// underFlood does something while blocked sources send, of which nothing may
-// arrive; and then all of what others send.
+// underFlood calls do while blocked sources send, of which nothing may arrive; after that,
+// everything that other sources send must arrive.
 func (t *story) underFlood(do func() error) error {
 	before, err := t.m.received(t.ctx)
 	if err != nil {
@@ -169,15 +169,15 @@ func (t *story) underFlood(do func() error) error {
 	return t.nothingSlipped(before, sent)
 }
 
-// nothingSlipped checks that of all that was sent, nothing got to the stack since
-// the counters were read, and then that it does count what does.
+// nothingSlipped checks that none of the sent packets reached the stack since the counters were
+// read, and then that the counters do count packets that arrive.
 func (t *story) nothingSlipped(before stack, sent int) error {
 	after, err := t.m.received(t.ctx)
 	if err != nil {
 		return err
 	}
 	if after != before {
-		return fmt.Errorf("of %d blocked packets %d IPv4 and %d IPv6 ones slipped through", sent, after.ipv4-before.ipv4,
+		return fmt.Errorf("of %d blocked packets %d IPv4 and %d IPv6 ones got through", sent, after.ipv4-before.ipv4,
 			after.ipv6-before.ipv6)
 	}
 	const n = 50
@@ -188,7 +188,7 @@ func (t *story) nothingSlipped(before stack, sent int) error {
 	return t.m.arrive(t.ctx, before, n)
 }
 
-// worst is what systemd-analyze may say at most of the unit's exposure.
+// worst is the highest exposure of the unit that systemd-analyze may report.
 const worst = 2.5
 
 func (t *story) unit() error {
@@ -199,7 +199,7 @@ func (t *story) unit() error {
 	_, exposure, _ := strings.Cut(out, "paraxiald.service: ")
 	exposure, _, _ = strings.Cut(exposure, " ")
 	if level, err := strconv.ParseFloat(exposure, 64); err != nil || level > worst {
-		return fmt.Errorf("the unit's exposure is not known to be at most %v: %s", worst, out)
+		return fmt.Errorf("the exposure of the unit is unknown or above %v: %s", worst, out)
 	}
 	fmt.Println("              systemd-analyze security:", exposure)
 	return errors.Join(
@@ -208,7 +208,7 @@ func (t *story) unit() error {
 	)
 }
 
-// again waits for the daemon to be there after its end.
+// again waits until the daemon is back after its end.
 const again = `for i in $(seq 100); do paraxialctl status >/dev/null 2>&1 && exit; sleep .2; done; systemctl status paraxiald; exit 1`
 
 func (t *story) kill() error {
@@ -230,7 +230,7 @@ func (t *story) reboot() error {
 	if err := errors.Join(err, floodErr); err != nil {
 		return err
 	}
-	// The counters are new since the boot, so that they tell of all of it.
+	// The counters started at the boot, so they cover all of it.
 	if err := t.nothingSlipped(stack{}, sent); err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func (t *story) reboot() error {
 	return t.delay()
 }
 
-// lessTime checks that the block ends when it was going to.
+// lessTime checks that the block still ends at its original time.
 func (t *story) lessTime() error {
 	out, err := t.must("paraxialctl list -o json; date +%s")
 	if err != nil {
@@ -262,7 +262,7 @@ func (t *story) lessTime() error {
 		if strings.HasPrefix(e.Prefix, blocked4.String()) {
 			rest := e.Expires.Sub(time.Unix(now, 0))
 			if rest <= 0 || rest >= t.rest {
-				return fmt.Errorf("the block has %v to go, and had %v", rest, t.rest)
+				return fmt.Errorf("the block has %v left, %v at the last check", rest, t.rest)
 			}
 			t.rest = rest
 			return nil
@@ -289,7 +289,7 @@ echo "$up $attached"`)
 }
 
 func (t *story) upgrade() error {
-	if _, err := t.must("mount -o ro /dev/vdb /mnt/packages"); err != nil { // not mounted since the reboot
+	if _, err := t.must("mount -o ro /dev/vdb /mnt/packages"); err != nil { // not mounted after the reboot
 		return err
 	}
 	before, err := t.must("paraxialctl stats -o json; paraxiald version")
@@ -321,7 +321,7 @@ func (t *story) upgrade() error {
 	)
 }
 
-// grew checks that the counters went on and that the version is another.
+// grew checks that the counters continued and that the version has changed.
 func grew(before, after string) error {
 	var counts [2]struct {
 		Interfaces []struct{ Packets uint64 }
@@ -338,7 +338,7 @@ func grew(before, after string) error {
 		return fmt.Errorf("the version is still %s", versions[0])
 	}
 	if counts[1].Interfaces[0].Packets <= counts[0].Interfaces[0].Packets {
-		return fmt.Errorf("the counters did not go on: %+v, then %+v", counts[0], counts[1])
+		return fmt.Errorf("the counters did not continue: %+v, then %+v", counts[0], counts[1])
 	}
 	return nil
 }
@@ -355,7 +355,7 @@ func (t *story) remove() error {
 	if err != nil {
 		return err
 	}
-	// Now blocked sources arrive: it was Paraxial that kept them out.
+	// Now packets of blocked sources arrive, so it was Paraxial that kept them out.
 	before, err := t.m.received(t.ctx)
 	if err != nil {
 		return err

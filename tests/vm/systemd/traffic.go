@@ -14,8 +14,8 @@ import (
 	"github.com/paraxial/paraxial/tests/vm/qemu"
 )
 
-// The machine, who is blocked, and who is not. Nothing listens on the port: what
-// the stack sees of a datagram is that it came in.
+// The machine, blocked sources, and sources that are not blocked. Nothing listens on the port: the
+// stack only counts that a datagram arrived.
 var (
 	machine4 = netip.MustParseAddr("192.0.2.1")
 	machine6 = netip.MustParseAddr("2001:db8::1")
@@ -25,7 +25,7 @@ var (
 	clean6   = netip.MustParseAddr("2001:db8:900d::5")
 )
 
-// datagrams are frames to the machine, one of each family.
+// datagrams returns frames to the machine, one of each family.
 func datagrams(src4, src6 netip.Addr) ([][]byte, error) {
 	to, err := net.ParseMAC(guestMAC)
 	if err != nil {
@@ -38,15 +38,15 @@ func datagrams(src4, src6 netip.Addr) ([][]byte, error) {
 	}, nil
 }
 
-// A flood is sent by blocked sources for as long as the machine runs, also while
-// it has no network yet.
+// A flood is sent by blocked sources while the machine runs, including the time when it has no
+// network yet.
 type flood struct {
 	sent int
 	err  chan error
 }
 
-// floodPause is short against whatever could be a gap, and long enough for an
-// emulated machine to keep up.
+// floodPause is short compared with any possible gap, and long enough for an emulated machine to
+// keep up.
 const floodPause = 2 * time.Millisecond
 
 func startFlood(ctx context.Context, m *machine) (stop func() (sent int, err error), err error) {
@@ -68,7 +68,7 @@ func (f *flood) run(ctx context.Context, m *machine, frames [][]byte) error {
 		for _, b := range frames {
 			err := m.card.Send(b)
 			if errors.Is(err, qemu.ErrOff) {
-				continue // between the end of a boot and the next
+				continue // between the end of one run and the next boot
 			}
 			if err != nil {
 				return fmt.Errorf("send a blocked datagram: %w", err)
@@ -97,9 +97,8 @@ func sendClean(m *machine, n int) error {
 	return nil
 }
 
-// stack counts what reached the machine's network stack since it booted: IPv4
-// packets on all interfaces, where nothing talks to itself, and IPv6 packets on
-// its network card.
+// stack counts the packets that reached the machine's network stack since it booted: IPv4 packets
+// on all interfaces (nothing there sends to itself), and IPv6 packets on its network card.
 type stack struct{ ipv4, ipv6 int }
 
 func (m *machine) received(ctx context.Context) (s stack, err error) {
@@ -119,8 +118,8 @@ awk '$1 == "Ip6InReceives" { print $2 }' /proc/net/dev_snmp6/eth0`)
 	return s, err
 }
 
-// arrive waits until n more packets of each family have arrived than before, and
-// fails if it is not just these.
+// arrive waits until n more packets of each family have arrived than before, and fails if the
+// number is not exactly that.
 func (m *machine) arrive(ctx context.Context, before stack, n int) error {
 	want := stack{before.ipv4 + n, before.ipv6 + n}
 	var got stack

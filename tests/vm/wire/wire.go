@@ -1,18 +1,18 @@
-// Package wire is what a virtual machine is asked to do, and what it answers, as
-// JSON over a serial port.
+// Package wire defines the requests to a virtual machine and its answers, as JSON over a serial
+// port.
 package wire
 
 // The requests.
 const (
-	Run       = "run"     // a command with arguments, to its end
-	Start     = "start"   // a command that goes on
-	Network   = "network" // a card and its addresses: set it up
-	Verify    = "verify"  // a BPF object: load it, with these booleans set
-	Read      = "read"    // a file
+	Run       = "run"     // run a command with arguments, and wait for its end
+	Start     = "start"   // start a command that keeps running
+	Network   = "network" // set up a card with addresses
+	Verify    = "verify"  // load a BPF object with these booleans set
+	Read      = "read"    // read a file
 	KernelLog = "log"
 )
 
-// Request is one.
+// Request is one request.
 type Request struct {
 	Do          string   `json:"do"`
 	Arguments   []string `json:"arguments,omitempty"`
@@ -20,8 +20,7 @@ type Request struct {
 	Directory   string   `json:"directory,omitempty"`
 }
 
-// Answer is what comes back: the first one, which is empty, when the machine is
-// ready.
+// Answer is the reply to a request. The first one is empty: it means that the machine is ready.
 type Answer struct {
 	Output string `json:"output,omitempty"`
 	Error  string `json:"error,omitempty"`

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs what comes in over a port of the virtual machine, one base64 command a
-# line, and answers each with its exit status and its output, base64 as well.
+# Runs the commands that arrive at a port of the virtual machine, one base64 command
+# per line, and answers each with its exit status and its output, also in base64.
 exec 3<>/dev/virtio-ports/paraxial.test
 echo ready >&3
 while IFS= read -r command <&3; do

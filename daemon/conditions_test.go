@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/paraxial/paraxial/metrics"
+	"github.com/paraxial/paraxial/policy"
+)
+
+func TestRoomWarnings(t *testing.T) {
+	for _, tc := range []struct {
+		m    metrics.Map
+		want string
+	}{
+		{metrics.Map{Name: "block_v4", Entries: 89, Capacity: 100}, ""},
+		{metrics.Map{Name: "block_v4", Entries: 90, Capacity: 100}, "the map block_v4 is 90% full (90 of 100): remove"},
+		{metrics.Map{Name: "allow_v6", Entries: 100, Capacity: 100}, "the map allow_v6 has no room left, so new entries are refused (100 of 100)"},
+		{metrics.Map{Name: "limits"}, ""},
+	} {
+		got := strings.Join(roomWarnings([]metrics.Map{tc.m}), "\n")
+		if tc.want == "" && got != "" || !strings.HasPrefix(got, tc.want) {
+			t.Errorf("%+v: %q, want %q", tc.m, got, tc.want)
+		}
+	}
+}
+
+// The warnings about one subject do not replace those about another.
+func TestWarningsBySubject(t *testing.T) {
+	var w warnings
+	if fresh := w.set("b", []string{"b1", "b2"}); !slices.Equal(fresh, []string{"b1", "b2"}) {
+		t.Errorf("new: %q", fresh)
+	}
+	w.set("a", []string{"a1"})
+	if fresh := w.set("b", []string{"b2", "b3"}); !slices.Equal(fresh, []string{"b3"}) {
+		t.Errorf("new: %q", fresh)
+	}
+	if all := w.list(); !slices.Equal(all, []string{"a1", "b2", "b3"}) {
+		t.Errorf("all: %q", all)
+	}
+	w.set("b", nil)
+	if all := w.list(); !slices.Equal(all, []string{"a1"}) {
+		t.Errorf("all: %q", all)
+	}
+}
+
+// The error of the last reading of the guard's facts is kept until a reading succeeds.
+func TestFactsKeepTheirProblem(t *testing.T) {
+	err := errors.New("one\ntwo")
+	r := &factReader{read: func(context.Context) ([]policy.Protected, error) { return nil, err }}
+	r.guard(t.Context())
+	if got := r.problem.String(); got != "one; two" {
+		t.Errorf("the problem is %q", got)
+	}
+	err = nil
+	r.guard(t.Context())
+	if got := r.problem.String(); got != "" {
+		t.Errorf("the problem is still %q", got)
+	}
+}

@@ -1,0 +1,84 @@
+package metrics
+
+import (
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+)
+
+// A peer over its bound loses its own oldest connection. In all, the peer with most loses one.
+func TestConnTable(t *testing.T) {
+	closed := map[string]bool{}
+	table := newConnTable(5, 3)
+	open := func(name, peer string) *peerConn {
+		c := &peerConn{Conn: closer{name: name, closed: closed}, peer: peer, table: table}
+		table.add(c)
+		return c
+	}
+	open("a1", "a")
+	a2 := open("a2", "a")
+	open("a3", "a")
+	expect := func(when string, names ...string) {
+		t.Helper()
+		for _, n := range names {
+			if !closed[n] {
+				t.Errorf("%s: %s is open", when, n)
+			}
+		}
+		if len(closed) != len(names) {
+			t.Errorf("%s: closed are %v, want %v", when, closed, names)
+		}
+	}
+	expect("within the bounds")
+	open("a4", "a")
+	expect("a has too many", "a1")
+	open("b1", "b")
+	open("c1", "c")
+	expect("the table is full", "a1")
+	open("d1", "d")
+	expect("in all too many", "a1", "a2")
+	a2.Close() // as the server does with a connection that was closed under it
+	open("d2", "d")
+	expect("in all too many again", "a1", "a2", "a3")
+	if table.total != 5 || len(table.peers) != 4 {
+		t.Errorf("%d connections of %d peers", table.total, len(table.peers))
+	}
+	for _, conns := range table.peers {
+		for _, c := range conns {
+			c.Close()
+		}
+	}
+	if table.total != 0 || len(table.peers) != 0 {
+		t.Errorf("all closed: %d connections of %d peers", table.total, len(table.peers))
+	}
+}
+
+// closer notes that it was closed.
+type closer struct {
+	net.Conn
+	name   string
+	closed map[string]bool
+}
+
+func (c closer) Close() error {
+	c.closed[c.name] = true
+	return nil
+}
+
+func TestCheckHost(t *testing.T) {
+	h := checkHost(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+		func() []string { return []string{"web1", "Web1.Example.com", ""} })
+	for header, want := range map[string]int{
+		"": 200, "127.0.0.1": 200, "127.0.0.1:9798": 200, "[::1]": 200, "[::1]:9798": 200, "[fe80::1%eth0]:9798": 200,
+		"localhost:9798": 200, "WEB1": 200, "web1.example.com.:9798": 200, "web2": 403, "web1.example.com.evil": 403,
+		"evil.example:9798": 403, "localhost.evil": 403, ":9798": 200, "1.2.3.4.evil": 403, "[::1": 200,
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
+		r.Host = header
+		w := httptest.NewRecorder()
+		if h.ServeHTTP(w, r); w.Code != want {
+			t.Errorf("Host: %s: %d, want %d", header, w.Code, want)
+		}
+	}
+}
