@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -120,10 +121,13 @@ func newStorm(t *testing.T) *storm {
 	s.addLink(alarmName)
 	s.configured(fmt.Sprintf(hostileConfig, hostileEntries, socketGroup))
 	s.daemon.Flags = append(s.daemon.Flags, "--metrics", hostileMetrics)
-	s.daemon.StateDir = "/run/paraxial-hostile"
-	t.Cleanup(func() { os.RemoveAll(s.daemon.StateDir) })
-	// Only the modes of the pins protect them.
-	check(t, os.Chmod(filepath.Dir(s.daemon.BPFFS), 0o755))
+	// On a disk: files in memory count for the cgroup, and can not be given back.
+	dir, err := os.MkdirTemp("", "hostile")
+	check(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s.daemon.StateDir = filepath.Join(dir, "state")
+	// Only their own modes protect the files and the pins.
+	check(t, errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(s.daemon.BPFFS), 0o755)))
 	if cgroup != nil {
 		s.daemon.Daemon = cgroup.wrap(t, s.daemon.Daemon)
 	}
@@ -234,7 +238,7 @@ func (s *storm) note(what string, n int) {
 func (s *storm) acknowledge(prefix string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.acked[prefix] = true
+	s.acked[netip.MustParsePrefix(prefix).String()] = true
 }
 
 // report fails a subtest for each expectation that did not hold.
