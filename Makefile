@@ -9,7 +9,7 @@ BIN     := bin
 SUDO     := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 comma    := ,
 empty    :=
-KNOBS    := REQUIRE_ALL FIGURES SEED CASES ARCHES LIMIT_SECONDS SOAK_SECONDS RESTARTS UPGRADES HOSTILE_SECONDS PREVIOUS ENTRIES
+KNOBS    := REQUIRE_ALL FIGURES SEED CASES ARCHES LIMIT_SECONDS SOAK_SECONDS RESTARTS UPGRADES HOSTILE_SECONDS HOSTILE_ACTORS PREVIOUS ENTRIES
 KEPT     := PATH,HOME,$(subst $(empty) ,$(comma),$(KNOBS:%=PARAXIAL_%))
 VMSUDO   := $(SUDO:sudo=sudo --preserve-env=PARAXIAL_VM_CACHE,PARAXIAL_VM_ACCEL)
 TESTEXEC := $(SUDO:sudo=-exec "sudo --preserve-env=$(KEPT)")
@@ -89,6 +89,10 @@ figures: ## check the figures in seconds that the documentation states; on a mac
 .PHONY: soak
 soak: ## let a daemon live through changes, flapping interfaces, reloads and kills for MINUTES (30), under traffic
 	PARAXIAL_SOAK_SECONDS=$$(( $(or $(MINUTES),30) * 60 )) $(TESTALL) -v -timeout 0 ./tests/soak
+
+.PHONY: hostile
+hostile: ## attack a daemon from all sides at once for MINUTES (10), under traffic and with 512 MiB of memory
+	PARAXIAL_HOSTILE_SECONDS=$$(( $(or $(MINUTES),10) * 60 )) $(TESTALL) -v -timeout 0 -run HostileAllAtOnce ./tests/e2e
 
 .PHONY: upgrades
 upgrades: ## restart and kill the daemon 100 times, and 20 times switch to a version with other maps, under traffic

@@ -90,10 +90,11 @@ func TestHostileCallers(t *testing.T) {
 	before, files := h.anonymous(), h.files()
 	ctx, cancel := context.WithTimeout(h.Context(), period+5*time.Minute)
 	defer cancel()
+	dial := func() (net.Conn, error) { return net.Dial("unix", h.daemon.Socket) }
 	var running sync.WaitGroup
 	for i, a := range attacks() {
 		for j := range a.callers {
-			running.Go(func() { h.carryOn(ctx, a, rand.New(rand.NewPCG(seed, uint64(i<<16|j)))) })
+			running.Go(func() { h.carryOn(ctx, dial, a, rand.New(rand.NewPCG(seed, uint64(i<<16|j)))) })
 		}
 	}
 	peak, peakFiles, answered := h.observe(ctx, time.Now().Add(period), least)
@@ -132,9 +133,9 @@ func (h *host) calm(files int) {
 }
 
 // carryOn repeats the attack, each time over a new connection.
-func (h *host) carryOn(ctx context.Context, a attack, r *rand.Rand) {
+func (h *host) carryOn(ctx context.Context, dial func() (net.Conn, error), a attack, r *rand.Rand) {
 	for ctx.Err() == nil {
-		c, err := net.Dial("unix", h.daemon.Socket)
+		c, err := dial()
 		if err != nil {
 			pause(ctx, 10*time.Millisecond)
 			continue

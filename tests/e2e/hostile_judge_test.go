@@ -1,0 +1,121 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+// judgeFilter looks at what has arrived.
+func (s *storm) judgeFilter(sent int) {
+	s.Helper()
+	s.settle(s.server)
+	arrived := s.server.Sources()
+	blocked, tagged := arrived[netip.MustParseAddr(blockedSource)], arrived[netip.MustParseAddr(taggedSource)]
+	s.Logf("%d packets of the blocked source sent, %d arrived; of the clean one %d arrived", sent, blocked,
+		arrived[netip.MustParseAddr(calmSource)])
+	s.expect("packets of blocked sources never arrive", sent > 0 && blocked == 0, "%d of %d arrived", blocked, sent)
+	s.expect("tagged packets of blocked sources never arrive", tagged == 0, "%d of %d arrived", tagged,
+		s.notes["tagged frames"])
+}
+
+// judgeLog checks that a storm of decisions has few lines, so that it does not bury an alarm.
+func (s *storm) judgeLog() {
+	s.Helper()
+	const perSecond = 11 // ten decisions and a summary
+	most := perSecond*(int(time.Since(s.begun).Seconds())+2) + 50
+	decisions := strings.Count(s.log(), `msg="detector `)
+	s.Logf("%d lines in the log, of these %d about decisions", strings.Count(s.log(), "\n"), decisions)
+	s.expect("decisions do not flood the log", decisions <= most, "%d lines about decisions, want %d at most", decisions,
+		most)
+}
+
+// judgeMemory checks that the memory sufficed.
+func (s *storm) judgeMemory() {
+	s.Helper()
+	s.alive()
+	if s.cgroup == nil {
+		n := s.anonymous() << 10
+		s.expect("the daemon is not killed", n < hostileMemory, "%d bytes of memory, want %d at most", n, hostileMemory)
+		return
+	}
+	s.Logf("most memory of the daemon, with the kernel's for it: %d MiB of %d", s.cgroup.peak()>>20, hostileMemory>>20)
+	n := s.cgroup.kills()
+	s.expect("the daemon is not killed", n == 0, "killed %d times for lack of memory", n)
+}
+
+// flat waits until the entries of members have ended. Then memory and files are as before.
+func (s *storm) flat(files, memory int) {
+	s.Helper()
+	const spare = 48 << 10 // KiB, which Go keeps
+	most := memory + memory/4 + spare
+	is := func() bool { return s.files() <= files && s.anonymous() <= most }
+	for end := time.Now().Add(s.period + 2*patience); !is() && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		_, _ = s.client().Status(s.Context()) // a daemon that is not asked has no reason to collect garbage
+	}
+	s.Logf("files: %d before, %d after; memory: %d KiB before, %d KiB after", files, s.files(), memory, s.anonymous())
+	s.expect("files are flat", s.files() <= files, "%d files are open, %d were before", s.files(), files)
+	s.expect("memory is flat", s.anonymous() <= most, "%d KiB of memory, %d KiB before", s.anonymous(), memory)
+}
+
+// expectAcknowledged checks that every block that was acknowledged is listed.
+func (s *storm) expectAcknowledged(when string) {
+	s.Helper()
+	listed := map[string]bool{}
+	err := s.client().Entries(s.Context(), "block", "", func(e control.Entry) error {
+		listed[e.Prefix] = true
+		return nil
+	})
+	check(s.T, err)
+	var lost []string
+	for prefix := range s.acked {
+		if !listed[prefix] {
+			lost = append(lost, prefix)
+		}
+	}
+	slices.Sort(lost)
+	s.Logf("%d blocks were acknowledged, %d of them are lost %s", len(s.acked), len(lost), when)
+	s.expect("no acknowledged block is lost", len(lost) == 0, "%s, of %d blocks %d are lost: %v", when, len(s.acked),
+		len(lost), lost[:min(5, len(lost))])
+}
+
+// restartBesideStranger kills the daemon. A stranger takes its metrics port before the next one starts.
+func (s *storm) restartBesideStranger() {
+	s.Helper()
+	s.kill()
+	var port net.Listener
+	err := asUser(nobody, nil, func() (err error) {
+		for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+			if port, err = net.Listen("tcp", hostileMetrics); err == nil || time.Now().After(end) {
+				return err
+			}
+		}
+	})
+	check(s.T, err)
+	ctx, cancel := context.WithTimeout(s.Context(), patience)
+	defer cancel()
+	run, err := s.daemon.Start(ctx)
+	s.expect("the daemon starts without its metrics port", err == nil, "%v", err)
+	check(s.T, port.Close())
+	if err != nil {
+		s.start()
+		return
+	}
+	s.run = run
+	serves := func() error {
+		status, err := getMetrics(ctx)
+		if err == nil && status != 200 {
+			err = fmt.Errorf("status %d", status)
+		}
+		return err
+	}
+	for err = serves(); err != nil && pause(ctx, 100*time.Millisecond); err = serves() {
+	}
+	s.expect("the metrics are back once the port is free", err == nil, "%v", err)
+}
