@@ -148,6 +148,9 @@ func (w stallWriter) Write(b []byte) (int, error) {
 	return w.c.w.Write(b)
 }
 
+// lastRead is the time that a read may take beyond the end of an import.
+const lastRead = time.Second
+
 // listReader reads the body of an import. Each part of it must come within the stall
 // timeout, and all of it in time.
 type listReader struct {
@@ -163,9 +166,14 @@ func (r *listReader) Read(b []byte) (int, error) {
 	if err := r.slow(now); err != nil {
 		return 0, err
 	}
+	if !now.Before(r.end) {
+		return 0, r.stalled()
+	}
+	// A deadline that passes breaks the body, and the client may then not get the error. So
+	// it is later than the end, which the next read finds.
 	stalled := now.Add(r.c.opts.StallTimeout)
-	if r.end.Before(stalled) {
-		stalled = r.end
+	if last := r.end.Add(lastRead); last.Before(stalled) {
+		stalled = last
 	}
 	r.c.rc.SetReadDeadline(stalled)
 	if err := r.ctx.Err(); err != nil {
