@@ -67,7 +67,10 @@ test: test-needs ## run all tests; needs root, or sudo for the parts that do
 	@echo "since everything is compiled. Each package is printed when it is done; tests/e2e takes longest."
 	@# The tests of packages have no network to download it.
 	go tool -modfile=tools/go.mod -n nfpm >/dev/null
-	PARAXIAL_REQUIRE_ALL=1 go run ./tests/progress go test -json -count=1 -timeout 30m $(TESTEXEC) ./...
+	@# The packages that take longest begin first. Their tests wait more than they compute, so
+	@# three packages run at a time also on two cores.
+	PARAXIAL_REQUIRE_ALL=1 go run ./tests/progress go test -json -count=1 -timeout 30m -p $$(($$(nproc) + 1)) \
+		$(TESTEXEC) ./tests/e2e ./tests/packaging ./tests/churn ./...
 
 .PHONY: test-race
 test-race: ## run the tests that need no namespaces under the race detector
