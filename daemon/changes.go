@@ -21,6 +21,7 @@ func asCaller(ctx context.Context, c control.Caller) context.Context {
 
 // Block implements control.Backend.
 func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (control.ChangeResult, error) {
+	d.noteCaller(c)
 	guarded, err := d.guardPrefixes(ctx, r.Prefixes, r.Action, r.Force)
 	if err != nil {
 		return control.ChangeResult{}, err

@@ -31,6 +31,7 @@ func (d *Daemon) Import(
 	if len(result.Invalid) > 0 && !r.SkipInvalid {
 		return control.ImportResult{Invalid: result.Invalid}, nil
 	}
+	d.noteCaller(c)
 	if err := d.guardList(ctx, wanted, r.Force, &result); err != nil {
 		return control.ImportResult{}, err
 	}

@@ -24,7 +24,8 @@ const (
 
 // Preview implements control.Backend. It reports what Block would do, and changes
 // nothing.
-func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block) (control.PreviewResult, error) {
+func (d *Daemon) Preview(ctx context.Context, c control.Caller, r control.Block) (control.PreviewResult, error) {
+	d.noteCaller(c)
 	result := control.PreviewResult{Notes: r.Notes}
 	refusals, sessions, err := d.refusals(ctx, r.Prefixes, r.Action)
 	if err != nil {

@@ -29,6 +29,17 @@ func (d *Daemon) spare(a netip.Addr) policy.Entry {
 	}
 }
 
+// noteCaller remembers the session from which a caller sends a request, so that the guard knows its
+// address. Without it the guard knows the sessions of SSH servers.
+func (d *Daemon) noteCaller(c control.Caller) {
+	if len(d.settings().Guard.SSHPorts) == 0 {
+		return
+	}
+	if err := d.host.NoteCaller(int(c.PID), c.UID == 0); err != nil {
+		d.log.Warn("the address from which a command comes cannot be found, and is not protected", "error", err)
+	}
+}
+
 // spares returns the allows for the addresses of sessions, each once.
 func (d *Daemon) spares(sessions []netip.Addr) []policy.Entry {
 	var entries []policy.Entry

@@ -19,9 +19,10 @@ import (
 // The peer of a session never changes. So the sockets of a process are read once, and the
 // kernel's table of TCP connections is read only after a session has begun.
 type logins struct {
-	proc   string // the directory of processes
-	known  map[login][]netip.Addr
-	others others
+	proc    string // the directory of processes
+	known   map[login][]netip.Addr
+	others  others
+	callers callers
 }
 
 // login is the process of an authenticated session. The time of its start tells it from a later
@@ -61,8 +62,10 @@ func (l *logins) peers() ([]netip.Addr, error) {
 	}
 	l.known = open
 	var peers []netip.Addr
-	for _, addrs := range open {
-		peers = append(peers, addrs...)
+	for _, sessions := range []map[login][]netip.Addr{open, l.callers.open(l.proc)} {
+		for _, addrs := range sessions {
+			peers = append(peers, addrs...)
+		}
 	}
 	slices.SortFunc(peers, netip.Addr.Compare)
 	return slices.Compact(peers), errors.Join(errs...)
