@@ -69,14 +69,14 @@ func (d *Daemon) put(ctx context.Context, entries []policy.Entry, g guarded) (co
 	if err != nil {
 		return control.ChangeResult{}, changeError(err)
 	}
-	d.broadcast.announce(control.EventAdded, d.wireEntries(g.spare))
+	d.broadcast.Announce(control.EventAdded, d.wire.Entries(g.spare))
 	return d.added(entries), nil
 }
 
 // added announces entries that are in force now, and returns them as a result.
 func (d *Daemon) added(entries []policy.Entry) control.ChangeResult {
-	result := control.ChangeResult{Entries: d.wireEntries(entries)}
-	d.broadcast.announce(control.EventAdded, result.Entries)
+	result := control.ChangeResult{Entries: d.wire.Entries(entries)}
+	d.broadcast.Announce(control.EventAdded, result.Entries)
 	return result
 }
 
@@ -112,13 +112,13 @@ func (d *Daemon) remove(ctx context.Context, kind policy.Kind, r control.Removal
 				}
 			}
 		}
-		removed = d.wireEntries(entries) // with their drop counts, which are lost afterwards
+		removed = d.wire.Entries(entries) // with their drop counts, which are lost afterwards
 		return ops, nil
 	})
 	if err != nil {
 		return nil, changeError(err)
 	}
-	d.broadcast.announce(control.EventRemoved, removed)
+	d.broadcast.Announce(control.EventRemoved, removed)
 	return removed, nil
 }
 
@@ -135,7 +135,7 @@ func (d *Daemon) stillBlocked(ctx context.Context, prefixes []netip.Prefix) []co
 		}
 		return true
 	})
-	return d.wireEntries(entries)
+	return d.wire.Entries(entries)
 }
 
 // prefixesBatch is the number of prefixes that are looked up at a time, so that a long

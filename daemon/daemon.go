@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/control/broadcast"
+	"github.com/paraxial/paraxial/control/wire"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/loader/hostinfo"
@@ -46,12 +48,12 @@ type Daemon struct {
 	cfg       atomic.Pointer[config.Config]
 	store     *store.Store
 	loader    *loader.Loader
-	drops     dropCounters
 	host      *hostinfo.Reader
 	facts     factReader
 	engine    *engine.Engine
 	nics      *nics
-	broadcast *broadcast
+	wire      *wire.Converter
+	broadcast *broadcast.Broadcast
 	detection *detection
 	offenders *offenderStore
 	detecting pulse // progress of the detectors' loop
@@ -74,13 +76,6 @@ type Daemon struct {
 
 // settings returns the configuration in force.
 func (d *Daemon) settings() config.Config { return *d.cfg.Load() }
-
-// dropCounters reads the kernel's drop counters by the IDs that the book assigns.
-type dropCounters interface {
-	Hits(id uint32) uint64
-	// Sampled returns how many drops were attributed by sampling.
-	Sampled() (uint64, error)
-}
 
 // Run starts the daemon and serves until ctx is done, or until the filter is
 // detached on request. The filter stays in place when it returns, and on errors.
@@ -115,7 +110,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
-		store: st, loader: l, drops: l, broadcast: newBroadcast(), detached: make(chan struct{}),
+		store: st, loader: l, broadcast: broadcast.New(), detached: make(chan struct{}),
 		offenders: &offenderStore{path: filepath.Join(cfg.StateDir, offendersFile)},
 		host:      hostinfo.NewReader(),
 	}
@@ -126,11 +121,12 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
 		Room: policy.RoomFor(cfg.MaxEntries, int(l.HitCapacity())-1), DropCounts: l.HitCapacity(), Observe: d.metrics.ObserveApply,
 	})
+	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
 	d.enforcer = &enforcer{d: d}
 	d.detection = &detection{log: o.Log, accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick}
 	d.nics = &nics{
 		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },
-		replaced: make(map[string]time.Time), changed: d.broadcast.interfaceChanged,
+		replaced: make(map[string]time.Time), changed: d.broadcast.InterfaceChanged,
 	}
 	return d, nil
 }

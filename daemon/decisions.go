@@ -73,8 +73,8 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 			v.d.metrics.CountDecision(made.Detector, string(made.Action))
 		}
 	}
-	v.d.broadcast.announce(control.EventAdded, v.d.wireEntries(planned.put))
-	v.d.broadcast.announce(control.EventRemoved, planned.lifted)
+	v.d.broadcast.Announce(control.EventAdded, v.d.wire.Entries(planned.put))
+	v.d.broadcast.Announce(control.EventRemoved, planned.lifted)
 	return append(held, planned.gone...)
 }
 
@@ -134,7 +134,7 @@ func (v *enforcer) plan(b *policy.Book, guard *policy.Guard, decisions []detect.
 			p.ops, p.put = append(p.ops, policy.PutOp(e)), append(p.put, e)
 		}
 	}
-	p.lifted = v.d.wireEntries(lifted)
+	p.lifted = v.d.wire.Entries(lifted)
 	return p
 }
 
@@ -268,7 +268,7 @@ func (v *enforcer) drops(entries []detect.Entry) []detect.Drops {
 	v.d.engine.Read(func(b *policy.Book) {
 		for _, e := range entries {
 			if id := b.HitID(e.Prefix); id != 0 {
-				drops = append(drops, detect.Drops{Detector: e.Detector, Prefix: e.Prefix, Packets: v.d.drops.Hits(id)})
+				drops = append(drops, detect.Drops{Detector: e.Detector, Prefix: e.Prefix, Packets: v.d.wire.Drops.Hits(id)})
 			}
 		}
 	})

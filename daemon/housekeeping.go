@@ -55,7 +55,7 @@ func (d *Daemon) sweep(ctx context.Context) {
 			return
 		}
 		d.log.Debug("entries expired", "count", len(expired))
-		d.broadcast.announce(control.EventExpired, d.wireEntries(expired))
+		d.broadcast.Announce(control.EventExpired, d.wire.Entries(expired))
 	}
 }
 

@@ -45,7 +45,7 @@ func (d *Daemon) Import(
 		return control.ImportResult{}, changeError(fmt.Errorf("import %s: %w", r.Origin, err))
 	}
 	result.Added, result.Removed, result.Unchanged = replaced.Added, replaced.Removed, replaced.Unchanged
-	d.broadcast.send(control.Event{Type: control.EventImported, Import: &control.ImportSummary{
+	d.broadcast.Send(control.Event{Type: control.EventImported, Import: &control.ImportSummary{
 		Origin: r.Origin, Added: result.Added, Removed: result.Removed, Unchanged: result.Unchanged,
 		Refused: len(result.Refused),
 	}})
@@ -125,6 +125,6 @@ func (d *Daemon) spareSessions(ctx context.Context, g guarded) error {
 	if err != nil {
 		return changeError(err)
 	}
-	d.broadcast.announce(control.EventAdded, d.wireEntries(g.spare))
+	d.broadcast.Announce(control.EventAdded, d.wire.Entries(g.spare))
 	return nil
 }

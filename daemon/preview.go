@@ -88,7 +88,7 @@ func (d *Daemon) overlapping(ctx context.Context, prefixes []netip.Prefix) (foun
 			return true
 		})
 	}
-	return d.wireEntries(entries), more
+	return d.wire.Entries(entries), more
 }
 
 // traffic returns the tracked sources that overlap one of the prefixes.

@@ -34,7 +34,7 @@ func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promot
 		return control.ChangeResult{}, changeError(err)
 	}
 	result := d.added(entries)
-	d.broadcast.announce(control.EventAdded, d.wireEntries(guarded.spare))
+	d.broadcast.Announce(control.EventAdded, d.wire.Entries(guarded.spare))
 	result.Notes = append(r.Notes, spareNotes(guarded.spare)...)
 	return result, nil
 }

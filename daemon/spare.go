@@ -147,11 +147,11 @@ func (d *Daemon) checkSpared(ctx context.Context) error {
 	var ended []control.Entry
 	err = d.engine.Edit(ctx, func(b *policy.Book) ([]policy.Op, error) {
 		ops, removed := d.renewals(b, open)
-		ended = d.wireEntries(removed)
+		ended = d.wire.Entries(removed)
 		return ops, nil
 	})
 	if err == nil {
-		d.broadcast.announce(control.EventRemoved, ended)
+		d.broadcast.Announce(control.EventRemoved, ended)
 	}
 	return err
 }
