@@ -2,37 +2,13 @@ package daemon
 
 import (
 	"fmt"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/paraxial/paraxial/metrics"
 )
 
-// problem is the text of a problem, empty while there is none.
-type problem struct{ text atomic.Pointer[string] }
-
-// set records err, or the end of the problem if err is nil.
-func (p *problem) set(err error) {
-	text := ""
-	if err != nil {
-		text = oneLine(err)
-	}
-	p.text.Store(&text)
-}
-
-func (p *problem) String() string {
-	if text := p.text.Load(); text != nil {
-		return *text
-	}
-	return ""
-}
-
-// oneLine returns the text of an error, which may be of several lines, in one.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
-
 // allWarnings returns what an operator should look at.
-func (d *Daemon) allWarnings() []string { return append(d.conditions(), d.warnings.list()...) }
+func (d *Daemon) allWarnings() []string { return append(d.conditions(), d.warnings.List()...) }
 
 // conditions returns the warnings that follow from the present state.
 func (d *Daemon) conditions() []string {

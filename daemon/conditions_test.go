@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 
@@ -25,25 +24,6 @@ func TestRoomWarnings(t *testing.T) {
 		if tc.want == "" && got != "" || !strings.HasPrefix(got, tc.want) {
 			t.Errorf("%+v: %q, want %q", tc.m, got, tc.want)
 		}
-	}
-}
-
-// The warnings about one subject do not replace those about another.
-func TestWarningsBySubject(t *testing.T) {
-	var w warnings
-	if fresh := w.set("b", []string{"b1", "b2"}); !slices.Equal(fresh, []string{"b1", "b2"}) {
-		t.Errorf("new: %q", fresh)
-	}
-	w.set("a", []string{"a1"})
-	if fresh := w.set("b", []string{"b2", "b3"}); !slices.Equal(fresh, []string{"b3"}) {
-		t.Errorf("new: %q", fresh)
-	}
-	if all := w.list(); !slices.Equal(all, []string{"a1", "b2", "b3"}) {
-		t.Errorf("all: %q", all)
-	}
-	w.set("b", nil)
-	if all := w.list(); !slices.Equal(all, []string{"a1"}) {
-		t.Errorf("all: %q", all)
 	}
 }
 

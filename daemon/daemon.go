@@ -22,6 +22,7 @@ import (
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
+	"github.com/paraxial/paraxial/warnings"
 )
 
 // StoreFile is the name of the store's file in the state directory.
@@ -60,14 +61,14 @@ type Daemon struct {
 	attending pulse // progress of the loop that checks interfaces and socket
 	sweeping  pulse // progress of housekeep
 	enforcer  *enforcer
-	warnings  warnings
-	disk      problem // why the last checkpoint failed
+	warnings  warnings.Board
+	disk      warnings.Problem // why the last checkpoint failed
 
-	socketProblem string    // why the socket cannot be created again; used by attend only
-	guardState    problem   // why the guard is incomplete
-	guardLogged   time.Time // when guardState was logged; used by noteGuard only
-	sweepProblem  string    // why expired entries cannot be removed; used by housekeep only
-	fullTold      bool      // the log says that a map is full; used by tellStatus only
+	socketProblem string           // why the socket cannot be created again; used by attend only
+	guardState    warnings.Problem // why the guard is incomplete
+	guardLogged   time.Time        // when guardState was logged; used by noteGuard only
+	sweepProblem  string           // why expired entries cannot be removed; used by housekeep only
+	fullTold      bool             // the log says that a map is full; used by tellStatus only
 
 	metrics  *metrics.Collector
 	detached chan struct{} // closed when the filter was detached on request

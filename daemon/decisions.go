@@ -15,6 +15,7 @@ import (
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/warnings"
 )
 
 // detectorAuthor is the author of entries that detectors put.
@@ -35,7 +36,7 @@ type enforcer struct {
 	volatile map[policy.Key]bool // entries in force that are not saved
 	unsaved  atomic.Int64        // length of volatile; read without mu, which is held while the disk is slow
 
-	complains complaints // used by act alone
+	complains warnings.Limiter // used by act alone
 	full      fullRoom
 }
 
@@ -61,7 +62,7 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 		return v.refused(ctx, decisions, err)
 	}
 	if err != nil {
-		if v.complains.due("act") {
+		if v.complains.Due("act") {
 			v.d.log.Error("decisions of detectors could not be carried out; they are tried again",
 				"decisions", len(decisions), "error", err)
 		}
@@ -148,7 +149,7 @@ func (v *enforcer) apply(ctx context.Context, plan func(*policy.Book) ([]policy.
 	if _, ok := errors.AsType[*engine.SaveError](err); !ok {
 		return err
 	}
-	if v.complains.due("volatile") {
+	if v.complains.Due("volatile") {
 		v.d.log.Error("bans of detectors are volatile: they are in force, but not saved, and end with a restart",
 			"entries", len(ops), "error", err)
 	}

@@ -29,7 +29,7 @@ func (d *Daemon) housekeep(ctx context.Context) {
 			d.grantEvents()
 			d.sweep(ctx)
 		case <-checkpoint.C:
-			d.disk.set(d.checkpoint(ctx))
+			d.disk.Set(d.checkpoint(ctx))
 			if d.guardProblem() != "" {
 				d.recheckGuard(ctx) // the facts may be readable by now
 			}

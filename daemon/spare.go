@@ -8,6 +8,7 @@ import (
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/warnings"
 )
 
 // The address of an open session inside a blocked prefix is spared by an allow of the origin
@@ -174,11 +175,11 @@ func (d *Daemon) renewals(b *policy.Book, open map[netip.Prefix]bool) (ops []pol
 // noteGuard records and logs whether the guard could be read. It is called after each reading.
 func (d *Daemon) noteGuard(err error) {
 	was := d.guardProblem()
-	d.guardState.set(err)
+	d.guardState.Set(err)
 	switch now := d.guardProblem(); {
 	case now == "" && was != "":
 		d.log.Info("guard is complete again: detectors act")
-	case now != "" && (was == "" || time.Since(d.guardLogged) >= complainEvery):
+	case now != "" && (was == "" || time.Since(d.guardLogged) >= warnings.Every):
 		d.guardLogged = time.Now()
 		d.log.Error("guard is incomplete: detectors take no decisions, and blocks need --force", "error", now)
 	}

@@ -3,47 +3,11 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
-	"sync"
 
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/policy"
 )
-
-// warnings are the warnings that were found last, by subject.
-type warnings struct {
-	mu  sync.Mutex
-	all map[string][]string
-}
-
-// set replaces the warnings about a subject and returns those that are new.
-func (w *warnings) set(subject string, all []string) (fresh []string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, s := range all {
-		if !slices.Contains(w.all[subject], s) {
-			fresh = append(fresh, s)
-		}
-	}
-	if w.all == nil {
-		w.all = make(map[string][]string)
-	}
-	w.all[subject] = all
-	return fresh
-}
-
-// list returns the warnings about all subjects.
-func (w *warnings) list() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	var list []string
-	for _, subject := range slices.Sorted(maps.Keys(w.all)) {
-		list = append(list, w.all[subject]...)
-	}
-	return list
-}
 
 // watchAddresses checks the blocks at once and after changes of addresses, routes or
 // interfaces, until ctx is done.
@@ -68,7 +32,7 @@ func (d *Daemon) recheckBridges() {
 				n.name, strings.Join(ports, ", "), n.name))
 		}
 	}
-	for _, w := range d.warnings.set("bridges", found) {
+	for _, w := range d.warnings.Set("bridges", found) {
 		d.log.Warn(w)
 	}
 }
@@ -87,7 +51,7 @@ func (d *Daemon) recheckGuard(ctx context.Context) {
 	list, _, _ := d.facts.facts(ctx) // the error was logged
 	var found []string
 	d.engine.Read(func(b *policy.Book) { found = violations(b, list, d.engine.Now()) })
-	for _, w := range d.warnings.set("blocks", found) {
+	for _, w := range d.warnings.Set("blocks", found) {
 		d.log.Warn("guard: " + w)
 	}
 }

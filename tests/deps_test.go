@@ -41,6 +41,7 @@ func rooms() map[string]room {
 	return map[string]room{
 		"policy":            {nil, []string{bart}},
 		"track":             {},
+		"warnings":          {},
 		"lockfile":          {},
 		"index":             {[]string{"policy"}, nil},
 		"store":             {[]string{"lockfile", "policy"}, []string{bbolt}},
@@ -61,7 +62,7 @@ func rooms() map[string]room {
 		"daemon": {
 			[]string{
 				"config", "control", "control/broadcast", "control/wire", "detect", "engine", "index", "loader", "loader/hostinfo", "metrics",
-				"policy", "store", "track",
+				"policy", "store", "track", "warnings",
 			},
 			[]string{bart, sys}, // bart in the preview of a block
 		},
