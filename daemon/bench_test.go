@@ -14,7 +14,7 @@ import (
 	"github.com/paraxial/paraxial/control/broadcast"
 	"github.com/paraxial/paraxial/control/wire"
 	"github.com/paraxial/paraxial/engine"
-	"github.com/paraxial/paraxial/loader/hostinfo"
+	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
 )
@@ -97,9 +97,9 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	log := slog.New(slog.DiscardHandler)
 	d := &Daemon{
 		log: log, store: st, broadcast: broadcast.New(), detached: make(chan struct{}),
-		detection: &detection{}, nics: &nics{log: log}, host: hostinfo.NewReader(),
+		detection: &detection{}, nics: &nics{log: log},
 	}
-	d.facts.read, d.facts.note = d.protected, d.noteGuard
+	d.guard = guard.NewReader(log, func() config.Guard { return d.settings().Guard })
 	d.cfg.Store(&config.Config{MaxEntries: limit})
 	d.engine = engine.New(engine.Options{
 		Log: log, Clock: clock, Store: st, Kernel: k, Publisher: heapPublisher{},
@@ -109,7 +109,7 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	tb.Cleanup(func() {
 		d.engine.Close()
 		st.Close()
-		d.host.Close()
+		d.guard.Close()
 	})
 	return d
 }

@@ -1,13 +1,10 @@
 package daemon
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"testing"
 
 	"github.com/paraxial/paraxial/metrics"
-	"github.com/paraxial/paraxial/policy"
 )
 
 func TestRoomWarnings(t *testing.T) {
@@ -24,24 +21,5 @@ func TestRoomWarnings(t *testing.T) {
 		if tc.want == "" && got != "" || !strings.HasPrefix(got, tc.want) {
 			t.Errorf("%+v: %q, want %q", tc.m, got, tc.want)
 		}
-	}
-}
-
-// The error of the last reading of the guard's facts is kept until a reading succeeds.
-func TestFactsKeepTheirProblem(t *testing.T) {
-	b := newBench(t, 100)
-	err := errors.New("one\ntwo")
-	r := &factReader{
-		read: func(context.Context) ([]policy.Protected, error) { return nil, err },
-		note: b.noteGuard,
-	}
-	r.guard(t.Context())
-	if got := b.guardProblem(); got != "one; two" {
-		t.Errorf("the problem is %q", got)
-	}
-	err = nil
-	r.guard(t.Context())
-	if got := b.guardProblem(); got != "" {
-		t.Errorf("the problem is still %q", got)
 	}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/paraxial/paraxial/control/broadcast"
 	"github.com/paraxial/paraxial/control/wire"
 	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/loader"
-	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
@@ -49,8 +49,7 @@ type Daemon struct {
 	cfg       atomic.Pointer[config.Config]
 	store     *store.Store
 	loader    *loader.Loader
-	host      *hostinfo.Reader
-	facts     factReader
+	guard     *guard.Reader
 	engine    *engine.Engine
 	nics      *nics
 	wire      *wire.Converter
@@ -64,11 +63,9 @@ type Daemon struct {
 	warnings  warnings.Board
 	disk      warnings.Problem // why the last checkpoint failed
 
-	socketProblem string           // why the socket cannot be created again; used by attend only
-	guardState    warnings.Problem // why the guard is incomplete
-	guardLogged   time.Time        // when guardState was logged; used by noteGuard only
-	sweepProblem  string           // why expired entries cannot be removed; used by housekeep only
-	fullTold      bool             // the log says that a map is full; used by tellStatus only
+	socketProblem string // why the socket cannot be created again; used by attend only
+	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
+	fullTold      bool   // the log says that a map is full; used by tellStatus only
 
 	metrics  *metrics.Collector
 	detached chan struct{} // closed when the filter was detached on request
@@ -113,10 +110,9 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
 		store: st, loader: l, broadcast: broadcast.New(), detached: make(chan struct{}),
 		offenders: &offenderStore{path: filepath.Join(cfg.StateDir, offendersFile)},
-		host:      hostinfo.NewReader(),
 	}
 	d.cfg.Store(&cfg)
-	d.facts.read, d.facts.note = d.protected, d.noteGuard
+	d.guard = guard.NewReader(o.Log, func() config.Guard { return d.settings().Guard })
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = engine.New(engine.Options{
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
@@ -135,7 +131,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 func (d *Daemon) close() {
 	d.loader.SetEventCredit(0)
 	d.engine.Close()
-	if err := errors.Join(d.loader.Close(), d.store.Close(), d.host.Close()); err != nil {
+	if err := errors.Join(d.loader.Close(), d.store.Close(), d.guard.Close()); err != nil {
 		d.log.Error("close", "error", err)
 	}
 }

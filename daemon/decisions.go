@@ -13,6 +13,7 @@ import (
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/detect"
 	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/warnings"
@@ -53,9 +54,9 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 		return held
 	}
 	var planned plannedDecisions
-	guard, _ := v.fresh() // exempt has refused decisions that the guard does not know enough about
+	current, _ := v.fresh() // exempt has refused decisions that the guard does not know enough about
 	err := v.apply(ctx, func(b *policy.Book) ([]policy.Op, error) {
-		planned = v.plan(b, guard, decisions)
+		planned = v.plan(b, current, decisions)
 		return planned.ops, nil
 	})
 	if errors.Is(err, engine.ErrFull) {
@@ -107,7 +108,7 @@ type plannedDecisions struct {
 
 // plan turns decisions into changes of the book. It reads the present entries while no
 // other change is under way, so that it does not undo an operator's unblock.
-func (v *enforcer) plan(b *policy.Book, guard *policy.Guard, decisions []detect.Decision) (p plannedDecisions) {
+func (v *enforcer) plan(b *policy.Book, current *policy.Guard, decisions []detect.Decision) (p plannedDecisions) {
 	var lifted []policy.Entry
 	for _, decision := range decisions {
 		key := keyOfDecision(decision)
@@ -129,7 +130,7 @@ func (v *enforcer) plan(b *policy.Book, guard *policy.Guard, decisions []detect.
 		}
 		entries := []policy.Entry{e}
 		if e.Action != policy.Shadow {
-			entries = append(v.d.spares(guard.Sessions(e.Prefix)), e)
+			entries = append(guard.Spares(current.Sessions(e.Prefix), v.d.engine.Now()), e)
 		}
 		for _, e := range entries {
 			p.ops, p.put = append(p.ops, policy.PutOp(e)), append(p.put, e)
@@ -327,7 +328,7 @@ func (v *enforcer) fresh() (*policy.Guard, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.guard == nil || time.Since(v.read) >= guardAge {
-		v.guard, v.unknown = v.d.facts.guard(context.Background())
+		v.guard, v.unknown = v.d.guard.Guard(context.Background())
 		v.read = time.Now()
 	}
 	return v.guard, v.unknown

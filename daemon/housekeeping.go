@@ -30,7 +30,7 @@ func (d *Daemon) housekeep(ctx context.Context) {
 			d.sweep(ctx)
 		case <-checkpoint.C:
 			d.disk.Set(d.checkpoint(ctx))
-			if d.guardProblem() != "" {
+			if d.guard.Problem() != "" {
 				d.recheckGuard(ctx) // the facts may be readable by now
 			}
 		}

@@ -26,7 +26,7 @@ const (
 // nothing.
 func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block) (control.PreviewResult, error) {
 	result := control.PreviewResult{Notes: r.Notes}
-	refusals, sessions, err := d.refusals(ctx, r.Prefixes, r.Action)
+	refusals, sessions, err := d.guard.Check(ctx, r.Prefixes, r.Action)
 	if err != nil {
 		result.Refusals = append(result.Refusals, control.Refusal{Message: err.Error()})
 	}
@@ -130,7 +130,7 @@ func (d *Daemon) connections(
 	now := d.engine.Now()
 	d.engine.Read(func(b *policy.Book) {
 		list = slices.DeleteFunc(list, func(c hostinfo.Connection) bool {
-			return spared[c.Peer] || isAllowed(b, c.Peer, now)
+			return spared[c.Peer] || b.Allowed(c.Peer, now)
 		})
 	})
 	result := control.PreviewConnection{Known: true, Count: len(list), Spared: all - len(list)}
@@ -140,16 +140,6 @@ func (d *Daemon) connections(
 	}
 	result.Peers, result.Services = len(peers), services(list)
 	return result, nil
-}
-
-// isAllowed reports whether a live allow covers an address.
-func isAllowed(b *policy.Book, a netip.Addr, now policy.Deadline) bool {
-	for e := range b.Covering(policy.Allow, netip.PrefixFrom(a, a.BitLen())) {
-		if e.Live(now) {
-			return true
-		}
-	}
-	return false
 }
 
 // services groups connections by port, and sorts them by number of connections, the

@@ -52,6 +52,7 @@ func rooms() map[string]room {
 		"control":           {[]string{"policy"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
+		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {nil, []string{prom}},
 		"manpage":           {nil, []string{cli}},
 		"doctor":            {},
@@ -61,8 +62,8 @@ func rooms() map[string]room {
 		"loader/hostinfo":   {nil, []string{netlink, sys}},
 		"daemon": {
 			[]string{
-				"config", "control", "control/broadcast", "control/wire", "detect", "engine", "index", "loader", "loader/hostinfo", "metrics",
-				"policy", "store", "track", "warnings",
+				"config", "control", "control/broadcast", "control/wire", "detect", "engine", "guard", "index",
+				"loader", "loader/hostinfo", "metrics", "policy", "store", "track", "warnings",
 			},
 			[]string{bart, sys}, // bart in the preview of a block
 		},
