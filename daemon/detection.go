@@ -18,6 +18,7 @@ import (
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/track"
+	"github.com/paraxial/paraxial/warnings"
 )
 
 // tickInterval is the time between two reads of the counters of tracked sources.
@@ -73,7 +74,7 @@ type detection struct {
 	splits    []netip.Prefix  // sources whose addresses are counted one by one
 	tripped   bool            // state of the circuit breaker, as last logged
 	trippedAt time.Time       // when that changed
-	complains complaints
+	complains warnings.Limiter
 	journal   journal
 	noRoom    uint64 // sources without room, as last said
 }
@@ -126,7 +127,7 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 	}
 	begin := time.Now()
 	if err := d.accounts.Samples(func(s loader.Sample) { d.promoter.Add(now, sampleOf(s)) }); err != nil {
-		d.complains.about(d.log, "samples", err)
+		d.complains.Log(d.log, "detection: samples", err)
 	}
 	d.observeDrops(now)
 	decisions := d.analyzer.Tick(now, d.read())
@@ -200,7 +201,7 @@ func (d *detection) follow(now policy.Deadline) {
 		if err := d.track(source, now); err != nil {
 			d.promoter.Forget(source)
 			d.untrack(source)
-			d.complains.about(d.log, "tracking", err)
+			d.complains.Log(d.log, "detection: tracking", err)
 		}
 	}
 }
@@ -215,7 +216,7 @@ func (d *detection) followSplits(now policy.Deadline) {
 	d.promoter.Split(splits)
 	for _, a := range d.active { // some are tracked already, at a level of single addresses
 		if err := d.trackSingle(a.Source, now); err != nil {
-			d.complains.about(d.log, "tracking", err)
+			d.complains.Log(d.log, "detection: tracking", err)
 		}
 	}
 }
@@ -272,14 +273,14 @@ func (d *detection) untrack(source netip.Prefix) {
 			continue
 		}
 		if err := d.accounts.Untrack(level, source); err != nil {
-			d.complains.about(d.log, "tracking", err)
+			d.complains.Log(d.log, "detection: tracking", err)
 		}
 	}
 	if !source.IsSingleIP() {
 		return
 	}
 	if err := d.accounts.Untrack(track.Single, source); err != nil {
-		d.complains.about(d.log, "tracking", err)
+		d.complains.Log(d.log, "detection: tracking", err)
 	}
 }
 

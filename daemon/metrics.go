@@ -31,23 +31,6 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	})
 	s.Maps = d.maps()
 	s.Detection = d.detection.snapshot()
-	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.guardProblem() != ""
+	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.guard.Problem() != ""
 	return s
-}
-
-// maps returns the fill of the maps that hold entries.
-func (d *Daemon) maps() []metrics.Map {
-	var maps []metrics.Map
-	capacity := d.loader.Capacity()
-	d.engine.Read(func(b *policy.Book) {
-		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-			for _, family := range []policy.Family{policy.IPv4, policy.IPv6} {
-				trie := kind.String() + map[policy.Family]string{policy.IPv4: "_v4", policy.IPv6: "_v6"}[family]
-				size := b.Size(kind, family)
-				maps = append(maps, metrics.Map{Name: trie, Entries: size, Capacity: capacity[trie]})
-			}
-		}
-		maps = append(maps, metrics.Map{Name: "limits", Entries: b.Limits(), Capacity: capacity["limits"]})
-	})
-	return maps
 }

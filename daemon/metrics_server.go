@@ -13,6 +13,7 @@ import (
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
+	"github.com/paraxial/paraxial/warnings"
 )
 
 const (
@@ -52,11 +53,11 @@ func (d *Daemon) openMetrics(cfg config.Config) net.Listener {
 func (d *Daemon) metricsFailed(err error) {
 	const subject = "metrics"
 	if err == nil {
-		d.warnings.set(subject, nil)
+		d.warnings.Set(subject, nil)
 		return
 	}
-	text := "metrics are not served, and are tried again: " + oneLine(err)
-	if len(d.warnings.set(subject, []string{text})) > 0 {
+	text := "metrics are not served, and are tried again: " + warnings.OneLine(err)
+	if len(d.warnings.Set(subject, []string{text})) > 0 {
 		d.log.Warn(text)
 	}
 }

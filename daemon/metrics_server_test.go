@@ -50,10 +50,10 @@ func TestMetricsListenerFails(t *testing.T) {
 	eventually("metrics are served", served)
 	l.Close()
 	eventually("there is a warning", func() bool {
-		return strings.Contains(strings.Join(d.warnings.list(), ""), "metrics are not served")
+		return strings.Contains(strings.Join(d.warnings.List(), ""), "metrics are not served")
 	})
 	eventually("metrics are served again", served)
-	eventually("the warning has gone", func() bool { return len(d.warnings.list()) == 0 })
+	eventually("the warning has gone", func() bool { return len(d.warnings.List()) == 0 })
 	cancel()
 	<-done
 }

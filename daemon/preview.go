@@ -25,9 +25,9 @@ const (
 // Preview implements control.Backend. It reports what Block would do, and changes
 // nothing.
 func (d *Daemon) Preview(ctx context.Context, c control.Caller, r control.Block) (control.PreviewResult, error) {
-	d.noteCaller(c)
+	d.guard.NoteCaller(int(c.PID), c.UID == 0)
 	result := control.PreviewResult{Notes: r.Notes}
-	refusals, sessions, err := d.refusals(ctx, r.Prefixes, r.Action)
+	refusals, sessions, err := d.guard.Check(ctx, r.Prefixes, r.Action)
 	if err != nil {
 		result.Refusals = append(result.Refusals, control.Refusal{Message: err.Error()})
 	}
@@ -89,7 +89,7 @@ func (d *Daemon) overlapping(ctx context.Context, prefixes []netip.Prefix) (foun
 			return true
 		})
 	}
-	return d.wireEntries(entries), more
+	return d.wire.Entries(entries), more
 }
 
 // traffic returns the tracked sources that overlap one of the prefixes.
@@ -131,7 +131,7 @@ func (d *Daemon) connections(
 	now := d.engine.Now()
 	d.engine.Read(func(b *policy.Book) {
 		list = slices.DeleteFunc(list, func(c hostinfo.Connection) bool {
-			return spared[c.Peer] || isAllowed(b, c.Peer, now)
+			return spared[c.Peer] || b.Allowed(c.Peer, now)
 		})
 	})
 	result := control.PreviewConnection{Known: true, Count: len(list), Spared: all - len(list)}
@@ -141,16 +141,6 @@ func (d *Daemon) connections(
 	}
 	result.Peers, result.Services = len(peers), services(list)
 	return result, nil
-}
-
-// isAllowed reports whether a live allow covers an address.
-func isAllowed(b *policy.Book, a netip.Addr, now policy.Deadline) bool {
-	for e := range b.Covering(policy.Allow, netip.PrefixFrom(a, a.BitLen())) {
-		if e.Live(now) {
-			return true
-		}
-	}
-	return false
 }
 
 // services groups connections by port, and sorts them by number of connections, the
