@@ -180,31 +180,38 @@ func (d *Daemon) Watch(ctx context.Context, yield func(control.Event) error) err
 // wireEntries returns entries as the API shows them. Drops are counted by prefix: all
 // origins of a prefix share one counter.
 func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
-	out := make([]control.Entry, len(entries))
+	out := make([]control.Entry, 0, len(entries))
 	sampled := d.dropsSampled()
-	d.engine.Read(func(b *policy.Book) {
-		for i, e := range entries {
-			out[i] = control.Entry{
-				Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
-				Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
-				Expires: d.expires(e.Deadline), Evidence: wireEvidence(e.Evidence),
+	for batch := range slices.Chunk(entries, prefixesBatch) {
+		d.engine.Read(func(b *policy.Book) {
+			for _, e := range batch {
+				out = append(out, d.wireEntry(b, e, sampled))
 			}
-			if e.Action == policy.Limit {
-				out[i].Rate = e.Rate.String()
-			}
-			if e.Kind == policy.Block {
-				id := b.HitID(e.Prefix)
-				out[i].Drops = d.drops.Hits(id)
-				// A prefix without a counter has no exact count.
-				out[i].DropsEstimated = id == 0 || sampled
-			}
-			if e.Pending != nil {
-				out[i].Pending = &control.Pending{
-					ID: e.Pending.ID, ConfirmBy: *d.expires(e.Deadline), Expires: d.expires(e.Pending.Deadline),
-				}
-			}
+		})
+	}
+	return out
+}
+
+func (d *Daemon) wireEntry(b *policy.Book, e policy.Entry, sampled bool) control.Entry {
+	out := control.Entry{
+		Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
+		Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
+		Expires: d.expires(e.Deadline), Evidence: wireEvidence(e.Evidence),
+	}
+	if e.Action == policy.Limit {
+		out.Rate = e.Rate.String()
+	}
+	if e.Kind == policy.Block {
+		id := b.HitID(e.Prefix)
+		out.Drops = d.drops.Hits(id)
+		// A prefix without a counter has no exact count.
+		out.DropsEstimated = id == 0 || sampled
+	}
+	if e.Pending != nil {
+		out.Pending = &control.Pending{
+			ID: e.Pending.ID, ConfirmBy: *d.expires(e.Deadline), Expires: d.expires(e.Pending.Deadline),
 		}
-	})
+	}
 	return out
 }
 

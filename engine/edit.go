@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
 	"time"
 
 	"github.com/paraxial/paraxial/policy"
@@ -181,8 +180,8 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 // again after them, because it may succeed if they fail.
 func (e *Engine) join(g *group, c *policy.Change, d *edit) bool {
 	ops, undo, err := e.enter(c, d)
-	if errors.Is(err, errClaimed) {
-		d.aside = e.claimed.ended
+	if claimed, ok := errors.AsType[errClaimed](err); ok {
+		d.aside = claimed.ended
 		return true
 	}
 	if err != nil && len(g.ops) > 0 {
@@ -204,8 +203,10 @@ func (e *Engine) enter(c *policy.Change, d *edit) (ops, undo []policy.Op, err er
 	if ops, err = e.plan(d); err != nil {
 		return nil, nil, err
 	}
-	if !d.claims && slices.ContainsFunc(ops, e.claimed.has) {
-		return nil, nil, errClaimed
+	if !d.claims {
+		if err := e.claimed.check(ops); err != nil {
+			return nil, nil, err
+		}
 	}
 	if undo, err = e.applyIfRoom(c, ops); err != nil {
 		return nil, nil, err

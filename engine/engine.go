@@ -72,9 +72,9 @@ type Engine struct {
 	queue   queue
 	grouped int   // number of edits in the last group
 	sweep   batch // size of the next batch of expired entries
-	claimed *claim
+	claimed claims
 
-	replacing chan struct{} // held by the call that replaces a set
+	replacing *replacements
 
 	mu   sync.RWMutex // guards book, and is held briefly
 	book *policy.Book
@@ -84,7 +84,8 @@ type Engine struct {
 func New(o Options) *Engine {
 	e := &Engine{
 		Clock: o.Clock, log: o.Log, store: o.Store, kernel: o.Kernel, observe: o.Observe, room: o.Room,
-		turn: make(turn, 1), replacing: make(chan struct{}, 1), book: policy.NewBook(o.DropCounts),
+		turn: make(turn, 1), claimed: make(claims), replacing: newReplacements(),
+		book: policy.NewBook(o.DropCounts),
 	}
 	e.index = newIndexes(o.Log, o.Publisher, e.turn)
 	return e
