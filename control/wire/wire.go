@@ -3,6 +3,7 @@ package wire
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/paraxial/paraxial/control"
@@ -34,31 +35,42 @@ type Converter struct {
 // Entries returns entries as the API shows them. Drops are counted by prefix: all
 // origins of a prefix share one counter.
 func (c *Converter) Entries(entries []policy.Entry) []control.Entry {
-	out := make([]control.Entry, len(entries))
+	out := make([]control.Entry, 0, len(entries))
 	sampled := c.sampled()
-	c.Ledger.Read(func(b *policy.Book) {
-		for i, e := range entries {
-			out[i] = control.Entry{
-				Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
-				Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
-				Expires: c.expires(e.Deadline), Evidence: evidence(e.Evidence),
+	for batch := range slices.Chunk(entries, batchSize) {
+		c.Ledger.Read(func(b *policy.Book) {
+			for _, e := range batch {
+				out = append(out, c.entry(b, e, sampled))
 			}
-			if e.Action == policy.Limit {
-				out[i].Rate = e.Rate.String()
-			}
-			if e.Kind == policy.Block {
-				id := b.HitID(e.Prefix)
-				out[i].Drops = c.Drops.Hits(id)
-				// A prefix without a counter has no exact count.
-				out[i].DropsEstimated = id == 0 || sampled
-			}
-			if e.Pending != nil {
-				out[i].Pending = &control.Pending{
-					ID: e.Pending.ID, ConfirmBy: *c.expires(e.Deadline), Expires: c.expires(e.Pending.Deadline),
-				}
-			}
+		})
+	}
+	return out
+}
+
+// batchSize is the number of entries that are read at a time, so that a long list does not delay
+// changes.
+const batchSize = 128
+
+func (c *Converter) entry(b *policy.Book, e policy.Entry, sampled bool) control.Entry {
+	out := control.Entry{
+		Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
+		Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
+		Expires: c.expires(e.Deadline), Evidence: evidence(e.Evidence),
+	}
+	if e.Action == policy.Limit {
+		out.Rate = e.Rate.String()
+	}
+	if e.Kind == policy.Block {
+		id := b.HitID(e.Prefix)
+		out.Drops = c.Drops.Hits(id)
+		// A prefix without a counter has no exact count.
+		out.DropsEstimated = id == 0 || sampled
+	}
+	if e.Pending != nil {
+		out.Pending = &control.Pending{
+			ID: e.Pending.ID, ConfirmBy: *c.expires(e.Deadline), Expires: c.expires(e.Pending.Deadline),
 		}
-	})
+	}
 	return out
 }
 
