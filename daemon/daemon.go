@@ -16,6 +16,8 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control/broadcast"
 	"github.com/paraxial/paraxial/control/wire"
+	"github.com/paraxial/paraxial/detect/journal"
+	"github.com/paraxial/paraxial/detect/offenders"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/loader"
@@ -55,7 +57,7 @@ type Daemon struct {
 	wire      *wire.Converter
 	broadcast *broadcast.Broadcast
 	detection *detection
-	offenders *offenderStore
+	offenders *offenders.File
 	detecting pulse // progress of the detectors' loop
 	attending pulse // progress of the loop that checks interfaces and socket
 	sweeping  pulse // progress of housekeep
@@ -109,7 +111,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
 		store: st, loader: l, broadcast: broadcast.New(), detached: make(chan struct{}),
-		offenders: &offenderStore{path: filepath.Join(cfg.StateDir, offendersFile)},
+		offenders: offenders.In(cfg.StateDir),
 	}
 	d.cfg.Store(&cfg)
 	d.guard = guard.NewReader(o.Log, func() config.Guard { return d.settings().Guard })
@@ -120,7 +122,9 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	})
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
 	d.enforcer = &enforcer{d: d}
-	d.detection = &detection{log: o.Log, accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick}
+	d.detection = &detection{
+		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick,
+	}
 	d.nics = &nics{
 		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },
 		replaced: make(map[string]time.Time), changed: d.broadcast.InterfaceChanged,

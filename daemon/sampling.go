@@ -54,7 +54,7 @@ func (d *detection) report() {
 		if s.Reason == guardUnknown {
 			continue // it applies to all sources, and was logged
 		}
-		d.journal.spared(s)
+		d.journal.Spared(s)
 	}
 	stats := d.analyzer.Stats()
 	d.reportNoRoom(stats)
