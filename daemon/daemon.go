@@ -23,6 +23,7 @@ import (
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/sdnotify"
 	"github.com/paraxial/paraxial/store"
 	"github.com/paraxial/paraxial/warnings"
 )
@@ -58,9 +59,9 @@ type Daemon struct {
 	broadcast *broadcast.Broadcast
 	detection *detection
 	offenders *offenders.File
-	detecting pulse // progress of the detectors' loop
-	attending pulse // progress of the loop that checks interfaces and socket
-	sweeping  pulse // progress of housekeep
+	detecting sdnotify.Pulse // progress of the detectors' loop
+	attending sdnotify.Pulse // progress of the loop that checks interfaces and socket
+	sweeping  sdnotify.Pulse // progress of housekeep
 	enforcer  *enforcer
 	warnings  warnings.Board
 	disk      warnings.Problem // why the last checkpoint failed
@@ -85,10 +86,11 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 		return err
 	}
 	defer d.close()
-	if err := d.start(ctx, o.Notify); err != nil {
+	manager := sdnotify.New(o.Notify, o.Watchdog)
+	if err := d.start(ctx, manager.Status); err != nil {
 		return err
 	}
-	return d.serve(ctx, o)
+	return d.serve(ctx, o, manager)
 }
 
 // open opens the store and the maps. Their locks refuse a second daemon. It does not
@@ -142,9 +144,9 @@ func (d *Daemon) close() {
 
 // start fills the tries and then attaches, so that an interface is never
 // switched to tries that are still being filled.
-func (d *Daemon) start(ctx context.Context, notify func(string)) error {
+func (d *Daemon) start(ctx context.Context, status func(string)) error {
 	begin := time.Now()
-	notify("STATUS=loading entries")
+	status("loading entries")
 	if err := d.engine.Fill(ctx, d.loader); err != nil {
 		return err
 	}
@@ -152,7 +154,7 @@ func (d *Daemon) start(ctx context.Context, notify func(string)) error {
 	if err := d.startDetection(cfg); err != nil {
 		return err
 	}
-	if err := d.nics.attachAll(ctx, cfg, notify); err != nil {
+	if err := d.nics.attachAll(ctx, cfg, status); err != nil {
 		return err
 	}
 	if err := d.detachOthers(cfg.Interfaces); err != nil {

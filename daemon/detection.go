@@ -363,7 +363,7 @@ func (d *Daemon) saveOffenders() error {
 func (d *Daemon) detect(ctx context.Context) {
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
-	d.detecting.beat()
+	d.detecting.Beat()
 	unsaved, saved := false, time.Time{}
 	for {
 		select {
@@ -372,7 +372,7 @@ func (d *Daemon) detect(ctx context.Context) {
 			return
 		case <-tick.C:
 			unsaved = d.detection.tick(ctx, d.engine.Now()) || unsaved
-			d.detecting.beat()
+			d.detecting.Beat()
 		}
 		if unsaved && time.Since(saved) > saveEvery {
 			if err := d.saveOffenders(); err != nil {

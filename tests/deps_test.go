@@ -56,6 +56,7 @@ func rooms() map[string]room {
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {nil, []string{prom}},
+		"sdnotify":          {nil, []string{sys}},
 		"manpage":           {nil, []string{cli}},
 		"doctor":            {},
 		"doctor/probe":      {[]string{"doctor"}, []string{netlink, sys}},
@@ -65,9 +66,10 @@ func rooms() map[string]room {
 		"daemon": {
 			[]string{
 				"config", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
-				"detect/offenders", "engine", "guard", "index", "loader", "loader/hostinfo", "metrics", "policy", "store", "track", "warnings",
+				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy",
+				"sdnotify", "store", "track", "warnings",
 			},
-			[]string{bart, sys}, // bart in the preview of a block
+			[]string{bart}, // in the preview of a block
 		},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
 			[]string{cli, systemd}},
