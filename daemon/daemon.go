@@ -120,12 +120,14 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = engine.New(engine.Options{
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
-		Room: policy.RoomFor(cfg.MaxEntries, int(l.HitCapacity())-1), DropCounts: l.HitCapacity(), Observe: d.metrics.ObserveApply,
+		Room: policy.RoomFor(cfg.MaxEntries, int(l.HitCapacity())-1), DropCounts: l.HitCapacity(),
+		Observe: d.metrics.ObserveApply,
 	})
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
 	d.enforcer = &enforcer{d: d}
 	d.detection = &detection{
-		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick,
+		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
+		observe: d.metrics.ObserveTick,
 	}
 	d.nics = &nics{
 		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },

@@ -107,8 +107,9 @@ func (d *detection) configure(
 	}
 	d.promoter = detect.NewPromoter(cfg.Detectors, d.accounts.Capacity(), rand.Uint64())
 	d.analyzer = detect.NewAnalyzer(cfg.Detectors, detect.Options{
-		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans, BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
-		Exempt: d.host.exempt, PartlyExempt: d.host.partlyExempt, About: d.promoter.About,
+		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans,
+		BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
+		Exempt:        d.host.exempt, PartlyExempt: d.host.partlyExempt, About: d.promoter.About,
 	})
 	d.analyzer.Restore(now, offenders)
 	d.analyzer.Adopt(now, live)

@@ -86,7 +86,9 @@ func readOffenders(path string, wall time.Time) ([]detect.Offender, error) {
 			return nil, fmt.Errorf("read offenders from %s: %w", path, err)
 		}
 		if forget -= age; forget > 0 {
-			list = append(list, detect.Offender{Detector: o.Detector, Prefix: o.Prefix, Offences: o.Offences, Forget: forget})
+			list = append(list, detect.Offender{
+				Detector: o.Detector, Prefix: o.Prefix, Offences: o.Offences, Forget: forget,
+			})
 		}
 	}
 	return list, nil
