@@ -23,7 +23,7 @@ func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
 	defer glance.Stop()
 	defer attest.Stop()
 	for {
-		d.attending.beat()
+		d.attending.Beat()
 		select {
 		case <-ctx.Done():
 			return

@@ -231,8 +231,9 @@ func (d *Daemon) guardPrefixes(
 		causes = append(causes, refusal.Error())
 	}
 	if len(refusals) > 0 && !force {
-		return guard.Changes{}, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; if that is what you "+
-			"want, add --force, and --confirm 60s to have it reverted unless you confirm", strings.Join(causes, "; "))
+		return guard.Changes{}, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; "+
+			"if that is what you want, add --force, and --confirm 60s to have it reverted unless you confirm",
+			strings.Join(causes, "; "))
 	}
 	var inside []netip.Addr
 	for p, addrs := range sessions {

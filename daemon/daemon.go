@@ -16,11 +16,14 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control/broadcast"
 	"github.com/paraxial/paraxial/control/wire"
+	"github.com/paraxial/paraxial/detect/journal"
+	"github.com/paraxial/paraxial/detect/offenders"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/sdnotify"
 	"github.com/paraxial/paraxial/store"
 	"github.com/paraxial/paraxial/warnings"
 )
@@ -55,10 +58,10 @@ type Daemon struct {
 	wire      *wire.Converter
 	broadcast *broadcast.Broadcast
 	detection *detection
-	offenders *offenderStore
-	detecting pulse // progress of the detectors' loop
-	attending pulse // progress of the loop that checks interfaces and socket
-	sweeping  pulse // progress of housekeep
+	offenders *offenders.File
+	detecting sdnotify.Pulse // progress of the detectors' loop
+	attending sdnotify.Pulse // progress of the loop that checks interfaces and socket
+	sweeping  sdnotify.Pulse // progress of housekeep
 	enforcer  *enforcer
 	warnings  warnings.Board
 	disk      warnings.Problem // why the last checkpoint failed
@@ -83,10 +86,11 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 		return err
 	}
 	defer d.close()
-	if err := d.start(ctx, o.Notify); err != nil {
+	manager := sdnotify.New(o.Notify, o.Watchdog)
+	if err := d.start(ctx, manager.Status); err != nil {
 		return err
 	}
-	return d.serve(ctx, o)
+	return d.serve(ctx, o, manager)
 }
 
 // open opens the store and the maps. Their locks refuse a second daemon. It does not
@@ -109,18 +113,22 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
 		store: st, loader: l, broadcast: broadcast.New(), detached: make(chan struct{}),
-		offenders: &offenderStore{path: filepath.Join(cfg.StateDir, offendersFile)},
+		offenders: offenders.In(cfg.StateDir),
 	}
 	d.cfg.Store(&cfg)
 	d.guard = guard.NewReader(o.Log, func() config.Guard { return d.settings().Guard })
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = engine.New(engine.Options{
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
-		Room: policy.RoomFor(cfg.MaxEntries, int(l.HitCapacity())-1), DropCounts: l.HitCapacity(), Observe: d.metrics.ObserveApply,
+		Room: policy.RoomFor(cfg.MaxEntries, int(l.HitCapacity())-1), DropCounts: l.HitCapacity(),
+		Observe: d.metrics.ObserveApply,
 	})
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
 	d.enforcer = &enforcer{d: d}
-	d.detection = &detection{log: o.Log, accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick}
+	d.detection = &detection{
+		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
+		observe: d.metrics.ObserveTick,
+	}
 	d.nics = &nics{
 		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },
 		replaced: make(map[string]time.Time), changed: d.broadcast.InterfaceChanged,
@@ -138,9 +146,9 @@ func (d *Daemon) close() {
 
 // start fills the tries and then attaches, so that an interface is never
 // switched to tries that are still being filled.
-func (d *Daemon) start(ctx context.Context, notify func(string)) error {
+func (d *Daemon) start(ctx context.Context, status func(string)) error {
 	begin := time.Now()
-	notify("STATUS=loading entries")
+	status("loading entries")
 	if err := d.engine.Fill(ctx, d.loader); err != nil {
 		return err
 	}
@@ -148,7 +156,7 @@ func (d *Daemon) start(ctx context.Context, notify func(string)) error {
 	if err := d.startDetection(cfg); err != nil {
 		return err
 	}
-	if err := d.nics.attachAll(ctx, cfg, notify); err != nil {
+	if err := d.nics.attachAll(ctx, cfg, status); err != nil {
 		return err
 	}
 	if err := d.detachOthers(cfg.Interfaces); err != nil {

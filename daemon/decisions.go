@@ -270,7 +270,8 @@ func (v *enforcer) drops(entries []detect.Entry) []detect.Drops {
 	v.d.engine.Read(func(b *policy.Book) {
 		for _, e := range entries {
 			if id := b.HitID(e.Prefix); id != 0 {
-				drops = append(drops, detect.Drops{Detector: e.Detector, Prefix: e.Prefix, Packets: v.d.wire.Drops.Hits(id)})
+				packets := v.d.wire.Drops.Hits(id)
+				drops = append(drops, detect.Drops{Detector: e.Detector, Prefix: e.Prefix, Packets: packets})
 			}
 		}
 	})

@@ -21,7 +21,7 @@ func (d *Daemon) housekeep(ctx context.Context) {
 	defer sweep.Stop()
 	defer checkpoint.Stop()
 	for {
-		d.sweeping.beat()
+		d.sweeping.Beat()
 		select {
 		case <-ctx.Done():
 			return

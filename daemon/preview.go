@@ -38,16 +38,12 @@ func (d *Daemon) Preview(ctx context.Context, c control.Caller, r control.Block)
 	}
 	result.WouldApply = r.Force || len(result.Refusals) == 0
 	spared := make(map[netip.Addr]bool)
-	for _, inside := range sessions {
-		for _, a := range inside {
-			spared[a] = !r.Force
-		}
+	if !r.Force {
+		spared = sparedBy(sessions)
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(spared), netip.Addr.Compare) {
-		if spared[a] {
-			result.Notes = append(result.Notes, fmt.Sprintf(
-				"%s would be spared: an SSH session to this host is open from there", a))
-		}
+		result.Notes = append(result.Notes, fmt.Sprintf(
+			"%s would be spared: an SSH session to this host is open from there", a))
 	}
 	if err := ctx.Err(); err != nil {
 		return result, fmt.Errorf("preview: %w", err)
@@ -65,6 +61,17 @@ func (d *Daemon) Preview(ctx context.Context, c control.Caller, r control.Block)
 	}
 	result.Traffic = d.traffic(r.Prefixes)
 	return result, nil
+}
+
+// sparedBy returns the addresses of the sessions inside prefixes.
+func sparedBy(sessions map[netip.Prefix][]netip.Addr) map[netip.Addr]bool {
+	spared := make(map[netip.Addr]bool)
+	for _, inside := range sessions {
+		for _, a := range inside {
+			spared[a] = true
+		}
+	}
+	return spared
 }
 
 // overlapping returns the live entries of both kinds that cover one of the

@@ -54,7 +54,7 @@ func (d *detection) report() {
 		if s.Reason == guardUnknown {
 			continue // it applies to all sources, and was logged
 		}
-		d.journal.spared(s)
+		d.journal.Spared(s)
 	}
 	stats := d.analyzer.Stats()
 	d.reportNoRoom(stats)
@@ -80,7 +80,8 @@ func (d *detection) reportNoRoom(stats detect.Stats) {
 		noRoom += s.NoRoom
 	}
 	if noRoom > d.noRoom && !stats.Breaker.Open && d.complains.Due("no room") {
-		d.log.Error("detectors: max_bans entries are live, and none can make room for a new one; raise detection.max_bans",
+		d.log.Error("detectors: max_bans entries are live, and none can make room for a new one; "+
+			"raise detection.max_bans",
 			"max_bans", d.cfg.Detection.MaxBans, "sources", noRoom-d.noRoom)
 	}
 	d.noRoom = noRoom

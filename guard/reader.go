@@ -27,11 +27,10 @@ type reading struct {
 	err   error // names facts that could not be read; list and guard have the rest
 }
 
-// Reader reads the addresses that must not be blocked, and makes the guard from them. A
-// reading lists all processes, and after a new session all TCP connections, which takes
-// milliseconds. So requests that wait at the same time share one. A request never gets a
-// reading that began before the request: it would not know of a session that was opened in
-// between.
+// Reader reads the addresses that must not be blocked, and makes the guard from them. A reading
+// lists all processes, and after a new session all TCP connections, which takes milliseconds. So
+// requests that wait at the same time share one. A request never gets a reading that began before
+// the request: it would not know of a session that was opened in between.
 type Reader struct {
 	read     func(context.Context) ([]policy.Protected, error)
 	sessions func() bool // whether sessions are protected

@@ -47,6 +47,8 @@ func rooms() map[string]room {
 		"store":             {[]string{"lockfile", "policy"}, []string{bbolt}},
 		"engine":            {[]string{"index", "policy", "store"}, []string{sys}},
 		"detect":            {[]string{"policy", "track"}, nil},
+		"detect/journal":    {[]string{"detect", "policy"}, nil},
+		"detect/offenders":  {[]string{"detect", "policy"}, []string{sys}},
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
 		"config":            {[]string{"detect", "policy", "track"}, []string{yaml}},
 		"control":           {[]string{"policy"}, []string{sys}},
@@ -54,6 +56,7 @@ func rooms() map[string]room {
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {nil, []string{prom}},
+		"sdnotify":          {nil, []string{sys}},
 		"manpage":           {nil, []string{cli}},
 		"doctor":            {},
 		"doctor/probe":      {[]string{"doctor"}, []string{netlink, sys}},
@@ -62,10 +65,11 @@ func rooms() map[string]room {
 		"loader/hostinfo":   {nil, []string{netlink, sys}},
 		"daemon": {
 			[]string{
-				"config", "control", "control/broadcast", "control/wire", "detect", "engine", "guard", "index",
-				"loader", "loader/hostinfo", "metrics", "policy", "store", "track", "warnings",
+				"config", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
+				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy",
+				"sdnotify", "store", "track", "warnings",
 			},
-			[]string{bart, sys}, // bart in the preview of a block
+			[]string{bart}, // in the preview of a block
 		},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
 			[]string{cli, systemd}},
