@@ -33,12 +33,12 @@ var carriers = []struct {
 	}},
 }
 
-// carried returns rows of the corpus: every carrier behind no, one, two and eight tags, with
+// carried returns rows of the corpus: every carrier behind no, one and eight tags, with
 // several transports, and carriers that do not carry IP.
 func carried() []packet {
 	var rows []packet
 	for _, c := range carriers {
-		for _, tags := range []int{0, 1, 2, 8} {
+		for _, tags := range []int{0, 1, 8} {
 			wrap := func(p frame.Packet) frame.Packet { return c.wrap(priorityTags(p, tags)) }
 			add := func(name string, build func(frame.Packet) []byte) {
 				rows = append(rows, packet{name: fmt.Sprintf("%d tags, %s, %s", tags, c.name, name), build: build})

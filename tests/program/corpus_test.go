@@ -318,8 +318,8 @@ var corpora = []struct {
 	sources map[reason]string
 	packets []packet
 }{
-	{"IPv4", sourcesV4, slices.Concat(bothFamilies, onlyIPv4, carried())},
-	{"IPv6", sourcesV6, slices.Concat(bothFamilies, onlyIPv6, carried())},
+	{"IPv4", sourcesV4, slices.Concat(bothFamilies, onlyIPv4, carried(), essentialCorpus(essentialV4))},
+	{"IPv6", sourcesV6, slices.Concat(bothFamilies, onlyIPv6, carried(), essentialCorpus(essentialV6))},
 }
 
 func wantOne(r reason, length int) outcome {

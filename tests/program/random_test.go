@@ -138,11 +138,15 @@ func TestAgreesWithReference(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		f.listSources()
 		f.setCredit(1 << 40)
+		f.setEssential(anyRate)
 		m := newMutator(seed)
 		var totals [reasonsRead]counter
 		for i := range randomCases() {
 			b := m.frame()
 			want := judge(b, listed)
+			if (want == blocked || want == limited) && needed(b) {
+				want = essential
+			}
 			totals[want].Packets++
 			totals[want].Bytes += uint64(len(b))
 			if got := f.run(b); got != want.action() {
@@ -165,7 +169,7 @@ func TestAgreesWithReference(t *testing.T) {
 			t.Errorf("seed %d: counters at the end (-want +got):\n%s", seed, cmp.Diff(totals, got))
 		}
 		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit, vlanExcess,
-			mplsExcess} {
+			mplsExcess, essential} {
 			t.Logf("%s: %d", r, totals[r].Packets)
 			if int(totals[r].Packets) < randomCases()/1000 {
 				t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets,
