@@ -110,6 +110,9 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
+	if err := l.SetEssential(cfg.Essential == config.EssentialOn); err != nil {
+		return nil, errors.Join(err, l.Close(), st.Close())
+	}
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
 		store: st, loader: l, broadcast: broadcast.New(), detached: make(chan struct{}),

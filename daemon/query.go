@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/policy"
@@ -130,6 +131,9 @@ func (d *Daemon) why(src netip.Addr, frozen bool) (control.WhyResult, error) {
 	result := control.WhyResult{
 		Address: src.String(), Verdict: before.Verdict(), Reason: before.String(),
 		Matched: d.wire.Entries(entries), CheckedBy: "model",
+	}
+	if d.settings().Essential == config.EssentialOn && (before == policy.Blocked || before == policy.Limited) {
+		result.EssentialRate = loader.EssentialRate
 	}
 	if !asked {
 		return result, nil

@@ -77,6 +77,12 @@ func (d *Daemon) change(ctx context.Context, now config.Config, live []string) (
 	// Detectors read the proxies from these settings, so they are stored before detectors start.
 	d.cfg.Store(&now)
 	back = append(back, func() error { d.cfg.Store(&old); return nil })
+	if now.Essential != old.Essential {
+		back = append(back, func() error { return d.loader.SetEssential(old.Essential == config.EssentialOn) })
+		if err := d.loader.SetEssential(now.Essential == config.EssentialOn); err != nil {
+			return err
+		}
+	}
 	if slices.ContainsFunc(live, func(name string) bool { return strings.HasPrefix(name, "detect") }) {
 		back = append(back, func() error { return d.startDetection(old) })
 		if err := d.startDetection(now); err != nil {
