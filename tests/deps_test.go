@@ -42,6 +42,7 @@ func rooms() map[string]room {
 		"policy":          {nil, []string{bart}},
 		"track":           {},
 		"lockfile":        {},
+		"realip":          {},
 		"index":           {[]string{"policy"}, nil},
 		"store":           {[]string{"lockfile", "policy"}, []string{bbolt}},
 		"engine":          {[]string{"index", "policy", "store"}, []string{sys}},
@@ -65,7 +66,7 @@ func rooms() map[string]room {
 		},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
 			[]string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy"},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }
