@@ -43,6 +43,7 @@ func rooms() map[string]room {
 		"track":           {},
 		"lockfile":        {},
 		"realip":          {},
+		"match":           {},
 		"index":           {[]string{"policy"}, nil},
 		"store":           {[]string{"lockfile", "policy"}, []string{bbolt}},
 		"engine":          {[]string{"index", "policy", "store"}, []string{sys}},
@@ -66,7 +67,7 @@ func rooms() map[string]room {
 		},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
 			[]string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy", "realip"},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "match", "policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }
