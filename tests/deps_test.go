@@ -43,6 +43,8 @@ func rooms() map[string]room {
 		"track":             {},
 		"warnings":          {},
 		"lockfile":          {},
+		"match":             {},
+		"realip":            {},
 		"index":             {[]string{"policy"}, nil},
 		"store":             {[]string{"lockfile", "policy"}, []string{bbolt}},
 		"engine":            {[]string{"index", "policy", "store"}, []string{sys}},
@@ -73,7 +75,7 @@ func rooms() map[string]room {
 		},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
 			[]string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy"},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "match", "policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }
