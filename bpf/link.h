@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What may be between the Ethernet addresses and IP: VLAN tags, then LLC and SNAP, then
+ * The headers between the Ethernet addresses and IP: VLAN tags, then LLC and SNAP, then
  * a PPPoE session, then MPLS labels. Each of them may be missing.
  */
 #ifndef PARAXIAL_LINK_H
@@ -9,9 +9,81 @@
 #include "packet.h"
 #include "parse.h"
 
+#define ETH_P_8021Q 0x8100
+#define ETH_P_8021AD 0x88a8
+#define ETH_P_QINQ1 0x9100
+#define ETH_P_QINQ2 0x9200
+#define ETH_P_MPLS_UC 0x8847
+#define ETH_P_MPLS_MC 0x8848
+#define ETH_P_PPP_SES 0x8864
+#define ETH_P_802_3_MIN 0x0600	/* below, the field is the length of an 802.3 frame */
+
+/*
+ * Linux removes every outer tag of VLAN 0 without a VLAN device, however many there
+ * are, and each VLAN device removes one more. So all tags are skipped, and a frame with
+ * more than this is dropped.
+ */
+#define MAX_VLAN_TAGS 8
+
+/* Linux adds 30 labels at most. A frame with more is dropped. */
+#define MAX_MPLS_LABELS 30
+#define MPLS_BOTTOM 0x00000100
+
+/* Protocol numbers of PPP. If the lowest bit of the first byte is set, it is the whole number. */
+#define PPP_IP 0x21
+#define PPP_IPV6 0x57
+#define PPP_MPLS_UC 0x281
+#define PPP_MPLS_MC 0x283
+
+struct vlan_tag {
+	__be16 tci;
+	__be16 proto;
+};
+
+/* LLC and SNAP, with the EtherType of what follows. */
+struct snap_header {
+	__u8 dsap;
+	__u8 ssap;
+	__u8 control;
+	__u8 oui[3];
+	__be16 proto;
+};
+
+DEFINE_LOAD(load_u8, __u8)
+DEFINE_LOAD(load_u16, __be16)
+DEFINE_LOAD(load_u32, __be32)
+DEFINE_LOAD(load_snap, struct snap_header)
+
+static __always_inline struct vlan_tag *parse_vlan(struct cursor *c)
+{
+	return PARSE(struct vlan_tag, c);
+}
+
+static __always_inline bool is_vlan(__be16 proto)
+{
+	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD) ||
+	       proto == bpf_htons(ETH_P_QINQ1) || proto == bpf_htons(ETH_P_QINQ2);
+}
+
+static __always_inline bool is_ip(__be16 proto)
+{
+	return proto == bpf_htons(ETH_P_IP) || proto == bpf_htons(ETH_P_IPV6);
+}
+
+static __always_inline bool is_mpls(__be16 proto)
+{
+	return proto == bpf_htons(ETH_P_MPLS_UC) || proto == bpf_htons(ETH_P_MPLS_MC);
+}
+
+/* True for a length in place of an EtherType. */
+static __always_inline bool is_8023(__be16 proto)
+{
+	return bpf_ntohs(proto) < ETH_P_802_3_MIN;
+}
+
 #define NO_ETHERTYPE 0x10000	/* the frame ends before it */
 
-/* What skip_tags() and skip_carriers() return; 0 if the frame ends before that. */
+/* The value that skip_tags() and skip_carriers() return. They return 0 if the frame ends before that. */
 static __always_inline __u32 link_place(__be16 proto, __u32 offset)
 {
 	return (__u32)proto << 16 | offset;

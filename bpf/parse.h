@@ -6,33 +6,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define ETH_P_8021Q 0x8100
-#define ETH_P_8021AD 0x88a8
-#define ETH_P_QINQ1 0x9100
-#define ETH_P_QINQ2 0x9200
-#define ETH_P_MPLS_UC 0x8847
-#define ETH_P_MPLS_MC 0x8848
-#define ETH_P_PPP_SES 0x8864
-#define ETH_P_802_3_MIN 0x0600	/* below, the field is the length of an 802.3 frame */
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
-
-/*
- * Linux removes every outer tag of VLAN 0 without a VLAN device, however many there
- * are, and each VLAN device removes one more. So all tags are skipped, and a frame with
- * more than this is dropped.
- */
-#define MAX_VLAN_TAGS 8
-
-/* Linux adds 30 labels at most. A frame with more is dropped. */
-#define MAX_MPLS_LABELS 30
-#define MPLS_BOTTOM 0x00000100
-
-/* Protocol numbers of PPP. If the lowest bit of the first byte is set, it is the whole number. */
-#define PPP_IP 0x21
-#define PPP_IPV6 0x57
-#define PPP_MPLS_UC 0x281
-#define PPP_MPLS_MC 0x283
 
 /*
  * Holds the offset of the IP header, which is at most 182: Ethernet (14), tags (8 * 4),
@@ -51,20 +26,6 @@
 #define IPV4_OFFSET 0x1fff
 #define IPV6_FRAGMENT 0xfff9	/* offset and more-fragments flag */
 #define IPV6_OFFSET 0xfff8
-
-struct vlan_tag {
-	__be16 tci;
-	__be16 proto;
-};
-
-/* LLC and SNAP, with the EtherType of what follows. */
-struct snap_header {
-	__u8 dsap;
-	__u8 ssap;
-	__u8 control;
-	__u8 oui[3];
-	__be16 proto;
-};
 
 /* The first eight bytes, which every IPv6 extension header has. offset is that of a fragment header. */
 struct ipv6_extension {
@@ -224,10 +185,6 @@ static __always_inline bool load_later(struct xdp_md *ctx, __u64 offset, void *t
 #endif
 }
 
-DEFINE_LOAD(load_u8, __u8)
-DEFINE_LOAD(load_u16, __be16)
-DEFINE_LOAD(load_u32, __be32)
-DEFINE_LOAD(load_snap, struct snap_header)
 DEFINE_LOAD(load_extension, struct ipv6_extension)
 
 #define PARSE(type, c)                                        \
@@ -245,11 +202,6 @@ static __always_inline struct ethhdr *parse_eth(struct cursor *c)
 	return PARSE(struct ethhdr, c);
 }
 
-static __always_inline struct vlan_tag *parse_vlan(struct cursor *c)
-{
-	return PARSE(struct vlan_tag, c);
-}
-
 /* Parses the 20 bytes that every IPv4 header has. The caller parses options. */
 static __always_inline struct iphdr *parse_ipv4(struct cursor *c)
 {
@@ -263,28 +215,6 @@ static __always_inline struct ipv6hdr *parse_ipv6(struct cursor *c)
 	struct ipv6hdr *ip = PARSE(struct ipv6hdr, c);
 
 	return ip && ip->version == 6 ? ip : NULL;
-}
-
-static __always_inline bool is_vlan(__be16 proto)
-{
-	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD) ||
-	       proto == bpf_htons(ETH_P_QINQ1) || proto == bpf_htons(ETH_P_QINQ2);
-}
-
-static __always_inline bool is_ip(__be16 proto)
-{
-	return proto == bpf_htons(ETH_P_IP) || proto == bpf_htons(ETH_P_IPV6);
-}
-
-static __always_inline bool is_mpls(__be16 proto)
-{
-	return proto == bpf_htons(ETH_P_MPLS_UC) || proto == bpf_htons(ETH_P_MPLS_MC);
-}
-
-/* True for a length in place of an EtherType. */
-static __always_inline bool is_8023(__be16 proto)
-{
-	return bpf_ntohs(proto) < ETH_P_802_3_MIN;
 }
 
 /* True if the IPv4 header contradicts itself or the frame. room is the bytes from it to the end of the frame. */
@@ -358,7 +288,7 @@ static __always_inline __u64 ipv6_end(struct xdp_md *ctx, const struct ipv6hdr *
 	return payload ? l3_offset + sizeof(*ip) + payload : frame_length(ctx);
 }
 
-/* What walk_extensions() returns: the offset of the transport in the lowest bits, then its protocol, then flags. */
+/* walk_extensions() returns the offset of the transport in the lowest bits, then its protocol, then flags. */
 #define WALK_OFFSET(walked) ((walked) & MAX_TRANSPORT_OFFSET)
 #define WALK_PROTO_SHIFT 16
 #define WALK_FRAGMENT (1u << 24)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What follows from a reason. The functions for a verdict on the source are mirrored in loader/reasons.go. */
+/* The consequences of a reason. The functions for a verdict on the source are mirrored in loader/reasons.go. */
 #ifndef PARAXIAL_REASONS_H
 #define PARAXIAL_REASONS_H
 

@@ -30,6 +30,9 @@ func block(prefix string, change func(*policy.Entry)) policy.Entry {
 	return e
 }
 
+// expired makes an entry one whose time is over.
+func expired(e *policy.Entry) { e.Deadline = now - policy.Deadline(time.Minute) }
+
 // An allow of a session lasts as long as the session is open and a block covers it that does
 // not override the guard.
 func TestRenewals(t *testing.T) {
@@ -53,8 +56,7 @@ func TestRenewals(t *testing.T) {
 		{"half of its time is over", old, block("192.0.2.0/24", nil), session, 1, 0},
 		{"the session has ended", fresh[0], block("192.0.2.0/24", nil), nil, 0, 1},
 		{"no block covers it", fresh[0], block("198.51.100.0/24", nil), session, 0, 1},
-		{"the block has expired", fresh[0],
-			block("192.0.2.0/24", func(e *policy.Entry) { e.Deadline = now - policy.Deadline(time.Minute) }), session, 0, 1},
+		{"the block has expired", fresh[0], block("192.0.2.0/24", expired), session, 0, 1},
 		{"the block is a shadow entry", fresh[0],
 			block("192.0.2.0/24", func(e *policy.Entry) { e.Action = policy.Shadow }), session, 0, 1},
 		{"the block overrides the guard", fresh[0],
@@ -97,7 +99,7 @@ func TestViolations(t *testing.T) {
 		{"covered", []policy.Entry{covering}, address, 1},
 		{"not covered", []policy.Entry{block("198.51.100.0/24", nil)}, address, 0},
 		{"forced", []policy.Entry{block("192.0.2.0/24", func(e *policy.Entry) { e.Forced = true })}, address, 0},
-		{"expired", []policy.Entry{block("192.0.2.0/24", func(e *policy.Entry) { e.Deadline = now - policy.Deadline(time.Minute) })}, address, 0},
+		{"expired", []policy.Entry{block("192.0.2.0/24", expired)}, address, 0},
 		{"shadow", []policy.Entry{block("192.0.2.0/24", func(e *policy.Entry) { e.Action = policy.Shadow })}, address, 0},
 		{"a session that is not spared", []policy.Entry{covering}, session, 1},
 		{"a session that is spared", append(Spares([]netip.Addr{peer.Addr()}, now), covering), session, 0},

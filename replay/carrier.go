@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 )
 
-// What may be in front of IP.
+// The headers that may be in front of IP.
 const (
 	dot1Q      = 0x8100
 	dot1AD     = 0x88a8
@@ -17,7 +17,7 @@ const (
 	minimum    = 0x0600 // of an EtherType; below, the field is a length
 	pppoeSize  = 6      // without the protocol of PPP
 	snapSize   = 8
-	maxTags    = 8  // MAX_VLAN_TAGS in bpf/parse.h
+	maxTags    = 8  // MAX_VLAN_TAGS in bpf/link.h
 	maxLabels  = 30 // MAX_MPLS_LABELS
 	noProtocol = 0  // neither IPv4 nor IPv6
 )

@@ -119,7 +119,8 @@ func TestBlocksDuringMassExpiry(t *testing.T) {
 	span := 2*time.Second + time.Duration(n)*50*time.Microsecond // for the import and the blocks before the end
 	ends := time.Now().Add(span)
 	r := control.ImportRequest{Origin: "list", For: span.String()}
-	if _, err := h.client().Import(t.Context(), r, strings.NewReader(wideList(n)), func(control.ImportProgress) {}); err != nil {
+	list, progress := strings.NewReader(wideList(n)), func(control.ImportProgress) {}
+	if _, err := h.client().Import(t.Context(), r, list, progress); err != nil {
 		t.Fatal(err)
 	}
 	blocked := 0
@@ -144,8 +145,8 @@ func TestBlocksDuringMassExpiry(t *testing.T) {
 	p99, longest := worst(busy)
 	t.Logf("%d entries expire; %d blocks before: p99 %s; %d during the expiry: p99 %s, max %s",
 		n, len(quiet), quietP99, len(busy), p99, longest)
-	testenv.Figure(t, p99-quietP99 <= 50*time.Millisecond, "a block waits for the expiry: p99 %s before, %s during it",
-		quietP99, p99)
+	testenv.Figure(t, p99-quietP99 <= 50*time.Millisecond,
+		"a block waits for the expiry: p99 %s before, %s during it", quietP99, p99)
 	h.within("only the operator's blocks are left", patience, func() bool {
 		return ctlJSON[control.Status](h, "status").Blocks == blocked
 	})

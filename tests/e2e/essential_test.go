@@ -138,7 +138,8 @@ func TestDHCPOfBlockedServer(t *testing.T) {
 		t.Errorf("why does not tell the rate:\n%s", r.Stdout)
 	}
 	renew()
-	h.within("the lease is renewed again, or a new one made", patience, func() bool { return done("renew")+done("bound") >= 3 })
+	h.within("the lease is renewed again, or a new one made", patience,
+		func() bool { return done("renew")+done("bound") >= 3 })
 }
 
 // A DHCP server hears its clients, which have no address yet, although a list blocks 0.0.0.0/8.
