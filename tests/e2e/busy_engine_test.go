@@ -116,7 +116,8 @@ func TestBlocksDuringMassExpiry(t *testing.T) {
 	n := timesOf(t, "PARAXIAL_ENTRIES", 50_000)
 	h := newHost(t)
 	h.start()
-	span := 2*time.Second + time.Duration(n)*50*time.Microsecond // for the import and the blocks before the end
+	// The time for the import and the blocks before the end, in whole seconds as --for takes it.
+	span := (2*time.Second + time.Duration(n)*50*time.Microsecond).Round(time.Second)
 	ends := time.Now().Add(span)
 	r := control.ImportRequest{Origin: "list", For: span.String()}
 	list, progress := strings.NewReader(wideList(n)), func(control.ImportProgress) {}
