@@ -21,7 +21,7 @@ func asCaller(ctx context.Context, c control.Caller) context.Context {
 
 // Block implements control.Backend.
 func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (control.ChangeResult, error) {
-	guarded, err := d.guardPrefixes(ctx, r.Prefixes, r.Action, r.Force)
+	guarded, err := d.guardPrefixes(ctx, c, r.Prefixes, r.Action, r.Force)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
@@ -231,9 +231,9 @@ func (g guarded) ops(b *policy.Book) []policy.Op {
 // guardPrefixes asks the guard about prefixes. Unless force overrides the guard, a refusal
 // is an error.
 func (d *Daemon) guardPrefixes(
-	ctx context.Context, prefixes []netip.Prefix, action policy.Action, force bool,
+	ctx context.Context, c control.Caller, prefixes []netip.Prefix, action policy.Action, force bool,
 ) (guarded, error) {
-	refusals, sessions, err := d.refusals(ctx, prefixes, action)
+	refusals, sessions, err := d.refusals(ctx, c, prefixes, action)
 	if err != nil && !force {
 		return guarded{}, control.Errorf(control.CodeRefused, "%v; add --force to block without this check", err)
 	}
@@ -263,12 +263,12 @@ func (d *Daemon) guardPrefixes(
 // error tells that the guard does not know all protected addresses. The guard does not refuse
 // shadow entries.
 func (d *Daemon) refusals(
-	ctx context.Context, prefixes []netip.Prefix, action policy.Action,
+	ctx context.Context, c control.Caller, prefixes []netip.Prefix, action policy.Action,
 ) (refusals []*policy.Refusal, sessions map[netip.Prefix][]netip.Addr, err error) {
 	if action == policy.Shadow {
 		return nil, nil, nil
 	}
-	guard, err := d.facts.guard(ctx)
+	guard, err := d.guardFor(ctx, c)
 	sessions = make(map[netip.Prefix][]netip.Addr)
 	for _, p := range prefixes {
 		if refusal := guard.Check(p); refusal != nil {

@@ -2,11 +2,14 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/policy"
 )
@@ -94,7 +97,7 @@ func (d *Daemon) protected(ctx context.Context) ([]policy.Protected, error) {
 	var list []policy.Protected
 	add := func(a netip.Addr, format string, args ...any) {
 		what := fmt.Sprintf(format, args...)
-		list = append(list, policy.Protected{Prefix: netip.PrefixFrom(a, a.BitLen()), What: what})
+		list = append(slices.Clip(list), policy.Protected{Prefix: netip.PrefixFrom(a, a.BitLen()), What: what})
 	}
 	// If an address is in several lists, a refusal names the first.
 	for _, a := range facts.SSHPeers {
@@ -111,10 +114,26 @@ func (d *Daemon) protected(ctx context.Context) ([]policy.Protected, error) {
 		add(a, "a DNS resolver of this host")
 	}
 	for _, p := range cfg.NeverBlock {
-		list = append(list, policy.Protected{Prefix: p, What: "in never_block"})
+		list = append(slices.Clip(list), policy.Protected{Prefix: p, What: "in never_block"})
 	}
 	if err != nil {
 		return list, fmt.Errorf("read the addresses that must not be blocked: %w", err)
 	}
 	return list, nil
+}
+
+// guardFor returns the guard for a request, which also protects the address from where its
+// caller uses a terminal of this host. It protects this address from nobody else.
+func (d *Daemon) guardFor(ctx context.Context, c control.Caller) (*policy.Guard, error) {
+	list, guard, err := d.facts.facts(ctx)
+	if len(d.settings().Guard.SSHPorts) == 0 {
+		return guard, err
+	}
+	peer, peerErr := d.host.CallerPeer(int(c.PID), c.Accepted)
+	if peerErr != nil || !peer.IsValid() {
+		return guard, errors.Join(err, peerErr)
+	}
+	return policy.NewGuard(append(slices.Clip(list), policy.Protected{
+		Prefix: netip.PrefixFrom(peer, peer.BitLen()), What: "from where you are connected to this host", Session: true,
+	})), err
 }

@@ -31,7 +31,7 @@ func (d *Daemon) Import(
 	if len(result.Invalid) > 0 && !r.SkipInvalid {
 		return control.ImportResult{Invalid: result.Invalid}, nil
 	}
-	if err := d.guardList(ctx, wanted, r.Force, &result); err != nil {
+	if err := d.guardList(ctx, c, wanted, r.Force, &result); err != nil {
 		return control.ImportResult{}, err
 	}
 	set := engine.Set{List: wanted, Entry: policy.Entry{
@@ -76,8 +76,10 @@ func (d *Daemon) readList(
 
 // guardList removes the prefixes that the guard refuses from the list, unless force keeps
 // them, and spares the open sessions inside the others. It adds both to the result.
-func (d *Daemon) guardList(ctx context.Context, l *engine.List, force bool, result *control.ImportResult) error {
-	guard, err := d.facts.guard(ctx)
+func (d *Daemon) guardList(
+	ctx context.Context, c control.Caller, l *engine.List, force bool, result *control.ImportResult,
+) error {
+	guard, err := d.guardFor(ctx, c)
 	if err != nil && !force {
 		return control.Errorf(control.CodeRefused, "%v; add --force to import without this check", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/paraxial/paraxial/control"
@@ -17,7 +18,7 @@ const (
 	// spareFor is how long such an allow lasts without the daemon: longer than a restart.
 	spareFor    = 10 * time.Minute
 	spareAuthor = "guard"
-	spareReason = "an SSH session is open from here, inside a blocked prefix"
+	spareReason = "a session is open from here, inside a blocked prefix"
 )
 
 // spare returns the allow for the address of a session.
@@ -46,7 +47,7 @@ func (d *Daemon) spares(sessions []netip.Addr) []policy.Entry {
 func spareNotes(entries []policy.Entry) []string {
 	var notes []string
 	for _, e := range entries {
-		notes = append(notes, fmt.Sprintf("%s is spared: an SSH session to this host is open from there. It is "+
+		notes = append(notes, fmt.Sprintf("%s is spared: a session to this host is open from there. It is "+
 			"allowed (origin %s) as long as the session lasts", e.Prefix.Addr(), e.Origin))
 	}
 	return notes
@@ -130,11 +131,9 @@ func (d *Daemon) checkSpared(ctx context.Context) error {
 	if err != nil || len(held) == 0 {
 		return nil // the error was logged; the allows end if it lasts
 	}
-	open := make(map[netip.Prefix]bool)
-	for _, p := range list {
-		if p.Session {
-			open[p.Prefix] = true
-		}
+	open, err := d.openSessions(list, held)
+	if err != nil {
+		return err
 	}
 	changes := 0
 	d.engine.Read(func(b *policy.Book) {
@@ -154,6 +153,25 @@ func (d *Daemon) checkSpared(ctx context.Context) error {
 		d.broadcast.announce(control.EventRemoved, ended)
 	}
 	return err
+}
+
+// openSessions returns the addresses of open sessions. A terminal counts only if its peer has an
+// allow, which the caller at that terminal got.
+func (d *Daemon) openSessions(list []policy.Protected, held []policy.Entry) (map[netip.Prefix]bool, error) {
+	open := make(map[netip.Prefix]bool)
+	for _, p := range list {
+		if p.Session {
+			open[p.Prefix] = true
+		}
+	}
+	if !slices.ContainsFunc(held, func(e policy.Entry) bool { return !open[e.Prefix] }) {
+		return open, nil
+	}
+	peers, err := d.host.TerminalPeers()
+	for _, a := range peers {
+		open[netip.PrefixFrom(a, a.BitLen())] = true
+	}
+	return open, err
 }
 
 // renewals returns the changes that keepSpared makes, and the allows that they remove.
