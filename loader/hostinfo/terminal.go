@@ -32,18 +32,26 @@ type processStat struct {
 const ticksPerSecond = 100
 
 // CallerPeer returns the peer of the connection through which a person controls a process, or
-// the zero address. The process had the number pid at a time since boot. A process that started
-// later has got its number.
+// the zero address if there is none, or if the last Read has found it as an SSH peer. The process
+// had the number pid at a time since boot. A process that started later has got its number.
 func (r *Reader) CallerPeer(pid int, at time.Duration) (netip.Addr, error) {
-	server, err := r.logins.terminalServerOf(pid, uint64(at/(time.Second/ticksPerSecond)))
-	if err != nil || server == 0 {
+	server, ok, err := r.logins.terminalServerOf(pid, uint64(at/(time.Second/ticksPerSecond)))
+	if err != nil || !ok || r.isLogin(server) {
 		return netip.Addr{}, err
 	}
 	tcp, err := readTCP()
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	return r.logins.terminalPeer(server, tcp)
+	return r.logins.terminalPeer(server.pid, tcp)
+}
+
+// isLogin reports whether the last Read has found the peer of a process. The walk of the kernel's
+// table of connections is saved then, which takes long on a busy host.
+func (r *Reader) isLogin(p login) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.logins.known[p]) > 0
 }
 
 // TerminalPeers returns the peers of all terminal servers. A user without rights can be one, so
@@ -58,7 +66,7 @@ func (r *Reader) TerminalPeers() ([]netip.Addr, error) {
 		return nil, err
 	}
 	var peers []netip.Addr
-	for _, pid := range servers {
+	for pid := range servers {
 		peer, err := r.logins.terminalPeer(pid, tcp)
 		if err != nil {
 			return nil, err
@@ -71,32 +79,30 @@ func (r *Reader) TerminalPeers() ([]netip.Addr, error) {
 }
 
 // terminalServerOf returns the first ancestor of a process without a terminal, if the process
-// and all ancestors in between have one, as su, sudo and shells do. It returns 0 if there is none,
+// and all ancestors in between have one, as su, sudo and shells do. ok is false if there is none,
 // or if the process started later than a time in clock ticks.
-func (l *logins) terminalServerOf(pid int, latest uint64) (int, error) {
+func (l *logins) terminalServerOf(pid int, latest uint64) (server login, ok bool, err error) {
 	for i := range maxAncestors {
 		s, err := l.stat(pid)
 		switch {
 		case isGone(err):
-			return 0, nil
+			return login{}, false, nil
 		case err != nil:
-			return 0, fmt.Errorf("read from where the caller is connected: %w", err)
+			return login{}, false, fmt.Errorf("read from where the caller is connected: %w", err)
 		case s.start > latest:
-			return 0, nil // another process has the number now
-		case !s.terminal && i == 0:
-			return 0, nil
+			return login{}, false, nil // another process has the number now
 		case !s.terminal:
-			return pid, nil
+			return login{pid, s.start}, i > 0, nil
 		case s.parent <= initPID:
-			return 0, nil
+			return login{}, false, nil
 		}
 		pid, latest = s.parent, s.start
 	}
-	return 0, nil
+	return login{}, false, nil
 }
 
 // terminalServers returns the processes without a terminal that have a child with one.
-func (l *logins) terminalServers() ([]int, error) {
+func (l *logins) terminalServers() (map[int]bool, error) {
 	pids, err := readNumbered(l.proc)
 	if err != nil {
 		return nil, err
@@ -111,11 +117,10 @@ func (l *logins) terminalServers() ([]int, error) {
 			all[d.number] = s
 		}
 	}
-	var servers []int
+	servers := make(map[int]bool)
 	for _, s := range all {
-		parent, ok := all[s.parent]
-		if s.terminal && ok && !parent.terminal && s.parent != initPID && !slices.Contains(servers, s.parent) {
-			servers = append(servers, s.parent)
+		if parent, ok := all[s.parent]; s.terminal && ok && !parent.terminal && s.parent != initPID {
+			servers[s.parent] = true
 		}
 	}
 	return servers, nil

@@ -2,6 +2,7 @@ package hostinfo
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -61,8 +62,9 @@ func TestTerminalServer(t *testing.T) {
 				line := fmt.Sprintf("%d (a b) c) S %d 0 0 %d %s%d 0", pid, s.parent, s.terminal, strings.Repeat("0 ", 14), s.start)
 				check(t, os.WriteFile(filepath.Join(dir, "stat"), []byte(line), 0o644))
 			}
-			if got, err := l.terminalServerOf(tt.pid, late); err != nil || got != tt.want {
-				t.Errorf("process %d: %d, %v; want %d", tt.pid, got, err, tt.want)
+			got, ok, err := l.terminalServerOf(tt.pid, late)
+			if err != nil || ok != (tt.want != 0) || ok && got.pid != tt.want {
+				t.Errorf("process %d: %+v, %v, %v; want %d", tt.pid, got, ok, err, tt.want)
 			}
 		})
 	}
@@ -100,6 +102,12 @@ func TestTerminalPeers(t *testing.T) {
 			}
 			if peer.IsValid() != (len(tt.want) > 0) || peer.IsValid() && peer != tt.want[0] {
 				t.Errorf("the peer of the caller is %v, want %v", peer, tt.want)
+			}
+			server, _, err := r.logins.terminalServerOf(child, math.MaxUint64)
+			check(t, err)
+			r.logins.known = map[login][]netip.Addr{server: {one}}
+			if peer, err = r.CallerPeer(child, now(t)); err != nil || peer.IsValid() {
+				t.Errorf("the peer is known as an SSH peer: %v, %v", peer, err)
 			}
 			if peer, err = r.CallerPeer(child, 0); err != nil || peer.IsValid() {
 				t.Errorf("the caller connected before the process started: %v, %v", peer, err)
