@@ -8,6 +8,12 @@
 
 #define ETH_P_8021Q 0x8100
 #define ETH_P_8021AD 0x88a8
+#define ETH_P_QINQ1 0x9100
+#define ETH_P_QINQ2 0x9200
+#define ETH_P_MPLS_UC 0x8847
+#define ETH_P_MPLS_MC 0x8848
+#define ETH_P_PPP_SES 0x8864
+#define ETH_P_802_3_MIN 0x0600	/* below, the field is the length of an 802.3 frame */
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
 
@@ -18,8 +24,21 @@
  */
 #define MAX_VLAN_TAGS 8
 
-/* Holds the offset of the IP header, which is at most 14 + 8 * 4. Bounds it for the verifier. */
-#define L3_OFFSET_MASK 0x3f
+/* Linux adds 30 labels at most. A frame with more is dropped. */
+#define MAX_MPLS_LABELS 30
+#define MPLS_BOTTOM 0x00000100
+
+/* Protocol numbers of PPP. If the lowest bit of the first byte is set, it is the whole number. */
+#define PPP_IP 0x21
+#define PPP_IPV6 0x57
+#define PPP_MPLS_UC 0x281
+#define PPP_MPLS_MC 0x283
+
+/*
+ * Holds the offset of the IP header, which is at most 182: Ethernet (14), tags (8 * 4),
+ * SNAP (8), PPPoE (8) and labels (30 * 4). Bounds it for the verifier.
+ */
+#define L3_OFFSET_MASK 0xff
 
 /*
  * Linux accepts any number of extension headers. Packets with more than this, or with
@@ -35,6 +54,15 @@
 
 struct vlan_tag {
 	__be16 tci;
+	__be16 proto;
+};
+
+/* LLC and SNAP, with the EtherType of what follows. */
+struct snap_header {
+	__u8 dsap;
+	__u8 ssap;
+	__u8 control;
+	__u8 oui[3];
 	__be16 proto;
 };
 
@@ -196,7 +224,10 @@ static __always_inline bool load_later(struct xdp_md *ctx, __u64 offset, void *t
 #endif
 }
 
+DEFINE_LOAD(load_u8, __u8)
 DEFINE_LOAD(load_u16, __be16)
+DEFINE_LOAD(load_u32, __be32)
+DEFINE_LOAD(load_snap, struct snap_header)
 DEFINE_LOAD(load_extension, struct ipv6_extension)
 
 #define PARSE(type, c)                                        \
@@ -236,7 +267,24 @@ static __always_inline struct ipv6hdr *parse_ipv6(struct cursor *c)
 
 static __always_inline bool is_vlan(__be16 proto)
 {
-	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
+	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD) ||
+	       proto == bpf_htons(ETH_P_QINQ1) || proto == bpf_htons(ETH_P_QINQ2);
+}
+
+static __always_inline bool is_ip(__be16 proto)
+{
+	return proto == bpf_htons(ETH_P_IP) || proto == bpf_htons(ETH_P_IPV6);
+}
+
+static __always_inline bool is_mpls(__be16 proto)
+{
+	return proto == bpf_htons(ETH_P_MPLS_UC) || proto == bpf_htons(ETH_P_MPLS_MC);
+}
+
+/* True for a length in place of an EtherType. */
+static __always_inline bool is_8023(__be16 proto)
+{
+	return bpf_ntohs(proto) < ETH_P_802_3_MIN;
 }
 
 /* True if the IPv4 header contradicts itself or the frame. room is the bytes from it to the end of the frame. */
@@ -333,7 +381,7 @@ static __always_inline __u64 ipv6_end(struct xdp_md *ctx, const struct ipv6hdr *
  */
 __attribute__((noinline)) __u32 walk_extensions(struct xdp_md *ctx, __u32 start, __u32 end, __u32 proto)
 {
-	__u64 offset = start & 0x7f;
+	__u64 offset = start & 0xff;	/* 182 + 40 at most */
 	struct ipv6_extension ext;
 	__u32 fragment = 0;
 	__u32 walked;

@@ -245,3 +245,32 @@ func TestTerminalOfOthers(t *testing.T) {
 	}
 	s.ctl(0, "unblock", attacker)
 }
+
+// A service that runs in somebody's terminal has the terminal, too. The connections of its clients
+// are not the one of that person.
+func TestServiceInTerminal(t *testing.T) {
+	s := newSSHHost(newHost(t))
+	s.start()
+	s.logIn(operator, anotherPort).Close() // sshd listens
+	const port = 2525
+	line := append(slices.Clone(s.client), "bash", "-c",
+		fmt.Sprintf("until (exec 3<>/dev/tcp/%s/%d && sleep 3600) 2>/dev/null; do sleep 0.1; done", sshServer, port))
+	client := exec.Command(line[0], line[1:]...)
+	client.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		syscall.Kill(-client.Process.Pid, syscall.SIGKILL) // fails only if it has ended
+		client.Wait()                                      // it was killed
+	})
+	service := fmt.Sprintf(`perl -MIO::Socket -e '$l = IO::Socket::INET->new(LocalAddr => "%s:%d", Listen => 1, `+
+		`ReuseAddr => 1) or die; $c = $l->accept; exit(system("%s") >> 8)'`, sshServer, port, s.ctlLine("block "+attacker))
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out, err := s.ssh.Terminal(ctx, s.from(operator, anotherPort), service)
+	if err != nil || !strings.Contains(out, "blocked "+attacker) {
+		t.Errorf("%v: %s", err, out)
+	}
+	s.ctl(0, "unblock", attacker)
+}
