@@ -136,7 +136,8 @@ const (
 type Guard struct {
 	// Addresses and prefixes that must not be blocked by mistake. See Guard below.
 	NeverBlock []netip.Prefix
-	// The clients of authenticated SSH sessions cannot be blocked by mistake, whatever the port.
+	// The clients of authenticated SSH sessions cannot be blocked by mistake, whatever the port,
+	// and callers cannot block the address of their own terminal.
 	// `[]` turns this off. The numbers have no other effect any more.
 	SSHPorts []uint16
 }

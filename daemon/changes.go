@@ -22,8 +22,7 @@ func asCaller(ctx context.Context, c control.Caller) context.Context {
 
 // Block implements control.Backend.
 func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (control.ChangeResult, error) {
-	d.guard.NoteCaller(int(c.PID), c.UID == 0)
-	guarded, err := d.guardPrefixes(ctx, r.Prefixes, r.Action, r.Force)
+	guarded, err := d.guardPrefixes(ctx, c, r.Prefixes, r.Action, r.Force)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
@@ -215,12 +214,16 @@ func pendingIDs(entries []policy.Entry) []string {
 	return ids
 }
 
+func guardCaller(c control.Caller) guard.Caller {
+	return guard.Caller{PID: int(c.PID), Accepted: c.Accepted}
+}
+
 // guardPrefixes asks the guard about prefixes. Unless force overrides the guard, a refusal
 // is an error.
 func (d *Daemon) guardPrefixes(
-	ctx context.Context, prefixes []netip.Prefix, action policy.Action, force bool,
+	ctx context.Context, c control.Caller, prefixes []netip.Prefix, action policy.Action, force bool,
 ) (guard.Changes, error) {
-	refusals, sessions, err := d.guard.Check(ctx, prefixes, action)
+	refusals, sessions, err := d.guard.Check(ctx, guardCaller(c), prefixes, action)
 	if err != nil && !force {
 		return guard.Changes{}, control.Errorf(control.CodeRefused, "%v; add --force to block without this check", err)
 	}

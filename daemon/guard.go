@@ -35,7 +35,7 @@ func (d *Daemon) checkSpared(ctx context.Context) error {
 	if len(held) == 0 && d.guard.Problem() == "" {
 		return nil
 	}
-	list, err := d.guard.Protected(ctx)
+	list, err := d.guard.Open(ctx, held)
 	if err != nil || len(held) == 0 {
 		return nil // the error was logged; the allows end if it lasts
 	}

@@ -32,8 +32,7 @@ func (d *Daemon) Import(
 	if len(result.Invalid) > 0 && !r.SkipInvalid {
 		return control.ImportResult{Invalid: result.Invalid}, nil
 	}
-	d.guard.NoteCaller(int(c.PID), c.UID == 0)
-	if err := d.guardList(ctx, wanted, r.Force, &result); err != nil {
+	if err := d.guardList(ctx, c, wanted, r.Force, &result); err != nil {
 		return control.ImportResult{}, err
 	}
 	set := engine.Set{List: wanted, Entry: policy.Entry{
@@ -78,8 +77,10 @@ func (d *Daemon) readList(
 
 // guardList removes the prefixes that the guard refuses from the list, unless force keeps
 // them, and spares the open sessions inside the others. It adds both to the result.
-func (d *Daemon) guardList(ctx context.Context, l *engine.List, force bool, result *control.ImportResult) error {
-	current, err := d.guard.Guard(ctx)
+func (d *Daemon) guardList(
+	ctx context.Context, c control.Caller, l *engine.List, force bool, result *control.ImportResult,
+) error {
+	current, err := d.guard.GuardFor(ctx, guardCaller(c))
 	if err != nil && !force {
 		return control.Errorf(control.CodeRefused, "%v; add --force to import without this check", err)
 	}

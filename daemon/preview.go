@@ -25,9 +25,8 @@ const (
 // Preview implements control.Backend. It reports what Block would do, and changes
 // nothing.
 func (d *Daemon) Preview(ctx context.Context, c control.Caller, r control.Block) (control.PreviewResult, error) {
-	d.guard.NoteCaller(int(c.PID), c.UID == 0)
 	result := control.PreviewResult{Notes: r.Notes}
-	refusals, sessions, err := d.guard.Check(ctx, r.Prefixes, r.Action)
+	refusals, sessions, err := d.guard.Check(ctx, guardCaller(c), r.Prefixes, r.Action)
 	if err != nil {
 		result.Refusals = append(result.Refusals, control.Refusal{Message: err.Error()})
 	}
@@ -43,7 +42,7 @@ func (d *Daemon) Preview(ctx context.Context, c control.Caller, r control.Block)
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(spared), netip.Addr.Compare) {
 		result.Notes = append(result.Notes, fmt.Sprintf(
-			"%s would be spared: an SSH session to this host is open from there", a))
+			"%s would be spared: a session to this host is open from there", a))
 	}
 	if err := ctx.Err(); err != nil {
 		return result, fmt.Errorf("preview: %w", err)

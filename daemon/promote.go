@@ -14,7 +14,7 @@ import (
 // reason, creation time and expiry; their author becomes the caller. Either all of them
 // change or none.
 func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promotion) (control.ChangeResult, error) {
-	guarded, err := d.guardPrefixes(ctx, r.Prefixes, policy.Drop, r.Force)
+	guarded, err := d.guardPrefixes(ctx, c, r.Prefixes, policy.Drop, r.Force)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}

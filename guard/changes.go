@@ -11,12 +11,12 @@ import (
 // error tells that the guard does not know all protected addresses. The guard does not refuse
 // shadow entries.
 func (r *Reader) Check(
-	ctx context.Context, prefixes []netip.Prefix, action policy.Action,
+	ctx context.Context, c Caller, prefixes []netip.Prefix, action policy.Action,
 ) (refusals []*policy.Refusal, sessions map[netip.Prefix][]netip.Addr, err error) {
 	if action == policy.Shadow {
 		return nil, nil, nil
 	}
-	guard, err := r.Guard(ctx)
+	guard, err := r.GuardFor(ctx, c)
 	sessions = make(map[netip.Prefix][]netip.Addr)
 	for _, p := range prefixes {
 		if refusal := guard.Check(p); refusal != nil {

@@ -52,17 +52,6 @@ func NewReader(log *slog.Logger, settings func() config.Guard) *Reader {
 	return r
 }
 
-// NoteCaller remembers the session from which a process sends a request, so that it is protected.
-// Without it the guard knows the sessions of SSH servers.
-func (r *Reader) NoteCaller(pid int, root bool) {
-	if !r.sessions() {
-		return
-	}
-	if err := r.host.NoteCaller(pid, root); err != nil {
-		r.log.Warn("the address from which a command comes cannot be found, and is not protected", "error", err)
-	}
-}
-
 // Close ends the use of the host's facts.
 func (r *Reader) Close() error { return r.host.Close() }
 

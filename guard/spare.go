@@ -14,7 +14,7 @@ const (
 	// spareFor is how long such an allow lasts without the daemon: longer than a restart.
 	spareFor    = 10 * time.Minute
 	spareAuthor = "guard"
-	spareReason = "an SSH session is open from here, inside a blocked prefix"
+	spareReason = "a session is open from here, inside a blocked prefix"
 )
 
 // spare returns the allow for the address of a session.
@@ -43,7 +43,7 @@ func Spares(sessions []netip.Addr, now policy.Deadline) []policy.Entry {
 func SpareNotes(entries []policy.Entry) []string {
 	var notes []string
 	for _, e := range entries {
-		notes = append(notes, fmt.Sprintf("%s is spared: an SSH session to this host is open from there. It is "+
+		notes = append(notes, fmt.Sprintf("%s is spared: a session to this host is open from there. It is "+
 			"allowed (origin %s) as long as the session lasts", e.Prefix.Addr(), e.Origin))
 	}
 	return notes
