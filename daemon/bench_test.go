@@ -97,8 +97,9 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	log := slog.New(slog.DiscardHandler)
 	d := &Daemon{
 		log: log, store: st, broadcast: broadcast.New(), detached: make(chan struct{}),
-		detection: &detection{}, nics: &nics{log: log},
+		detection: &detection{}, nics: &nics{log: log}, capacity: func() map[string]int { return nil },
 	}
+	d.enforcer = &enforcer{d: d}
 	d.guard = guard.NewReader(log, func() config.Guard { return d.settings().Guard })
 	d.cfg.Store(&config.Config{MaxEntries: limit})
 	d.engine = engine.New(engine.Options{

@@ -74,7 +74,7 @@ func (d *Daemon) warnOfRoom() {
 // maps returns the fill of the maps that hold entries.
 func (d *Daemon) maps() []metrics.Map {
 	var maps []metrics.Map
-	capacity := d.loader.Capacity()
+	capacity := d.capacity()
 	d.engine.Read(func(b *policy.Book) {
 		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 			for _, family := range []policy.Family{policy.IPv4, policy.IPv6} {

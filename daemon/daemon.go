@@ -52,6 +52,7 @@ type Daemon struct {
 	cfg       atomic.Pointer[config.Config]
 	store     *store.Store
 	loader    *loader.Loader
+	capacity  func() map[string]int // the number of elements that each map can hold
 	guard     *guard.Reader
 	engine    *engine.Engine
 	nics      *nics
@@ -115,7 +116,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
-		store: st, loader: l, broadcast: broadcast.New(), detached: make(chan struct{}),
+		store: st, loader: l, capacity: l.Capacity, broadcast: broadcast.New(), detached: make(chan struct{}),
 		offenders: offenders.In(cfg.StateDir),
 	}
 	d.cfg.Store(&cfg)
