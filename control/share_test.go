@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,30 +42,6 @@ func TestRootHasStreamsLeft(t *testing.T) {
 	s.release(1)
 	if err := s.acquire(4); err != nil {
 		t.Errorf("after one has ended: %v", err)
-	}
-}
-
-// Busy connections of other users leave root as many as one uid may have.
-func TestRootHasConnectionsLeft(t *testing.T) {
-	table := newConnTable(8, 2)
-	add := func(uid uint32) bool {
-		nc, other := net.Pipe()
-		t.Cleanup(func() { other.Close() })
-		c := &conn{Conn: nc, caller: Caller{UID: uid}}
-		return table.add(c) && table.setBusy(c, true)
-	}
-	for n := range 6 {
-		if !add(uint32(1 + n/2)) {
-			t.Fatalf("connection %d was refused", n)
-		}
-	}
-	if add(4) {
-		t.Error("a seventh connection of users other than root was admitted")
-	}
-	for range 2 {
-		if !add(0) {
-			t.Error("root was refused")
-		}
 	}
 }
 
