@@ -35,15 +35,14 @@ type Feed struct {
 	Limit policy.Rate
 	// How long the entries stay without a good answer. Then the set ends.
 	TTL time.Duration
-	// The part of its entries that the set may lose at once. A larger loss is held until it is
-	// accepted. Sets of fewer than 100 entries may change freely.
+	// As `import.max_shrink`, for this set.
 	MaxShrink Percent
-	// How much the set may grow at once, of its entries before. More is held.
-	MaxGrow Percent
-	// The largest number of entries. More are held.
+	// As `import.max_grow`, for this set.
+	MaxGrow int
+	// As `import.max_share`, for this set.
+	MaxShare Percent
+	// The largest number of entries of the set.
 	MaxEntries int
-	// The largest part of all IPv4 addresses that the set may cover. More is held.
-	MaxIPv4Share Percent
 	// The public key of minisign that signs the list. The signature is at the address of the
 	// list with `.minisig` added.
 	Minisign string
@@ -69,19 +68,19 @@ const (
 
 // Limits of feeds.
 const (
-	MaxFeeds   = 64
-	minEvery   = time.Minute
-	maxEvery   = 30 * 24 * time.Hour
-	minTTL     = time.Minute
-	maxTTL     = 365 * 24 * time.Hour
-	maxURL     = 2048
-	maxPercent = 100_000
+	MaxFeeds = 64
+	minEvery = time.Second
+	maxEvery = 30 * 24 * time.Hour
+	minTTL   = time.Second
+	maxTTL   = 52 * 7 * 24 * time.Hour
+	maxURL   = 2048
+	maxGrow  = 1000
 )
 
 // DefaultFeed returns the values of the keys that a feed leaves out.
 func DefaultFeed() Feed {
 	return Feed{
-		Every: 6 * time.Hour, TTL: 48 * time.Hour, MaxShrink: 50, MaxGrow: 300, MaxEntries: 1 << 20, MaxIPv4Share: 5,
+		Every: 6 * time.Hour, TTL: 48 * time.Hour, MaxShrink: 50, MaxGrow: 3, MaxShare: 10, MaxEntries: 1 << 20,
 	}
 }
 
@@ -97,10 +96,10 @@ func feedKeys(f *Feed) []key {
 		textKey("feeds.use", true, &f.Use, parseUse),
 		rateKey("feeds.limit", true, &f.Limit),
 		durationKey("feeds.ttl", true, &f.TTL, minTTL, maxTTL),
-		percentKey("feeds.max_shrink", true, &f.MaxShrink, 0, 100),
-		percentKey("feeds.max_grow", true, &f.MaxGrow, 0, maxPercent),
+		percentKey("feeds.max_shrink", true, &f.MaxShrink),
+		numberKey("feeds.max_grow", true, &f.MaxGrow, 0, maxGrow),
+		percentKey("feeds.max_share", true, &f.MaxShare),
 		numberKey("feeds.max_entries", true, &f.MaxEntries, 1, MaxMaxEntries),
-		percentKey("feeds.max_ipv4_share", true, &f.MaxIPv4Share, 0, 100),
 		textKey("feeds.minisign", true, &f.Minisign, parsePlain),
 		textKey("feeds.sha256", true, &f.SHA256, parseChecksumURL),
 		textKey("feeds.ca", true, &f.CA, parseOptionalPath),
@@ -152,37 +151,32 @@ func parseUse(s string) (Use, error) {
 	return oneOf(s, UseBlock, UseShadow, UseLimit, UseAllow)
 }
 
-// Percent is a part or a multiple of something, in hundredths.
-type Percent float64
+// Percent is a part in hundredths.
+type Percent int
 
-// String returns p as the file has it: "50%".
-func (p Percent) String() string { return strconv.FormatFloat(float64(p), 'f', -1, 64) + "%" }
+func (p Percent) String() string { return strconv.Itoa(int(p)) + "%" }
 
-// Of returns p of n.
-func (p Percent) Of(n int) float64 { return float64(p) / 100 * float64(n) }
-
-func percentKey(name string, live bool, value *Percent, low, high Percent) key {
-	within := func(p Percent) error {
-		if !(low <= p && p <= high) { // also false for NaN
-			return fmt.Errorf("got %s; want a percentage from %s to %s", p, low, high)
-		}
-		return nil
-	}
-	parse := func(s string) (Percent, error) {
-		digits, ok := strings.CutSuffix(s, "%")
-		v, err := strconv.ParseFloat(digits, 64)
-		if !ok || err != nil {
-			return 0, fmt.Errorf("got %s; want a percentage from %s to %s", s, low, high)
-		}
-		return Percent(v), within(Percent(v))
-	}
+func percentKey(name string, live bool, value *Percent) key {
 	return key{
 		name:   name,
 		live:   live,
 		value:  value,
-		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, text, parse, value) },
-		check:  func() error { return named(name, within(*value)) },
+		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, text, parsePercent, value) },
+		check: func() error {
+			_, err := parsePercent(value.String())
+			return named(name, err)
+		},
 	}
+}
+
+// parsePercent reads a percentage such as 50%.
+func parsePercent(s string) (Percent, error) {
+	digits, ok := strings.CutSuffix(s, "%")
+	n, err := parseNumber(digits, 0, 100)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("got %s; want a percentage from 0%% to 100%%", s)
+	}
+	return Percent(n), nil
 }
 
 func feedsKey(list *[]Feed) key {

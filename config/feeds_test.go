@@ -24,9 +24,9 @@ feeds:
   limit: 100/s
   ttl: 2d
   max_shrink: 0%
-  max_grow: 12.5%
+  max_grow: 0
+  max_share: 100%
   max_entries: 10
-  max_ipv4_share: 100%
   minisign: RWQf6LRCGA9i59SLOFxz6NxvASXDJeRtuZykwQepbDEGt87ig1BNpWaV
   sha256: https://lists.example/x.csv.sha256
   ca: /etc/ssl/ours.pem
@@ -40,7 +40,7 @@ feeds:
 	all := Feed{
 		Name: "all", URL: "http://lists.example/x.csv", Format: "csv", Column: "ip", Select: "country=NL",
 		Every: time.Hour, Use: UseLimit, Limit: policy.Rate{PerSecond: 100, Unit: policy.Packets}, TTL: 48 * time.Hour,
-		MaxShrink: 0, MaxGrow: 12.5, MaxEntries: 10, MaxIPv4Share: 100,
+		MaxShrink: 0, MaxGrow: 0, MaxShare: 100, MaxEntries: 10,
 		Minisign: "RWQf6LRCGA9i59SLOFxz6NxvASXDJeRtuZykwQepbDEGt87ig1BNpWaV",
 		SHA256:   "https://lists.example/x.csv.sha256", CA: "/etc/ssl/ours.pem", Private: true,
 	}

@@ -167,8 +167,6 @@ func takes(k key) string {
 		v.SetString("?")
 	case reflect.Int, reflect.Int64:
 		v.SetInt(-1)
-	case reflect.Float64:
-		v.SetFloat(-1)
 	}
 	return wanted(k.check())
 }

@@ -34,13 +34,13 @@ func TestConnTable(t *testing.T) {
 			t.Errorf("%s: closed are %v, want %v", when, closed, names)
 		}
 	}
+	open("b1")
 	open("a1")
 	a2 := open("a2")
 	open("a3")
 	expect("within the bounds")
 	open("a4")
 	expect("a has too many", "a1")
-	open("b1")
 	open("c1")
 	expect("the table is full", "a1")
 	open("d1")
