@@ -1,4 +1,5 @@
-// Package conns bounds the connections that a server accepts, in all and for each peer.
+// Package conns bounds what callers can take from a server: connections, requests at work,
+// and the time of a body. It learns from the kernel who calls.
 package conns
 
 import (

@@ -32,12 +32,12 @@ type call struct {
 	conn   *conns.Conn[Caller]
 	caller Caller
 	query  url.Values
-	passed []*gate // to leave when the work is done
+	passed []*conns.Gate // to leave when the work is done
 }
 
 // pass waits until the request may pass a gate.
-func (c *call) pass(ctx context.Context, g *gate) error {
-	if err := g.enter(ctx, c.caller.UID); err != nil {
+func (c *call) pass(ctx context.Context, g *conns.Gate) error {
+	if err := g.Enter(ctx, c.caller.UID); err != nil {
 		return err
 	}
 	c.passed = append(c.passed, g)
@@ -46,7 +46,7 @@ func (c *call) pass(ctx context.Context, g *gate) error {
 
 func (c *call) leave() {
 	for _, g := range c.passed {
-		g.leave(c.caller.UID)
+		g.Leave(c.caller.UID)
 	}
 	c.passed = nil
 }

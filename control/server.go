@@ -41,10 +41,10 @@ const (
 type Server struct {
 	backend Backend
 	opts    Options
-	work    *gate // requests that are no streams
-	bodies  *gate // bodies of more than smallBody
-	large   *gate // requests at work that have such a body
-	imports *gate // lists in memory
+	work    *conns.Gate // requests that are no streams
+	bodies  *conns.Gate // bodies of more than smallBody
+	large   *conns.Gate // requests at work that have such a body
+	imports *conns.Gate // lists in memory
 }
 
 // NewServer returns a server for b.
@@ -64,10 +64,10 @@ func NewServer(b Backend, opts Options) *Server {
 	opts.StallTimeout = cmp.Or(opts.StallTimeout, 30*time.Second)
 	return &Server{
 		backend: b, opts: opts,
-		work:    newGate(opts.MaxConnsPerUID, opts.MaxWork, opts.MaxUIDWork),
-		bodies:  newGate(opts.MaxWork, opts.MaxWork, opts.MaxUIDWork),
-		large:   newGate(opts.MaxWork, opts.MaxLarge, opts.MaxLarge),
-		imports: newGate(opts.MaxImports, opts.MaxImports, 1),
+		work:    conns.NewGate(opts.MaxConnsPerUID, opts.MaxWork, opts.MaxUIDWork),
+		bodies:  conns.NewGate(opts.MaxWork, opts.MaxWork, opts.MaxUIDWork),
+		large:   conns.NewGate(opts.MaxWork, opts.MaxLarge, opts.MaxLarge),
+		imports: conns.NewGate(opts.MaxImports, opts.MaxImports, 1),
 	}
 }
 
