@@ -23,8 +23,8 @@ type ListLine struct {
 }
 
 // ReadList reads a list of prefixes and calls yield for every line that is not
-// blank and not only a comment. A line has one prefix or address; a second column
-// is ignored, and a comment goes from # or ; to the end of the line. ReadList
+// blank and not only a comment. A line has one prefix or address; a second word is
+// an error, and a comment goes from # or ; to the end of the line. ReadList
 // returns an error only if reading fails: it gives a bad line to yield and reads
 // on. It ends when yield returns false.
 func ReadList(r io.Reader, yield func(ListLine) bool) error {
@@ -39,9 +39,12 @@ func ReadList(r io.Reader, yield func(ListLine) bool) error {
 			if !yield(ListLine{Number: n, Err: err}) {
 				return nil
 			}
-		} else if field := listField(line); len(field) > 0 {
+		} else if fields := listFields(line); len(fields) > 0 {
 			l := ListLine{Number: n}
-			l.Prefix, l.Masked, l.Err = ParsePrefix(string(field))
+			if l.Prefix, l.Masked, l.Err = ParsePrefix(string(fields[0])); l.Err == nil && len(fields) > 1 {
+				l = ListLine{Number: n, Err: fmt.Errorf("%s follows the prefix %s: a line has one prefix, "+
+					"and a comment begins with #", quote(string(fields[1])), quote(string(fields[0])))}
+			}
 			if !yield(l) {
 				return nil
 			}
@@ -63,15 +66,11 @@ func readLine(br *bufio.Reader) (line []byte, tooLong bool, err error) {
 	return line, tooLong || len(line) > maxListLine, err
 }
 
-func listField(line []byte) []byte {
+func listFields(line []byte) [][]byte {
 	if i := bytes.IndexAny(line, "#;"); i >= 0 {
 		line = line[:i]
 	}
 	// Some editors put a byte order mark before the first line.
 	line = bytes.TrimPrefix(line, []byte("\ufeff"))
-	fields := bytes.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n,", r) })
-	if len(fields) == 0 {
-		return nil
-	}
-	return fields[0]
+	return bytes.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n,", r) })
 }

@@ -133,8 +133,9 @@ func TestTicks(t *testing.T) {
 }
 
 func TestReadList(t *testing.T) {
-	list := "\ufeff# comment\r\n\n192.0.2.1\t10\r\n 198.51.100.0/24 ; SBL1\nnonsense\n203.0.113.9/24,x\n" +
-		strings.Repeat("1", 5000) + "\n::1 # last line has no end"
+	list := "\ufeff# comment\r\n\n192.0.2.1\t# 10\r\n 198.51.100.0/24 ; SBL1\nnonsense\n203.0.113.9/24,\n" +
+		strings.Repeat("1", 5000) + "\n192.0.2.0 255.255.255.0\n192.0.2.1,192.0.2.2\n192.0.2.1 - 192.0.2.9\n" +
+		"192.0.2.1\r192.0.2.2\r\n192.0.2.1\t10\n::1 # last line has no end"
 	type line struct {
 		Number int
 		Prefix string
@@ -153,7 +154,12 @@ func TestReadList(t *testing.T) {
 		{5, invalid, false, true},
 		{6, "203.0.113.0/24", true, false},
 		{7, invalid, false, true},
-		{8, "::1/128", false, false},
+		{8, invalid, false, true},
+		{9, invalid, false, true},
+		{10, invalid, false, true},
+		{11, invalid, false, true},
+		{12, invalid, false, true},
+		{13, "::1/128", false, false},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("error %v, lines (-want +got):\n%s", err, diff)

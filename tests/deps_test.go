@@ -20,6 +20,7 @@ const (
 	bart     = "github.com/gaissmai/bart"
 	bbolt    = "go.etcd.io/bbolt"
 	cli      = "github.com/urfave/cli"
+	compress = "github.com/klauspost/compress"
 	ebpf     = "github.com/cilium/ebpf"
 	gopacket = "github.com/gopacket/gopacket"
 	netlink  = "github.com/vishvananda/netlink"
@@ -27,6 +28,7 @@ const (
 	systemd  = "github.com/coreos/go-systemd"
 	sys      = "golang.org/x/sys"
 	term     = "golang.org/x/term"
+	xz       = "github.com/ulikunitz/xz"
 	yaml     = "github.com/goccy/go-yaml"
 )
 
@@ -50,6 +52,7 @@ func rooms() map[string]room {
 		"config":          {[]string{"detect", "policy", "track"}, []string{yaml}},
 		"control":         {[]string{"policy"}, []string{sys}},
 		"metrics":         {nil, []string{prom}},
+		"lists":           {[]string{"policy"}, []string{compress, xz}},
 		"manpage":         {nil, []string{cli}},
 		"doctor":          {},
 		"doctor/probe":    {[]string{"doctor"}, []string{netlink, sys}},
@@ -65,7 +68,7 @@ func rooms() map[string]room {
 		},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
 			[]string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy"},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "lists", "manpage", "policy"},
 			[]string{cli, sys, term}},
 	}
 }

@@ -54,7 +54,7 @@ func TestSent(t *testing.T) {
 		{[]string{"import", file, "--origin", "mine"}, control.Import{Origin: "mine", For: forever}},
 	} {
 		f := &fake{removed: control.RemoveResult{Removed: []control.Entry{byHand}}}
-		got := invoke(t.Context(), serve(t, f), "", tt.args...)
+		got := invoke(t.Context(), serve(t, f), "192.0.2.1\n", tt.args...)
 		if got.Code != exitDone {
 			t.Errorf("%q: %+v", tt.args, got)
 		}
