@@ -54,13 +54,12 @@ type sample struct {
 
 // takeSample reads the start of a text. It returns an error for what can not be a list.
 func takeSample(r *bufio.Reader) (*sample, error) {
-	start := make([]byte, bufSize)
-	n, err := io.ReadFull(r, start)
-	whole := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-	if err != nil && !whole {
+	start, err := io.ReadAll(io.LimitReader(r, bufSize))
+	if err != nil {
 		return nil, err
 	}
-	s := &sample{start: start[:n]}
+	whole := len(start) < bufSize
+	s := &sample{start: start}
 	if bytes.HasPrefix(s.start, []byte("SQLite format 3\x00")) {
 		return nil, errors.New("this is an SQLite database, not a list; for fail2ban's, " +
 			"import the output of `fail2ban-client banned`")

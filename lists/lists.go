@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,7 +21,7 @@ const (
 
 	maxLine   = 16 << 20 // bytes of a line: a jail of fail2ban is one line
 	maxJSON   = 64 << 20 // bytes of a JSON document
-	maxNodes  = 4 << 20  // values of a JSON document
+	maxNodes  = 2 << 20  // values of a JSON document
 	maxDepth  = 32       // nested values of a JSON document
 	maxReason = 128      // bytes of a reason
 	maxNames  = 64       // names of columns or sets that an error lists
@@ -210,6 +211,7 @@ func (o *sink) finish() error {
 		return err
 	}
 	l := &o.list
+	slices.SortStableFunc(l.Invalid, func(x, y Invalid) int { return x.Line - y.Line })
 	switch {
 	case len(l.Entries) > 0 || l.Bad > 0:
 		return nil

@@ -1,7 +1,6 @@
 package lists
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -305,11 +304,4 @@ func isRegistry(line string) bool {
 		return f[2] == "ipv4" || f[2] == "ipv6" || f[2] == "asn"
 	}
 	return false
-}
-
-// isNDJSON reports whether each line is a JSON object of its own.
-func isNDJSON(s *sample) bool {
-	first := s.first()
-	return strings.HasPrefix(first, "{") && json.Valid([]byte(first)) && strings.Contains(first, `"cidr"`) ||
-		strings.HasPrefix(first, `{"type":"metadata"`)
 }

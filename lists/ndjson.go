@@ -41,3 +41,9 @@ func (p *ndjson) end() error {
 	}
 	return nil
 }
+
+// isNDJSON reports whether the first line is an object of its own with a prefix.
+func isNDJSON(s *sample) bool {
+	n, err := parseJSON(s.first(), 1)
+	return err == nil && (n.has("cidr") || n.member("type").text == "metadata")
+}

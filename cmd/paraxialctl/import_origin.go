@@ -12,7 +12,7 @@ var (
 	packedName    = regexp.MustCompile(`\.(gz|bz2|xz|zst|zip)$`)
 	// Names that many lists have. Two lists must not replace each other because of such a name.
 	generalName = regexp.MustCompile(`^((ip|ips|ipv4|ipv6|v4|v6|inet|inet6|cidr|cidrs|all|list|lists|block|blocks|` +
-		`blocklist|blacklist|drop|deny|addresses|ranges|networks|prefixes|aggregated|merged|latest|output|data|raw)[._-]?)+$`)
+		`blocklist|blacklist|addresses|ranges|networks|prefixes|aggregated|merged|latest|output|data|raw)[._-]?)+$`)
 )
 
 // originOf derives an origin from the name of a file: "lists/ipsum.txt" is "ipsum", and
