@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/paraxial/paraxial/lists"
 )
@@ -85,7 +86,7 @@ func FuzzPlain(f *testing.F) {
 			return
 		}
 		inOrder(t, l)
-		if l.Bad > lists.MaxListed || strings.HasPrefix(text, "\xef\xbb") || strings.ContainsAny(text, "\x00\xff\xfe") {
+		if l.Bad > lists.MaxListed || strings.HasPrefix(text, "\xef\xbb") || !utf8.ValidString(text) {
 			return
 		}
 		bad := map[int]bool{}

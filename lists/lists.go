@@ -129,6 +129,7 @@ type sink struct {
 	now   time.Time
 	where selection
 
+	full   [][]Entry // parts of the list before List.Entries
 	rule   rule
 	exempt []Entry
 }
@@ -157,11 +158,26 @@ func (o *sink) add(line int, v value, d details) error {
 	}
 	reason := shortReason(d.reason)
 	for _, p := range v.prefixes {
-		if len(o.list.Entries) >= MaxPrefixes {
+		if err := o.keep(Entry{Prefix: p, Line: line, Until: d.until, Reason: reason}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keep stores an entry. Full parts are put together at the end, so that they are copied
+// only once.
+func (o *sink) keep(e Entry) error {
+	const part = 1 << 16
+	l := &o.list
+	if len(l.Entries) == part {
+		if len(o.full)*part >= MaxPrefixes-part {
 			return ErrTooMany
 		}
-		o.list.Entries = append(o.list.Entries, Entry{Prefix: p, Line: line, Until: d.until, Reason: reason})
+		o.full = append(o.full, l.Entries)
+		l.Entries = make([]Entry, 0, part)
 	}
+	l.Entries = append(l.Entries, e)
 	return nil
 }
 
@@ -204,6 +220,9 @@ func (o *sink) badf(line int, format string, args ...any) { o.bad(line, fmt.Erro
 var ErrEmpty = errors.New("there is no prefix in it: an empty list would lift all blocks of its origin")
 
 func (o *sink) finish() error {
+	if len(o.full) > 0 {
+		o.list.Entries, o.full = slices.Concat(append(o.full, o.list.Entries)...), nil
+	}
 	if err := o.where.check(); err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package lists
 import (
 	"fmt"
 	"strings"
+
+	"github.com/paraxial/paraxial/policy"
 )
 
 // plain reads lists of addresses and prefixes with comments: one or several a line,
@@ -38,6 +40,9 @@ func (p *plain) line(n int, line string) error {
 		return nil
 	}
 	d := details{reason: comment}
+	if prefix, masked, err := policy.ParsePrefix(text); err == nil && !masked && comment == "" {
+		return p.out.keep(Entry{Prefix: prefix, Line: n}) // most lines of most lists
+	}
 	if v, err := parseValue(text); err == nil {
 		return p.out.add(n, v, d)
 	}

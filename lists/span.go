@@ -80,7 +80,7 @@ func (s span) prefixes(to []netip.Prefix, is4 bool) []netip.Prefix {
 			size = 64 + bits.TrailingZeros64(from.hi)
 		}
 		size = min(size, width)
-		end := from
+		var end num
 		for ; ; size-- {
 			l := low(size)
 			end = num{from.hi | l.hi, from.lo | l.lo}
