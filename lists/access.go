@@ -25,12 +25,26 @@ func hostsDeny(o *sink) parser {
 		case !ok || strings.TrimSpace(daemons) == "" || isAddr(text):
 			o.badf(n, "%s is not DAEMON: ADDRESS", quote(text))
 			return nil
+		case !isHostsOption(option):
+			o.badf(n, "%s is not an option of hosts.deny", quote(option))
+			return nil
 		case strings.Contains(daemons, "EXCEPT") || strings.EqualFold(option, "allow"):
 			o.badf(n, "%s has an exception, which can not be imported", quote(text))
 			return nil
 		}
 		return o.clients(n, words(clients))
 	})
+}
+
+// isHostsOption reports whether s is nothing, or begins with an option of hosts_options(5).
+func isHostsOption(s string) bool {
+	word, _, _ := strings.Cut(strings.TrimSpace(s), " ")
+	switch strings.ToLower(word) {
+	case "", "allow", "deny", "spawn", "twist", "severity", "banners", "keepalive", "linger", "nice", "rfc931", "setenv",
+		"umask", "user":
+		return true
+	}
+	return false
 }
 
 // cutOption splits clients from the options. IPv6 addresses are in brackets.

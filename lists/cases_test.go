@@ -56,6 +56,9 @@ func tableCases() []meaning {
 			"\"2026-01-01 00:00:00\",\"192.0.2.1\",\"443\",\"X\"\n# END\n", want: "192.0.2.1"},
 		{name: "DB-IP", format: "csv", opts: country, text: "192.0.2.0,192.0.2.3,NZ\n192.0.2.4,192.0.2.7,AU\n2001:db8::,2001:db8::1,NZ\n",
 			want: "192.0.2.0/30 2001:db8::/127"},
+		{name: "range by name", format: "csv", text: "name,start_ip,end_ip\nx,192.0.2.0,192.0.2.3\n", want: "192.0.2.0/30"},
+		{name: "range by column", format: "csv", opts: lists.Options{Column: "2-3"}, text: "x,192.0.2.0,192.0.2.3\n",
+			want: "192.0.2.0/30"},
 		{name: "IP2Location", format: "csv", opts: country, text: "\"3221225984\",\"3221225987\",\"NZ\",\"New Zealand\"\n" +
 			"\"3221225988\",\"3221225988\",\"AU\",\"Australia\"\n", want: "192.0.2.0/30"},
 		{name: "GeoLite", format: "csv", text: "network,geoname_id\n192.0.2.0/24,1\n198.51.100.0/24,2\n",
@@ -102,7 +105,7 @@ func cloudCases() []meaning {
 func firewallCases() []meaning {
 	return []meaning{
 		{name: "ipset save", format: "ipset", bad: []int{4, 5}, want: "192.0.2.0/30 192.0.2.4/31 192.0.2.7 192.0.2.9", text: rows(
-			"create bl hash:net family inet", "add bl 192.0.2.0/29", "add bl 192.0.2.6 nomatch", "add bl 192.0.2.1,tcp:80",
+			"create bl hash:net family inet", "add bl 192.0.2.0/29 comment \"lfd: x\"", "add bl 192.0.2.6 nomatch", "add bl 192.0.2.1,tcp:80",
 			"add bl 192.0.2.8 strange 1", "add bl 192.0.2.9 timeout 60 packets 1 bytes 2 comment \"a b\"")},
 		{name: "ipset list", format: "ipset", want: "192.0.2.1", text: rows("Name: bl", "Type: hash:ip", "Revision: 4",
 			"Header: family inet", "Size in memory: 1", "References: 0", "Number of entries: 1", "Members:", "192.0.2.1 timeout 5")},
@@ -122,7 +125,7 @@ func firewallCases() []meaning {
 		{name: "mikrotik", format: "mikrotik", bad: []int{4, 5}, want: "192.0.2.1 192.0.2.2", text: rows(
 			"/ip firewall address-list", "add address=192.0.2.1 list=b comment=\"a b\" timeout=1d",
 			"/ip firewall address-list add list=b address=192.0.2.2", "add address=192.0.2.3 list=b chain=x", "/system reboot",
-			"add address=192.0.2.4 list=b disabled=yes")},
+			"add address=192.0.2.4 list=b disabled=yes", "remove [find list=b]")},
 		{name: "mikrotik array", format: "mikrotik", want: "192.0.2.1 192.0.2.0/24",
 			text: ":local ips { \\\n{ \"192.0.2.1\" };\\\n{ \"192.0.2.0/24\" };\\\n}\n"},
 	}
@@ -130,9 +133,9 @@ func firewallCases() []meaning {
 
 func programCases() []meaning {
 	return []meaning{
-		{name: "hosts.deny", format: "hosts.deny", bad: []int{4, 5}, want: "192.0.2.1 192.0.2.0/24 198.51.100.0/24 2001:db8::/32",
+		{name: "hosts.deny", format: "hosts.deny", bad: []int{4, 5, 6}, want: "192.0.2.1 192.0.2.0/24 198.51.100.0/24 2001:db8::/32",
 			text: rows("ALL: 192.0.2.1 # x", "sshd, vsftpd : 192.0.2., 198.51.100.0/255.255.255.0", "ALL: [2001:db8::]/32 : deny",
-				"ALL: .example.com", "ALL: 192.0.2.9 : allow")},
+				"ALL: .example.com", "ALL: 192.0.2.9 : allow", "ALL: 192.0.2.9:22")},
 		{name: "nginx", format: "nginx", bad: []int{3}, want: "192.0.2.0 192.0.2.2/31", text: rows(
 			"allow 192.0.2.1;", "deny 192.0.2.0/30; # x", "deny all;", "allow 192.0.2.3;")},
 		{name: "nginx geo", format: "nginx-geo", want: "192.0.2.0/25 192.0.2.129", text: rows("geo $bad {", "default 0;",

@@ -26,11 +26,11 @@ func (p *ipset) line(n int, line string) error {
 		return nil
 	}
 	words := strings.Fields(text)
-	if key, rest, ok := strings.Cut(text, ": "); ok && !p.members || strings.HasSuffix(text, ":") || key == "Name" {
-		return p.header(n, text, key, rest)
-	}
-	if p.members {
+	switch key, rest, ok := strings.Cut(text, ": "); {
+	case p.members && key != "Name":
 		return p.element(n, p.current, words)
+	case words[0] != "add" && words[0] != "-A" && (ok || text == "Members:"):
+		return p.header(n, text, key, rest)
 	}
 	for len(words) > 0 && words[0] == "-exist" {
 		words = words[1:]

@@ -14,7 +14,9 @@ type mikrotik struct {
 }
 
 var (
-	rscArray = regexp.MustCompile(`^:(local|global) \S+ (=\s*)?\{\s*\\?$`)
+	rscArray  = regexp.MustCompile(`^:(local|global) \S+ (=\s*)?\{\s*\\?$`)
+	rscRemove = regexp.MustCompile(`^(/ip(v6)?[ /]firewall[ /]address-list )?` +
+		`remove \[ ?(/ip(v6)?[ /]firewall[ /]address-list )?find( where)? list="?[A-Za-z0-9_.-]+"? ?\]$`)
 	rscItem  = regexp.MustCompile(`^\{?\s*"([^"]*)"\s*\}?\s*[;,]?\s*(\}\s*;?)?\s*\\?$`)
 	rscField = regexp.MustCompile(`([a-z-]+)=("[^"]*"|\S+)`)
 )
@@ -31,6 +33,8 @@ func (p *mikrotik) line(n int, line string) error {
 	case rscArray.MatchString(text):
 		p.array = true
 		return nil
+	case rscRemove.MatchString(text):
+		return nil // an import replaces all entries, too
 	}
 	i := strings.Index(text+" ", "add ")
 	if path := text[:min(max(i, 0), len(text))]; i < 0 || path != "" && !isRSCPath(path) {

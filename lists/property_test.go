@@ -80,7 +80,7 @@ func writers() []writer {
 			return fmt.Sprintf("%03d.%03d.%03d.%03d - %03d.%03d.%03d.%03d , 100 , x", f[0], f[1], f[2], f[3], l[0], l[1], l[2], l[3])
 		}},
 		{format: "csv", head: "id,ip,x\n", aligned: true, line: around("7,%s,\"a, b\"")},
-		{format: "csv", line: func(e ends, _ int) string { return e.first.String() + "," + e.last.String() + ",NZ" }},
+		{format: "csv", head: "start,end,cc\n", line: func(e ends, _ int) string { return e.first.String() + "," + e.last.String() + ",NZ" }},
 		{format: "tsv", head: "when\tcidr\tx\n", aligned: true, line: around("now\t%s\tx")},
 		{format: "spamhaus-json", aligned: true, line: around(`{"cidr":"%s","rir":"x"}`)},
 		{format: "hosts.deny", aligned: true, line: func(e ends, bits int) string {

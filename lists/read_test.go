@@ -105,7 +105,11 @@ func TestNotAList(t *testing.T) {
 		{"two sets", "add a 192.0.2.1\nadd b 192.0.2.2\n", "--select set=NAME (a, b)"},
 		{"short status", "Status for the jail: x\n|- Currently banned: 2\n`- Banned IP list: 192.0.2.1\n", "not complete"},
 		{"short registry", "2|apnic|1|1|1|1|+0\napnic|*|ipv4|*|2|summary\napnic|NZ|ipv4|192.0.2.0|256|1|allocated\n", "not complete"},
-		{"two columns", "src,dst,x\n192.0.2.9,192.0.2.2,x\n", "choose one with --column; the columns are src, dst, x"},
+		{"a netmask", "192.0.2.0,255.255.255.0,x\n192.0.3.0,255.255.255.0,x\n", "2 columns have addresses"},
+		{"from and to", "src,dst,x\n192.0.2.1,192.0.2.2,x\n192.0.2.3,192.0.2.4,x\n", "2 columns have addresses"},
+		{"a pair", "192.0.2.1,192.0.2.200,x\n", "2 columns have addresses"},
+		{"numbers", "1,2,three\n4,5,six\n", "no column has addresses"},
+		{"two columns", "src,dst,x\n192.0.2.9,192.0.2.2,x\n", "the columns are src, dst, x"},
 		{"expired", "create a hash:ip\nadd a 192.0.2.1 timeout 1\n", ""},
 	} {
 		_, err := lists.Read(strings.NewReader(tt.text), lists.Options{Now: now})

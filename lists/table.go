@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/paraxial/paraxial/policy"
 )
 
 // table reads comma-, tab-, semicolon- or bar-separated columns, with or without a line
@@ -139,14 +141,14 @@ func (t *table) choose() error {
 		}
 	}
 	switch {
-	case len(found) == 0 && t.width > 2 && t.mostly(0, isNumeric) && t.mostly(1, isNumeric):
+	case len(found) == 0 && t.width > 2 && t.mostly(2, isCountry) && t.inOrder(0, 1, numericAddr):
 		t.at, t.last, t.numeric = 0, 1, true
 		return nil
 	case len(found) == 1:
 		t.at = found[0]
 		return nil
-	case len(found) == 2 && found[0] == 0 && found[1] == 1 && t.width > 2 && t.ascending(0, 1):
-		t.at, t.last = 0, 1
+	case len(found) == 2 && t.isRange(found[0], found[1]):
+		t.at, t.last = found[0], found[1]
 		return nil
 	}
 	for _, name := range []string{"ip", "ip_address", "ipaddress", "ipaddr", "address", "prefix", "network", "cidr",
@@ -159,18 +161,59 @@ func (t *table) choose() error {
 	if len(found) == 0 {
 		return fmt.Errorf("no column has addresses%s", t.columns())
 	}
-	return fmt.Errorf("%d columns have addresses: choose one with --column%s", len(found), t.columns())
+	return fmt.Errorf("%d columns have addresses: choose one with --column, or two as --column FIRST-LAST%s",
+		len(found), t.columns())
 }
 
+// isRange reports whether two columns are the ends of ranges: by their names, or
+// because the ranges are in order.
+func (t *table) isRange(first, last int) bool {
+	if t.names == nil {
+		return first == 0 && last == 1 && t.width > 2 && t.inOrder(first, last, policy.ParseAddr)
+	}
+	has := func(column int, words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool {
+			return strings.Contains(strings.ToLower(t.names[column]), w)
+		})
+	}
+	return has(first, "start", "first", "begin", "from") && has(last, "end", "last", "to")
+}
+
+// inOrder reports whether there are two ranges or more, and each begins after the one
+// before it ends. The same is not likely of other pairs of addresses.
+func (t *table) inOrder(first, last int, parse func(string) (netip.Addr, error)) bool {
+	var end netip.Addr
+	for _, cells := range t.kept {
+		from, err1 := parse(cells[first].text)
+		to, err2 := parse(cells[last].text)
+		if err1 != nil || err2 != nil || to.Less(from) || end.IsValid() && !end.Less(from) {
+			return false
+		}
+		end = to
+	}
+	return len(t.kept) > 1
+}
+
+func isCountry(s string) bool { return len(s) == 2 || s == "-" }
+
 func (t *table) chooseNamed() error {
-	if i, err := strconv.Atoi(t.column); err == nil && i >= 1 && i <= t.width {
-		t.at = i - 1
+	if t.at = t.position(t.column); t.at >= 0 {
 		return nil
 	}
-	if t.at = t.named(t.column); t.at < 0 {
-		return fmt.Errorf("--column %s: there is no such column%s", t.column, t.columns())
+	if first, last, ok := strings.Cut(t.column, "-"); ok {
+		if t.at, t.last = t.position(first), t.position(last); t.at >= 0 && t.last >= 0 {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("--column %s: there is no such column%s", t.column, t.columns())
+}
+
+// position returns the index of a column by its name or number; -1 if there is none.
+func (t *table) position(s string) int {
+	if n, err := strconv.Atoi(s); err == nil && n >= 1 && n <= t.width {
+		return n - 1
+	}
+	return t.named(s)
 }
 
 // columns describes the columns for an error message.
@@ -194,17 +237,6 @@ func (t *table) mostly(column int, f func(string) bool) bool {
 		}
 	}
 	return 2*n > len(t.kept)
-}
-
-func (t *table) ascending(first, last int) bool {
-	for _, cells := range t.kept {
-		from, err1 := netip.ParseAddr(cells[first].text)
-		to, err2 := netip.ParseAddr(cells[last].text)
-		if err1 == nil && err2 == nil && to.Less(from) {
-			return false
-		}
-	}
-	return true
 }
 
 // record adds the address of a record.

@@ -27,7 +27,7 @@ func (p *program) importCommand() command {
 				forFlag(),
 				reasonFlag(),
 				&cli.StringFlag{Name: "format", Usage: "read the list as `FORMAT`, instead of recognising it"},
-				&cli.StringFlag{Name: "column", Usage: "take the addresses from this column: its `NAME` or number"},
+				&cli.StringFlag{Name: "column", Usage: "take the addresses from the column `NAME`, a name or number; FIRST-LAST for ranges"},
 				&cli.StringFlag{Name: "select", Usage: "take only the records with `KEY=VALUE,...`"},
 				boolFlag("aggregate", "merge prefixes that overlap or touch"),
 				boolFlag("skip-invalid", "skip lines that are not understood, instead of applying nothing"),
