@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/netip"
@@ -29,12 +30,32 @@ func (p *program) readList(c *cli.Context, name string) (*lists.List, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	list, err := lists.Read(r, opts)
+	list, err := readOrStop(c.Context, r, done, opts)
 	if err != nil {
 		return nil, fmt.Errorf("%s: nothing was changed: %w", shownName(name), err)
 	}
 	return list, nil
+}
+
+// readOrStop reads a list until ctx is done. A read of a pipe can not be interrupted, so
+// it may go on until the program ends.
+func readOrStop(ctx context.Context, r io.Reader, done func(), opts lists.Options) (*lists.List, error) {
+	type answer struct {
+		list *lists.List
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		defer done()
+		list, err := lists.Read(r, opts)
+		answers <- answer{list, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.list, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // openList opens a list. It rejects a file that cannot be a list before it is read.

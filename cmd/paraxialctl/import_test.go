@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -135,5 +139,24 @@ func TestOriginOf(t *testing.T) {
 		if got := originOf(filepath.FromSlash(name)); got != want {
 			t.Errorf("%s: origin %q, want %q", name, got, want)
 		}
+	}
+}
+
+// TestImportInterrupted: a signal ends the reading of a pipe on which nothing comes.
+func TestImportInterrupted(t *testing.T) {
+	r, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_, err := io.WriteString(w, "192.0.2.1\n")
+		if err == nil {
+			cancel()
+		}
+	}()
+	var stderr bytes.Buffer
+	code := run(ctx, split("import -"), environment{stdin: r, stdout: io.Discard, stderr: &stderr,
+		getenv: func(string) string { return "" }, now: func() time.Time { return noon }})
+	if code != exitFailed || !strings.Contains(stderr.String(), "interrupted") {
+		t.Errorf("exit %d: %s", code, stderr.String())
 	}
 }
