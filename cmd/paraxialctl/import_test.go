@@ -67,7 +67,7 @@ func TestImportLines(t *testing.T) {
 	got := invoke(t.Context(), serve(t, f), "# c\n\n192.0.2.0-192.0.2.4\nx.example\n192.0.2.0-192.0.2.2\n192.0.2.8\n",
 		"import", "-", "--skip-invalid")
 	want := outcome{exitDone, "stdin: 1 added, 0 removed, 0 unchanged, 1 refused, 1 invalid\n" +
-		"1 prefix(es) cover SSH sessions that are open now. These addresses are spared as long as they last:\n" +
+		"1 prefix(es) cover sessions that are open now. These addresses are spared as long as they last:\n" +
 		"  192.0.2.8/32 (line 5): 192.0.2.8\nRefused:\n  192.0.2.4/32 (line 5): why\n",
 		`stdin:4: "x.example" is a host name; names are not resolved, so list its addresses` + "\n"}
 	if diff := cmp.Diff(want, got); diff != "" {
