@@ -158,18 +158,22 @@ func yieldLines[T any](yield func(T) error) func([]byte) error {
 	}
 }
 
-// Import makes list the whole set of blocks of r.Origin. progress is called
+// Import makes list the whole set of blocks of r.Origin, or of its allows. progress is called
 // from Import's goroutine.
 func (c *Client) Import(
 	ctx context.Context, r ImportRequest, list io.Reader, progress func(ImportProgress),
 ) (ImportResult, error) {
 	query := url.Values{"origin": {r.Origin}}
-	for name, value := range map[string]string{"for": r.For, "reason": r.Reason} {
+	for name, value := range map[string]string{
+		"kind": r.Kind, "action": r.Action, "rate": r.Rate, "for": r.For, "reason": r.Reason,
+	} {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
-	for name, value := range map[string]bool{"skip_invalid": r.SkipInvalid, "force": r.Force} {
+	for name, value := range map[string]bool{
+		"skip_invalid": r.SkipInvalid, "force": r.Force, "wide": r.Wide, "accept": r.Accept, "dry_run": r.DryRun,
+	} {
 		if value {
 			query.Set(name, strconv.FormatBool(value))
 		}

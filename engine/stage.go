@@ -80,7 +80,7 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 		}
 		entries := buffers[0][:0]
 		j.Read(func(b *policy.Book) {
-			j.each(b, lines, func(e policy.Entry, _, _ bool) { entries = append(entries, e) })
+			j.each(b, lines, func(e, _ policy.Entry, _, _ bool) { entries = append(entries, e) })
 		})
 		buffers[0], buffers[1] = buffers[1], entries
 		save <- entries
