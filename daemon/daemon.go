@@ -60,6 +60,7 @@ type Daemon struct {
 	enforcer  *enforcer
 	warnings  warnings
 	disk      problem // why the last checkpoint failed
+	saves     saves
 
 	socketProblem string    // why the socket cannot be created again; used by attend only
 	guardState    problem   // why the guard is incomplete
@@ -125,6 +126,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.engine = engine.New(engine.Options{
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
 		Room: policy.RoomFor(cfg.MaxEntries, int(l.HitCapacity())-1), DropCounts: l.HitCapacity(), Observe: d.metrics.ObserveApply,
+		Saved: d.noteSave,
 	})
 	d.enforcer = &enforcer{d: d}
 	d.detection = &detection{log: o.Log, accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick}

@@ -177,8 +177,8 @@ func (d *Daemon) Watch(ctx context.Context, yield func(control.Event) error) err
 	return err
 }
 
-// wireEntries returns entries as the API shows them. Drops are counted by prefix: all
-// origins of a prefix share one counter.
+// wireEntries returns entries as the API shows them. The drops of a prefix are shown for one
+// of its entries alone, so that their sum over all entries is right.
 func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 	out := make([]control.Entry, len(entries))
 	sampled := d.dropsSampled()
@@ -193,8 +193,10 @@ func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
 				out[i].Rate = e.Rate.String()
 			}
 			if e.Kind == policy.Block {
-				id := b.HitID(e.Prefix)
-				out[i].Drops = d.drops.Hits(id)
+				id, countedFor := b.Counter(e.Key())
+				if out[i].DropsCountedBy = countedFor; countedFor == "" {
+					out[i].Drops = d.drops.Hits(id)
+				}
 				// A prefix without a counter has no exact count.
 				out[i].DropsEstimated = id == 0 || sampled
 			}
