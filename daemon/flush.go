@@ -21,7 +21,7 @@ func (d *Daemon) Flush(ctx context.Context, c control.Caller, r control.Flush) (
 	// Detectors keep state about their entries.
 	var lifted []control.Entry
 	if _, automatic := detectorOf(r.Origin); automatic {
-		lifted = d.wireEntries(d.entriesOf(policy.Block, r.Origin))
+		lifted = d.wire.Entries(d.entriesOf(policy.Block, r.Origin))
 	}
 	result = control.FlushResult{Origin: r.Origin}
 	if r.Kind != policy.Allow {
@@ -37,7 +37,7 @@ func (d *Daemon) Flush(ctx context.Context, c control.Caller, r control.Flush) (
 	}
 	d.log.Info("the entries of an origin were removed on request", "origin", r.Origin, "blocks", result.Blocks,
 		"allows", result.Allows, "by", c.Author())
-	d.broadcast.send(control.Event{Type: control.EventFlushed, Flush: &result})
+	d.broadcast.Send(control.Event{Type: control.EventFlushed, Flush: &result})
 	return result, nil
 }
 

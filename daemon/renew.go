@@ -50,8 +50,8 @@ func (r *renewal) put(b *policy.Book, e policy.Entry, replace bool, now policy.D
 // renewed announces the entries that were added, and returns the outcome as a result.
 // replaced must be read before the change, because their drop counts may end with it.
 func (d *Daemon) renewed(r renewal, replaced []control.Entry) control.ChangeResult {
-	d.broadcast.announce(control.EventAdded, d.wireEntries(r.added))
-	result := control.ChangeResult{Entries: d.wireEntries(r.inForce), Kept: d.wireEntries(r.kept), Replaced: replaced}
+	d.broadcast.Announce(control.EventAdded, d.wire.Entries(r.added))
+	result := control.ChangeResult{Entries: d.wire.Entries(r.inForce), Kept: d.wire.Entries(r.kept), Replaced: replaced}
 	for _, e := range replaced {
 		until := "never expires"
 		if e.Expires != nil {
@@ -91,7 +91,7 @@ func (d *Daemon) allowed(ctx context.Context, prefixes []netip.Prefix) (found []
 		}
 		return true
 	})
-	for i, e := range d.wireEntries(by) {
+	for i, e := range d.wire.Entries(by) {
 		found = append(found, control.Allowed{Prefix: inside[i].String(), By: e})
 		if i < mostAllowedNotes {
 			notes = append(notes, fmt.Sprintf(

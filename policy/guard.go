@@ -103,7 +103,8 @@ func (g *Guard) Check(p netip.Prefix) *Refusal {
 		return &Refusal{p, fmt.Sprintf("covers %s, %s", short(first), what)}
 	default:
 		what, _ := g.protected.Get(first)
-		return &Refusal{p, fmt.Sprintf("covers %s, %s, and %d more that must not be blocked", short(first), what, covered-1)}
+		return &Refusal{p, fmt.Sprintf("covers %s, %s, and %d more that must not be blocked",
+			short(first), what, covered-1)}
 	}
 }
 
