@@ -43,7 +43,7 @@ func (d *Daemon) Import(
 		Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(now, r.For),
 	}}
 	set.Check = func(counts engine.Replaced) error {
-		countChanges(&result, counts)
+		countChanges(&result, r.Origin, counts)
 		result.Held = heldBy(d.settings().Import, r, empty, counts, result.Coverage)
 		switch {
 		case r.DryRun:
@@ -70,8 +70,12 @@ func (d *Daemon) Import(
 	return result, nil
 }
 
-func countChanges(result *control.ImportResult, r engine.Replaced) {
+func countChanges(result *control.ImportResult, origin string, r engine.Replaced) {
 	result.Added, result.Removed, result.Unchanged, result.Renewed = r.Added, r.Removed, r.Unchanged, r.Renewed
+	if r.Shortened > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf(
+			"%d entries of %s end earlier than before, because the list replaces them", r.Shortened, origin))
+	}
 }
 
 // readList reads a list. A list of a user other than root is not longer than the user's
@@ -162,7 +166,7 @@ func (g *listGuard) keep(p netip.Prefix, number int) (keep, override bool) {
 		g.sessions = append(g.sessions, inside...)
 		g.result.Spared = append(g.result.Spared, sparedLine(p, number, inside))
 	}
-	return true, false
+	return true, g.protects == nil && policy.IsWide(p)
 }
 
 // refusal returns the refusal of a prefix, and whether its cause is the width.

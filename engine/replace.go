@@ -34,7 +34,8 @@ type Set struct {
 type Replaced struct {
 	Added, Removed, Unchanged int
 
-	Renewed int // entries of Unchanged whose expiry, reason, action or rate changes
+	Renewed   int // entries of Unchanged whose expiry, reason, action or rate changes
+	Shortened int // entries of Renewed that end earlier than before, or are weaker
 }
 
 // Before returns the number of entries that the set had.
@@ -48,9 +49,9 @@ func (r Replaced) After() int { return r.Added + r.Unchanged }
 const MostAllows = smallImport
 
 // Replace makes s the whole set of its origin, or changes nothing. Its errors are
-// the errors of Edit, and that of s.Check. progress receives the number of entries in the kernel. Other
-// changes are carried out meanwhile, except those of the same set, which wait. Large
-// imports are carried out one after the other.
+// the errors of Edit, and that of s.Check. progress receives the number of entries in
+// the kernel. Other changes are carried out meanwhile, except those of the same set,
+// which wait. Large imports are carried out one after the other.
 func (e *Engine) Replace(ctx context.Context, s Set, progress func(applied, total int)) (Replaced, error) {
 	release, err := e.claim(ctx, setOf(s.Entry.Key()))
 	if err != nil {
@@ -196,6 +197,9 @@ func (j *importJob) count(b *policy.Book, e, old policy.Entry, exists, same bool
 	case exists:
 		j.Unchanged++
 		j.Renewed++
+		if policy.Loses(old, e) {
+			j.Shortened++
+		}
 	default:
 		j.Added++
 		if _, ok := b.Node(e.Kind, e.Prefix); !ok {

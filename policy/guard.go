@@ -86,8 +86,8 @@ func (g *Guard) Check(p netip.Prefix) *Refusal {
 
 // CheckWidth returns the refusal of a prefix that is too wide, or nil.
 func CheckWidth(p netip.Prefix) *Refusal {
-	if widest := widestFor(p); p.Bits() < widest {
-		return &Refusal{p, fmt.Sprintf("is wider than /%d", widest)}
+	if IsWide(p) {
+		return &Refusal{p, fmt.Sprintf("is wider than /%d", widestFor(p))}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
@@ -33,6 +34,10 @@ func (p *program) readList(c *cli.Context, name string) (*lists.List, error) {
 		return nil, err
 	}
 	list, err := readOrStop(c.Context, r, done, opts)
+	if errors.Is(err, lists.ErrEmpty) {
+		return nil, fmt.Errorf("%s: nothing was changed: %w; to remove them, use paraxialctl flush --origin NAME",
+			shownName(name), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: nothing was changed: %w", shownName(name), err)
 	}
