@@ -40,13 +40,14 @@ func TestAnswers(t *testing.T) {
 			`"breaker":{"open":false,"since":"2026-11-23T12:00:00Z","trips":0},"sampling":{"interval":0,"lost":0,"exceeded":false,"refused":0}}`}},
 		{"GET", "/v1/top", "", answer{200, one, `{"time":"2026-11-23T12:00:00Z","sources":[{"source":"192.0.2.7/32","packets":0,"bytes":0,"rates":{},"share":0.5,` +
 			`"nearest":"","verdict":"","since":"2026-11-23T12:00:00Z","ports":[]}]}`}},
-		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
-		{"POST", "/v1/preview", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"would_apply":true,"refusals":[],"connections":{"known":true,"count":1,"peers":1,"spared":0,` +
+		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"kept":[],"replaced":[],"allowed":[],"notes":[]}`}},
+		{"POST", "/v1/preview", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"would_apply":true,"refusals":[],"kept":[],"allowed":[],"connections":{"known":true,"count":1,"peers":1,"spared":0,"unknown":[],` +
 			`"services":[{"protocol":"tcp","direction":"in","port":22,"count":1,"processes":[]}]},"traffic":{"enabled":false,"sources":[]},"entries":[],"entries_more":false,"notes":[]}`}},
-		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":["host bits cleared"]}`}},
+		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"kept":[],"replaced":[],"allowed":[],"notes":["host bits cleared"]}`}},
 		{"POST", "/v1/unblock", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[` + entryJSON + `],"still_blocked":[],"notes":[]}`}},
 		{"POST", "/v1/unallow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[],"still_blocked":[],"notes":[]}`}},
-		{"POST", "/v1/promote", `{"prefixes":["192.0.2.0/24"],"origin":"ipsum"}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
+		{"POST", "/v1/flush", `{"origin":"ipsum"}`, answer{200, one, `{"origin":"ipsum","blocks":2,"allows":1}`}},
+		{"POST", "/v1/promote", `{"prefixes":["192.0.2.0/24"],"origin":"ipsum"}`, answer{200, one, `{"entries":[` + entryJSON + `],"kept":[],"replaced":[],"allowed":[],"notes":[]}`}},
 		{"POST", "/v1/confirm", `{"id":"x"}`, answer{404, one, `{"error":{"code":"not_found","message":"nothing waits to be confirmed"}}`}},
 		{"GET", "/v1/why?address=::ffff:192.0.2.1", "", answer{200, one, `{"address":"192.0.2.1","verdict":"pass","reason":"","matched":[],"checked_by":"kernel"}`}},
 		{"GET", "/v1/entries?kind=block&origin=cli", "", answer{200, lines, entryJSON}},
@@ -54,8 +55,8 @@ func TestAnswers(t *testing.T) {
 			`"window":"5s","count":2060,"first":"2026-11-23T12:00:00Z","last":"2026-11-23T12:00:00Z","ports":[],"offence":2,"sources":0}}`}},
 		{"GET", "/v1/watch", "", answer{200, lines, `{"time":"2026-11-23T12:00:00Z","type":"lost","count":9}`}},
 		{"POST", "/v1/import?origin=ipsum&for=7d&skip_invalid=true", "192.0.2.1\n", answer{200, lines, `{"progress":{"read":1,"applied":0,"total":0}}` + "\n" +
-			`{"result":{"added":1,"removed":0,"unchanged":0,"refused":[],"invalid":[],"notes":[],` +
-			`"spared":[]}}`}},
+			`{"result":{"added":1,"removed":0,"unchanged":0,"renewed":0,"refused":[],"invalid":[],"notes":[],` +
+			`"spared":[],"held":[],"coverage":{"ipv4":0,"ipv6":0}}}`}},
 		{"POST", "/v1/detach", "", answer{200, one, `{}`}},
 	}
 	socket := serve(t, &fake{}, Options{})
@@ -85,6 +86,7 @@ func TestRequests(t *testing.T) {
 		Prefixes: one, Action: policy.Shadow, For: time.Hour, Reason: "why not", Origin: "cli", Confirm: time.Minute, Force: true,
 	}
 	load := ImportRequest{Origin: "ipsum", For: "7d", Reason: "a & b", SkipInvalid: true, Force: true}
+	further := ImportRequest{Origin: "x", Rate: "10Mbit/s", Accept: true, Wide: true, DryRun: true}
 	tests := []struct {
 		name string
 		do   func(context.Context) error
@@ -111,6 +113,18 @@ func TestRequests(t *testing.T) {
 			Notes:    []string{"192.0.2.9/24 has host bits set: taken as 192.0.2.0/24"},
 			Action:   policy.Drop, For: policy.TTLForever, Origin: selfOrigin(),
 		}},
+		{"replace", func(ctx context.Context) error {
+			_, err := c.Block(ctx, BlockRequest{Prefixes: []string{"192.0.2.1"}, Replace: true})
+			return err
+		}, Block{Prefixes: one, Action: policy.Drop, For: policy.TTLForever, Origin: selfOrigin(), Replace: true}},
+		{"allow a wide prefix", func(ctx context.Context) error {
+			_, err := c.Allow(ctx, AllowRequest{Prefixes: []string{"192.0.2.1"}, Force: true, Replace: true})
+			return err
+		}, Allow{Prefixes: one, For: policy.TTLForever, Origin: selfOrigin(), Force: true, Replace: true}},
+		{"flush", func(ctx context.Context) error {
+			_, err := c.Flush(ctx, FlushRequest{Origin: "detector:x", Kind: "block", DryRun: true})
+			return err
+		}, Flush{Origin: "detector:x", Kind: policy.Block, DryRun: true}},
 		{"promote", func(ctx context.Context) error {
 			_, err := c.Promote(ctx, PromoteRequest{Prefixes: []string{"::1"}, Force: true})
 			return err
@@ -138,7 +152,18 @@ func TestRequests(t *testing.T) {
 		{"import", func(ctx context.Context) error {
 			_, err := c.Import(ctx, load, strings.NewReader("192.0.2.1\n"), nil)
 			return err
-		}, Import{Origin: "ipsum", For: 7 * 24 * time.Hour, Reason: "a & b", SkipInvalid: true, Force: true}},
+		}, Import{Origin: "ipsum", Kind: policy.Block, Action: policy.Drop, For: 7 * 24 * time.Hour, Reason: "a & b",
+			SkipInvalid: true, Force: true}},
+		{"import of limits", func(ctx context.Context) error {
+			_, err := c.Import(ctx, further, strings.NewReader("192.0.2.1\n"), nil)
+			return err
+		}, Import{Origin: "x", Kind: policy.Block, Action: policy.Limit,
+			Rate: policy.Rate{PerSecond: 1_250_000, Unit: policy.Bytes}, For: policy.TTLForever, Accept: true, Wide: true,
+			DryRun: true}},
+		{"import of allows", func(ctx context.Context) error {
+			_, err := c.Import(ctx, ImportRequest{Origin: "x", Kind: "allow"}, strings.NewReader("192.0.2.1\n"), nil)
+			return err
+		}, Import{Origin: "x", Kind: policy.Allow, For: policy.TTLForever}},
 		{"detach", c.Detach, "detach"},
 	}
 	for _, tt := range tests {
@@ -239,6 +264,9 @@ func TestBadRequests(t *testing.T) {
 		{"import without origin", "POST", "/v1/import", "192.0.2.1\n", 400, CodeInvalidRequest, "origin: name the set"},
 		{"import into cli", "POST", "/v1/import?origin=cli", "192.0.2.1\n", 400, CodeInvalidRequest, "choose another name"},
 		{"import into a feed", "POST", "/v1/import?origin=feed:x", "192.0.2.1\n", 400, CodeInvalidRequest, "reserved"},
+		{"import of a kind", "POST", "/v1/import?origin=x&kind=drop", "192.0.2.1\n", 400, CodeInvalidRequest, "kind: want"},
+		{"import of allows with a rate", "POST", "/v1/import?origin=x&kind=allow&rate=1/s", "192.0.2.1\n", 400, CodeInvalidRequest, "no action and no rate"},
+		{"import of limits without a rate", "POST", "/v1/import?origin=x&action=limit", "192.0.2.1\n", 400, CodeInvalidRequest, "rate: missing"},
 		{"import flag", "POST", "/v1/import?origin=x&force=maybe", strings.Repeat("192.0.2.1\n", 1<<20), 400, CodeInvalidRequest, "force: want true or false"},
 	}
 	f := &fake{}

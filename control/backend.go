@@ -33,6 +33,8 @@ type Backend interface {
 	Allow(context.Context, Caller, Allow) (ChangeResult, error)
 	Unblock(context.Context, Caller, Removal) (RemoveResult, error)
 	Unallow(context.Context, Caller, Removal) (RemoveResult, error)
+	// Flush removes all entries of an origin, or counts them.
+	Flush(context.Context, Caller, Flush) (FlushResult, error)
 	Promote(context.Context, Caller, Promotion) (ChangeResult, error)
 	Confirm(context.Context, Caller, ConfirmRequest) (ChangeResult, error)
 
@@ -70,6 +72,7 @@ type Block struct {
 	Origin   string
 	Confirm  time.Duration // revert after this unless confirmed; 0: do not
 	Force    bool          // override the guard
+	Replace  bool          // replace also an entry that is stronger or longer
 }
 
 // Allow is an AllowRequest as it reaches the backend.
@@ -79,6 +82,8 @@ type Allow struct {
 	For      time.Duration
 	Reason   string
 	Origin   string
+	Force    bool // accept wide prefixes
+	Replace  bool // replace also an entry that is longer
 }
 
 // Removal is an UnblockRequest or an UnallowRequest as it reaches the backend.
@@ -86,6 +91,13 @@ type Removal struct {
 	Prefixes []netip.Prefix // masked, each once
 	Notes    []string       // for the result
 	Origin   string         // empty: of all origins
+}
+
+// Flush is a FlushRequest as it reaches the backend.
+type Flush struct {
+	Origin string
+	Kind   policy.Kind // 0: both
+	DryRun bool        // only count the entries
 }
 
 // Promotion is a PromoteRequest as it reaches the backend.
@@ -99,8 +111,14 @@ type Promotion struct {
 // Import is an ImportRequest as it reaches the backend.
 type Import struct {
 	Origin      string
+	Kind        policy.Kind
+	Action      policy.Action // NoAction for an allow
+	Rate        policy.Rate   // of a limit
 	For         time.Duration
 	Reason      string
 	SkipInvalid bool
-	Force       bool // override the guard
+	Force       bool // override the guard, and the bound of the share
+	Wide        bool // accept prefixes wider than the guard accepts
+	Accept      bool // override the bounds of a change
+	DryRun      bool // change nothing
 }

@@ -109,6 +109,11 @@ func (c *Client) Unallow(ctx context.Context, r UnallowRequest) (RemoveResult, e
 	return exchange[RemoveResult](ctx, c, http.MethodPost, "/v1/unallow", nil, r)
 }
 
+// Flush removes all entries of an origin, or counts them.
+func (c *Client) Flush(ctx context.Context, r FlushRequest) (FlushResult, error) {
+	return exchange[FlushResult](ctx, c, http.MethodPost, "/v1/flush", nil, r)
+}
+
 // Promote arms shadow entries.
 func (c *Client) Promote(ctx context.Context, r PromoteRequest) (ChangeResult, error) {
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/promote", nil, r)
@@ -158,18 +163,22 @@ func yieldLines[T any](yield func(T) error) func([]byte) error {
 	}
 }
 
-// Import makes list the whole set of blocks of r.Origin. progress is called
+// Import makes list the whole set of blocks of r.Origin, or of its allows. progress is called
 // from Import's goroutine.
 func (c *Client) Import(
 	ctx context.Context, r ImportRequest, list io.Reader, progress func(ImportProgress),
 ) (ImportResult, error) {
 	query := url.Values{"origin": {r.Origin}}
-	for name, value := range map[string]string{"for": r.For, "reason": r.Reason} {
+	for name, value := range map[string]string{
+		"kind": r.Kind, "action": r.Action, "rate": r.Rate, "for": r.For, "reason": r.Reason,
+	} {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
-	for name, value := range map[string]bool{"skip_invalid": r.SkipInvalid, "force": r.Force} {
+	for name, value := range map[string]bool{
+		"skip_invalid": r.SkipInvalid, "force": r.Force, "wide": r.Wide, "accept": r.Accept, "dry_run": r.DryRun,
+	} {
 		if value {
 			query.Set(name, strconv.FormatBool(value))
 		}

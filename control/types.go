@@ -35,7 +35,8 @@ type Entry struct {
 	Expires        *time.Time `json:"expires"` // null: never
 	Drops          uint64     `json:"drops"`   // packets
 	DropsEstimated bool       `json:"drops_estimated"`
-	Pending        *Pending   `json:"pending"` // null unless it waits for confirm
+	DropsCountedBy string     `json:"drops_counted_by,omitempty"` // the origin whose entry of the prefix has them
+	Pending        *Pending   `json:"pending"`                    // null unless it waits for confirm
 	Forced         bool       `json:"forced,omitempty"`
 	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector
 }
@@ -97,6 +98,7 @@ type BlockRequest struct {
 	Origin   string   `json:"origin,omitempty"`  // default api:UID
 	Confirm  string   `json:"confirm,omitempty"` // revert after this unless confirmed
 	Force    bool     `json:"force,omitempty"`   // override the guard
+	Replace  bool     `json:"replace,omitempty"` // also a stronger or longer block of the origin
 }
 
 // AllowRequest asks to let prefixes pass, even if they are blocked.
@@ -104,7 +106,29 @@ type AllowRequest struct {
 	Prefixes []string `json:"prefixes"`
 	For      string   `json:"for,omitempty"` // as policy.ParseTTL; empty: forever
 	Reason   string   `json:"reason,omitempty"`
-	Origin   string   `json:"origin,omitempty"` // default api:UID
+	Origin   string   `json:"origin,omitempty"`  // default api:UID
+	Force    bool     `json:"force,omitempty"`   // also a prefix that turns filtering off for much
+	Replace  bool     `json:"replace,omitempty"` // also a longer allow of the origin
+}
+
+// FlushRequest asks to remove all entries of an origin.
+type FlushRequest struct {
+	Origin string `json:"origin"`
+	Kind   string `json:"kind,omitempty"`    // block or allow; empty: both
+	DryRun bool   `json:"dry_run,omitempty"` // only count them
+}
+
+// FlushResult counts the entries that were removed, or would be.
+type FlushResult struct {
+	Origin string `json:"origin"`
+	Blocks int    `json:"blocks"`
+	Allows int    `json:"allows"`
+}
+
+// Allowed is a prefix that an allow covers, so that its packets pass whatever blocks it.
+type Allowed struct {
+	Prefix string `json:"prefix"`
+	By     Entry  `json:"by"`
 }
 
 // UnblockRequest asks to remove the blocks that have exactly these prefixes,
@@ -138,8 +162,11 @@ type ConfirmRequest struct {
 
 // ChangeResult is the result of block, allow, promote and confirm.
 type ChangeResult struct {
-	Entries   []Entry    `json:"entries"`
-	Notes     []string   `json:"notes"` // such as: host bits were cleared
+	Entries   []Entry    `json:"entries"`  // in force now
+	Kept      []Entry    `json:"kept"`     // those of Entries that stay as they were, being stronger or longer
+	Replaced  []Entry    `json:"replaced"` // stronger or longer entries that are not in force any more
+	Allowed   []Allowed  `json:"allowed"`  // the blocked prefixes whose packets pass all the same
+	Notes     []string   `json:"notes"`    // such as: host bits were cleared
 	ConfirmID string     `json:"confirm_id,omitempty"`
 	ConfirmBy *time.Time `json:"confirm_by,omitempty"`
 }
@@ -151,13 +178,20 @@ type RemoveResult struct {
 	Notes        []string `json:"notes"`
 }
 
-// ImportRequest asks to replace the set of blocks of Origin by a list.
+// ImportRequest asks to replace the set of blocks of Origin by a list, or the set of its
+// allows. Lines of the list may have a lifetime and a reason of their own.
 type ImportRequest struct {
 	Origin      string
+	Kind        string // block or allow; empty: block
+	Action      string // as in BlockRequest
+	Rate        string // as in BlockRequest
 	For         string // as policy.ParseTTL; empty: forever
 	Reason      string
 	SkipInvalid bool
-	Force       bool // override the guard
+	Force       bool // override the guard, and the bound of the share
+	Wide        bool // accept prefixes wider than the guard accepts
+	Accept      bool // apply a list that is held because it changes too much
+	DryRun      bool // change nothing
 }
 
 // ImportProgress shows how far an import is.
@@ -173,10 +207,20 @@ type ImportResult struct {
 	Added     int           `json:"added"`
 	Removed   int           `json:"removed"`
 	Unchanged int           `json:"unchanged"`
+	Renewed   int           `json:"renewed"` // those of Unchanged with a new expiry, reason, action or rate
 	Refused   []RefusedLine `json:"refused"`
 	Invalid   []InvalidLine `json:"invalid"`
 	Notes     []string      `json:"notes"`
 	Spared    []SparedLine  `json:"spared"`
+	Held      []string      `json:"held"` // of DryRun: why the list would not be applied without Accept
+	Coverage  Coverage      `json:"coverage"`
+}
+
+// Coverage is the part of the address space that a list covers, from 0 to 1. That of
+// IPv6 is the part of 2000::/3, which has all addresses of the Internet.
+type Coverage struct {
+	IPv4 float64 `json:"ipv4"`
+	IPv6 float64 `json:"ipv6"`
 }
 
 // RefusedLine is a line of a list that the guard left out.
@@ -220,6 +264,7 @@ const (
 	EventRemoved   = "removed"
 	EventExpired   = "expired"
 	EventImported  = "imported"
+	EventFlushed   = "flushed"
 	EventDrop      = "drop"
 	EventShadow    = "shadow"
 	EventInterface = "interface"
@@ -232,6 +277,7 @@ type Event struct {
 	Type      string           `json:"type"`
 	Entry     *Entry           `json:"entry,omitempty"`     // added, removed, expired
 	Import    *ImportSummary   `json:"import,omitempty"`    // imported
+	Flush     *FlushResult     `json:"flush,omitempty"`     // flushed
 	Packet    *Packet          `json:"packet,omitempty"`    // drop, shadow
 	Interface *InterfaceStatus `json:"interface,omitempty"` // interface
 	Count     uint64           `json:"count,omitempty"`     // lost: events not sent
@@ -243,6 +289,7 @@ type ImportSummary struct {
 	Added     int    `json:"added"`
 	Removed   int    `json:"removed"`
 	Unchanged int    `json:"unchanged"`
+	Renewed   int    `json:"renewed"`
 	Refused   int    `json:"refused"`
 }
 
@@ -288,8 +335,8 @@ func (s InterfaceStats) MarshalJSON() ([]byte, error) {
 // MarshalJSON implements json.Marshaler.
 func (r ChangeResult) MarshalJSON() ([]byte, error) {
 	type plain ChangeResult
-	r.Entries = orEmpty(r.Entries)
-	r.Notes = orEmpty(r.Notes)
+	r.Entries, r.Kept, r.Replaced = orEmpty(r.Entries), orEmpty(r.Kept), orEmpty(r.Replaced)
+	r.Allowed, r.Notes = orEmpty(r.Allowed), orEmpty(r.Notes)
 	return json.Marshal(plain(r))
 }
 
@@ -309,6 +356,7 @@ func (r ImportResult) MarshalJSON() ([]byte, error) {
 	r.Invalid = orEmpty(r.Invalid)
 	r.Notes = orEmpty(r.Notes)
 	r.Spared = orEmpty(r.Spared)
+	r.Held = orEmpty(r.Held)
 	return json.Marshal(plain(r))
 }
 

@@ -78,9 +78,22 @@ func (r *Refusal) Error() string {
 // Check returns the refusal of a block of p, or nil. p must be masked and
 // unmapped.
 func (g *Guard) Check(p netip.Prefix) *Refusal {
-	if widest := widestFor(p); p.Bits() < widest {
-		return &Refusal{p, fmt.Sprintf("is wider than /%d", widest)}
+	if refusal := CheckWidth(p); refusal != nil {
+		return refusal
 	}
+	return g.CheckProtected(p)
+}
+
+// CheckWidth returns the refusal of a prefix that is too wide, or nil.
+func CheckWidth(p netip.Prefix) *Refusal {
+	if IsWide(p) {
+		return &Refusal{p, fmt.Sprintf("is wider than /%d", widestFor(p))}
+	}
+	return nil
+}
+
+// CheckProtected is Check for a prefix of any width.
+func (g *Guard) CheckProtected(p netip.Prefix) *Refusal {
 	if what, ok := g.sessions.Get(p); ok {
 		return &Refusal{p, fmt.Sprintf("covers %s, %s", short(p), what)}
 	}

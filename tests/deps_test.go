@@ -20,6 +20,7 @@ const (
 	bart     = "github.com/gaissmai/bart"
 	bbolt    = "go.etcd.io/bbolt"
 	cli      = "github.com/urfave/cli"
+	compress = "github.com/klauspost/compress"
 	ebpf     = "github.com/cilium/ebpf"
 	gopacket = "github.com/gopacket/gopacket"
 	netlink  = "github.com/vishvananda/netlink"
@@ -27,6 +28,7 @@ const (
 	systemd  = "github.com/coreos/go-systemd"
 	sys      = "golang.org/x/sys"
 	term     = "golang.org/x/term"
+	xz       = "github.com/ulikunitz/xz"
 	yaml     = "github.com/goccy/go-yaml"
 )
 
@@ -60,6 +62,7 @@ func rooms() map[string]room {
 		"report":            {[]string{"conns", "policy"}, nil},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {[]string{"conns"}, []string{prom}},
+		"lists":             {[]string{"policy"}, []string{compress, xz}},
 		"sdnotify":          {nil, []string{sys}},
 		"manpage":           {nil, []string{cli}},
 		"doctor":            {},
@@ -77,7 +80,7 @@ func rooms() map[string]room {
 		},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
 			[]string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "match", "policy", "realip"},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "lists", "manpage", "match", "policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }

@@ -144,6 +144,11 @@ func (f *fake) Unallow(_ context.Context, _ control.Caller, r control.Removal) (
 	return f.removed, f.err
 }
 
+func (f *fake) Flush(_ context.Context, _ control.Caller, r control.Flush) (control.FlushResult, error) {
+	f.ask(r)
+	return control.FlushResult{Origin: r.Origin, Blocks: 1200, Allows: 3}, f.err
+}
+
 func (f *fake) Promote(_ context.Context, _ control.Caller, r control.Promotion) (control.ChangeResult, error) {
 	f.ask(r)
 	return control.ChangeResult{Entries: []control.Entry{byList}}, f.err
@@ -173,8 +178,12 @@ func (f *fake) Entries(_ context.Context, kind policy.Kind, origin string, yield
 func (f *fake) Import(_ context.Context, _ control.Caller, r control.Import, list io.Reader,
 	progress func(control.ImportProgress)) (control.ImportResult, error) {
 	f.ask(r)
-	err := policy.ReadList(list, func(l policy.ListLine) bool {
-		f.ask(l.Prefix.String())
+	err := policy.ReadDetailedList(list, func(l policy.ListLine) bool {
+		line := l.Prefix.String()
+		if l.For != 0 || l.Reason != "" {
+			line = fmt.Sprintf("%s %s %q", line, l.For, l.Reason)
+		}
+		f.ask(line)
 		return true
 	})
 	progress(control.ImportProgress{Read: 1})

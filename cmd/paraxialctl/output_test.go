@@ -268,6 +268,8 @@ func TestImport(t *testing.T) {
 	}{
 		{"clean", "import - --origin ipsum", control.ImportResult{Added: 14210, Unchanged: 1000000},
 			outcome{0, "ipsum: 14,210 added, 0 removed, 1,000,000 unchanged, 0 refused\n", ""}},
+		{"renewed", "import - --origin ipsum", control.ImportResult{Unchanged: 14210, Renewed: 14000},
+			outcome{0, "ipsum: 0 added, 0 removed, 14,210 unchanged (14,000 renewed), 0 refused\n", ""}},
 		{"refused", "import -", control.ImportResult{Added: 1, Refused: refused},
 			outcome{0, "stdin: 1 added, 0 removed, 0 unchanged, 12 refused\n" + first10 + "  and 2 more\n", ""}},
 		{"invalid", "import -", control.ImportResult{Invalid: invalid}, outcome{1, "", lines(
@@ -292,7 +294,9 @@ func TestExportImport(t *testing.T) {
 	socket := serve(t, f)
 	exported := invoke(t.Context(), socket, "", "export")
 	invoke(t.Context(), socket, exported.Stdout, "import", "-")
-	want := []any{control.Import{Origin: "stdin", For: policy.TTLForever}, "192.0.2.1/32", "192.0.2.0/24"}
+	want := []any{control.Import{
+		Origin: "stdin", Kind: policy.Block, Action: policy.Drop, For: policy.TTLForever,
+	}, "192.0.2.1/32", "192.0.2.0/24"}
 	if diff := cmp.Diff(want, f.asked); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

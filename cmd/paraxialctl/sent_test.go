@@ -37,6 +37,12 @@ func TestSent(t *testing.T) {
 			control.Block{Prefixes: one, Action: policy.Drop, For: forever, Reason: "a, b", Origin: "cli"}},
 		{split("block 192.0.2.1 --limit 1MB/s"),
 			control.Block{Prefixes: one, Action: policy.Limit, Rate: perSecond, For: forever, Origin: "cli"}},
+		{split("block 192.0.2.1 --origin fail2ban-sshd --replace"),
+			control.Block{Prefixes: one, Action: policy.Drop, For: forever, Origin: "fail2ban-sshd", Replace: true}},
+		{split("allow 192.0.2.1 --origin mine --force --replace"),
+			control.Allow{Prefixes: one, For: forever, Origin: "mine", Force: true, Replace: true}},
+		{split("flush --origin api:7 --yes"), control.Flush{Origin: "api:7"}},
+		{split("flush allows -y --origin cli"), control.Flush{Origin: "cli", Kind: policy.Allow}},
 		{split("promote 192.0.2.1"), control.Promotion{Prefixes: one, Origin: "cli"}},
 		{split("promote 192.0.2.1 --origin feed:x --force"),
 			control.Promotion{Prefixes: one, Origin: "feed:x", Force: true}},
@@ -49,12 +55,21 @@ func TestSent(t *testing.T) {
 		{split("confirm k7"), control.ConfirmRequest{ID: "k7"}},
 		{split("confirm"), control.ConfirmRequest{}},
 		{split("import - --for 7d --skip-invalid --force"),
-			control.Import{Origin: "stdin", For: 7 * day, SkipInvalid: true, Force: true}},
-		{[]string{"import", file}, control.Import{Origin: "my-list-1", For: forever}},
-		{[]string{"import", file, "--origin", "mine"}, control.Import{Origin: "mine", For: forever}},
+			control.Import{Origin: "stdin", Kind: policy.Block, Action: policy.Drop, For: 7 * day, SkipInvalid: true,
+				Force: true}},
+		{[]string{"import", file}, control.Import{Origin: "my-list-1", Kind: policy.Block, Action: policy.Drop,
+			For: forever}},
+		{[]string{"import", file, "--origin", "mine"}, control.Import{Origin: "mine", Kind: policy.Block,
+			Action: policy.Drop, For: forever}},
+		{split("import - --shadow --accept --wide"), control.Import{Origin: "stdin", Kind: policy.Block,
+			Action: policy.Shadow, For: forever, Accept: true, Wide: true}},
+		{split("import - --limit 1MB/s --kind block"), control.Import{Origin: "stdin", Kind: policy.Block,
+			Action: policy.Limit, Rate: perSecond, For: forever}},
+		{split("import - --kind allow --dry-run"), control.Import{Origin: "stdin", Kind: policy.Allow, For: forever,
+			DryRun: true}},
 	} {
 		f := &fake{removed: control.RemoveResult{Removed: []control.Entry{byHand}}}
-		got := invoke(t.Context(), serve(t, f), "", tt.args...)
+		got := invoke(t.Context(), serve(t, f), "192.0.2.1\n", tt.args...)
 		if got.Code != exitDone {
 			t.Errorf("%q: %+v", tt.args, got)
 		}

@@ -128,7 +128,7 @@ func TestImportReplaces(t *testing.T) {
 	}
 	want("first", imported("203.0.113.1\n203.0.113.2\n203.0.113.3\n"), 3, 0, 0)
 	want("again", imported("203.0.113.1\n203.0.113.2\n203.0.113.3\n"), 0, 0, 3)
-	want("changed", imported("203.0.113.2\n203.0.113.4/32\n203.0.113.2 twice\n"), 1, 2, 1)
+	want("changed", imported("203.0.113.2\n203.0.113.4/32\n203.0.113.2 # twice\n"), 1, 2, 1)
 
 	// A large list takes another path: it is staged on disk and switched at the end.
 	var large strings.Builder
