@@ -164,6 +164,14 @@ func TestRequests(t *testing.T) {
 			_, err := c.Import(ctx, ImportRequest{Origin: "x", Kind: "allow"}, strings.NewReader("192.0.2.1\n"), nil)
 			return err
 		}, Import{Origin: "x", Kind: policy.Allow, For: policy.TTLForever}},
+		{"refresh a feed", func(ctx context.Context) error {
+			_, err := c.FeedCommand(ctx, FeedCommand{Name: "x", Command: "refresh"})
+			return err
+		}, FeedCommand{Name: "x", Command: "refresh"}},
+		{"differences of a feed", func(ctx context.Context) error {
+			_, err := c.FeedCommand(ctx, FeedCommand{Name: "x", Command: "diff", Generation: 5})
+			return err
+		}, FeedCommand{Name: "x", Command: "diff", Generation: 5}},
 		{"detach", c.Detach, "detach"},
 	}
 	for _, tt := range tests {

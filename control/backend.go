@@ -57,6 +57,13 @@ type Backend interface {
 	// error. If a slow reader lost events, it yields one of type EventLost.
 	Watch(ctx context.Context, yield func(Event) error) error
 
+	// Feeds returns the state of the feeds.
+	Feeds(context.Context) (FeedsStatus, error)
+	// FeedCommand gives a command to the reporter of a feed, and waits for the answer.
+	FeedCommand(context.Context, Caller, FeedCommand) (FeedAnswer, error)
+	// Origins sums up the entries by origin.
+	Origins(context.Context) (OriginsResult, error)
+
 	// Detach detaches the filter from all interfaces.
 	Detach(context.Context, Caller) error
 }
@@ -106,6 +113,13 @@ type Promotion struct {
 	Notes    []string       // for the result
 	Origin   string
 	Force    bool // override the guard
+}
+
+// FeedCommand is a command for a feed as it reaches the backend.
+type FeedCommand struct {
+	Command    string // refresh, accept, rollback, pause, resume or diff
+	Name       string // of the feed
+	Generation uint64 // of rollback and diff; 0: the usual one
 }
 
 // Import is an ImportRequest as it reaches the backend.

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // Client drives a daemon over its socket. It may be used by several goroutines
@@ -127,6 +129,29 @@ func (c *Client) Confirm(ctx context.Context, r ConfirmRequest) (ChangeResult, e
 // Why returns what happens to packets from address.
 func (c *Client) Why(ctx context.Context, address string) (WhyResult, error) {
 	return exchange[WhyResult](ctx, c, http.MethodGet, "/v1/why", url.Values{"address": {address}}, nil)
+}
+
+// Feeds returns the state of the feeds.
+func (c *Client) Feeds(ctx context.Context) (FeedsStatus, error) {
+	return exchange[FeedsStatus](ctx, c, http.MethodGet, "/v1/feeds", nil, nil)
+}
+
+// FeedCommand gives a command to the reporter of a feed.
+func (c *Client) FeedCommand(ctx context.Context, r FeedCommand) (FeedAnswer, error) {
+	method, query := http.MethodPost, url.Values{}
+	if r.Command == string(report.Diff) {
+		method = http.MethodGet
+	}
+	if r.Generation != 0 {
+		query.Set("generation", strconv.FormatUint(r.Generation, 10))
+	}
+	path := "/v1/feeds/" + r.Name + "/" + r.Command
+	return exchange[FeedAnswer](ctx, c, method, path, query, nil)
+}
+
+// Origins sums up the entries by origin.
+func (c *Client) Origins(ctx context.Context) (OriginsResult, error) {
+	return exchange[OriginsResult](ctx, c, http.MethodGet, "/v1/origins", nil, nil)
 }
 
 // Detach detaches the filter from all interfaces.

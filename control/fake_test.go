@@ -103,6 +103,21 @@ func (f *fake) Unallow(_ context.Context, c Caller, r Removal) (RemoveResult, er
 	return RemoveResult{}, nil
 }
 
+func (f *fake) Feeds(context.Context) (FeedsStatus, error) {
+	f.record(Caller{}, "feeds")
+	return FeedsStatus{}, nil
+}
+
+func (f *fake) FeedCommand(_ context.Context, c Caller, r FeedCommand) (FeedAnswer, error) {
+	f.record(c, r)
+	return FeedAnswer{Text: "done"}, nil
+}
+
+func (f *fake) Origins(context.Context) (OriginsResult, error) {
+	f.record(Caller{}, "origins")
+	return OriginsResult{}, nil
+}
+
 func (f *fake) Flush(_ context.Context, c Caller, r Flush) (FlushResult, error) {
 	f.record(c, r)
 	return FlushResult{Origin: r.Origin, Blocks: 2, Allows: 1}, nil

@@ -103,6 +103,15 @@ func newHandler(s *Server, table *conns.Table[Caller], stopping <-chan struct{})
 			"/v1/entries":   {http.MethodGet, (*call).entries},
 			"/v1/watch":     {http.MethodGet, (*call).watch},
 			"/v1/import":    {http.MethodPost, (*call).importList},
+			"/v1/origins":   {http.MethodGet, get(b.Origins)},
+			"/v1/feeds":     {http.MethodGet, get(b.Feeds)},
+
+			"/v1/feeds/NAME/refresh":  {http.MethodPost, (*call).feedCommand},
+			"/v1/feeds/NAME/accept":   {http.MethodPost, (*call).feedCommand},
+			"/v1/feeds/NAME/rollback": {http.MethodPost, (*call).feedCommand},
+			"/v1/feeds/NAME/pause":    {http.MethodPost, (*call).feedCommand},
+			"/v1/feeds/NAME/resume":   {http.MethodPost, (*call).feedCommand},
+			"/v1/feeds/NAME/diff":     {http.MethodGet, (*call).feedCommand},
 		},
 	}
 }
@@ -134,7 +143,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *call) route() error {
-	route, ok := c.routes[c.r.URL.Path]
+	route, ok := c.routes[routeOf(c.r.URL.Path)]
 	if !ok {
 		return Errorf(CodeNotFound, "no such path: %.128q", c.r.URL.Path)
 	}

@@ -43,7 +43,7 @@ func (d *Daemon) conditions() []string {
 	if disk := d.disk.String(); disk != "" {
 		warn("the state cannot be saved: %s; df %s shows whether the disk is full", disk, d.settings().StateDir)
 	}
-	return list
+	return append(list, d.feedWarnings(time.Now())...)
 }
 
 // fullPercent is the fill of a map from which on there is a warning.

@@ -64,6 +64,7 @@ type Daemon struct {
 	attending sdnotify.Pulse // progress of the loop that checks interfaces and socket
 	sweeping  sdnotify.Pulse // progress of housekeep
 	enforcer  *enforcer
+	reporting *reporting
 	warnings  warnings.Board
 	disk      warnings.Problem // why the last checkpoint failed
 	saves     warnings.Saves
@@ -131,6 +132,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	})
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
 	d.enforcer = &enforcer{d: d}
+	d.reporting = &reporting{Daemon: d}
 	d.detection = &detection{
 		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,

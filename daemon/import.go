@@ -16,12 +16,55 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
+// listChange replaces the set of an origin by a list.
+type listChange struct {
+	control.Import
+	author  string                                       // of the entries; authors take turns
+	guard   func(context.Context) (*policy.Guard, error) // what must not be blocked
+	bounds  bounds
+	most    int           // prefixes
+	longest time.Duration // the longest lifetime of a line; 0: no bound
+	tooLong error         // the error of a list with more than most prefixes; nil: that of the engine
+}
+
 // Import implements control.Backend.
 func (d *Daemon) Import(
 	ctx context.Context, c control.Caller, r control.Import, list io.Reader, progress func(control.ImportProgress),
 ) (control.ImportResult, error) {
+	result, err := d.replaceSet(ctx, d.importOf(c, r), list, progress)
+	switch {
+	case errors.Is(err, errDryRun):
+		return result, nil
+	case errors.Is(err, errHeld):
+		return control.ImportResult{}, held(result)
+	}
+	return result, err
+}
+
+// importOf returns the change that a caller asks for. A list of a user other than root is
+// not longer than the user's share of the entries.
+func (d *Daemon) importOf(c control.Caller, r control.Import) listChange {
+	const families = 2
+	change := listChange{
+		Import: r, author: c.Author(), bounds: bounds{d.settings().Import, "import"}, most: families * d.settings().MaxEntries,
+		guard: func(ctx context.Context) (*policy.Guard, error) { return d.guard.GuardFor(ctx, guardCaller(c)) },
+	}
+	if c.UID != 0 {
+		change.most = min(change.most, d.engine.Room().Share)
+		change.tooLong = control.Errorf(control.CodeTooLarge, "nothing was changed: the list has more than %d different "+
+			"prefixes, the most that one user may have (half of max_entries): shorten it, import it as root, or "+
+			"raise max_entries and restart paraxiald", change.most)
+	}
+	return change
+}
+
+// replaceSet replaces a set, or changes nothing. The error wraps errHeld if a bound holds the
+// list, and errDryRun if nothing else keeps it from being applied; the result says more.
+func (d *Daemon) replaceSet(
+	ctx context.Context, r listChange, list io.Reader, progress func(control.ImportProgress),
+) (control.ImportResult, error) {
 	now := d.engine.Now()
-	wanted, err := d.readList(c, list, progress)
+	wanted, err := readList(r, list, progress)
 	if err != nil {
 		return control.ImportResult{}, err
 	}
@@ -33,32 +76,32 @@ func (d *Daemon) Import(
 		return control.ImportResult{Invalid: result.Invalid, Notes: result.Notes}, nil
 	}
 	empty := wanted.Len() == 0
-	changes, err := d.guardList(ctx, c, r, wanted, &result)
+	changes, err := d.guardList(ctx, r, wanted, &result)
 	if err != nil {
 		return control.ImportResult{}, err
 	}
 	result.Coverage = control.Coverage{IPv4: wanted.Share(policy.IPv4), IPv6: wanted.Share(policy.IPv6)}
 	set := engine.Set{List: wanted, Now: now, Entry: policy.Entry{
 		Kind: r.Kind, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Reason: r.Reason,
-		Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(now, r.For),
+		Author: r.author, Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(now, r.For),
 	}}
 	set.Check = func(counts engine.Replaced) error {
 		countChanges(&result, r.Origin, counts)
-		result.Held = heldBy(d.settings().Import, r, empty, counts, result.Coverage)
+		result.Held = r.bounds.heldBy(r.Import, empty, counts, result.Coverage)
 		switch {
 		case r.DryRun:
 			return errDryRun
 		case len(result.Held) > 0 && !r.Accept:
-			return held(result)
+			return errHeld
 		}
 		result.Held = nil
 		return d.spareSessions(ctx, changes)
 	}
-	_, err = d.engine.Replace(asCaller(ctx, c), set, func(applied, total int) {
+	_, err = d.engine.Replace(engine.For(ctx, r.author), set, func(applied, total int) {
 		progress(control.ImportProgress{Read: total, Applied: applied, Total: total})
 	})
-	if errors.Is(err, errDryRun) {
-		return result, nil
+	if errors.Is(err, errDryRun) || errors.Is(err, errHeld) {
+		return result, err
 	}
 	if err != nil {
 		return control.ImportResult{}, changeError(fmt.Errorf("import %s: %w", r.Origin, err))
@@ -78,24 +121,16 @@ func countChanges(result *control.ImportResult, origin string, r engine.Replaced
 	}
 }
 
-// readList reads a list. A list of a user other than root is not longer than the user's
-// share of the entries.
-func (d *Daemon) readList(
-	c control.Caller, list io.Reader, progress func(control.ImportProgress),
-) (*engine.List, error) {
-	const families = 2
-	most := families * d.settings().MaxEntries
-	if c.UID != 0 {
-		most = min(most, d.engine.Room().Share)
-	}
-	wanted, err := engine.ReadList(list, most, func(read int) { progress(control.ImportProgress{Read: read}) })
-	if errors.Is(err, engine.ErrFull) && c.UID != 0 {
-		return nil, control.Errorf(control.CodeTooLarge, "nothing was changed: the list has more than %d different "+
-			"prefixes, the most that one user may have (half of max_entries): shorten it, import it as root, or "+
-			"raise max_entries and restart paraxiald", most)
+func readList(r listChange, list io.Reader, progress func(control.ImportProgress)) (*engine.List, error) {
+	wanted, err := engine.ReadList(list, r.most, func(read int) { progress(control.ImportProgress{Read: read}) })
+	if errors.Is(err, engine.ErrFull) && r.tooLong != nil {
+		return nil, r.tooLong
 	}
 	if err != nil {
 		return nil, changeError(err)
+	}
+	if r.longest > 0 {
+		wanted.Shorten(r.longest)
 	}
 	return wanted, nil
 }
@@ -105,14 +140,14 @@ func (d *Daemon) readList(
 // the result. The guard does not refuse shadow entries, and of allows it refuses only wide
 // ones.
 func (d *Daemon) guardList(
-	ctx context.Context, c control.Caller, r control.Import, l *engine.List, result *control.ImportResult,
+	ctx context.Context, r listChange, l *engine.List, result *control.ImportResult,
 ) (guard.Changes, error) {
 	if r.Action == policy.Shadow {
 		return guard.Changes{}, nil
 	}
-	check := listGuard{request: r, result: result, forced: make(map[netip.Prefix]bool)}
+	check := listGuard{request: r.Import, result: result, forced: make(map[netip.Prefix]bool)}
 	if r.Kind == policy.Block {
-		current, err := d.guard.GuardFor(ctx, guardCaller(c))
+		current, err := r.guard(ctx)
 		if err != nil && !r.Force {
 			return guard.Changes{}, control.Errorf(control.CodeRefused,
 				"%v; add --force to import without this check", err)

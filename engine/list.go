@@ -218,6 +218,16 @@ func (l *List) entry(x line, e policy.Entry, now policy.Deadline) policy.Entry {
 	return e
 }
 
+// Shorten gives the lifetime of the import to lines that last longer than longest.
+func (l *List) Shorten(longest time.Duration) {
+	most := lifetime(longest)
+	for i := range l.lines {
+		if l.lines[i].lasts > most {
+			l.lines[i].lasts = notSaid
+		}
+	}
+}
+
 // Len returns the number of prefixes.
 func (l *List) Len() int { return len(l.lines) }
 

@@ -56,7 +56,7 @@ func rooms() map[string]room {
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
 		"config":            {[]string{"detect", "policy", "track"}, []string{yaml}},
 		"conns":             {nil, []string{sys}},
-		"control":           {[]string{"conns", "policy"}, []string{sys}},
+		"control":           {[]string{"conns", "policy", "report"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
@@ -73,7 +73,7 @@ func rooms() map[string]room {
 		"daemon": {
 			[]string{
 				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
-				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy",
+				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy", "report",
 				"sdnotify", "store", "track", "warnings",
 			},
 			[]string{bart}, // in the preview of a block

@@ -39,6 +39,37 @@ func TestTables(t *testing.T) {
 			"eth0       block       1,000    70,000",
 			"eth0       not_listed  300      21,000",
 		), ""}},
+		{"status --check", &fake{}, outcome{1, lines(
+			"clock is not synchronised",
+			"eth1 is not protected: occupied by program 9 (cilium)",
+		), ""}},
+		{"feeds", &fake{}, outcome{0, lines(
+			"FEED  STATE    USE    IN FORCE  GENERATION  CHECKED  CHANGED  NOTE",
+			"drop  held     block  1,000     4           1h ago   1h ago   it would shrink",
+			"new   unknown  allow  0         -           -        -        -",
+			"warning: the reporter feeds (user paraxial-feeds) is not there",
+		), ""}},
+		{"feeds drop", &fake{}, outcome{0, lines(
+			"feed      drop, held",
+			"list      https://x/ ",
+			"use       block, every 6h, ttl 2d",
+			"in force  1,000 entries, generation 4",
+			"checked   1h ago",
+			"changed   1h ago",
+			"next      in 5h",
+			"held      generation 5 with 100 entries (0 added, 900 removed): it would shrink",
+			"note      3 refused",
+			"kept      generation 4, 1,000 entries, 1h ago",
+		), ""}},
+		{"feeds diff drop", &fake{}, outcome{0, lines(
+			"generation 4 to 5: 0 added, 1 removed", "-192.0.2.1/32",
+		), ""}},
+		{"feeds none", &fake{}, outcome{1, "", "paraxialctl: the configuration has no feed none; paraxialctl feeds shows all\n"}},
+		{"origins", &fake{}, outcome{0, lines(
+			"ORIGIN     KIND   ENTRIES  DROPS  CHANGED  GENERATION  LAST EXPIRY",
+			"cli        allow  1        -      1h ago   -           never",
+			"feed:drop  block  1,000    7      1h ago   4           in 1d23h",
+		), ""}},
 		{"list", &fake{}, outcome{0, lines(
 			"PREFIX           KIND   ACTION          ORIGIN  EXPIRES                 DROPS      AUTHOR    REASON",
 			`192.0.2.1/32     block  drop            cli     in 59m30s               1,234,567  uid:1000  ssh \x1b[2Jbrute force`,

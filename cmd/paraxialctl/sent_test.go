@@ -43,6 +43,8 @@ func TestSent(t *testing.T) {
 			control.Allow{Prefixes: one, For: forever, Origin: "mine", Force: true, Replace: true}},
 		{split("flush --origin api:7 --yes"), control.Flush{Origin: "api:7"}},
 		{split("flush allows -y --origin cli"), control.Flush{Origin: "cli", Kind: policy.Allow}},
+		{split("feeds refresh x"), control.FeedCommand{Command: "refresh", Name: "x"}},
+		{split("feeds diff x 3"), control.FeedCommand{Command: "diff", Name: "x", Generation: 3}},
 		{split("promote 192.0.2.1"), control.Promotion{Prefixes: one, Origin: "cli"}},
 		{split("promote 192.0.2.1 --origin feed:x --force"),
 			control.Promotion{Prefixes: one, Origin: "feed:x", Force: true}},
