@@ -8,6 +8,7 @@ import (
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/report"
 )
@@ -119,4 +120,22 @@ func since(t time.Time) string {
 		return "the agent knows it"
 	}
 	return t.UTC().Format(time.RFC3339)
+}
+
+// feedMetrics returns the feeds and reporters for the metrics.
+func (d *Daemon) feedMetrics() (feeds []metrics.Feed, reporters []metrics.Reporter) {
+	for _, f := range d.settings().Feeds {
+		s := d.feedStatus(f)
+		feeds = append(feeds, metrics.Feed{
+			Name: f.Name, Entries: s.InForce, Generation: s.Generation,
+			Answered: !s.CheckedAt.IsZero(), Age: max(time.Since(s.CheckedAt), 0),
+			Held: s.Condition == control.FeedHeld,
+			Up:   s.Condition == control.FeedFresh || s.Condition == control.FeedHeld,
+		})
+	}
+	for _, who := range d.settings().Reporters() {
+		present, _ := d.reporting.board.Present(who.Name)
+		reporters = append(reporters, metrics.Reporter{Name: who.Name, Present: present})
+	}
+	return feeds, reporters
 }

@@ -21,6 +21,8 @@ type Snapshot struct {
 	Entries    []Entries
 	Maps       []Map
 	Detection  Detection
+	Feeds      []Feed
+	Reporters  []Reporter
 
 	Warnings        int  // what status warns of
 	GuardIncomplete bool // facts for the guard could not be read
@@ -94,6 +96,7 @@ type Collector struct {
 	tick   prometheus.Histogram
 	decide *prometheus.CounterVec
 	descs  descs
+	feeds  feedDescs
 }
 
 type descs struct {
@@ -125,6 +128,7 @@ func New(src Source, build Build) *Collector {
 			Help: "Sources that a detector acted upon, by action.",
 		}, []string{"detector", "action"}),
 		descs: newDescs(),
+		feeds: newFeedDescs(),
 	}
 }
 
@@ -196,6 +200,9 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
+	for _, d := range c.feeds.all() {
+		ch <- d
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -220,6 +227,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	for family, share := range s.Allowed {
 		ch <- gauge(c.descs.off, share, family)
 	}
+	c.feeds.collect(ch, s)
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
 	}

@@ -40,8 +40,13 @@ func sample() fixed {
 			{Kind: "block", Family: "ipv6", Origin: "cli", Count: 1},
 			{Kind: "allow", Family: "ipv4", Origin: "office", Count: 0},
 		},
-		Maps:     []Map{{Name: "block_v4", Entries: 2, Capacity: 1048576}},
-		Warnings: 3, GuardIncomplete: true,
+		Maps: []Map{{Name: "block_v4", Entries: 2, Capacity: 1048576}},
+		Feeds: []Feed{
+			{Name: "drop", Entries: 900, Generation: 4, Up: true, Answered: true, Age: time.Hour},
+			{Name: "new", Held: true},
+		},
+		Reporters: []Reporter{{Name: "feeds", Present: true}, {Name: "other"}},
+		Warnings:  3, GuardIncomplete: true,
 		SaveFailures: 4, SaveFailing: true, Allowed: map[string]float64{"ipv4": 0.5},
 	}
 }
