@@ -41,9 +41,9 @@ run: build ## filter on a real interface: make run IFACE=eth0
 	$(SUDO) $(BIN)/paraxiald run --interface $(IFACE)
 
 # The programs that tests run, beside those of the project, and Debian's packages of them.
-NEEDED   := zsh fish systemd-analyze nsenter setpriv ip sshd ssh dropbear rpm lintian mandoc promtool mkfs.ext4 nft
+NEEDED   := zsh fish systemd-analyze nsenter setpriv ip sshd ssh dropbear rpm lintian mandoc promtool mkfs.ext4 nft dnsmasq
 PACKAGES := zsh fish systemd util-linux iproute2 openssh-server openssh-client dropbear-bin rpm lintian mandoc prometheus \
-	e2fsprogs nftables
+	e2fsprogs nftables dnsmasq-base
 
 .PHONY: test-needs
 test-needs:

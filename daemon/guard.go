@@ -110,6 +110,13 @@ func (d *Daemon) protected(ctx context.Context) ([]policy.Protected, error) {
 	for _, a := range facts.Resolvers {
 		add(a, "a DNS resolver of this host")
 	}
+	for _, t := range facts.Tunnels {
+		add(t.Addr, "the other end of the tunnel %s (%s)", t.Interface, t.Kind)
+	}
+	for _, s := range facts.Servers {
+		add(s.Addr, "%s", s.What)
+	}
+	d.warnOfUnknown(facts.Problems)
 	for _, p := range cfg.NeverBlock {
 		list = append(list, policy.Protected{Prefix: p, What: "in never_block"})
 	}

@@ -48,6 +48,7 @@ func (d *Daemon) serve(ctx context.Context, o Options) error {
 	running.Go(func() { d.keepSpared(ctx) })
 	run("watch interfaces", d.watchInterfaces)
 	run("watch addresses and routes", d.watchAddresses)
+	run("watch servers and tunnels", d.watchServers)
 	running.Go(func() { d.followReloads(ctx, o) })
 
 	o.Notify("READY=1")

@@ -54,6 +54,23 @@ func (d *Daemon) watchAddresses(ctx context.Context) error {
 	})
 }
 
+// watchServers checks the blocks after changes of servers and tunnels, until ctx is done.
+func (d *Daemon) watchServers(ctx context.Context) error {
+	return d.host.WatchServers(ctx, func() { d.recheckGuard(ctx) })
+}
+
+// warnOfUnknown warns of servers and tunnels whose addresses cannot be read.
+func (d *Daemon) warnOfUnknown(problems []string) {
+	var found []string
+	for _, p := range problems {
+		found = append(found, fmt.Sprintf("the guard lacks addresses, so a block may cover them: %s; "+
+			"put them into guard.never_block in the configuration", strings.ReplaceAll(p, "\n", "; ")))
+	}
+	for _, w := range d.warnings.set("unknown", found) {
+		d.log.Warn(w)
+	}
+}
+
 // recheckBridges warns of interfaces that are bridges.
 func (d *Daemon) recheckBridges() {
 	var found []string
@@ -84,6 +101,7 @@ func (d *Daemon) warnOfRoom() {
 
 // recheckGuard warns of blocks that cover protected addresses.
 func (d *Daemon) recheckGuard(ctx context.Context) {
+	d.host.Mark()
 	list, _, _ := d.facts.facts(ctx) // the error was logged
 	var found []string
 	d.engine.Read(func(b *policy.Book) { found = violations(b, list, d.engine.Now()) })

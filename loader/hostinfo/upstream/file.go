@@ -148,15 +148,20 @@ func readFile(path string, users []string) ([]byte, stamp, error) {
 	return text, statStamp(&st), err
 }
 
+// untrusted tells why another user may have written a file.
+type untrusted string
+
+func (u untrusted) Error() string { return string(u) }
+
 // trusted returns an error unless only root, or the program whose file it is, can have written it.
 func trusted(st *unix.Stat_t, users []string) error {
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return errors.New("it is no regular file")
 	case st.Mode&unix.S_IWOTH != 0:
-		return errors.New("every user may write to it: chmod o-w")
+		return untrusted("every user may write to it: chmod o-w")
 	case st.Uid != 0 && !slices.ContainsFunc(users, func(name string) bool { return hasUID(name, st.Uid) }):
-		return fmt.Errorf("it belongs to user %d: chown root", st.Uid)
+		return untrusted(fmt.Sprintf("it belongs to user %d: chown root", st.Uid))
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func kinds() []kind {
 }
 
 func resolvConf(patterns ...string) kind {
-	return kind{dnsServer, patterns, []string{"systemd-resolve"}, directives("nameserver")}
+	return kind{dnsServer, patterns, []string{"systemd-resolve", "dhcpcd", "_dhcpcd"}, directives("nameserver")}
 }
 
 func dnsmasqConf(patterns ...string) kind {

@@ -122,8 +122,9 @@ func (f *found) dnsmasqOption(key, value string) {
 	}
 }
 
+// refer notes a file. /dev/null means none.
 func (f *found) refer(path string, k kind) {
-	if strings.HasPrefix(path, "/") {
+	if strings.HasPrefix(path, "/") && path != "/dev/null" {
 		f.refs = append(f.refs, Reference{path, k})
 	}
 }

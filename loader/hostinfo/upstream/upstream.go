@@ -35,6 +35,8 @@ type Reader struct {
 	mu      sync.Mutex
 	folders map[string]folder
 	files   map[string]file
+
+	resolvConf map[string]file
 }
 
 // NewReader returns a Reader.
@@ -146,9 +148,14 @@ func (p *pass) problem(k kind, path string, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}
+	p.Problems = append(p.Problems, problem(k.what, path, err))
+}
+
+// problem tells that the servers in a file or directory are not known.
+func problem(what, path string, err error) string {
 	// The path is in the text already.
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
 		err = pathErr.Err
 	}
-	p.Problems = append(p.Problems, fmt.Sprintf("%s in %s is not known: %v", k.what, path, err))
+	return fmt.Sprintf("%s in %s is not known: %v", what, path, err)
 }

@@ -123,7 +123,7 @@ func TestReferences(t *testing.T) {
 	})
 	expect(t, r.Read(), "192.0.2.1 192.0.2.2")
 	servers, refs := OfDnsmasq(strings.Fields("dnsmasq -k -S 192.0.2.5 --server=/x/192.0.2.6#53 -S192.0.2.7 " +
-		"--resolv-file=/etc/other -C /etc/third -S"))
+		"--resolv-file=/etc/other -C /etc/third --servers-file=/dev/null -S"))
 	expect(t, r.Read(refs...), "192.0.2.1 192.0.2.2 192.0.2.3 192.0.2.4")
 	expect(t, Result{Servers: servers}, "192.0.2.5 192.0.2.6 192.0.2.7")
 	servers, _ = OfOpenVPN(strings.Fields("openvpn --remote 198.51.100.7 1194 --remote vpn.example --remote"))
