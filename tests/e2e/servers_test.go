@@ -50,7 +50,9 @@ func (h *host) stub(server string) {
 	if err != nil {
 		testenv.Missing(h.T, "needs dnsmasq: install dnsmasq-base")
 	}
-	cmd := exec.Command(path, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=5353",
+	// dnsmasq closes every descriptor that it may have, which takes seconds if they are millions.
+	cmd := exec.Command("sh", "-c", `ulimit -n 256 && exec "$0" "$@"`, path, "--keep-in-foreground",
+		"--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--port=5353",
 		"--listen-address=127.0.0.1", "--bind-interfaces", "--user=root", "--pid-file=", "--server="+server)
 	check(h.T, cmd.Start())
 	h.Cleanup(func() {
