@@ -40,9 +40,9 @@ func programServers(t *testing.T, p *programs) string {
 // The peers of a VPN program are those to which it has connected, not those that connected to it.
 func TestVPNPeers(t *testing.T) {
 	loopbackUp(t)
-	bridge(t, "vpn0", "192.0.2.1/24", "192.0.2.2/24")
+	bridge(t, "vpn0", "192.0.2.1/24", "192.0.2.2/24", "192.0.2.3/24")
 	connect(t, "tcp4", "192.0.2.1:1194", "192.0.2.1:1194", "192.0.2.2") // this process has both ends
-	udp, err := net.Dial("udp4", "192.0.2.2:1194")
+	udp, err := net.Dial("udp4", "192.0.2.3:1194")
 	check(t, err)
 	t.Cleanup(func() { check(t, udp.Close()) })
 	p := &programs{proc: "/proc"}
@@ -51,12 +51,12 @@ func TestVPNPeers(t *testing.T) {
 	}
 	rename(t, "openvpn")
 	p = &programs{proc: "/proc"} // the name of a process is read once
-	const want = "192.0.2.1 the other end of a tunnel of openvpn, 192.0.2.2 the other end of a tunnel of openvpn"
+	const want = "192.0.2.1 the other end of a tunnel of openvpn, 192.0.2.3 the other end of a tunnel of openvpn"
 	if got := programServers(t, p); got != want {
 		t.Errorf("servers %q, want %q", got, want)
 	}
 	check(t, udp.Close())
-	if udp, err = net.Dial("udp4", "192.0.2.2:1195"); err != nil {
+	if udp, err = net.Dial("udp4", "192.0.2.3:1195"); err != nil {
 		t.Fatal(err)
 	}
 	if got := programServers(t, p); got != want {

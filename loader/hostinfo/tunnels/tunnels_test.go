@@ -51,6 +51,7 @@ func TestRemote(t *testing.T) {
 		{&netlink.Geneve{LinkAttrs: attrs, Remote: v6}, "2001:db8::7 geneve t0"},
 		{&netlink.Sittun{LinkAttrs: attrs, Remote: net.IPv4zero}, ""}, // sit0, to any
 		{&netlink.Geneve{LinkAttrs: attrs}, ""},                       // external
+		{&netlink.Geneve{LinkAttrs: attrs, Remote: net.IPv4(239, 1, 1, 1)}, ""},
 		{&netlink.Dummy{LinkAttrs: attrs}, ""},
 	} {
 		got, err := Read([]netlink.Link{tt.link})
@@ -70,7 +71,7 @@ func vxlan(t *testing.T, v *netlink.Vxlan) netlink.Link {
 	return l
 }
 
-// The peers of a VXLAN are its remote and those of its forwarding table, but no multicast group.
+// The peers of a VXLAN are its remote and those of its forwarding table.
 func TestVXLAN(t *testing.T) {
 	one := vxlan(t, &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vx1"}, VxlanId: 1, Port: 4789,
 		Group: net.ParseIP("192.0.2.7")})
