@@ -5,24 +5,8 @@
 #include "maps.h"
 #include "packet.h"
 #include "parse.h"
+#include "reasons.h"
 #include "track.h"
-
-static __always_inline bool reason_drops(enum reason reason)
-{
-	return reason == REASON_BLOCKED || reason == REASON_LIMITED || reason == REASON_VLAN_EXCESS;
-}
-
-/* True for packets that are reported: those that an entry drops, or would drop. */
-static __always_inline bool reason_reported(enum reason reason)
-{
-	return reason == REASON_BLOCKED || reason == REASON_LIMITED || reason == REASON_SHADOW;
-}
-
-/* True for packets that pass because of the verdict on their source, unless it is allowed. Detectors look at these. */
-static __always_inline bool reason_accounted(enum reason reason)
-{
-	return reason == REASON_NOT_LISTED || reason == REASON_SHADOW || reason == REASON_UNDER_LIMIT;
-}
 
 /* Returns the number of the packet among those with the same reason on this CPU. */
 static __always_inline __u64 count_packet(enum reason reason, __u64 length)

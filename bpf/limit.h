@@ -3,13 +3,12 @@
 #define PARAXIAL_LIMIT_H
 
 #include "clock.h"
-#include "hits.h"
 #include "maps.h"
 
 enum limit_answer {
 	LIMIT_NONE = 0,		/* no limit is in force */
 	LIMIT_UNDER = 1,
-	LIMIT_OVER = 2,		/* the drop is counted for the entry that has the limit */
+	LIMIT_OVER = 2,
 };
 
 /* Keeps the type in the BTF, from which the Go mirror is generated: clang keeps no types of inner maps. */
@@ -61,8 +60,11 @@ static __always_inline bool limit_take(struct limit *bucket, __u64 now, __u64 le
 	return true;
 }
 
-/* The answer of the strictest live limit. Not inlined, so that the verifier checks it once for both families. */
-static __attribute__((noinline)) enum limit_answer ask_limit(__u32 id, __u64 length, struct clock *clock)
+/*
+ * The answer of the strictest live limit, and for LIMIT_OVER also the counter of the
+ * entry that has it. Not inlined, so that the verifier checks it once for both families.
+ */
+static __attribute__((noinline)) enum limit_answer ask_limit(__u32 id, __u64 length, struct clock *clock, __u32 *hit)
 {
 	struct limit *limit = limit_at(id);
 	__u32 bucket = 0;
@@ -82,7 +84,7 @@ static __attribute__((noinline)) enum limit_answer ask_limit(__u32 id, __u64 len
 		return LIMIT_NONE;
 	if (limit_take(limit, boot_ns(clock), length))
 		return LIMIT_UNDER;
-	count_hits(LIMIT_FIELD(limit->hit_id), 1);
+	*hit = LIMIT_FIELD(limit->hit_id);
 	return LIMIT_OVER;
 }
 

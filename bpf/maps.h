@@ -114,6 +114,19 @@ struct {
 } limits SEC(".maps");
 
 /*
+ * The buckets for packets that pass although an entry would drop them, by interface
+ * slot; see essential.h. The daemon writes cost and burst through mapped memory, and
+ * cost 0 turns it off. The program adds to tat. The other fields are not used.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, MAX_SLOTS);
+	__type(key, __u32);
+	__type(value, struct limit);
+} essential SEC(".maps");
+
+/*
  * Decides for which drops of the index the entry is looked up. Each CPU has its own
  * copy. The daemon reads how many were sampled.
  */

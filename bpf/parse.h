@@ -6,20 +6,14 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define ETH_P_8021Q 0x8100
-#define ETH_P_8021AD 0x88a8
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
 
 /*
- * Linux removes every outer tag of VLAN 0 without a VLAN device, however many there
- * are, and each VLAN device removes one more. So all tags are skipped, and a frame with
- * more than this is dropped.
+ * Holds the offset of the IP header, which is at most 182: Ethernet (14), tags (8 * 4),
+ * SNAP (8), PPPoE (8) and labels (30 * 4). Bounds it for the verifier.
  */
-#define MAX_VLAN_TAGS 8
-
-/* Holds the offset of the IP header, which is at most 14 + 8 * 4. Bounds it for the verifier. */
-#define L3_OFFSET_MASK 0x3f
+#define L3_OFFSET_MASK 0xff
 
 /*
  * Linux accepts any number of extension headers. Packets with more than this, or with
@@ -32,11 +26,6 @@
 #define IPV4_OFFSET 0x1fff
 #define IPV6_FRAGMENT 0xfff9	/* offset and more-fragments flag */
 #define IPV6_OFFSET 0xfff8
-
-struct vlan_tag {
-	__be16 tci;
-	__be16 proto;
-};
 
 /* The first eight bytes, which every IPv6 extension header has. offset is that of a fragment header. */
 struct ipv6_extension {
@@ -196,7 +185,6 @@ static __always_inline bool load_later(struct xdp_md *ctx, __u64 offset, void *t
 #endif
 }
 
-DEFINE_LOAD(load_u16, __be16)
 DEFINE_LOAD(load_extension, struct ipv6_extension)
 
 #define PARSE(type, c)                                        \
@@ -214,11 +202,6 @@ static __always_inline struct ethhdr *parse_eth(struct cursor *c)
 	return PARSE(struct ethhdr, c);
 }
 
-static __always_inline struct vlan_tag *parse_vlan(struct cursor *c)
-{
-	return PARSE(struct vlan_tag, c);
-}
-
 /* Parses the 20 bytes that every IPv4 header has. The caller parses options. */
 static __always_inline struct iphdr *parse_ipv4(struct cursor *c)
 {
@@ -232,11 +215,6 @@ static __always_inline struct ipv6hdr *parse_ipv6(struct cursor *c)
 	struct ipv6hdr *ip = PARSE(struct ipv6hdr, c);
 
 	return ip && ip->version == 6 ? ip : NULL;
-}
-
-static __always_inline bool is_vlan(__be16 proto)
-{
-	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
 /* True if the IPv4 header contradicts itself or the frame. room is the bytes from it to the end of the frame. */
@@ -310,7 +288,7 @@ static __always_inline __u64 ipv6_end(struct xdp_md *ctx, const struct ipv6hdr *
 	return payload ? l3_offset + sizeof(*ip) + payload : frame_length(ctx);
 }
 
-/* What walk_extensions() returns: the offset of the transport in the lowest bits, then its protocol, then flags. */
+/* walk_extensions() returns the offset of the transport in the lowest bits, then its protocol, then flags. */
 #define WALK_OFFSET(walked) ((walked) & MAX_TRANSPORT_OFFSET)
 #define WALK_PROTO_SHIFT 16
 #define WALK_FRAGMENT (1u << 24)
@@ -333,7 +311,7 @@ static __always_inline __u64 ipv6_end(struct xdp_md *ctx, const struct ipv6hdr *
  */
 __attribute__((noinline)) __u32 walk_extensions(struct xdp_md *ctx, __u32 start, __u32 end, __u32 proto)
 {
-	__u64 offset = start & 0x7f;
+	__u64 offset = start & 0xff;	/* 182 + 40 at most */
 	struct ipv6_extension ext;
 	__u32 fragment = 0;
 	__u32 walked;

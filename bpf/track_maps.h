@@ -21,10 +21,10 @@
  *
  * A source is in the group that its hash gives, or in a second group. In that case bit
  * 31 of the first entry of the first group is set. The daemon makes sure that no two
- * entries of a group are equal in bits 17 to 30. The key of a single address inside
- * a source (see track_single_key()) has bit 29 clear, and its first half is not 0. An entry only leads to a slot, and the
- * key in the slot decides. So a reader that meets a change of the index by the daemon
- * loses the count of one packet at most.
+ * entries of a group are equal in bits 17 to 30. The key of a single address inside a source (see
+ * track_single_key()) has bit 29 clear, and its first half is not 0. An entry only leads to a
+ * slot, and the key in the slot decides. So a reader that meets a change of the index by the
+ * daemon loses the count of one packet at most.
  */
 #ifndef PARAXIAL_TRACK_MAPS_H
 #define PARAXIAL_TRACK_MAPS_H

@@ -24,6 +24,9 @@ enum reason {
 	REASON_LIMITED = 7,	/* source over the rate of a limit */
 	REASON_UNDER_LIMIT = 8,	/* source with a limit, within its rate */
 	REASON_VLAN_EXCESS = 9,	/* more than eight VLAN tags: dropped, whatever the source */
+	REASON_MPLS_EXCESS = 10, /* more than 30 MPLS labels: dropped, whatever the source */
+	REASON_ESSENTIAL = 11,	/* the host needs it: passed, although an entry would drop it (essential.h) */
+	REASON_ESSENTIAL_LIMITED = 12, /* the same, but over the rate for such packets: dropped */
 	REASON_COUNT,
 };
 

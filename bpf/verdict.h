@@ -3,19 +3,23 @@
 #define PARAXIAL_VERDICT_H
 
 #include "clock.h"
+#include "essential.h"
 #include "hits.h"
 #include "index_v4.h"
 #include "index_v6.h"
 #include "limit.h"
 #include "maps.h"
+#include "packet.h"
+#include "reasons.h"
 
 /*
  * allow and block are the longest matches in their tries, or NULL. An allow beats a
  * block whatever their lengths, a drop beats a limit, and a limit beats a shadow. The
- * shadow still counts the packets that the limit passes.
+ * shadow still counts the packets that the limit passes. hit is set to the counter of
+ * the entry that drops the packet, or would drop it.
  */
 static __always_inline enum reason decide(struct clock *clock, const struct allow *allow,
-					  const struct verdict *block, __u64 weight, __u64 length)
+					  const struct verdict *block, __u64 length, __u32 *hit)
 {
 	enum limit_answer limited = LIMIT_NONE;
 
@@ -24,15 +28,15 @@ static __always_inline enum reason decide(struct clock *clock, const struct allo
 	if (!block)
 		return REASON_NOT_LISTED;
 	if (live(clock, block->drop_until)) {
-		count_hits(block->hit_id, weight);
+		*hit = block->hit_id;
 		return REASON_BLOCKED;
 	}
 	if (live(clock, block->limit_until))
-		limited = ask_limit(block->limit_id, length, clock);
+		limited = ask_limit(block->limit_id, length, clock, hit);
 	if (limited == LIMIT_OVER)
 		return REASON_LIMITED;
 	if (live(clock, block->shadow_until)) {
-		count_hits(block->hit_id, weight);
+		*hit = block->hit_id;
 		return limited == LIMIT_UNDER ? REASON_UNDER_LIMIT : REASON_SHADOW;
 	}
 	return limited == LIMIT_UNDER ? REASON_UNDER_LIMIT : REASON_NOT_LISTED;
@@ -64,47 +68,60 @@ static __always_inline __u64 attribution_weight(void)
 	return ATTRIBUTE_ONE_IN;
 }
 
-static __always_inline enum reason source_ipv4(const struct iphdr *ip, __u64 length)
+static __always_inline enum reason source_ipv4(const struct packet *p, const struct iphdr *ip)
 {
 	struct lpm_v4 key = { .prefixlen = 32, .addr = ip->saddr };
 	struct clock clock = {};
+	enum reason reason = REASON_BLOCKED;
 	__u64 weight = 1;
+	__u32 hit = 0;
 
 	switch (index_ipv4(ip->saddr, &clock)) {
 	case INDEX_CLEAN:
 		return REASON_NOT_LISTED;
 	case INDEX_DROP:
 		weight = attribution_weight();
-		if (!weight)
-			return REASON_BLOCKED;
 		break;
 	case INDEX_ASK:
 		break;
 	}
-	return decide(&clock, bpf_map_lookup_elem(&allow_v4, &key), bpf_map_lookup_elem(&block_v4, &key),
-		      weight, length);
+	if (weight)
+		reason = decide(&clock, bpf_map_lookup_elem(&allow_v4, &key), bpf_map_lookup_elem(&block_v4, &key),
+				p->length, &hit);
+	if (reason_drops(reason))
+		reason = spare_ipv4(p, ip, reason);
+	if (reason != REASON_ESSENTIAL)
+		count_hits(hit, weight);
+	return reason;
 }
 
-static __always_inline enum reason source_ipv6(const struct ipv6hdr *ip, __u64 length)
+static __always_inline enum reason source_ipv6(const struct packet *p, const struct ipv6hdr *ip)
 {
 	struct lpm_v6 key = { .prefixlen = 128 };
 	struct clock clock = {};
+	enum reason reason = REASON_BLOCKED;
 	__u64 weight = 1;
+	__u32 hit = 0;
 
 	switch (index_ipv6(&ip->saddr, &clock)) {
 	case INDEX_CLEAN:
 		return REASON_NOT_LISTED;
 	case INDEX_DROP:
 		weight = attribution_weight();
-		if (!weight)
-			return REASON_BLOCKED;
 		break;
 	case INDEX_ASK:
 		break;
 	}
-	__builtin_memcpy(key.addr, &ip->saddr, sizeof(key.addr));
-	return decide(&clock, bpf_map_lookup_elem(&allow_v6, &key), bpf_map_lookup_elem(&block_v6, &key),
-		      weight, length);
+	if (weight) {
+		__builtin_memcpy(key.addr, &ip->saddr, sizeof(key.addr));
+		reason = decide(&clock, bpf_map_lookup_elem(&allow_v6, &key), bpf_map_lookup_elem(&block_v6, &key),
+				p->length, &hit);
+	}
+	if (reason_drops(reason))
+		reason = spare_ipv6(p, ip, reason);
+	if (reason != REASON_ESSENTIAL)
+		count_hits(hit, weight);
+	return reason;
 }
 
 #endif

@@ -29,6 +29,10 @@ type Config struct {
 	XDPMode Mode
 	// The action when an interface is unprotected. See Repair below.
 	Repair Repair
+	// Whether DHCP, IPv6 neighbour discovery, MLD and IGMP pass although the source is
+	// blocked, up to 1,000 packets a second on each interface: `on` or `off`. See Essential
+	// packets below.
+	Essential Essential
 	// The Unix socket for `paraxialctl`. An absolute path.
 	Socket string
 	// The group whose members may use the socket. A name or, in quotes, a number. With
@@ -101,6 +105,15 @@ const (
 	RepairAlways Repair = "always" // also remove foreign programs
 )
 
+// Essential is whether packets that the host needs pass although an entry would drop them.
+type Essential string
+
+// The values of Essential.
+const (
+	EssentialOn  Essential = "on"
+	EssentialOff Essential = "off"
+)
+
 // Log is what is logged, and in which form.
 type Log struct {
 	// The least severe message to log.
@@ -123,7 +136,8 @@ const (
 type Guard struct {
 	// Addresses and prefixes that must not be blocked by mistake. See Guard below.
 	NeverBlock []netip.Prefix
-	// The clients of authenticated SSH sessions cannot be blocked by mistake, whatever the port.
+	// The clients of authenticated SSH sessions cannot be blocked by mistake, whatever the port,
+	// and callers cannot block the address of their own terminal.
 	// `[]` turns this off. The numbers have no other effect any more.
 	SSHPorts []uint16
 }
@@ -170,6 +184,7 @@ func Default() Config {
 	return Config{
 		XDPMode:     ModeAuto,
 		Repair:      RepairOwn,
+		Essential:   EssentialOn,
 		Socket:      "/run/paraxial/paraxiald.sock",
 		SocketGroup: "paraxial",
 		StateDir:    "/var/lib/paraxial",

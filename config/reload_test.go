@@ -33,7 +33,7 @@ func TestDiff(t *testing.T) {
 				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
 			}
 		},
-			[]string{"interfaces", "repair", "metrics_hosts", "log.level", "guard.never_block", "guard.ssh_ports",
+			[]string{"interfaces", "repair", "essential", "metrics_hosts", "log.level", "guard.never_block", "guard.ssh_ports",
 				"events.drops_per_second", "proxies", "proxies_file", "detection.max_bans",
 				"detection.breaker.bans_per_minute", "detectors"},
 			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries",
@@ -90,6 +90,7 @@ var changes = map[string]string{
 	"max_entries":                       "max_entries: 7",
 	"guard.never_block":                 "guard: {never_block: [192.0.2.0/24]}",
 	"guard.ssh_ports":                   "guard: {ssh_ports: [2222]}",
+	"essential":                         "essential: off",
 	"events.drops_per_second":           "events: {drops_per_second: 7}",
 	"proxies":                           "proxies: [192.0.2.0/24]",
 	"proxies_file":                      "proxies_file: /p",

@@ -25,6 +25,10 @@ func ParseRepair(s string) (Repair, error) {
 	return oneOf(s, RepairNever, RepairOwn, RepairAlways)
 }
 
+func parseEssential(s string) (Essential, error) {
+	return oneOf(s, EssentialOn, EssentialOff)
+}
+
 // ParseFormat reads a log format: text or json.
 func ParseFormat(s string) (Format, error) {
 	return oneOf(s, FormatText, FormatJSON)

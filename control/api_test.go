@@ -1,12 +1,12 @@
 package control
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -267,11 +267,13 @@ func TestBadRequests(t *testing.T) {
 // answered.
 func TestKeptConnection(t *testing.T) {
 	socket := serve(t, &fake{}, Options{})
-	dials := 0
-	hc := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		dials++
-		return dial(ctx, socket)
-	}}}
+	// An http.Client may connect again if it is slow to note that its request was sent.
+	conn, err := dial(t.Context(), socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
 	for range 500 {
 		for _, r := range []struct {
 			method, path string
@@ -281,7 +283,10 @@ func TestKeptConnection(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer, err := hc.Do(req)
+			if err := req.Write(conn); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := http.ReadResponse(answers, req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -289,10 +294,10 @@ func TestKeptConnection(t *testing.T) {
 				t.Fatalf("%s %s: %s, %v", r.method, r.path, answer.Status, err)
 			}
 			answer.Body.Close()
+			if answer.Close {
+				t.Fatalf("%s %s: the answer ends the connection", r.method, r.path)
+			}
 		}
-	}
-	if dials != 1 {
-		t.Errorf("%d connections, want 1", dials)
 	}
 }
 

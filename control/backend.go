@@ -19,6 +19,9 @@ import (
 type Caller struct {
 	UID, GID uint32
 	PID      int32
+	// Accepted is the time since boot when the connection was accepted. A process that
+	// started later is another one, which got the number of the caller.
+	Accepted time.Duration
 }
 
 // Author returns the caller as entries record it: "uid:1000".

@@ -22,14 +22,18 @@ import (
 // at once. An error of the daemon is an *Error. ErrUnreachable and ErrPermission
 // are the errors of connecting to it.
 type Client struct {
-	socket string
-	http   *http.Client
+	socket   string
+	http     *http.Client
+	patience time.Duration // until an answer that is a single value is complete
 }
+
+// answerWithin is more than a daemon takes that works (Options.RequestTimeout and StallTimeout).
+const answerWithin = 2 * time.Minute
 
 // NewClient returns a client for the daemon that listens on socket. It does
 // not connect yet.
 func NewClient(socket string) *Client {
-	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
+	return &Client{socket: socket, patience: answerWithin, http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
 		// The daemon may close an idle connection at any time to make room, and connecting again is
 		// cheap.
@@ -222,6 +226,9 @@ func (s *source) err() error {
 // exchange sends a request and reads the answer, a single value.
 func exchange[Out any](ctx context.Context, c *Client, method, path string, query url.Values, in any) (Out, error) {
 	var out Out
+	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("%w: the daemon on %s has not answered for %s. "+
+		"It may have been stopped, or wait for the disk or the kernel; see its log", ErrUnreachable, c.socket, c.patience))
+	defer cancel()
 	var body io.Reader
 	if in != nil {
 		data, err := json.Marshal(in)
@@ -236,6 +243,9 @@ func exchange[Out any](ctx context.Context, c *Client, method, path string, quer
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		if ctx.Err() != nil {
+			return out, context.Cause(ctx)
+		}
 		return out, fmt.Errorf("read the daemon's answer: %w", err)
 	}
 	return out, nil

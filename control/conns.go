@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -196,7 +197,11 @@ func PeerOf(nc net.Conn) (Caller, error) {
 	if err != nil {
 		return Caller{}, fmt.Errorf("identify peer: %w", err)
 	}
-	return Caller{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid}, nil
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return Caller{}, fmt.Errorf("read the clock: %w", err)
+	}
+	return Caller{UID: cred.Uid, GID: cred.Gid, PID: cred.Pid, Accepted: time.Duration(now.Nano())}, nil
 }
 
 type connKey struct{}

@@ -300,6 +300,12 @@ func post[In, Parsed, Out any, P parser[In, Parsed]](
 		}
 		ctx, cancel := c.timeout()
 		defer cancel()
+		// First, so that a request that waits here takes no place of small ones.
+		if len(data) > smallBody {
+			if err := c.pass(ctx, c.large); err != nil {
+				return err
+			}
+		}
 		if err := c.pass(ctx, c.work); err != nil {
 			return err
 		}

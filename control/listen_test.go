@@ -2,12 +2,14 @@ package control
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -131,6 +133,36 @@ func TestUnreachable(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := NewClient(tt.path).Status(t.Context())
 			if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// A daemon that hangs does not hang its clients: neither before its answer nor within it.
+func TestSilentDaemon(t *testing.T) {
+	for name, answer := range map[string]string{
+		"no answer": "", "half an answer": "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "s")
+			l, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				c, err := l.Accept()
+				if err == nil {
+					defer c.Close()
+					io.WriteString(c, answer) // fails only if the client has gone
+					io.Copy(io.Discard, c)    // until the client gives up
+				}
+			}()
+			c := NewClient(path)
+			c.patience = 100 * time.Millisecond
+			_, err = c.Status(t.Context())
+			if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "has not answered for 100ms") {
 				t.Errorf("got %v", err)
 			}
 		})

@@ -23,6 +23,7 @@ import (
 
 const (
 	childSocket = "PARAXIAL_TEST_SOCKET"
+	childLarge  = "PARAXIAL_TEST_LARGE" // if set, the request is a large one
 	nobody      = 65534
 )
 
@@ -36,11 +37,23 @@ func TestMain(m *testing.M) {
 
 func child(socket string) int {
 	c := NewClient(socket)
-	_, err := c.Block(context.Background(), BlockRequest{Prefixes: []string{"192.0.2.1"}})
+	r := BlockRequest{Prefixes: []string{"192.0.2.1"}}
+	if os.Getenv(childLarge) != "" {
+		r = largeRequest()
+	}
+	_, err := c.Block(context.Background(), r)
 	fmt.Println("block:", err)
 	fmt.Println("detach:", c.Detach(context.Background()))
 	fmt.Println("permission:", errors.Is(err, ErrPermission))
 	return 0
+}
+
+// largeRequest has a body of more than smallBody.
+func largeRequest() (r BlockRequest) {
+	for range smallBody / len("192.0.2.1") {
+		r.Prefixes = append(r.Prefixes, "192.0.2.1")
+	}
+	return r
 }
 
 func runAsNobody(t *testing.T, socket string, groups ...uint32) string {

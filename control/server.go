@@ -20,6 +20,7 @@ type Options struct {
 	MaxUIDStreams  int           // of one uid, 16
 	MaxWork        int           // requests at work, of all uids but root, 16
 	MaxUIDWork     int           // of one uid, 4
+	MaxLarge       int           // requests at work with bodies of more than 64 KiB, of all uids but root, 1
 	MaxImports     int           // lists in memory, of all uids but root, 2; as many of root
 	RequestTimeout time.Duration // for an answer that is not a stream, with waiting, 30 s
 	StallTimeout   time.Duration // without progress of a body or a stream, 30 s
@@ -40,6 +41,7 @@ type Server struct {
 	opts    Options
 	work    *gate // requests that are no streams
 	bodies  *gate // bodies of more than smallBody
+	large   *gate // requests at work that have such a body
 	imports *gate // lists in memory
 }
 
@@ -52,6 +54,7 @@ func NewServer(b Backend, opts Options) *Server {
 	opts.MaxUIDStreams = cmp.Or(opts.MaxUIDStreams, 16)
 	opts.MaxWork = cmp.Or(opts.MaxWork, 16)
 	opts.MaxUIDWork = cmp.Or(opts.MaxUIDWork, 4)
+	opts.MaxLarge = cmp.Or(opts.MaxLarge, 1)
 	opts.MaxImports = cmp.Or(opts.MaxImports, 2)
 	opts.ImportTimeout = cmp.Or(opts.ImportTimeout, 10*time.Minute)
 	opts.ImportRate = cmp.Or(opts.ImportRate, 4096)
@@ -61,6 +64,7 @@ func NewServer(b Backend, opts Options) *Server {
 		backend: b, opts: opts,
 		work:    newGate(opts.MaxConnsPerUID, opts.MaxWork, opts.MaxUIDWork),
 		bodies:  newGate(opts.MaxWork, opts.MaxWork, opts.MaxUIDWork),
+		large:   newGate(opts.MaxWork, opts.MaxLarge, opts.MaxLarge),
 		imports: newGate(opts.MaxImports, opts.MaxImports, 1),
 	}
 }

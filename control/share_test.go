@@ -72,7 +72,7 @@ func TestRootHasConnectionsLeft(t *testing.T) {
 
 // member sends a request as another user, in a process of its own, and leaves when it
 // is killed.
-func member(t *testing.T, socket string) *exec.Cmd {
+func member(t *testing.T, socket string, env ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Open("/proc/self/exe") // the build directory may be closed to others
 	if err != nil {
@@ -80,7 +80,7 @@ func member(t *testing.T, socket string) *exec.Cmd {
 	}
 	defer exe.Close()
 	cmd := exec.Command("/proc/self/fd/3")
-	cmd.ExtraFiles, cmd.Dir, cmd.Env = []*os.File{exe}, "/", []string{childSocket + "=" + socket}
+	cmd.ExtraFiles, cmd.Dir, cmd.Env = []*os.File{exe}, "/", append(env, childSocket+"="+socket)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: []uint32{1}}}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -127,6 +127,48 @@ func TestWorkOfOneUser(t *testing.T) {
 		t.Errorf("%d requests of the member were begun, want 2", n)
 	}
 }
+
+// Members have one large request at work at a time. Those that wait take no place of small
+// ones, and root's are served meanwhile.
+func TestLargeRequests(t *testing.T) {
+	testenv.Root(t)
+	socket := filepath.Join(openDir(t), "s")
+	l, err := Listen(socket, "daemon")
+	if err != nil {
+		t.Fatal(err)
+	}
+	started, finish := make(chan int, 100), make(chan struct{})
+	f := &fake{block: func(_ context.Context, b Block) (ChangeResult, error) {
+		started <- len(b.Prefixes)
+		<-finish
+		return ChangeResult{}, nil
+	}}
+	server := NewServer(f, Options{MaxUIDWork: 4, Log: slog.New(slog.DiscardHandler)})
+	run(t, server, l)
+	const large = childLarge + "=1"
+	member(t, socket, large)
+	waitFor(t, started, "a large request of the member")
+	for range 3 {
+		member(t, socket, large)
+	}
+	server.large.expect(t, 3)
+	for range 3 {
+		member(t, socket)
+		waitFor(t, started, "a small request of the member")
+	}
+	root := make(chan error, 1)
+	go func() { root <- second(NewClient(socket).Block(context.Background(), largeRequest())) }()
+	waitFor(t, started, "a large request of root")
+	close(finish)
+	if err := waitFor(t, root, "the answer to root"); err != nil {
+		t.Error(err)
+	}
+	for range 3 {
+		waitFor(t, started, "a large request that waited")
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
 
 // expect waits until n requests wait at the gate.
 func (g *gate) expect(t *testing.T, n int) {

@@ -212,8 +212,8 @@ func (r *listReader) stalled() error {
 func (r *listReader) slow(now time.Time) error {
 	rate := float64(r.c.opts.ImportRate)
 	if after := now.Sub(r.begun) - 2*r.c.opts.StallTimeout; float64(r.got) < rate*after.Seconds() {
-		return invalid("read the list: it comes with fewer than %d bytes per second; write it to a file and import that",
-			r.c.opts.ImportRate)
+		return invalid("read the list: it comes with fewer than %d bytes per second; "+
+			"write it to a file and import that", r.c.opts.ImportRate)
 	}
 	return nil
 }

@@ -209,6 +209,9 @@ type WhyResult struct {
 	Matched      []Entry `json:"matched"`
 	CheckedBy    string  `json:"checked_by"`             // kernel or model
 	Disagreement string  `json:"disagreement,omitempty"` // kernel and model differ: a defect
+	// EssentialRate is the number of essential packets a second, such as DHCP, that pass on each
+	// interface although an entry would drop them. 0: none.
+	EssentialRate int `json:"essential_rate,omitempty"`
 }
 
 // The types of events.

@@ -29,7 +29,7 @@ const howToStart = "start it with `systemctl start paraxiald`, or name the socke
 // explain turns the error of a request without an answer into one that says what to do.
 func (c *Client) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	// The URL of the request adds nothing to the path of the socket.
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {

@@ -46,6 +46,7 @@ func FuzzAPI(f *testing.F) {
 		{"", ""}, {"", ""}, {"", ""}, {"", ""}, {"a=%zz", ""}, {"", "\x00"},
 	} {
 		f.Add(uint8(i), true, seed.query, []byte(seed.body))
+		f.Add(uint8(i), false, seed.query, []byte(seed.body))
 	}
 	f.Add(uint8(0), true, "", []byte(`{"prefixes":["198.51.100.0/24"],"action":"limit","rate":"10/s"}`))
 	f.Add(uint8(0), false, "",

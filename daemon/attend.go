@@ -2,6 +2,8 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/paraxial/paraxial/control"
@@ -21,7 +23,7 @@ func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
 	defer glance.Stop()
 	defer attest.Stop()
 	for {
-		d.attending.beat()
+		d.attending.Beat()
 		select {
 		case <-ctx.Done():
 			return
@@ -38,6 +40,39 @@ func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
 // is done.
 func (d *Daemon) watchInterfaces(ctx context.Context) error {
 	return hostinfo.WatchLinks(ctx, func() { d.nics.attest(ctx) })
+}
+
+// watchAddresses checks the blocks at once and after changes of addresses, routes or
+// interfaces, until ctx is done.
+func (d *Daemon) watchAddresses(ctx context.Context) error {
+	return hostinfo.Watch(ctx, func() {
+		d.recheckGuard(ctx)
+		d.recheckBridges()
+	})
+}
+
+// watchServers checks the blocks after changes of servers and tunnels, until ctx is done.
+func (d *Daemon) watchServers(ctx context.Context) error {
+	return d.guard.WatchServers(ctx, func() { d.recheckGuard(ctx) })
+}
+
+// recheckBridges warns of interfaces that are bridges.
+func (d *Daemon) recheckBridges() {
+	var found []string
+	for _, n := range d.nics.list() {
+		ports, err := hostinfo.BridgePorts(n.name)
+		if err != nil {
+			d.log.Warn("cannot find out whether an interface is a bridge", "error", err)
+		}
+		if len(ports) > 0 {
+			found = append(found, fmt.Sprintf("%s is a bridge: packets that it forwards between its ports (%s) pass "+
+				"without the filter: filter the ports instead: paraxialctl doctor %s",
+				n.name, strings.Join(ports, ", "), n.name))
+		}
+	}
+	for _, w := range d.warnings.Set("bridges", found) {
+		d.log.Warn(w)
+	}
 }
 
 // keepSocket creates the socket again if it was removed.

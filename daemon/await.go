@@ -21,7 +21,7 @@ const (
 )
 
 // attachAll attaches to the interfaces that exist, then waits for the others.
-func (s *nics) attachAll(ctx context.Context, cfg config.Config, notify func(string)) error {
+func (s *nics) attachAll(ctx context.Context, cfg config.Config, status func(string)) error {
 	var missing []config.Interface
 	for _, i := range cfg.Interfaces {
 		err := s.add(ctx, i, loader.Mode(cfg.ModeOf(i)))
@@ -33,7 +33,7 @@ func (s *nics) attachAll(ctx context.Context, cfg config.Config, notify func(str
 			return err
 		}
 	}
-	s.await(ctx, missing, notify)
+	s.await(ctx, missing, status)
 	for _, i := range missing {
 		mode := loader.Mode(cfg.ModeOf(i))
 		err := s.add(ctx, i, mode)
@@ -48,14 +48,14 @@ func (s *nics) attachAll(ctx context.Context, cfg config.Config, notify func(str
 }
 
 // await waits until all interfaces exist, but no longer than patience.
-func (s *nics) await(ctx context.Context, interfaces []config.Interface, notify func(string)) {
+func (s *nics) await(ctx context.Context, interfaces []config.Interface, status func(string)) {
 	missing := absent(interfaces)
 	if len(missing) == 0 {
 		return
 	}
 	names := strings.Join(missing, ", ")
 	s.log.Info("waiting for interfaces", "missing", names, "at_most", patience)
-	notify("STATUS=waiting for " + names)
+	status("waiting for " + names)
 	tick := time.NewTicker(peek)
 	defer tick.Stop()
 	for limit := time.After(patience); len(missing) > 0; missing = absent(interfaces) {

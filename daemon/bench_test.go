@@ -11,8 +11,10 @@ import (
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/control/broadcast"
+	"github.com/paraxial/paraxial/control/wire"
 	"github.com/paraxial/paraxial/engine"
-	"github.com/paraxial/paraxial/loader/hostinfo"
+	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
 )
@@ -78,7 +80,7 @@ func newBench(t *testing.T, limit int) *bench {
 // kernelAndDrops is the part of the loader that a daemon in a test needs.
 type kernelAndDrops interface {
 	engine.Kernel
-	dropCounters
+	wire.DropCounters
 }
 
 // newDaemonOver returns a daemon with the given kernel and a store at path.
@@ -94,19 +96,21 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	}
 	log := slog.New(slog.DiscardHandler)
 	d := &Daemon{
-		log: log, store: st, drops: k, broadcast: newBroadcast(), detached: make(chan struct{}),
-		detection: &detection{}, nics: &nics{log: log}, host: hostinfo.NewReader(),
+		log: log, store: st, broadcast: broadcast.New(), detached: make(chan struct{}),
+		detection: &detection{}, nics: &nics{log: log}, capacity: func() map[string]int { return nil },
 	}
-	d.facts.read, d.facts.note = d.protected, d.noteGuard
+	d.enforcer = &enforcer{d: d}
+	d.guard = guard.NewReader(log, func() config.Guard { return d.settings().Guard })
 	d.cfg.Store(&config.Config{MaxEntries: limit})
 	d.engine = engine.New(engine.Options{
 		Log: log, Clock: clock, Store: st, Kernel: k, Publisher: heapPublisher{},
 		Room: policy.RoomFor(limit, limit), DropCounts: uint32(limit) + 1, Observe: func(time.Duration) {},
 	})
+	d.wire = &wire.Converter{Log: log, Ledger: d.engine, Drops: k}
 	tb.Cleanup(func() {
 		d.engine.Close()
 		st.Close()
-		d.host.Close()
+		d.guard.Close()
 	})
 	return d
 }

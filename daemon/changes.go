@@ -11,6 +11,7 @@ import (
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -21,7 +22,7 @@ func asCaller(ctx context.Context, c control.Caller) context.Context {
 
 // Block implements control.Backend.
 func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (control.ChangeResult, error) {
-	guarded, err := d.guardPrefixes(ctx, r.Prefixes, r.Action, r.Force)
+	guarded, err := d.guardPrefixes(ctx, c, r.Prefixes, r.Action, r.Force)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
@@ -31,11 +32,11 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (
 		entries[i] = policy.Entry{
 			Prefix: p, Kind: policy.Block, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Reason: r.Reason,
 			Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: until,
-			Forced: guarded.forced[p], Pending: pending,
+			Forced: guarded.Forced[p], Pending: pending,
 		}
 	}
 	result, err := d.put(asCaller(ctx, c), entries, guarded)
-	result.Notes = append(r.Notes, spareNotes(guarded.spare)...)
+	result.Notes = append(r.Notes, guard.SpareNotes(guarded.Spare)...)
 	if pending != nil {
 		by := d.engine.Wall(until)
 		result.ConfirmID, result.ConfirmBy = pending.ID, &by
@@ -52,15 +53,15 @@ func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.Allow) (
 			Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(d.engine.Now(), r.For),
 		}
 	}
-	result, err := d.put(asCaller(ctx, c), entries, guarded{})
+	result, err := d.put(asCaller(ctx, c), entries, guard.Changes{})
 	result.Notes = r.Notes
 	return result, err
 }
 
 // put saves and enforces entries with what the guard asks for, and announces them.
-func (d *Daemon) put(ctx context.Context, entries []policy.Entry, g guarded) (control.ChangeResult, error) {
+func (d *Daemon) put(ctx context.Context, entries []policy.Entry, g guard.Changes) (control.ChangeResult, error) {
 	err := d.engine.Edit(ctx, func(b *policy.Book) ([]policy.Op, error) {
-		ops := g.ops(b)
+		ops := g.Ops(b)
 		for _, e := range entries {
 			ops = append(ops, policy.PutOp(e))
 		}
@@ -69,14 +70,14 @@ func (d *Daemon) put(ctx context.Context, entries []policy.Entry, g guarded) (co
 	if err != nil {
 		return control.ChangeResult{}, changeError(err)
 	}
-	d.broadcast.announce(control.EventAdded, d.wireEntries(g.spare))
+	d.broadcast.Announce(control.EventAdded, d.wire.Entries(g.Spare))
 	return d.added(entries), nil
 }
 
 // added announces entries that are in force now, and returns them as a result.
 func (d *Daemon) added(entries []policy.Entry) control.ChangeResult {
-	result := control.ChangeResult{Entries: d.wireEntries(entries)}
-	d.broadcast.announce(control.EventAdded, result.Entries)
+	result := control.ChangeResult{Entries: d.wire.Entries(entries)}
+	d.broadcast.Announce(control.EventAdded, result.Entries)
 	return result
 }
 
@@ -112,13 +113,13 @@ func (d *Daemon) remove(ctx context.Context, kind policy.Kind, r control.Removal
 				}
 			}
 		}
-		removed = d.wireEntries(entries) // with their drop counts, which are lost afterwards
+		removed = d.wire.Entries(entries) // with their drop counts, which are lost afterwards
 		return ops, nil
 	})
 	if err != nil {
 		return nil, changeError(err)
 	}
-	d.broadcast.announce(control.EventRemoved, removed)
+	d.broadcast.Announce(control.EventRemoved, removed)
 	return removed, nil
 }
 
@@ -135,7 +136,7 @@ func (d *Daemon) stillBlocked(ctx context.Context, prefixes []netip.Prefix) []co
 		}
 		return true
 	})
-	return d.wireEntries(entries)
+	return d.wire.Entries(entries)
 }
 
 // prefixesBatch is the number of prefixes that are looked up at a time, so that a long
@@ -213,29 +214,18 @@ func pendingIDs(entries []policy.Entry) []string {
 	return ids
 }
 
-// guarded is what the guard says about prefixes that are blocked.
-type guarded struct {
-	forced map[netip.Prefix]bool // those that force blocks against the guard
-	spare  []policy.Entry        // allows for open sessions inside the others
-}
-
-// ops returns the changes that go with the blocks.
-func (g guarded) ops(b *policy.Book) []policy.Op {
-	ops := endSparing(b, g.forced)
-	for _, e := range g.spare {
-		ops = append(ops, policy.PutOp(e))
-	}
-	return ops
+func guardCaller(c control.Caller) guard.Caller {
+	return guard.Caller{PID: int(c.PID), Accepted: c.Accepted}
 }
 
 // guardPrefixes asks the guard about prefixes. Unless force overrides the guard, a refusal
 // is an error.
 func (d *Daemon) guardPrefixes(
-	ctx context.Context, prefixes []netip.Prefix, action policy.Action, force bool,
-) (guarded, error) {
-	refusals, sessions, err := d.refusals(ctx, prefixes, action)
+	ctx context.Context, c control.Caller, prefixes []netip.Prefix, action policy.Action, force bool,
+) (guard.Changes, error) {
+	refusals, sessions, err := d.guard.Check(ctx, guardCaller(c), prefixes, action)
 	if err != nil && !force {
-		return guarded{}, control.Errorf(control.CodeRefused, "%v; add --force to block without this check", err)
+		return guard.Changes{}, control.Errorf(control.CodeRefused, "%v; add --force to block without this check", err)
 	}
 	var causes []string
 	forced := make(map[netip.Prefix]bool)
@@ -244,8 +234,9 @@ func (d *Daemon) guardPrefixes(
 		causes = append(causes, refusal.Error())
 	}
 	if len(refusals) > 0 && !force {
-		return guarded{}, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; if that is what you "+
-			"want, add --force, and --confirm 60s to have it reverted unless you confirm", strings.Join(causes, "; "))
+		return guard.Changes{}, control.Errorf(control.CodeRefused, "refused, nothing was blocked: %s; "+
+			"if that is what you want, add --force, and --confirm 60s to have it reverted unless you confirm",
+			strings.Join(causes, "; "))
 	}
 	var inside []netip.Addr
 	for p, addrs := range sessions {
@@ -253,31 +244,10 @@ func (d *Daemon) guardPrefixes(
 		inside = append(inside, addrs...)
 	}
 	if force {
-		return guarded{forced: forced}, nil
+		return guard.Changes{Forced: forced}, nil
 	}
 	slices.SortFunc(inside, netip.Addr.Compare)
-	return guarded{spare: d.spares(inside)}, nil
-}
-
-// refusals returns the refusals of the guard, and the open sessions inside other prefixes. The
-// error tells that the guard does not know all protected addresses. The guard does not refuse
-// shadow entries.
-func (d *Daemon) refusals(
-	ctx context.Context, prefixes []netip.Prefix, action policy.Action,
-) (refusals []*policy.Refusal, sessions map[netip.Prefix][]netip.Addr, err error) {
-	if action == policy.Shadow {
-		return nil, nil, nil
-	}
-	guard, err := d.facts.guard(ctx)
-	sessions = make(map[netip.Prefix][]netip.Addr)
-	for _, p := range prefixes {
-		if refusal := guard.Check(p); refusal != nil {
-			refusals = append(refusals, refusal)
-		} else if inside := guard.Sessions(p); len(inside) > 0 {
-			sessions[p] = inside
-		}
-	}
-	return refusals, sessions, err
+	return guard.Changes{Spare: guard.Spares(inside, d.engine.Now())}, nil
 }
 
 // terms returns the deadline of a block, and its pending state if it must be

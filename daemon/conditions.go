@@ -2,37 +2,14 @@ package daemon
 
 import (
 	"fmt"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/paraxial/paraxial/metrics"
+	"github.com/paraxial/paraxial/policy"
 )
 
-// problem is the text of a problem, empty while there is none.
-type problem struct{ text atomic.Pointer[string] }
-
-// set records err, or the end of the problem if err is nil.
-func (p *problem) set(err error) {
-	text := ""
-	if err != nil {
-		text = oneLine(err)
-	}
-	p.text.Store(&text)
-}
-
-func (p *problem) String() string {
-	if text := p.text.Load(); text != nil {
-		return *text
-	}
-	return ""
-}
-
-// oneLine returns the text of an error, which may be of several lines, in one.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
-
 // allWarnings returns what an operator should look at.
-func (d *Daemon) allWarnings() []string { return append(d.conditions(), d.warnings.list()...) }
+func (d *Daemon) allWarnings() []string { return append(d.conditions(), d.warnings.List()...) }
 
 // conditions returns the warnings that follow from the present state.
 func (d *Daemon) conditions() []string {
@@ -50,10 +27,11 @@ func (d *Daemon) conditions() []string {
 	if err := d.enforcer.noRoom(); err != nil {
 		warn("detectors cannot add bans: %v", err)
 	}
-	if incomplete := d.guardProblem(); incomplete != "" {
+	if incomplete := d.guard.Problem(); incomplete != "" {
 		warn("the guard is incomplete, so detectors take no decisions, and blocks need --force: %s; "+
 			"journalctl -u paraxiald has the details", incomplete)
 	}
+	list = append(list, d.guard.Unknown()...)
 	if n := d.enforcer.unsaved.Load(); n > 0 {
 		warn("%d bans of detectors are in force, but not saved, and end with a restart; "+
 			"df %s shows whether the disk is full", n, d.settings().StateDir)
@@ -83,4 +61,30 @@ func roomWarnings(maps []metrics.Map) []string {
 			m.Name, state, m.Entries, m.Capacity))
 	}
 	return list
+}
+
+// warnOfRoom logs new warnings of maps that are full.
+func (d *Daemon) warnOfRoom() {
+	full := roomWarnings(d.maps())
+	if len(full) > 0 && !d.fullTold {
+		d.log.Warn(full[0])
+	}
+	d.fullTold = len(full) > 0
+}
+
+// maps returns the fill of the maps that hold entries.
+func (d *Daemon) maps() []metrics.Map {
+	var maps []metrics.Map
+	capacity := d.capacity()
+	d.engine.Read(func(b *policy.Book) {
+		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+			for _, family := range []policy.Family{policy.IPv4, policy.IPv6} {
+				trie := kind.String() + map[policy.Family]string{policy.IPv4: "_v4", policy.IPv6: "_v6"}[family]
+				size := b.Size(kind, family)
+				maps = append(maps, metrics.Map{Name: trie, Entries: size, Capacity: capacity[trie]})
+			}
+		}
+		maps = append(maps, metrics.Map{Name: "limits", Entries: b.Limits(), Capacity: capacity["limits"]})
+	})
+	return maps
 }

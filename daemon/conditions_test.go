@@ -1,14 +1,10 @@
 package daemon
 
 import (
-	"context"
-	"errors"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/paraxial/paraxial/metrics"
-	"github.com/paraxial/paraxial/policy"
 )
 
 func TestRoomWarnings(t *testing.T) {
@@ -25,43 +21,5 @@ func TestRoomWarnings(t *testing.T) {
 		if tc.want == "" && got != "" || !strings.HasPrefix(got, tc.want) {
 			t.Errorf("%+v: %q, want %q", tc.m, got, tc.want)
 		}
-	}
-}
-
-// The warnings about one subject do not replace those about another.
-func TestWarningsBySubject(t *testing.T) {
-	var w warnings
-	if fresh := w.set("b", []string{"b1", "b2"}); !slices.Equal(fresh, []string{"b1", "b2"}) {
-		t.Errorf("new: %q", fresh)
-	}
-	w.set("a", []string{"a1"})
-	if fresh := w.set("b", []string{"b2", "b3"}); !slices.Equal(fresh, []string{"b3"}) {
-		t.Errorf("new: %q", fresh)
-	}
-	if all := w.list(); !slices.Equal(all, []string{"a1", "b2", "b3"}) {
-		t.Errorf("all: %q", all)
-	}
-	w.set("b", nil)
-	if all := w.list(); !slices.Equal(all, []string{"a1"}) {
-		t.Errorf("all: %q", all)
-	}
-}
-
-// The error of the last reading of the guard's facts is kept until a reading succeeds.
-func TestFactsKeepTheirProblem(t *testing.T) {
-	b := newBench(t, 100)
-	err := errors.New("one\ntwo")
-	r := &factReader{
-		read: func(context.Context) ([]policy.Protected, error) { return nil, err },
-		note: b.noteGuard,
-	}
-	r.guard(t.Context())
-	if got := b.guardProblem(); got != "one; two" {
-		t.Errorf("the problem is %q", got)
-	}
-	err = nil
-	r.guard(t.Context())
-	if got := b.guardProblem(); got != "" {
-		t.Errorf("the problem is still %q", got)
 	}
 }

@@ -14,12 +14,18 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/control/broadcast"
+	"github.com/paraxial/paraxial/control/wire"
+	"github.com/paraxial/paraxial/detect/journal"
+	"github.com/paraxial/paraxial/detect/offenders"
 	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/loader"
-	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/sdnotify"
 	"github.com/paraxial/paraxial/store"
+	"github.com/paraxial/paraxial/warnings"
 )
 
 // StoreFile is the name of the store's file in the state directory.
@@ -46,26 +52,24 @@ type Daemon struct {
 	cfg       atomic.Pointer[config.Config]
 	store     *store.Store
 	loader    *loader.Loader
-	drops     dropCounters
-	host      *hostinfo.Reader
-	facts     factReader
+	capacity  func() map[string]int // the number of elements that each map can hold
+	guard     *guard.Reader
 	engine    *engine.Engine
 	nics      *nics
-	broadcast *broadcast
+	wire      *wire.Converter
+	broadcast *broadcast.Broadcast
 	detection *detection
-	offenders *offenderStore
-	detecting pulse // progress of the detectors' loop
-	attending pulse // progress of the loop that checks interfaces and socket
-	sweeping  pulse // progress of housekeep
+	offenders *offenders.File
+	detecting sdnotify.Pulse // progress of the detectors' loop
+	attending sdnotify.Pulse // progress of the loop that checks interfaces and socket
+	sweeping  sdnotify.Pulse // progress of housekeep
 	enforcer  *enforcer
-	warnings  warnings
-	disk      problem // why the last checkpoint failed
+	warnings  warnings.Board
+	disk      warnings.Problem // why the last checkpoint failed
 
-	socketProblem string    // why the socket cannot be created again; used by attend only
-	guardState    problem   // why the guard is incomplete
-	guardLogged   time.Time // when guardState was logged; used by noteGuard only
-	sweepProblem  string    // why expired entries cannot be removed; used by housekeep only
-	fullTold      bool      // the log says that a map is full; used by tellStatus only
+	socketProblem string // why the socket cannot be created again; used by attend only
+	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
+	fullTold      bool   // the log says that a map is full; used by tellStatus only
 
 	metrics  *metrics.Collector
 	detached chan struct{} // closed when the filter was detached on request
@@ -75,13 +79,6 @@ type Daemon struct {
 // settings returns the configuration in force.
 func (d *Daemon) settings() config.Config { return *d.cfg.Load() }
 
-// dropCounters reads the kernel's drop counters by the IDs that the book assigns.
-type dropCounters interface {
-	Hits(id uint32) uint64
-	// Sampled returns how many drops were attributed by sampling.
-	Sampled() (uint64, error)
-}
-
 // Run starts the daemon and serves until ctx is done, or until the filter is
 // detached on request. The filter stays in place when it returns, and on errors.
 func Run(ctx context.Context, cfg config.Config, o Options) error {
@@ -90,10 +87,11 @@ func Run(ctx context.Context, cfg config.Config, o Options) error {
 		return err
 	}
 	defer d.close()
-	if err := d.start(ctx, o.Notify); err != nil {
+	manager := sdnotify.New(o.Notify, o.Watchdog)
+	if err := d.start(ctx, manager.Status); err != nil {
 		return err
 	}
-	return d.serve(ctx, o)
+	return d.serve(ctx, o, manager)
 }
 
 // open opens the store and the maps. Their locks refuse a second daemon. It does not
@@ -113,24 +111,31 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
+	if err := l.SetEssential(cfg.Essential == config.EssentialOn); err != nil {
+		return nil, errors.Join(err, l.Close(), st.Close())
+	}
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
-		store: st, loader: l, drops: l, broadcast: newBroadcast(), detached: make(chan struct{}),
-		offenders: &offenderStore{path: filepath.Join(cfg.StateDir, offendersFile)},
-		host:      hostinfo.NewReader(),
+		store: st, loader: l, capacity: l.Capacity, broadcast: broadcast.New(), detached: make(chan struct{}),
+		offenders: offenders.In(cfg.StateDir),
 	}
 	d.cfg.Store(&cfg)
-	d.facts.read, d.facts.note = d.protected, d.noteGuard
+	d.guard = guard.NewReader(o.Log, func() config.Guard { return d.settings().Guard })
 	d.metrics = metrics.New(d, metrics.Build{Version: o.Version, Revision: revision(), GoVersion: runtime.Version()})
 	d.engine = engine.New(engine.Options{
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
-		Room: policy.RoomFor(cfg.MaxEntries, int(l.HitCapacity())-1), DropCounts: l.HitCapacity(), Observe: d.metrics.ObserveApply,
+		Room: policy.RoomFor(cfg.MaxEntries, int(l.HitCapacity())-1), DropCounts: l.HitCapacity(),
+		Observe: d.metrics.ObserveApply,
 	})
+	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
 	d.enforcer = &enforcer{d: d}
-	d.detection = &detection{log: o.Log, accounts: l.Tracker(), host: d.enforcer, observe: d.metrics.ObserveTick}
+	d.detection = &detection{
+		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
+		observe: d.metrics.ObserveTick,
+	}
 	d.nics = &nics{
 		log: o.Log, loader: l, store: st, repair: func() config.Repair { return d.settings().Repair },
-		replaced: make(map[string]time.Time), changed: d.broadcast.interfaceChanged,
+		replaced: make(map[string]time.Time), changed: d.broadcast.InterfaceChanged,
 	}
 	return d, nil
 }
@@ -138,16 +143,16 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 func (d *Daemon) close() {
 	d.loader.SetEventCredit(0)
 	d.engine.Close()
-	if err := errors.Join(d.loader.Close(), d.store.Close(), d.host.Close()); err != nil {
+	if err := errors.Join(d.loader.Close(), d.store.Close(), d.guard.Close()); err != nil {
 		d.log.Error("close", "error", err)
 	}
 }
 
 // start fills the tries and then attaches, so that an interface is never
 // switched to tries that are still being filled.
-func (d *Daemon) start(ctx context.Context, notify func(string)) error {
+func (d *Daemon) start(ctx context.Context, status func(string)) error {
 	begin := time.Now()
-	notify("STATUS=loading entries")
+	status("loading entries")
 	if err := d.engine.Fill(ctx, d.loader); err != nil {
 		return err
 	}
@@ -155,7 +160,7 @@ func (d *Daemon) start(ctx context.Context, notify func(string)) error {
 	if err := d.startDetection(cfg); err != nil {
 		return err
 	}
-	if err := d.nics.attachAll(ctx, cfg, notify); err != nil {
+	if err := d.nics.attachAll(ctx, cfg, status); err != nil {
 		return err
 	}
 	if err := d.detachOthers(cfg.Interfaces); err != nil {

@@ -13,8 +13,10 @@ import (
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/detect"
 	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/warnings"
 )
 
 // detectorAuthor is the author of entries that detectors put.
@@ -35,7 +37,7 @@ type enforcer struct {
 	volatile map[policy.Key]bool // entries in force that are not saved
 	unsaved  atomic.Int64        // length of volatile; read without mu, which is held while the disk is slow
 
-	complains complaints // used by act alone
+	complains warnings.Limiter // used by act alone
 	full      fullRoom
 }
 
@@ -52,16 +54,16 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 		return held
 	}
 	var planned plannedDecisions
-	guard, _ := v.fresh() // exempt has refused decisions that the guard does not know enough about
+	current, _ := v.fresh() // exempt has refused decisions that the guard does not know enough about
 	err := v.apply(ctx, func(b *policy.Book) ([]policy.Op, error) {
-		planned = v.plan(b, guard, decisions)
+		planned = v.plan(b, current, decisions)
 		return planned.ops, nil
 	})
 	if errors.Is(err, engine.ErrFull) {
 		return v.refused(ctx, decisions, err)
 	}
 	if err != nil {
-		if v.complains.due("act") {
+		if v.complains.Due("act") {
 			v.d.log.Error("decisions of detectors could not be carried out; they are tried again",
 				"decisions", len(decisions), "error", err)
 		}
@@ -73,8 +75,8 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 			v.d.metrics.CountDecision(made.Detector, string(made.Action))
 		}
 	}
-	v.d.broadcast.announce(control.EventAdded, v.d.wireEntries(planned.put))
-	v.d.broadcast.announce(control.EventRemoved, planned.lifted)
+	v.d.broadcast.Announce(control.EventAdded, v.d.wire.Entries(planned.put))
+	v.d.broadcast.Announce(control.EventRemoved, planned.lifted)
 	return append(held, planned.gone...)
 }
 
@@ -106,7 +108,7 @@ type plannedDecisions struct {
 
 // plan turns decisions into changes of the book. It reads the present entries while no
 // other change is under way, so that it does not undo an operator's unblock.
-func (v *enforcer) plan(b *policy.Book, guard *policy.Guard, decisions []detect.Decision) (p plannedDecisions) {
+func (v *enforcer) plan(b *policy.Book, current *policy.Guard, decisions []detect.Decision) (p plannedDecisions) {
 	var lifted []policy.Entry
 	for _, decision := range decisions {
 		key := keyOfDecision(decision)
@@ -128,13 +130,13 @@ func (v *enforcer) plan(b *policy.Book, guard *policy.Guard, decisions []detect.
 		}
 		entries := []policy.Entry{e}
 		if e.Action != policy.Shadow {
-			entries = append(v.d.spares(guard.Sessions(e.Prefix)), e)
+			entries = append(guard.Spares(current.Sessions(e.Prefix), v.d.engine.Now()), e)
 		}
 		for _, e := range entries {
 			p.ops, p.put = append(p.ops, policy.PutOp(e)), append(p.put, e)
 		}
 	}
-	p.lifted = v.d.wireEntries(lifted)
+	p.lifted = v.d.wire.Entries(lifted)
 	return p
 }
 
@@ -148,7 +150,7 @@ func (v *enforcer) apply(ctx context.Context, plan func(*policy.Book) ([]policy.
 	if _, ok := errors.AsType[*engine.SaveError](err); !ok {
 		return err
 	}
-	if v.complains.due("volatile") {
+	if v.complains.Due("volatile") {
 		v.d.log.Error("bans of detectors are volatile: they are in force, but not saved, and end with a restart",
 			"entries", len(ops), "error", err)
 	}
@@ -268,7 +270,8 @@ func (v *enforcer) drops(entries []detect.Entry) []detect.Drops {
 	v.d.engine.Read(func(b *policy.Book) {
 		for _, e := range entries {
 			if id := b.HitID(e.Prefix); id != 0 {
-				drops = append(drops, detect.Drops{Detector: e.Detector, Prefix: e.Prefix, Packets: v.d.drops.Hits(id)})
+				packets := v.d.wire.Drops.Hits(id)
+				drops = append(drops, detect.Drops{Detector: e.Detector, Prefix: e.Prefix, Packets: packets})
 			}
 		}
 	})
@@ -326,7 +329,7 @@ func (v *enforcer) fresh() (*policy.Guard, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.guard == nil || time.Since(v.read) >= guardAge {
-		v.guard, v.unknown = v.d.facts.guard(context.Background())
+		v.guard, v.unknown = v.d.guard.Guard(context.Background())
 		v.read = time.Now()
 	}
 	return v.guard, v.unknown

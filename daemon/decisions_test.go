@@ -20,7 +20,7 @@ func decided(t *testing.T) (*bench, *enforcer) {
 	b := newBench(t, 1000)
 	b.Daemon.metrics = metrics.New(b.Daemon, metrics.Build{})
 	b.allow("203.0.113.7")
-	return b, &enforcer{d: b.Daemon}
+	return b, b.enforcer
 }
 
 // decision returns a decision about offenderPrefix.

@@ -43,7 +43,6 @@ func (d *Daemon) Detach(_ context.Context, c control.Caller) error {
 	return nil
 }
 
-// removePins also removes the pinned maps if the filter was detached on request.
 // DetachEverywhere takes the filter off all interfaces of all filters whose pins are on a
 // mounted BPF file system, and returns their names. It needs no configuration. told is
 // whether a daemon was told to detach and may still be exiting.
@@ -63,7 +62,7 @@ func DetachEverywhere(told bool, log *slog.Logger) ([]string, error) {
 	return all, errors.Join(errs...)
 }
 
-// removePins takes the maps away as well if the filter was detached on request.
+// removePins also removes the pinned maps if the filter was detached on request.
 func (d *Daemon) removePins() error {
 	select {
 	case <-d.detached:

@@ -85,8 +85,10 @@ func detectorStatus(d detect.Detector, s detect.DetectorStats) control.DetectorS
 	return control.DetectorStatus{
 		Name: d.Name, Match: matchText(d.Match), Limit: d.Limit.String(), Window: policy.FormatTTL(d.Window),
 		IPv4Prefix: d.Per.IPv4, IPv6Prefix: d.Per.IPv6, Action: string(d.Action), For: policy.FormatTTL(d.For),
-		Decisions: map[string]uint64{string(detect.Block): s.Blocked, string(detect.Limit): s.Limited, string(detect.Shadow): s.Shadowed},
-		Extended:  s.Extended, Lifted: s.Lifted, Spared: s.Spared, Entries: s.Entries, NoRoom: s.NoRoom,
+		Decisions: map[string]uint64{
+			string(detect.Block): s.Blocked, string(detect.Limit): s.Limited, string(detect.Shadow): s.Shadowed,
+		},
+		Extended: s.Extended, Lifted: s.Lifted, Spared: s.Spared, Entries: s.Entries, NoRoom: s.NoRoom,
 	}
 }
 

@@ -14,11 +14,16 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/detect/journal"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/track"
+	"github.com/paraxial/paraxial/warnings"
 )
+
+// saveEvery is the shortest time between two writes of the offenders during an attack.
+const saveEvery = 5 * time.Second
 
 // tickInterval is the time between two reads of the counters of tracked sources.
 const tickInterval = 250 * time.Millisecond
@@ -73,8 +78,8 @@ type detection struct {
 	splits    []netip.Prefix  // sources whose addresses are counted one by one
 	tripped   bool            // state of the circuit breaker, as last logged
 	trippedAt time.Time       // when that changed
-	complains complaints
-	journal   journal
+	complains warnings.Limiter
+	journal   *journal.Journal
 	noRoom    uint64 // sources without room, as last said
 }
 
@@ -102,8 +107,9 @@ func (d *detection) configure(
 	}
 	d.promoter = detect.NewPromoter(cfg.Detectors, d.accounts.Capacity(), rand.Uint64())
 	d.analyzer = detect.NewAnalyzer(cfg.Detectors, detect.Options{
-		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans, BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
-		Exempt: d.host.exempt, PartlyExempt: d.host.partlyExempt, About: d.promoter.About,
+		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans,
+		BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
+		Exempt:        d.host.exempt, PartlyExempt: d.host.partlyExempt, About: d.promoter.About,
 	})
 	d.analyzer.Restore(now, offenders)
 	d.analyzer.Adopt(now, live)
@@ -119,14 +125,13 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	defer d.show()
-	d.journal.log = d.log
-	d.journal.turn(now)
+	d.journal.Turn(now)
 	if d.analyzer == nil {
 		return false
 	}
 	begin := time.Now()
 	if err := d.accounts.Samples(func(s loader.Sample) { d.promoter.Add(now, sampleOf(s)) }); err != nil {
-		d.complains.about(d.log, "samples", err)
+		d.complains.Log(d.log, "detection: samples", err)
 	}
 	d.observeDrops(now)
 	decisions := d.analyzer.Tick(now, d.read())
@@ -136,7 +141,7 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 		d.analyzer.Remove(f.Detector, f.Prefix)
 	}
 	for _, made := range carriedOut(decisions, failed) {
-		d.journal.decision(made)
+		d.journal.Decision(made)
 	}
 	d.follow(now)
 	d.adapt(now)
@@ -148,7 +153,7 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 func (d *detection) flush() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.journal.flush()
+	d.journal.Flush()
 }
 
 // read copies the counters of all tracked sources.
@@ -200,7 +205,7 @@ func (d *detection) follow(now policy.Deadline) {
 		if err := d.track(source, now); err != nil {
 			d.promoter.Forget(source)
 			d.untrack(source)
-			d.complains.about(d.log, "tracking", err)
+			d.complains.Log(d.log, "detection: tracking", err)
 		}
 	}
 }
@@ -215,7 +220,7 @@ func (d *detection) followSplits(now policy.Deadline) {
 	d.promoter.Split(splits)
 	for _, a := range d.active { // some are tracked already, at a level of single addresses
 		if err := d.trackSingle(a.Source, now); err != nil {
-			d.complains.about(d.log, "tracking", err)
+			d.complains.Log(d.log, "detection: tracking", err)
 		}
 	}
 }
@@ -272,14 +277,14 @@ func (d *detection) untrack(source netip.Prefix) {
 			continue
 		}
 		if err := d.accounts.Untrack(level, source); err != nil {
-			d.complains.about(d.log, "tracking", err)
+			d.complains.Log(d.log, "detection: tracking", err)
 		}
 	}
 	if !source.IsSingleIP() {
 		return
 	}
 	if err := d.accounts.Untrack(track.Single, source); err != nil {
-		d.complains.about(d.log, "tracking", err)
+		d.complains.Log(d.log, "detection: tracking", err)
 	}
 }
 
@@ -341,11 +346,17 @@ func (d *detection) snapshot() metrics.Detection {
 // startDetection puts the detectors of a configuration in force.
 func (d *Daemon) startDetection(cfg config.Config) error {
 	now := d.engine.Now()
-	offenders, err := d.offenders.load(now, time.Now())
+	offenders, err := d.offenders.Load(now, time.Now())
 	if err != nil {
 		d.log.Warn("the file of repeat offenders has a problem; those that cannot be read are forgotten", "error", err)
 	}
 	return d.detection.configure(cfg, now, liveEntries(d.engine, now), offenders)
+}
+
+// saveOffenders keeps the memory of offenders for the next run, if it changed.
+func (d *Daemon) saveOffenders() error {
+	now := d.engine.Now()
+	return d.offenders.Save(d.detection.offenders(now), now)
 }
 
 // detect runs a tick of the detectors every tickInterval until ctx is done, and saves
@@ -353,7 +364,7 @@ func (d *Daemon) startDetection(cfg config.Config) error {
 func (d *Daemon) detect(ctx context.Context) {
 	tick := time.NewTicker(tickInterval)
 	defer tick.Stop()
-	d.detecting.beat()
+	d.detecting.Beat()
 	unsaved, saved := false, time.Time{}
 	for {
 		select {
@@ -362,9 +373,9 @@ func (d *Daemon) detect(ctx context.Context) {
 			return
 		case <-tick.C:
 			unsaved = d.detection.tick(ctx, d.engine.Now()) || unsaved
-			d.detecting.beat()
+			d.detecting.Beat()
 		}
-		if unsaved && time.Since(saved) > offendersEvery {
+		if unsaved && time.Since(saved) > saveEvery {
 			if err := d.saveOffenders(); err != nil {
 				d.log.Error("repeat offenders cannot be saved; a restart would forget them", "error", err)
 			}

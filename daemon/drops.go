@@ -12,7 +12,7 @@ import (
 // watchers.
 func (d *Daemon) grantEvents() {
 	var credit int64
-	if d.broadcast.watched() {
+	if d.broadcast.Watched() {
 		credit = int64(d.settings().Events.DropsPerSecond)
 	}
 	d.loader.SetEventCredit(credit)
@@ -25,7 +25,7 @@ func (d *Daemon) relayDrops(ctx context.Context) error {
 		if e.Reason.Verdict() != "drop" {
 			kind = control.EventShadow
 		}
-		d.broadcast.send(control.Event{
+		d.broadcast.Send(control.Event{
 			Time: d.engine.Moment(e.Boot), Type: kind,
 			Packet: &control.Packet{
 				Interface: d.nics.nameOf(e.Slot), Source: e.Source.String(), Protocol: protocolName(e.Protocol),

@@ -21,7 +21,7 @@ func (d *Daemon) housekeep(ctx context.Context) {
 	defer sweep.Stop()
 	defer checkpoint.Stop()
 	for {
-		d.sweeping.beat()
+		d.sweeping.Beat()
 		select {
 		case <-ctx.Done():
 			return
@@ -29,8 +29,8 @@ func (d *Daemon) housekeep(ctx context.Context) {
 			d.grantEvents()
 			d.sweep(ctx)
 		case <-checkpoint.C:
-			d.disk.set(d.checkpoint(ctx))
-			if d.guardProblem() != "" {
+			d.disk.Set(d.checkpoint(ctx))
+			if d.guard.Problem() != "" {
 				d.recheckGuard(ctx) // the facts may be readable by now
 			}
 		}
@@ -55,7 +55,7 @@ func (d *Daemon) sweep(ctx context.Context) {
 			return
 		}
 		d.log.Debug("entries expired", "count", len(expired))
-		d.broadcast.announce(control.EventExpired, d.wireEntries(expired))
+		d.broadcast.Announce(control.EventExpired, d.wire.Entries(expired))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -31,7 +32,7 @@ func (d *Daemon) Import(
 	if len(result.Invalid) > 0 && !r.SkipInvalid {
 		return control.ImportResult{Invalid: result.Invalid}, nil
 	}
-	if err := d.guardList(ctx, wanted, r.Force, &result); err != nil {
+	if err := d.guardList(ctx, c, wanted, r.Force, &result); err != nil {
 		return control.ImportResult{}, err
 	}
 	set := engine.Set{List: wanted, Entry: policy.Entry{
@@ -45,7 +46,7 @@ func (d *Daemon) Import(
 		return control.ImportResult{}, changeError(fmt.Errorf("import %s: %w", r.Origin, err))
 	}
 	result.Added, result.Removed, result.Unchanged = replaced.Added, replaced.Removed, replaced.Unchanged
-	d.broadcast.send(control.Event{Type: control.EventImported, Import: &control.ImportSummary{
+	d.broadcast.Send(control.Event{Type: control.EventImported, Import: &control.ImportSummary{
 		Origin: r.Origin, Added: result.Added, Removed: result.Removed, Unchanged: result.Unchanged,
 		Refused: len(result.Refused),
 	}})
@@ -76,15 +77,17 @@ func (d *Daemon) readList(
 
 // guardList removes the prefixes that the guard refuses from the list, unless force keeps
 // them, and spares the open sessions inside the others. It adds both to the result.
-func (d *Daemon) guardList(ctx context.Context, l *engine.List, force bool, result *control.ImportResult) error {
-	guard, err := d.facts.guard(ctx)
+func (d *Daemon) guardList(
+	ctx context.Context, c control.Caller, l *engine.List, force bool, result *control.ImportResult,
+) error {
+	current, err := d.guard.GuardFor(ctx, guardCaller(c))
 	if err != nil && !force {
 		return control.Errorf(control.CodeRefused, "%v; add --force to import without this check", err)
 	}
 	var sessions []netip.Addr
 	forced := make(map[netip.Prefix]bool)
 	l.Filter(func(p netip.Prefix, number int) (keep, override bool) {
-		refusal, inside := guard.Check(p), guard.Sessions(p)
+		refusal, inside := current.Check(p), current.Sessions(p)
 		if force {
 			if override = refusal != nil || len(inside) > 0; override {
 				forced[p] = true
@@ -105,7 +108,7 @@ func (d *Daemon) guardList(ctx context.Context, l *engine.List, force bool, resu
 	})
 	slices.SortFunc(result.Refused, func(x, y control.RefusedLine) int { return cmp.Compare(x.Line, y.Line) })
 	slices.SortFunc(result.Spared, func(x, y control.SparedLine) int { return cmp.Compare(x.Line, y.Line) })
-	return d.spareSessions(ctx, guarded{forced, d.spares(sessions)})
+	return d.spareSessions(ctx, guard.Changes{Forced: forced, Spare: guard.Spares(sessions, d.engine.Now())})
 }
 
 func sparedLine(p netip.Prefix, number int, inside []netip.Addr) control.SparedLine {
@@ -117,14 +120,14 @@ func sparedLine(p netip.Prefix, number int, inside []netip.Addr) control.SparedL
 }
 
 // spareSessions makes the changes that go with a list, before the list is in force.
-func (d *Daemon) spareSessions(ctx context.Context, g guarded) error {
-	if len(g.spare) == 0 && len(g.forced) == 0 {
+func (d *Daemon) spareSessions(ctx context.Context, g guard.Changes) error {
+	if len(g.Spare) == 0 && len(g.Forced) == 0 {
 		return nil
 	}
-	err := d.engine.Edit(ctx, func(b *policy.Book) ([]policy.Op, error) { return g.ops(b), nil })
+	err := d.engine.Edit(ctx, func(b *policy.Book) ([]policy.Op, error) { return g.Ops(b), nil })
 	if err != nil {
 		return changeError(err)
 	}
-	d.broadcast.announce(control.EventAdded, d.wireEntries(g.spare))
+	d.broadcast.Announce(control.EventAdded, d.wire.Entries(g.Spare))
 	return nil
 }

@@ -1,8 +1,17 @@
 package daemon
 
 import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/warnings"
 )
 
 // Snapshot implements metrics.Source. It walks no entries, because the book keeps totals.
@@ -31,23 +40,84 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	})
 	s.Maps = d.maps()
 	s.Detection = d.detection.snapshot()
-	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.guardProblem() != ""
+	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.guard.Problem() != ""
 	return s
 }
 
-// maps returns the fill of the maps that hold entries.
-func (d *Daemon) maps() []metrics.Map {
-	var maps []metrics.Map
-	capacity := d.loader.Capacity()
-	d.engine.Read(func(b *policy.Book) {
-		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-			for _, family := range []policy.Family{policy.IPv4, policy.IPv6} {
-				trie := kind.String() + map[policy.Family]string{policy.IPv4: "_v4", policy.IPv6: "_v6"}[family]
-				size := b.Size(kind, family)
-				maps = append(maps, metrics.Map{Name: trie, Entries: size, Capacity: capacity[trie]})
-			}
+// metricsServer returns the server for the metrics at the address of cfg.
+func (d *Daemon) metricsServer(cfg config.Config) *metrics.Server {
+	o := metrics.Options{Log: d.log, Peer: metricsPeer}
+	if _, ok := cfg.MetricsSocket(); !ok { // no browser connects to a Unix socket
+		o.Hosts = func() []string { return metricsHosts(cfg, d.settings()) }
+	}
+	return &metrics.Server{
+		Collector: d.metrics, Options: o, Address: cfg.Metrics, Report: d.reportMetrics,
+		Open: func() (net.Listener, error) { return listenMetrics(cfg) },
+	}
+}
+
+// listenMetrics opens the address for metrics.
+func listenMetrics(cfg config.Config) (net.Listener, error) {
+	if path, ok := cfg.MetricsSocket(); ok {
+		l, err := control.Listen(path, cfg.SocketGroup)
+		if err != nil {
+			return nil, err // a nil *control.Listener would be a net.Listener that is not nil
 		}
-		maps = append(maps, metrics.Map{Name: "limits", Entries: b.Limits(), Capacity: capacity["limits"]})
-	})
-	return maps
+		return l, nil
+	}
+	l, err := net.Listen("tcp", cfg.Metrics)
+	if err != nil {
+		_, port, _ := net.SplitHostPort(cfg.Metrics)
+		return nil, fmt.Errorf("%w; `ss -ltnp sport = :%s` shows who has the port; set metrics: in the configuration "+
+			"to a free address, to unix:/run/paraxial/metrics.sock, or to off", err, port)
+	}
+	return l, nil
+}
+
+// reportMetrics warns that the metrics are not served, or ends the warning if err is nil.
+func (d *Daemon) reportMetrics(err error) {
+	const subject = "metrics"
+	if err == nil {
+		d.warnings.Set(subject, nil)
+		return
+	}
+	text := "metrics are not served, and are tried again: " + warnings.OneLine(err)
+	if len(d.warnings.Set(subject, []string{text})) > 0 {
+		d.log.Warn(text)
+	}
+}
+
+// metricsHosts returns the names by which the metrics may be requested.
+func metricsHosts(started, now config.Config) []string {
+	hosts := now.MetricsHosts
+	if host, _, err := net.SplitHostPort(started.Metrics); err == nil {
+		hosts = append(hosts[:len(hosts):len(hosts)], host)
+	}
+	if name, err := os.Hostname(); err == nil {
+		hosts = append(hosts[:len(hosts):len(hosts)], name)
+	}
+	return hosts
+}
+
+// metricsPeer names the other end of a connection: the user if that is on this host,
+// otherwise its address, of IPv6 the network, in which a host can choose its address.
+func metricsPeer(c net.Conn) string {
+	if caller, err := control.PeerOf(c); err == nil {
+		return fmt.Sprintf("uid %d", caller.UID)
+	}
+	if uid, ok := hostinfo.PeerUID(c); ok {
+		return fmt.Sprintf("uid %d", uid)
+	}
+	there, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		return ""
+	}
+	addr := there.Addr().Unmap().WithZone("")
+	switch {
+	case addr.IsLoopback():
+		return "this host" // a user who cannot be told, and who may use any loopback address
+	case addr.Is6():
+		return netip.PrefixFrom(addr, 64).Masked().String()
+	}
+	return addr.String()
 }

@@ -24,9 +24,9 @@ const (
 
 // Preview implements control.Backend. It reports what Block would do, and changes
 // nothing.
-func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block) (control.PreviewResult, error) {
+func (d *Daemon) Preview(ctx context.Context, c control.Caller, r control.Block) (control.PreviewResult, error) {
 	result := control.PreviewResult{Notes: r.Notes}
-	refusals, sessions, err := d.refusals(ctx, r.Prefixes, r.Action)
+	refusals, sessions, err := d.guard.Check(ctx, guardCaller(c), r.Prefixes, r.Action)
 	if err != nil {
 		result.Refusals = append(result.Refusals, control.Refusal{Message: err.Error()})
 	}
@@ -37,16 +37,12 @@ func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block)
 	}
 	result.WouldApply = r.Force || len(result.Refusals) == 0
 	spared := make(map[netip.Addr]bool)
-	for _, inside := range sessions {
-		for _, a := range inside {
-			spared[a] = !r.Force
-		}
+	if !r.Force {
+		spared = sparedBy(sessions)
 	}
 	for _, a := range slices.SortedFunc(maps.Keys(spared), netip.Addr.Compare) {
-		if spared[a] {
-			result.Notes = append(result.Notes, fmt.Sprintf(
-				"%s would be spared: an SSH session to this host is open from there", a))
-		}
+		result.Notes = append(result.Notes, fmt.Sprintf(
+			"%s would be spared: a session to this host is open from there", a))
 	}
 	if err := ctx.Err(); err != nil {
 		return result, fmt.Errorf("preview: %w", err)
@@ -64,6 +60,17 @@ func (d *Daemon) Preview(ctx context.Context, _ control.Caller, r control.Block)
 	}
 	result.Traffic = d.traffic(r.Prefixes)
 	return result, nil
+}
+
+// sparedBy returns the addresses of the sessions inside prefixes.
+func sparedBy(sessions map[netip.Prefix][]netip.Addr) map[netip.Addr]bool {
+	spared := make(map[netip.Addr]bool)
+	for _, inside := range sessions {
+		for _, a := range inside {
+			spared[a] = true
+		}
+	}
+	return spared
 }
 
 // overlapping returns the live entries of both kinds that cover one of the
@@ -88,7 +95,7 @@ func (d *Daemon) overlapping(ctx context.Context, prefixes []netip.Prefix) (foun
 			return true
 		})
 	}
-	return d.wireEntries(entries), more
+	return d.wire.Entries(entries), more
 }
 
 // traffic returns the tracked sources that overlap one of the prefixes.
@@ -130,7 +137,7 @@ func (d *Daemon) connections(
 	now := d.engine.Now()
 	d.engine.Read(func(b *policy.Book) {
 		list = slices.DeleteFunc(list, func(c hostinfo.Connection) bool {
-			return spared[c.Peer] || isAllowed(b, c.Peer, now)
+			return spared[c.Peer] || b.Allowed(c.Peer, now)
 		})
 	})
 	result := control.PreviewConnection{Known: true, Count: len(list), Spared: all - len(list)}
@@ -140,16 +147,6 @@ func (d *Daemon) connections(
 	}
 	result.Peers, result.Services = len(peers), services(list)
 	return result, nil
-}
-
-// isAllowed reports whether a live allow covers an address.
-func isAllowed(b *policy.Book, a netip.Addr, now policy.Deadline) bool {
-	for e := range b.Covering(policy.Allow, netip.PrefixFrom(a, a.BitLen())) {
-		if e.Live(now) {
-			return true
-		}
-	}
-	return false
 }
 
 // services groups connections by port, and sorts them by number of connections, the

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -13,19 +14,19 @@ import (
 // reason, creation time and expiry; their author becomes the caller. Either all of them
 // change or none.
 func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promotion) (control.ChangeResult, error) {
-	guarded, err := d.guardPrefixes(ctx, r.Prefixes, policy.Drop, r.Force)
+	guarded, err := d.guardPrefixes(ctx, c, r.Prefixes, policy.Drop, r.Force)
 	if err != nil {
 		return control.ChangeResult{}, err
 	}
 	var entries []policy.Entry
 	err = d.engine.Edit(asCaller(ctx, c), func(b *policy.Book) (ops []policy.Op, _ error) {
-		entries, ops = nil, guarded.ops(b)
+		entries, ops = nil, guarded.Ops(b)
 		for _, p := range r.Prefixes {
 			e, err := shadowAt(b, p, r.Origin, d.engine.Now())
 			if err != nil {
 				return nil, err
 			}
-			e.Action, e.Author, e.Forced = policy.Drop, c.Author(), guarded.forced[p]
+			e.Action, e.Author, e.Forced = policy.Drop, c.Author(), guarded.Forced[p]
 			entries, ops = append(entries, e), append(ops, policy.PutOp(e))
 		}
 		return ops, nil
@@ -34,8 +35,8 @@ func (d *Daemon) Promote(ctx context.Context, c control.Caller, r control.Promot
 		return control.ChangeResult{}, changeError(err)
 	}
 	result := d.added(entries)
-	d.broadcast.announce(control.EventAdded, d.wireEntries(guarded.spare))
-	result.Notes = append(r.Notes, spareNotes(guarded.spare)...)
+	d.broadcast.Announce(control.EventAdded, d.wire.Entries(guarded.Spare))
+	result.Notes = append(r.Notes, guard.SpareNotes(guarded.Spare)...)
 	return result, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/policy"
@@ -79,7 +80,7 @@ func (d *Daemon) Entries(
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			for _, e := range d.wireEntries(d.resolve(batch, k, origin)) {
+			for _, e := range d.wire.Entries(d.resolve(batch, k, origin)) {
 				if err := yield(e); err != nil {
 					return err
 				}
@@ -129,7 +130,10 @@ func (d *Daemon) why(src netip.Addr, frozen bool) (control.WhyResult, error) {
 	_, after := d.model(src)
 	result := control.WhyResult{
 		Address: src.String(), Verdict: before.Verdict(), Reason: before.String(),
-		Matched: d.wireEntries(entries), CheckedBy: "model",
+		Matched: d.wire.Entries(entries), CheckedBy: "model",
+	}
+	if d.settings().Essential == config.EssentialOn && (before == policy.Blocked || before == policy.Limited) {
+		result.EssentialRate = loader.EssentialRate
 	}
 	if !asked {
 		return result, nil
@@ -170,70 +174,9 @@ func (d *Daemon) model(src netip.Addr) ([]policy.Entry, policy.Outcome) {
 
 // Watch implements control.Backend.
 func (d *Daemon) Watch(ctx context.Context, yield func(control.Event) error) error {
-	err := d.broadcast.watch(ctx, yield)
+	err := d.broadcast.Watch(ctx, yield)
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
-}
-
-// wireEntries returns entries as the API shows them. Drops are counted by prefix: all
-// origins of a prefix share one counter.
-func (d *Daemon) wireEntries(entries []policy.Entry) []control.Entry {
-	out := make([]control.Entry, len(entries))
-	sampled := d.dropsSampled()
-	d.engine.Read(func(b *policy.Book) {
-		for i, e := range entries {
-			out[i] = control.Entry{
-				Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
-				Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
-				Expires: d.expires(e.Deadline), Evidence: wireEvidence(e.Evidence),
-			}
-			if e.Action == policy.Limit {
-				out[i].Rate = e.Rate.String()
-			}
-			if e.Kind == policy.Block {
-				id := b.HitID(e.Prefix)
-				out[i].Drops = d.drops.Hits(id)
-				// A prefix without a counter has no exact count.
-				out[i].DropsEstimated = id == 0 || sampled
-			}
-			if e.Pending != nil {
-				out[i].Pending = &control.Pending{
-					ID: e.Pending.ID, ConfirmBy: *d.expires(e.Deadline), Expires: d.expires(e.Pending.Deadline),
-				}
-			}
-		}
-	})
-	return out
-}
-
-// wireEvidence returns v, which may be nil, as the API shows it.
-func wireEvidence(v *policy.Evidence) *control.Evidence {
-	if v == nil {
-		return nil
-	}
-	return &control.Evidence{
-		Detector: v.Detector, Rate: v.Rate.String(), Limit: v.Limit.String(), Window: policy.FormatTTL(v.Window),
-		Count: v.Count, First: v.First, Last: v.Last, Ports: v.Ports, Offence: v.Offence, Sources: v.Sources,
-	}
-}
-
-// dropsSampled reports whether the program has ever counted drops of entries by sampling,
-// because there were too many. It returns true if this is not known.
-func (d *Daemon) dropsSampled() bool {
-	n, err := d.drops.Sampled()
-	if err != nil {
-		d.log.Error("cannot read whether drop counts are exact; they are shown as estimates", "error", err)
-	}
-	return n > 0 || err != nil
-}
-
-// expires returns the wall clock time of a deadline, nil for never.
-func (d *Daemon) expires(deadline policy.Deadline) *time.Time {
-	if deadline == policy.Forever {
-		return nil
-	}
-	t := d.engine.Wall(deadline)
-	return &t
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/detect/journal"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/tests/lab"
@@ -177,8 +178,9 @@ func newRecall(t *testing.T, l *loader.Loader, way *road.Road, m mix, rng *rand.
 func (r *recall) configure() {
 	cfg := config.Default()
 	cfg.Detectors = detectorsOf(r.kinds)
+	log := slog.New(slog.NewTextHandler(r.t.Output(), nil))
 	r.detection = &detection{
-		log: slog.New(slog.NewTextHandler(r.t.Output(), nil)), accounts: r.loader.Tracker(), host: r,
+		log: log, journal: journal.New(log), accounts: r.loader.Tracker(), host: r,
 		observe: func(d time.Duration) { r.slowest = max(r.slowest, d) },
 	}
 	if err := r.detection.configure(cfg, r.now, nil, nil); err != nil {

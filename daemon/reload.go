@@ -6,38 +6,26 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/loader"
+	"github.com/paraxial/paraxial/sdnotify"
 )
 
 // followReloads reloads the configuration on each request, until ctx is done.
-func (d *Daemon) followReloads(ctx context.Context, o Options) {
+func (d *Daemon) followReloads(ctx context.Context, o Options, manager *sdnotify.Manager) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-o.Reload:
-			o.Notify(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", monotonicMicroseconds()))
+			manager.Reloading()
 			if err := d.reload(ctx, o); err != nil {
 				d.log.Error("reload failed, the old configuration stays in force: " + err.Error())
 			}
-			o.Notify("READY=1")
+			manager.Ready()
 		}
 	}
-}
-
-// monotonicMicroseconds returns the time that the service manager wants with a reload,
-// to distinguish it from an earlier one.
-func monotonicMicroseconds() int64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
-		return 0
-	}
-	return ts.Nano() / int64(time.Microsecond)
 }
 
 // reload applies the settings that a running daemon can change, and logs those that need
@@ -89,6 +77,12 @@ func (d *Daemon) change(ctx context.Context, now config.Config, live []string) (
 	// Detectors read the proxies from these settings, so they are stored before detectors start.
 	d.cfg.Store(&now)
 	back = append(back, func() error { d.cfg.Store(&old); return nil })
+	if now.Essential != old.Essential {
+		back = append(back, func() error { return d.loader.SetEssential(old.Essential == config.EssentialOn) })
+		if err := d.loader.SetEssential(now.Essential == config.EssentialOn); err != nil {
+			return err
+		}
+	}
 	if slices.ContainsFunc(live, func(name string) bool { return strings.HasPrefix(name, "detect") }) {
 		back = append(back, func() error { return d.startDetection(old) })
 		if err := d.startDetection(now); err != nil {

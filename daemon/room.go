@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/warnings"
 )
 
 // After a decision of a detector found no room, new ones are not tried for a time that
@@ -30,7 +31,7 @@ func (r *fullRoom) close(now time.Time, cause error) (log bool) {
 	defer r.mu.Unlock()
 	r.pause = min(max(2*r.pause, firstPause), mostPause)
 	r.cause, r.until = cause, now.Add(r.pause)
-	if now.Sub(r.logged) < complainEvery {
+	if now.Sub(r.logged) < warnings.Every {
 		return false
 	}
 	r.logged = now

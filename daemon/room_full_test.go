@@ -28,7 +28,7 @@ func crowded(t *testing.T) (*bench, *enforcer, *bytes.Buffer) {
 	if _, err := b.Block(t.Context(), control.Caller{}, list); err != nil {
 		t.Fatal(err)
 	}
-	return b, &enforcer{d: b.Daemon}, log
+	return b, b.enforcer, log
 }
 
 func (b *bench) decide(kind detect.Kind, n int) []detect.Decision {

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"log/slog"
 	"time"
 
 	"github.com/paraxial/paraxial/detect"
@@ -32,7 +31,7 @@ func (d *detection) adapt(now policy.Deadline) {
 	}
 	packets, err := d.host.accounted()
 	if err != nil {
-		d.complains.about(d.log, "counters", err)
+		d.complains.Log(d.log, "detection: counters", err)
 		return
 	}
 	if s.at != 0 && packets >= s.packets {
@@ -55,7 +54,7 @@ func (d *detection) report() {
 		if s.Reason == guardUnknown {
 			continue // it applies to all sources, and was logged
 		}
-		d.journal.spared(s)
+		d.journal.Spared(s)
 	}
 	stats := d.analyzer.Stats()
 	d.reportNoRoom(stats)
@@ -80,8 +79,9 @@ func (d *detection) reportNoRoom(stats detect.Stats) {
 	for _, s := range stats.Detectors {
 		noRoom += s.NoRoom
 	}
-	if noRoom > d.noRoom && !stats.Breaker.Open && d.complains.due("no room") {
-		d.log.Error("detectors: max_bans entries are live, and none can make room for a new one; raise detection.max_bans",
+	if noRoom > d.noRoom && !stats.Breaker.Open && d.complains.Due("no room") {
+		d.log.Error("detectors: max_bans entries are live, and none can make room for a new one; "+
+			"raise detection.max_bans",
 			"max_bans", d.cfg.Detection.MaxBans, "sources", noRoom-d.noRoom)
 	}
 	d.noRoom = noRoom
@@ -93,31 +93,4 @@ func sampleOf(s loader.Sample) detect.Sample {
 		Source: s.Source, Length: s.Length, Weight: s.Weight,
 		Detectors: detect.DetectorSet(s.Detectors), Port: s.DestPort,
 	}
-}
-
-// complaints limits how often an error that occurs at every tick is logged.
-type complaints struct {
-	last map[string]time.Time
-}
-
-// complainEvery is the shortest time between two log lines about the same subject.
-const complainEvery = time.Minute
-
-// about logs an error, unless the last one about the same subject was logged recently.
-func (c *complaints) about(log *slog.Logger, what string, err error) {
-	if c.due(what) {
-		log.Error("detection: "+what, "error", err)
-	}
-}
-
-// due reports whether it is time to log something again, and notes that it is logged.
-func (c *complaints) due(what string) bool {
-	if time.Since(c.last[what]) < complainEvery {
-		return false
-	}
-	if c.last == nil {
-		c.last = make(map[string]time.Time)
-	}
-	c.last[what] = time.Now()
-	return true
 }

@@ -2,8 +2,9 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/paraxial/paraxial/policy"
 )
@@ -11,45 +12,126 @@ import (
 // claim reserves the set of an origin for a call that replaces it in many steps.
 // Other edits, except those of the set, are carried out between the steps.
 type claim struct {
-	origin string
-	ended  chan struct{} // closed at the end of the claim
+	ended chan struct{} // closed at the end of the claim
 }
+
+// claims are the claims by origin. Only the holder of the turn uses them.
+type claims map[string]*claim
 
 // errClaimed is the error of an edit of a claimed set.
-var errClaimed = errors.New("the set of the origin is being replaced")
+type errClaimed struct{ *claim }
 
-// has reports whether an operation changes the claimed set.
-func (c *claim) has(op policy.Op) bool {
-	k := op.Remove
+func (errClaimed) Error() string { return "the set of the origin is being replaced" }
+
+// of returns the claim of the set that an operation changes, or nil.
+func (c claims) of(op policy.Op) *claim {
 	if op.IsPut() {
-		k = op.Put.Key()
+		return c.ofKey(op.Put.Key())
 	}
-	return c.hasKey(k)
+	return c.ofKey(op.Remove)
 }
 
-func (c *claim) hasKey(k policy.Key) bool {
-	return c != nil && k.Kind == policy.Block && k.Origin == c.origin && k.Pending == ""
+func (c claims) ofKey(k policy.Key) *claim {
+	if k.Kind != policy.Block || k.Pending != "" {
+		return nil
+	}
+	return c[k.Origin]
 }
 
-// claim waits for other replacements and claims the set of an origin. release ends
-// the claim.
+// check returns an error if one of the operations changes a claimed set.
+func (c claims) check(ops []policy.Op) error {
+	if len(c) == 0 {
+		return nil
+	}
+	for _, op := range ops {
+		if claimed := c.of(op); claimed != nil {
+			return errClaimed{claimed}
+		}
+	}
+	return nil
+}
+
+// claim waits for other replacements of the set of an origin, and claims it. release
+// ends the claim. The sets of several origins may be claimed at the same time.
 func (e *Engine) claim(ctx context.Context, origin string) (release func(), err error) {
-	select {
-	case e.replacing <- struct{}{}:
-	case <-ctx.Done():
-		return nil, fmt.Errorf("nothing was changed: gave up waiting for another import: %w", ctx.Err())
+	if err := e.replacing.take(ctx, origin); err != nil {
+		return nil, err
 	}
-	c := &claim{origin: origin, ended: make(chan struct{})}
-	e.setClaim(c)
+	c := &claim{ended: make(chan struct{})}
+	e.turn.Lock()
+	e.claimed[origin] = c
+	e.turn.Unlock()
 	return func() {
-		e.setClaim(nil)
+		e.turn.Lock()
+		delete(e.claimed, origin)
+		e.turn.Unlock()
 		close(c.ended)
-		<-e.replacing
+		e.replacing.give(origin)
 	}, nil
 }
 
-func (e *Engine) setClaim(c *claim) {
-	e.turn.Lock()
-	defer e.turn.Unlock()
-	e.claimed = c
+// replacements lets one call replace the set of an origin at a time, and one call make
+// a large import. Of the calls that wait, those of root and of the daemon come first.
+// The others are in the order of their arrival: a user has one import at a time.
+type replacements struct {
+	mu      sync.Mutex
+	taken   map[string]bool // by origin; largeImport is the large import
+	waiting []*replacement  // in the order of their arrival
+}
+
+// replacement is a call that waits.
+type replacement struct {
+	origin string
+	first  bool
+	turn   chan struct{} // closed when it has its turn
+}
+
+// largeImport is what a large import takes. No origin has this name.
+const largeImport = ""
+
+func newReplacements() *replacements { return &replacements{taken: make(map[string]bool)} }
+
+// take waits for a turn. give ends it.
+func (r *replacements) take(ctx context.Context, origin string) error {
+	w := &replacement{origin: origin, first: isFirst(callerOf(ctx)), turn: make(chan struct{})}
+	r.mu.Lock()
+	r.waiting = append(r.waiting, w)
+	if !r.taken[origin] {
+		r.admit(origin)
+	}
+	r.mu.Unlock()
+	select {
+	case <-w.turn:
+		return nil
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.Index(r.waiting, w); i >= 0 {
+		r.waiting = slices.Delete(r.waiting, i, i+1)
+	} else {
+		r.admit(origin)
+	}
+	return fmt.Errorf("nothing was changed: gave up waiting for another import: %w", ctx.Err())
+}
+
+func (r *replacements) give(origin string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.admit(origin)
+}
+
+// admit gives the turn to the call that is next, if one waits.
+func (r *replacements) admit(origin string) {
+	next := slices.IndexFunc(r.waiting, func(w *replacement) bool { return w.origin == origin && w.first })
+	if next < 0 {
+		next = slices.IndexFunc(r.waiting, func(w *replacement) bool { return w.origin == origin })
+	}
+	if next < 0 {
+		delete(r.taken, origin)
+		return
+	}
+	r.taken[origin] = true
+	close(r.waiting[next].turn)
+	r.waiting = slices.Delete(r.waiting, next, next+1)
 }

@@ -149,12 +149,10 @@ func (x *indexes) adopt(b *policy.Book, f *family, d *draft, s *source, g genera
 		return false
 	}
 	s.Book = b
-	for _, p := range d.missed {
-		if !g.Update(p) {
-			f.draft = nil
-			x.again(b, f, d.required)
-			return false
-		}
+	if !patched(g, d.missed) {
+		f.draft = nil
+		x.again(b, f, d.required)
+		return false
 	}
 	d.missed = nil
 	d.ready, f.before = true, f.now

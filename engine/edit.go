@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/paraxial/paraxial/policy"
@@ -45,131 +43,6 @@ func (d *edit) finished() bool {
 	default:
 		return false
 	}
-}
-
-// callerKey is the key of a context's value that For sets.
-type callerKey struct{}
-
-// For returns a context for the edits of a caller. Callers whose edits wait take
-// turns, so that an edit waits for at most one edit of each other caller. Edits
-// without a caller are those of the daemon itself.
-func For(ctx context.Context, caller string) context.Context {
-	return context.WithValue(ctx, callerKey{}, caller)
-}
-
-func callerOf(ctx context.Context) string {
-	caller, _ := ctx.Value(callerKey{}).(string)
-	return caller
-}
-
-// queue holds the waiting edits. The edits of one caller are in the order of their
-// arrival.
-type queue struct {
-	mu     sync.Mutex
-	first  *edit   // from putBack: comes before all others
-	lanes  []*lane // one for each caller with waiting edits, in the order of their turns
-	length int
-	full   chan struct{} // closed when wanted edits wait; nil unless gather waits
-	wanted int
-}
-
-// lane holds the waiting edits of one caller.
-type lane []*edit
-
-// laneOf returns the index in lanes of a caller's lane, or -1.
-func (q *queue) laneOf(caller string) int {
-	return slices.IndexFunc(q.lanes, func(l *lane) bool { return (*l)[0].caller == caller })
-}
-
-func (q *queue) add(d *edit) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if i := q.laneOf(d.caller); i >= 0 {
-		*q.lanes[i] = append(*q.lanes[i], d)
-	} else {
-		q.lanes = append(q.lanes, &lane{d})
-	}
-	q.length++
-	if q.full != nil && q.length >= q.wanted {
-		close(q.full)
-		q.full = nil
-	}
-}
-
-// gather returns when n edits wait, or after d. The caller has the turn.
-func (q *queue) gather(n int, d time.Duration) {
-	q.mu.Lock()
-	if q.length >= n {
-		q.mu.Unlock()
-		return
-	}
-	full := make(chan struct{})
-	q.full, q.wanted = full, n
-	q.mu.Unlock()
-	timeout := time.NewTimer(d)
-	defer timeout.Stop()
-	select {
-	case <-full:
-	case <-timeout.C:
-		q.mu.Lock()
-		q.full = nil
-		q.mu.Unlock()
-	}
-}
-
-// next removes and returns the first edit of the caller whose turn it is, or returns
-// nil if no edit waits. The caller's next turn comes after all others'.
-func (q *queue) next() *edit {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.length == 0 {
-		return nil
-	}
-	q.length--
-	if d := q.first; d != nil {
-		q.first = nil
-		return d
-	}
-	l := q.lanes[0]
-	q.lanes = q.lanes[1:]
-	d := (*l)[0]
-	if *l = (*l)[1:]; len(*l) > 0 {
-		q.lanes = append(q.lanes, l)
-	}
-	return d
-}
-
-// putBack puts d, which next returned last, back to the front.
-func (q *queue) putBack(d *edit) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.first = d
-	q.length++
-}
-
-// withdraw removes d. It reports false if d is not in the queue any more.
-func (q *queue) withdraw(d *edit) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.first == d {
-		q.first = nil
-		q.length--
-		return true
-	}
-	at := q.laneOf(d.caller)
-	if at < 0 {
-		return false
-	}
-	l := q.lanes[at]
-	i := slices.Index(*l, d)
-	if i < 0 {
-		return false
-	}
-	if *l = slices.Delete(*l, i, i+1); len(*l) == 0 {
-		q.lanes = slices.Delete(q.lanes, at, at+1)
-	}
-	q.length--
-	return true
 }
 
 // Edit carries out the operations that plan returns, all or none. When it returns
@@ -255,6 +128,14 @@ type group struct {
 	restricts bool
 }
 
+// last returns the last edit of the group, or nil.
+func (g *group) last() *edit {
+	if len(g.edits) == 0 {
+		return nil
+	}
+	return g.edits[len(g.edits)-1]
+}
+
 // carryOutGroup carries out the waiting edits. The caller has the turn.
 func (e *Engine) carryOutGroup(ctx context.Context) {
 	start := time.Now()
@@ -269,7 +150,7 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 	e.gather()
 	c := e.book.Begin()
 	for len(g.ops) < mostOps {
-		d := e.queue.next()
+		d := e.queue.next(g.last())
 		if d == nil {
 			break
 		}
@@ -299,8 +180,8 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 // again after them, because it may succeed if they fail.
 func (e *Engine) join(g *group, c *policy.Change, d *edit) bool {
 	ops, undo, err := e.enter(c, d)
-	if errors.Is(err, errClaimed) {
-		d.aside = e.claimed.ended
+	if claimed, ok := errors.AsType[errClaimed](err); ok {
+		d.aside = claimed.ended
 		return true
 	}
 	if err != nil && len(g.ops) > 0 {
@@ -322,11 +203,11 @@ func (e *Engine) enter(c *policy.Change, d *edit) (ops, undo []policy.Op, err er
 	if ops, err = e.plan(d); err != nil {
 		return nil, nil, err
 	}
-	if !d.claims && slices.ContainsFunc(ops, e.claimed.has) {
-		return nil, nil, errClaimed
+	if !d.claims {
+		if err := e.claimed.check(ops); err != nil {
+			return nil, nil, err
+		}
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
 	if undo, err = e.applyIfRoom(c, ops); err != nil {
 		return nil, nil, err
 	}
@@ -387,9 +268,7 @@ func (e *Engine) EditUnsaved(ctx context.Context, ops []policy.Op) error {
 	e.turn.Lock()
 	defer e.turn.Unlock()
 	c := e.book.Begin()
-	var undo []policy.Op
-	var err error
-	e.write(func() { undo, err = e.applyIfRoom(c, ops) })
+	undo, err := e.applyIfRoom(c, ops)
 	delta := c.Compile() // readers need not wait for this
 	if err != nil {
 		return err

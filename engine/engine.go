@@ -72,9 +72,9 @@ type Engine struct {
 	queue   queue
 	grouped int   // number of edits in the last group
 	sweep   batch // size of the next batch of expired entries
-	claimed *claim
+	claimed claims
 
-	replacing chan struct{} // held by the call that replaces a set
+	replacing *replacements
 
 	mu   sync.RWMutex // guards book, and is held briefly
 	book *policy.Book
@@ -84,7 +84,8 @@ type Engine struct {
 func New(o Options) *Engine {
 	e := &Engine{
 		Clock: o.Clock, log: o.Log, store: o.Store, kernel: o.Kernel, observe: o.Observe, room: o.Room,
-		turn: make(turn, 1), replacing: make(chan struct{}, 1), book: policy.NewBook(o.DropCounts),
+		turn: make(turn, 1), claimed: make(claims), replacing: newReplacements(),
+		book: policy.NewBook(o.DropCounts),
 	}
 	e.index = newIndexes(o.Log, o.Publisher, e.turn)
 	return e
@@ -139,8 +140,7 @@ func (e *Engine) TryFreeze(wait time.Duration, f func(agree bool) error) error {
 // change carries out ops in the book alone. The caller has the turn.
 func (e *Engine) change(ops []policy.Op) (policy.Delta, []policy.Op) {
 	c := e.book.Begin()
-	var undo []policy.Op
-	e.write(func() { undo = c.Apply(ops) })
+	undo := e.applyInSteps(c, ops)
 	return c.Compile(), undo // readers need not wait for this
 }
 
@@ -203,16 +203,34 @@ func (e *Engine) takeBack(ctx context.Context, undo []policy.Op) error {
 }
 
 // applyIfRoom makes ops in the book, unless there is no room for them. The caller has
-// the turn and mu.
+// the turn.
 func (e *Engine) applyIfRoom(c *policy.Change, ops []policy.Op) (undo []policy.Op, err error) {
 	standing, author := policy.StandingOfAll(ops)
 	before := e.book.Usage(author)
-	undo = c.Apply(ops)
+	undo = e.applyInSteps(c, ops)
 	if err := e.room.Check(standing, before, e.book.Usage(author)); err != nil {
-		c.Apply(undo)
+		e.applyInSteps(c, undo)
 		return nil, err
 	}
 	return undo, nil
+}
+
+// writeStep is the number of operations that are made in the book at a time, so that
+// readers wait only briefly for a large change.
+const writeStep = 256
+
+// applyInSteps makes ops in the book, and returns the operations that undo them.
+func (e *Engine) applyInSteps(c *policy.Change, ops []policy.Op) (undo []policy.Op) {
+	undo = make([]policy.Op, 0, len(ops))
+	for step := range slices.Chunk(ops, writeStep) {
+		e.write(func() {
+			made := c.Apply(step)
+			slices.Reverse(made)
+			undo = append(undo, made...)
+		})
+	}
+	slices.Reverse(undo)
+	return undo
 }
 
 // roomFor returns an error if there is no room for n more entries like entry, which

@@ -42,7 +42,7 @@ func (e *Engine) Expire(ctx context.Context) ([]policy.Entry, error) {
 	start := time.Now()
 	var due []policy.Entry
 	e.Read(func(b *policy.Book) { due = b.Expired(e.Now(), e.sweep.next()) })
-	due = slices.DeleteFunc(due, func(entry policy.Entry) bool { return e.claimed.hasKey(entry.Key()) })
+	due = slices.DeleteFunc(due, func(entry policy.Entry) bool { return e.claimed.ofKey(entry.Key()) != nil })
 	if len(due) == 0 {
 		return nil, nil
 	}

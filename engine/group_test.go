@@ -269,7 +269,8 @@ func TestGroupPanics(t *testing.T) {
 }
 
 // Callers take turns: an edit waits for at most one edit of each other caller, however
-// many these have sent before. Edits of one caller stay in order.
+// many these have sent before. Edits of one caller stay in order. Root and the daemon
+// itself come first.
 func TestCallersTakeTurns(t *testing.T) {
 	b := newBench(t, 1000)
 	var order []string
@@ -291,16 +292,47 @@ func TestCallersTakeTurns(t *testing.T) {
 	for i := range 3 {
 		send("uid:8", fmt.Sprintf("eight %d", i))
 	}
-	send("uid:0", "root")
+	send("uid:0", "root 0")
+	send("uid:0", "root 1")
+	send("", "daemon")
 	b.turn.Unlock()
 	for _, done := range running {
 		if err := b.result(done); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want := []string{"seven 0", "eight 0", "root", "seven 1", "eight 1", "seven 2", "eight 2", "seven 3", "seven 4"}
-	if diff := cmp.Diff(want, order[:len(want)]); diff != "" || len(order) != 124 {
+	want := []string{"root 0", "daemon", "root 1",
+		"seven 0", "eight 0", "seven 1", "eight 1", "seven 2", "eight 2", "seven 3", "seven 4"}
+	if diff := cmp.Diff(want, order[:len(want)]); diff != "" || len(order) != 126 {
 		t.Errorf("%d edits, in another order (-want +got):\n%s", len(order), diff)
+	}
+}
+
+// An edit of root is not in the transaction of other users' edits, which may be large.
+// It shares one with those of the daemon itself.
+func TestRootSharesWithNoUser(t *testing.T) {
+	b := newBench(t, 1000)
+	k := b.counted()
+	deltas := map[string]int{} // how many there were when an edit was planned
+	b.turn.Lock()
+	var running []<-chan error
+	for i, caller := range []string{"uid:7", "", "uid:8", "uid:0"} {
+		op := policy.PutOp(entry(fmt.Sprintf("192.0.2.%d", i)))
+		running = append(running, b.edit(For(t.Context(), caller), func(*policy.Book) ([]policy.Op, error) {
+			deltas[caller] = k.puts
+			return []policy.Op{op}, nil
+		}))
+		b.waiting(len(running))
+	}
+	b.turn.Unlock()
+	for _, done := range running {
+		if err := b.result(done); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[string]int{"": 0, "uid:0": 0, "uid:7": 1, "uid:8": 1}
+	if diff := cmp.Diff(want, deltas); diff != "" || k.puts != 2 {
+		t.Errorf("%d deltas, want 2; those before an edit (-want +got):\n%s", k.puts, diff)
 	}
 }
 

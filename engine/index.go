@@ -61,6 +61,7 @@ type family struct {
 // generation is an *index.V4 or *index.V6.
 type generation interface {
 	Update(netip.Prefix) bool
+	Region(netip.Prefix) netip.Prefix
 	Lines() (used, capacity uint32)
 }
 
@@ -148,9 +149,15 @@ func (f *family) patch(prefixes []netip.Prefix) bool {
 	return patched(f.now, prefixes)
 }
 
+// patched updates each region once, however many of the prefixes are in it.
 func patched(g generation, prefixes []netip.Prefix) bool {
+	done := make(map[netip.Prefix]bool, len(prefixes))
 	for _, p := range prefixes {
-		if !g.Update(p) {
+		r := g.Region(p)
+		if done[r] {
+			continue
+		}
+		if done[r] = true; !g.Update(p) {
 			return false
 		}
 	}

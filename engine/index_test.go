@@ -321,20 +321,41 @@ func TestLapsed(t *testing.T) {
 	}
 }
 
-// fullGeneration has no room for changes.
-type fullGeneration struct{ updates int }
+// countedGeneration counts updates. It has room for changes, or none.
+type countedGeneration struct {
+	index.V4
+	room    bool
+	updates int
+}
 
-func (g *fullGeneration) Update(netip.Prefix) bool { g.updates++; return false }
-func (g *fullGeneration) Lines() (uint32, uint32)  { return 1, 1 }
+func (g *countedGeneration) Update(netip.Prefix) bool { g.updates++; return g.room }
+func (g *countedGeneration) Lines() (uint32, uint32)  { return 1, 1 }
 
 // A generation without room is given up at once, and not tried for every prefix.
 func TestPatchGivesUpAtOnce(t *testing.T) {
-	full := new(fullGeneration)
+	full := new(countedGeneration)
 	f := family{now: full}
 	if f.patch([]netip.Prefix{netip.MustParsePrefix("10.0.0.1/32"), netip.MustParsePrefix("10.0.0.2/32")}) {
 		t.Error("a full generation was patched")
 	}
 	if full.updates != 1 {
 		t.Errorf("%d prefixes were tried, want 1", full.updates)
+	}
+}
+
+// An update covers a whole /24, which may have hundreds of the changed addresses. It is
+// made once.
+func TestPatchUpdatesEachRegionOnce(t *testing.T) {
+	g := &countedGeneration{room: true}
+	f := family{now: g}
+	var changed []netip.Prefix
+	for a := netip.MustParseAddr("198.51.100.0"); len(changed) < 1000; a = a.Next() {
+		changed = append(changed, netip.PrefixFrom(a, 32))
+	}
+	if changed = append(changed, netip.MustParsePrefix("203.0.0.0/16")); !f.patch(changed) {
+		t.Error("the changes were not patched")
+	}
+	if g.updates != 5 {
+		t.Errorf("%d updates for 1000 addresses of four /24 and one /16, want 5", g.updates)
 	}
 }

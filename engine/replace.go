@@ -33,7 +33,8 @@ type Replaced struct {
 
 // Replace makes s the whole set of its origin, or changes nothing. Its errors are
 // the errors of Edit. progress receives the number of entries in the kernel. Other
-// changes are carried out meanwhile, except those of the same set, which wait.
+// changes are carried out meanwhile, except those of the same set, which wait. Large
+// imports are carried out one after the other.
 func (e *Engine) Replace(ctx context.Context, s Set, progress func(applied, total int)) (Replaced, error) {
 	release, err := e.claim(ctx, s.Entry.Origin)
 	if err != nil {
@@ -41,6 +42,12 @@ func (e *Engine) Replace(ctx context.Context, s Set, progress func(applied, tota
 	}
 	defer release()
 	job := importJob{Engine: e, set: s, progress: progress}
+	if job.mayBeLarge() {
+		if err := e.replacing.take(ctx, largeImport); err != nil {
+			return Replaced{}, err
+		}
+		defer e.replacing.give(largeImport)
+	}
 	err = job.run(ctx)
 	if len(s.List.lines) > smallImport {
 		// The list takes a third of the memory of the process. The runtime would
@@ -62,6 +69,19 @@ type importJob struct {
 	changed int                   // entries of Unchanged whose deadline, reason or author changes
 	nodes   map[policy.Family]int // new nodes in the tries
 	ops     []policy.Op           // the changes, unless there are more than smallImport
+}
+
+// mayBeLarge reports whether the import may have more than smallImport changes.
+func (j *importJob) mayBeLarge() bool {
+	n := len(j.set.List.lines)
+	j.Read(func(b *policy.Book) {
+		for g, count := range b.Counts() {
+			if g.Kind == policy.Block && g.Origin == j.set.Entry.Origin {
+				n += count
+			}
+		}
+	})
+	return n > smallImport
 }
 
 func (j *importJob) run(ctx context.Context) error {

@@ -84,7 +84,12 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 		})
 		buffers[0], buffers[1] = buffers[1], entries
 		save <- entries
-		if err := j.enforceStep(ctx, func(c *policy.Change) { c.Put(entries) }); err != nil {
+		err := j.enforceStep(ctx, func(c *policy.Change) {
+			for step := range slices.Chunk(entries, writeStep) {
+				j.write(func() { c.Put(step) })
+			}
+		})
+		if err != nil {
 			return err
 		}
 		done += len(lines)
@@ -93,12 +98,13 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 	return nil
 }
 
-// enforceStep makes one step of the import in the book and the tries.
+// enforceStep makes one step of the import in the book and the tries. change makes it
+// in the book.
 func (j *importJob) enforceStep(ctx context.Context, change func(*policy.Change)) error {
 	j.turn.Lock()
 	defer j.turn.Unlock()
 	c := j.book.Begin()
-	j.write(func() { change(c) })
+	change(c)
 	return j.enforceTries(ctx, c.Compile())
 }
 
@@ -109,10 +115,13 @@ func (j *importJob) removeStale(ctx context.Context) error {
 		err := j.enforceStep(ctx, func(c *policy.Change) {
 			var refs []policy.EntryRef
 			refs, from = j.book.OriginFrom(policy.Block, j.set.Entry.Origin, from, importChunk)
-			c.Remove(slices.DeleteFunc(refs, func(r policy.EntryRef) bool {
+			refs = slices.DeleteFunc(refs, func(r policy.EntryRef) bool {
 				e, _ := j.book.Resolve(r)
 				return j.set.List.has(e.Prefix)
-			}))
+			})
+			for step := range slices.Chunk(refs, writeStep) {
+				j.write(func() { c.Remove(step) })
+			}
 		})
 		if err != nil {
 			return fmt.Errorf("the list is saved, but old entries are still in the kernel: %w; restart paraxiald", err)

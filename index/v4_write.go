@@ -21,7 +21,7 @@ func (x *V4) Update(p netip.Prefix) bool {
 	if p.Bits() < v4Widest {
 		return false
 	}
-	p = netip.PrefixFrom(p.Addr(), min(p.Bits(), 24)).Masked()
+	p = x.Region(p)
 	if p.Bits() > 16 {
 		x.region.gather(x.book, p)
 		return x.write()
@@ -34,6 +34,11 @@ func (x *V4) Update(p netip.Prefix) bool {
 		}
 	}
 	return true
+}
+
+// Region returns what Update(p) brings up to date: p, or the /24 that p is in.
+func (x *V4) Region(p netip.Prefix) netip.Prefix {
+	return netip.PrefixFrom(p.Addr(), min(p.Bits(), 24)).Masked()
 }
 
 // write writes the region to the index. It returns false if there is no room.

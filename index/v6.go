@@ -244,6 +244,9 @@ func (x *V6) Update(p netip.Prefix) bool {
 	return x.refresh(p)
 }
 
+// Region returns what Update(p) brings up to date.
+func (x *V6) Region(p netip.Prefix) netip.Prefix { return p }
+
 // refresh brings the keys of a prefix up to date.
 func (x *V6) refresh(p netip.Prefix) bool {
 	rule := x.rules[p.Bits()]

@@ -85,7 +85,7 @@ func (l *Loader) twinOf(live *attached) (*twin, error) {
 	spec.Maps[plainMapHits].InnerMap.MaxEntries = 1
 	spec.Maps[plainMapTracked].InnerMap.MaxEntries = 1
 	read := mapSet{}
-	for _, name := range slices.Concat(trieNames(), indexNames(), []string{plainMapLimits}) {
+	for _, name := range slices.Concat(trieNames(), indexNames(), []string{plainMapLimits, plainMapEssential}) {
 		read[name] = l.maps[name]
 	}
 	coll, err := loadProgram(spec, instance{slot: live.slot, probe: true}, read)

@@ -227,7 +227,8 @@ func refusedByDriver(err error) bool {
 func refusal(dev device, lk link.Link, err error, noNative bool) error {
 	switch {
 	case noNative:
-		return fmt.Errorf("%w (the driver has no native XDP, or not with the current offloads: use --xdp-mode generic)", err)
+		return fmt.Errorf("%w (the driver has no native XDP, or not with the current offloads: "+
+			"use --xdp-mode generic)", err)
 	case lk != nil:
 		return fmt.Errorf("%w (the pinned link accepts no new program: run `paraxiald detach` and start again)", err)
 	}

@@ -38,6 +38,16 @@ type fragsHeaders struct {
 	_     [4]byte
 }
 
+type fragsLimit struct {
+	_     structs.HostLayout
+	Tat   uint64
+	Cost  uint64
+	Owner uint64
+	Burst uint32
+	HitId uint32
+	Steps [4]uint64
+}
+
 type fragsLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -96,6 +106,7 @@ const (
 	fragsMapBlockV4          = "block_v4"
 	fragsMapBlockV6          = "block_v6"
 	fragsMapCounters         = "counters"
+	fragsMapEssential        = "essential"
 	fragsMapEventCredit      = "event_credit"
 	fragsMapEvents           = "events"
 	fragsMapHeaders          = "headers"
@@ -172,6 +183,7 @@ type fragsMapSpecs struct {
 	BlockV4     *ebpf.MapSpec `ebpf:"block_v4"`
 	BlockV6     *ebpf.MapSpec `ebpf:"block_v6"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Essential   *ebpf.MapSpec `ebpf:"essential"`
 	EventCredit *ebpf.MapSpec `ebpf:"event_credit"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Headers     *ebpf.MapSpec `ebpf:"headers"`
@@ -224,6 +236,7 @@ type fragsMaps struct {
 	BlockV4     *ebpf.Map `ebpf:"block_v4"`
 	BlockV6     *ebpf.Map `ebpf:"block_v6"`
 	Counters    *ebpf.Map `ebpf:"counters"`
+	Essential   *ebpf.Map `ebpf:"essential"`
 	EventCredit *ebpf.Map `ebpf:"event_credit"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Headers     *ebpf.Map `ebpf:"headers"`
@@ -244,6 +257,7 @@ func (m *fragsMaps) Close() error {
 		m.BlockV4,
 		m.BlockV6,
 		m.Counters,
+		m.Essential,
 		m.EventCredit,
 		m.Events,
 		m.Headers,

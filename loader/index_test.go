@@ -159,7 +159,7 @@ func TestAskWithIndex(t *testing.T) {
 	twin := l.attached["asi0"].twin.coll.Maps
 	for name, m := range l.maps {
 		shared := strings.HasPrefix(name, "index_") || strings.HasPrefix(name, "block_") ||
-			strings.HasPrefix(name, "allow_") || name == plainMapLimits
+			strings.HasPrefix(name, "allow_") || name == plainMapLimits || name == plainMapEssential
 		if same := idOf(t, m) == idOf(t, twin[name]); same != shared {
 			t.Errorf("map %s is shared with the twin: %v, want %v", name, same, shared)
 		}

@@ -68,7 +68,8 @@ func (g generation) openMaps(spec *ebpf.CollectionSpec, log *slog.Logger) mapSet
 		if err == nil {
 			found[name] = m
 		} else if !errors.Is(err, fs.ErrNotExist) {
-			log.Warn("a map of the running filter cannot be opened", "generation", g.String(), "map", name, "error", err)
+			log.Warn("a map of the running filter cannot be opened", "generation", g.String(), "map", name,
+				"error", err)
 		}
 	}
 	return found

@@ -163,7 +163,8 @@ func (p pinDir) openLink(iface string) (link.Link, place, error) {
 		return nil, place{}, nil
 	}
 	if err != nil {
-		return nil, place{}, fmt.Errorf("open the pinned link %s: %w (if it is no link, move it away)", p.link(iface), err)
+		return nil, place{}, fmt.Errorf("open the pinned link %s: %w (if it is no link, move it away)",
+			p.link(iface), err)
 	}
 	at, err := placeOf(lk)
 	if err != nil {

@@ -25,11 +25,15 @@ func shared(spec *ebpf.CollectionSpec) iter.Seq2[string, *ebpf.MapSpec] {
 	}
 }
 
-// ofOneRun tells whether every process makes a new map. The samples and counters of an
-// earlier process mean nothing to it, so that their meaning may change without a new name.
+// ofOneRun tells whether every process makes a new map. The samples, counters and settings
+// of an earlier process mean nothing to it, so that their meaning may change without a new name.
 // The program of the earlier process keeps its own maps until it is replaced.
 func ofOneRun(name string) bool {
-	return name == plainMapTracking || name == plainMapTracked || name == plainMapSamples
+	switch name {
+	case plainMapTracking, plainMapTracked, plainMapSamples, plainMapEssential:
+		return true
+	}
+	return false
 }
 
 func (s mapSet) close() error {

@@ -83,17 +83,20 @@ type plainPacketSample struct {
 type plainReason uint32
 
 const (
-	plainReasonREASON_NOT_LISTED  plainReason = 0
-	plainReasonREASON_ALLOWED     plainReason = 1
-	plainReasonREASON_BLOCKED     plainReason = 2
-	plainReasonREASON_SHADOW      plainReason = 3
-	plainReasonREASON_NOT_IP      plainReason = 4
-	plainReasonREASON_VLAN_DEPTH  plainReason = 5
-	plainReasonREASON_MALFORMED   plainReason = 6
-	plainReasonREASON_LIMITED     plainReason = 7
-	plainReasonREASON_UNDER_LIMIT plainReason = 8
-	plainReasonREASON_VLAN_EXCESS plainReason = 9
-	plainReasonREASON_COUNT       plainReason = 10
+	plainReasonREASON_NOT_LISTED        plainReason = 0
+	plainReasonREASON_ALLOWED           plainReason = 1
+	plainReasonREASON_BLOCKED           plainReason = 2
+	plainReasonREASON_SHADOW            plainReason = 3
+	plainReasonREASON_NOT_IP            plainReason = 4
+	plainReasonREASON_VLAN_DEPTH        plainReason = 5
+	plainReasonREASON_MALFORMED         plainReason = 6
+	plainReasonREASON_LIMITED           plainReason = 7
+	plainReasonREASON_UNDER_LIMIT       plainReason = 8
+	plainReasonREASON_VLAN_EXCESS       plainReason = 9
+	plainReasonREASON_MPLS_EXCESS       plainReason = 10
+	plainReasonREASON_ESSENTIAL         plainReason = 11
+	plainReasonREASON_ESSENTIAL_LIMITED plainReason = 12
+	plainReasonREASON_COUNT             plainReason = 13
 )
 
 type plainTrackControl struct {
@@ -142,6 +145,7 @@ const (
 	plainMapBlockV4          = "block_v4"
 	plainMapBlockV6          = "block_v6"
 	plainMapCounters         = "counters"
+	plainMapEssential        = "essential"
 	plainMapEventCredit      = "event_credit"
 	plainMapEvents           = "events"
 	plainMapHits             = "hits"
@@ -217,6 +221,7 @@ type plainMapSpecs struct {
 	BlockV4     *ebpf.MapSpec `ebpf:"block_v4"`
 	BlockV6     *ebpf.MapSpec `ebpf:"block_v6"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Essential   *ebpf.MapSpec `ebpf:"essential"`
 	EventCredit *ebpf.MapSpec `ebpf:"event_credit"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
@@ -268,6 +273,7 @@ type plainMaps struct {
 	BlockV4     *ebpf.Map `ebpf:"block_v4"`
 	BlockV6     *ebpf.Map `ebpf:"block_v6"`
 	Counters    *ebpf.Map `ebpf:"counters"`
+	Essential   *ebpf.Map `ebpf:"essential"`
 	EventCredit *ebpf.Map `ebpf:"event_credit"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Hits        *ebpf.Map `ebpf:"hits"`
@@ -287,6 +293,7 @@ func (m *plainMaps) Close() error {
 		m.BlockV4,
 		m.BlockV6,
 		m.Counters,
+		m.Essential,
 		m.EventCredit,
 		m.Events,
 		m.Hits,

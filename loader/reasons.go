@@ -20,6 +20,10 @@ const (
 	Limited    = Reason(plainReasonREASON_LIMITED)
 	UnderLimit = Reason(plainReasonREASON_UNDER_LIMIT)
 	VLANExcess = Reason(plainReasonREASON_VLAN_EXCESS)
+	MPLSExcess = Reason(plainReasonREASON_MPLS_EXCESS)
+	Essential  = Reason(plainReasonREASON_ESSENTIAL)
+
+	EssentialLimited = Reason(plainReasonREASON_ESSENTIAL_LIMITED)
 
 	reasonCount = Reason(plainReasonREASON_COUNT)
 )
@@ -46,13 +50,20 @@ func (r Reason) String() string {
 		return "under_limit"
 	case VLANExcess:
 		return "vlan_excess"
+	case MPLSExcess:
+		return "mpls_excess"
+	case Essential:
+		return "essential"
+	case EssentialLimited:
+		return "essential_limited"
 	}
 	return fmt.Sprintf("reason_%d", uint32(r))
 }
 
-// Verdict returns "pass" or "drop". It mirrors reason_drops in bpf/account.h.
+// Verdict returns "pass" or "drop". It mirrors reason_drops in bpf/reasons.h.
 func (r Reason) Verdict() string {
-	if r == Blocked || r == Limited || r == VLANExcess {
+	switch r {
+	case Blocked, Limited, VLANExcess, MPLSExcess, EssentialLimited:
 		return "drop"
 	}
 	return "pass"
@@ -60,7 +71,7 @@ func (r Reason) Verdict() string {
 
 // Accounted tells whether detectors look at packets of r: those that pass because
 // of the verdict on their source, unless it is allowed. It mirrors reason_accounted
-// in bpf/account.h.
+// in bpf/reasons.h.
 func (r Reason) Accounted() bool { return r == NotListed || r == Shadow || r == UnderLimit }
 
 // Reasons yields all reasons, in the order of their numbers.

@@ -36,7 +36,7 @@ func TestReasonsInStep(t *testing.T) {
 // The predicates of reasons in Go mirror those of the program. The test reads their source,
 // because the compiler inlines them, so that the object does not have them.
 func TestReasonPredicatesInStep(t *testing.T) {
-	source, err := os.ReadFile("../bpf/account.h")
+	source, err := os.ReadFile("../bpf/reasons.h")
 	check(t, err)
 	for predicate, holds := range map[string]func(Reason) bool{
 		"reason_drops":     func(r Reason) bool { return r.Verdict() == "drop" },

@@ -85,7 +85,8 @@ func (l *Loader) growSegments(a *segmented, ids uint32) error {
 	a.segments.Store(&all)
 	if errors.Is(err, fs.ErrNotExist) {
 		// Attest reports this and Attach repairs it: a block does not wait for that.
-		l.log.Warn("the directory for pins is gone: a new segment of a map is not pinned yet", "map", a.name, "error", err)
+		l.log.Warn("the directory for pins is gone: a new segment of a map is not pinned yet",
+			"map", a.name, "error", err)
 		return nil
 	}
 	return err

@@ -15,8 +15,9 @@ import (
 func checkHost(next http.Handler, hosts func() []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if name := hostName(r.Host); !accepted(name, hosts()) {
-			http.Error(w, fmt.Sprintf("paraxiald does not serve metrics under the name %q: request them by IP address, "+
-				"or add the name to metrics_hosts in the configuration and run systemctl reload paraxiald", name),
+			http.Error(w, fmt.Sprintf("paraxiald does not serve metrics under the name %q: "+
+				"request them by IP address, or add the name to metrics_hosts in the configuration and "+
+				"run systemctl reload paraxiald", name),
 				http.StatusForbidden)
 			return
 		}

@@ -167,6 +167,32 @@ func TestDeltaTouchesOnlyWhatChanges(t *testing.T) {
 	}
 }
 
+// A shadow entry changes no covered node that drops for as long or longer, and those that drop
+// for less.
+func TestShadowLeavesBlocksAlone(t *testing.T) {
+	b := policy.NewBook(100)
+	apply(b,
+		policy.PutOp(block("10.0.0.1/32", policy.Forever)),
+		policy.PutOp(block("10.0.0.2/32", 5*second)))
+	wide := block("10.0.0.0/24", 10*second)
+	wide.Action = policy.Shadow
+	for _, step := range []struct {
+		name string
+		op   policy.Op
+	}{{"put", policy.PutOp(wide)}, {"remove", policy.RemoveOp(wide.Key())}} {
+		for _, n := range apply(b, step.op).Put {
+			if n.Prefix == netip.MustParsePrefix("10.0.0.1/32") {
+				t.Errorf("%s: the node of a block that never ends changes: %+v", step.name, n)
+			}
+		}
+	}
+	apply(b, policy.PutOp(wide))
+	n, _ := b.Node(policy.Block, netip.MustParsePrefix("10.0.0.2/32"))
+	if n.Verdict.Shadow != wide.Deadline.Tick() {
+		t.Errorf("the shadow that outlasts the block is missing: %+v", n.Verdict)
+	}
+}
+
 func TestExpired(t *testing.T) {
 	b := policy.NewBook(10_000)
 	for i := range 1000 {

@@ -92,9 +92,15 @@ type combined struct {
 // verdict returns the verdict for the kernel. Drops count for the longest covering
 // prefix that drops. If none drops, they count for the longest that would drop
 // (shadow).
+//
+// A shadow deadline that is not later than that of a stronger action never decides, and is left
+// out: a shadow entry of a wide prefix would otherwise change all blocks inside it.
 func (c combined) verdict() Verdict {
 	v := c.deadlines
 	v.HitID = cmp.Or(c.dropHit, c.shadowHit)
+	if v.Shadow <= max(v.Drop, v.Limit) {
+		v.Shadow = 0
+	}
 	return v
 }
 

@@ -67,6 +67,16 @@ func DecideLimit(entries []Entry, src netip.Addr, now Deadline) Rate {
 	return strictest
 }
 
+// Allowed reports whether a live allow covers an address.
+func (b *Book) Allowed(a netip.Addr, now Deadline) bool {
+	for e := range b.Covering(Allow, netip.PrefixFrom(a, a.BitLen())) {
+		if e.Live(now) {
+			return true
+		}
+	}
+	return false
+}
+
 // Matching returns the entries of the book that are in force for src at boot
 // time now: allows first, then blocks, each longest prefix first.
 func (b *Book) Matching(src netip.Addr, now Deadline) []Entry {

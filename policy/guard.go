@@ -32,7 +32,8 @@ type Protected struct {
 	Session bool
 }
 
-// NewGuard returns a guard for the addresses that every host needs and the prefixes given. Of equal prefixes, the first one counts.
+// NewGuard returns a guard for the addresses that every host needs and the prefixes given. Of equal
+// prefixes, the first one counts.
 func NewGuard(protected []Protected) *Guard {
 	g := new(Guard)
 	for _, p := range append(alwaysProtected(), protected...) {
@@ -92,7 +93,8 @@ func (g *Guard) Check(p netip.Prefix) *Refusal {
 		return &Refusal{p, fmt.Sprintf("covers %s, %s", short(first), what)}
 	default:
 		what, _ := g.protected.Get(first)
-		return &Refusal{p, fmt.Sprintf("covers %s, %s, and %d more that must not be blocked", short(first), what, covered-1)}
+		return &Refusal{p, fmt.Sprintf("covers %s, %s, and %d more that must not be blocked",
+			short(first), what, covered-1)}
 	}
 }
 

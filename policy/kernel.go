@@ -8,7 +8,7 @@ import "net/netip"
 type Verdict struct {
 	Drop    Tick   // block nodes
 	Limit   Tick   // block nodes; the latest of the steps of LimitID
-	Shadow  Tick   // block nodes
+	Shadow  Tick   // block nodes; 0 if it ends no later than Drop or Limit, and so never decides
 	Allow   Tick   // allow nodes
 	LimitID uint32 // block nodes: ID of the LimitRecord that has the steps, 0 for none
 	HitID   uint32 // block nodes: index of the drop counter, 0 for none

@@ -183,12 +183,14 @@ func (r Room) Check(s Standing, before, after Usage) error {
 		return r.full(s, "entries of all origins", r.Units, "entries")
 	case isUser(after.author) && exceeds(before.share, after.share, r.Share):
 		return noRoom(fmt.Sprintf("%s would have entries for %d units, and one user may have %d "+
-			"(half of max_entries; an entry counts once, and again for every %d bytes of its reason beyond the first): "+
-			"remove some of its entries, shorten the list or the reason, or raise max_entries and restart paraxiald",
+			"(half of max_entries; an entry counts once, and again for every %d bytes of its reason "+
+			"beyond the first): remove some of its entries, shorten the list or the reason, "+
+			"or raise max_entries and restart paraxiald",
 			after.author, after.share, r.Share, unitText))
 	case isUser(after.author) && exceeds(before.groups, after.groups, mostGroups):
-		return noRoom(fmt.Sprintf("there are entries of too many origins (%d, by kind and family), and only root may add "+
-			"another: use an origin that has entries, or remove the entries of origins that are not needed",
+		return noRoom(fmt.Sprintf("there are entries of too many origins (%d, by kind and family), "+
+			"and only root may add another: use an origin that has entries, "+
+			"or remove the entries of origins that are not needed",
 			mostGroups))
 	}
 	return nil

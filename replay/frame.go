@@ -14,7 +14,7 @@ type outcome int
 
 const (
 	counted   outcome = iota
-	notIP             // neither IPv4 nor IPv6, or behind more VLAN tags than the program skips
+	notIP             // neither IPv4 nor IPv6, or behind more VLAN tags or labels than the program skips
 	malformed         // a header contradicts itself or the frame, or was cut short on the wire
 	cutShort          // the capture has too few bytes of it
 	outgoing          // sent by the captured host
@@ -25,9 +25,6 @@ const (
 	etherSize = 14
 	etherIPv4 = 0x0800
 	etherIPv6 = 0x86dd
-	dot1Q     = 0x8100
-	dot1AD    = 0x88a8
-	maxTags   = 8 // MAX_VLAN_TAGS in bpf/parse.h
 	ipv4Size  = 20
 	ipv6Size  = 40
 	// maxExtensions and maxOffset bound the IPv6 extension headers that are walked.
@@ -91,8 +88,8 @@ const (
 	rawOpenBSD layers.LinkType = 14
 )
 
-// parse reads the headers of a frame like the packet program: the same VLAN tags, the
-// same extension headers, and ports only if this packet has them.
+// parse reads the headers of a frame like the packet program: the same VLAN tags and
+// other headers before IP, the same extension headers, and ports only if this packet has them.
 func parse(link layers.LinkType, data []byte, wire int) (detect.Header, outcome) {
 	c := cursor{data, wire}
 	etherType, out := parseLink(&c, link)
@@ -125,7 +122,7 @@ func parseLink(c *cursor, link layers.LinkType) (uint16, outcome) {
 		if out != counted {
 			return 0, out
 		}
-		return parseTags(c, binary.BigEndian.Uint16(b[12:]))
+		return parseCarriers(c, binary.BigEndian.Uint16(b[12:]))
 	case layers.LinkTypeLinuxSLL:
 		return parseCooked(c, 16, 0, 14)
 	case layers.LinkTypeLinuxSLL2:
@@ -155,21 +152,7 @@ func parseCooked(c *cursor, size, kind, proto int) (uint16, outcome) {
 	if packetType == sentByHost {
 		return 0, outgoing
 	}
-	return parseTags(c, binary.BigEndian.Uint16(b[proto:]))
-}
-
-func parseTags(c *cursor, etherType uint16) (uint16, outcome) {
-	for range maxTags {
-		if etherType != dot1Q && etherType != dot1AD {
-			break
-		}
-		b, out := c.take(4)
-		if out != counted {
-			return 0, out
-		}
-		etherType = binary.BigEndian.Uint16(b[2:])
-	}
-	return etherType, counted
+	return parseCarriers(c, binary.BigEndian.Uint16(b[proto:]))
 }
 
 // versionOf returns the EtherType by the version in the first four bits of raw IP.

@@ -41,15 +41,24 @@ func rooms() map[string]room {
 	return map[string]room{
 		"policy":                   {nil, []string{bart}},
 		"track":                    {},
+		"warnings":                 {},
 		"lockfile":                 {},
+		"match":                    {},
+		"realip":                   {},
 		"index":                    {[]string{"policy"}, nil},
 		"store":                    {[]string{"lockfile", "policy"}, []string{bbolt}},
 		"engine":                   {[]string{"index", "policy", "store"}, []string{sys}},
 		"detect":                   {[]string{"policy", "track"}, nil},
+		"detect/journal":           {[]string{"detect", "policy"}, nil},
+		"detect/offenders":         {[]string{"detect", "policy"}, []string{sys}},
 		"replay":                   {[]string{"detect", "policy", "track"}, []string{gopacket}},
 		"config":                   {[]string{"detect", "policy", "track"}, []string{yaml}},
 		"control":                  {[]string{"policy"}, []string{sys}},
+		"control/broadcast":        {[]string{"control"}, nil},
+		"control/wire":             {[]string{"control", "policy"}, nil},
+		"guard":                    {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":                  {nil, []string{prom}},
+		"sdnotify":                 {nil, []string{sys}},
 		"manpage":                  {nil, []string{cli}},
 		"doctor":                   {},
 		"doctor/probe":             {[]string{"doctor"}, []string{netlink, sys}},
@@ -60,14 +69,15 @@ func rooms() map[string]room {
 		"loader/hostinfo/upstream": {nil, []string{sys}},
 		"daemon": {
 			[]string{
-				"config", "control", "detect", "engine", "index", "loader", "loader/hostinfo", "metrics",
-				"policy", "store", "track",
+				"config", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
+				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy",
+				"sdnotify", "store", "track", "warnings",
 			},
-			[]string{bart, sys}, // bart in the preview of a block
+			[]string{bart}, // in the preview of a block
 		},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
 			[]string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "policy"},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "match", "policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }

@@ -118,7 +118,7 @@ func (p *program) commands() []command {
 		p.statusCommand(), p.blockCommand(), p.promoteCommand(), p.unblockCommand(), p.allowCommand(),
 		p.unallowCommand(), p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(),
 		p.detectorsCommand(), p.importCommand(), p.exportCommand(), p.watchCommand(), p.confirmCommand(),
-		p.doctorCommand(), p.completionCommand(), p.manCommand(),
+		p.doctorCommand(), p.realipCommand(), p.matchCommand(), p.completionCommand(), p.manCommand(),
 	}
 }
 

@@ -201,7 +201,7 @@ func (p *program) importSpared(lines []control.SparedLine) {
 	if len(lines) == 0 {
 		return
 	}
-	p.printf("%s prefix(es) cover SSH sessions that are open now. These addresses are spared as long as they last:\n",
+	p.printf("%s prefix(es) cover sessions that are open now. These addresses are spared as long as they last:\n",
 		count(len(lines)))
 	for _, l := range lines[:min(len(lines), shown)] {
 		p.printf("  %s (line %d): %s\n", printable(l.Prefix), l.Line, printable(strings.Join(l.Addresses, ", ")))

@@ -84,6 +84,14 @@ func misuses() []misused {
 		{"top --limit 0", "--limit 0: want at least 1", "Usage"},
 		{"top --sort rate", "want one of share, packets, bytes", "Usage"},
 		{"completion tcsh", "one of bash, zsh and fish", "Usage"},
+		{"realip", "realip needs --peer", "Usage: paraxialctl realip [HEADER...] [FLAGS]"},
+		{"realip --peer 192.0.2.0/24", "--peer: \"192.0.2.0/24\" is not an IPv4 or IPv6 address", "Usage"},
+		{"realip --peer ::1 --proxies x", "--proxies: \"x\" is not an IPv4 or IPv6 address", "Usage"},
+		{"realip --peer ::1 198.51.100.9", `"198.51.100.9": want a header such as`, "Usage"},
+		{"match", "match needs a format: one of apache-access, ", "Usage: paraxialctl match FORMAT [FILE|-] [FLAGS]"},
+		{"match shsd", `format "shsd" is not known`, "Usage"},
+		{"match sshd a b", "match takes one file, got 2", "Usage"},
+		{"match - --pattern x", "<addr> is missing", "Usage"},
 		{"tops", `unknown command "tops"; did you mean "top"?`, "See"},
 	}
 }

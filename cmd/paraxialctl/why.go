@@ -51,6 +51,10 @@ func (p *program) verdict(r control.WhyResult) {
 	} else {
 		p.printf("This is computed from the entries; the packet filter itself could not be asked.\n")
 	}
+	if r.EssentialRate > 0 {
+		p.printf("DHCP, IPv6 neighbour discovery, MLD and IGMP from it pass all the same, up to %d packets a second\n"+
+			"on each interface (essential).\n", r.EssentialRate)
+	}
 	if r.Disagreement != "" {
 		p.printf("\nWARNING: packet filter and entries disagree: %s\nThis is a defect of Paraxial; please report it.\n",
 			printable(r.Disagreement))

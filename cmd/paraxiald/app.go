@@ -130,7 +130,10 @@ func flags() []cli.Flag {
 		&cli.StringFlag{Name: "state-dir", Usage: "keep the state that survives a restart in `DIR`",
 			DefaultText: d.StateDir},
 		&cli.StringFlag{Name: "bpffs", Usage: "pin the filter in `DIR`, on a BPF file system", DefaultText: d.BPFFS},
-		&cli.StringFlag{Name: "metrics", Usage: "serve Prometheus on `ADDR` (host:port or unix:PATH); empty is off", DefaultText: d.Metrics},
+		&cli.StringFlag{
+			Name: "metrics", Usage: "serve Prometheus on `ADDR` (host:port or unix:PATH); empty is off",
+			DefaultText: d.Metrics,
+		},
 		&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", DefaultText: "info"},
 		&cli.StringFlag{Name: "log-format", Usage: "text or json", DefaultText: string(d.Log.Format)},
 	}

@@ -42,7 +42,7 @@ type replayArgs struct {
 	local                []netip.Prefix
 }
 
-// parseReplay reads flags before and after the file.
+// parseReplay reads and checks the command line.
 func parseReplay(args []string) (replayArgs, error) {
 	a := replayArgs{output: "table"}
 	flags := flag.NewFlagSet("replay", flag.ContinueOnError)
@@ -55,17 +55,8 @@ func parseReplay(args []string) (replayArgs, error) {
 		a.local = append(a.local, p)
 		return err
 	})
-	for {
-		if err := flags.Parse(args); err != nil {
-			return a, err
-		}
-		if flags.NArg() == 0 {
-			break
-		}
-		if a.file != "" {
-			return a, fmt.Errorf("replay takes one file, but there is %q", flags.Arg(0))
-		}
-		a.file, args = flags.Arg(0), flags.Args()[1:]
+	if err := a.parseAround(flags, args); err != nil {
+		return a, err
 	}
 	switch {
 	case a.file == "":
@@ -102,18 +93,26 @@ func runReplay(c *cli.Context) error {
 		PartlyExempt:  func(p netip.Prefix) bool { return !cfg.BehindProxy(p) && !guard.Protects(p) },
 		Local:         args.local,
 	})
-	write := result.WriteTable
-	if args.output == "json" {
-		write = result.WriteJSON
-	}
 	// The part of a capture before a damaged packet is worth reading.
 	if failed == nil || result.Summary.Packets > 0 {
-		if err := write(c.App.Writer); err != nil {
-			return fmt.Errorf("replay: write: %w", err)
+		if err := writeReplay(c.App.Writer, result, args.output); err != nil {
+			return err
 		}
 	}
 	if failed != nil {
 		return fmt.Errorf("replay: %s: %w", args.file, failed)
+	}
+	return nil
+}
+
+// writeReplay writes a result as a table or as JSON.
+func writeReplay(w io.Writer, result replay.Result, output string) error {
+	write := result.WriteTable
+	if output == "json" {
+		write = result.WriteJSON
+	}
+	if err := write(w); err != nil {
+		return fmt.Errorf("replay: write: %w", err)
 	}
 	return nil
 }
@@ -134,6 +133,22 @@ func replayConfig(c *cli.Context, file string) (config.Config, error) {
 			"uncomment those of the example, or see docs/detectors.md", file)
 	}
 	return cfg, nil
+}
+
+// parseAround reads the flags before and after the file, and the file.
+func (a *replayArgs) parseAround(flags *flag.FlagSet, args []string) error {
+	for {
+		if err := flags.Parse(args); err != nil {
+			return err
+		}
+		if flags.NArg() == 0 {
+			return nil
+		}
+		if a.file != "" {
+			return fmt.Errorf("replay takes one file, but there is %q", flags.Arg(0))
+		}
+		a.file, args = flags.Arg(0), flags.Args()[1:]
+	}
 }
 
 // guardOf returns the guard for the addresses that the configuration protects.

@@ -79,7 +79,8 @@ func fail(err error) int {
 func check() []string {
 	var missing []string
 	if os.Geteuid() != 0 {
-		missing = append(missing, "not root, which loading an XDP program and making namespaces needs: run sudo make demo")
+		missing = append(missing, "not root, which loading an XDP program and making namespaces needs: "+
+			"run sudo make demo")
 	}
 	b := lab.InDir(binDir)
 	for _, file := range []string{b.Daemon, b.Ctl, listFile} {

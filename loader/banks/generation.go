@@ -58,7 +58,9 @@ func (g *Generation) mapMemory(size uintptr) (err error) {
 	g.size = size
 	for i, m := range g.segments {
 		at := unsafe.Add(g.mem, i*Lines*lineBytes)
-		_, err := unix.MmapPtr(m.FD(), 0, at, Lines*lineBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED)
+		_, err := unix.MmapPtr(
+			m.FD(), 0, at, Lines*lineBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_FIXED,
+		)
 		if err != nil {
 			return fmt.Errorf("map the memory of %s: %w", m, err)
 		}

@@ -108,31 +108,44 @@ func (l *logins) peersOf(p process, procs map[int]process, tcp *tcpTable) ([]net
 	return tcp.sessionPeers(inodes), nil
 }
 
-// sessionPeers returns the peer of the session whose process holds these sockets: the peer of
-// an established connection to a port on which another process listens. If no process listens
-// any more, it is the peer of the connection that was opened first.
+// sessionPeers returns the peer of the session whose process holds these sockets. If no process
+// listens any more, it is the peer of the connection that was opened first.
 func (t *tcpTable) sessionPeers(inodes []uint32) []netip.Addr {
-	own := make(map[uint16]bool) // ports on which the process itself listens, to forward
+	found := t.peers(inodes)
+	if len(found.served) > 0 {
+		return found.served
+	}
+	return found.all[:min(len(found.all), 1)]
+}
+
+// processPeers are the peers of the established connections of one process.
+type processPeers struct {
+	served []netip.Addr // to a port on which another process listens
+	own    []netip.Addr // to a port on which the process itself listens, perhaps to forward
+	all    []netip.Addr // but those in own
+}
+
+func (t *tcpTable) peers(inodes []uint32) (p processPeers) {
+	own := make(map[uint16]bool)
 	for _, inode := range inodes {
 		if s := t.byInode[inode]; s.state == tcpListen {
 			own[s.localPort] = true
 		}
 	}
-	var served, all []netip.Addr
 	for _, inode := range inodes {
 		s, ok := t.byInode[inode]
-		if !ok || s.state != tcpEstablished || own[s.localPort] {
+		switch {
+		case !ok || s.state != tcpEstablished:
 			continue
+		case own[s.localPort]:
+			p.own = append(p.own, s.peer)
+			continue
+		case t.listening[s.localPort]:
+			p.served = append(p.served, s.peer)
 		}
-		all = append(all, s.peer)
-		if t.listening[s.localPort] {
-			served = append(served, s.peer)
-		}
+		p.all = append(p.all, s.peer)
 	}
-	if len(served) > 0 {
-		return served
-	}
-	return all[:min(len(all), 1)]
+	return p
 }
 
 // socketsOf returns the inodes of the sockets of a process, ordered by descriptor.

@@ -149,32 +149,31 @@ func commandName(dir, pid int) (string, error) {
 
 func readProcess(proc string, pid int, name string) (process, error) {
 	dir := fmt.Sprintf("%s/%d/", proc, pid)
-	stat, err1 := os.ReadFile(dir + "stat")
+	stat, err1 := readStat(proc, pid)
 	status, err2 := os.ReadFile(dir + "status")
 	title, err3 := os.ReadFile(dir + "cmdline")
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return process{}, err
 	}
-	p := process{pid: pid, name: name, uid: effectiveUser(string(status))}
-	p.root = p.uid == "0"
-	var err error
-	p.parent, p.start, err = parseStat(string(stat))
-	p.title = strings.TrimSpace(strings.ReplaceAll(string(title), "\x00", " "))
-	p.args = strings.Split(string(title), "\x00")
-	return p, err
+	uid := effectiveUser(string(status))
+	return process{
+		pid: pid, parent: stat.parent, start: stat.start, name: name, uid: uid, root: uid == "0",
+		title: strings.TrimSpace(strings.ReplaceAll(string(title), "\x00", " ")),
+		args:  strings.Split(string(title), "\x00"),
+	}, nil
 }
 
-// parseStat returns the parent and the time of the start from /proc/PID/stat. The second field
-// is the name in brackets, which may contain spaces and brackets.
-func parseStat(stat string) (parent int, start uint64, err error) {
-	const parentField, startField = 1, 19 // after the name
+// parseStat reads /proc/PID/stat. The second field is the name in brackets, which may contain
+// spaces and brackets.
+func parseStat(stat string) (processStat, error) {
+	const parentField, terminalField, startField = 1, 4, 19 // after the name
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) <= startField {
-		return 0, 0, fmt.Errorf("stat %q is too short", stat)
+		return processStat{}, fmt.Errorf("stat %q is too short", stat)
 	}
 	parent, err1 := strconv.Atoi(fields[parentField])
 	start, err2 := strconv.ParseUint(fields[startField], 10, 64)
-	return parent, start, errors.Join(err1, err2)
+	return processStat{parent, start, fields[terminalField] != "0"}, errors.Join(err1, err2)
 }
 
 // effectiveUser reads the line "Uid: REAL EFFECTIVE SAVED FILESYSTEM" of /proc/PID/status.
@@ -193,20 +192,16 @@ func (l *logins) addChildren(procs map[int]process, pids []directory) error {
 		return nil
 	}
 	for _, d := range pids {
-		stat, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", l.proc, d.number))
+		stat, err := readStat(l.proc, d.number)
 		if isGone(err) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		parent, _, err := parseStat(string(stat))
-		if err != nil {
-			return err
-		}
-		if p, ok := procs[parent]; ok {
+		if p, ok := procs[stat.parent]; ok {
 			p.children = true
-			procs[parent] = p
+			procs[stat.parent] = p
 		}
 	}
 	return nil

@@ -31,6 +31,16 @@ type floorCounter struct {
 	Bytes   uint64
 }
 
+type floorLimit struct {
+	_     structs.HostLayout
+	Tat   uint64
+	Cost  uint64
+	Owner uint64
+	Burst uint32
+	HitId uint32
+	Steps [4]uint64
+}
+
 type floorLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -46,17 +56,20 @@ type floorLpmV6 struct {
 type floorReason uint32
 
 const (
-	floorReasonREASON_NOT_LISTED  floorReason = 0
-	floorReasonREASON_ALLOWED     floorReason = 1
-	floorReasonREASON_BLOCKED     floorReason = 2
-	floorReasonREASON_SHADOW      floorReason = 3
-	floorReasonREASON_NOT_IP      floorReason = 4
-	floorReasonREASON_VLAN_DEPTH  floorReason = 5
-	floorReasonREASON_MALFORMED   floorReason = 6
-	floorReasonREASON_LIMITED     floorReason = 7
-	floorReasonREASON_UNDER_LIMIT floorReason = 8
-	floorReasonREASON_VLAN_EXCESS floorReason = 9
-	floorReasonREASON_COUNT       floorReason = 10
+	floorReasonREASON_NOT_LISTED        floorReason = 0
+	floorReasonREASON_ALLOWED           floorReason = 1
+	floorReasonREASON_BLOCKED           floorReason = 2
+	floorReasonREASON_SHADOW            floorReason = 3
+	floorReasonREASON_NOT_IP            floorReason = 4
+	floorReasonREASON_VLAN_DEPTH        floorReason = 5
+	floorReasonREASON_MALFORMED         floorReason = 6
+	floorReasonREASON_LIMITED           floorReason = 7
+	floorReasonREASON_UNDER_LIMIT       floorReason = 8
+	floorReasonREASON_VLAN_EXCESS       floorReason = 9
+	floorReasonREASON_MPLS_EXCESS       floorReason = 10
+	floorReasonREASON_ESSENTIAL         floorReason = 11
+	floorReasonREASON_ESSENTIAL_LIMITED floorReason = 12
+	floorReasonREASON_COUNT             floorReason = 13
 )
 
 type floorSourcesV4 struct {
@@ -121,6 +134,7 @@ const (
 	floorMapBlockV4          = "block_v4"
 	floorMapBlockV6          = "block_v6"
 	floorMapCounters         = "counters"
+	floorMapEssential        = "essential"
 	floorMapEventCredit      = "event_credit"
 	floorMapEvents           = "events"
 	floorMapHits             = "hits"
@@ -202,6 +216,7 @@ type floorMapSpecs struct {
 	BlockV4     *ebpf.MapSpec `ebpf:"block_v4"`
 	BlockV6     *ebpf.MapSpec `ebpf:"block_v6"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Essential   *ebpf.MapSpec `ebpf:"essential"`
 	EventCredit *ebpf.MapSpec `ebpf:"event_credit"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
@@ -257,6 +272,7 @@ type floorMaps struct {
 	BlockV4     *ebpf.Map `ebpf:"block_v4"`
 	BlockV6     *ebpf.Map `ebpf:"block_v6"`
 	Counters    *ebpf.Map `ebpf:"counters"`
+	Essential   *ebpf.Map `ebpf:"essential"`
 	EventCredit *ebpf.Map `ebpf:"event_credit"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Hits        *ebpf.Map `ebpf:"hits"`
@@ -278,6 +294,7 @@ func (m *floorMaps) Close() error {
 		m.BlockV4,
 		m.BlockV6,
 		m.Counters,
+		m.Essential,
 		m.EventCredit,
 		m.Events,
 		m.Hits,

@@ -31,6 +31,16 @@ type naiveCounter struct {
 	Bytes   uint64
 }
 
+type naiveLimit struct {
+	_     structs.HostLayout
+	Tat   uint64
+	Cost  uint64
+	Owner uint64
+	Burst uint32
+	HitId uint32
+	Steps [4]uint64
+}
+
 type naiveLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -110,6 +120,7 @@ const (
 	naiveMapBlockV4          = "block_v4"
 	naiveMapBlockV6          = "block_v6"
 	naiveMapCounters         = "counters"
+	naiveMapEssential        = "essential"
 	naiveMapEventCredit      = "event_credit"
 	naiveMapEvents           = "events"
 	naiveMapHits             = "hits"
@@ -191,6 +202,7 @@ type naiveMapSpecs struct {
 	BlockV4     *ebpf.MapSpec `ebpf:"block_v4"`
 	BlockV6     *ebpf.MapSpec `ebpf:"block_v6"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Essential   *ebpf.MapSpec `ebpf:"essential"`
 	EventCredit *ebpf.MapSpec `ebpf:"event_credit"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
@@ -246,6 +258,7 @@ type naiveMaps struct {
 	BlockV4     *ebpf.Map `ebpf:"block_v4"`
 	BlockV6     *ebpf.Map `ebpf:"block_v6"`
 	Counters    *ebpf.Map `ebpf:"counters"`
+	Essential   *ebpf.Map `ebpf:"essential"`
 	EventCredit *ebpf.Map `ebpf:"event_credit"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Hits        *ebpf.Map `ebpf:"hits"`
@@ -268,6 +281,7 @@ func (m *naiveMaps) Close() error {
 		m.BlockV4,
 		m.BlockV6,
 		m.Counters,
+		m.Essential,
 		m.EventCredit,
 		m.Events,
 		m.Hits,

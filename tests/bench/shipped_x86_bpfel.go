@@ -31,6 +31,16 @@ type shippedCounter struct {
 	Bytes   uint64
 }
 
+type shippedLimit struct {
+	_     structs.HostLayout
+	Tat   uint64
+	Cost  uint64
+	Owner uint64
+	Burst uint32
+	HitId uint32
+	Steps [4]uint64
+}
+
 type shippedLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -46,17 +56,20 @@ type shippedLpmV6 struct {
 type shippedReason uint32
 
 const (
-	shippedReasonREASON_NOT_LISTED  shippedReason = 0
-	shippedReasonREASON_ALLOWED     shippedReason = 1
-	shippedReasonREASON_BLOCKED     shippedReason = 2
-	shippedReasonREASON_SHADOW      shippedReason = 3
-	shippedReasonREASON_NOT_IP      shippedReason = 4
-	shippedReasonREASON_VLAN_DEPTH  shippedReason = 5
-	shippedReasonREASON_MALFORMED   shippedReason = 6
-	shippedReasonREASON_LIMITED     shippedReason = 7
-	shippedReasonREASON_UNDER_LIMIT shippedReason = 8
-	shippedReasonREASON_VLAN_EXCESS shippedReason = 9
-	shippedReasonREASON_COUNT       shippedReason = 10
+	shippedReasonREASON_NOT_LISTED        shippedReason = 0
+	shippedReasonREASON_ALLOWED           shippedReason = 1
+	shippedReasonREASON_BLOCKED           shippedReason = 2
+	shippedReasonREASON_SHADOW            shippedReason = 3
+	shippedReasonREASON_NOT_IP            shippedReason = 4
+	shippedReasonREASON_VLAN_DEPTH        shippedReason = 5
+	shippedReasonREASON_MALFORMED         shippedReason = 6
+	shippedReasonREASON_LIMITED           shippedReason = 7
+	shippedReasonREASON_UNDER_LIMIT       shippedReason = 8
+	shippedReasonREASON_VLAN_EXCESS       shippedReason = 9
+	shippedReasonREASON_MPLS_EXCESS       shippedReason = 10
+	shippedReasonREASON_ESSENTIAL         shippedReason = 11
+	shippedReasonREASON_ESSENTIAL_LIMITED shippedReason = 12
+	shippedReasonREASON_COUNT             shippedReason = 13
 )
 
 type shippedSourcesV4 struct {
@@ -121,6 +134,7 @@ const (
 	shippedMapBlockV4          = "block_v4"
 	shippedMapBlockV6          = "block_v6"
 	shippedMapCounters         = "counters"
+	shippedMapEssential        = "essential"
 	shippedMapEventCredit      = "event_credit"
 	shippedMapEvents           = "events"
 	shippedMapHits             = "hits"
@@ -208,6 +222,7 @@ type shippedMapSpecs struct {
 	BlockV4     *ebpf.MapSpec `ebpf:"block_v4"`
 	BlockV6     *ebpf.MapSpec `ebpf:"block_v6"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Essential   *ebpf.MapSpec `ebpf:"essential"`
 	EventCredit *ebpf.MapSpec `ebpf:"event_credit"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
@@ -263,6 +278,7 @@ type shippedMaps struct {
 	BlockV4     *ebpf.Map `ebpf:"block_v4"`
 	BlockV6     *ebpf.Map `ebpf:"block_v6"`
 	Counters    *ebpf.Map `ebpf:"counters"`
+	Essential   *ebpf.Map `ebpf:"essential"`
 	EventCredit *ebpf.Map `ebpf:"event_credit"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Hits        *ebpf.Map `ebpf:"hits"`
@@ -284,6 +300,7 @@ func (m *shippedMaps) Close() error {
 		m.BlockV4,
 		m.BlockV6,
 		m.Counters,
+		m.Essential,
 		m.EventCredit,
 		m.Events,
 		m.Hits,

@@ -53,6 +53,16 @@ type checkJudged struct {
 	Class uint64
 }
 
+type checkLimit struct {
+	_     structs.HostLayout
+	Tat   uint64
+	Cost  uint64
+	Owner uint64
+	Burst uint32
+	HitId uint32
+	Steps [4]uint64
+}
+
 type checkLpmV4 struct {
 	_         structs.HostLayout
 	Prefixlen uint32
@@ -134,6 +144,7 @@ const (
 	checkMapBlockV4          = "block_v4"
 	checkMapBlockV6          = "block_v6"
 	checkMapCounters         = "counters"
+	checkMapEssential        = "essential"
 	checkMapEventCredit      = "event_credit"
 	checkMapEvents           = "events"
 	checkMapHits             = "hits"
@@ -218,6 +229,7 @@ type checkMapSpecs struct {
 	BlockV4     *ebpf.MapSpec `ebpf:"block_v4"`
 	BlockV6     *ebpf.MapSpec `ebpf:"block_v6"`
 	Counters    *ebpf.MapSpec `ebpf:"counters"`
+	Essential   *ebpf.MapSpec `ebpf:"essential"`
 	EventCredit *ebpf.MapSpec `ebpf:"event_credit"`
 	Events      *ebpf.MapSpec `ebpf:"events"`
 	Hits        *ebpf.MapSpec `ebpf:"hits"`
@@ -276,6 +288,7 @@ type checkMaps struct {
 	BlockV4     *ebpf.Map `ebpf:"block_v4"`
 	BlockV6     *ebpf.Map `ebpf:"block_v6"`
 	Counters    *ebpf.Map `ebpf:"counters"`
+	Essential   *ebpf.Map `ebpf:"essential"`
 	EventCredit *ebpf.Map `ebpf:"event_credit"`
 	Events      *ebpf.Map `ebpf:"events"`
 	Hits        *ebpf.Map `ebpf:"hits"`
@@ -298,6 +311,7 @@ func (m *checkMaps) Close() error {
 		m.BlockV4,
 		m.BlockV6,
 		m.Counters,
+		m.Essential,
 		m.EventCredit,
 		m.Events,
 		m.Hits,

@@ -110,6 +110,49 @@ func TestChangesDuringImport(t *testing.T) {
 	}
 }
 
+// While a large list expires at once, an operator's blocks are acknowledged and enforced, hardly
+// later than before.
+func TestBlocksDuringMassExpiry(t *testing.T) {
+	n := timesOf(t, "PARAXIAL_ENTRIES", 50_000)
+	h := newHost(t)
+	h.start()
+	// The time for the import and the blocks before the end, in whole seconds as --for takes it.
+	span := (2*time.Second + time.Duration(n)*50*time.Microsecond).Round(time.Second)
+	ends := time.Now().Add(span)
+	r := control.ImportRequest{Origin: "list", For: span.String()}
+	list, progress := strings.NewReader(wideList(n)), func(control.ImportProgress) {}
+	if _, err := h.client().Import(t.Context(), r, list, progress); err != nil {
+		t.Fatal(err)
+	}
+	blocked := 0
+	block := func(int) {
+		p := fmt.Sprintf("203.0.%d.%d", blocked>>8, blocked&255)
+		blocked++
+		if _, err := h.client().Block(t.Context(), control.BlockRequest{Prefixes: []string{p}, Origin: "cli"}); err != nil {
+			t.Errorf("block %s: %v", p, err)
+		}
+	}
+	quiet := during(h.background(func() error { time.Sleep(time.Second); return nil }), block)
+	time.Sleep(time.Until(ends) - 100*time.Millisecond)
+	busy := during(h.background(func() error {
+		for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			if s, err := h.client().Status(h.Context()); err != nil || s.Blocks < n/4 {
+				return err
+			}
+		}
+		return fmt.Errorf("the list of %d has not expired", n)
+	}), block)
+	quietP99, _ := worst(quiet)
+	p99, longest := worst(busy)
+	t.Logf("%d entries expire; %d blocks before: p99 %s; %d during the expiry: p99 %s, max %s",
+		n, len(quiet), quietP99, len(busy), p99, longest)
+	testenv.Figure(t, p99-quietP99 <= 50*time.Millisecond,
+		"a block waits for the expiry: p99 %s before, %s during it", quietP99, p99)
+	h.within("only the operator's blocks are left", patience, func() bool {
+		return ctlJSON[control.Status](h, "status").Blocks == blocked
+	})
+}
+
 // An edit of the set that is being imported waits, and is not lost.
 func TestSameSetDuringImport(t *testing.T) {
 	n := timesOf(t, "PARAXIAL_ENTRIES", 200_000)

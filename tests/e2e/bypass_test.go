@@ -141,14 +141,16 @@ func (d *disguise) tci(zero bool) uint16 {
 // other returns a header of a protocol that carries IP, without the EtherType of IP.
 func (d *disguise) other() []byte {
 	return [][]byte{
-		{0x88, 0x64, 0x11, 0, 0, 1, 0, 60, 0, 0x21},      // PPPoE session, PPP of IPv4
-		{0x88, 0x64, 0x11, 0, 0, 1, 0, 60, 0, 0x57},      // PPP of IPv6
-		{0x88, 0x47, 0, 0, 0x11, 0x40},                   // MPLS, bottom of the stack
-		{0x88, 0x48, 0, 0, 0x11, 0x40},                   // MPLS, multicast
-		{0, 60, 0xaa, 0xaa, 3, 0, 0, 0},                  // LLC and SNAP of Ethernet
-		{0, 60, 6, 6, 3},                                 // LLC of IP
+		{0x88, 0x64, 0x11, 0, 0, 1, 0, 60, 0, 0x21}, // PPPoE session, PPP of IPv4
+		{0x88, 0x64, 0x11, 0, 0, 1, 0, 60, 0, 0x57}, // PPP of IPv6
+		{0x88, 0x64, 0x11, 0, 0, 1, 0, 60, 0x21},    // PPP of IPv4, short protocol number
+		{0x88, 0x47, 0, 0, 0x11, 0x40},              // MPLS, bottom of the stack
+		{0x88, 0x48, 0, 0, 0x11, 0x40},              // MPLS, multicast
+		{0, 60, 0xaa, 0xaa, 3, 0, 0, 0},             // LLC and SNAP of Ethernet
+		{0, 60, 6, 6, 3},                            // LLC of IP
+		{0x91, 0, 0, 5}, {0x92, 0, 0, 0},            // tags of earlier switches
 		{0xff, 0xff}, {0, 60, 0xaa, 0xaa, 3, 0, 0, 0xf8}, // 802.3 without LLC; SNAP of a bridge
-	}[d.IntN(8)]
+	}[d.IntN(11)]
 }
 
 // payload returns a function that builds an IP packet.

@@ -1,5 +1,3 @@
-//go:build hostile
-
 package e2e
 
 import (
@@ -27,6 +25,7 @@ func (s *storm) operate() {
 	const least = 3
 	rounds := 0
 	for n := 0; (n < least || time.Since(s.begun) < s.period) && time.Now().Before(s.over); n++ {
+		s.measureMachine(&s.busy, 3)
 		s.command("status", "status")
 		s.command("list", "list", "--origin", "cli")
 		if r, ok := s.command("why", "why", blockedSource, "-o", "json"); ok {
@@ -45,6 +44,19 @@ func (s *storm) operate() {
 	}
 	s.expect("root can work", rounds >= least, "root could do %d rounds of work in %s, want %d at least", rounds,
 		time.Since(s.begun).Round(time.Second), least)
+}
+
+// measureMachine notes n times how long a command takes that asks no daemon. It competes with
+// the attackers for the processors, as the commands of root and the daemon do.
+func (s *storm) measureMachine(took *[]time.Duration, n int) {
+	s.Helper()
+	for range n {
+		begin := time.Now()
+		r, err := s.daemon.Run(s.Context(), "--help")
+		if *took = append(*took, time.Since(begin)); err != nil || r.Code != 0 {
+			s.Fatalf("paraxialctl --help: %+v, %v", r, err)
+		}
+	}
 }
 
 // command runs paraxialctl as root. Each has to be answered, however long it takes.
@@ -139,7 +151,9 @@ func (s *storm) expectNobodyImmune(n int) {
 		return
 	}
 	network := netip.MustParsePrefix(sshSource + "/26").Masked().String()
+	begin := time.Now()
 	r, err = s.daemon.RunInput(ctx, network+"\n", "import", "-", "--origin", "ssh")
+	s.took["root's import"] = append(s.took["root's import"], time.Since(begin))
 	if err != nil || r.Code != 0 {
 		s.expect("root's import is answered", false, "exit code %d: %s %v", r.Code, strings.TrimSpace(r.Stderr), err)
 		return

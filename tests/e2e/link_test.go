@@ -78,6 +78,8 @@ func TestDetachedLinkIsNoticedAtOnce(t *testing.T) {
 	// notices that a pin is gone.
 	const repair = "interface has been repaired"
 	noticed := func(says string, do func()) (took time.Duration) {
+		// The log says once that an interface is unprotected, however often its link is detached.
+		h.within("the repair is complete", patience, func() bool { return h.nic(interfaceName).Protected })
 		start := time.Now()
 		h.logs(repair, func() {
 			h.logs(says, do)

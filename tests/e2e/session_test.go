@@ -63,23 +63,29 @@ func newSSHHost(h *host) *sshHost {
 	} {
 		s.shell(command, s.client...)
 	}
-	dir := h.TempDir()
-	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
-		if err := os.Chmod(d, 0o755); err != nil {
-			h.Fatal(err)
-		}
-	}
 	var err error
-	if s.ssh, err = lab.StartSSH(dir, sshPort, anotherPort); err != nil {
+	if s.ssh, err = lab.StartSSH(readable(h.T), sshPort, anotherPort); err != nil {
 		h.Fatal(err)
 	}
 	h.Cleanup(func() {
-		if err := s.ssh.Stop(); err != nil {
+		if err := s.ssh.End(); err != nil {
 			h.Error(err)
 		}
 	})
 	h.daemon.Interfaces = append(h.daemon.Interfaces, sshInterface)
 	return s
+}
+
+// readable returns a directory that all users can read.
+func readable(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // awaitOwnNamespace waits until unshare has made the namespace.
@@ -262,7 +268,7 @@ func TestListSparesSession(t *testing.T) {
 	if r.Added != 3 || len(r.Refused) > 0 || fmt.Sprint(r.Spared) != fmt.Sprint(want) {
 		t.Errorf("import: %+v", r)
 	}
-	if out := s.ctl(0, "import", list); !strings.Contains(out.Stdout, "2 prefix(es) cover SSH sessions") ||
+	if out := s.ctl(0, "import", list); !strings.Contains(out.Stdout, "2 prefix(es) cover sessions") ||
 		!strings.Contains(out.Stdout, "203.0.113.0/24 (line 2): "+operator) {
 		t.Errorf("import says %s", out.Stdout)
 	}

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -23,6 +25,11 @@ type SSHServer struct {
 // StartSSH starts sshd on all addresses of this network namespace, on these ports. dir takes its
 // keys; other users must be able to read it.
 func StartSSH(dir string, ports ...int) (*SSHServer, error) {
+	return StartSSHProgram("/usr/sbin/sshd", dir, ports...)
+}
+
+// StartSSHProgram starts an sshd that has another name.
+func StartSSHProgram(program, dir string, ports ...int) (*SSHServer, error) {
 	s := &SSHServer{dir: dir}
 	for _, name := range []string{"host", "user"} {
 		out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", s.file(name)).CombinedOutput()
@@ -47,11 +54,62 @@ func StartSSH(dir string, ports ...int) (*SSHServer, error) {
 	for _, port := range ports {
 		args = append(args, "-p", strconv.Itoa(port))
 	}
-	s.cmd = exec.Command("/usr/sbin/sshd", args...)
+	s.cmd = exec.Command(program, args...)
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start sshd: %w", err)
 	}
 	return s, nil
+}
+
+// End stops the server and its sessions. A session whose client was killed may stay open: the
+// filter drops the end of the connection if the client's address is blocked.
+func (s *SSHServer) End() error {
+	session, err := descendants(s.cmd.Process.Pid)
+	err = errors.Join(err, s.Stop())
+	for _, pid := range session {
+		err = errors.Join(err, endProcess(pid))
+	}
+	return err
+}
+
+// descendants returns the children of a process and their children.
+func descendants(pid int) ([]int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			return nil, nil // it has ended
+		}
+		return nil, err
+	}
+	var all []int
+	for _, field := range strings.Fields(string(text)) {
+		child, err := strconv.Atoi(field)
+		if err != nil {
+			return nil, err
+		}
+		below, err := descendants(child)
+		if err != nil {
+			return nil, err
+		}
+		all = append(append(all, child), below...)
+	}
+	return all, nil
+}
+
+// endProcess kills a process that is no child of this one, and waits until it has closed its
+// connections. Process 1 of a sandbox may leave a zombie, which has no command line.
+func endProcess(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("kill process %d: %w", pid, err)
+	}
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err != nil || len(line) == 0 {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("process %d does not end", pid)
+		}
+	}
 }
 
 func (s *SSHServer) file(name string) string { return filepath.Join(s.dir, name) }
@@ -142,6 +200,14 @@ func (s *SSHSession) Close() error {
 	s.cmd.Process.Kill() // fails only if it has ended
 	s.cmd.Wait()         // it was killed
 	return nil
+}
+
+// Terminal runs a command in a session with a terminal, and returns its output.
+func (s *SSHServer) Terminal(ctx context.Context, c SSHClient, command string) (string, error) {
+	ssh := s.ssh(c, "-o", "BatchMode=yes", "-tt")
+	cmd := exec.CommandContext(ctx, ssh.Args[0], append(ssh.Args[1:], command)...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
 
 // Prompt opens a connection that waits for a password, until stop is called.

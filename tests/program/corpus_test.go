@@ -162,12 +162,19 @@ var bothFamilies = []packet{
 	{name: "eight tags and no IP", reason: notIP, blind: true, build: func(p frame.Packet) []byte {
 		return patch(tagged(8)(p), 12+8*frame.TagSize, 0x08, 0x06)
 	}},
-	{name: "0x9100 inside tags", reason: notIP, blind: true, build: func(p frame.Packet) []byte {
+	{name: "0x9100 inside tags", build: func(p frame.Packet) []byte {
 		return patch(tagged(3)(p), 12+2*frame.TagSize, 0x91, 0x00)
 	}},
-	{name: "tag type 0x9100", reason: notIP, blind: true, build: func(p frame.Packet) []byte {
-		return p.VLAN(0x9100,
-			1).UDP(1, 2, nil)
+	{name: "tag type 0x9100", build: func(p frame.Packet) []byte { return p.VLAN(frame.QinQ1, 1).UDP(1, 2, nil) }},
+	{name: "tag type 0x9200", build: func(p frame.Packet) []byte { return p.VLAN(frame.QinQ2, 1).UDP(1, 2, nil) }},
+	{name: "0x9100 and 0x8100", build: func(p frame.Packet) []byte {
+		return p.VLAN(frame.QinQ1, 1).VLAN(frame.Dot1Q, 2).TCP(1, 443, frame.SYN, nil)
+	}},
+	{name: "nine tags of all types", reason: vlanExcess, blind: true, build: func(p frame.Packet) []byte {
+		for i := range 9 {
+			p = p.VLAN([]uint16{frame.QinQ1, frame.QinQ2, frame.Dot1AD, frame.Dot1Q}[i%4], 1)
+		}
+		return p.UDP(1, 2, nil)
 	}},
 	{name: "Ethernet padding", build: func(p frame.Packet) []byte {
 		return append(p.UDP(1, 2, nil),
@@ -188,7 +195,6 @@ var onlyIPv4 = []packet{
 		return patch(p.VLAN(frame.Dot1Q, 1).UDP(1, 2, nil), 16, 0x08, 0x06)
 	}},
 	{name: "LLDP", reason: notIP, blind: true, build: func(frame.Packet) []byte { return etherType(0x88cc) }},
-	{name: "MPLS", reason: notIP, blind: true, build: func(frame.Packet) []byte { return etherType(0x8847) }},
 	{name: "802.3 length", reason: notIP, blind: true, build: func(frame.Packet) []byte { return etherType(46) }},
 	{name: "EtherType alone", reason: malformed, blind: true, build: func(p frame.Packet) []byte {
 		return p.UDP(1, 2,
@@ -312,8 +318,8 @@ var corpora = []struct {
 	sources map[reason]string
 	packets []packet
 }{
-	{"IPv4", sourcesV4, slices.Concat(bothFamilies, onlyIPv4)},
-	{"IPv6", sourcesV6, slices.Concat(bothFamilies, onlyIPv6)},
+	{"IPv4", sourcesV4, slices.Concat(bothFamilies, onlyIPv4, carried(), essentialCorpus(essentialV4))},
+	{"IPv6", sourcesV6, slices.Concat(bothFamilies, onlyIPv6, carried(), essentialCorpus(essentialV6))},
 }
 
 func wantOne(r reason, length int) outcome {

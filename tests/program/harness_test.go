@@ -43,11 +43,14 @@ const (
 	limited
 	underLimit
 	vlanExcess
+	mplsExcess
+	essential
+	essentialLimited
 )
 
 func (r reason) String() string {
 	names := []string{"not_listed", "allowed", "blocked", "shadow", "not_ip", "vlan_depth", "malformed", "limited",
-		"under_limit", "vlan_excess"}
+		"under_limit", "vlan_excess", "mpls_excess", "essential", "essential_limited"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -55,14 +58,17 @@ func (r reason) String() string {
 }
 
 func (r reason) action() uint32 {
-	if r == blocked || r == limited || r == vlanExcess {
+	switch r {
+	case blocked, limited, vlanExcess, mplsExcess, essentialLimited:
 		return drop
 	}
 	return pass
 }
 
 // reported reports whether a packet with this reason gives an event.
-func (r reason) reported() bool { return r == blocked || r == limited || r == shadowed }
+func (r reason) reported() bool {
+	return r == blocked || r == limited || r == shadowed || r == essentialLimited
+}
 
 // testSlot is the interface that the program runs for.
 const testSlot = 5

@@ -58,7 +58,8 @@ func (m *mutator) noise(n int) []byte {
 func (m *mutator) frame() []byte {
 	if m.IntN(10) == 0 {
 		b := m.noise(14 + m.IntN(120))
-		types := []uint16{frame.IPv4, frame.IPv6, frame.Dot1Q, frame.Dot1AD, frame.ARP}
+		types := []uint16{frame.IPv4, frame.IPv6, frame.Dot1Q, frame.Dot1AD, frame.ARP, frame.PPPoE, frame.MPLS,
+			frame.QinQ1, frame.QinQ2, 46}
 		binary.BigEndian.PutUint16(b[12:], types[m.IntN(len(types))])
 		return b
 	}
@@ -137,11 +138,15 @@ func TestAgreesWithReference(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		f.listSources()
 		f.setCredit(1 << 40)
+		f.setEssential(anyRate)
 		m := newMutator(seed)
 		var totals [reasonsRead]counter
 		for i := range randomCases() {
 			b := m.frame()
 			want := judge(b, listed)
+			if (want == blocked || want == limited) && needed(b) {
+				want = essential
+			}
 			totals[want].Packets++
 			totals[want].Bytes += uint64(len(b))
 			if got := f.run(b); got != want.action() {
@@ -163,7 +168,8 @@ func TestAgreesWithReference(t *testing.T) {
 		if got := f.slotCounters(); got != totals {
 			t.Errorf("seed %d: counters at the end (-want +got):\n%s", seed, cmp.Diff(totals, got))
 		}
-		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit, vlanExcess} {
+		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit, vlanExcess,
+			mplsExcess, essential} {
 			t.Logf("%s: %d", r, totals[r].Packets)
 			if int(totals[r].Packets) < randomCases()/1000 {
 				t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets,

@@ -19,6 +19,8 @@ func judge(b []byte, list func(netip.Addr) reason) reason {
 		return malformed
 	case isTag(etherType):
 		return vlanExcess
+	case isMPLS(etherType):
+		return mplsExcess
 	case etherType != frame.IPv4 && etherType != frame.IPv6:
 		return notIP
 	}
@@ -35,7 +37,7 @@ func judge(b []byte, list func(netip.Addr) reason) reason {
 	return notListed
 }
 
-// unwrap takes off the Ethernet header and up to eight VLAN tags.
+// unwrap takes off the Ethernet header, up to eight VLAN tags, and what carries IP behind them.
 func unwrap(b []byte) (etherType uint16, rest []byte, ok bool) {
 	if len(b) < 14 {
 		return 0, nil, false
@@ -47,10 +49,69 @@ func unwrap(b []byte) (etherType uint16, rest []byte, ok bool) {
 		}
 		etherType, rest = binary.BigEndian.Uint16(rest[2:]), rest[4:]
 	}
+	if etherType < 0x600 && len(rest) >= 8 && isSNAP([6]byte(rest)) {
+		etherType, rest = binary.BigEndian.Uint16(rest[6:]), rest[8:]
+		if isTag(etherType) {
+			return 0, rest, true
+		}
+	}
+	if etherType == 0x8864 {
+		if etherType, rest, ok = unwrapPPPoE(rest); !ok {
+			return 0, nil, false
+		}
+	}
+	if isMPLS(etherType) {
+		return unwrapMPLS(etherType, rest)
+	}
 	return etherType, rest, true
 }
 
-func isTag(etherType uint16) bool { return etherType == 0x8100 || etherType == 0x88a8 }
+func isTag(etherType uint16) bool {
+	return etherType == 0x8100 || etherType == 0x88a8 || etherType == 0x9100 || etherType == 0x9200
+}
+
+func isMPLS(etherType uint16) bool { return etherType == 0x8847 || etherType == 0x8848 }
+
+// isSNAP tells whether LLC and SNAP are those of IP: RFC 1042, or IEEE 802.1H.
+func isSNAP(b [6]byte) bool {
+	return b == [6]byte{0xaa, 0xaa, 3, 0, 0, 0} || b == [6]byte{0xaa, 0xaa, 3, 0, 0, 0xf8}
+}
+
+// unwrapPPPoE returns the EtherType that a protocol of PPP corresponds to, or 0.
+func unwrapPPPoE(b []byte) (etherType uint16, rest []byte, ok bool) {
+	b = after(b, 6)
+	if len(b) == 0 {
+		return 0, nil, false
+	}
+	proto, size := uint16(b[0]), 1
+	if b[0]%2 == 0 {
+		if size = 2; len(b) < size {
+			return 0, nil, false
+		}
+		proto = binary.BigEndian.Uint16(b)
+	}
+	types := map[uint16]uint16{0x21: frame.IPv4, 0x57: frame.IPv6, 0x281: 0x8847, 0x283: 0x8848}
+	return types[proto], b[size:], true
+}
+
+// unwrapMPLS takes off up to 30 labels. If the last is not among them, the EtherType stays.
+func unwrapMPLS(etherType uint16, b []byte) (uint16, []byte, bool) {
+	for range 30 {
+		if len(b) < 4 {
+			return 0, nil, false
+		}
+		bottom := b[2]%2 == 1
+		b = b[4:]
+		if !bottom {
+			continue
+		}
+		if len(b) == 0 {
+			return 0, nil, false
+		}
+		return map[byte]uint16{4: frame.IPv4, 6: frame.IPv6}[b[0]/16], b, true
+	}
+	return etherType, b, true
+}
 
 func readSource(etherType uint16, l3 []byte) (netip.Addr, bool) {
 	switch {

@@ -65,6 +65,10 @@ func TestHeadersInLaterBuffers(t *testing.T) {
 			{start(sourcesV6[source]), 14 + 40},
 			{start(sourcesV6[source]).VLAN(frame.Dot1AD, 1).VLAN(frame.Dot1Q, 2), 14 + 8 + 40},
 			{priorityTags(start(sourcesV4[source]), 8), 14 + 32 + 20},
+			{start(sourcesV4[source]).PPPoE(false), 14 + 8 + 20},
+			{start(sourcesV6[source]).PPPoE(true).VLAN(frame.QinQ1, 1), 14 + 4 + 7 + 40},
+			{start(sourcesV4[source]).Labels(frame.MPLS, 2), 14 + 8 + 20},
+			{start(sourcesV6[source]).SNAP(0).VLAN(frame.Dot1Q, 1), 14 + 4 + 8 + 40},
 			{extend(start(sourcesV6[source]), frame.DestinationOptions, 8, 9), 14 + 40 + 72},
 		} {
 			b := c.packet.UDP(1, 2, make([]byte, 100))

@@ -159,6 +159,9 @@ func verdictOf(entries iter.Seq[policy.Entry]) (v policy.Verdict) {
 		}
 		*until = max(*until, e.Deadline.Tick())
 	}
+	if v.Shadow <= v.Drop || v.Shadow <= v.Limit {
+		v.Shadow = policy.TickNever // a stronger action decides all the time
+	}
 	return v
 }
 

@@ -17,8 +17,8 @@
 /* Opaque to the compiler, so that parsing stays. */
 volatile const __u32 floor_reason = REASON_NOT_LISTED;
 
-#define source_ipv4(ip, length) ((ip)->saddr ? floor_reason : REASON_MALFORMED)
-#define source_ipv6(ip, length) ((ip)->saddr.in6_u.u6_addr32[3] ? floor_reason : REASON_MALFORMED)
+#define source_ipv4(p, ip) ((ip)->saddr ? floor_reason : REASON_MALFORMED)
+#define source_ipv6(p, ip) ((ip)->saddr.in6_u.u6_addr32[3] ? floor_reason : REASON_MALFORMED)
 #endif
 
 #ifdef NAIVE

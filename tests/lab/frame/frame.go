@@ -58,6 +58,8 @@ type MAC [6]byte
 type Packet struct {
 	to, from   MAC
 	tags       []tag
+	carriers   []carrier
+	hops       uint8
 	src, dst   netip.Addr
 	options    []byte // IPv4
 	fragment   uint16 // IPv4: flags and offset
@@ -76,7 +78,7 @@ func IP(src, dst netip.Addr) Packet {
 	if src.Is4() != dst.Is4() {
 		panic(fmt.Sprintf("frame from %s to %s: two families", src, dst))
 	}
-	return Packet{to: MAC{2, 0, 0, 0, 0, 1}, from: MAC{2, 0, 0, 0, 0, 2}, src: src, dst: dst}
+	return Packet{to: MAC{2, 0, 0, 0, 0, 1}, from: MAC{2, 0, 0, 0, 0, 2}, src: src, dst: dst, hops: 64}
 }
 
 // Ethernet sets the Ethernet addresses.
@@ -88,6 +90,12 @@ func (p Packet) Ethernet(to, from MAC) Packet {
 // VLAN adds a tag after the existing ones.
 func (p Packet) VLAN(etherType, id uint16) Packet {
 	p.tags = append(slices.Clip(p.tags), tag{etherType, id})
+	return p
+}
+
+// HopLimit sets the hop limit of IPv6, or the time to live of IPv4.
+func (p Packet) HopLimit(hops uint8) Packet {
+	p.hops = hops
 	return p
 }
 
@@ -161,25 +169,24 @@ func (p Packet) extend(proto uint8, b []byte) Packet {
 
 // Raw ends the packet with a payload of any protocol.
 func (p Packet) Raw(proto uint8, payload []byte) []byte {
-	b := p.link()
 	if p.src.Is4() {
-		return p.appendIPv4(b, proto, payload)
+		return p.link(IPv4, p.appendIPv4(nil, proto, payload))
 	}
-	return p.appendIPv6(b, proto, payload)
+	return p.link(IPv6, p.appendIPv6(nil, proto, payload))
 }
 
-func (p Packet) link() []byte {
-	b := make([]byte, 0, 128)
+func (p Packet) link(etherType uint16, ip []byte) []byte {
+	for _, c := range slices.Backward(p.carriers) {
+		etherType, ip = c(etherType, ip)
+	}
+	b := make([]byte, 0, 128+len(ip))
 	b = append(b, p.to[:]...)
 	b = append(b, p.from[:]...)
 	for _, t := range p.tags {
 		b = binary.BigEndian.AppendUint16(b, t.etherType)
 		b = binary.BigEndian.AppendUint16(b, t.id)
 	}
-	if p.src.Is4() {
-		return binary.BigEndian.AppendUint16(b, IPv4)
-	}
-	return binary.BigEndian.AppendUint16(b, IPv6)
+	return append(binary.BigEndian.AppendUint16(b, etherType), ip...)
 }
 
 // appendIPv4 follows RFC 791.
@@ -189,7 +196,7 @@ func (p Packet) appendIPv4(b []byte, proto uint8, payload []byte) []byte {
 	h[0] = 4<<4 | byte(size/4)
 	binary.BigEndian.PutUint16(h[2:], uint16(size+len(payload)))
 	binary.BigEndian.PutUint16(h[6:], p.fragment)
-	h[8], h[9] = 64, proto
+	h[8], h[9] = p.hops, proto
 	copy(h[12:], p.src.AsSlice())
 	copy(h[16:], p.dst.AsSlice())
 	copy(h[20:], p.options)
@@ -210,7 +217,7 @@ func (p Packet) appendIPv6(b []byte, proto uint8, payload []byte) []byte {
 	h := make([]byte, IPv6Size)
 	h[0] = 6 << 4
 	binary.BigEndian.PutUint16(h[4:], uint16(len(chain)+len(payload)))
-	h[6], h[7] = next, 64
+	h[6], h[7] = next, p.hops
 	copy(h[8:], p.src.AsSlice())
 	copy(h[24:], p.dst.AsSlice())
 	return append(append(append(b, h...), chain...), payload...)

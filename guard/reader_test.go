@@ -1,8 +1,9 @@
-package daemon
+package guard
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"testing"
 
@@ -14,7 +15,7 @@ import (
 func TestFactsAreShared(t *testing.T) {
 	begun, finish := make(chan int), make(chan struct{})
 	readings := 0
-	r := &factReader{note: func(error) {}, read: func(context.Context) ([]policy.Protected, error) {
+	r := &Reader{log: slog.New(slog.DiscardHandler), read: func(context.Context) ([]policy.Protected, error) {
 		readings++
 		n := readings
 		begun <- n
@@ -59,14 +60,32 @@ func TestFactsAreShared(t *testing.T) {
 func TestFactsGivenUp(t *testing.T) {
 	finish := make(chan struct{})
 	defer close(finish)
-	r := &factReader{note: func(error) {}, read: func(context.Context) ([]policy.Protected, error) {
+	r := &Reader{log: slog.New(slog.DiscardHandler), read: func(context.Context) ([]policy.Protected, error) {
 		<-finish
 		return nil, nil
 	}}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	guard, err := r.guard(ctx)
+	guard, err := r.Guard(ctx)
 	if !errors.Is(err, context.Canceled) || guard == nil {
 		t.Errorf("guard %v, error %v", guard, err)
+	}
+}
+
+// The error of the last reading of the guard's facts is kept until a reading succeeds.
+func TestFactsKeepTheirProblem(t *testing.T) {
+	err := errors.New("one\ntwo")
+	r := &Reader{
+		read: func(context.Context) ([]policy.Protected, error) { return nil, err },
+		log:  slog.New(slog.DiscardHandler),
+	}
+	r.Guard(t.Context())
+	if got := r.Problem(); got != "one; two" {
+		t.Errorf("the problem is %q", got)
+	}
+	err = nil
+	r.Guard(t.Context())
+	if got := r.Problem(); got != "" {
+		t.Errorf("the problem is still %q", got)
 	}
 }

@@ -1,4 +1,5 @@
-package daemon
+// Package broadcast sends events to the clients that watch.
+package broadcast
 
 import (
 	"context"
@@ -8,9 +9,9 @@ import (
 	"github.com/paraxial/paraxial/control"
 )
 
-// broadcast sends events to all watchers. A watcher that is too slow loses events
+// Broadcast sends events to all watchers. A watcher that is too slow loses events
 // and is told how many. It never delays the daemon.
-type broadcast struct {
+type Broadcast struct {
 	mu       sync.Mutex
 	watchers map[*watcher]struct{}
 }
@@ -23,18 +24,20 @@ type watcher struct {
 // watchBuffer is the number of events that a watcher may lag behind.
 const watchBuffer = 1024
 
-func newBroadcast() *broadcast {
-	return &broadcast{watchers: make(map[*watcher]struct{})}
+// New returns a broadcast without watchers.
+func New() *Broadcast {
+	return &Broadcast{watchers: make(map[*watcher]struct{})}
 }
 
-// watched reports whether there are watchers.
-func (b *broadcast) watched() bool {
+// Watched reports whether there are watchers.
+func (b *Broadcast) Watched() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.watchers) > 0
 }
 
-func (b *broadcast) send(e control.Event) {
+// Send sends an event. An event without a time gets the present one.
+func (b *Broadcast) Send(e control.Event) {
 	if e.Time.IsZero() {
 		e.Time = time.Now().UTC()
 	}
@@ -63,8 +66,8 @@ func (w *watcher) offer(e control.Event) {
 	}
 }
 
-// watch yields events until ctx is done or yield fails.
-func (b *broadcast) watch(ctx context.Context, yield func(control.Event) error) error {
+// Watch yields events until ctx is done or yield fails.
+func (b *Broadcast) Watch(ctx context.Context, yield func(control.Event) error) error {
 	w := &watcher{events: make(chan control.Event, watchBuffer)}
 	b.mu.Lock()
 	b.watchers[w] = struct{}{}
@@ -86,17 +89,17 @@ func (b *broadcast) watch(ctx context.Context, yield func(control.Event) error) 
 	}
 }
 
-// interfaceChanged sends the state of an interface.
-func (b *broadcast) interfaceChanged(s control.InterfaceStatus) {
-	b.send(control.Event{Type: control.EventInterface, Interface: &s})
+// InterfaceChanged sends the state of an interface.
+func (b *Broadcast) InterfaceChanged(s control.InterfaceStatus) {
+	b.Send(control.Event{Type: control.EventInterface, Interface: &s})
 }
 
-// announce sends one event for each entry. An import sends one event with counts instead.
-func (b *broadcast) announce(event string, entries []control.Entry) {
-	if !b.watched() {
+// Announce sends one event for each entry. An import sends one event with counts instead.
+func (b *Broadcast) Announce(event string, entries []control.Entry) {
+	if !b.Watched() {
 		return
 	}
 	for i := range entries {
-		b.send(control.Event{Type: event, Entry: &entries[i]})
+		b.Send(control.Event{Type: event, Entry: &entries[i]})
 	}
 }

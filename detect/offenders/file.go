@@ -1,4 +1,6 @@
-package daemon
+// Package offenders keeps the repeat offenders of the detectors in a file from one run to the
+// next.
+package offenders
 
 import (
 	"encoding/json"
@@ -19,12 +21,9 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// offendersFile is the name of the file of repeat offenders in the state directory. It
+// FileName is the name of the file of repeat offenders in the state directory. It
 // is not part of the store: without it only the next ban of an offender is shorter.
-const offendersFile = "offenders.json"
-
-// offendersEvery is the shortest time between two writes of the file during an attack.
-const offendersEvery = 5 * time.Second
+const FileName = "offenders.json"
 
 // offender is a repeat offender in the file.
 type offender struct {
@@ -34,12 +33,15 @@ type offender struct {
 	Forget   string       `json:"forget"` // time until it is forgotten, when the file was written
 }
 
-// offenderStore is the file of the offenders, and its content. Several goroutines save.
-type offenderStore struct {
+// File is the file of the offenders, and its content. Several goroutines save.
+type File struct {
 	mu    sync.Mutex
 	path  string
 	saved []remembered
 }
+
+// In returns the file in a state directory.
+func In(dir string) *File { return &File{path: filepath.Join(dir, FileName)} }
 
 // remembered is an offender with the time at which it is forgotten. Unlike the time that
 // is left, this does not change while nothing happens.
@@ -50,14 +52,14 @@ type remembered struct {
 	forgets  policy.Deadline
 }
 
-// load reads the file, and removes temporary files that a killed run has left. The time
+// Load reads the file, and removes temporary files that a killed run has left. The time
 // since the file was written counts, by the wall clock.
-func (s *offenderStore) load(now policy.Deadline, wall time.Time) ([]detect.Offender, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list, err := readOffenders(s.path, wall)
-	s.saved = rememberedAt(list, now)
-	return list, errors.Join(err, removeTemporary(s.path))
+func (f *File) Load(now policy.Deadline, wall time.Time) ([]detect.Offender, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	list, err := readOffenders(f.path, wall)
+	f.saved = rememberedAt(list, now)
+	return list, errors.Join(err, removeTemporary(f.path))
 }
 
 func readOffenders(path string, wall time.Time) ([]detect.Offender, error) {
@@ -84,31 +86,27 @@ func readOffenders(path string, wall time.Time) ([]detect.Offender, error) {
 			return nil, fmt.Errorf("read offenders from %s: %w", path, err)
 		}
 		if forget -= age; forget > 0 {
-			list = append(list, detect.Offender{Detector: o.Detector, Prefix: o.Prefix, Offences: o.Offences, Forget: forget})
+			list = append(list, detect.Offender{
+				Detector: o.Detector, Prefix: o.Prefix, Offences: o.Offences, Forget: forget,
+			})
 		}
 	}
 	return list, nil
 }
 
-// saveOffenders keeps the memory of offenders for the next run, if it changed.
-func (d *Daemon) saveOffenders() error {
-	now := d.engine.Now()
-	return d.offenders.save(d.detection.offenders(now), now)
-}
-
-// save writes the file, unless it has these offenders already.
-func (s *offenderStore) save(list []detect.Offender, now policy.Deadline) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// Save writes the file, unless it has these offenders already.
+func (f *File) Save(list []detect.Offender, now policy.Deadline) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if len(list) == 0 {
-		s.saved = nil
-		if err := os.Remove(s.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		f.saved = nil
+		if err := os.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove offenders: %w", err)
 		}
 		return nil
 	}
 	fresh := rememberedAt(list, now)
-	if _, err := os.Stat(s.path); err == nil && slices.Equal(s.saved, fresh) {
+	if _, err := os.Stat(f.path); err == nil && slices.Equal(f.saved, fresh) {
 		return nil
 	}
 	stored := make([]offender, len(list))
@@ -119,10 +117,10 @@ func (s *offenderStore) save(list []detect.Offender, now policy.Deadline) error 
 	if err != nil {
 		return fmt.Errorf("encode offenders: %w", err)
 	}
-	if err := replaceFile(s.path, b); err != nil {
+	if err := replaceFile(f.path, b); err != nil {
 		return err
 	}
-	s.saved = fresh
+	f.saved = fresh
 	return nil
 }
 

@@ -1,4 +1,4 @@
-package daemon
+package journal
 
 import (
 	"bytes"
@@ -15,25 +15,25 @@ import (
 
 // storm is a journal that writes to a buffer.
 type storm struct {
-	journal
+	*Journal
 	log bytes.Buffer
 	now policy.Deadline
 }
 
 func newStorm() *storm {
 	s := &storm{now: policy.Deadline(time.Hour)}
-	s.journal.log = slog.New(slog.NewTextHandler(&s.log, nil))
+	s.Journal = New(slog.New(slog.NewTextHandler(&s.log, nil)))
 	return s
 }
 
-// ticks logs a number of decisions at each of count ticks.
+// ticks logs a number of decisions at each of count ticks, four of which are a second.
 func (s *storm) ticks(count, decisions int) {
 	for range count {
-		s.now += policy.Deadline(tickInterval)
-		s.turn(s.now)
+		s.now += policy.Deadline(time.Second / 4)
+		s.Turn(s.now)
 		for n := range decisions {
 			source := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 32)
-			s.decision(detect.Decision{
+			s.Decision(detect.Decision{
 				Kind: detect.New, Detector: "flood", Prefix: source, Action: detect.Shadow, Tripped: true, For: time.Minute,
 			})
 		}
@@ -64,7 +64,7 @@ func TestJournalOfAStorm(t *testing.T) {
 	const seconds = 40
 	s := newStorm()
 	s.ticks(4*seconds, 100)
-	s.flush()
+	s.Flush()
 	lines, decisions := s.lines(t)
 	if most := linesPerSecond + seconds + 2; lines > most {
 		t.Errorf("%d lines in %d s, want %d at most", lines, seconds, most)
@@ -86,7 +86,7 @@ func TestJournalOfAFewDecisions(t *testing.T) {
 	s.ticks(8, 0)
 	s.log.Reset()
 	s.ticks(40, 2)
-	s.flush()
+	s.Flush()
 	if lines, decisions := s.lines(t); lines != 80 || decisions != 80 {
 		t.Errorf("%d lines of %d decisions, want 80 lines of one each", lines, decisions)
 	}

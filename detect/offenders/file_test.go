@@ -1,4 +1,4 @@
-package daemon
+package offenders
 
 import (
 	"net/netip"
@@ -37,11 +37,11 @@ func identity(t *testing.T, path string) os.FileInfo {
 func same(a, b os.FileInfo) bool { return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) }
 
 func TestOffendersAreWrittenOnlyIfTheyChanged(t *testing.T) {
-	path := filepath.Join(t.TempDir(), offendersFile)
-	s := &offenderStore{path: path}
-	save := func(s *offenderStore, list []detect.Offender, now policy.Deadline) {
+	path := filepath.Join(t.TempDir(), FileName)
+	s := &File{path: path}
+	save := func(s *File, list []detect.Offender, now policy.Deadline) {
 		t.Helper()
-		if err := s.save(list, now); err != nil {
+		if err := s.Save(list, now); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -59,8 +59,8 @@ func TestOffendersAreWrittenOnlyIfTheyChanged(t *testing.T) {
 	}
 
 	// The next run, half an hour later, on a boot clock of its own.
-	next := &offenderStore{path: path}
-	list, err := next.load(5e9, identity(t, path).ModTime().Add(30*time.Minute))
+	next := &File{path: path}
+	list, err := next.Load(5e9, identity(t, path).ModTime().Add(30*time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,11 +88,11 @@ func TestOffendersAreWrittenOnlyIfTheyChanged(t *testing.T) {
 
 // A clock that was set back gives the file no negative age.
 func TestOffendersAfterTheClockWasSetBack(t *testing.T) {
-	s := &offenderStore{path: filepath.Join(t.TempDir(), offendersFile)}
-	if err := s.save(idleOffender(1e9, 1), 1e9); err != nil {
+	s := &File{path: filepath.Join(t.TempDir(), FileName)}
+	if err := s.Save(idleOffender(1e9, 1), 1e9); err != nil {
 		t.Fatal(err)
 	}
-	list, err := s.load(1e9, time.Unix(0, 0))
+	list, err := s.Load(1e9, time.Unix(0, 0))
 	if err != nil || len(list) != 1 || list[0].Forget != time.Duration(24*time.Hour-time.Second) {
 		t.Errorf("got %+v, %v", list, err)
 	}
@@ -100,19 +100,19 @@ func TestOffendersAfterTheClockWasSetBack(t *testing.T) {
 
 func TestTemporaryFilesOfAKilledRun(t *testing.T) {
 	dir := t.TempDir()
-	s := &offenderStore{path: filepath.Join(dir, offendersFile)}
+	s := &File{path: filepath.Join(dir, FileName)}
 	for _, name := range []string{
-		offendersFile + ".3175094282", offendersFile + ".0", offendersFile + ".bak", offendersFile + ".1.bak",
-		offendersFile + ".", "x" + offendersFile + ".1",
+		FileName + ".3175094282", FileName + ".0", FileName + ".bak", FileName + ".1.bak",
+		FileName + ".", "x" + FileName + ".1",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Mkdir(filepath.Join(dir, offendersFile+".7"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(dir, FileName+".7"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.load(1e9, time.Now()); err != nil {
+	if _, err := s.Load(1e9, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	files, err := os.ReadDir(dir)
@@ -124,7 +124,7 @@ func TestTemporaryFilesOfAKilledRun(t *testing.T) {
 		left = append(left, f.Name())
 	}
 	want := []string{
-		offendersFile + ".", offendersFile + ".1.bak", offendersFile + ".7", offendersFile + ".bak", "x" + offendersFile + ".1",
+		FileName + ".", FileName + ".1.bak", FileName + ".7", FileName + ".bak", "x" + FileName + ".1",
 	}
 	if diff := cmp.Diff(want, left); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)

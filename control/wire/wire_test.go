@@ -1,4 +1,4 @@
-package daemon
+package wire
 
 import (
 	"testing"
@@ -10,9 +10,9 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-func TestWireEvidence(t *testing.T) {
+func TestEvidence(t *testing.T) {
 	first, last := time.Unix(1793000001, 0).UTC(), time.Unix(1793000007, 0).UTC()
-	got := wireEvidence(&policy.Evidence{
+	got := evidence(&policy.Evidence{
 		Detector: "syn-flood",
 		Rate:     policy.Rate{PerSecond: 412, Unit: policy.Packets},
 		Limit:    policy.Rate{PerSecond: 125_000, Unit: policy.Bytes},
@@ -25,7 +25,7 @@ func TestWireEvidence(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if got := wireEvidence(nil); got != nil {
+	if got := evidence(nil); got != nil {
 		t.Errorf("nil became %v", got)
 	}
 }

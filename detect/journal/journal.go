@@ -1,4 +1,5 @@
-package daemon
+// Package journal logs the decisions of detectors.
+package journal
 
 import (
 	"cmp"
@@ -20,10 +21,10 @@ const (
 	namedSources = 5
 )
 
-// journal logs what detectors decide. Each decision has a line. After the first lines of a
+// Journal logs what detectors decide. Each decision has a line. After the first lines of a
 // storm there is one summary a second, until a second has few decisions. Otherwise a flood
 // of forged sources would bury other messages, and the rate limit of the log would drop them.
-type journal struct {
+type Journal struct {
 	log    *slog.Logger
 	began  policy.Deadline // of the present second
 	count  int             // decisions in it
@@ -32,21 +33,24 @@ type journal struct {
 	first  []netip.Prefix // some of the sources in summed
 }
 
+// New returns a journal that writes to log.
+func New(log *slog.Logger) *Journal { return &Journal{log: log} }
+
 // decisionKind is what a summary counts.
 type decisionKind struct{ detector, what string }
 
-// turn ends the present second if it is over.
-func (j *journal) turn(now policy.Deadline) {
+// Turn ends the present second if it is over.
+func (j *Journal) Turn(now policy.Deadline) {
 	if now-j.began < policy.Deadline(time.Second) {
 		return
 	}
-	j.flush()
+	j.Flush()
 	j.storm = j.count > linesPerSecond
 	j.began, j.count = now, 0
 }
 
-// flush writes the summary, if there is one.
-func (j *journal) flush() {
+// Flush writes the summary, if there is one.
+func (j *Journal) Flush() {
 	if len(j.summed) == 0 {
 		return
 	}
@@ -66,8 +70,8 @@ func (j *journal) flush() {
 	j.first = j.first[:0]
 }
 
-// decision logs a decision that was carried out.
-func (j *journal) decision(d detect.Decision) {
+// Decision logs a decision that was carried out.
+func (j *Journal) Decision(d detect.Decision) {
 	what := d.Kind.String() + " " + string(d.Action)
 	if d.Tripped {
 		what += " (breaker)"
@@ -79,8 +83,8 @@ func (j *journal) decision(d detect.Decision) {
 		"for", policy.FormatTTL(d.For), "breaker", d.Tripped, "evidence", d.Evidence.String())
 }
 
-// spared logs a source that was left alone.
-func (j *journal) spared(s detect.Spared) {
+// Spared logs a source that was left alone.
+func (j *Journal) Spared(s detect.Spared) {
 	if j.sum(s.Detector, "left alone", s.Prefix) {
 		return
 	}
@@ -89,7 +93,7 @@ func (j *journal) spared(s detect.Spared) {
 }
 
 // sum adds a decision to the summary. It reports false if the decision has a line of its own.
-func (j *journal) sum(detector, what string, source netip.Prefix) bool {
+func (j *Journal) sum(detector, what string, source netip.Prefix) bool {
 	if j.count++; !j.storm && j.count <= linesPerSecond {
 		return false
 	}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Packets that a host needs to have an address and to reach its neighbours: DHCP, IPv6
+ * neighbour discovery, and multicast membership. They pass whatever a list says, up to
+ * a rate. ARP always passes. Only packets that an entry would drop get here.
+ */
+#ifndef PARAXIAL_ESSENTIAL_H
+#define PARAXIAL_ESSENTIAL_H
+
+#include "limit.h"
+#include "maps.h"
+#include "packet.h"
+#include "parse.h"
+
+/* True if one port is a and the other is b. */
+static __always_inline bool ports_are(struct ports ports, __u16 a, __u16 b)
+{
+	return (ports.source == bpf_htons(a) && ports.dest == bpf_htons(b)) ||
+	       (ports.source == bpf_htons(b) && ports.dest == bpf_htons(a));
+}
+
+static __always_inline bool is_dhcpv4(struct ports ports)
+{
+	return ports_are(ports, 67, 68);
+}
+
+static __always_inline bool is_dhcpv6(struct ports ports)
+{
+	return ports_are(ports, 546, 547);
+}
+
+/* A query, a report of version 1, 2 or 3, or a leave message (RFC 1112, RFC 2236, RFC 3376). */
+static __always_inline bool is_igmp(__u8 type)
+{
+	return type == 0x11 || type == 0x12 || type == 0x16 || type == 0x17 || type == 0x22;
+}
+
+/* Neighbour discovery has hop limit 255 (RFC 4861), multicast listener discovery 1 (RFC 2710, RFC 3810). */
+#define HOPS_ND 255
+#define HOPS_MLD 1
+
+static __always_inline bool is_nd(__u8 type)
+{
+	return type >= 133 && type <= 137;
+}
+
+static __always_inline bool is_mld(__u8 type)
+{
+	return (type >= 130 && type <= 132) || type == 143;
+}
+
+/* The start of every ICMP and IGMP message. */
+struct icmp_start {
+	__u8 type;
+	__u8 code;
+};
+
+DEFINE_LOAD(load_ports, struct ports)
+DEFINE_LOAD(load_icmp, struct icmp_start)
+
+static __always_inline bool essential_ipv4(struct xdp_md *ctx, const struct iphdr *ip, __u32 l3_offset)
+{
+	__u32 offset = l3_offset + (ip->ihl * 4 & 0x3f);
+	struct icmp_start igmp;
+	struct ports ports;
+
+	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT) || ipv4_malformed(ip, frame_length(ctx) - l3_offset))
+		return false;
+	switch (ip->protocol) {
+	case IPPROTO_UDP:
+		return load_ports(ctx, offset, &ports) && is_dhcpv4(ports);
+	case IPPROTO_IGMP:
+		return load_icmp(ctx, offset, &igmp) && is_igmp(igmp.type);
+	}
+	return false;
+}
+
+static __always_inline bool essential_ipv6(struct xdp_md *ctx, const struct ipv6hdr *ip, __u32 l3_offset)
+{
+	__u32 offset = l3_offset + sizeof(*ip);
+	__u8 proto = ip->nexthdr, hops = ip->hop_limit;
+	struct ipv6_extension router_alert;
+	struct icmp_start icmp;
+	struct ports ports;
+
+	if (ipv6_malformed(ip, frame_length(ctx) - l3_offset))
+		return false;
+	if (proto == IPPROTO_UDP)
+		return load_ports(ctx, offset, &ports) && is_dhcpv6(ports);
+	/* Listener discovery has the router alert option, which takes eight bytes. */
+	if (proto == IPPROTO_HOPOPTS && hops == HOPS_MLD) {
+		if (!load_extension(ctx, offset, &router_alert) || router_alert.length)
+			return false;
+		proto = router_alert.nexthdr;
+		offset += sizeof(router_alert);
+	}
+	if (proto != IPPROTO_ICMPV6 || !load_icmp(ctx, offset, &icmp) || icmp.code)
+		return false;
+	return hops == HOPS_ND ? is_nd(icmp.type) : hops == HOPS_MLD && is_mld(icmp.type);
+}
+
+/*
+ * Returns the reason for a packet that an entry drops, if it is an essential one, else
+ * reason. It is a global function for the same reasons as report_drop().
+ */
+__attribute__((noinline)) __u32 spare_essential(struct xdp_md *ctx, __u32 l3_offset, __u32 reason)
+{
+	__u32 at = slot;
+	struct limit *bucket = bpf_map_lookup_elem(&essential, &at);
+	struct cursor c;
+	bool found;
+
+	/* No cost: it is off. */
+	if (!bucket || !LIMIT_FIELD(bucket->cost))
+		return reason;
+	l3_offset &= L3_OFFSET_MASK;
+	c = headers_at(ctx, l3_offset);
+	if (!c.pos || c.pos + 1 > c.end)
+		return reason;
+	if (*(__u8 *)c.pos >> 4 == 4) {
+		struct iphdr *ip = parse_ipv4(&c);
+
+		found = ip && essential_ipv4(ctx, ip, l3_offset);
+	} else {
+		struct ipv6hdr *ip = parse_ipv6(&c);
+
+		found = ip && essential_ipv6(ctx, ip, l3_offset);
+	}
+	if (!found)
+		return reason;
+	return limit_take(bucket, bpf_ktime_get_boot_ns(), 1) ? REASON_ESSENTIAL : REASON_ESSENTIAL_LIMITED;
+}
+
+/*
+ * The same, but cheap for nearly every packet of a flood, for which it makes no call.
+ * The cursor is behind the IP header.
+ */
+static __always_inline enum reason spare_ipv4(const struct packet *p, const struct iphdr *ip, enum reason reason)
+{
+	struct cursor c = p->c;
+	struct ports *ports;
+
+	if (ip->protocol == IPPROTO_UDP && ip->ihl == 5) {
+		ports = PARSE(struct ports, &c);
+		if (!ports || !is_dhcpv4(*ports))
+			return reason;
+	} else if (ip->protocol != IPPROTO_UDP && ip->protocol != IPPROTO_IGMP) {
+		return reason;
+	}
+	return spare_essential(p->ctx, p->l3_offset, reason);
+}
+
+static __always_inline enum reason spare_ipv6(const struct packet *p, const struct ipv6hdr *ip, enum reason reason)
+{
+	struct cursor c = p->c;
+	struct ports *ports;
+
+	if (ip->nexthdr == IPPROTO_UDP) {
+		ports = PARSE(struct ports, &c);
+		if (!ports || !is_dhcpv6(*ports))
+			return reason;
+	} else if (ip->nexthdr == IPPROTO_ICMPV6) {
+		if (ip->hop_limit != HOPS_ND && ip->hop_limit != HOPS_MLD)
+			return reason;
+	} else if (ip->nexthdr != IPPROTO_HOPOPTS || ip->hop_limit != HOPS_MLD) {
+		return reason;
+	}
+	return spare_essential(p->ctx, p->l3_offset, reason);
+}
+
+#endif

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/paraxial/paraxial/match"
+)
+
+func (p *program) matchCommand() command {
+	return command{
+		Command: &cli.Command{
+			Name:      "match",
+			Usage:     "show whom the lines of a log would be held against",
+			ArgsUsage: "FORMAT [FILE|-]",
+			Description: "Reads FILE, or standard input, and tells for each line which address it would be held against.\n" +
+				"A line that can be read with two different addresses is ambiguous, and held against nobody.\n" +
+				"Needs no running paraxiald. FORMAT is one of " + strings.Join(match.Names(), ", ") + ".\n" +
+				"With --pattern there is no FORMAT.",
+			Flags: []cli.Flag{&cli.StringSliceFlag{Name: "pattern",
+				Usage: "read lines with `TEXT`, such as 'login failed for <user:[^:]*> from <addr>'; may be repeated"}},
+			Action: p.match,
+		},
+		args: offer{Words: match.Names(), Files: true},
+	}
+}
+
+// matchedLine is the answer for one line of input.
+type matchedLine struct {
+	Line      int         `json:"line"`
+	Address   *netip.Addr `json:"address"`
+	Ambiguous bool        `json:"ambiguous"`
+	Result    string      `json:"result"`
+	User      string      `json:"user,omitempty"`
+	Count     int         `json:"count,omitempty"`
+}
+
+func (p *program) match(c *cli.Context) error {
+	format, name, err := matchArguments(c)
+	if err != nil {
+		return err
+	}
+	in := p.stdin
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		in = file
+	}
+	summary := map[string]int{}
+	held := map[netip.Addr]int{}
+	err = matchLines(in, func(n int, line []byte, cut bool) error {
+		r := match.Result{Kind: match.TooLong}
+		if !cut {
+			r = format.Match(line)
+		}
+		summary[r.Kind.String()]++
+		if a := r.Held(); a.IsValid() {
+			held[a] += r.Count
+		}
+		return p.printMatch(n, r)
+	})
+	if err != nil || p.json() {
+		return err
+	}
+	p.matchSummary(held, summary)
+	return nil
+}
+
+// matchArguments returns the format and the name of the file.
+func matchArguments(c *cli.Context) (*match.Format, string, error) {
+	args, most := c.Args().Slice(), 2
+	var format *match.Format
+	var err error
+	switch patterns := c.StringSlice("pattern"); {
+	case len(patterns) > 0:
+		most = 1
+		format, err = match.Patterns(patterns)
+	case len(args) == 0:
+		return nil, "", misuse(c, "match needs a format: one of %s", strings.Join(match.Names(), ", "))
+	default:
+		format, err = match.New(args[0])
+		args, most = args[1:], 1
+	}
+	switch {
+	case err != nil:
+		return nil, "", misuse(c, "%v", err)
+	case len(args) > most:
+		return nil, "", misuse(c, "match takes one file, got %d", len(args))
+	case len(args) == 0:
+		return format, "-", nil
+	}
+	return format, args[0], nil
+}
+
+// matchLines calls do with each line of in. A line that is too long is cut.
+func matchLines(in io.Reader, do func(n int, line []byte, cut bool) error) error {
+	r := bufio.NewReaderSize(in, match.Longest+2)
+	for n := 1; ; n++ {
+		line, err := r.ReadSlice('\n')
+		cut := errors.Is(err, bufio.ErrBufferFull)
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = r.ReadSlice('\n')
+		}
+		if err != nil && err != io.EOF {
+			return fmt.Errorf("read line %d: %w", n, err)
+		}
+		if len(line) > 0 {
+			if err := do(n, bytes.TrimSuffix(line, []byte("\n")), cut); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+	}
+}
+
+func (p *program) printMatch(n int, r match.Result) error {
+	m := matchedLine{
+		Line: n, Ambiguous: r.Kind == match.Ambiguous, Result: r.Kind.String(), User: string(r.User), Count: r.Count,
+	}
+	address := "nobody"
+	if a := r.Held(); a.IsValid() {
+		m.Address, address = &a, a.String()
+	}
+	if p.json() {
+		return p.printJSONLine(m)
+	}
+	_, err := fmt.Fprintf(p.out, "%d  %s  %s\n", n, address, m.Result)
+	return err
+}
+
+// matchSummary prints the addresses that would be held, those with most events first.
+func (p *program) matchSummary(held map[netip.Addr]int, summary map[string]int) {
+	var addresses []netip.Addr
+	for a := range held {
+		addresses = append(addresses, a)
+	}
+	slices.SortFunc(addresses, func(a, b netip.Addr) int {
+		if held[a] != held[b] {
+			return held[b] - held[a]
+		}
+		return a.Compare(b)
+	})
+	p.printf("\n")
+	for _, a := range addresses[:min(len(addresses), shown)] {
+		p.printf("%s events of %s\n", count(held[a]), a)
+	}
+	more(p.out, len(addresses))
+	var kinds []string
+	for k := range match.TooLong + 1 {
+		kinds = append(kinds, fmt.Sprintf("%s %s", k, count(summary[k.String()])))
+	}
+	p.printf("%s\n", strings.Join(kinds, ", "))
+}

@@ -1,0 +1,105 @@
+// Package wire turns the entries of the book into those of the API.
+package wire
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// Ledger is the part of the engine that Entries needs.
+type Ledger interface {
+	// Read calls f with the book, which does not change meanwhile.
+	Read(f func(*policy.Book))
+	// Wall returns the wall clock time of a deadline.
+	Wall(policy.Deadline) time.Time
+}
+
+// DropCounters reads the kernel's drop counters by the IDs that the book assigns.
+type DropCounters interface {
+	Hits(id uint32) uint64
+	// Sampled returns how many drops were attributed by sampling.
+	Sampled() (uint64, error)
+}
+
+// Converter shows entries as the API has them, with their drops.
+type Converter struct {
+	Log    *slog.Logger
+	Ledger Ledger
+	Drops  DropCounters
+}
+
+// Entries returns entries as the API shows them. Drops are counted by prefix: all
+// origins of a prefix share one counter.
+func (c *Converter) Entries(entries []policy.Entry) []control.Entry {
+	out := make([]control.Entry, 0, len(entries))
+	sampled := c.sampled()
+	for batch := range slices.Chunk(entries, batchSize) {
+		c.Ledger.Read(func(b *policy.Book) {
+			for _, e := range batch {
+				out = append(out, c.entry(b, e, sampled))
+			}
+		})
+	}
+	return out
+}
+
+// batchSize is the number of entries that are read at a time, so that a long list does not delay
+// changes.
+const batchSize = 128
+
+func (c *Converter) entry(b *policy.Book, e policy.Entry, sampled bool) control.Entry {
+	out := control.Entry{
+		Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
+		Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
+		Expires: c.expires(e.Deadline), Evidence: evidence(e.Evidence),
+	}
+	if e.Action == policy.Limit {
+		out.Rate = e.Rate.String()
+	}
+	if e.Kind == policy.Block {
+		id := b.HitID(e.Prefix)
+		out.Drops = c.Drops.Hits(id)
+		// A prefix without a counter has no exact count.
+		out.DropsEstimated = id == 0 || sampled
+	}
+	if e.Pending != nil {
+		out.Pending = &control.Pending{
+			ID: e.Pending.ID, ConfirmBy: *c.expires(e.Deadline), Expires: c.expires(e.Pending.Deadline),
+		}
+	}
+	return out
+}
+
+// evidence returns v, which may be nil, as the API shows it.
+func evidence(v *policy.Evidence) *control.Evidence {
+	if v == nil {
+		return nil
+	}
+	return &control.Evidence{
+		Detector: v.Detector, Rate: v.Rate.String(), Limit: v.Limit.String(), Window: policy.FormatTTL(v.Window),
+		Count: v.Count, First: v.First, Last: v.Last, Ports: v.Ports, Offence: v.Offence, Sources: v.Sources,
+	}
+}
+
+// sampled reports whether the program has ever counted drops of entries by sampling,
+// because there were too many. It returns true if this is not known.
+func (c *Converter) sampled() bool {
+	n, err := c.Drops.Sampled()
+	if err != nil {
+		c.Log.Error("cannot read whether drop counts are exact; they are shown as estimates", "error", err)
+	}
+	return n > 0 || err != nil
+}
+
+// expires returns the wall clock time of a deadline, nil for never.
+func (c *Converter) expires(deadline policy.Deadline) *time.Time {
+	if deadline == policy.Forever {
+		return nil
+	}
+	t := c.Ledger.Wall(deadline)
+	return &t
+}

@@ -1,0 +1,37 @@
+package daemon
+
+import (
+	"testing"
+
+	"github.com/paraxial/paraxial/control"
+)
+
+func TestSummary(t *testing.T) {
+	native := control.InterfaceStatus{Name: "eth0", Protected: true, Mode: "native"}
+	generic := control.InterfaceStatus{Name: "eth1", Protected: true, Mode: "generic", Note: "slower"}
+	off := control.InterfaceStatus{Name: "eth2", Note: "no such interface"}
+	type list = []control.InterfaceStatus
+	for _, tc := range []struct {
+		interfaces list
+		warnings   []string
+		want       string
+	}{
+		{nil, nil, "120430 blocks, 3 allows"},
+		{list{native}, nil, "protecting eth0 (native); 120430 blocks, 3 allows"},
+		{
+			list{native},
+			[]string{"one", "two"},
+			"protecting eth0 (native); 120430 blocks, 3 allows; warnings: 2, see paraxialctl status: one",
+		},
+		{list{native, generic}, nil, "protecting eth0 (native), eth1 (generic); 120430 blocks, 3 allows"},
+		{
+			list{native, off},
+			nil,
+			"NOT protecting eth2: no such interface; protecting eth0 (native); 120430 blocks, 3 allows",
+		},
+	} {
+		if got := summaryOf(tc.interfaces, 120430, 3, tc.warnings); got != tc.want {
+			t.Errorf("%v:\n got %s\nwant %s", tc.interfaces, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package match
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// definition is a built-in format. In its patterns {a|b} stands for a or b.
+type definition struct {
+	name     string
+	aliases  []string
+	longest  int      // 0: Longest
+	programs []string // the names in the syslog head; none: no head
+	strip    []string // words before a message that do not change its meaning
+	failure  []string
+	success  []string
+	other    []string
+	parse    func(*Format, []byte) Result
+}
+
+func definitions() []definition {
+	return slices.Concat(loginFormats(), accessFormats(), webFormats(), mailFormats(), appFormats(), otherFormats())
+}
+
+// Names returns the names of the built-in formats, in order.
+func Names() []string {
+	var names []string
+	for _, d := range definitions() {
+		names = append(names, d.name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// New returns the built-in format called name.
+func New(name string) (*Format, error) {
+	for _, d := range definitions() {
+		if d.name == name || slices.Contains(d.aliases, name) {
+			return d.build(), nil
+		}
+	}
+	return nil, fmt.Errorf("format %q is not known; want one of %s", name, strings.Join(Names(), ", "))
+}
+
+// Patterns returns a format that a user wrote as patterns for whole lines. Each has one
+// <addr>. A field such as <user:[^:]*> is a run of bytes of a set; without a set any text fits.
+func Patterns(texts []string) (*Format, error) {
+	f := &Format{name: "patterns", longest: Longest}
+	for _, t := range texts {
+		p, err := parsePattern(t, Failure)
+		if err != nil {
+			return nil, err
+		}
+		f.add(p)
+	}
+	return f, nil
+}
+
+func (d definition) build() *Format {
+	f := &Format{name: d.name, longest: d.longest, parse: d.parse}
+	if f.longest == 0 {
+		f.longest = Longest
+	}
+	if len(d.programs) > 0 {
+		f.head = head(d.programs, d.strip)
+	}
+	for _, set := range []struct {
+		kind  Kind
+		texts []string
+	}{{Failure, d.failure}, {Success, d.success}, {Other, d.other}} {
+		for _, text := range set.texts {
+			for _, expanded := range expand(text) {
+				p, err := parsePattern(expanded, set.kind)
+				if err != nil {
+					panic(err) // the tests build every format
+				}
+				f.add(p)
+			}
+		}
+	}
+	return f
+}
+
+// add adds p to the patterns that begin with the same byte.
+func (f *Format) add(p pattern) {
+	set := &f.rest
+	if len(p.left) > 0 && p.left[0].literal != "" {
+		set = &f.byFirst[p.left[0].literal[0]]
+	}
+	if n := len(*set); n > 0 {
+		p.sameLeft = reflect.DeepEqual((*set)[n-1].left, p.left)
+	}
+	*set = append(*set, p)
+}
+
+// expand returns the texts that a text with {a|b} stands for. Alternatives are not nested.
+func expand(text string) []string {
+	open := strings.IndexByte(text, '{')
+	if open < 0 {
+		return []string{text}
+	}
+	inner, rest, _ := strings.Cut(text[open+1:], "}")
+	var all []string
+	tails := expand(rest)
+	for choice := range strings.SplitSeq(inner, "|") {
+		for _, tail := range tails {
+			all = append(all, text[:open]+choice+tail)
+		}
+	}
+	return all
+}

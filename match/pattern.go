@@ -1,0 +1,285 @@
+package match
+
+import (
+	"bytes"
+	"net/netip"
+)
+
+// A pattern is a text with one <addr>, with fields such as <user:[^:]*>, and with literal text
+// between them. It is split at <addr>. left must match the whole text before the address, and
+// right the whole text behind it.
+//
+// Each side is matched by sets of positions: after every element, at which positions of the
+// text the match can stand. So the time grows with the length of the text and the number of
+// elements, and there is no backtracking.
+type pattern struct {
+	left, right []element
+	kind        Kind
+	sameLeft    bool // left is that of the pattern before it in the list
+}
+
+// element is a literal, or a field: a run of bytes of one class.
+type element struct {
+	literal string
+	search  []byte // the literal again, for package bytes
+	class   *class // nil: a literal
+	min     int
+	name    string
+}
+
+// class is a set of bytes.
+type class [256]bool
+
+// span is a range of positions in a text, with both ends.
+type span struct{ lo, hi int }
+
+// scratch is memory for the sets of positions, used again for every line.
+type scratch struct {
+	left, right, spare []span
+}
+
+// forward returns the positions at which elements end if they begin at position 0. The result
+// uses the memory of set or spare.
+func forward(text []byte, elements []element, set, spare []span) (result, other []span) {
+	set = append(set[:0], span{0, 0})
+	for _, e := range elements {
+		next := spare[:0]
+		for _, s := range set {
+			if e.class != nil {
+				next = e.run(text, s, next)
+			} else {
+				next = e.find(text, s, next)
+			}
+		}
+		if len(next) == 0 {
+			return next, set
+		}
+		set, spare = next, set
+	}
+	return set, spare
+}
+
+// find appends the positions behind each literal that begins in s.
+func (e *element) find(text []byte, s span, to []span) []span {
+	n := len(e.literal)
+	for lo := s.lo; lo <= s.hi; {
+		end := min(s.hi+n, len(text))
+		if lo+n > end {
+			break
+		}
+		i := bytes.Index(text[lo:end], e.search)
+		if i < 0 {
+			break
+		}
+		to = append(to, span{lo + i + n, lo + i + n})
+		lo += i + 1
+	}
+	return to
+}
+
+// run appends the positions behind each run of the class that begins at s. A field follows a
+// literal, so s is one position.
+func (e *element) run(text []byte, s span, to []span) []span {
+	p := s.lo
+	end := p
+	if n := len(to); n > 0 && p <= to[n-1].hi {
+		// The run that reaches p goes on to the same end, and is in the set already.
+		return to
+	}
+	for end < len(text) && e.class[text[end]] {
+		end++
+	}
+	if p+e.min > end {
+		return to
+	}
+	return append(to, span{p + e.min, end})
+}
+
+// backward returns the positions at which elements begin if they end with the text. They are
+// in descending order.
+func backward(text []byte, elements []element, set, spare []span) (result, other []span) {
+	set = append(set[:0], span{len(text), len(text)})
+	for i := len(elements) - 1; i >= 0; i-- {
+		e, next := &elements[i], spare[:0]
+		for _, s := range set {
+			if e.class != nil {
+				next = e.runBack(text, s, next)
+			} else {
+				next = e.findBack(text, s, next)
+			}
+		}
+		if len(next) == 0 {
+			return next, set
+		}
+		set, spare = next, set
+	}
+	return set, spare
+}
+
+// findBack appends the positions before each literal that ends in s.
+func (e *element) findBack(text []byte, s span, to []span) []span {
+	n := len(e.literal)
+	for hi := s.hi; hi >= s.lo && hi >= n; {
+		if string(text[hi-n:hi]) == e.literal {
+			to = append(to, span{hi - n, hi - n})
+			hi--
+			continue
+		}
+		i := bytes.LastIndex(text[max(s.lo-n, 0):hi], e.search)
+		if i < 0 {
+			break
+		}
+		hi = max(s.lo-n, 0) + i + n
+	}
+	return to
+}
+
+// runBack appends the positions before each run of the class that ends at s.
+func (e *element) runBack(text []byte, s span, to []span) []span {
+	p := s.lo
+	if n := len(to); n > 0 && p >= to[n-1].lo {
+		return to
+	}
+	start := p
+	for start > 0 && e.class[text[start-1]] {
+		start--
+	}
+	if p-e.min < start {
+		return to
+	}
+	return append(to, span{start, p - e.min})
+}
+
+// contains reports whether position p is in set, which is in descending order.
+func contains(set []span, p int) bool {
+	i, j := 0, len(set)
+	for i < j {
+		middle := int(uint(i+j) >> 1)
+		if set[middle].lo > p {
+			i = middle + 1
+		} else {
+			j = middle
+		}
+	}
+	return i < len(set) && p <= set[i].hi
+}
+
+// reading collects what the patterns of a format read in one line.
+type reading struct {
+	addr      netip.Addr
+	kind      Kind
+	user      []byte
+	found     bool // addr fits
+	ambiguous bool
+	name      bool // a host name fits where the address should be
+}
+
+// add notes that an address fits.
+func (r *reading) add(a netip.Addr, kind Kind) (first bool) {
+	switch {
+	case !r.found:
+		r.addr, r.kind, r.found = a, kind, true
+		return true
+	case r.addr != a:
+		r.ambiguous = true
+	}
+	return false
+}
+
+// match tries p with every address of the text.
+func (p *pattern) match(text []byte, r *reading, m *scratch) {
+	if !p.sameLeft {
+		m.left = m.left[:0]
+		if p.mayBegin(text) {
+			m.left, m.spare = forward(text, p.left, m.left, m.spare)
+		}
+	}
+	if len(m.left) == 0 || !p.mayEnd(text) {
+		return
+	}
+	m.right, m.spare = backward(text, p.right, m.right, m.spare)
+	if len(m.right) == 0 {
+		return
+	}
+	var behind byte // begins the text that must follow the address
+	if len(p.right) > 0 && p.right[0].literal != "" {
+		behind = p.right[0].literal[0]
+	}
+	low := m.right[len(m.right)-1].lo // the end of the address is not before it
+	for _, s := range m.left {
+		p.tryAt(text, s.lo, low, behind, r, m)
+	}
+}
+
+// mayBegin compares the literal at the start, which rules out most patterns.
+func (p *pattern) mayBegin(text []byte) bool {
+	if len(p.left) == 0 {
+		return true
+	}
+	l := p.left[0].literal
+	return len(text) >= len(l) && string(text[:len(l)]) == l
+}
+
+// mayEnd compares the literal at the end.
+func (p *pattern) mayEnd(text []byte) bool {
+	n := len(p.right)
+	if n == 0 {
+		return true
+	}
+	l := p.right[n-1].literal
+	return len(text) >= len(l) && string(text[len(text)-len(l):]) == l
+}
+
+// tryAt reads an address, or a host name, that begins at start.
+func (p *pattern) tryAt(text []byte, start, low int, behind byte, r *reading, m *scratch) {
+	fits := false
+	limit := addressEnd(text, start)
+	for end := max(start+2, low); end <= limit; end++ {
+		if !contains(m.right, end) || !isBoundary(text, end, behind) {
+			continue
+		}
+		a, ok := parseAddr(text[start:end])
+		if !ok {
+			continue
+		}
+		fits = true
+		if r.add(a, p.kind) {
+			r.user = p.capture(text, start)
+		}
+	}
+	if fits {
+		return
+	}
+	end, letters := start, false
+	for end < len(text) && isNameByte(text[end]) {
+		letters = letters || text[end]|0x20 >= 'a' && text[end]|0x20 <= 'z'
+		end++
+	}
+	if letters && contains(m.right, end) && text[start] != '-' {
+		r.name = true
+	}
+}
+
+// capture returns the text of the field named user on the left side, if it is the only field
+// there.
+func (p *pattern) capture(text []byte, start int) []byte {
+	at, rest, found := 0, 0, false
+	for _, e := range p.left {
+		switch {
+		case e.class != nil && found:
+			return nil
+		case e.class != nil && e.name != "user":
+			return nil
+		case e.class != nil:
+			found = true
+		case found:
+			rest += len(e.literal)
+		default:
+			at += len(e.literal)
+		}
+	}
+	if !found {
+		return nil
+	}
+	return text[at : start-rest]
+}
