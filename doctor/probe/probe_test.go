@@ -330,7 +330,8 @@ func TestDirectoriesOfPins(t *testing.T) {
 	check(t, os.Lchown(link, 60002, 60002))
 	top := doctor.Dir{Path: mount, Mode: 0o1777}
 	for path, want := range map[string][]doctor.Dir{
-		dir:                         {{Path: dir, UID: 60001, Mode: 0o750}, {Path: filepath.Dir(dir), Mode: 0o750}, top},
+		dir: {{Path: dir, UID: 60001, Mode: 0o750}, {Path: filepath.Dir(dir), Mode: 0o750},
+			top},
 		filepath.Join(mount, "new"): {top},
 		link:                        {{Path: link, UID: 60002}, top},
 	} {

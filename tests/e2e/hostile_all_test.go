@@ -180,7 +180,8 @@ func (s *storm) fill() {
 		}
 		r, err := s.daemon.Run(s.Context(), "import", writeFile(s.T, list.String()), "--origin", "full", "--force")
 		check(s.T, err)
-		s.Logf("a list of %d with max_entries %d: exit code %d %s", n, hostileEntries, r.Code, strings.TrimSpace(r.Stderr))
+		s.Logf("a list of %d with max_entries %d: exit code %d %s", n, hostileEntries, r.Code,
+			strings.TrimSpace(r.Stderr))
 		if r.Code == 0 {
 			return
 		}

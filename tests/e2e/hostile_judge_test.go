@@ -65,8 +65,8 @@ func (s *storm) judgeLog() {
 	most := perSecond*(int(time.Since(s.begun).Seconds())+2) + 50
 	decisions := strings.Count(s.log(), `msg="detector `)
 	s.Logf("%d lines in the log, of these %d about decisions", strings.Count(s.log(), "\n"), decisions)
-	s.expect("decisions do not flood the log", decisions <= most, "%d lines about decisions, want %d at most", decisions,
-		most)
+	s.expect("decisions do not flood the log", decisions <= most,
+		"%d lines about decisions, want %d at most", decisions, most)
 }
 
 // judgeMemory checks that the memory sufficed.
@@ -93,7 +93,8 @@ func (s *storm) flat(files, memory int) {
 	const spare = 48 << 10 // KiB, which Go keeps
 	most := memory + memory/4 + spare
 	is := func() bool { return s.files() <= files && s.anonymous() <= most }
-	for end := time.Now().Add(s.period + 2*patience); !is() && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	const pause = 100 * time.Millisecond
+	for end := time.Now().Add(s.period + 2*patience); !is() && time.Now().Before(end); time.Sleep(pause) {
 		_, _ = s.client().Status(s.Context()) // a daemon that is not asked has no reason to collect garbage
 	}
 	s.Logf("files: %d allowed, %d after; memory: %d KiB before, %d KiB after", files, s.files(), memory, s.anonymous())

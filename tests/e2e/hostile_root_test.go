@@ -200,6 +200,7 @@ func (s *storm) expectAlarm() {
 	for end := time.Now().Add(patience); !there() && time.Now().Before(end); {
 		time.Sleep(100 * time.Millisecond)
 	}
-	s.expect("the alarm is in the log", there(), "%d alarms and %d repairs in the log, as before the filter was taken off",
+	s.expect("the alarm is in the log", there(),
+		"%d alarms and %d repairs in the log, as before the filter was taken off",
 		alarms, repairs)
 }
