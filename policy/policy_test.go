@@ -195,7 +195,8 @@ func TestGuard(t *testing.T) {
 		{"8.8.8.8/32", ""},
 		{"203.0.113.6/32", ""},
 		{"203.0.113.5/32", "203.0.113.5/32 covers 203.0.113.5, an address of eth0"},
-		{"203.0.113.0/24", "203.0.113.0/24 covers 203.0.113.1, the gateway of eth0, and 1 more that must not be blocked"},
+		{"203.0.113.0/24", "203.0.113.0/24 covers 203.0.113.1, the gateway of eth0, and 1 more that must not be " +
+			"blocked"},
 		{"198.51.100.7/32", "198.51.100.7/32 is part of 198.51.100.0/24, in never_block"},
 		{"192.0.2.8/31", "192.0.2.8/31 covers 192.0.2.9, the peer of an SSH session"},
 		{"127.0.0.1/32", "127.0.0.1/32 is part of 127.0.0.0/8, loopback"},

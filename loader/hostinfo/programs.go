@@ -17,7 +17,8 @@ const dnsmasq = "dnsmasq"
 // vpnPrograms are the names of programs that carry a tunnel in user space. /proc shows at most 15
 // bytes of a name.
 func vpnPrograms() []string {
-	return []string{"openvpn", "openconnect", "vpnc", "tincd", "tailscaled", "wireguard-go", "boringtun-cli", "zerotier-one"}
+	return []string{"openvpn", "openconnect", "vpnc", "tincd", "tailscaled", "wireguard-go", "boringtun-cli",
+		"zerotier-one"}
 }
 
 // programs finds the servers of programs that have them on their command line or in their sockets:

@@ -257,7 +257,8 @@ func (c *checker) wrong(how string, list ...checkWrong) error {
 		source := c.world.sources[w.Source]
 		again, err := c.force.attached.Run(&ebpf.RunOptions{Data: c.world.packet(source.addr)})
 		e.text += fmt.Sprintf("; %s, %s: XDP action %d at boot time %s, want %d (change %d of it); asked again: %d %v",
-			source.addr, source.class, w.Action, time.Duration(w.Time), wanted(checkSettled(w.Known&3)), w.Known>>2, again, err)
+			source.addr, source.class, w.Action, time.Duration(w.Time), wanted(checkSettled(w.Known&3)), w.Known>>2,
+			again, err)
 	}
 	return e
 }

@@ -143,7 +143,8 @@ func TestWarnsOfUnknownServer(t *testing.T) {
 	h.start()
 	h.warns(true, "the guard lacks addresses, so a block may cover them: a DHCP server of this host in "+lease+
 		" is not known: every user may write to it: chmod o-w")
-	if s := ctlJSON[control.Status](h, "status"); len(s.Warnings) == 0 || strings.Contains(strings.Join(s.Warnings, ""), "incomplete") {
+	if s := ctlJSON[control.Status](h, "status"); len(s.Warnings) == 0 ||
+		strings.Contains(strings.Join(s.Warnings, ""), "incomplete") {
 		t.Errorf("warnings %q", s.Warnings)
 	}
 	h.ctl(0, "block", "203.0.113.0/24")

@@ -28,8 +28,10 @@ func kinds() []kind {
 			[]string{"dhcpcd", "_dhcpcd"}, dhcpcdLease},
 		{dhcpServer, []string{"/run/systemd/netif/leases/*", "/var/lib/NetworkManager/internal-*.lease"}, networkd,
 			assignments("SERVER_ADDRESS")},
-		{dnsServer, []string{"/run/systemd/netif/leases/*", "/run/systemd/netif/links/*"}, networkd, assignments("DNS")},
-		{timeServer, []string{"/run/systemd/netif/leases/*", "/run/systemd/netif/links/*"}, networkd, assignments("NTP")},
+		{dnsServer, []string{"/run/systemd/netif/leases/*", "/run/systemd/netif/links/*"}, networkd,
+			assignments("DNS")},
+		{timeServer, []string{"/run/systemd/netif/leases/*", "/run/systemd/netif/links/*"}, networkd,
+			assignments("NTP")},
 		resolvConf("/run/NetworkManager/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf",
 			"/run/dnsmasq/resolv.conf"),
 		dnsmasqConf("/etc/dnsmasq.conf", "/etc/dnsmasq.d/*", "/run/dnsmasq.d/*"),
@@ -40,7 +42,8 @@ func kinds() []kind {
 			"/etc/ntp.conf", "/etc/ntpsec/ntp.conf",
 		}, []string{"_chrony", "chrony"}, directives("server", "pool", "peer")},
 		{timeServer, []string{
-			"/etc/systemd/timesyncd.conf", "/etc/systemd/timesyncd.conf.d/*.conf", "/run/systemd/timesyncd.conf.d/*.conf",
+			"/etc/systemd/timesyncd.conf", "/etc/systemd/timesyncd.conf.d/*.conf",
+			"/run/systemd/timesyncd.conf.d/*.conf",
 		}, nil, assignments("NTP", "FallbackNTP")},
 		{vpnServer, []string{"/etc/openvpn/*.conf", "/etc/openvpn/client/*.conf"}, nil, directives("remote")},
 	}

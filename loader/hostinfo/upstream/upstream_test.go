@@ -88,8 +88,10 @@ func TestKinds(t *testing.T) {
 		"chrony from DHCP": {"/run/chrony-dhcp/eth0.sources", "server 192.0.2.123 iburst\n", "192.0.2.123"},
 		"timesyncd": {"/etc/systemd/timesyncd.conf.d/a.conf", "[Time]\n#NTP=192.0.2.9\nNTP=192.0.2.123 time.example\n" +
 			"FallbackNTP=192.0.2.124\n", "192.0.2.123 192.0.2.124"},
-		"OpenVPN": {"/etc/openvpn/client/office.conf", "client\nremote 198.51.100.7 1194 udp\nremote vpn.example 1194\n" +
-			"remote-cert-tls server\n<connection>\n  remote 2001:db8::9 443 tcp\n</connection>\n", "198.51.100.7 2001:db8::9"},
+		"OpenVPN": {"/etc/openvpn/client/office.conf",
+			"client\nremote 198.51.100.7 1194 udp\nremote vpn.example 1194\n" +
+				"remote-cert-tls server\n<connection>\n  remote 2001:db8::9 443 tcp\n</connection>\n",
+			"198.51.100.7 2001:db8::9"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRoot(t, map[string]string{tt.path: tt.text})
@@ -140,8 +142,10 @@ func TestProblems(t *testing.T) {
 		make func(t *testing.T, path string)
 		want string
 	}{
-		"directory": {bad, func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o755)) }, "it is no regular file"},
-		"FIFO":      {bad, func(t *testing.T, path string) { check(t, unix.Mkfifo(path, 0o644)) }, "it is no regular file"},
+		"directory": {bad, func(t *testing.T, path string) { check(t, os.Mkdir(path, 0o755)) },
+			"it is no regular file"},
+		"FIFO": {bad, func(t *testing.T, path string) { check(t, unix.Mkfifo(path, 0o644)) },
+			"it is no regular file"},
 		"owner": {bad, func(t *testing.T, path string) {
 			check(t, os.WriteFile(path, []byte(lease), 0o644))
 			check(t, os.Chown(path, 12345, 0))
@@ -153,7 +157,8 @@ func TestProblems(t *testing.T) {
 		"size":    {bad, text(strings.Repeat("#", mostBytes+1)), "it has more than 256 KiB"},
 		"binary":  {bad, text("lease {\x00"), "it is no text file"},
 		"address": {bad, text(strings.Replace(lease, "10.20.0.1;", "10.20.0.256;", 1)), "is no address"},
-		"servers": {"/etc/ntp.conf", text(strings.Repeat("server 192.0.2.1\n", mostServers+1)), "more than 256 servers"},
+		"servers": {"/etc/ntp.conf", text(strings.Repeat("server 192.0.2.1\n", mostServers+1)),
+			"more than 256 servers"},
 		"message": {"/var/lib/dhcpcd/c0.lease", text(strings.Repeat("x", 300)), "it is no DHCP message"},
 		"option": {"/var/lib/dhcpcd/c0.lease", text(sample(t, "dhcpcd.lease")[:244]),
 			"its last option is cut off"},
@@ -176,7 +181,8 @@ func TestProblems(t *testing.T) {
 				!strings.Contains(got.Problems[0], filepath.Dir(tt.path)) {
 				t.Errorf("problems %q, want one of %s: %s", got.Problems, tt.path, tt.want)
 			}
-			if !slices.ContainsFunc(got.Servers, func(s Server) bool { return s.Addr == netip.MustParseAddr("192.0.2.123") }) {
+			if !slices.ContainsFunc(got.Servers,
+				func(s Server) bool { return s.Addr == netip.MustParseAddr("192.0.2.123") }) {
 				t.Errorf("the server of %s is missing", good)
 			}
 		})
