@@ -82,10 +82,31 @@ func TestGuardKnowsServers(t *testing.T) {
 	h.refuses("203.0.116.0/24", "a DNS resolver of this host")
 	h.stub("9.9.9.9")
 	h.refuses("9.9.9.0/24", "a DNS resolver of this host (the command line of dnsmasq)")
-	for _, p := range []string{"0.0.0.0/8", "100.64.0.0/10", "168.63.129.16", "fd00:ec2::254"} {
+	for _, p := range []string{"0.0.0.0/8", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"} {
 		h.refuses(p, "covers ")
 	}
 	h.warns(false, "the guard lacks addresses")
+}
+
+// A wide network that contains a service of a cloud can be blocked, unless this host uses it.
+func TestGuardKnowsServicesOfItsCloud(t *testing.T) {
+	h := newHost(t)
+	h.start()
+	const wide, service = "168.63.128.0/20", "168.63.129.16, the DHCP, DNS and health service of Azure"
+	h.ctl(0, "block", wide, "100.64.0.0/10")
+	h.warns(false, service)
+	dst := &net.IPNet{IP: net.ParseIP("168.63.129.16").To4(), Mask: net.CIDRMask(32, 32)}
+	link, err := netlink.LinkByName(interfaceName)
+	check(t, err)
+	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst,
+		Gw: net.IPv4(198, 18, 0, 254), Flags: int(netlink.FLAG_ONLINK)}
+	check(t, netlink.RouteAdd(route))
+	h.warns(true, "the block of "+wide+" by cli covers "+service)
+	h.ctl(0, "unblock", wide)
+	h.refuses(wide, "covers "+service)
+	h.ctl(0, "block", "100.64.0.0/10") // a service of another cloud
+	check(t, netlink.RouteDel(route))
+	h.ctl(0, "block", wide)
 }
 
 // The other end of a tunnel of this host is protected as soon as the tunnel is there.
