@@ -67,7 +67,7 @@ func DefaultResolvConf() []string {
 type Reader struct {
 	logins   logins
 	gateways gateways
-	programs programs
+	programs *programs
 	cloud    string
 	files    *upstream.Reader
 	mu       sync.Mutex // guards logins
@@ -79,7 +79,7 @@ type Reader struct {
 // NewReader returns a Reader. It holds a socket open from the first Read until Close.
 func NewReader() *Reader {
 	return &Reader{
-		logins: logins{proc: "/proc"}, programs: programs{proc: "/proc"}, files: upstream.NewReader(),
+		logins: logins{proc: "/proc"}, programs: newPrograms("/proc"), files: upstream.NewReader(),
 		cloud: cloudOf(dmiDir),
 	}
 }

@@ -82,10 +82,33 @@ func TestGuardKnowsServers(t *testing.T) {
 	h.refuses("203.0.116.0/24", "a DNS resolver of this host")
 	h.stub("9.9.9.9")
 	h.refuses("9.9.9.0/24", "a DNS resolver of this host (the command line of dnsmasq)")
+	h.chrony("203.0.117.123")
+	h.within("the guard knows the server of chronyd", patience, func() bool {
+		r, err := h.daemon.Run(h.Context(), "block", "203.0.117.0/24", "--dry-run")
+		check(h.T, err)
+		return strings.Contains(r.Stdout, "a time server of this host")
+	})
+	h.refuses("203.0.117.0/24", "a time server of this host (chronyd uses it)")
 	for _, p := range []string{"0.0.0.0/8", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"} {
 		h.refuses(p, "covers ")
 	}
 	h.warns(false, "the guard lacks addresses")
+}
+
+// chrony starts a chronyd with a server that no file names. It leaves the clock alone.
+func (h *host) chrony(server string) {
+	h.Helper()
+	path, err := exec.LookPath("chronyd")
+	if err != nil {
+		testenv.Missing(h.T, "needs chronyd: install chrony")
+	}
+	cmd := exec.Command(path, "-d", "-x", "-u", "root", "server "+server, "bindcmdaddress 127.0.0.1",
+		"bindcmdaddress /", "pidfile "+filepath.Join(h.TempDir(), "pid"))
+	check(h.T, cmd.Start())
+	h.Cleanup(func() {
+		cmd.Process.Kill() // fails only if it has ended
+		cmd.Wait()         // it was killed
+	})
 }
 
 // A wide network that contains a service of a cloud can be blocked, unless this host uses it.
