@@ -29,7 +29,7 @@ func kinds() []kind {
 		{dhcpServer, []string{"/run/systemd/netif/leases/*", "/var/lib/NetworkManager/internal-*.lease"}, networkd,
 			assignments("SERVER_ADDRESS")},
 		{dhcpServer, []string{"/run/NetworkManager/devices/*"}, nil,
-			assignments("dhcp_server_identifier", "dhcp4.dhcp_server_identifier")},
+			assignments("dhcp4.dhcp_server_identifier")},
 		{dnsServer, []string{"/run/systemd/netif/leases/*", "/run/systemd/netif/links/*"}, networkd, assignments("DNS")},
 		{timeServer, []string{"/run/systemd/netif/leases/*", "/run/systemd/netif/links/*"}, networkd, assignments("NTP")},
 		resolvConf("/run/NetworkManager/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf",
