@@ -39,6 +39,8 @@ type Facts struct {
 	SSHPeers  []netip.Addr // of authenticated sessions
 	Tunnels   []tunnels.Endpoint
 	Servers   []upstream.Server // DHCP, time, VPN, and the resolvers behind a local one
+	Cloud     string            // in which this host is, one of Clouds; "" if it is not known
+	Routed    []netip.Addr      // those of Options.Services with a route of their own
 	// Problems name the tunnels and servers that are not known.
 	Problems []string
 }
@@ -50,6 +52,8 @@ type Options struct {
 	// ResolvConf are the files with resolvers, DefaultResolvConf if nil. A file
 	// that does not exist counts as empty.
 	ResolvConf []string
+	// Services are the addresses that Facts.Routed is about.
+	Services []netip.Addr
 }
 
 // DefaultResolvConf returns the files with resolvers. With systemd-resolved the first one
@@ -63,7 +67,8 @@ func DefaultResolvConf() []string {
 type Reader struct {
 	logins   logins
 	gateways gateways
-	programs programs
+	programs *programs
+	cloud    string
 	files    *upstream.Reader
 	mu       sync.Mutex // guards logins
 	using    sync.Mutex // guards programs
@@ -73,7 +78,10 @@ type Reader struct {
 
 // NewReader returns a Reader. It holds a socket open from the first Read until Close.
 func NewReader() *Reader {
-	return &Reader{logins: logins{proc: "/proc"}, programs: programs{proc: "/proc"}, files: upstream.NewReader()}
+	return &Reader{
+		logins: logins{proc: "/proc"}, programs: newPrograms("/proc"), files: upstream.NewReader(),
+		cloud: cloudOf(dmiDir),
+	}
 }
 
 // Close releases the socket.
@@ -107,7 +115,7 @@ func (r *Reader) Read(ctx context.Context, o Options) (Facts, error) {
 
 // readRest collects the facts other than SSH peers.
 func (r *Reader) readRest(ctx context.Context, o Options) (Facts, error) {
-	var f Facts
+	f := Facts{Cloud: r.cloud}
 	var errs []error
 	note := func(err error) {
 		if err != nil {
@@ -121,6 +129,7 @@ func (r *Reader) readRest(ctx context.Context, o Options) (Facts, error) {
 		func() { f.Addresses, err = addresses(names); note(err) },
 		func() { f.Gateways, err = r.gateways.list(names); note(err) },
 		func() { f.Resolvers, f.Problems, err = r.files.Resolvers(o.ResolvConf); note(err) },
+		func() { f.Routed = hostRoutes(o.Services) },
 		func() {
 			if f.Tunnels, err = tunnels.Read(links); err != nil {
 				f.Problems = append(f.Problems, err.Error())

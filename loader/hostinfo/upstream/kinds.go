@@ -28,6 +28,8 @@ func kinds() []kind {
 			[]string{"dhcpcd", "_dhcpcd"}, dhcpcdLease},
 		{dhcpServer, []string{"/run/systemd/netif/leases/*", "/var/lib/NetworkManager/internal-*.lease"}, networkd,
 			assignments("SERVER_ADDRESS")},
+		{dhcpServer, []string{"/run/NetworkManager/devices/*"}, nil,
+			assignments("dhcp4.dhcp_server_identifier")},
 		{dnsServer, []string{"/run/systemd/netif/leases/*", "/run/systemd/netif/links/*"}, networkd,
 			assignments("DNS")},
 		{timeServer, []string{"/run/systemd/netif/leases/*", "/run/systemd/netif/links/*"}, networkd,
