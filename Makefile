@@ -85,7 +85,7 @@ proof: ## run random tests for long: CASES (100 million) look-ups while the daem
 
 .PHONY: figures
 figures: ## check the figures in seconds that the documentation states; on a machine with nothing else to do
-	PARAXIAL_FIGURES=1 PARAXIAL_LIMIT_SECONDS=10 $(TESTALL) -v -timeout 1h \
+	PARAXIAL_FIGURES=1 PARAXIAL_LIMIT_SECONDS=10 $(TESTALL) -v -timeout 1h -parallel 1 \
 		-run 'Busy|Idle|LimitHolds|TestDetector$$|DetachedLink|Upgrade|BlockTakes|Million|Gaps|Hostile' \
 		./tests/e2e ./store ./replay ./config
 
