@@ -18,7 +18,9 @@ func (d *Daemon) Feeds(context.Context) (control.FeedsStatus, error) {
 	var s control.FeedsStatus
 	for _, who := range d.settings().Reporters() {
 		present, seen := d.reporting.board.Present(who.Name)
-		s.Reporters = append(s.Reporters, control.ReporterStatus{Name: who.Name, User: who.User, Present: present, Seen: seen})
+		s.Reporters = append(s.Reporters, control.ReporterStatus{
+			Name: who.Name, User: who.User, Present: present, Seen: seen,
+		})
 	}
 	for _, f := range d.settings().Feeds {
 		s.Feeds = append(s.Feeds, d.feedStatus(f))
@@ -92,8 +94,8 @@ func (d *Daemon) feedWarnings(now time.Time) (list []string) {
 		switch {
 		case present || now.Sub(d.started) < report.GoneAfter:
 		case seen.IsZero():
-			warn("the reporter %s (user %s) has not been there since paraxiald started, and its sets end with their ttl: "+
-				"systemctl status paraxial-agent-feeds", who.Name, who.User)
+			warn("the reporter %s (user %s) has not been there since paraxiald started, and its sets end with their "+
+				"ttl: systemctl status paraxial-agent-feeds", who.Name, who.User)
 		default:
 			warn("the reporter %s (user %s) is gone since %s, and its sets end with their ttl: "+
 				"systemctl status paraxial-agent-feeds", who.Name, who.User, seen.UTC().Format(time.RFC3339))

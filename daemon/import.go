@@ -46,13 +46,14 @@ func (d *Daemon) Import(
 func (d *Daemon) importOf(c control.Caller, r control.Import) listChange {
 	const families = 2
 	change := listChange{
-		Import: r, author: c.Author(), bounds: bounds{d.settings().Import, "import"}, most: families * d.settings().MaxEntries,
+		Import: r, author: c.Author(), bounds: bounds{d.settings().Import, "import"},
+		most:  families * d.settings().MaxEntries,
 		guard: func(ctx context.Context) (*policy.Guard, error) { return d.guard.GuardFor(ctx, guardCaller(c)) },
 	}
 	if c.UID != 0 {
 		change.most = min(change.most, d.engine.Room().Share)
-		change.tooLong = control.Errorf(control.CodeTooLarge, "nothing was changed: the list has more than %d different "+
-			"prefixes, the most that one user may have (half of max_entries): shorten it, import it as root, or "+
+		change.tooLong = control.Errorf(control.CodeTooLarge, "nothing was changed: the list has more than %d "+
+			"different prefixes, the most that one user may have (half of max_entries): shorten it, import it as root, or "+
 			"raise max_entries and restart paraxiald", change.most)
 	}
 	return change
@@ -157,7 +158,8 @@ func (d *Daemon) guardList(
 	l.Filter(check.keep)
 	if check.wide > 0 {
 		result.Notes = append(result.Notes, fmt.Sprintf("%d of the refused prefixes are wider than /%d of IPv4 or /%d "+
-			"of IPv6; --wide accepts them, and keeps what is protected", check.wide, policy.WidestIPv4, policy.WidestIPv6))
+			"of IPv6; --wide accepts them, and keeps what is protected",
+			check.wide, policy.WidestIPv4, policy.WidestIPv6))
 	}
 	slices.SortFunc(result.Refused, func(x, y control.RefusedLine) int { return cmp.Compare(x.Line, y.Line) })
 	slices.SortFunc(result.Spared, func(x, y control.SparedLine) int { return cmp.Compare(x.Line, y.Line) })

@@ -154,7 +154,7 @@ func putNotes(result control.ImportResult) []string {
 		notes = append(notes, l.Prefix+": "+l.Message)
 	}
 	for _, l := range result.Spared[:min(len(result.Spared), maxPutNotes)] {
-		notes = append(notes, fmt.Sprintf("%s has open sessions, which pass: %s", l.Prefix, strings.Join(l.Addresses, ", ")))
+		notes = append(notes, l.Prefix+" has open sessions, which pass: "+strings.Join(l.Addresses, ", "))
 	}
 	return notes
 }

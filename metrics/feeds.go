@@ -35,8 +35,10 @@ func newFeedDescs() feedDescs {
 		entries: desc("paraxial_feed_entries", "Entries of a feed in force.", "feed"),
 		age: desc("paraxial_feed_age_seconds",
 			"Time since the last good answer for a feed. It is missing if there was none.", "feed"),
-		up:         desc("paraxial_feed_up", "1 if the last good answer for a feed is not too old, otherwise 0.", "feed"),
-		held:       desc("paraxial_feed_held", "1 while a change of a feed waits for an operator, otherwise 0.", "feed"),
+		up: desc("paraxial_feed_up",
+			"1 if the last good answer for a feed is not too old, otherwise 0.", "feed"),
+		held: desc("paraxial_feed_held",
+			"1 while a change of a feed waits for an operator, otherwise 0.", "feed"),
 		generation: desc("paraxial_feed_generation", "Generation of a feed that is in force.", "feed"),
 		reporter:   desc("paraxial_reporter_up", "1 if a reporter is there, otherwise 0.", "reporter"),
 	}

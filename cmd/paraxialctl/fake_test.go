@@ -152,9 +152,10 @@ func (f *fake) Feeds(context.Context) (control.FeedsStatus, error) {
 		Feeds: []control.FeedStatus{
 			{
 				State: report.State{
-					Name: "drop", URL: "https://x/", Generation: 4, CheckedAt: at, ChangedAt: at, NextAt: at.Add(6 * time.Hour),
-					Held: &report.Held{Generation: 5, Reason: "it would shrink", Removed: 900, Entries: 100},
-					Kept: []report.Kept{{Generation: 4, Entries: 1000, At: at}}, Notes: []string{"3 refused"},
+					Name: "drop", URL: "https://x/", Generation: 4, CheckedAt: at, ChangedAt: at,
+					NextAt: at.Add(6 * time.Hour),
+					Held:   &report.Held{Generation: 5, Reason: "it would shrink", Removed: 900, Entries: 100},
+					Kept:   []report.Kept{{Generation: 4, Entries: 1000, At: at}}, Notes: []string{"3 refused"},
 				},
 				Condition: control.FeedHeld, Use: "block", Every: "6h", TTL: "2d", InForce: 1000, Reporter: "feeds",
 			},

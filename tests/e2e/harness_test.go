@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	if args := os.Getenv(reporterChild); args != "" {
 		os.Exit(runReporter(args))
 	}
-	lab.Main(m)
+	lab.MainEach(m)
 }
 
 // host is a machine with one wired interface and possibly a daemon.

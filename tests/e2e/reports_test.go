@@ -190,7 +190,8 @@ func TestReporterRights(t *testing.T) {
 	a := []string{"203.0.113.1/32 block drop reporter:agent", "203.0.113.2/32 block drop reporter:agent"}
 	expectEqual(t, "entries", h.entriesOf("feed:a"), a)
 	for _, o := range ctlJSON[control.OriginsResult](h, "origins").Origins {
-		if left := time.Until(*o.LastExpiry); o.Origin != "feed:a" || o.Generation != 1 || left > time.Hour+time.Minute {
+		left := time.Until(*o.LastExpiry)
+		if o.Origin != "feed:a" || o.Generation != 1 || left > time.Hour+time.Minute {
 			t.Errorf("origin %+v: want a generation, and no entry longer than the ttl", o)
 		}
 	}
@@ -214,11 +215,13 @@ func TestReporterRights(t *testing.T) {
 	}
 	for _, uid := range []uint32{strangerUID, 0} {
 		for _, args := range []string{"put a 2 false", "renew a 1 false", "agent a 1 false"} {
-			expectEqual(t, fmt.Sprint(args, " by uid ", uid), h.hand(uid, "203.0.113.9/32\n", args).Code, report.CodeForbidden)
+			got := h.hand(uid, "203.0.113.9/32\n", args).Code
+			expectEqual(t, fmt.Sprint(args, " by uid ", uid), got, report.CodeForbidden)
 		}
 	}
-	if r := h.as(nil, h.daemon.Ctl, "block", "203.0.113.7"); r.Code == 0 || !strings.Contains(r.Stderr, "permission denied") {
-		t.Errorf("the reporter on the control socket: %d, %s", r.Code, r.Stderr)
+	out := h.as(nil, h.daemon.Ctl, "block", "203.0.113.7")
+	if out.Code == 0 || !strings.Contains(out.Stderr, "permission denied") {
+		t.Errorf("the reporter on the control socket: %d, %s", out.Code, out.Stderr)
 	}
 	expectEqual(t, "entries after all that", h.entriesOf("feed:a"), a)
 	expectEqual(t, "all entries", len(h.entriesOf("")), 3)
