@@ -53,8 +53,8 @@ func (d *Daemon) importOf(c control.Caller, r control.Import) listChange {
 	if c.UID != 0 {
 		change.most = min(change.most, d.engine.Room().Share)
 		change.tooLong = control.Errorf(control.CodeTooLarge, "nothing was changed: the list has more than %d "+
-			"different prefixes, the most that one user may have (half of max_entries): shorten it, import it as root, or "+
-			"raise max_entries and restart paraxiald", change.most)
+			"different prefixes, the most that one user may have (half of max_entries): shorten it, import it as "+
+			"root, or raise max_entries and restart paraxiald", change.most)
 	}
 	return change
 }
