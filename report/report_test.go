@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/conns"
 )
 
 // soon is longer than anything here takes on a busy machine.
@@ -199,6 +201,16 @@ func TestRights(t *testing.T) {
 		if _, _, ok := board.State("b"); ok {
 			t.Error("the state is told though another is not allowed")
 		}
+	}
+}
+
+// All strangers together have the connections of one reporter, so they take none from it.
+func TestStrangersShare(t *testing.T) {
+	reporter := NewServer(&fake{may: "a"}, &Board{}, Options{}).share(conns.Caller{UID: 7, PID: 1})
+	strangers := NewServer(&fake{}, &Board{}, Options{})
+	one, other := strangers.share(conns.Caller{UID: 8, PID: 2}), strangers.share(conns.Caller{UID: 0, PID: 3})
+	if one.Key != other.Key || one.Key == reporter.Key || one.Root || other.Root || one.Crowd == other.Crowd {
+		t.Errorf("a reporter %+v, strangers %+v and %+v", reporter, one, other)
 	}
 }
 
