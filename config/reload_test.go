@@ -79,6 +79,7 @@ var changes = map[string]string{
 	"interfaces":                        "interfaces: [eth0, eth1]",
 	"xdp_mode":                          "xdp_mode: generic",
 	"repair":                            "repair: never",
+	"tunnels":                           `tunnels: [gre, "vxlan:4789"]`,
 	"socket":                            "socket: /s",
 	"socket_group":                      "socket_group: wheel",
 	"state_dir":                         "state_dir: /d",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -36,10 +37,30 @@ func (p *program) status(c *cli.Context) error {
 	} else if err := p.interfaces(s.Interfaces); err != nil {
 		return err
 	}
+	if len(s.Tunnels) > 0 {
+		p.printf("It looks into tunnels of %s.\n", printable(strings.Join(s.Tunnels, ", ")))
+	}
+	if len(s.UnseenTunnels) > 0 {
+		p.printf("It does not look into these tunnels: %s.\n", tunnelNames(s.UnseenTunnels))
+	}
 	for _, w := range s.Warnings {
 		p.printf("warning: %s\n", printable(w))
 	}
 	return nil
+}
+
+// tunnelNames returns the first tunnels with their kinds.
+func tunnelNames(all []control.Tunnel) string {
+	const most = 10
+	var names []string
+	for _, t := range all[:min(len(all), most)] {
+		names = append(names, printable(t.Name)+" ("+printable(t.Kind)+")")
+	}
+	list := strings.Join(names, ", ")
+	if more := len(all) - most; more > 0 {
+		list += " and " + strconv.Itoa(more) + " more"
+	}
+	return list
 }
 
 func (p *program) interfaces(all []control.InterfaceStatus) error {
