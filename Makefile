@@ -41,9 +41,10 @@ run: build ## filter on a real interface: make run IFACE=eth0
 	$(SUDO) $(BIN)/paraxiald run --interface $(IFACE)
 
 # The programs that tests run, beside those of the project, and Debian's packages of them.
-NEEDED   := zsh fish systemd-analyze nsenter setpriv ip sshd ssh dropbear rpm lintian mandoc promtool mkfs.ext4 nft busybox
+NEEDED   := zsh fish systemd-analyze nsenter setpriv ip sshd ssh dropbear rpm lintian mandoc promtool mkfs.ext4 nft busybox \
+	fail2ban-server dnsmasq
 PACKAGES := zsh fish systemd util-linux iproute2 openssh-server openssh-client dropbear-bin rpm lintian mandoc prometheus \
-	e2fsprogs nftables busybox
+	e2fsprogs nftables busybox fail2ban dnsmasq-base
 
 .PHONY: test-needs
 test-needs:

@@ -40,13 +40,14 @@ func TestAnswers(t *testing.T) {
 			`"breaker":{"open":false,"since":"2026-11-23T12:00:00Z","trips":0},"sampling":{"interval":0,"lost":0,"exceeded":false,"refused":0}}`}},
 		{"GET", "/v1/top", "", answer{200, one, `{"time":"2026-11-23T12:00:00Z","sources":[{"source":"192.0.2.7/32","packets":0,"bytes":0,"rates":{},"share":0.5,` +
 			`"nearest":"","verdict":"","since":"2026-11-23T12:00:00Z","ports":[]}]}`}},
-		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
-		{"POST", "/v1/preview", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"would_apply":true,"refusals":[],"connections":{"known":true,"count":1,"peers":1,"spared":0,` +
+		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"kept":[],"replaced":[],"allowed":[],"notes":[]}`}},
+		{"POST", "/v1/preview", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"would_apply":true,"refusals":[],"kept":[],"allowed":[],"connections":{"known":true,"count":1,"peers":1,"spared":0,"unknown":[],` +
 			`"services":[{"protocol":"tcp","direction":"in","port":22,"count":1,"processes":[]}]},"traffic":{"enabled":false,"sources":[]},"entries":[],"entries_more":false,"notes":[]}`}},
-		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":["host bits cleared"]}`}},
+		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"kept":[],"replaced":[],"allowed":[],"notes":["host bits cleared"]}`}},
 		{"POST", "/v1/unblock", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[` + entryJSON + `],"still_blocked":[],"notes":[]}`}},
 		{"POST", "/v1/unallow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[],"still_blocked":[],"notes":[]}`}},
-		{"POST", "/v1/promote", `{"prefixes":["192.0.2.0/24"],"origin":"ipsum"}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
+		{"POST", "/v1/flush", `{"origin":"ipsum"}`, answer{200, one, `{"origin":"ipsum","blocks":2,"allows":1}`}},
+		{"POST", "/v1/promote", `{"prefixes":["192.0.2.0/24"],"origin":"ipsum"}`, answer{200, one, `{"entries":[` + entryJSON + `],"kept":[],"replaced":[],"allowed":[],"notes":[]}`}},
 		{"POST", "/v1/confirm", `{"id":"x"}`, answer{404, one, `{"error":{"code":"not_found","message":"nothing waits to be confirmed"}}`}},
 		{"GET", "/v1/why?address=::ffff:192.0.2.1", "", answer{200, one, `{"address":"192.0.2.1","verdict":"pass","reason":"","matched":[],"checked_by":"kernel"}`}},
 		{"GET", "/v1/entries?kind=block&origin=cli", "", answer{200, lines, entryJSON}},
@@ -111,6 +112,18 @@ func TestRequests(t *testing.T) {
 			Notes:    []string{"192.0.2.9/24 has host bits set: taken as 192.0.2.0/24"},
 			Action:   policy.Drop, For: policy.TTLForever, Origin: selfOrigin(),
 		}},
+		{"replace", func(ctx context.Context) error {
+			_, err := c.Block(ctx, BlockRequest{Prefixes: []string{"192.0.2.1"}, Replace: true})
+			return err
+		}, Block{Prefixes: one, Action: policy.Drop, For: policy.TTLForever, Origin: selfOrigin(), Replace: true}},
+		{"allow a wide prefix", func(ctx context.Context) error {
+			_, err := c.Allow(ctx, AllowRequest{Prefixes: []string{"192.0.2.1"}, Force: true, Replace: true})
+			return err
+		}, Allow{Prefixes: one, For: policy.TTLForever, Origin: selfOrigin(), Force: true, Replace: true}},
+		{"flush", func(ctx context.Context) error {
+			_, err := c.Flush(ctx, FlushRequest{Origin: "detector:x", Kind: "block", DryRun: true})
+			return err
+		}, Flush{Origin: "detector:x", Kind: policy.Block, DryRun: true}},
 		{"promote", func(ctx context.Context) error {
 			_, err := c.Promote(ctx, PromoteRequest{Prefixes: []string{"::1"}, Force: true})
 			return err

@@ -43,6 +43,8 @@ type Backend interface {
 	Allow(context.Context, Caller, Allow) (ChangeResult, error)
 	Unblock(context.Context, Caller, Removal) (RemoveResult, error)
 	Unallow(context.Context, Caller, Removal) (RemoveResult, error)
+	// Flush removes all entries of an origin, or counts them.
+	Flush(context.Context, Caller, Flush) (FlushResult, error)
 	Promote(context.Context, Caller, Promotion) (ChangeResult, error)
 	Confirm(context.Context, Caller, ConfirmRequest) (ChangeResult, error)
 
@@ -80,6 +82,7 @@ type Block struct {
 	Origin   string
 	Confirm  time.Duration // revert after this unless confirmed; 0: do not
 	Force    bool          // override the guard
+	Replace  bool          // replace also an entry that is stronger or longer
 }
 
 // Allow is an AllowRequest as it reaches the backend.
@@ -89,6 +92,8 @@ type Allow struct {
 	For      time.Duration
 	Reason   string
 	Origin   string
+	Force    bool // accept wide prefixes
+	Replace  bool // replace also an entry that is longer
 }
 
 // Removal is an UnblockRequest or an UnallowRequest as it reaches the backend.
@@ -96,6 +101,13 @@ type Removal struct {
 	Prefixes []netip.Prefix // masked, each once
 	Notes    []string       // for the result
 	Origin   string         // empty: of all origins
+}
+
+// Flush is a FlushRequest as it reaches the backend.
+type Flush struct {
+	Origin string
+	Kind   policy.Kind // 0: both
+	DryRun bool        // only count the entries
 }
 
 // Promotion is a PromoteRequest as it reaches the backend.

@@ -109,6 +109,11 @@ func (c *Client) Unallow(ctx context.Context, r UnallowRequest) (RemoveResult, e
 	return exchange[RemoveResult](ctx, c, http.MethodPost, "/v1/unallow", nil, r)
 }
 
+// Flush removes all entries of an origin, or counts them.
+func (c *Client) Flush(ctx context.Context, r FlushRequest) (FlushResult, error) {
+	return exchange[FlushResult](ctx, c, http.MethodPost, "/v1/flush", nil, r)
+}
+
 // Promote arms shadow entries.
 func (c *Client) Promote(ctx context.Context, r PromoteRequest) (ChangeResult, error) {
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/promote", nil, r)

@@ -103,6 +103,11 @@ func (f *fake) Unallow(_ context.Context, c Caller, r Removal) (RemoveResult, er
 	return RemoveResult{}, nil
 }
 
+func (f *fake) Flush(_ context.Context, c Caller, r Flush) (FlushResult, error) {
+	f.record(c, r)
+	return FlushResult{Origin: r.Origin, Blocks: 2, Allows: 1}, nil
+}
+
 func (f *fake) Promote(_ context.Context, c Caller, r Promotion) (ChangeResult, error) {
 	f.record(c, r)
 	return ChangeResult{Entries: []Entry{entry}}, nil

@@ -94,6 +94,7 @@ func newHandler(s *Server, table *connTable, stopping <-chan struct{}) *handler 
 			"/v1/allow":     {http.MethodPost, post[AllowRequest](b.Allow)},
 			"/v1/unblock":   {http.MethodPost, post[UnblockRequest](b.Unblock)},
 			"/v1/unallow":   {http.MethodPost, post[UnallowRequest](b.Unallow)},
+			"/v1/flush":     {http.MethodPost, post[FlushRequest](b.Flush)},
 			"/v1/promote":   {http.MethodPost, post[PromoteRequest](b.Promote)},
 			"/v1/confirm":   {http.MethodPost, post[ConfirmRequest](b.Confirm)},
 			"/v1/detach":    {http.MethodPost, post[empty](detach(b))},

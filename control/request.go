@@ -20,7 +20,7 @@ const maxWord = 128
 // parse returns the block that the request asks for. The default action is limit if
 // there is a rate, and drop otherwise.
 func (r *BlockRequest) parse(c Caller) (Block, error) {
-	b := Block{Reason: r.Reason, Force: r.Force}
+	b := Block{Reason: r.Reason, Force: r.Force, Replace: r.Replace}
 	var err [6]error
 	b.Action, b.Rate, err[0] = parseAction(r.Action, r.Rate)
 	b.Prefixes, b.Notes, err[1] = parsePrefixes(r.Prefixes)
@@ -61,7 +61,7 @@ func parseRate(s string) (policy.Rate, error) {
 }
 
 func (r *AllowRequest) parse(c Caller) (Allow, error) {
-	a := Allow{Reason: r.Reason}
+	a := Allow{Reason: r.Reason, Force: r.Force, Replace: r.Replace}
 	var err [4]error
 	a.Prefixes, a.Notes, err[0] = parsePrefixes(r.Prefixes)
 	a.For, err[1] = parseDuration("for", r.For, policy.TTLForever)
@@ -84,6 +84,13 @@ func parseRemoval(prefixes []string, origin string, all bool, c Caller) (Removal
 	r.Prefixes, r.Notes, err[0] = parsePrefixes(prefixes)
 	r.Origin, err[1] = anyOrigin(origin, all, c)
 	return r, cmp.Or(err[:]...)
+}
+
+func (r *FlushRequest) parse(Caller) (Flush, error) {
+	f := Flush{Origin: r.Origin, DryRun: r.DryRun}
+	var err error
+	f.Kind, err = parseKind(r.Kind)
+	return f, cmp.Or(CheckFlushOrigin(r.Origin), err)
 }
 
 func (r *PromoteRequest) parse(c Caller) (Promotion, error) {

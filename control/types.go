@@ -35,7 +35,8 @@ type Entry struct {
 	Expires        *time.Time `json:"expires"` // null: never
 	Drops          uint64     `json:"drops"`   // packets
 	DropsEstimated bool       `json:"drops_estimated"`
-	Pending        *Pending   `json:"pending"` // null unless it waits for confirm
+	DropsCountedBy string     `json:"drops_counted_by,omitempty"` // the origin whose entry of the prefix has them
+	Pending        *Pending   `json:"pending"`                    // null unless it waits for confirm
 	Forced         bool       `json:"forced,omitempty"`
 	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector
 }
@@ -107,6 +108,7 @@ type BlockRequest struct {
 	Origin   string   `json:"origin,omitempty"`  // default api:UID
 	Confirm  string   `json:"confirm,omitempty"` // revert after this unless confirmed
 	Force    bool     `json:"force,omitempty"`   // override the guard
+	Replace  bool     `json:"replace,omitempty"` // also a stronger or longer block of the origin
 }
 
 // AllowRequest asks to let prefixes pass, even if they are blocked.
@@ -114,7 +116,29 @@ type AllowRequest struct {
 	Prefixes []string `json:"prefixes"`
 	For      string   `json:"for,omitempty"` // as policy.ParseTTL; empty: forever
 	Reason   string   `json:"reason,omitempty"`
-	Origin   string   `json:"origin,omitempty"` // default api:UID
+	Origin   string   `json:"origin,omitempty"`  // default api:UID
+	Force    bool     `json:"force,omitempty"`   // also a prefix that turns filtering off for much
+	Replace  bool     `json:"replace,omitempty"` // also a longer allow of the origin
+}
+
+// FlushRequest asks to remove all entries of an origin.
+type FlushRequest struct {
+	Origin string `json:"origin"`
+	Kind   string `json:"kind,omitempty"`    // block or allow; empty: both
+	DryRun bool   `json:"dry_run,omitempty"` // only count them
+}
+
+// FlushResult counts the entries that were removed, or would be.
+type FlushResult struct {
+	Origin string `json:"origin"`
+	Blocks int    `json:"blocks"`
+	Allows int    `json:"allows"`
+}
+
+// Allowed is a prefix that an allow covers, so that its packets pass whatever blocks it.
+type Allowed struct {
+	Prefix string `json:"prefix"`
+	By     Entry  `json:"by"`
 }
 
 // UnblockRequest asks to remove the blocks that have exactly these prefixes,
@@ -148,8 +172,11 @@ type ConfirmRequest struct {
 
 // ChangeResult is the result of block, allow, promote and confirm.
 type ChangeResult struct {
-	Entries   []Entry    `json:"entries"`
-	Notes     []string   `json:"notes"` // such as: host bits were cleared
+	Entries   []Entry    `json:"entries"`  // in force now
+	Kept      []Entry    `json:"kept"`     // those of Entries that stay as they were, being stronger or longer
+	Replaced  []Entry    `json:"replaced"` // stronger or longer entries that are not in force any more
+	Allowed   []Allowed  `json:"allowed"`  // the blocked prefixes whose packets pass all the same
+	Notes     []string   `json:"notes"`    // such as: host bits were cleared
 	ConfirmID string     `json:"confirm_id,omitempty"`
 	ConfirmBy *time.Time `json:"confirm_by,omitempty"`
 }
@@ -233,6 +260,7 @@ const (
 	EventRemoved   = "removed"
 	EventExpired   = "expired"
 	EventImported  = "imported"
+	EventFlushed   = "flushed"
 	EventDrop      = "drop"
 	EventShadow    = "shadow"
 	EventInterface = "interface"
@@ -245,6 +273,7 @@ type Event struct {
 	Type      string           `json:"type"`
 	Entry     *Entry           `json:"entry,omitempty"`     // added, removed, expired
 	Import    *ImportSummary   `json:"import,omitempty"`    // imported
+	Flush     *FlushResult     `json:"flush,omitempty"`     // flushed
 	Packet    *Packet          `json:"packet,omitempty"`    // drop, shadow
 	Interface *InterfaceStatus `json:"interface,omitempty"` // interface
 	Count     uint64           `json:"count,omitempty"`     // lost: events not sent
@@ -301,8 +330,8 @@ func (s InterfaceStats) MarshalJSON() ([]byte, error) {
 // MarshalJSON implements json.Marshaler.
 func (r ChangeResult) MarshalJSON() ([]byte, error) {
 	type plain ChangeResult
-	r.Entries = orEmpty(r.Entries)
-	r.Notes = orEmpty(r.Notes)
+	r.Entries, r.Kept, r.Replaced = orEmpty(r.Entries), orEmpty(r.Kept), orEmpty(r.Replaced)
+	r.Allowed, r.Notes = orEmpty(r.Allowed), orEmpty(r.Notes)
 	return json.Marshal(plain(r))
 }
 

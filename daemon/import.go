@@ -46,6 +46,10 @@ func (d *Daemon) Import(
 		return control.ImportResult{}, changeError(fmt.Errorf("import %s: %w", r.Origin, err))
 	}
 	result.Added, result.Removed, result.Unchanged = replaced.Added, replaced.Removed, replaced.Unchanged
+	if replaced.Shortened > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf(
+			"%d entries of %s end earlier than before, because the list replaces them", replaced.Shortened, r.Origin))
+	}
 	d.broadcast.Send(control.Event{Type: control.EventImported, Import: &control.ImportSummary{
 		Origin: r.Origin, Added: result.Added, Removed: result.Removed, Unchanged: result.Unchanged,
 		Refused: len(result.Refused),

@@ -108,6 +108,14 @@ func findingCases() []findingCase {
 	on := map[string]Offload{"rx-lro": {On: true}, "rx-gro-hw": {On: true}, "rx-gro": {On: true},
 		"rx-vlan-hw-parse": {On: true}}
 	return []findingCase{
+		{"tunnels", func(f *Facts) {
+			f.Host.Tunnels = []Tunnel{{"office", "vxlan"}, {"wg0", "wireguard"}}
+		}, "tunnel", Note, "", "tunnels end on this host: office (vxlan), wg0 (wireguard)"},
+		{"many tunnels", func(f *Facts) {
+			f.Host.Tunnels = slices.Repeat([]Tunnel{{"t", "gre"}}, 12)
+		}, "tunnel", Note, "", "t (gre) and 2 more"},
+		{"veth", nic(func(i *Interface) { i.Kind, i.Driver = "veth", "veth" }), "veth", Note, "native",
+			"Set mode: generic"},
 		{"kernel too old", old("5.4.0-generic", same), "kernel", Problem, "", "Linux 5.10"},
 		{"no frags", old("5.10.0", same), "kernel-frags", Note, "native", "5.18"},
 		{"no batches", old("5.10.0", same), "kernel-batch", Note, "native", "5.13"},

@@ -29,6 +29,8 @@ type Set struct {
 // Replaced counts the entries that Replace changed.
 type Replaced struct {
 	Added, Removed, Unchanged int
+
+	Shortened int // entries of Unchanged that end earlier than before, or are weaker
 }
 
 // Replace makes s the whole set of its origin, or changes nothing. Its errors are
@@ -119,13 +121,13 @@ func (j *importJob) entry(p netip.Prefix, old policy.Entry, exists bool) (e poli
 }
 
 // each calls f with the wanted entry of every line.
-func (j *importJob) each(b *policy.Book, lines []line, f func(e policy.Entry, exists, same bool)) {
+func (j *importJob) each(b *policy.Book, lines []line, f func(e, old policy.Entry, exists, same bool)) {
 	key := j.set.Entry.Key()
 	for _, l := range lines {
 		key.Prefix = l.prefix()
 		old, exists := b.Get(key)
 		e, same := j.entry(key.Prefix, old, exists)
-		f(e, exists, same)
+		f(e, old, exists, same)
 	}
 }
 
@@ -147,7 +149,12 @@ func (j *importJob) compare(ctx context.Context) error {
 			return fmt.Errorf("nothing was changed: given up: %w", err)
 		}
 		j.Read(func(b *policy.Book) {
-			j.each(b, lines, func(e policy.Entry, exists, same bool) { j.count(b, e, exists, same) })
+			j.each(b, lines, func(e, old policy.Entry, exists, same bool) {
+				if exists && policy.Loses(old, e) {
+					j.Shortened++
+				}
+				j.count(b, e, exists, same)
+			})
 		})
 	}
 	for from := policy.EntryRef(1); from != 0; {

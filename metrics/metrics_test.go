@@ -42,6 +42,7 @@ func sample() fixed {
 		},
 		Maps:     []Map{{Name: "block_v4", Entries: 2, Capacity: 1048576}},
 		Warnings: 3, GuardIncomplete: true,
+		SaveFailures: 4, SaveFailing: true, Allowed: map[string]float64{"ipv4": 0.5},
 	}
 }
 

@@ -32,18 +32,8 @@ type Protected struct {
 	Session bool
 }
 
-// alwaysProtected returns the prefixes that every host needs.
-func alwaysProtected() []Protected {
-	return []Protected{
-		{Prefix: netip.MustParsePrefix("127.0.0.0/8"), What: "loopback"},
-		{Prefix: netip.MustParsePrefix("::1/128"), What: "loopback"},
-		{Prefix: netip.MustParsePrefix("fe80::/10"), What: "link-local, which IPv6 neighbour discovery needs"},
-		{Prefix: netip.MustParsePrefix("169.254.169.254/32"), What: "the cloud metadata service"},
-	}
-}
-
-// NewGuard returns a guard for loopback, link-local, the cloud metadata service
-// and the prefixes given. Of equal prefixes, the first one counts.
+// NewGuard returns a guard for the addresses that every host needs and the prefixes given. Of equal
+// prefixes, the first one counts.
 func NewGuard(protected []Protected) *Guard {
 	g := new(Guard)
 	for _, p := range append(alwaysProtected(), protected...) {

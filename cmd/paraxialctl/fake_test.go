@@ -144,6 +144,11 @@ func (f *fake) Unallow(_ context.Context, _ control.Caller, r control.Removal) (
 	return f.removed, f.err
 }
 
+func (f *fake) Flush(_ context.Context, _ control.Caller, r control.Flush) (control.FlushResult, error) {
+	f.ask(r)
+	return control.FlushResult{Origin: r.Origin, Blocks: 1200, Allows: 3}, f.err
+}
+
 func (f *fake) Promote(_ context.Context, _ control.Caller, r control.Promotion) (control.ChangeResult, error) {
 	f.ask(r)
 	return control.ChangeResult{Entries: []control.Entry{byList}}, f.err

@@ -154,7 +154,7 @@ func startTerminal(t *testing.T, l net.Listener, clients []string) (child int) {
 		text, err := os.ReadFile(children)
 		check(t, err)
 		if _, err := fmt.Sscan(string(text), &child); err == nil {
-			if s, err := r.logins.stat(child); err == nil && s.terminal {
+			if s, err := readStat(r.logins.proc, child); err == nil && s.terminal {
 				return child
 			}
 		}

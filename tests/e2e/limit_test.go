@@ -77,7 +77,7 @@ func TestLimit(t *testing.T) {
 	why("203.0.113.1", "limit", "limited")
 	h.ctl(0, "allow", "203.0.113.5")
 	passes("203.0.113.5", true, "allowed")
-	h.ctl(0, "block", "203.0.113.0/24", "--limit", "16bit/s")
+	h.ctl(0, "block", "203.0.113.0/24", "--limit", "16bit/s", "--replace")
 	passes("203.0.113.1", true, "with another rate")
 	passes("203.0.113.1", false, "with another rate, the second")
 	h.ctl(0, "unblock", "203.0.113.0/24")

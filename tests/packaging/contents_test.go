@@ -26,6 +26,7 @@ func wanted() []string {
 		"-rw-r--r-- /usr/share/fish/vendor_completions.d/paraxialctl.fish",
 		"-rw-r--r-- /usr/share/man/man1/paraxialctl.1.gz",
 		"-rw-r--r-- /usr/share/man/man8/paraxiald.8.gz",
+		"-rw-r--r-- /usr/share/paraxial/fail2ban/paraxial.conf",
 		"-rw-r--r-- /usr/share/paraxial/grafana/paraxial.json",
 		"-rw-r--r-- /usr/share/paraxial/paraxiald.yaml",
 		"-rw-r--r-- /usr/share/paraxial/prometheus/paraxial.rules.yml",
