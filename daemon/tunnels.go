@@ -42,10 +42,11 @@ func (d *Daemon) unseenTunnels() []control.Tunnel {
 	if err != nil {
 		d.log.Warn("the tunnels of this host cannot be read", "error", err)
 	}
-	return unseen(all, d.tunnelNames())
+	return unseenAmong(all, d.tunnelNames())
 }
 
-func unseen(all []hostinfo.Tunnel, seen []string) []control.Tunnel {
+// unseenAmong returns those of which a protocol is not among seen.
+func unseenAmong(all []hostinfo.Tunnel, seen []string) []control.Tunnel {
 	var rest []control.Tunnel
 	for _, t := range all {
 		missing := func(wrapper string) bool { return !slices.Contains(seen, wrapper) }
