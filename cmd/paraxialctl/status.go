@@ -38,10 +38,10 @@ func (p *program) status(c *cli.Context) error {
 		return err
 	}
 	if len(s.Tunnels) > 0 {
-		p.printf("It looks into tunnels of %s.\n", printable(strings.Join(s.Tunnels, ", ")))
+		p.printf("The filter looks into tunnels of %s.\n", printable(strings.Join(s.Tunnels, ", ")))
 	}
 	if len(s.UnseenTunnels) > 0 {
-		p.printf("It does not look into these tunnels: %s.\n", tunnelNames(s.UnseenTunnels))
+		p.printf("The filter does not look into these tunnels: %s.\n", tunnelNames(s.UnseenTunnels))
 	}
 	for _, w := range s.Warnings {
 		p.printf("warning: %s\n", printable(w))
