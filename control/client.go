@@ -235,8 +235,10 @@ func (s *source) err() error {
 // exchange sends a request and reads the answer, a single value.
 func exchange[Out any](ctx context.Context, c *Client, method, path string, query url.Values, in any) (Out, error) {
 	var out Out
-	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("%w: the daemon on %s has not answered for %s. "+
-		"It may have been stopped, or wait for the disk or the kernel; see its log", ErrUnreachable, c.socket, c.patience))
+	silent := fmt.Errorf("%w: the daemon on %s has not answered for %s. "+
+		"It may have been stopped, or wait for the disk or the kernel; see its log",
+		ErrUnreachable, c.socket, c.patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, silent)
 	defer cancel()
 	var body io.Reader
 	if in != nil {

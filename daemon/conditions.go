@@ -32,6 +32,7 @@ func (d *Daemon) conditions() []string {
 		warn("the guard is incomplete, so detectors take no decisions, and blocks need --force: %s; "+
 			"journalctl -u paraxiald has the details", incomplete)
 	}
+	list = append(list, d.guard.Unknown()...)
 	if n := d.enforcer.unsaved.Load(); n > 0 {
 		warn("%d bans of detectors are in force, but not saved, and end with a restart; "+
 			"df %s shows whether the disk is full", n, d.settings().StateDir)

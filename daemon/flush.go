@@ -10,31 +10,40 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Flush implements control.Backend. The confirmed blocks are removed first, in steps if
-// there are many, as an import of an empty list does. Then one change removes the rest.
+// flushedAtOnce is the largest number of entries that one change removes.
+const flushedAtOnce = 20_000
+
+// Flush implements control.Backend. One change removes all entries. If there are more than
+// flushedAtOnce, the confirmed blocks are removed before that, in steps, as an import of an empty
+// list does.
 func (d *Daemon) Flush(ctx context.Context, c control.Caller, r control.Flush) (control.FlushResult, error) {
-	result := d.countOf(r)
-	if r.DryRun || result.Blocks+result.Allows == 0 {
-		return result, nil
+	found := d.countOf(r)
+	if r.DryRun || found.Blocks+found.Allows == 0 {
+		return found, nil
 	}
 	ctx = asCaller(ctx, c)
 	// Detectors keep state about their entries.
 	var lifted []control.Entry
-	if _, automatic := detectorOf(r.Origin); automatic {
+	if _, automatic := detectorOf(r.Origin); automatic && r.Kind != policy.Allow {
 		lifted = d.wire.Entries(d.entriesOf(policy.Block, r.Origin))
 	}
-	result = control.FlushResult{Origin: r.Origin}
-	if r.Kind != policy.Allow {
+	result := control.FlushResult{Origin: r.Origin}
+	if found.Blocks+found.Allows > flushedAtOnce && r.Kind != policy.Allow {
 		removed, err := d.flushSet(ctx, c, r.Origin)
 		if err != nil {
 			return result, err
 		}
 		result.Blocks = removed
-		d.detection.removed(lifted)
 	}
 	if err := d.flushRest(ctx, r, &result); err != nil {
+		if result.Blocks > 0 {
+			d.detection.removed(lifted)
+			err = fmt.Errorf("%d blocks of %s were removed, but not its other entries: %w",
+				result.Blocks, r.Origin, err)
+		}
 		return result, changeError(err)
 	}
+	d.detection.removed(lifted)
 	d.log.Info("the entries of an origin were removed on request", "origin", r.Origin, "blocks", result.Blocks,
 		"allows", result.Allows, "by", c.Author())
 	d.broadcast.Send(control.Event{Type: control.EventFlushed, Flush: &result})
@@ -72,25 +81,33 @@ func (d *Daemon) flushSet(ctx context.Context, c control.Caller, origin string) 
 	return replaced.Removed, nil
 }
 
-// flushRest removes the allows, and the blocks that are not confirmed.
+// flushRest removes all entries of the origin that are left, in one change.
 func (d *Daemon) flushRest(ctx context.Context, r control.Flush, result *control.FlushResult) error {
-	blocks, allows := 0, 0
+	var blocks, allows int
 	err := d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
+		blocks, allows = 0, 0
+		remove := func(e policy.Entry) {
+			if r.Kind != 0 && e.Kind != r.Kind {
+				return
+			}
+			if ops = append(ops, policy.RemoveOp(e.Key())); e.Kind == policy.Block {
+				blocks++
+			} else {
+				allows++
+			}
+		}
 		for _, e := range b.Pending("") {
-			if e.Origin == r.Origin && (r.Kind == 0 || e.Kind == r.Kind) {
-				ops = append(ops, policy.RemoveOp(e.Key()))
+			if e.Origin == r.Origin {
+				remove(e)
 			}
 		}
-		blocks = len(ops)
-		if r.Kind == policy.Block {
-			return ops, nil
-		}
-		for ref := range b.Origin(policy.Allow, r.Origin) {
-			if e, ok := b.Resolve(ref); ok {
-				ops = append(ops, policy.RemoveOp(e.Key()))
+		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+			for ref := range b.Origin(kind, r.Origin) {
+				if e, ok := b.Resolve(ref); ok {
+					remove(e)
+				}
 			}
 		}
-		allows = len(ops) - blocks
 		return ops, nil
 	})
 	if err == nil {

@@ -122,7 +122,8 @@ func (d *Daemon) guardList(
 	l.Filter(check.keep)
 	if check.wide > 0 {
 		result.Notes = append(result.Notes, fmt.Sprintf("%d of the refused prefixes are wider than /%d of IPv4 or /%d "+
-			"of IPv6; --wide accepts them, and keeps what is protected", check.wide, policy.WidestIPv4, policy.WidestIPv6))
+			"of IPv6; --wide accepts them, and keeps what is protected", check.wide, policy.WidestIPv4,
+			policy.WidestIPv6))
 	}
 	slices.SortFunc(result.Refused, func(x, y control.RefusedLine) int { return cmp.Compare(x.Line, y.Line) })
 	slices.SortFunc(result.Spared, func(x, y control.SparedLine) int { return cmp.Compare(x.Line, y.Line) })

@@ -76,6 +76,7 @@ func (d *Daemon) runLoops(t *tasks, socket *control.Listener, o Options, manager
 	t.must("read drop events", d.relayDrops)
 	t.must("watch interfaces", d.watchInterfaces)
 	t.must("watch addresses and routes", d.watchAddresses)
+	t.must("watch servers and tunnels", d.watchServers)
 	t.may(func(ctx context.Context) { manager.Feed(ctx, d.log, d.loops()) })
 	t.may(func(ctx context.Context) { d.tellStatus(ctx, manager) })
 	t.may(func(ctx context.Context) { d.attend(ctx, socket) })

@@ -227,10 +227,13 @@ func (e *Engine) applyInSteps(c *policy.Change, ops []policy.Op) (undo []policy.
 	undo = make([]policy.Op, 0, len(ops))
 	for step := range slices.Chunk(ops, writeStep) {
 		e.write(func() {
-			made := c.Apply(step)
+			made := c.Step(step)
 			slices.Reverse(made)
 			undo = append(undo, made...)
 		})
+	}
+	for more := true; more; {
+		e.write(func() { more = c.SettleOwners(writeStep) })
 	}
 	slices.Reverse(undo)
 	return undo

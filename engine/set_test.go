@@ -184,7 +184,8 @@ func TestReplaceAllows(t *testing.T) {
 			t.Errorf("step %d: %+v, %v; want %+v", i, got, err, step.want)
 		}
 	}
-	if len(b.imported(policy.Block)) != 2 || len(b.imported(policy.Allow)) != 2 || b.kernel.nodes["allow 192.0.2.2/32"] == (policy.Verdict{}) {
+	if len(b.imported(policy.Block)) != 2 || len(b.imported(policy.Allow)) != 2 ||
+		b.kernel.nodes["allow 192.0.2.2/32"] == (policy.Verdict{}) {
 		t.Errorf("entries: %+v", b.state())
 	}
 	before := b.state()

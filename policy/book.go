@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"iter"
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -116,7 +117,7 @@ func (c *Change) Put(entries []Entry) {
 		r, _ := c.book.find(e.Key())
 		c.put(r, e)
 	}
-	c.settleOwners()
+	c.SettleOwners(math.MaxInt)
 }
 
 // Remove removes many entries, and returns no undo. All of them must exist.
@@ -124,11 +125,19 @@ func (c *Change) Remove(entries []EntryRef) {
 	for _, r := range entries {
 		c.remove(r)
 	}
-	c.settleOwners()
+	c.SettleOwners(math.MaxInt)
 }
 
 // Apply makes ops, in order, and returns the operations that undo them.
 func (c *Change) Apply(ops []Op) (undo []Op) {
+	undo = c.Step(ops)
+	c.SettleOwners(math.MaxInt)
+	return undo
+}
+
+// Step makes a part of the operations that Apply would make at once, and returns the operations
+// that undo them. SettleOwners must follow the last step.
+func (c *Change) Step(ops []Op) (undo []Op) {
 	b := c.book
 	undo = make([]Op, 0, len(ops))
 	for _, op := range ops {
@@ -146,7 +155,6 @@ func (c *Change) Apply(ops []Op) (undo []Op) {
 			c.remove(r)
 		}
 	}
-	c.settleOwners()
 	slices.Reverse(undo)
 	return undo
 }
@@ -154,7 +162,7 @@ func (c *Change) Apply(ops []Op) (undo []Op) {
 // put makes e the entry at r, which has its key, or a new entry if r is 0.
 func (c *Change) put(r ref, e Entry) {
 	b := c.book
-	c.noteOwner(siteOf(e))
+	c.noteOwner(siteOf(e), r)
 	if r != 0 {
 		b.expiry.remove(r)
 		b.slab.set(r, e)
@@ -171,7 +179,7 @@ func (c *Change) put(r ref, e Entry) {
 func (c *Change) remove(r ref) {
 	b := c.book
 	e := b.slab.entry(r)
-	c.noteOwner(siteOf(e))
+	c.noteOwner(siteOf(e), 0)
 	b.expiry.remove(r)
 	b.unlink(c, siteOf(e), r)
 	c.endLimit(r)
@@ -182,7 +190,7 @@ func (c *Change) remove(r ref) {
 
 // link puts r first at its site, and creates the node if there is none. A node
 // that was removed earlier in the same change keeps its verdict, and in the same call its
-// counter, unless settleOwners replaces that.
+// counter, unless SettleOwners replaces that.
 func (b *Book) link(c *Change, s site, r ref) {
 	b.modify(s, func(n node, exists bool) (node, bool) {
 		if !exists {

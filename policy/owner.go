@@ -41,27 +41,34 @@ func (b *Book) compareOwners(x, y ref) int {
 	)
 }
 
-// noteOwner remembers the origin of the owner at s before the entries there change.
-func (c *Change) noteOwner(s site) {
+// noteOwner remembers the origin of the owner at s before the entries there change. An entry that
+// is alone and replaced by another of its origin remains the owner.
+func (c *Change) noteOwner(s site, replaced ref) {
 	if s.kind != Block {
 		return
 	}
-	if _, noted := c.owners[s]; noted {
+	n, ok := c.book.blocks.Get(s.prefix)
+	if !ok || n.head == replaced && c.book.slab.at(replaced).next == 0 {
 		return
 	}
-	if n, ok := c.book.blocks.Get(s.prefix); ok {
+	if _, noted := c.owners[s]; !noted {
 		c.owners[s] = c.book.slab.origin(c.book.owner(n))
 	}
 }
 
-// settleOwners gives a new counter to each prefix whose owner has another origin than before
-// the call. An entry that is removed and put again by one call, as a confirmation does,
-// keeps its counter.
-func (c *Change) settleOwners() {
+// SettleOwners gives a new counter to each prefix whose owner has another origin than before
+// the steps since the last call. An entry that is removed and put again by these steps, as a
+// confirmation does, keeps its counter. SettleOwners settles most prefixes at a time, and
+// reports whether there are more.
+func (c *Change) SettleOwners(most int) (more bool) {
 	for s, before := range c.owners {
+		if most--; most < 0 {
+			return true
+		}
 		c.book.settleOwner(c, s, before)
+		delete(c.owners, s)
 	}
-	clear(c.owners)
+	return false
 }
 
 func (b *Book) settleOwner(c *Change, s site, before string) {

@@ -246,7 +246,8 @@ func TestGuard(t *testing.T) {
 		{"8.8.8.8/32", ""},
 		{"203.0.113.6/32", ""},
 		{"203.0.113.5/32", "203.0.113.5/32 covers 203.0.113.5, an address of eth0"},
-		{"203.0.113.0/24", "203.0.113.0/24 covers 203.0.113.1, the gateway of eth0, and 1 more that must not be blocked"},
+		{"203.0.113.0/24", "203.0.113.0/24 covers 203.0.113.1, the gateway of eth0, and 1 more that must not be " +
+			"blocked"},
 		{"198.51.100.7/32", "198.51.100.7/32 is part of 198.51.100.0/24, in never_block"},
 		{"192.0.2.8/31", "192.0.2.8/31 covers 192.0.2.9, the peer of an SSH session"},
 		{"127.0.0.1/32", "127.0.0.1/32 is part of 127.0.0.0/8, loopback"},
@@ -258,7 +259,23 @@ func TestGuard(t *testing.T) {
 		{"2000::/15", "2000::/15 is wider than /16"},
 		{"fe80::1/128", "fe80::1/128 is part of fe80::/10, link-local, which IPv6 neighbour discovery needs"},
 		{"::1/128", "::1/128 covers ::1, loopback"},
-		{"169.254.0.0/16", "169.254.0.0/16 covers 169.254.169.254, the cloud metadata service"},
+		{"169.254.169.254/32", "169.254.169.254/32 covers 169.254.169.254, the cloud metadata service"},
+		{"0.0.0.0/8", "0.0.0.0/8 covers 0.0.0.0, the unspecified address, from which DHCP clients ask"},
+		{"::/64", "::/64 covers ::, the unspecified address, which duplicate address detection needs, " +
+			"and 1 more that must not be blocked"},
+		{"240.0.0.0/8", ""},
+		{"255.0.0.0/8", "255.0.0.0/8 covers 255.255.255.255, the broadcast address"},
+		{"224.0.0.0/8", "224.0.0.0/8 is part of 224.0.0.0/4, multicast"},
+		{"ff02::/16", "ff02::/16 is part of ff00::/8, multicast, which IPv6 neighbour discovery needs"},
+		{"168.63.0.0/16", ""}, // the test's host is in no cloud
+		{"168.63.129.16/32", "168.63.129.16/32 covers 168.63.129.16, the DHCP, DNS and health service of Azure"},
+		{"100.64.0.0/10", ""},
+		{"100.100.100.200/32", "100.100.100.200/32 covers 100.100.100.200, the metadata service of Alibaba Cloud"},
+		{"fd20:ce::/32", ""},
+		{"fd20:ce::254/128", "fd20:ce::254/128 covers fd20:ce::254, the metadata service of Google Cloud"},
+		{"169.254.169.123/32", "169.254.169.123/32 covers 169.254.169.123, the time service of AWS"},
+		{"169.254.169.253/32", "169.254.169.253/32 covers 169.254.169.253, the DNS resolver of AWS"},
+		{"fd00:ec2::254/128", "fd00:ec2::254/128 covers fd00:ec2::254, the metadata service of AWS"},
 	} {
 		p := netip.MustParsePrefix(tc.prefix).Masked()
 		got := ""

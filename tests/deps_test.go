@@ -65,9 +65,13 @@ func rooms() map[string]room {
 		"manpage":           {nil, []string{cli}},
 		"doctor":            {},
 		"doctor/probe":      {[]string{"doctor"}, []string{netlink, sys}},
-		"loader":            {[]string{"loader/banks", "lockfile", "policy", "track"}, []string{ebpf, netlink, sys}},
-		"loader/banks":      {nil, []string{ebpf, sys}},
-		"loader/hostinfo":   {nil, []string{netlink, sys}},
+		"loader": {[]string{"loader/banks", "lockfile", "policy", "track"},
+			[]string{ebpf, netlink, sys}},
+		"loader/banks": {nil, []string{ebpf, sys}},
+		"loader/hostinfo": {[]string{"loader/hostinfo/tunnels", "loader/hostinfo/upstream"},
+			[]string{netlink, sys}},
+		"loader/hostinfo/tunnels":  {nil, []string{netlink, sys}},
+		"loader/hostinfo/upstream": {nil, []string{sys}},
 		"daemon": {
 			[]string{
 				"config", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
@@ -78,7 +82,8 @@ func rooms() map[string]room {
 		},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
 			[]string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "lists", "manpage", "match", "policy", "realip"},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "lists", "manpage", "match", "policy",
+			"realip"},
 			[]string{cli, sys, term}},
 	}
 }

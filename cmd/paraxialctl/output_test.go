@@ -41,7 +41,8 @@ func TestTables(t *testing.T) {
 		), ""}},
 		{"list", &fake{}, outcome{0, lines(
 			"PREFIX           KIND   ACTION          ORIGIN  EXPIRES                 DROPS      AUTHOR    REASON",
-			`192.0.2.1/32     block  drop            cli     in 59m30s               1,234,567  uid:1000  ssh \x1b[2Jbrute force`,
+			`192.0.2.1/32     block  drop            cli     in 59m30s               1,234,567  uid:1000  ssh `+
+				`\x1b[2Jbrute force`,
 			"192.0.2.0/24     block  drop            ipsum   never                   ~12        uid:0     -",
 			"2001:db8::/32    block  shadow          cli     never                   0          uid:0     -",
 			"198.18.0.0/15    block  limit:10Mbit/s  cli     never                   7          uid:0     -",
@@ -367,7 +368,8 @@ func (e *endless) Watch(ctx context.Context, yield func(control.Event) error) er
 func TestWatchInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	if got := invoke(ctx, serve(t, &endless{after: interrupt}), "", "watch"); got.Code != exitDone || got.Stderr != "" || got.Stdout == "" {
+	if got := invoke(ctx, serve(t, &endless{after: interrupt}), "", "watch"); got.Code != exitDone ||
+		got.Stderr != "" || got.Stdout == "" {
 		t.Errorf("code %d, stderr %q, %d bytes", got.Code, got.Stderr, len(got.Stdout))
 	}
 }

@@ -58,7 +58,8 @@ func (p *program) eventText(e control.Event) string {
 		i := e.Import
 		return fmt.Sprintf("%s: %s", i.Origin, changes(i.Added, i.Removed, i.Unchanged, i.Renewed, i.Refused))
 	case e.Flush != nil:
-		return fmt.Sprintf("%s: %s blocks and %s allows removed", e.Flush.Origin, count(e.Flush.Blocks), count(e.Flush.Allows))
+		f := e.Flush
+		return fmt.Sprintf("%s: %s blocks and %s allows removed", f.Origin, count(f.Blocks), count(f.Allows))
 	case e.Packet != nil:
 		return packetText(*e.Packet)
 	case e.Interface != nil:

@@ -21,7 +21,7 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) { lab.MainEach(m) }
 
 // host is a machine with one wired interface and possibly a daemon.
 type host struct {
