@@ -17,6 +17,21 @@ const smallSet = 100
 // errDryRun ends an import before it changes anything.
 var errDryRun = errors.New("dry run")
 
+// checkImport returns an error if the import is to change nothing. result has its effect.
+func (d *Daemon) checkImport(
+	r control.Import, empty bool, counts engine.Replaced, result *control.ImportResult,
+) error {
+	causes := heldBy(d.settings().Import, r, empty, counts, result.Coverage)
+	switch {
+	case r.DryRun:
+		result.Held = causes
+		return errDryRun
+	case len(causes) > 0 && !r.Accept:
+		return held(causes, *result)
+	}
+	return nil
+}
+
 // heldBy returns the causes why a list is not applied unless the request accepts them.
 // empty reports that the list has no prefix, not even one that the guard refuses.
 func heldBy(
@@ -51,8 +66,8 @@ func heldBy(
 }
 
 // held returns the error of a list that is held.
-func held(r control.ImportResult) error {
+func held(causes []string, r control.ImportResult) error {
 	return control.Errorf(control.CodeHeld, "the list is held, and nothing was changed: %s. It would add %d entries, "+
 		"remove %d and keep %d, and the guard refuses %d. If the list is right, add --accept",
-		strings.Join(r.Held, "; "), r.Added, r.Removed, r.Unchanged, len(r.Refused))
+		strings.Join(causes, "; "), r.Added, r.Removed, r.Unchanged, len(r.Refused))
 }

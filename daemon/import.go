@@ -44,14 +44,9 @@ func (d *Daemon) Import(
 	}}
 	set.Check = func(counts engine.Replaced) error {
 		countChanges(&result, r.Origin, counts)
-		result.Held = heldBy(d.settings().Import, r, empty, counts, result.Coverage)
-		switch {
-		case r.DryRun:
-			return errDryRun
-		case len(result.Held) > 0 && !r.Accept:
-			return held(result)
+		if err := d.checkImport(r, empty, counts, &result); err != nil {
+			return err
 		}
-		result.Held = nil
 		return d.spareSessions(ctx, changes)
 	}
 	_, err = d.engine.Replace(asCaller(ctx, c), set, func(applied, total int) {
