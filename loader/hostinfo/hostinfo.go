@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -66,7 +65,7 @@ func DefaultResolvConf() []string {
 // changes the kernel announces. A Reader is for one network namespace.
 type Reader struct {
 	logins   logins
-	gateways gateways
+	network  netFacts
 	programs *programs
 	cloud    string
 	files    *upstream.Reader
@@ -85,7 +84,7 @@ func NewReader() *Reader {
 }
 
 // Close releases the socket.
-func (r *Reader) Close() error { return r.gateways.close() }
+func (r *Reader) Close() error { return r.network.close() }
 
 // Read collects the facts as they are now. If some cannot be read, it returns the others and an
 // error.
@@ -122,18 +121,12 @@ func (r *Reader) readRest(ctx context.Context, o Options) (Facts, error) {
 			errs = append(errs, err)
 		}
 	}
-	links, err := dump("interfaces", netlink.LinkList)
-	note(err)
-	names := interfaceNames(links)
 	for _, read := range []func(){
-		func() { f.Addresses, err = addresses(names); note(err) },
-		func() { f.Gateways, err = r.gateways.list(names); note(err) },
-		func() { f.Resolvers, f.Problems, err = r.files.Resolvers(o.ResolvConf); note(err) },
-		func() { f.Routed = hostRoutes(o.Services) },
+		func() { note(r.network.read(&f, o.Services)) },
 		func() {
-			if f.Tunnels, err = tunnels.Read(links); err != nil {
-				f.Problems = append(f.Problems, err.Error())
-			}
+			resolvers, problems, err := r.files.Resolvers(o.ResolvConf)
+			f.Resolvers, f.Problems = resolvers, append(f.Problems, problems...)
+			note(err)
 		},
 	} {
 		if err := ctx.Err(); err != nil {
@@ -172,31 +165,6 @@ func (r *Reader) servers() ([]upstream.Server, []string) {
 		found.Problems = append(found.Problems, err.Error())
 	}
 	return append(servers, found.Servers...), found.Problems
-}
-
-func interfaceNames(links []netlink.Link) map[int]string {
-	names := make(map[int]string, len(links))
-	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
-	}
-	return names
-}
-
-func addresses(names map[int]string) ([]LocalAddr, error) {
-	list, err := dump("addresses", func() ([]netlink.Addr, error) {
-		return netlink.AddrList(nil, netlink.FAMILY_ALL)
-	})
-	var addrs []LocalAddr
-	for _, a := range list {
-		if a.IPNet == nil {
-			continue
-		}
-		if addr, ok := toAddr(a.IP); ok {
-			addrs = append(addrs, LocalAddr{addr, names[a.LinkIndex]})
-		}
-	}
-	slices.SortFunc(addrs, func(a, b LocalAddr) int { return a.Addr.Compare(b.Addr) })
-	return slices.Compact(addrs), err
 }
 
 func toAddr(ip net.IP) (netip.Addr, bool) {
