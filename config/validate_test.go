@@ -49,7 +49,7 @@ func TestValidate(t *testing.T) {
 			`log.level: "info+1" is not accepted; want debug, info, warn or error`},
 		{"format", func(c *Config) { c.Log.Format = "xml" }, `log.format: "xml" is not accepted; want text or json`},
 		{"entries", func(c *Config) { c.MaxEntries = 0 }, "max_entries: got 0; want a whole number from 1 to 16777216"},
-		{"tunnels", func(c *Config) { c.Tunnels = []Tunnel{{Kind: TunnelGRE}, {TunnelVXLAN, 1}, {TunnelVXLAN, 2}} }, "<nil>"},
+		{"tunnels", func(c *Config) { c.Tunnels = append(vxlans(2), Tunnel{Kind: TunnelGRE}) }, "<nil>"},
 		{"no tunnel", func(c *Config) { c.Tunnels = []Tunnel{{Kind: "wireguard"}} },
 			`tunnels: "wireguard" is not accepted; want gre, ipip, sit, vxlan:PORT or geneve:PORT`},
 		{"port of a tunnel", func(c *Config) { c.Tunnels = []Tunnel{{Kind: TunnelGeneve}} },
@@ -152,7 +152,8 @@ func TestParseTunnel(t *testing.T) {
 		}
 	}
 	c, err := Parse("f.yaml", []byte("tunnels: [sit, vxlan:8472, \"geneve:1\"]\n"))
-	if want := []Tunnel{{Kind: TunnelSIT}, {TunnelVXLAN, 8472}, {TunnelGeneve, 1}}; err != nil || !slices.Equal(c.Tunnels, want) {
+	want := []Tunnel{{Kind: TunnelSIT}, {TunnelVXLAN, 8472}, {TunnelGeneve, 1}}
+	if err != nil || !slices.Equal(c.Tunnels, want) {
 		t.Errorf("tunnels %v, error %v; want %v", c.Tunnels, err, want)
 	}
 }

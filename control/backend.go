@@ -121,8 +121,14 @@ type Promotion struct {
 // Import is an ImportRequest as it reaches the backend.
 type Import struct {
 	Origin      string
+	Kind        policy.Kind
+	Action      policy.Action // NoAction for an allow
+	Rate        policy.Rate   // of a limit
 	For         time.Duration
 	Reason      string
 	SkipInvalid bool
-	Force       bool // override the guard
+	Force       bool // override the guard, and the bound of the share
+	Wide        bool // accept prefixes wider than the guard accepts
+	Accept      bool // override the bounds of a change
+	DryRun      bool // change nothing
 }

@@ -163,18 +163,22 @@ func yieldLines[T any](yield func(T) error) func([]byte) error {
 	}
 }
 
-// Import makes list the whole set of blocks of r.Origin. progress is called
+// Import makes list the whole set of blocks of r.Origin, or of its allows. progress is called
 // from Import's goroutine.
 func (c *Client) Import(
 	ctx context.Context, r ImportRequest, list io.Reader, progress func(ImportProgress),
 ) (ImportResult, error) {
 	query := url.Values{"origin": {r.Origin}}
-	for name, value := range map[string]string{"for": r.For, "reason": r.Reason} {
+	for name, value := range map[string]string{
+		"kind": r.Kind, "action": r.Action, "rate": r.Rate, "for": r.For, "reason": r.Reason,
+	} {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
-	for name, value := range map[string]bool{"skip_invalid": r.SkipInvalid, "force": r.Force} {
+	for name, value := range map[string]bool{
+		"skip_invalid": r.SkipInvalid, "force": r.Force, "wide": r.Wide, "accept": r.Accept, "dry_run": r.DryRun,
+	} {
 		if value {
 			query.Set(name, strconv.FormatBool(value))
 		}
@@ -231,8 +235,10 @@ func (s *source) err() error {
 // exchange sends a request and reads the answer, a single value.
 func exchange[Out any](ctx context.Context, c *Client, method, path string, query url.Values, in any) (Out, error) {
 	var out Out
-	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("%w: the daemon on %s has not answered for %s. "+
-		"It may have been stopped, or wait for the disk or the kernel; see its log", ErrUnreachable, c.socket, c.patience))
+	silent := fmt.Errorf("%w: the daemon on %s has not answered for %s. "+
+		"It may have been stopped, or wait for the disk or the kernel; see its log",
+		ErrUnreachable, c.socket, c.patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, silent)
 	defer cancel()
 	var body io.Reader
 	if in != nil {

@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -106,10 +107,12 @@ func (r *ConfirmRequest) parse(Caller) (ConfirmRequest, error) { return *r, chec
 // parseImport reads the parameters of an import.
 func parseImport(query url.Values) (Import, error) {
 	r := Import{Origin: query.Get("origin"), Reason: query.Get("reason")}
-	if err := knownParameters(query, "origin", "for", "reason", "skip_invalid", "force"); err != nil {
+	flags := importFlags(&r)
+	known := append([]string{"origin", "kind", "action", "rate", "for", "reason"}, slices.Sorted(maps.Keys(flags))...)
+	if err := knownParameters(query, known...); err != nil {
 		return r, err
 	}
-	for name, value := range map[string]*bool{"skip_invalid": &r.SkipInvalid, "force": &r.Force} {
+	for name, value := range flags {
 		if !query.Has(name) {
 			continue
 		}
@@ -118,9 +121,32 @@ func parseImport(query url.Values) (Import, error) {
 			return r, invalid("%s: want true or false", name)
 		}
 	}
-	var err error
-	r.For, err = parseDuration("for", query.Get("for"), policy.TTLForever)
-	return r, cmp.Or(CheckImportOrigin(r.Origin), err, checkReason(r.Reason))
+	var err [2]error
+	r.For, err[0] = parseDuration("for", query.Get("for"), policy.TTLForever)
+	r.Kind, r.Action, r.Rate, err[1] = parseEffect(query.Get("kind"), query.Get("action"), query.Get("rate"))
+	return r, cmp.Or(CheckImportOrigin(r.Origin), err[0], err[1], checkReason(r.Reason))
+}
+
+func importFlags(r *Import) map[string]*bool {
+	return map[string]*bool{
+		"skip_invalid": &r.SkipInvalid, "force": &r.Force, "wide": &r.Wide, "accept": &r.Accept, "dry_run": &r.DryRun,
+	}
+}
+
+// parseEffect reads what an import puts: blocks, unless it says allow.
+func parseEffect(kind, action, rate string) (policy.Kind, policy.Action, policy.Rate, error) {
+	k, err := parseKind(kind)
+	if err != nil {
+		return 0, 0, policy.Rate{}, err
+	}
+	if k == policy.Allow {
+		if action != "" || rate != "" {
+			err = invalid("kind: an allow has no action and no rate")
+		}
+		return k, policy.NoAction, policy.Rate{}, err
+	}
+	a, r, err := parseAction(action, rate)
+	return policy.Block, a, r, err
 }
 
 // parseKind returns 0 for the empty string.

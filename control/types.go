@@ -188,13 +188,20 @@ type RemoveResult struct {
 	Notes        []string `json:"notes"`
 }
 
-// ImportRequest asks to replace the set of blocks of Origin by a list.
+// ImportRequest asks to replace the set of blocks of Origin by a list, or the set of its
+// allows. Lines of the list may have a lifetime and a reason of their own.
 type ImportRequest struct {
 	Origin      string
+	Kind        string // block or allow; empty: block
+	Action      string // as in BlockRequest
+	Rate        string // as in BlockRequest
 	For         string // as policy.ParseTTL; empty: forever
 	Reason      string
 	SkipInvalid bool
-	Force       bool // override the guard
+	Force       bool // override the guard, and the bound of the share
+	Wide        bool // accept prefixes wider than the guard accepts
+	Accept      bool // apply a list that is held because it changes too much
+	DryRun      bool // change nothing
 }
 
 // ImportProgress shows how far an import is.
@@ -210,10 +217,20 @@ type ImportResult struct {
 	Added     int           `json:"added"`
 	Removed   int           `json:"removed"`
 	Unchanged int           `json:"unchanged"`
+	Renewed   int           `json:"renewed"` // those of Unchanged with a new expiry, reason, action or rate
 	Refused   []RefusedLine `json:"refused"`
 	Invalid   []InvalidLine `json:"invalid"`
 	Notes     []string      `json:"notes"`
 	Spared    []SparedLine  `json:"spared"`
+	Held      []string      `json:"held"` // of DryRun: why the list would not be applied without Accept
+	Coverage  Coverage      `json:"coverage"`
+}
+
+// Coverage is the part of the address space that a list covers, from 0 to 1. That of
+// IPv6 is the part of 2000::/3, which has all addresses of the Internet.
+type Coverage struct {
+	IPv4 float64 `json:"ipv4"`
+	IPv6 float64 `json:"ipv6"`
 }
 
 // RefusedLine is a line of a list that the guard left out.
@@ -285,6 +302,7 @@ type ImportSummary struct {
 	Added     int    `json:"added"`
 	Removed   int    `json:"removed"`
 	Unchanged int    `json:"unchanged"`
+	Renewed   int    `json:"renewed"`
 	Refused   int    `json:"refused"`
 }
 
@@ -351,6 +369,7 @@ func (r ImportResult) MarshalJSON() ([]byte, error) {
 	r.Invalid = orEmpty(r.Invalid)
 	r.Notes = orEmpty(r.Notes)
 	r.Spared = orEmpty(r.Spared)
+	r.Held = orEmpty(r.Held)
 	return json.Marshal(plain(r))
 }
 

@@ -288,6 +288,9 @@ func changeError(err error) error {
 	if _, ok := errors.AsType[*engine.SaveError](err); ok {
 		return control.Errorf(control.CodeStoreFailed, "%v", err)
 	}
+	if _, ok := errors.AsType[engine.TooLargeError](err); ok {
+		return control.Errorf(control.CodeTooLarge, "%v", err)
+	}
 	if errors.Is(err, engine.ErrFull) {
 		return control.Errorf(control.CodeTooLarge, "nothing was changed: %v", err)
 	}

@@ -199,7 +199,8 @@ func TestExtensionDoesNotUndoUnblock(t *testing.T) {
 func TestArmedEntryIsNotLifted(t *testing.T) {
 	b, v := decided(t)
 	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Shadow)})
-	_, err := b.Promote(t.Context(), control.Caller{UID: 7}, control.Promotion{Prefixes: prefixes(offenderPrefix), Origin: "detector:flood", Force: true})
+	_, err := b.Promote(t.Context(), control.Caller{UID: 7},
+		control.Promotion{Prefixes: prefixes(offenderPrefix), Origin: "detector:flood", Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,8 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	s.SaveFailures, s.SaveFailing = d.saves.Failed(), d.saves.String() != "" || d.disk.String() != ""
 	wide := d.wideAllows()
 	s.Allowed = map[string]float64{
-		policy.IPv4.String(): policy.ShareOf(policy.IPv4, wide), policy.IPv6.String(): policy.ShareOf(policy.IPv6, wide),
+		policy.IPv4.String(): policy.ShareOf(policy.IPv4, wide),
+		policy.IPv6.String(): policy.ShareOf(policy.IPv6, wide),
 	}
 	return s
 }

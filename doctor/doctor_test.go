@@ -127,13 +127,15 @@ func findingCases() []findingCase {
 		{"no JIT", func(f *Facts) { f.Host.JIT = at(0) }, "jit", Warning, "", "sysctl -w net.core.bpf_jit_enable=1"},
 		{"anybody loads BPF", func(f *Facts) { f.Host.UnprivilegedBPF = at(0) }, "unprivileged-bpf", Note, "",
 			"kernel.unprivileged_bpf_disabled=1"},
-		{"no bpffs", func(f *Facts) { f.Host.BPFFS.BPF = false }, "bpffs", Problem, "", "mount -t bpf -o mode=0700 bpf /sys/fs/bpf"},
+		{"no bpffs", func(f *Facts) { f.Host.BPFFS.BPF = false }, "bpffs", Problem, "",
+			"mount -t bpf -o mode=0700 bpf /sys/fs/bpf"},
 		{"bpffs for all", func(f *Facts) { f.Host.BPFFS.Dirs[0].Mode = 0o1777 }, "bpffs-access", Problem, "",
 			"chmod go-rwx /sys/fs/bpf"},
 		{"bpffs for a group", func(f *Facts) { f.Host.BPFFS.Dirs[0].Mode = 0o770 }, "bpffs-access", Problem, "",
 			"(mode 0770)"},
 		{"pins of a stranger", func(f *Facts) {
-			f.Host.BPFFS.Dirs = append([]Dir{{Path: "/sys/fs/bpf/paraxial", UID: 1000, Mode: 0o755}}, f.Host.BPFFS.Dirs...)
+			f.Host.BPFFS.Dirs = append([]Dir{{Path: "/sys/fs/bpf/paraxial", UID: 1000, Mode: 0o755}},
+				f.Host.BPFFS.Dirs...)
 		}, "bpffs-access", Problem, "", "chown root: /sys/fs/bpf/paraxial && chmod go-rwx /sys/fs/bpf/paraxial"},
 		{"state read-only", func(f *Facts) { f.Host.StateDir.ReadOnly = true }, "state-dir", Problem, "",
 			"remount,rw /var/lib"},

@@ -239,12 +239,12 @@ func (e *Engine) applyInSteps(c *policy.Change, ops []policy.Op) (undo []policy.
 	return undo
 }
 
-// roomFor returns an error if there is no room for n more entries like entry, which
-// need new nodes by family.
-func (e *Engine) roomFor(entry policy.Entry, n int, nodes map[policy.Family]int) (err error) {
+// roomFor returns an error if there is no room for further entries of the origin and
+// author of entry.
+func (e *Engine) roomFor(entry policy.Entry, need policy.Need) (err error) {
 	e.Read(func(b *policy.Book) {
 		before := b.Usage(entry.Author)
-		err = e.room.Check(policy.StandingOf(entry.Origin, entry.Author), before, before.With(entry, n, nodes))
+		err = e.room.Check(policy.StandingOf(entry.Origin, entry.Author), before, before.With(need))
 	})
 	return err
 }

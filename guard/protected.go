@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/loader/hostinfo"
@@ -13,7 +14,9 @@ import (
 // protected reads the addresses that blocks must not cover on this host now. The
 // error names facts that cannot be read; the list has the rest.
 func (r *Reader) protected(ctx context.Context, cfg config.Guard) ([]policy.Protected, error) {
-	facts, err := r.host.Read(ctx, hostinfo.Options{SSHSessions: len(cfg.SSHPorts) > 0})
+	facts, err := r.host.Read(ctx, hostinfo.Options{
+		SSHSessions: len(cfg.SSHPorts) > 0, Services: cloudAddresses(),
+	})
 	r.noteUnknown(facts.Problems)
 	list := listed(facts, cfg.NeverBlock)
 	if err != nil {
@@ -49,8 +52,21 @@ func listed(facts hostinfo.Facts, neverBlock []netip.Prefix) []policy.Protected 
 	for _, s := range facts.Servers {
 		add(s.Addr, "%s", s.What)
 	}
+	for _, s := range policy.CloudServices() {
+		if s.Cloud == facts.Cloud || slices.Contains(facts.Routed, s.Prefix.Addr()) {
+			list = append(list, s.Protected)
+		}
+	}
 	for _, p := range neverBlock {
 		list = append(list, policy.Protected{Prefix: p, What: "in never_block"})
 	}
 	return list
+}
+
+func cloudAddresses() []netip.Addr {
+	var addrs []netip.Addr
+	for _, s := range policy.CloudServices() {
+		addrs = append(addrs, s.Prefix.Addr())
+	}
+	return addrs
 }

@@ -16,7 +16,9 @@ func (r *Reader) Recheck(ctx context.Context) ([]policy.Protected, error) {
 
 // WatchServers calls f after changes of servers and tunnels, until ctx is done, and returns the
 // error of ctx. f has to call Recheck.
-func (r *Reader) WatchServers(ctx context.Context, f func()) error { return r.host.WatchServers(ctx, f) }
+func (r *Reader) WatchServers(ctx context.Context, f func()) error {
+	return r.host.WatchServers(ctx, f)
+}
 
 // noteUnknown records and logs which servers and tunnels cannot be read. It is called at each
 // reading.

@@ -242,6 +242,9 @@ func (x *V6) merge(n v6Node) bool {
 // decision is the same before and after never gets another one in between. It returns false
 // if a new generation must be built, because there is no room or too much work. Until then
 // the answers of this generation are right, either with the change or without it.
+//
+// The book may lose a node without a call of Update after its entries have expired. The keys of
+// the node stay. Their own deadlines have passed, so they only send packets to the tries.
 func (x *V6) Update(p netip.Prefix) bool {
 	if p.Bits() < v6Shortest {
 		return false

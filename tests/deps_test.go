@@ -20,6 +20,7 @@ const (
 	bart     = "github.com/gaissmai/bart"
 	bbolt    = "go.etcd.io/bbolt"
 	cli      = "github.com/urfave/cli"
+	compress = "github.com/klauspost/compress"
 	ebpf     = "github.com/cilium/ebpf"
 	gopacket = "github.com/gopacket/gopacket"
 	netlink  = "github.com/vishvananda/netlink"
@@ -27,6 +28,7 @@ const (
 	systemd  = "github.com/coreos/go-systemd"
 	sys      = "golang.org/x/sys"
 	term     = "golang.org/x/term"
+	xz       = "github.com/ulikunitz/xz"
 	yaml     = "github.com/goccy/go-yaml"
 )
 
@@ -39,32 +41,35 @@ type room struct {
 // rooms is the table of docs/architecture.md.
 func rooms() map[string]room {
 	return map[string]room{
-		"policy":                   {nil, []string{bart}},
-		"track":                    {},
-		"warnings":                 {},
-		"lockfile":                 {},
-		"match":                    {},
-		"realip":                   {},
-		"index":                    {[]string{"policy"}, nil},
-		"store":                    {[]string{"lockfile", "policy"}, []string{bbolt}},
-		"engine":                   {[]string{"index", "policy", "store"}, []string{sys}},
-		"detect":                   {[]string{"policy", "track"}, nil},
-		"detect/journal":           {[]string{"detect", "policy"}, nil},
-		"detect/offenders":         {[]string{"detect", "policy"}, []string{sys}},
-		"replay":                   {[]string{"detect", "policy", "track"}, []string{gopacket}},
-		"config":                   {[]string{"detect", "policy", "track"}, []string{yaml}},
-		"control":                  {[]string{"policy"}, []string{sys}},
-		"control/broadcast":        {[]string{"control"}, nil},
-		"control/wire":             {[]string{"control", "policy"}, nil},
-		"guard":                    {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
-		"metrics":                  {nil, []string{prom}},
-		"sdnotify":                 {nil, []string{sys}},
-		"manpage":                  {nil, []string{cli}},
-		"doctor":                   {},
-		"doctor/probe":             {[]string{"doctor"}, []string{netlink, sys}},
-		"loader":                   {[]string{"loader/banks", "lockfile", "policy", "track"}, []string{ebpf, netlink, sys}},
-		"loader/banks":             {nil, []string{ebpf, sys}},
-		"loader/hostinfo":          {[]string{"loader/hostinfo/tunnels", "loader/hostinfo/upstream"}, []string{netlink, sys}},
+		"policy":            {nil, []string{bart}},
+		"track":             {},
+		"warnings":          {},
+		"lockfile":          {},
+		"match":             {},
+		"realip":            {},
+		"index":             {[]string{"policy"}, nil},
+		"store":             {[]string{"lockfile", "policy"}, []string{bbolt}},
+		"engine":            {[]string{"index", "policy", "store"}, []string{sys}},
+		"detect":            {[]string{"policy", "track"}, nil},
+		"detect/journal":    {[]string{"detect", "policy"}, nil},
+		"detect/offenders":  {[]string{"detect", "policy"}, []string{sys}},
+		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
+		"config":            {[]string{"detect", "policy", "track"}, []string{yaml}},
+		"control":           {[]string{"policy"}, []string{sys}},
+		"control/broadcast": {[]string{"control"}, nil},
+		"control/wire":      {[]string{"control", "policy"}, nil},
+		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
+		"metrics":           {nil, []string{prom}},
+		"lists":             {[]string{"policy"}, []string{compress, xz}},
+		"sdnotify":          {nil, []string{sys}},
+		"manpage":           {nil, []string{cli}},
+		"doctor":            {},
+		"doctor/probe":      {[]string{"doctor"}, []string{netlink, sys}},
+		"loader": {[]string{"loader/banks", "lockfile", "policy", "track"},
+			[]string{ebpf, netlink, sys}},
+		"loader/banks": {nil, []string{ebpf, sys}},
+		"loader/hostinfo": {[]string{"loader/hostinfo/tunnels", "loader/hostinfo/upstream"},
+			[]string{netlink, sys}},
 		"loader/hostinfo/tunnels":  {nil, []string{netlink, sys}},
 		"loader/hostinfo/upstream": {nil, []string{sys}},
 		"daemon": {
@@ -77,7 +82,8 @@ func rooms() map[string]room {
 		},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
 			[]string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "manpage", "match", "policy", "realip"},
+		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "lists", "manpage", "match", "policy",
+			"realip"},
 			[]string{cli, sys, term}},
 	}
 }

@@ -22,6 +22,13 @@ func reasonFlag() cli.Flag {
 	return &cli.StringFlag{Name: "reason", Usage: "keep `TEXT` with the entry, for people to read"}
 }
 
+func limitFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name:  "limit",
+		Usage: "drop only packets above `RATE`, counted for the whole prefix: 100/s, 10Mbit/s, 1MB/s",
+	}
+}
+
 func forceFlag() cli.Flag {
 	return boolFlag("force", "block even if it would lock you or this host out")
 }

@@ -17,10 +17,7 @@ func (p *program) blockCommand() command {
 				forFlag(),
 				reasonFlag(),
 				ownOriginFlag(),
-				&cli.StringFlag{
-					Name:  "limit",
-					Usage: "drop only packets above `RATE`, counted for the whole prefix: 100/s, 10Mbit/s, 1MB/s",
-				},
+				limitFlag(),
 				boolFlag("shadow", "only count the packets that would be dropped"),
 				&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
 				forceFlag(),

@@ -179,8 +179,12 @@ func (f *fake) Entries(_ context.Context, kind policy.Kind, origin string, yield
 func (f *fake) Import(_ context.Context, _ control.Caller, r control.Import, list io.Reader,
 	progress func(control.ImportProgress)) (control.ImportResult, error) {
 	f.ask(r)
-	err := policy.ReadList(list, func(l policy.ListLine) bool {
-		f.ask(l.Prefix.String())
+	err := policy.ReadDetailedList(list, func(l policy.ListLine) bool {
+		line := l.Prefix.String()
+		if l.For != 0 || l.Reason != "" {
+			line = fmt.Sprintf("%s %s %q", line, l.For, l.Reason)
+		}
+		f.ask(line)
 		return true
 	})
 	progress(control.ImportProgress{Read: 1})

@@ -1,36 +1,48 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
 )
 
 func (p *program) importCommand() command {
 	return command{
 		Command: &cli.Command{
 			Name:      "import",
-			Usage:     "replace the blocks of one origin by those in a list",
+			Usage:     "replace the blocks or allows of one origin by those in a list",
 			ArgsUsage: "FILE|-",
-			Description: "Reads FILE, or standard input for \"-\": one address or prefix a line, comments after\n" +
-				"# or ;. The origin is the name of the file without its extension.",
+			Description: "Reads FILE, or standard input for \"-\", in one of many formats, also compressed.\n" +
+				"The format is recognised, or named with --format. A line that is not understood as a\n" +
+				"whole is an error. The origin is the name of the file without its extension; a general\n" +
+				"name such as ipv4.txt gets the name of its folder before it. A list that would empty,\n" +
+				"halve or triple a large set is held until --accept.",
 			Flags: []cli.Flag{
 				&cli.StringFlag{
 					Name:  "origin",
 					Usage: "replace the entries of origin `NAME` (default: the name of the file, or stdin)",
 				},
+				&offeringFlag{
+					&cli.StringFlag{Name: "kind", Usage: "make `KIND` of the list: block or allow (default: block)"},
+					offer{Words: []string{policy.Block.String(), policy.Allow.String()}},
+				},
+				limitFlag(),
+				boolFlag("shadow", "only count the packets that would be dropped"),
 				forFlag(),
 				reasonFlag(),
-				boolFlag("skip-invalid", "skip lines that are not a prefix, instead of applying nothing"),
+				&cli.StringFlag{Name: "format", Usage: "read the list as `FORMAT`, instead of recognising it"},
+				&cli.StringFlag{Name: "column",
+					Usage: "take the addresses from the column `NAME`, a name or number; FIRST-LAST for ranges"},
+				&cli.StringFlag{Name: "select", Usage: "take only the records with `KEY=VALUE,...`"},
+				boolFlag("aggregate", "merge prefixes that overlap or touch"),
+				boolFlag("skip-invalid", "skip lines that are not understood, instead of applying nothing"),
+				boolFlag("dry-run", "change nothing; show what would change, and what the guard refuses"),
+				boolFlag("accept", "apply a list that is held because it changes or covers too much"),
+				boolFlag("wide", "accept very wide prefixes, and keep what is protected"),
 				forceFlag(),
 			},
 			Action: p.importList,
@@ -44,26 +56,41 @@ func (p *program) importList(c *cli.Context) error {
 		return misuse(c, "import takes one file, got %d", c.NArg())
 	}
 	name := c.Args().First()
+	if strings.Contains(name, "://") {
+		return misuse(c, "import reads files: use `curl -fsSL %s | paraxialctl import - --origin NAME`", name)
+	}
 	req, err := p.importRequest(c, name)
 	if err != nil {
 		return err
 	}
-	list, done, err := p.openList(name)
+	list, err := p.readList(c, name)
 	if err != nil {
 		return err
 	}
-	defer done()
+	if list.Bad > 0 && (!req.SkipInvalid || len(list.Entries) == 0) {
+		return p.notUnderstood(shownName(name), req.Origin, list)
+	}
+	notes := append(readNotes(list), p.useDetails(c, list)...)
+	if c.Bool("aggregate") {
+		aggregateList(list)
+	}
 	bar := newProgress(p.stderr, p.now)
-	result, err := p.client.Import(c.Context, req, list, bar.show)
+	result, err := p.client.Import(c.Context, req, &canonical{entries: list.Entries, now: p.now()}, bar.show)
 	bar.clear()
 	if err != nil {
 		return err
 	}
-	return p.imported(shownName(name), req, result)
+	originalLines(list, &result)
+	result.Notes = append(notes, result.Notes...)
+	if req.DryRun {
+		return p.importPreview(c, req, list, result)
+	}
+	return p.imported(shownName(name), req, result, list.Bad)
 }
 
 func (p *program) importRequest(c *cli.Context, name string) (control.ImportRequest, error) {
-	req := control.ImportRequest{SkipInvalid: c.Bool("skip-invalid"), Force: c.Bool("force")}
+	req := control.ImportRequest{SkipInvalid: c.Bool("skip-invalid"), Force: c.Bool("force"), Wide: c.Bool("wide"),
+		Accept: c.Bool("accept"), DryRun: c.Bool("dry-run")}
 	if req.Origin = originOf(name); c.IsSet("origin") {
 		req.Origin = c.String("origin")
 	} else if req.Origin == "" {
@@ -73,6 +100,9 @@ func (p *program) importRequest(c *cli.Context, name string) (control.ImportRequ
 	if err != nil {
 		return req, misuse(c, "%v (--origin NAME)", err)
 	}
+	if err := p.importEffect(c, &req); err != nil {
+		return req, err
+	}
 	if req.For, err = p.duration(c, "for"); err != nil {
 		return req, err
 	}
@@ -80,92 +110,38 @@ func (p *program) importRequest(c *cli.Context, name string) (control.ImportRequ
 	return req, err
 }
 
-var (
-	notInOrigin   = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
-	notAtItsStart = regexp.MustCompile(`^[._-]+`)
-)
-
-// originOf derives an origin from the name of a file: "lists/ipsum.txt" is
-// "ipsum". It is empty if no letter or digit remains, or if name is the name of
-// a pipe.
-func originOf(name string) string {
-	const longest = 63
-	if name == "-" {
-		return "stdin"
-	}
-	if strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/") {
-		return "" // a shell replaces <(command) by such a name
-	}
-	base := filepath.Base(name)
-	origin := notInOrigin.ReplaceAllString(strings.TrimSuffix(base, filepath.Ext(base)), "-")
-	origin = notAtItsStart.ReplaceAllString(origin, "")
-	return strings.TrimRight(origin[:min(len(origin), longest)], "-")
-}
-
-func shownName(name string) string {
-	if name == "-" {
-		return "stdin"
-	}
-	return name
-}
-
-// openList opens a list. It rejects a file that cannot be a list before anything
-// is sent.
-func (p *program) openList(name string) (list io.Reader, done func(), err error) {
-	list, done = p.stdin, func() {}
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, nil, err
+// importEffect sets what the request makes of the list.
+func (p *program) importEffect(c *cli.Context, req *control.ImportRequest) (err error) {
+	switch req.Kind = c.String("kind"); req.Kind {
+	case "", policy.Block.String():
+	case policy.Allow.String():
+		if c.Bool("shadow") || c.IsSet("limit") {
+			return misuse(c, "--kind allow excludes --shadow and --limit")
 		}
-		info, err := f.Stat()
-		if err == nil && info.IsDir() {
-			err = fmt.Errorf("%s is a directory; name a file in it", name)
-		}
-		if err == nil && info.Size() > control.MaxList {
-			err = fmt.Errorf("%s is %s bytes long, at most %s are accepted",
-				name, count(uint64(info.Size())), count(control.MaxList))
-		}
-		if err != nil {
-			f.Close()
-			return nil, nil, err
-		}
-		list, done = f, func() { f.Close() }
+	default:
+		return misuse(c, "--kind: want block or allow, got %q", req.Kind)
 	}
-	br := bufio.NewReaderSize(list, 64<<10)
-	start, err := br.Peek(2)
-	if err != nil && err != io.EOF {
-		done()
-		return nil, nil, fmt.Errorf("read %s: %w", shownName(name), err)
+	if c.Bool("shadow") {
+		req.Action = policy.Shadow.String()
 	}
-	if bytes.Equal(start, []byte{0x1f, 0x8b}) {
-		done()
-		return nil, nil, gzipError(name)
-	}
-	return br, done, nil
-}
-
-func gzipError(name string) error {
-	if name == "-" {
-		return fmt.Errorf("standard input is compressed by gzip; put `gunzip |` before paraxialctl")
-	}
-	return fmt.Errorf("%s is compressed by gzip; use `gunzip -c %s | paraxialctl import - --origin %s`",
-		name, name, originOf(strings.TrimSuffix(name, filepath.Ext(name))))
+	req.Rate, err = p.rate(c)
+	return err
 }
 
 // imported prints the result of an import.
-func (p *program) imported(name string, req control.ImportRequest, r control.ImportResult) error {
+func (p *program) imported(name string, req control.ImportRequest, r control.ImportResult, bad int) error {
 	failed := len(r.Invalid) > 0 && !req.SkipInvalid
 	for _, l := range r.Invalid[:min(len(r.Invalid), shown)] {
 		fmt.Fprintf(p.stderr, "%s:%d: %s\n", printable(name), l.Line, printable(l.Message))
 	}
-	more(p.stderr, len(r.Invalid))
+	bad = max(bad, len(r.Invalid))
+	more(p.stderr, bad)
 	if p.json() {
 		if err := p.printJSON(r); err != nil {
 			return err
 		}
 	} else {
-		p.importSummary(req, r, failed)
+		p.importSummary(req, r, failed, bad)
 	}
 	if failed {
 		return errReported
@@ -173,16 +149,16 @@ func (p *program) imported(name string, req control.ImportRequest, r control.Imp
 	return nil
 }
 
-func (p *program) importSummary(req control.ImportRequest, r control.ImportResult, failed bool) {
+func (p *program) importSummary(req control.ImportRequest, r control.ImportResult, failed bool, bad int) {
 	p.notes(r.Notes)
 	if failed {
 		fmt.Fprintf(p.stderr, "paraxialctl: %s: nothing was applied; "+
 			"correct the list or skip such lines with --skip-invalid\n", req.Origin)
 		return
 	}
-	p.printf("%s: %s", req.Origin, changes(r.Added, r.Removed, r.Unchanged, len(r.Refused)))
-	if len(r.Invalid) > 0 {
-		p.printf(", %s invalid", count(len(r.Invalid)))
+	p.printf("%s: %s", req.Origin, importChanges(r))
+	if bad > 0 {
+		p.printf(", %s invalid", count(bad))
 	}
 	p.printf("\n")
 	p.importSpared(r.Spared)

@@ -156,9 +156,17 @@ func actionName(e control.Entry, separator string) string {
 	return printable(e.Action)
 }
 
-func changes(added, removed, unchanged, refused int) string {
-	return fmt.Sprintf("%s added, %s removed, %s unchanged, %s refused",
-		count(added), count(removed), count(unchanged), count(refused))
+func changes(added, removed, unchanged, renewed, refused int) string {
+	again := ""
+	if renewed > 0 {
+		again = fmt.Sprintf(" (%s renewed)", count(renewed))
+	}
+	return fmt.Sprintf("%s added, %s removed, %s unchanged%s, %s refused",
+		count(added), count(removed), count(unchanged), again, count(refused))
+}
+
+func importChanges(r control.ImportResult) string {
+	return changes(r.Added, r.Removed, r.Unchanged, r.Renewed, len(r.Refused))
 }
 
 func portList(ports []uint16) string {

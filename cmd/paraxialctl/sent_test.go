@@ -55,12 +55,21 @@ func TestSent(t *testing.T) {
 		{split("confirm k7"), control.ConfirmRequest{ID: "k7"}},
 		{split("confirm"), control.ConfirmRequest{}},
 		{split("import - --for 7d --skip-invalid --force"),
-			control.Import{Origin: "stdin", For: 7 * day, SkipInvalid: true, Force: true}},
-		{[]string{"import", file}, control.Import{Origin: "my-list-1", For: forever}},
-		{[]string{"import", file, "--origin", "mine"}, control.Import{Origin: "mine", For: forever}},
+			control.Import{Origin: "stdin", Kind: policy.Block, Action: policy.Drop, For: 7 * day, SkipInvalid: true,
+				Force: true}},
+		{[]string{"import", file}, control.Import{Origin: "my-list-1", Kind: policy.Block, Action: policy.Drop,
+			For: forever}},
+		{[]string{"import", file, "--origin", "mine"}, control.Import{Origin: "mine", Kind: policy.Block,
+			Action: policy.Drop, For: forever}},
+		{split("import - --shadow --accept --wide"), control.Import{Origin: "stdin", Kind: policy.Block,
+			Action: policy.Shadow, For: forever, Accept: true, Wide: true}},
+		{split("import - --limit 1MB/s --kind block"), control.Import{Origin: "stdin", Kind: policy.Block,
+			Action: policy.Limit, Rate: perSecond, For: forever}},
+		{split("import - --kind allow --dry-run"), control.Import{Origin: "stdin", Kind: policy.Allow, For: forever,
+			DryRun: true}},
 	} {
 		f := &fake{removed: control.RemoveResult{Removed: []control.Entry{byHand}}}
-		got := invoke(t.Context(), serve(t, f), "", tt.args...)
+		got := invoke(t.Context(), serve(t, f), "192.0.2.1\n", tt.args...)
 		if got.Code != exitDone {
 			t.Errorf("%q: %+v", tt.args, got)
 		}

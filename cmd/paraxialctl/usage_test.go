@@ -70,6 +70,11 @@ func misuses() []misused {
 		{"why 192.0.2.0/24", "want one address, not a prefix", "Usage"},
 		{"why 192.0.2.1 192.0.2.2", "takes one address, got 2", "Usage"},
 		{"confirm a b", "takes one ID", "Usage"},
+		{"import - --kind drop", `--kind: want block or allow, got "drop"`, "Usage"},
+		{"import - --kind allow --shadow", "--kind allow excludes --shadow and --limit", "Usage"},
+		{"import - --kind allow --limit 1/s", "--kind allow excludes --shadow and --limit", "Usage"},
+		{"import - --shadow --limit 1/s", "--limit and --shadow exclude each other", "Usage"},
+		{"import - --limit fast", "--limit: rate", "Usage"},
 		{"import", "takes one file", "Usage"},
 		{"import cli.txt", `"cli" holds the entries of paraxialctl block`, "Usage"},
 		{"import - --origin cli", `"cli" holds the entries of paraxialctl block`, "Usage"},
@@ -151,10 +156,6 @@ func TestHelp(t *testing.T) {
 // TestBadFiles: a file that cannot be a list is an error before anything is sent.
 func TestBadFiles(t *testing.T) {
 	dir := t.TempDir()
-	packed := filepath.Join(dir, "list.txt.gz")
-	if err := os.WriteFile(packed, []byte("\x1f\x8b\x08rest"), 0o600); err != nil {
-		t.Fatal(err)
-	}
 	huge := filepath.Join(dir, "huge.txt")
 	if err := os.WriteFile(huge, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -167,8 +168,12 @@ func TestBadFiles(t *testing.T) {
 	for _, tt := range []struct{ name, stdin, says string }{
 		{filepath.Join(dir, "none.txt"), "", "no such file or directory"},
 		{dir, "", "is a directory"},
-		{packed, "", "use `gunzip -c " + packed + " | paraxialctl import - --origin list`"},
-		{"-", "\x1f\x8b\x08", "put `gunzip |` before paraxialctl"},
+		{"-", "\x1f\x8b\x08", "stdin: nothing was changed: unpack gzip: unexpected EOF"},
+		{"-", "", "an empty list would lift all blocks"},
+		{"-", "# only\n\n; comments\n", "an empty list would lift all blocks"},
+		{"-", "<!DOCTYPE html>\n<title>Try later</title> 192.0.2.1", `an HTML page, titled "Try later"`},
+		{"-", "192.0.2.1 192.0.2.9\n", "--format ranges or --format addresses"},
+		{"-", "0.0.0.0 ads.example.com\n", "a hosts file"},
 		{huge, "", "1,073,741,824 bytes long, at most 268,435,456"},
 	} {
 		got := invoke(t.Context(), socket, tt.stdin, "import", tt.name, "--origin", "x")

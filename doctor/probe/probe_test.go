@@ -331,7 +331,8 @@ func TestDirectoriesOfPins(t *testing.T) {
 	check(t, os.Lchown(link, 60002, 60002))
 	top := doctor.Dir{Path: mount, Mode: 0o1777}
 	for path, want := range map[string][]doctor.Dir{
-		dir:                         {{Path: dir, UID: 60001, Mode: 0o750}, {Path: filepath.Dir(dir), Mode: 0o750}, top},
+		dir: {{Path: dir, UID: 60001, Mode: 0o750}, {Path: filepath.Dir(dir), Mode: 0o750},
+			top},
 		filepath.Join(mount, "new"): {top},
 		link:                        {{Path: link, UID: 60002}, top},
 	} {
@@ -429,7 +430,8 @@ func TestTunnels(t *testing.T) {
 	got := tunnels([]netlink.Link{
 		&netlink.Gretun{LinkAttrs: up("g0")}, &netlink.Gretap{LinkAttrs: up("g1")}, &netlink.Iptun{LinkAttrs: up("i0")},
 		&netlink.Sittun{LinkAttrs: up("s0")}, &netlink.Ip6tnl{LinkAttrs: up("i6")}, &netlink.Vxlan{LinkAttrs: up("v0")},
-		&netlink.Geneve{LinkAttrs: up("n0")}, &netlink.Wireguard{LinkAttrs: up("w0")}, &netlink.Xfrmi{LinkAttrs: up("x0")},
+		&netlink.Geneve{LinkAttrs: up("n0")}, &netlink.Wireguard{LinkAttrs: up("w0")},
+		&netlink.Xfrmi{LinkAttrs: up("x0")},
 		&netlink.Tuntap{LinkAttrs: up("tun0"), Mode: netlink.TUNTAP_MODE_TUN},
 		&netlink.Tuntap{LinkAttrs: up("tap0"), Mode: netlink.TUNTAP_MODE_TAP},
 		&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: "tunl0"}}, &netlink.Device{LinkAttrs: up("eth0")},

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -39,6 +38,8 @@ type Facts struct {
 	SSHPeers  []netip.Addr // of authenticated sessions
 	Tunnels   []tunnels.Endpoint
 	Servers   []upstream.Server // DHCP, time, VPN, and the resolvers behind a local one
+	Cloud     string            // in which this host is, one of Clouds; "" if it is not known
+	Routed    []netip.Addr      // those of Options.Services with a route of their own
 	// Problems name the tunnels and servers that are not known.
 	Problems []string
 }
@@ -50,6 +51,8 @@ type Options struct {
 	// ResolvConf are the files with resolvers, DefaultResolvConf if nil. A file
 	// that does not exist counts as empty.
 	ResolvConf []string
+	// Services are the addresses that Facts.Routed is about.
+	Services []netip.Addr
 }
 
 // DefaultResolvConf returns the files with resolvers. With systemd-resolved the first one
@@ -62,8 +65,9 @@ func DefaultResolvConf() []string {
 // changes the kernel announces. A Reader is for one network namespace.
 type Reader struct {
 	logins   logins
-	gateways gateways
-	programs programs
+	network  netFacts
+	programs *programs
+	cloud    string
 	files    *upstream.Reader
 	mu       sync.Mutex // guards logins
 	using    sync.Mutex // guards programs
@@ -73,11 +77,14 @@ type Reader struct {
 
 // NewReader returns a Reader. It holds a socket open from the first Read until Close.
 func NewReader() *Reader {
-	return &Reader{logins: logins{proc: "/proc"}, programs: programs{proc: "/proc"}, files: upstream.NewReader()}
+	return &Reader{
+		logins: logins{proc: "/proc"}, programs: newPrograms("/proc"), files: upstream.NewReader(),
+		cloud: cloudOf(dmiDir),
+	}
 }
 
 // Close releases the socket.
-func (r *Reader) Close() error { return r.gateways.close() }
+func (r *Reader) Close() error { return r.network.close() }
 
 // Read collects the facts as they are now. If some cannot be read, it returns the others and an
 // error.
@@ -107,24 +114,19 @@ func (r *Reader) Read(ctx context.Context, o Options) (Facts, error) {
 
 // readRest collects the facts other than SSH peers.
 func (r *Reader) readRest(ctx context.Context, o Options) (Facts, error) {
-	var f Facts
+	f := Facts{Cloud: r.cloud}
 	var errs []error
 	note := func(err error) {
 		if err != nil {
 			errs = append(errs, err)
 		}
 	}
-	links, err := dump("interfaces", netlink.LinkList)
-	note(err)
-	names := interfaceNames(links)
 	for _, read := range []func(){
-		func() { f.Addresses, err = addresses(names); note(err) },
-		func() { f.Gateways, err = r.gateways.list(names); note(err) },
-		func() { f.Resolvers, f.Problems, err = r.files.Resolvers(o.ResolvConf); note(err) },
+		func() { note(r.network.read(&f, o.Services)) },
 		func() {
-			if f.Tunnels, err = tunnels.Read(links); err != nil {
-				f.Problems = append(f.Problems, err.Error())
-			}
+			resolvers, problems, err := r.files.Resolvers(o.ResolvConf)
+			f.Resolvers, f.Problems = resolvers, append(f.Problems, problems...)
+			note(err)
 		},
 	} {
 		if err := ctx.Err(); err != nil {
@@ -163,31 +165,6 @@ func (r *Reader) servers() ([]upstream.Server, []string) {
 		found.Problems = append(found.Problems, err.Error())
 	}
 	return append(servers, found.Servers...), found.Problems
-}
-
-func interfaceNames(links []netlink.Link) map[int]string {
-	names := make(map[int]string, len(links))
-	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
-	}
-	return names
-}
-
-func addresses(names map[int]string) ([]LocalAddr, error) {
-	list, err := dump("addresses", func() ([]netlink.Addr, error) {
-		return netlink.AddrList(nil, netlink.FAMILY_ALL)
-	})
-	var addrs []LocalAddr
-	for _, a := range list {
-		if a.IPNet == nil {
-			continue
-		}
-		if addr, ok := toAddr(a.IP); ok {
-			addrs = append(addrs, LocalAddr{addr, names[a.LinkIndex]})
-		}
-	}
-	slices.SortFunc(addrs, func(a, b LocalAddr) int { return a.Addr.Compare(b.Addr) })
-	return slices.Compact(addrs), err
 }
 
 func toAddr(ip net.IP) (netip.Addr, bool) {

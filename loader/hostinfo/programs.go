@@ -12,25 +12,42 @@ import (
 	"github.com/paraxial/paraxial/loader/hostinfo/upstream"
 )
 
-const dnsmasq = "dnsmasq"
+const (
+	dnsmasq = "dnsmasq"
+	chronyd = "chronyd"
+)
 
 // vpnPrograms are the names of programs that carry a tunnel in user space. /proc shows at most 15
 // bytes of a name.
 func vpnPrograms() []string {
-	return []string{"openvpn", "openconnect", "vpnc", "tincd", "tailscaled", "wireguard-go", "boringtun-cli", "zerotier-one"}
+	return []string{"openvpn", "openconnect", "vpnc", "tincd", "tailscaled", "wireguard-go", "boringtun-cli",
+		"zerotier-one"}
 }
 
-// programs finds the servers of programs that have them on their command line or in their sockets:
-// local resolvers and tunnels in user space.
+// programs finds the servers of programs that have them on their command line or in their sockets,
+// or tell them: local resolvers, tunnels in user space, and chronyd.
 //
-// Any user can start a process with such a name. So a resolver counts only if it runs as root or
-// as its own user, and a VPN program if it runs as root or holds a tun interface, for which it had
+// Any user can start a process with such a name. So a resolver or chronyd counts only if it runs as
+// root or as its own user, and a VPN program if it runs as root or holds a tun interface, for which it had
 // to be root.
 type programs struct {
 	proc   string
 	others others
 	vpns   map[login]vpn
+	chrony map[login]chronyAnswer
+	ask    func() ([]upstream.Server, error) // upstream.Chrony, but in tests
 }
+
+func newPrograms(proc string) *programs { return &programs{proc: proc, ask: upstream.Chrony} }
+
+// chronyAnswer is what a chronyd answered last.
+type chronyAnswer struct {
+	servers []upstream.Server
+	at      time.Time
+}
+
+// chronyFor is how long an answer of chronyd is kept. It polls its servers once a minute or less.
+const chronyFor = 10 * time.Second
 
 // vpn is what was read of a VPN program last.
 type vpn struct {
@@ -48,29 +65,50 @@ func (p *programs) servers() (servers []upstream.Server, files []upstream.Refere
 	if err != nil {
 		return nil, nil, err
 	}
-	vpns := make(map[login]vpn)
-	err = p.others.search(p.proc, pids, append(vpnPrograms(), dnsmasq), func(pid int, name string) error {
+	vpns, chrony := make(map[login]vpn), make(map[login]chronyAnswer)
+	err = p.others.search(p.proc, pids, append(vpnPrograms(), dnsmasq, chronyd), func(pid int, name string) error {
 		proc, err := readProcess(p.proc, pid, name)
 		if err != nil {
 			return err
 		}
 		var found []upstream.Server
 		var refs []upstream.Reference
-		if name == dnsmasq {
+		switch name {
+		case dnsmasq:
 			if proc.root || isUser(proc.uid, dnsmasq, "libvirt-dnsmasq") {
 				found, refs = upstream.OfDnsmasq(proc.args)
 			}
-		} else {
+		case chronyd:
+			if proc.root || isUser(proc.uid, "_chrony", "chrony") {
+				found = p.ofChrony(proc, chrony)
+			}
+		default:
 			found, refs, err = p.ofVPN(proc, vpns)
 		}
 		servers, files = append(servers, found...), append(files, refs...)
 		return err
 	})
-	p.vpns = vpns
+	p.vpns, p.chrony = vpns, chrony
 	if err != nil {
 		return servers, files, fmt.Errorf("find VPN programs and resolvers: %w", err)
 	}
 	return servers, files, nil
+}
+
+// ofChrony returns the servers that chronyd uses. A chronyd without a command port does not answer,
+// and then its servers are known from its configuration only.
+func (p *programs) ofChrony(proc process, known map[login]chronyAnswer) []upstream.Server {
+	key := login{proc.pid, proc.start}
+	last, ok := p.chrony[key]
+	if !ok || time.Since(last.at) > chronyFor {
+		servers, err := p.ask()
+		if err != nil {
+			servers = nil
+		}
+		last = chronyAnswer{servers, time.Now()}
+	}
+	known[key] = last
+	return last.servers
 }
 
 // ofVPN returns the servers of a VPN program: those that it is connected to, and those on its

@@ -1,8 +1,10 @@
 package hostinfo
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -45,12 +47,12 @@ func TestVPNPeers(t *testing.T) {
 	udp, err := net.Dial("udp4", "192.0.2.3:1194")
 	check(t, err)
 	t.Cleanup(func() { check(t, udp.Close()) })
-	p := &programs{proc: "/proc"}
+	p := newPrograms("/proc")
 	if got := programServers(t, p); got != "" {
 		t.Errorf("servers of a process with another name: %s", got)
 	}
 	rename(t, "openvpn")
-	p = &programs{proc: "/proc"} // the name of a process is read once
+	p = newPrograms("/proc") // the name of a process is read once
 	const want = "192.0.2.1 the other end of a tunnel of openvpn, 192.0.2.3 the other end of a tunnel of openvpn"
 	if got := programServers(t, p); got != want {
 		t.Errorf("servers %q, want %q", got, want)
@@ -150,5 +152,35 @@ func BenchmarkServers(b *testing.B) {
 		_, refs, err := p.servers()
 		check(b, err)
 		files.Read(refs...)
+	}
+}
+
+// A chronyd is asked once in a while. Its servers are unknown if it does not answer.
+func TestServersOfChrony(t *testing.T) {
+	testenv.Root(t)
+	rename(t, chronyd)
+	asked := 0
+	var failure error
+	p := &programs{proc: "/proc", ask: func() ([]upstream.Server, error) {
+		asked++
+		return []upstream.Server{{Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(asked)}), What: "asked"}}, failure
+	}}
+	for _, tc := range []struct {
+		after   time.Duration
+		failure error
+		want    string
+	}{
+		{0, nil, "192.0.2.1 asked"},
+		{0, nil, "192.0.2.1 asked"},
+		{chronyFor, nil, "192.0.2.2 asked"},
+		{chronyFor, errors.New("connection refused"), ""},
+	} {
+		for key, a := range p.chrony {
+			p.chrony[key] = chronyAnswer{a.servers, a.at.Add(-tc.after)}
+		}
+		failure = tc.failure
+		if got := programServers(t, p); got != tc.want {
+			t.Errorf("after %v: servers %q, want %q", tc.after, got, tc.want)
+		}
 	}
 }

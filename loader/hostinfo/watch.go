@@ -7,11 +7,8 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
-
-	"github.com/paraxial/paraxial/loader/hostinfo/tunnels"
 )
 
 const (
@@ -156,11 +153,9 @@ func (r *Reader) outside(resolvConf []string) (f Facts) {
 	var err error
 	f.Resolvers, f.Problems, err = r.files.Resolvers(resolvConf)
 	f.Servers, problems = r.servers()
-	links, linksErr := dump("interfaces", netlink.LinkList)
-	var tunnelsErr error
-	f.Tunnels, tunnelsErr = tunnels.Read(links)
+	networkErr := r.network.outside(&f)
 	f.Problems = append(f.Problems, problems...)
-	if err := errors.Join(err, linksErr, tunnelsErr); err != nil {
+	if err := errors.Join(err, networkErr); err != nil {
 		f.Problems = append(f.Problems, err.Error())
 	}
 	return f

@@ -159,7 +159,8 @@ func TestOriginsOfScripts(t *testing.T) {
 		return err
 	}())
 	h.ctl(0, "block", "198.51.100.13", "--confirm", "1h")
-	for origin, want := range map[string]string{"api:0": "1 blocks and 0", "cli": "2 blocks and 0", "short": "0 blocks and 1"} {
+	for origin, want := range map[string]string{"api:0": "1 blocks and 0", "cli": "2 blocks and 0",
+		"short": "0 blocks and 1"} {
 		if r := h.ctl(0, "flush", "--origin", origin, "--yes"); !strings.Contains(r.Stdout, want) {
 			t.Errorf("flush --origin %s: %s, want %s", origin, r.Stdout, want)
 		}
@@ -201,11 +202,13 @@ func TestBlockInsideAllow(t *testing.T) {
 	s := h.serve()
 	h.ctl(0, "allow", "198.51.100.0/25")
 	r := h.ctl(0, "block", "198.51.100.77")
-	if !strings.Contains(r.Stderr, "the packets of 198.51.100.77/32 pass all the same: the allow of 198.51.100.0/25 by cli") {
+	if !strings.Contains(r.Stderr,
+		"the packets of 198.51.100.77/32 pass all the same: the allow of 198.51.100.0/25 by cli") {
 		t.Errorf("block: %s", r.Stderr)
 	}
 	result := ctlJSON[control.ChangeResult](h, "block", "198.51.100.77", "198.51.100.200")
-	if len(result.Allowed) != 1 || result.Allowed[0].Prefix != "198.51.100.77/32" || result.Allowed[0].By.Origin != "cli" {
+	if len(result.Allowed) != 1 || result.Allowed[0].Prefix != "198.51.100.77/32" ||
+		result.Allowed[0].By.Origin != "cli" {
 		t.Errorf("the answer in JSON: %+v", result.Allowed)
 	}
 	if h.dropped(s, "198.51.100.77") || !h.dropped(s, "198.51.100.200") {
@@ -227,7 +230,8 @@ func TestWideAllow(t *testing.T) {
 	h := newHost(t)
 	h.daemon.Flags = append(h.daemon.Flags, "--metrics", metricsAddr)
 	h.start()
-	for _, p := range []string{"0.0.0.0/0", "203.0.113.5/0", "128.0.0.0/1", "192.0.0.0/7", "::/0", "2000::/3", "2001::/15"} {
+	for _, p := range []string{"0.0.0.0/0", "203.0.113.5/0", "128.0.0.0/1", "192.0.0.0/7", "::/0", "2000::/3",
+		"2001::/15"} {
 		if r := h.ctl(1, "allow", p); !strings.Contains(r.Stderr, "--force") {
 			t.Errorf("allow %s: %s", p, r.Stderr)
 		}
@@ -321,12 +325,14 @@ func TestHiddenCharactersInReasons(t *testing.T) {
 func (h *host) reportsFailedSaves() {
 	h.Helper()
 	h.warns(true, "the last change could not be saved, and was not made: ")
-	if log := h.run.Log(); !strings.Contains(log, "a change could not be saved, and was not made: check that the disk") {
+	if log := h.run.Log(); !strings.Contains(log,
+		"a change could not be saved, and was not made: check that the disk") {
 		h.Errorf("the log does not report the change that could not be saved:\n%s", log)
 	}
 	h.within("the metrics of failed saves", patience, func() bool {
 		status, body, err := scrape(h.Context(), "")
 		check(h.T, err)
-		return status == http.StatusOK && strings.Contains(body, "paraxial_save_failing 1\n") && !strings.Contains(body, "paraxial_save_failures_total 0\n")
+		return status == http.StatusOK && strings.Contains(body, "paraxial_save_failing 1\n") &&
+			!strings.Contains(body, "paraxial_save_failures_total 0\n")
 	})
 }

@@ -39,7 +39,8 @@ func startFail2ban(h *host, jails map[string]string) fail2ban {
 	config := ""
 	for name, bantime := range jails {
 		config += fmt.Sprintf("[%s]\nenabled = true\nbackend = polling\nlogpath = %s/watched.log\n"+
-			"failregex = ^failed <HOST>$\nbantime = %s\nfindtime = 1h\nmaxretry = 1\naction = paraxial\n", name, f.dir, bantime)
+			"failregex = ^failed <HOST>$\nbantime = %s\nfindtime = 1h\nmaxretry = 1\naction = paraxial\n", name,
+			f.dir, bantime)
 	}
 	write("jail.conf", config)
 	server := exec.Command("fail2ban-server", f.args("-xf", "start")...)

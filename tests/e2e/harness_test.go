@@ -16,12 +16,12 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/lists"
 	"github.com/paraxial/paraxial/tests/lab"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) { lab.MainEach(m) }
 
 // host is a machine with one wired interface and possibly a daemon.
 type host struct {
@@ -212,16 +212,15 @@ func list(t *testing.T, name string) (path string, prefixes []netip.Prefix) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	err = policy.ReadList(z, func(l policy.ListLine) bool {
-		if l.Err != nil {
-			t.Fatalf("%s:%d: %v", name, l.Number, l.Err)
+	list, err := lists.Read(z, lists.Options{})
+	if err != nil || list.Bad > 0 {
+		t.Fatalf("%s: %v, %d bad lines", name, err, list.Bad)
+	}
+	for _, e := range list.Entries {
+		prefixes = append(prefixes, e.Prefix)
+		if _, err := out.WriteString(e.Prefix.String() + "\n"); err != nil {
+			t.Fatal(err)
 		}
-		prefixes = append(prefixes, l.Prefix)
-		_, err = out.WriteString(l.Prefix.String() + "\n")
-		return err == nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 	return path, prefixes
 }

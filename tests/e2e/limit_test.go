@@ -230,7 +230,8 @@ func (h *host) flood(src netip.Addr, size, perSecond int, d time.Duration) (sent
 			}
 			frames := h.flows(src, size, cpu)
 			for elapsed := time.Duration(0); elapsed < d; elapsed = time.Since(begin) {
-				for due := int(elapsed.Seconds() * float64(perSecond) / float64(len(counts))); counts[cpu] < due; counts[cpu]++ {
+				due := int(elapsed.Seconds() * float64(perSecond) / float64(len(counts)))
+				for ; counts[cpu] < due; counts[cpu]++ {
 					if err := h.wire.Send(frames[counts[cpu]%len(frames)]); err != nil {
 						h.Error(err)
 						return

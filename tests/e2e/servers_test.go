@@ -82,10 +82,54 @@ func TestGuardKnowsServers(t *testing.T) {
 	h.refuses("203.0.116.0/24", "a DNS resolver of this host")
 	h.stub("9.9.9.9")
 	h.refuses("9.9.9.0/24", "a DNS resolver of this host (the command line of dnsmasq)")
-	for _, p := range []string{"0.0.0.0/8", "100.64.0.0/10", "168.63.129.16", "fd00:ec2::254"} {
+	h.chrony("203.0.117.123")
+	h.within("the guard knows the server of chronyd", patience, func() bool {
+		r, err := h.daemon.Run(h.Context(), "block", "203.0.117.0/24", "--dry-run")
+		check(h.T, err)
+		return strings.Contains(r.Stdout, "a time server of this host")
+	})
+	h.refuses("203.0.117.0/24", "a time server of this host (chronyd uses it)")
+	for _, p := range []string{"0.0.0.0/8", "100.100.100.200", "168.63.129.16", "fd00:ec2::254"} {
 		h.refuses(p, "covers ")
 	}
 	h.warns(false, "the guard lacks addresses")
+}
+
+// chrony starts a chronyd with a server that no file names. It leaves the clock alone.
+func (h *host) chrony(server string) {
+	h.Helper()
+	path, err := exec.LookPath("chronyd")
+	if err != nil {
+		testenv.Missing(h.T, "needs chronyd: install chrony")
+	}
+	cmd := exec.Command(path, "-d", "-x", "-u", "root", "server "+server, "bindcmdaddress 127.0.0.1",
+		"bindcmdaddress /", "pidfile "+filepath.Join(h.TempDir(), "pid"))
+	check(h.T, cmd.Start())
+	h.Cleanup(func() {
+		cmd.Process.Kill() // fails only if it has ended
+		cmd.Wait()         // it was killed
+	})
+}
+
+// A wide network that contains a service of a cloud can be blocked, unless this host uses it.
+func TestGuardKnowsServicesOfItsCloud(t *testing.T) {
+	h := newHost(t)
+	h.start()
+	const wide, service = "168.63.128.0/20", "168.63.129.16, the DHCP, DNS and health service of Azure"
+	h.ctl(0, "block", wide, "100.64.0.0/10")
+	h.warns(false, service)
+	dst := &net.IPNet{IP: net.ParseIP("168.63.129.16").To4(), Mask: net.CIDRMask(32, 32)}
+	link, err := netlink.LinkByName(interfaceName)
+	check(t, err)
+	route := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: dst,
+		Gw: net.IPv4(198, 18, 0, 254), Flags: int(netlink.FLAG_ONLINK)}
+	check(t, netlink.RouteAdd(route))
+	h.warns(true, "the block of "+wide+" by cli covers "+service)
+	h.ctl(0, "unblock", wide)
+	h.refuses(wide, "covers "+service)
+	h.ctl(0, "block", "100.64.0.0/10") // a service of another cloud
+	check(t, netlink.RouteDel(route))
+	h.ctl(0, "block", wide)
 }
 
 // The other end of a tunnel of this host is protected as soon as the tunnel is there.
@@ -143,7 +187,8 @@ func TestWarnsOfUnknownServer(t *testing.T) {
 	h.start()
 	h.warns(true, "the guard lacks addresses, so a block may cover them: a DHCP server of this host in "+lease+
 		" is not known: every user may write to it: chmod o-w")
-	if s := ctlJSON[control.Status](h, "status"); len(s.Warnings) == 0 || strings.Contains(strings.Join(s.Warnings, ""), "incomplete") {
+	if s := ctlJSON[control.Status](h, "status"); len(s.Warnings) == 0 ||
+		strings.Contains(strings.Join(s.Warnings, ""), "incomplete") {
 		t.Errorf("warnings %q", s.Warnings)
 	}
 	h.ctl(0, "block", "203.0.113.0/24")

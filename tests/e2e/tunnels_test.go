@@ -117,8 +117,8 @@ func (h *host) sendThrough(mac frame.MAC, ipv6 bool, wrap func(frame.Packet, []b
 		before := s.Sources()
 		for range 50 {
 			for _, src := range sources {
-				in := h.wire.From(src).Ethernet(mac, frame.MAC{2, 0, 0, 0, 0, 9}).UDP(clientPort, serverPort, []byte("in"))
-				check(h.T, h.wire.Send(wrap(outer, in)))
+				in := h.wire.From(src).Ethernet(mac, frame.MAC{2, 0, 0, 0, 0, 9})
+				check(h.T, h.wire.Send(wrap(outer, in.UDP(clientPort, serverPort, []byte("in")))))
 			}
 		}
 		h.settle(s)

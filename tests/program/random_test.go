@@ -155,7 +155,8 @@ func TestAgreesWithReference(t *testing.T) {
 	seed := seedOf(t)
 	eachBuild(t, func(t *testing.T, f *filter) {
 		f.checkAgreement(t, seed, newMutator(seed), func(b []byte) (reason, []byte) { return judge(b, listed), b },
-			notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit, vlanExcess, mplsExcess, essential)
+			notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit, vlanExcess, mplsExcess,
+			essential)
 	})
 }
 

@@ -97,7 +97,9 @@ var outers = []struct {
 	of    func(source reason) frame.Packet
 }{
 	{"IPv4", true, func(r reason) frame.Packet { return start(sourcesV4[r]) }},
-	{"IPv4 with options", false, func(r reason) frame.Packet { return start(sourcesV4[r]).Options(make([]byte, 40)...) }},
+	{"IPv4 with options", false, func(r reason) frame.Packet {
+		return start(sourcesV4[r]).Options(make([]byte, 40)...)
+	}},
 	{"IPv6", true, func(r reason) frame.Packet { return start(sourcesV6[r]) }},
 	{"IPv6 with an encapsulation limit", false, func(r reason) frame.Packet {
 		return start(sourcesV6[r]).Extension(frame.DestinationOptions, 8)
@@ -121,8 +123,12 @@ var inners = []struct {
 }{
 	{"IPv4", true, func(r reason) []byte { return start(sourcesV4[r]).TCP(1, 443, frame.SYN, body) }},
 	{"IPv6", true, func(r reason) []byte { return start(sourcesV6[r]).UDP(1, 53, body) }},
-	{"IPv4 with eight tags", false, func(r reason) []byte { return priorityTags(start(sourcesV4[r]), 8).UDP(1, 2, body) }},
-	{"IPv6 with three tags", false, func(r reason) []byte { return priorityTags(start(sourcesV6[r]), 3).UDP(1, 2, body) }},
+	{"IPv4 with eight tags", false, func(r reason) []byte {
+		return priorityTags(start(sourcesV4[r]), 8).UDP(1, 2, body)
+	}},
+	{"IPv6 with three tags", false, func(r reason) []byte {
+		return priorityTags(start(sourcesV6[r]), 3).UDP(1, 2, body)
+	}},
 	{"IPv4 in PPPoE", false, func(r reason) []byte { return start(sourcesV4[r]).PPPoE(true).UDP(1, 2, body) }},
 	{"IPv6 in MPLS", false, func(r reason) []byte {
 		return start(sourcesV6[r]).Labels(frame.MPLS, 30).UDP(1, 2, body)
@@ -223,10 +229,11 @@ func TestTunnelsOfAKind(t *testing.T) {
 		constants map[string]any
 		build     func(frame.Packet, []byte) []byte
 	}{
-		"GRE":    {map[string]any{"tunnels": uint32(1)}, tunnelsOfEthernet[0].wrap},
-		"IPIP":   {map[string]any{"tunnels": uint32(2)}, func(p frame.Packet, in []byte) []byte { return inIP(p, in) }},
-		"SIT":    {map[string]any{"tunnels": uint32(4)}, nil},
-		"VXLAN":  {map[string]any{"tunnels": uint32(8), "vxlan_ports": [4]uint16{0, 0, 0, 8472}}, tunnelsOfEthernet[7].wrap},
+		"GRE":  {map[string]any{"tunnels": uint32(1)}, tunnelsOfEthernet[0].wrap},
+		"IPIP": {map[string]any{"tunnels": uint32(2)}, func(p frame.Packet, in []byte) []byte { return inIP(p, in) }},
+		"SIT":  {map[string]any{"tunnels": uint32(4)}, nil},
+		"VXLAN": {map[string]any{"tunnels": uint32(8), "vxlan_ports": [4]uint16{0, 0, 0, 8472}},
+			tunnelsOfEthernet[7].wrap},
 		"Geneve": {map[string]any{"tunnels": uint32(8), "geneve_ports": [4]uint16{6081}}, tunnelsOfEthernet[9].wrap},
 	}
 	v4, v6 := inners[0].of(blocked), inners[1].of(blocked)
@@ -248,7 +255,8 @@ func TestTunnelsOfAKind(t *testing.T) {
 				if name == kind {
 					want = blocked
 				}
-				check(t, fmt.Sprintf("%s in %s with %s on", name, outer.name, kind), wantOne(want, len(b)), f.observe(b), b)
+				name := fmt.Sprintf("%s in %s with %s on", name, outer.name, kind)
+				check(t, name, wantOne(want, len(b)), f.observe(b), b)
 			}
 		}
 	}
@@ -340,7 +348,8 @@ var tunnelCases = []struct {
 		return p.Extension(frame.DestinationOptions, 976).UDP(1, 2, nil)
 	}, notListed},
 	{"too deep behind tags", func(_, p frame.Packet) []byte {
-		return p.Extension(frame.DestinationOptions, 960).Raw(frame.GRE, frame.InGRE(0, tagged(8)(start(sourcesV4[blocked]))))
+		in := frame.InGRE(0, tagged(8)(start(sourcesV4[blocked])))
+		return p.Extension(frame.DestinationOptions, 960).Raw(frame.GRE, in)
 	}, tunnelHidden},
 }
 
@@ -398,8 +407,9 @@ func TestAccountsTunnels(t *testing.T) {
 				for _, tunnel := range tunnelsOf(in.isIP) {
 					for _, pair := range [][2]reason{{notListed, notListed}, {allowed, notListed}, {notListed, blocked},
 						{shadowed, underLimit}} {
-						name := fmt.Sprintf("%s in %s in %s, outer and inner source %s", in.name, tunnel.name, outer.name, pair)
-						a.checkAccounted(t, name, tunnel.wrap(outer.of(pair[0]), in.of(pair[1])), through(pair[0], pair[1]))
+						name := fmt.Sprintf("%s in %s in %s, sources %s", in.name, tunnel.name, outer.name, pair)
+						b := tunnel.wrap(outer.of(pair[0]), in.of(pair[1]))
+						a.checkAccounted(t, name, b, through(pair[0], pair[1]))
 					}
 				}
 			}
@@ -440,7 +450,7 @@ func TestTunnelsInLaterBuffers(t *testing.T) {
 			for _, in := range inners[:2] {
 				b := tunnel.wrap(outer.of(notListed), in.of(blocked))
 				for linear := 0; linear < min(len(b), 160); linear += 3 {
-					name := fmt.Sprintf("%s in %s in %s, %d bytes in the first buffer", in.name, tunnel.name, outer.name, linear)
+					name := fmt.Sprintf("%s in %s in %s, %d bytes first", in.name, tunnel.name, outer.name, linear)
 					check(t, name, wantOne(blocked, len(b)), f.observeSplit(b, linear), b)
 				}
 			}
@@ -454,7 +464,9 @@ func TestEssentialInTunnels(t *testing.T) {
 		f.listSources()
 		f.setEssential(anyRate)
 		for _, tunnel := range tunnelsOfEthernet {
-			for _, in := range [][]byte{udp(67, 68)(start(sourcesV4[blocked])), icmp6(255, 136, 0)(start(sourcesV6[blocked]))} {
+			answer := udp(67, 68)(start(sourcesV4[blocked]))
+			advertisement := icmp6(255, 136, 0)(start(sourcesV6[blocked]))
+			for _, in := range [][]byte{answer, advertisement} {
 				b := tunnel.wrap(start(sourcesV4[notListed]), in)
 				want := wantOne(essential, len(b))
 				check(t, "essential packet in "+tunnel.name, want, f.observe(b), b)

@@ -80,8 +80,9 @@ func TestVXLAN(t *testing.T) {
 		Group: net.ParseIP("2001:db8::7")})
 	for i, ip := range []string{"198.51.100.1", "198.51.100.2", "198.51.100.2"} {
 		check(t, netlink.NeighAppend(&netlink.Neigh{
-			LinkIndex: many.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF, State: netlink.NUD_PERMANENT,
-			IP: net.ParseIP(ip), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, byte(i)},
+			LinkIndex: many.Attrs().Index, Family: unix.AF_BRIDGE, Flags: netlink.NTF_SELF,
+			State: netlink.NUD_PERMANENT,
+			IP:    net.ParseIP(ip), HardwareAddr: net.HardwareAddr{2, 0, 0, 0, 0, byte(i)},
 		}))
 	}
 	got, err := Read([]netlink.Link{one, many, six})

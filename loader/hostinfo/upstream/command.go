@@ -15,7 +15,8 @@ func OfDnsmasq(args []string) ([]Server, []Reference) {
 		if long, ok := strings.CutPrefix(arg, "--"); ok {
 			key, value, _ := strings.Cut(long, "=")
 			f.dnsmasqOption(key, value)
-		} else if short, ok := strings.CutPrefix(arg, "-"); ok && short != "" && slices.Contains(dnsmasqTakes, short[:1]) {
+		} else if short, ok := strings.CutPrefix(arg, "-"); ok && short != "" &&
+			slices.Contains(dnsmasqTakes, short[:1]) {
 			value := short[1:]
 			if value == "" && i+1 < len(args) {
 				value = args[i+1]

@@ -1,6 +1,7 @@
 // Package upstream reads from the files of other programs which servers this host depends on:
 // DHCP servers, DNS resolvers behind a local one, time servers and VPN servers. It looks up no
-// names, so it finds only servers that are named by their address.
+// names, so it finds only servers that are named by their address. It also asks chronyd, whose
+// configuration usually has names.
 //
 // The daemon that reads these files has capabilities. So a file must be a regular file of root or
 // of the user of the program, and both its size and the number of its servers are limited.
