@@ -280,7 +280,7 @@ func TestIncompleteSet(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		}, "not complete after 100ms"},
-		"slow": {Options{StallTimeout: 50 * time.Millisecond, SetRate: 1 << 30}, func(nc net.Conn) {
+		"slow": {Options{StallTimeout: 2 * time.Second, SetRate: 1 << 30}, func(nc net.Conn) {
 			for {
 				if _, err := io.WriteString(nc, "1\r\n#\r\n"); err != nil {
 					return
