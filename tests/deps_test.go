@@ -23,6 +23,7 @@ const (
 	compress = "github.com/klauspost/compress"
 	ebpf     = "github.com/cilium/ebpf"
 	gopacket = "github.com/gopacket/gopacket"
+	minisign = "aead.dev/minisign"
 	netlink  = "github.com/vishvananda/netlink"
 	prom     = "github.com/prometheus/client_golang"
 	systemd  = "github.com/coreos/go-systemd"
@@ -61,6 +62,8 @@ func rooms() map[string]room {
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {nil, []string{prom}},
 		"lists":             {[]string{"policy"}, []string{compress, xz}},
+		"feeds":             {[]string{"lists"}, []string{minisign}},
+		"feeds/catalog":     {},
 		"sdnotify":          {nil, []string{sys}},
 		"manpage":           {nil, []string{cli}},
 		"doctor":            {},
