@@ -101,7 +101,13 @@ func (c *fetcher) list(ctx context.Context, client *http.Client, f Feed, known c
 		}
 		return body{condition: known, unchanged: true}, nil
 	}
-	return readBody(resp, f.MaxBytes, file)
+	b, err := readBody(resp, f.MaxBytes, file)
+	// When the time is up, the client tells the server while it still reads. So a server can
+	// end a body that is not complete as if it were.
+	if late := ctx.Err(); late != nil {
+		return body{}, withoutURL(late)
+	}
+	return b, err
 }
 
 // checkScheme refuses a list that anybody on the way can change.

@@ -5,6 +5,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -39,7 +41,7 @@ func newLab(t *testing.T, change ...func(*Feed)) *lab {
 		l.answer(w, r)
 	})
 	l.server = httptest.NewTLSServer(handler)
-	l.server.Config.ErrorLog = nil
+	l.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	t.Cleanup(l.server.Close)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: l.server.Certificate().Raw})

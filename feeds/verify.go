@@ -106,6 +106,9 @@ func (c *fetcher) signature(ctx context.Context, client *http.Client, f Feed) ([
 	if err != nil {
 		return nil, withoutURL(err)
 	}
-	u.Path, u.RawPath = u.Path+suffix, ""
+	u.Path += suffix
+	if u.RawPath != "" {
+		u.RawPath += suffix
+	}
 	return c.small(ctx, client, u.String())
 }
