@@ -66,6 +66,10 @@ type Config struct {
 	Detection   Detection
 	// The rules by which sources are blocked, limited or shadowed. See Detectors below.
 	Detectors []detect.Detector
+
+	// The lists that `paraxial-agent feeds` keeps fresh. See Feeds below.
+	Feeds   []Feed
+	Reports Reports
 }
 
 // Interface is one network interface to filter on.
@@ -195,6 +199,7 @@ func Default() Config {
 		Guard:       Guard{SSHPorts: []uint16{22}},
 		Events:      Events{DropsPerSecond: 20},
 		Detection:   Detection{Tracked: 32_768, MaxBans: 10_000, Breaker: Breaker{BansPerMinute: 600}},
+		Reports:     Reports{Socket: "/run/paraxial/report.sock"},
 	}
 }
 

@@ -60,40 +60,16 @@ func parseAction(s string) (detect.Action, error) {
 }
 
 func detectorsKey(list *[]detect.Detector) key {
-	return key{
-		name:   "detectors",
-		live:   true,
-		blank:  true,
-		value:  list,
-		decode: func(d *decoder, n ast.Node) { *list = d.detectors(n) },
-		check:  func() error { return named("detectors", detect.CheckAll(*list)) },
-	}
+	k := itemList[detect.Detector]{
+		name:    "detectors",
+		example: "{name: syn-flood, match: {proto: tcp, flags: syn}, limit: 200/s, action: limit}",
+		decode:  (*decoder).detector, complete: completeDetector, follow: nextDetector,
+	}.key(list)
+	k.check = func() error { return named("detectors", detect.CheckAll(*list)) }
+	return k
 }
 
-// detectors decodes the list of detectors. A mistake in one value is reported at the
-// value, and values that contradict each other at the detector.
-func (d *decoder) detectors(n ast.Node) []detect.Detector {
-	var list []detect.Detector
-	for _, item := range d.list("detectors", n) {
-		m, ok := item.(*ast.MappingNode)
-		if !ok {
-			d.errorf(item, "detectors: got %s; want keys with values, as in - {name: syn-flood, "+
-				"match: {proto: tcp, flags: syn}, limit: 200/s, action: limit}", describe(item))
-			continue
-		}
-		if t, ok := d.detector(m); ok {
-			if err := nextDetector(list, t); err != nil {
-				d.errorf(item, "detectors: %v", err)
-				continue
-			}
-			list = append(list, t)
-		}
-	}
-	return list
-}
-
-func (d *decoder) detector(m *ast.MappingNode) (detect.Detector, bool) {
-	before := len(d.errs)
+func (d *decoder) detector(m *ast.MappingNode) detect.Detector {
 	t := detect.Default()
 	t.Widen.IPv6 = -1
 	d.mapping(m, "detectors.", detectorKeys(&t))
@@ -103,30 +79,22 @@ func (d *decoder) detector(m *ast.MappingNode) (detect.Detector, bool) {
 			t.Widen.IPv6 = defaultWiden
 		}
 	}
-	if len(d.errs) == before {
-		d.complete(m, t)
-	}
-	return t, len(d.errs) == before
+	return t
 }
 
-// complete reports missing required keys and values that contradict each other.
-func (d *decoder) complete(m *ast.MappingNode, t detect.Detector) {
-	var err error
+func completeDetector(t detect.Detector) error {
 	switch {
 	case t.Name == "":
-		err = errors.New("a detector has no name; give it one, as in name: syn-flood")
+		return errors.New("a detector has no name; give it one, as in name: syn-flood")
 	case t.Limit.PerSecond == 0:
-		err = fmt.Errorf("%q has no limit; give it one, as in limit: 200/s or limit: 10Mbit/s", t.Name)
+		return fmt.Errorf("%q has no limit; give it one, as in limit: 200/s or limit: 10Mbit/s", t.Name)
 	case t.Action == "":
-		err = fmt.Errorf("%q has no action; want action: block, limit or shadow (shadow only counts)", t.Name)
-	default:
-		if err = t.Check(); err != nil {
-			err = fmt.Errorf("%q: %w", t.Name, err)
-		}
+		return fmt.Errorf("%q has no action; want action: block, limit or shadow (shadow only counts)", t.Name)
 	}
-	if err != nil {
-		d.errorf(m, "detectors: %v", err)
+	if err := t.Check(); err != nil {
+		return fmt.Errorf("%q: %w", t.Name, err)
 	}
+	return nil
 }
 
 // nextDetector returns an error if t cannot follow the detectors before it.

@@ -45,16 +45,21 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	testFieldsAreBound(t, reflect.ValueOf(&c).Elem(), bound)
 }
 
-func TestEveryFieldOfADetectorHasAKey(t *testing.T) {
+func TestEveryFieldOfAnItemHasAKey(t *testing.T) {
 	var d detect.Detector
-	bound := map[any]bool{}
-	for _, k := range detectorKeys(&d) {
-		bound[k.value] = true
+	var f Feed
+	var r Reporter
+	for item, keys := range map[any][]key{&d: detectorKeys(&d), &f: feedKeys(&f), &r: reporterKeys(&r)} {
+		bound := map[any]bool{}
+		for _, k := range keys {
+			bound[k.value] = true
+		}
+		testFieldsAreBound(t, reflect.ValueOf(item).Elem(), bound)
 	}
-	testFieldsAreBound(t, reflect.ValueOf(&d).Elem(), bound)
 }
 
 func testFieldsAreBound(t *testing.T, v reflect.Value, bound map[any]bool) {
+	t.Helper()
 	var walk func(path string, v reflect.Value)
 	walk = func(path string, v reflect.Value) {
 		for i := range v.NumField() {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -31,6 +32,8 @@ func TestReference(t *testing.T) {
 	var i Interface
 	d := detect.Default()
 	d.Widen.IPv6 = defaultWiden
+	f := DefaultFeed()
+	var r Reporter
 	doc, err := os.ReadFile(docFile)
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +47,8 @@ func TestReference(t *testing.T) {
 		{"keys", c.keys(), &c},
 		{"interfaces", i.keys(), &i},
 		{"detectors", detectorKeys(&d), &d},
+		{"feeds", feedKeys(&f), &f},
+		{"reporters", reporterKeys(&r), &r},
 	} {
 		want = replaced(t, want, table.name, rows(t, table.keys, reflect.ValueOf(table.of).Elem(), comments))
 	}
@@ -93,21 +98,28 @@ func rows(t *testing.T, keys []key, of reflect.Value, comments map[string]string
 
 // usual returns the default of a key, or "needed" if it has none.
 func usual(k key) string {
-	least := map[string]string{
-		"detectors.name": "name: x", "detectors.limit": "limit: 1000/s", "detectors.action": "action: shadow",
-	}
-	if _, inItem := least[k.name]; inItem {
-		delete(least, k.name)
-		var item []string
-		for _, line := range least {
-			item = append(item, line)
-		}
-		if _, err := Parse("f", []byte("detectors: [{"+strings.Join(item, ", ")+"}]")); err != nil {
-			return "needed"
-		}
-	}
 	if k.name == "interfaces.name" {
 		return "needed"
+	}
+	for list, least := range map[string][]string{
+		"detectors": {"name: x", "limit: 1000/s", "action: shadow"},
+		"feeds":     {"name: x", "url: /x", "use: block"},
+		"reporters": {"name: x", "user: x", "sets: [x]"},
+	} {
+		at := slices.IndexFunc(least, func(line string) bool {
+			name, _, _ := strings.Cut(line, ":")
+			return strings.HasSuffix("."+k.name, "."+list+"."+name)
+		})
+		if at < 0 {
+			continue
+		}
+		file := list + ": [{" + strings.Join(slices.Delete(least, at, at+1), ", ") + "}]"
+		if list == "reporters" {
+			file = "reports: {" + file + "}"
+		}
+		if _, err := Parse("f", []byte(file)); err != nil {
+			return "needed"
+		}
 	}
 	return "`" + shown(k) + "`"
 }
@@ -117,7 +129,7 @@ func usual(k key) string {
 func takes(k key) string {
 	switch k.value.(type) {
 	case *string:
-		if k.name == "socket" {
+		if k.name == "socket" || k.name == "reports.socket" {
 			return fmt.Sprintf("text, at most %d bytes", maxSocketPath)
 		}
 		return "text"
@@ -136,6 +148,12 @@ func takes(k key) string {
 		return fmt.Sprintf("list of at most %d", MaxInterfaces)
 	case *[]detect.Detector:
 		return fmt.Sprintf("list of at most %d", detect.MaxDetectors)
+	case *[]Feed:
+		return fmt.Sprintf("list of at most %d", MaxFeeds)
+	case *[]Reporter:
+		return fmt.Sprintf("list of at most %d", MaxReporters)
+	case *[]string:
+		return "list of text"
 	case *slog.Level:
 		_, err := ParseLevel("")
 		return wanted(err)

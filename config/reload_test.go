@@ -31,13 +31,14 @@ func TestDiff(t *testing.T) {
 				Guard:  Guard{NeverBlock: networks, SSHPorts: []uint16{2222}},
 				Events: Events{DropsPerSecond: 1}, Proxies: networks, ProxiesFile: "/p",
 				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
+				Feeds: []Feed{DefaultFeed()}, Reports: Reports{Reporters: []Reporter{{}}},
 			}
 		},
 			[]string{"interfaces", "repair", "essential", "metrics_hosts", "log.level", "guard.never_block", "guard.ssh_ports",
 				"events.drops_per_second", "proxies", "proxies_file", "detection.max_bans",
-				"detection.breaker.bans_per_minute", "detectors"},
+				"detection.breaker.bans_per_minute", "detectors", "feeds", "reports.reporters"},
 			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries",
-				"detection.tracked"}},
+				"detection.tracked", "reports.socket"}},
 		{"an interface is added", func(c *Config) {
 			c.Interfaces = append(c.Interfaces, Interface{Name: "eth1", Mode: ModeGeneric})
 		}, []string{"interfaces"}, nil},
@@ -98,6 +99,9 @@ var changes = map[string]string{
 	"detection.max_bans":                "detection: {max_bans: 7}",
 	"detection.breaker.bans_per_minute": "detection: {breaker: {bans_per_minute: 7}}",
 	"detectors":                         "detectors: [{name: x, limit: 10/s, action: shadow}]",
+	"feeds":                             "feeds: [{name: x, url: /x, use: block}]",
+	"reports.socket":                    "reports: {socket: /r}",
+	"reports.reporters":                 "reports: {reporters: [{name: x, user: y, sets: [z]}]}",
 }
 
 // TestReloadOfEveryKey changes one key at a time. If the reference has "yes" for the key, a

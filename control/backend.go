@@ -6,26 +6,16 @@ package control
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/netip"
 	"time"
 
+	"github.com/paraxial/paraxial/conns"
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Caller is the process at the other end of the socket, as it was when it
-// connected.
-type Caller struct {
-	UID, GID uint32
-	PID      int32
-	// Accepted is the time since boot when the connection was accepted. A process that
-	// started later is another one, which got the number of the caller.
-	Accepted time.Duration
-}
-
-// Author returns the caller as entries record it: "uid:1000".
-func (c Caller) Author() string { return fmt.Sprintf("uid:%d", c.UID) }
+// Caller is the process at the other end of the socket.
+type Caller = conns.Caller
 
 // Backend carries out the requests. All methods may be called from several
 // goroutines at once. An *Error in the chain of a returned error determines the

@@ -12,6 +12,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"time"
+
+	"github.com/paraxial/paraxial/conns"
 )
 
 // route answers one path. The error of serve is sent to the client: as the answer,
@@ -27,15 +29,15 @@ type call struct {
 	w      *reply
 	r      *http.Request
 	rc     *http.ResponseController
-	conn   *conn
+	conn   *conns.Conn[Caller]
 	caller Caller
 	query  url.Values
-	passed []*gate // to leave when the work is done
+	passed []*conns.Gate // to leave when the work is done
 }
 
 // pass waits until the request may pass a gate.
-func (c *call) pass(ctx context.Context, g *gate) error {
-	if err := g.enter(ctx, c.caller.UID); err != nil {
+func (c *call) pass(ctx context.Context, g *conns.Gate) error {
+	if err := g.Enter(ctx, c.caller.UID); err != nil {
 		return err
 	}
 	c.passed = append(c.passed, g)
@@ -44,7 +46,7 @@ func (c *call) pass(ctx context.Context, g *gate) error {
 
 func (c *call) leave() {
 	for _, g := range c.passed {
-		g.leave(c.caller.UID)
+		g.Leave(c.caller.UID)
 	}
 	c.passed = nil
 }
@@ -70,13 +72,13 @@ func (w *reply) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 type handler struct {
 	*Server
-	table    *connTable
+	table    *conns.Table[Caller]
 	stopping <-chan struct{}
 	streams  *streamSlots
 	routes   map[string]route
 }
 
-func newHandler(s *Server, table *connTable, stopping <-chan struct{}) *handler {
+func newHandler(s *Server, table *conns.Table[Caller], stopping <-chan struct{}) *handler {
 	b := s.backend
 	return &handler{
 		Server:   s,
@@ -107,10 +109,10 @@ func newHandler(s *Server, table *connTable, stopping <-chan struct{}) *handler 
 // ServeHTTP implements http.Handler. Paths are compared exactly, so that no
 // answer is a redirect or anything else that is not JSON.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	conn := connOf(r.Context())
+	conn := h.table.Of(r)
 	c := &call{
 		handler: h, w: &reply{ResponseWriter: w}, r: r, rc: http.NewResponseController(w),
-		conn: conn, caller: conn.caller,
+		conn: conn, caller: conn.Peer,
 	}
 	defer c.recover()
 	defer c.leave()
@@ -200,7 +202,7 @@ func (c *call) recover() {
 // begin marks the connection as busy. If it was closed to make room, the client
 // would not see the answer, so the request fails.
 func (c *call) begin() error {
-	if !c.table.setBusy(c.conn, true) {
+	if !c.conn.SetBusy(true) {
 		return Errorf(CodeBusy, "connection closed: too many of uid %d", c.caller.UID)
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/paraxial/paraxial/conns"
 )
 
 // Options bound the resources that callers can use. Zero means the default.
@@ -39,10 +41,10 @@ const (
 type Server struct {
 	backend Backend
 	opts    Options
-	work    *gate // requests that are no streams
-	bodies  *gate // bodies of more than smallBody
-	large   *gate // requests at work that have such a body
-	imports *gate // lists in memory
+	work    *conns.Gate // requests that are no streams
+	bodies  *conns.Gate // bodies of more than smallBody
+	large   *conns.Gate // requests at work that have such a body
+	imports *conns.Gate // lists in memory
 }
 
 // NewServer returns a server for b.
@@ -62,36 +64,39 @@ func NewServer(b Backend, opts Options) *Server {
 	opts.StallTimeout = cmp.Or(opts.StallTimeout, 30*time.Second)
 	return &Server{
 		backend: b, opts: opts,
-		work:    newGate(opts.MaxConnsPerUID, opts.MaxWork, opts.MaxUIDWork),
-		bodies:  newGate(opts.MaxWork, opts.MaxWork, opts.MaxUIDWork),
-		large:   newGate(opts.MaxWork, opts.MaxLarge, opts.MaxLarge),
-		imports: newGate(opts.MaxImports, opts.MaxImports, 1),
+		work:    conns.NewGate(opts.MaxConnsPerUID, opts.MaxWork, opts.MaxUIDWork),
+		bodies:  conns.NewGate(opts.MaxWork, opts.MaxWork, opts.MaxUIDWork),
+		large:   conns.NewGate(opts.MaxWork, opts.MaxLarge, opts.MaxLarge),
+		imports: conns.NewGate(opts.MaxImports, opts.MaxImports, 1),
 	}
 }
 
 // Serve answers on l, a listener of Unix sockets, until ctx is done. It then ends the streams,
 // gives running requests five seconds, and returns nil.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	table := newConnTable(s.opts.MaxConns, s.opts.MaxConnsPerUID)
+	table := conns.New(conns.Options[Caller]{
+		Name: "control", Log: s.opts.Log, Max: s.opts.MaxConns, PerKey: s.opts.MaxConnsPerUID,
+		Reserve: s.opts.MaxConnsPerUID, Peer: conns.CallerOf, Share: Caller.Share,
+	})
 	srv := &http.Server{
 		Handler:           newHandler(s, table, ctx.Done()),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader,
-		ConnContext:       withConn,
-		ConnState:         table.state,
+		ConnContext:       table.Context,
+		ConnState:         table.State,
 		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
 		// OPTIONS gets the same answer as any other wrong method.
 		DisableGeneralOptionsHandler: true,
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(&peerListener{Listener: l, table: table, log: s.opts.Log}) }()
+	go func() { served <- srv.Serve(table.Listen(l)) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve the control socket: %w", err)
 	case <-ctx.Done():
 	}
-	table.closeIdle()
+	table.CloseIdle()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	if err := srv.Shutdown(grace); err != nil {

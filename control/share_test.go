@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/paraxial/paraxial/conns"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
@@ -43,30 +43,6 @@ func TestRootHasStreamsLeft(t *testing.T) {
 	s.release(1)
 	if err := s.acquire(4); err != nil {
 		t.Errorf("after one has ended: %v", err)
-	}
-}
-
-// Busy connections of other users leave root as many as one uid may have.
-func TestRootHasConnectionsLeft(t *testing.T) {
-	table := newConnTable(8, 2)
-	add := func(uid uint32) bool {
-		nc, other := net.Pipe()
-		t.Cleanup(func() { other.Close() })
-		c := &conn{Conn: nc, caller: Caller{UID: uid}}
-		return table.add(c) && table.setBusy(c, true)
-	}
-	for n := range 6 {
-		if !add(uint32(1 + n/2)) {
-			t.Fatalf("connection %d was refused", n)
-		}
-	}
-	if add(4) {
-		t.Error("a seventh connection of users other than root was admitted")
-	}
-	for range 2 {
-		if !add(0) {
-			t.Error("root was refused")
-		}
 	}
 }
 
@@ -116,12 +92,12 @@ func TestWorkOfOneUser(t *testing.T) {
 		waitFor(t, started, "a request of the member")
 	}
 	third := member(t, socket)
-	server.work.expect(t, 1)
+	expect(t, server.work, 1)
 	if _, err := NewClient(socket).Status(t.Context()); err != nil {
 		t.Errorf("status of root: %v", err)
 	}
 	third.Process.Kill()
-	server.work.expect(t, 0)
+	expect(t, server.work, 0)
 	close(finish)
 	if n := begun.Load(); n != 2 {
 		t.Errorf("%d requests of the member were begun, want 2", n)
@@ -151,7 +127,7 @@ func TestLargeRequests(t *testing.T) {
 	for range 3 {
 		member(t, socket, large)
 	}
-	server.large.expect(t, 3)
+	expect(t, server.large, 3)
 	for range 3 {
 		member(t, socket)
 		waitFor(t, started, "a small request of the member")
@@ -171,19 +147,11 @@ func TestLargeRequests(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 // expect waits until n requests wait at the gate.
-func (g *gate) expect(t *testing.T, n int) {
+func expect(t *testing.T, g *conns.Gate, n int) {
 	t.Helper()
-	waiting := func() (n int) {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		for _, l := range g.lanes {
-			n += len(l.waiting)
-		}
-		return n
-	}
-	for deadline := time.Now().Add(soon); waiting() != n; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(soon); g.Waiting() != n; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d requests wait, want %d", waiting(), n)
+			t.Fatalf("%d requests wait, want %d", g.Waiting(), n)
 		}
 	}
 }
@@ -201,7 +169,7 @@ func TestWaitingEndsInTime(t *testing.T) {
 		RequestTimeout: 50 * time.Millisecond, MaxConnsPerUID: 1, Log: slog.New(slog.DiscardHandler),
 	})
 	run(t, server, l)
-	if err := server.work.enter(t.Context(), 0); err != nil {
+	if err := server.work.Enter(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
 	_, err = NewClient(socket).Block(t.Context(), BlockRequest{Prefixes: []string{"192.0.2.1"}})
@@ -235,25 +203,6 @@ func TestImportEnds(t *testing.T) {
 	_, err := c.Import(t.Context(), ImportRequest{Origin: "x"}, drip(t, time.Millisecond), nil)
 	if e, ok := errors.AsType[*Error](err); !ok || !strings.Contains(e.Message, "not complete after 200ms") {
 		t.Errorf("got %v", err)
-	}
-}
-
-// After two stall timeouts a list must have come with the least rate.
-func TestSlowList(t *testing.T) {
-	h := &handler{Server: NewServer(&fake{}, Options{StallTimeout: 30 * time.Second, ImportRate: 100})}
-	for _, c := range []struct {
-		after time.Duration
-		got   int
-		slow  bool
-	}{
-		{0, 0, false}, {time.Minute, 0, false}, {time.Minute + time.Second, 99, true},
-		{time.Minute + time.Second, 100, false}, {10 * time.Minute, 53_999, true}, {10 * time.Minute, 54_000, false},
-	} {
-		begun := time.Now()
-		r := &listReader{c: &call{handler: h}, begun: begun, got: c.got}
-		if err := r.slow(begun.Add(c.after)); (err != nil) != c.slow {
-			t.Errorf("%d bytes after %v: %v", c.got, c.after, err)
-		}
 	}
 }
 

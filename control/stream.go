@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/paraxial/paraxial/conns"
 )
 
 // streamSlots bounds the streams, which hold a connection for as long as the
@@ -148,76 +148,6 @@ func (w stallWriter) Write(b []byte) (int, error) {
 	return w.c.w.Write(b)
 }
 
-// lastRead is the time that a read may take beyond the end of an import.
-const lastRead = time.Second
-
-// listReader reads the body of an import. Each part of it must come within the stall
-// timeout, and all of it in time.
-type listReader struct {
-	c     *call
-	ctx   context.Context
-	begun time.Time
-	end   time.Time // when the list must be complete
-	got   int       // bytes
-}
-
-func (r *listReader) Read(b []byte) (int, error) {
-	now := time.Now()
-	if err := r.slow(now); err != nil {
-		return 0, err
-	}
-	if !now.Before(r.end) {
-		return 0, r.stalled()
-	}
-	// A deadline that passes breaks the body, and the client may then not get the error. So
-	// it is later than the end, which the next read finds.
-	stalled := now.Add(r.c.opts.StallTimeout)
-	if last := r.end.Add(lastRead); last.Before(stalled) {
-		stalled = last
-	}
-	r.c.rc.SetReadDeadline(stalled)
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	n, err := r.c.r.Body.Read(b)
-	r.got += n
-	if errors.Is(err, io.EOF) {
-		// A deadline that passes later would end the context of the request.
-		r.c.rc.SetReadDeadline(time.Time{})
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return n, r.stalled()
-	}
-	// A client that exits without having read its answer resets the connection.
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
-		return n, invalid("read the list: it is cut off")
-	}
-	return n, err
-}
-
-// stalled returns the error of a read whose deadline has passed.
-func (r *listReader) stalled() error {
-	if r.c.isStopping() {
-		return context.Canceled
-	}
-	if !time.Now().Before(r.end) {
-		return invalid("read the list: it is not complete after %v; write it to a file and import that",
-			r.c.opts.ImportTimeout)
-	}
-	return invalid("read the list: nothing came for %v", r.c.opts.StallTimeout)
-}
-
-// slow returns an error if the list comes too slowly: a list that is being read keeps
-// others from being read.
-func (r *listReader) slow(now time.Time) error {
-	rate := float64(r.c.opts.ImportRate)
-	if after := now.Sub(r.begun) - 2*r.c.opts.StallTimeout; float64(r.got) < rate*after.Seconds() {
-		return invalid("read the list: it comes with fewer than %d bytes per second; "+
-			"write it to a file and import that", r.c.opts.ImportRate)
-	}
-	return nil
-}
-
 func (c *call) entries() error {
 	if err := knownParameters(c.query, "kind", "origin"); err != nil {
 		return err
@@ -277,7 +207,11 @@ func (c *call) importList() error {
 		// A read that waits for the client does not notice the end of ctx.
 		stop := context.AfterFunc(ctx, func() { c.rc.SetReadDeadline(time.Now()) })
 		defer stop()
-		body := io.NopCloser(&listReader{c: c, ctx: ctx, begun: time.Now(), end: end})
+		body := io.NopCloser(&conns.Body{
+			Context: ctx, Request: c.r.Body, Control: c.rc, Stopping: c.stopping, Stall: c.opts.StallTimeout,
+			Total: c.opts.ImportTimeout, Rate: c.opts.ImportRate, Begun: time.Now(), End: end,
+			Fail: func(format string, args ...any) error { return invalid("read the list: "+format, args...) },
+		})
 		list := http.MaxBytesReader(c.w, body, MaxList)
 		result, err := c.backend.Import(ctx, c.caller, req, list, func(p ImportProgress) {
 			// If the client is gone, ctx ends too.

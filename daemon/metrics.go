@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/conns"
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
@@ -102,7 +103,7 @@ func metricsHosts(started, now config.Config) []string {
 // metricsPeer names the other end of a connection: the user if that is on this host,
 // otherwise its address, of IPv6 the network, in which a host can choose its address.
 func metricsPeer(c net.Conn) string {
-	if caller, err := control.PeerOf(c); err == nil {
+	if caller, err := conns.CallerOf(c); err == nil {
 		return fmt.Sprintf("uid %d", caller.UID)
 	}
 	if uid, ok := hostinfo.PeerUID(c); ok {

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/paraxial/paraxial/conns"
 )
 
 // Options bound what callers can take from the daemon. Zero means the default.
@@ -32,6 +34,16 @@ const (
 	maxHeader     = 16 << 10
 )
 
+// connTable returns the table that bounds the connections. A new one is always accepted,
+// because no connection is ever busy in the table: a scrape that hangs keeps nobody out.
+func connTable(o Options) *conns.Table[string] {
+	return conns.New(conns.Options[string]{
+		Name: "metrics", Log: o.Log, Max: cmp.Or(o.MaxConns, 64), PerKey: cmp.Or(o.MaxConnsPerPeer, 16),
+		Peer:  func(c net.Conn) (string, error) { return o.Peer(c), nil },
+		Share: func(peer string) conns.Share { return conns.Share{Key: peer, Crowd: peer} },
+	})
+}
+
 // Serve serves the metrics of c on l until ctx is done, and closes l.
 func Serve(ctx context.Context, l net.Listener, c *Collector, o Options) error {
 	handler, err := Handler(c, slog.NewLogLogger(o.Log.Handler(), slog.LevelError))
@@ -52,8 +64,7 @@ func Serve(ctx context.Context, l net.Listener, c *Collector, o Options) error {
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	table := newConnTable(cmp.Or(o.MaxConns, 64), cmp.Or(o.MaxConnsPerPeer, 16))
-	err = server.Serve(&boundListener{Listener: l, table: table, peer: o.Peer})
+	err = server.Serve(connTable(o).Listen(l))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -10,15 +10,19 @@ import (
 // A peer over its bound loses its own oldest connection. In all, the peer with most loses one.
 func TestConnTable(t *testing.T) {
 	closed := map[string]bool{}
-	table := newConnTable(5, 3)
-	open := func(name, peer string) *peerConn {
-		c := &peerConn{Conn: closer{name: name, closed: closed}, peer: peer, table: table}
-		table.add(c)
+	incoming := make(queue, 1)
+	listener := connTable(Options{
+		MaxConns: 5, MaxConnsPerPeer: 3, Peer: func(c net.Conn) string { return c.(closer).name[:1] },
+	}).Listen(incoming)
+	open := func(name string) net.Conn {
+		t.Helper()
+		incoming <- closer{name: name, closed: closed}
+		c, err := listener.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
 		return c
 	}
-	open("a1", "a")
-	a2 := open("a2", "a")
-	open("a3", "a")
 	expect := func(when string, names ...string) {
 		t.Helper()
 		for _, n := range names {
@@ -30,29 +34,31 @@ func TestConnTable(t *testing.T) {
 			t.Errorf("%s: closed are %v, want %v", when, closed, names)
 		}
 	}
+	open("b1")
+	open("a1")
+	a2 := open("a2")
+	open("a3")
 	expect("within the bounds")
-	open("a4", "a")
+	open("a4")
 	expect("a has too many", "a1")
-	open("b1", "b")
-	open("c1", "c")
+	open("c1")
 	expect("the table is full", "a1")
-	open("d1", "d")
+	open("d1")
 	expect("in all too many", "a1", "a2")
 	a2.Close() // as the server does with a connection that was closed under it
-	open("d2", "d")
+	d2 := open("d2")
 	expect("in all too many again", "a1", "a2", "a3")
-	if table.total != 5 || len(table.peers) != 4 {
-		t.Errorf("%d connections of %d peers", table.total, len(table.peers))
-	}
-	for _, conns := range table.peers {
-		for _, c := range conns {
-			c.Close()
-		}
-	}
-	if table.total != 0 || len(table.peers) != 0 {
-		t.Errorf("all closed: %d connections of %d peers", table.total, len(table.peers))
-	}
+	d2.Close()
+	open("e1")
+	expect("one has left", "a1", "a2", "a3", "d2")
 }
+
+// queue is a listener of connections that a test puts in.
+type queue chan net.Conn
+
+func (q queue) Accept() (net.Conn, error) { return <-q, nil }
+func (q queue) Close() error              { return nil }
+func (q queue) Addr() net.Addr            { return nil }
 
 // closer notes that it was closed.
 type closer struct {

@@ -26,7 +26,7 @@ func TestStandingOf(t *testing.T) {
 		{"api:1000", "uid:1000", Common},
 		{"ipsum", "uid:0", Common},
 		{"detector:syn", "detector", Automatic},
-		{"feed:rules", "feed", Automatic},
+		{"feed:rules", "reporter:feeds", Common},
 		{"guard:session", "guard", Operator},
 	} {
 		if got := StandingOf(c.origin, c.author); got != c.want {

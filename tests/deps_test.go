@@ -56,11 +56,12 @@ func rooms() map[string]room {
 		"detect/offenders":  {[]string{"detect", "policy"}, []string{sys}},
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
 		"config":            {[]string{"detect", "policy", "track"}, []string{yaml}},
-		"control":           {[]string{"policy"}, []string{sys}},
+		"conns":             {nil, []string{sys}},
+		"control":           {[]string{"conns", "policy"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
-		"metrics":           {nil, []string{prom}},
+		"metrics":           {[]string{"conns"}, []string{prom}},
 		"lists":             {[]string{"policy"}, []string{compress, xz}},
 		"feeds":             {[]string{"lists"}, []string{minisign}},
 		"feeds/catalog":     {},
@@ -73,7 +74,7 @@ func rooms() map[string]room {
 		"loader/hostinfo":   {nil, []string{netlink, sys}},
 		"daemon": {
 			[]string{
-				"config", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
+				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
 				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy",
 				"sdnotify", "store", "track", "warnings",
 			},

@@ -1,4 +1,4 @@
-package control
+package conns
 
 import (
 	"context"
@@ -7,10 +7,10 @@ import (
 	"sync"
 )
 
-// gate bounds how many requests are worked on at a time. The others wait, and the uids
+// Gate bounds how many requests are worked on at a time. The others wait, and the uids
 // take turns: however many requests one uid has sent, a request of another uid waits
 // for at most one of them. Root has room of its own, and waits for no other uid.
-type gate struct {
+type Gate struct {
 	root, others, perUID int // requests of root, of all other uids together, and of each of these
 
 	mu      sync.Mutex
@@ -25,13 +25,15 @@ type lane struct {
 	waiting []chan struct{} // closed when the request may go on
 }
 
-func newGate(root, others, perUID int) *gate {
-	return &gate{root: root, others: others, perUID: perUID, running: map[uint32]int{}}
+// NewGate returns a gate for requests of root, of all other uids together, and of each of
+// these.
+func NewGate(root, others, perUID int) *Gate {
+	return &Gate{root: root, others: others, perUID: perUID, running: map[uint32]int{}}
 }
 
-// enter waits until a request of uid may be worked on. leave must be called after it,
-// unless enter fails because ctx has ended.
-func (g *gate) enter(ctx context.Context, uid uint32) error {
+// Enter waits until a request of uid may be worked on. Leave must be called after it,
+// unless Enter fails because ctx has ended.
+func (g *Gate) Enter(ctx context.Context, uid uint32) error {
 	turn := make(chan struct{})
 	g.mu.Lock()
 	i := slices.IndexFunc(g.lanes, func(l *lane) bool { return l.uid == uid })
@@ -59,14 +61,14 @@ func (g *gate) enter(ctx context.Context, uid uint32) error {
 		"and those of other users: send fewer at a time: %w", g.running[uid], uid, ctx.Err())
 }
 
-// leave ends the work on a request of uid.
-func (g *gate) leave(uid uint32) {
+// Leave ends the work on a request of uid.
+func (g *Gate) Leave(uid uint32) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.release(uid)
 }
 
-func (g *gate) release(uid uint32) {
+func (g *Gate) release(uid uint32) {
 	if g.running[uid]--; g.running[uid] == 0 {
 		delete(g.running, uid)
 	}
@@ -77,7 +79,7 @@ func (g *gate) release(uid uint32) {
 }
 
 // admit lets as many requests go on as there is room for.
-func (g *gate) admit() {
+func (g *Gate) admit() {
 	for {
 		i := slices.IndexFunc(g.lanes, func(l *lane) bool { return g.mayRun(l.uid) })
 		if i < 0 {
@@ -94,7 +96,7 @@ func (g *gate) admit() {
 	}
 }
 
-func (g *gate) mayRun(uid uint32) bool {
+func (g *Gate) mayRun(uid uint32) bool {
 	if uid == 0 {
 		return g.running[uid] < g.root
 	}
@@ -102,6 +104,16 @@ func (g *gate) mayRun(uid uint32) bool {
 }
 
 // sweep removes the lanes in which no request waits.
-func (g *gate) sweep() {
+func (g *Gate) sweep() {
 	g.lanes = slices.DeleteFunc(g.lanes, func(l *lane) bool { return len(l.waiting) == 0 })
+}
+
+// Waiting returns the number of requests that wait.
+func (g *Gate) Waiting() (n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range g.lanes {
+		n += len(l.waiting)
+	}
+	return n
 }

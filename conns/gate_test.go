@@ -1,4 +1,4 @@
-package control
+package conns
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // crowd sends requests through a gate, and notes which are let in.
 type crowd struct {
 	*testing.T
-	*gate
+	*Gate
 	in chan string
 }
 
@@ -22,7 +22,7 @@ func (c *crowd) send(ctx context.Context, uid uint32, name string) <-chan error 
 	before := c.count()
 	failed := make(chan error, 1)
 	go func() {
-		if err := c.enter(ctx, uid); err != nil {
+		if err := c.Enter(ctx, uid); err != nil {
 			failed <- err
 			return
 		}
@@ -38,11 +38,9 @@ func (c *crowd) send(ctx context.Context, uid uint32, name string) <-chan error 
 
 // count is the number of requests that wait or are worked on.
 func (c *crowd) count() (n int) {
+	n = c.Waiting()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, l := range c.lanes {
-		n += len(l.waiting)
-	}
 	for _, r := range c.running {
 		n += r
 	}
@@ -62,7 +60,7 @@ func (c *crowd) let(n int) (names []string) {
 // However many requests others have sent, root waits for none of them, and a user for
 // one of each other user.
 func TestGateOrder(t *testing.T) {
-	c := &crowd{T: t, gate: newGate(2, 3, 2), in: make(chan string, 1000)}
+	c := &crowd{T: t, Gate: NewGate(2, 3, 2), in: make(chan string, 1000)}
 	ctx := t.Context()
 	for i := range 128 {
 		c.send(ctx, 7, fmt.Sprint("seven ", i))
@@ -84,7 +82,7 @@ func TestGateOrder(t *testing.T) {
 		leaves uint32
 		next   string
 	}{{8, "eight 1"}, {0, "root 2"}, {8, "nine"}, {7, "seven 2"}, {9, "eight 2"}, {7, "seven 3"}} {
-		c.leave(want.leaves)
+		c.Leave(want.leaves)
 		if got := c.let(1); got[0] != want.next {
 			t.Errorf("after one of uid %d: %s, want %s", want.leaves, got[0], want.next)
 		}
@@ -96,7 +94,7 @@ func TestGateOrder(t *testing.T) {
 
 // A request whose client goes while it waits leaves the queue, and takes no place.
 func TestGateGivesUp(t *testing.T) {
-	c := &crowd{T: t, gate: newGate(1, 1, 1), in: make(chan string, 10)}
+	c := &crowd{T: t, Gate: NewGate(1, 1, 1), in: make(chan string, 10)}
 	c.send(t.Context(), 7, "first")
 	c.let(1)
 	ctx, leave := context.WithCancel(t.Context())
@@ -106,12 +104,26 @@ func TestGateGivesUp(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	c.send(t.Context(), 7, "second")
-	c.leave(7)
+	c.Leave(7)
 	if got := c.let(1); got[0] != "second" {
 		t.Errorf("let in: %v", got)
 	}
-	c.leave(7)
+	c.Leave(7)
 	if len(c.lanes) > 0 || len(c.running) > 0 || c.busy > 0 {
 		t.Errorf("left over: %v, %v, %d", c.lanes, c.running, c.busy)
+	}
+}
+
+// soon is longer than anything here takes on a busy machine.
+const soon = time.Minute
+
+func waitFor[T any](t *testing.T, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(soon):
+		t.Fatalf("waited in vain for %s", what)
+		panic("not reached")
 	}
 }

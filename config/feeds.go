@@ -1,0 +1,235 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml/ast"
+
+	"github.com/paraxial/paraxial/policy"
+)
+
+// Feed is a list that paraxial-agent fetches again and again. The daemon reads its name,
+// its use and its bounds, and never fetches anything.
+type Feed struct {
+	// The name of the feed. Its entries have the origin `feed:NAME`. At most 64 feeds.
+	Name string
+	// Where the list is: `https://…`, `http://…` or the absolute path of a file. `http` needs
+	// `minisign` or `sha256`.
+	URL string
+	// The format of the list, as in `paraxialctl import --format`. `""` recognises it.
+	Format string
+	// The column of a table that has the prefixes, as in `paraxialctl import --column`.
+	Column string
+	// The part of the list to take, as in `paraxialctl import --select`.
+	Select string
+	// How often the list is asked for.
+	Every time.Duration
+	// What the entries do: `block`, `shadow`, `limit`, or `allow`.
+	Use Use
+	// The rate of `use: limit`, for each entry.
+	Limit policy.Rate
+	// How long the entries stay without a good answer. Then the set ends.
+	TTL time.Duration
+	// As `import.max_shrink`, for this set.
+	MaxShrink Percent
+	// As `import.max_grow`, for this set.
+	MaxGrow int
+	// As `import.max_share`, for this set.
+	MaxShare Percent
+	// The largest number of entries of the set.
+	MaxEntries int
+	// The public key of minisign that signs the list. The signature is at the address of the
+	// list with `.minisig` added.
+	Minisign string
+	// The `https` address of a file with the SHA-256 of the list.
+	SHA256 string
+	// A file with the certificates that the server's must be signed by, instead of those of the
+	// system. An absolute path.
+	CA string
+	// Whether the address may be a private or link-local one, or lead there.
+	Private bool
+}
+
+// Use is what a set does.
+type Use string
+
+// The uses.
+const (
+	UseBlock  Use = "block"
+	UseShadow Use = "shadow"
+	UseLimit  Use = "limit"
+	UseAllow  Use = "allow"
+)
+
+// Limits of feeds.
+const (
+	MaxFeeds = 64
+	minEvery = time.Second
+	maxEvery = 30 * 24 * time.Hour
+	minTTL   = time.Second
+	maxTTL   = 52 * 7 * 24 * time.Hour
+	maxURL   = 2048
+	maxGrow  = 1000
+)
+
+// DefaultFeed returns the values of the keys that a feed leaves out.
+func DefaultFeed() Feed {
+	return Feed{
+		Every: 6 * time.Hour, TTL: 48 * time.Hour, MaxShrink: 50, MaxGrow: 3, MaxShare: 10, MaxEntries: 1 << 20,
+	}
+}
+
+// feedKeys returns the keys of an item of feeds.
+func feedKeys(f *Feed) []key {
+	return []key{
+		textKey("feeds.name", true, &f.Name, parseFeedName),
+		textKey("feeds.url", true, &f.URL, parseFeedURL),
+		textKey("feeds.format", true, &f.Format, parsePlain),
+		textKey("feeds.column", true, &f.Column, parsePlain),
+		textKey("feeds.select", true, &f.Select, parsePlain),
+		durationKey("feeds.every", true, &f.Every, minEvery, maxEvery),
+		textKey("feeds.use", true, &f.Use, parseUse),
+		rateKey("feeds.limit", true, &f.Limit),
+		durationKey("feeds.ttl", true, &f.TTL, minTTL, maxTTL),
+		percentKey("feeds.max_shrink", true, &f.MaxShrink),
+		numberKey("feeds.max_grow", true, &f.MaxGrow, 0, maxGrow),
+		percentKey("feeds.max_share", true, &f.MaxShare),
+		numberKey("feeds.max_entries", true, &f.MaxEntries, 1, MaxMaxEntries),
+		textKey("feeds.minisign", true, &f.Minisign, parsePlain),
+		textKey("feeds.sha256", true, &f.SHA256, parseChecksumURL),
+		textKey("feeds.ca", true, &f.CA, parseOptionalPath),
+		boolKey("feeds.private", true, &f.Private),
+	}
+}
+
+func parseFeedName(s string) (string, error) {
+	if policy.ValidOrigin(policy.OriginFeed+s) != nil {
+		return "", fmt.Errorf("%q cannot be a name; want letters, digits, '.', '_' and '-', at most 63, "+
+			"a letter or digit first", shorten(s, 80))
+	}
+	return s, nil
+}
+
+func parseFeedURL(s string) (string, error) {
+	web := strings.HasPrefix(s, "https://") || strings.HasPrefix(s, "http://")
+	switch {
+	case strings.HasPrefix(s, "/"):
+		return parsePath(s)
+	case !web:
+		return "", fmt.Errorf("%q is not the address of a list; want https://… or the absolute path of a file", s)
+	case len(s) > maxURL:
+		return "", fmt.Errorf("%q has %d bytes; want at most %d", shorten(s, 80), len(s), maxURL)
+	}
+	return parsePlain(s)
+}
+
+func parseChecksumURL(s string) (string, error) {
+	if s != "" && !strings.HasPrefix(s, "https://") {
+		return "", fmt.Errorf("%q is not the address of a checksum; want https://…", s)
+	}
+	return parsePlain(s)
+}
+
+// parsePlain reads text that is passed on as it is.
+func parsePlain(s string) (string, error) {
+	if strings.ContainsFunc(s, policy.IsHidden) {
+		return "", fmt.Errorf("%q has characters that cannot be seen; want plain text", shorten(s, 80))
+	}
+	return s, nil
+}
+
+func parseUse(s string) (Use, error) {
+	if s == "proxies" || s == "tag" {
+		return "", fmt.Errorf("%q is not supported yet; want %s", s,
+			alternatives([]Use{UseBlock, UseShadow, UseLimit, UseAllow}))
+	}
+	return oneOf(s, UseBlock, UseShadow, UseLimit, UseAllow)
+}
+
+// Percent is a part in hundredths.
+type Percent int
+
+func (p Percent) String() string { return strconv.Itoa(int(p)) + "%" }
+
+func percentKey(name string, live bool, value *Percent) key {
+	return key{
+		name:   name,
+		live:   live,
+		value:  value,
+		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, text, parsePercent, value) },
+		check: func() error {
+			_, err := parsePercent(value.String())
+			return named(name, err)
+		},
+	}
+}
+
+// parsePercent reads a percentage such as 50%.
+func parsePercent(s string) (Percent, error) {
+	digits, ok := strings.CutSuffix(s, "%")
+	n, err := parseNumber(digits, 0, 100)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("got %s; want a percentage from 0%% to 100%%", s)
+	}
+	return Percent(n), nil
+}
+
+func feedsKey(list *[]Feed) key {
+	return itemList[Feed]{
+		name: "feeds", example: "{name: drop, url: https://…, use: block}",
+		decode: (*decoder).feed, complete: completeFeed, follow: nextFeed,
+	}.key(list)
+}
+
+func (d *decoder) feed(m *ast.MappingNode) Feed {
+	f := DefaultFeed()
+	d.mapping(m, "feeds.", feedKeys(&f))
+	return f
+}
+
+func completeFeed(f Feed) error {
+	signed := f.Minisign != "" || f.SHA256 != ""
+	switch {
+	case f.Name == "":
+		return errors.New("a feed has no name; give it one, as in name: spamhaus-drop")
+	case f.URL == "":
+		return fmt.Errorf("%q has no url; give it one, as in url: https://www.spamhaus.org/drop/drop_v4.json", f.Name)
+	case f.Use == "":
+		return fmt.Errorf("%q has no use; want use: block, shadow (which only counts), limit or allow", f.Name)
+	case f.Use == UseLimit && f.Limit.PerSecond == 0:
+		return fmt.Errorf("%q has no limit; give it one, as in limit: 100/s", f.Name)
+	case f.Use != UseLimit && f.Limit.PerSecond != 0:
+		return fmt.Errorf("%q has a limit, which needs use: limit", f.Name)
+	case f.TTL < f.Every:
+		return fmt.Errorf("%q is asked for every %s, after its ttl of %s: raise ttl or lower every",
+			f.Name, policy.FormatTTL(f.Every), policy.FormatTTL(f.TTL))
+	case strings.HasPrefix(f.URL, "http://") && !signed:
+		return fmt.Errorf("%q is fetched over http, which anyone on the way can change; want https, minisign or sha256",
+			f.Name)
+	}
+	return nil
+}
+
+// nextFeed returns an error if f cannot follow the feeds before it.
+func nextFeed(before []Feed, f Feed) error {
+	if slices.ContainsFunc(before, func(b Feed) bool { return b.Name == f.Name }) {
+		return fmt.Errorf("%q is listed twice; leave one of them out", f.Name)
+	}
+	if len(before) == MaxFeeds {
+		return fmt.Errorf("more than %d; %q is one too many", MaxFeeds, f.Name)
+	}
+	return nil
+}
+
+// Feed returns the feed of that name.
+func (c Config) Feed(name string) (Feed, bool) {
+	if at := slices.IndexFunc(c.Feeds, func(f Feed) bool { return f.Name == name }); at >= 0 {
+		return c.Feeds[at], true
+	}
+	return Feed{}, false
+}
