@@ -23,7 +23,7 @@ func newEngine(t *testing.T, dir string, d *fakeDaemon) *Engine {
 func fileFeed(name, path string) Feed {
 	return Feed{
 		Name: name, URL: path, Every: time.Hour, TTL: 5 * time.Hour, Timeout: time.Minute, MaxBytes: 1 << 20,
-		MaxEntries: 1000, MaxShrink: 0.5, MaxGrow: 3, MaxIPv4: 1, MaxIPv6: 1,
+		MaxEntries: 1000, MaxShrink: 0.5, MaxGrow: 3, MaxShare: 1,
 	}
 }
 

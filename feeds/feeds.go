@@ -22,7 +22,7 @@ type Feed struct {
 	URL   string        // https, http with a checksum or signature, file, or the path of a file
 	Every time.Duration // between two requests
 	TTL   time.Duration // the set ends this long after the last good answer
-	Use   string        // what the daemon does with the set; a change hands it in again
+	Use   string        // what the daemon does with the set; see Shadow
 
 	Format string // as lists.Options has it
 	Column string
@@ -32,15 +32,17 @@ type Feed struct {
 	MaxBytes   int64         // of the body, before lists unpacks it
 	MaxEntries int
 	MaxShrink  float64 // part of its entries that the set may lose at once: 0.5
-	MaxGrow    float64 // how much it may grow at once, of its entries before: 3
-	MaxIPv4    float64 // part of all IPv4 addresses that it may cover
-	MaxIPv6    float64
+	MaxGrow    float64 // how many times its entries it may have after a change; 0: any number
+	MaxShare   float64 // part of IPv4, or of 2000::/3 of IPv6, that it may cover
 
 	Private  bool   // the server may have an address that is not public
 	CA       string // file of the certificates to trust, instead of those of the system
 	SHA256   string // URL of the checksum
 	Minisign string // public key
 }
+
+// Shadow is the use of a set that only counts. Other uses matter to the daemon alone.
+const Shadow = "shadow"
 
 // fingerprint identifies all that decides what a body means. A condition such as an ETag
 // is of no use after a change of it.

@@ -51,7 +51,7 @@ func newLab(t *testing.T, change ...func(*Feed)) *lab {
 	f := Feed{
 		Name: "x", URL: l.server.URL + "/list.txt", Every: 6 * time.Hour, TTL: 48 * time.Hour, CA: ca,
 		Timeout: time.Minute, MaxBytes: 1 << 20, MaxEntries: 10_000, MaxShrink: 0.5, MaxGrow: 3,
-		MaxIPv4: 0.01, MaxIPv6: 0.01,
+		MaxShare: 0.01,
 	}
 	for _, c := range change {
 		c(&f)

@@ -77,7 +77,7 @@ func TestShrinkIsHeld(t *testing.T) {
 	l.has(1, hosts(all)...)
 	st := l.state()
 	if st.Held == nil || st.Held.Generation != 2 || st.Held.Entries != 10 || st.Held.Removed != 90 ||
-		!strings.Contains(st.Held.Reason, "shrink by 90%") {
+		!strings.Contains(st.Held.Reason, "of 100 entries only 10") {
 		t.Fatalf("held %+v", st.Held)
 	}
 	// Neither the same body nor a 304 for it speaks for the set in force.
@@ -117,10 +117,10 @@ func TestBounds(t *testing.T) {
 		wantsHeld string
 	}{
 		{"half lost", 100, 50, ""},
-		{"more than half lost", 100, 49, "shrink by 51%"},
+		{"more than half lost", 100, 49, "of 100 entries only 49"},
 		{"few entries", 99, 1, ""},
-		{"grown fourfold", 100, 400, ""},
-		{"grown more", 100, 401, "grow by 301%"},
+		{"grown threefold", 100, 300, ""},
+		{"grown more", 100, 301, "100 entries would become 301"},
 		{"few entries grow", 99, 900, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestBounds(t *testing.T) {
 }
 
 func TestShareIsHeld(t *testing.T) {
-	l := newLab(t)
+	l := newLab(t, func(f *Feed) { f.MaxShare = 0.0101 })
 	// Overlaps count once: this is 1% of IPv4, and then more.
 	list := "6.0.0.0/8\n6.0.0.0/9\n6.1.2.3\n7.0.0.0/9\n7.128.0.0/11\n7.160.0.0/12\n7.176.0.0/14\n"
 	l.serve(200, list)
@@ -157,15 +157,15 @@ func TestShareIsHeld(t *testing.T) {
 	if st := l.state(); st.Held == nil || !strings.Contains(st.Held.Reason, "25.7% of IPv4") {
 		t.Errorf("held %+v", st.Held)
 	}
-	l.serve(200, "2000::/3\n")
+	l.serve(200, "2a00::/9\n")
 	l.good()
-	if st := l.state(); st.Held == nil || !strings.Contains(st.Held.Reason, "12.5% of IPv6") {
+	if st := l.state(); st.Held == nil || !strings.Contains(st.Held.Reason, "1.56% of 2000::/3") {
 		t.Errorf("held %+v", st.Held)
 	}
 	// With other bounds the same body is applied.
-	l.restart(func(f *Feed) { f.MaxIPv6 = 0.2 })
+	l.restart(func(f *Feed) { f.MaxShare = 0.2 })
 	l.good()
-	l.has(3, "2000::/3")
+	l.has(3, "2a00::/9")
 }
 
 // TestFirstShareIsHeld: there is nothing to fall back on.

@@ -158,7 +158,7 @@ func (s *set) sort() {
 	s.items = slices.CompactFunc(s.items, func(x, y item) bool { return compareItems(x, y) == 0 })
 }
 
-// shares returns the parts of all IPv4 and IPv6 addresses that the set covers.
+// shares returns the parts of IPv4, and of 2000::/3 of IPv6, that the set covers.
 func (s *set) shares() (v4, v6 float64) {
 	var last netip.Prefix
 	for _, i := range s.items {
@@ -170,7 +170,7 @@ func (s *set) shares() (v4, v6 float64) {
 		if i.v4 {
 			v4 += math.Ldexp(1, -int(i.bits))
 		} else {
-			v6 += math.Ldexp(1, -int(i.bits))
+			v6 += math.Ldexp(1, 3-int(i.bits))
 		}
 	}
 	return v4, v6
