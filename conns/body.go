@@ -27,6 +27,7 @@ type Body struct {
 	Begun    time.Time // when the read begins
 	End      time.Time // when the body must be complete
 
+	Hint string // what to do about a slow body, added to the error
 	// Fail returns the error for a body that is too slow or cut off.
 	Fail func(format string, args ...any) error
 
@@ -76,7 +77,7 @@ func (r *Body) stalled() error {
 	default:
 	}
 	if !time.Now().Before(r.End) {
-		return r.Fail("it is not complete after %v; write it to a file and import that", r.Total)
+		return r.Fail("it is not complete after %v%s", r.Total, r.Hint)
 	}
 	return r.Fail("nothing came for %v", r.Stall)
 }
@@ -84,7 +85,7 @@ func (r *Body) stalled() error {
 // slow returns an error if the body comes too slowly.
 func (r *Body) slow(now time.Time) error {
 	if after := now.Sub(r.Begun) - 2*r.Stall; float64(r.got) < float64(r.Rate)*after.Seconds() {
-		return r.Fail("it comes with fewer than %d bytes per second; write it to a file and import that", r.Rate)
+		return r.Fail("it comes with fewer than %d bytes per second%s", r.Rate, r.Hint)
 	}
 	return nil
 }

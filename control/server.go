@@ -3,11 +3,8 @@ package control
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/paraxial/paraxial/conns"
@@ -29,13 +26,6 @@ type Options struct {
 	ImportTimeout  time.Duration // until a list is complete, with waiting, 10 min
 	ImportRate     int           // least bytes per second of a list after two StallTimeouts, 4096
 }
-
-const (
-	headerTimeout   = 10 * time.Second
-	idleTimeout     = time.Minute
-	shutdownTimeout = 5 * time.Second
-	maxHeader       = 16 << 10
-)
 
 // Server serves a Backend over HTTP.
 type Server struct {
@@ -78,33 +68,5 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Name: "control", Log: s.opts.Log, Max: s.opts.MaxConns, PerKey: s.opts.MaxConnsPerUID,
 		Reserve: s.opts.MaxConnsPerUID, Peer: conns.CallerOf, Share: Caller.Share,
 	})
-	srv := &http.Server{
-		Handler:           newHandler(s, table, ctx.Done()),
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
-		ConnContext:       table.Context,
-		ConnState:         table.State,
-		ErrorLog:          slog.NewLogLogger(s.opts.Log.Handler(), slog.LevelDebug),
-		// OPTIONS gets the same answer as any other wrong method.
-		DisableGeneralOptionsHandler: true,
-	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(table.Listen(l)) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve the control socket: %w", err)
-	case <-ctx.Done():
-	}
-	table.CloseIdle()
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	if err := srv.Shutdown(grace); err != nil {
-		s.opts.Log.Warn("control: requests still at work were cut off", "error", err)
-		srv.Close()
-	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the control socket: %w", err)
-	}
-	return nil
+	return table.Serve(ctx, l, newHandler(s, table, ctx.Done()))
 }

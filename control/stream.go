@@ -210,6 +210,7 @@ func (c *call) importList() error {
 		body := io.NopCloser(&conns.Body{
 			Context: ctx, Request: c.r.Body, Control: c.rc, Stopping: c.stopping, Stall: c.opts.StallTimeout,
 			Total: c.opts.ImportTimeout, Rate: c.opts.ImportRate, Begun: time.Now(), End: end,
+			Hint: "; write it to a file and import that",
 			Fail: func(format string, args ...any) error { return invalid("read the list: "+format, args...) },
 		})
 		list := http.MaxBytesReader(c.w, body, MaxList)

@@ -60,6 +60,7 @@ func rooms() map[string]room {
 		"control":           {[]string{"conns", "policy"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
+		"report":            {[]string{"conns", "policy"}, nil},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {[]string{"conns"}, []string{prom}},
 		"lists":             {[]string{"policy"}, []string{compress, xz}},

@@ -1,0 +1,275 @@
+package report
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/paraxial/paraxial/conns"
+	"github.com/paraxial/paraxial/policy"
+)
+
+type handler struct {
+	*Server
+	table    *conns.Table[conns.Caller]
+	stopping <-chan struct{}
+}
+
+// call is a request in progress.
+type call struct {
+	*handler
+	w      http.ResponseWriter
+	r      *http.Request
+	rc     *http.ResponseController
+	uid    uint32
+	rights Rights
+	query  url.Values
+}
+
+// ServeHTTP implements http.Handler.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	conn := h.table.Of(r)
+	c := &call{handler: h, w: w, r: r, rc: http.NewResponseController(w), uid: conn.Peer.UID}
+	defer c.recover()
+	c.rc.SetWriteDeadline(time.Now().Add(h.opts.RequestTimeout + h.opts.StallTimeout))
+	rights, ok := h.backend.Reporter(c.uid)
+	if !ok {
+		c.w.Header().Set("Connection", "close") // the body is not read
+		c.fail(Errorf(CodeForbidden, "uid %d is no reporter: root names reporters in the configuration of paraxiald, "+
+			"reports.reporters", c.uid))
+		return
+	}
+	c.rights = rights
+	// An answer may begin while the reporter is still sending.
+	if err := c.rc.EnableFullDuplex(); err != nil {
+		c.fail(err)
+		return
+	}
+	if !conn.SetBusy(true) {
+		c.fail(Errorf(CodeBusy, "connection closed: too many of %s", rights.Name))
+		return
+	}
+	defer h.board.begin(rights.Name)()
+	out, err := c.route()
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	c.send(http.StatusOK, out)
+}
+
+// route carries the request out and returns the answer.
+func (c *call) route() (any, error) {
+	var err error
+	if c.query, err = url.ParseQuery(c.r.URL.RawQuery); err != nil {
+		return nil, invalid("query: %v", err)
+	}
+	path := strings.Split(strings.TrimPrefix(c.r.URL.Path, "/v1/"), "/")
+	name := path[min(1, len(path)-1)]
+	switch {
+	case len(path) == 2 && path[0] == "sets":
+		return c.only(http.MethodPut, func() (any, error) { return c.put(name) })
+	case len(path) == 3 && path[0] == "sets" && path[2] == "renew":
+		return c.only(http.MethodPost, func() (any, error) { return c.renew(name) })
+	case len(path) == 1 && path[0] == "feeds":
+		return c.only(http.MethodPut, c.tell)
+	case len(path) == 1 && path[0] == "commands":
+		return c.only(http.MethodGet, c.command)
+	case len(path) == 2 && path[0] == "commands":
+		return c.only(http.MethodPost, func() (any, error) { return c.answer(name) })
+	}
+	return nil, Errorf(CodeNotFound, "no such path: %.128q", c.r.URL.Path)
+}
+
+func (c *call) only(method string, serve func() (any, error)) (any, error) {
+	if c.r.Method != method {
+		c.w.Header().Set("Allow", method)
+		return nil, Errorf(CodeMethodNotAllowed, "%.128q takes %s, not %.32q", c.r.URL.Path, method, c.r.Method)
+	}
+	return serve()
+}
+
+// mayPut returns an error unless the reporter may hand in the set.
+func (c *call) mayPut(name string) error {
+	if policy.ValidOrigin(policy.OriginFeed+name) != nil {
+		return invalid("%.128q is not the name of a set", name)
+	}
+	if !c.rights.MayPut(name) {
+		return Errorf(CodeForbidden, "the reporter %s may not hand in the set %s: root names its sets in the "+
+			"configuration of paraxiald, reports.reporters", c.rights.Name, name)
+	}
+	return nil
+}
+
+func (c *call) put(name string) (any, error) {
+	if err := c.mayPut(name); err != nil {
+		return nil, err
+	}
+	set := Set{Name: name}
+	var err error
+	if set.Generation, err = strconv.ParseUint(c.query.Get("generation"), 10, 64); err != nil {
+		return nil, invalid("generation: want a number")
+	}
+	if c.query.Has("accept") {
+		if set.Accept, err = strconv.ParseBool(c.query.Get("accept")); err != nil {
+			return nil, invalid("accept: want true or false")
+		}
+	}
+	if c.r.ContentLength > MaxSet {
+		return nil, Errorf(CodeTooLarge, "body: longer than %d MiB", MaxSet>>20)
+	}
+	end := time.Now().Add(c.opts.SetTimeout)
+	waiting, cancel := context.WithDeadline(c.r.Context(), end)
+	defer cancel()
+	if err := c.sets.Enter(waiting, c.uid); err != nil {
+		return nil, err
+	}
+	defer c.sets.Leave(c.uid)
+	body := io.NopCloser(&conns.Body{
+		Context: c.r.Context(), Request: c.r.Body, Control: c.rc, Stopping: c.stopping, Stall: c.opts.StallTimeout,
+		Total: c.opts.SetTimeout, Rate: c.opts.SetRate, Begun: time.Now(), End: end,
+		Fail: func(format string, args ...any) error { return invalid("read the set: "+format, args...) },
+	})
+	return c.backend.Put(c.r.Context(), c.rights.Name, set, http.MaxBytesReader(c.w, body, MaxSet))
+}
+
+func (c *call) renew(name string) (any, error) {
+	if err := c.mayPut(name); err != nil {
+		return nil, err
+	}
+	var in renewal
+	leave, err := c.begin(&in)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return empty{}, c.backend.Renew(c.r.Context(), c.rights.Name, name, in.Generation)
+}
+
+// tell takes the states of feeds. Those that the reporter may not hand in are an error.
+func (c *call) tell() (any, error) {
+	var states []State
+	leave, err := c.begin(&states)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if len(states) > MaxStates {
+		return nil, Errorf(CodeTooLarge, "%d states; at most %d", len(states), MaxStates)
+	}
+	for _, s := range states {
+		if err := c.mayPut(s.Name); err != nil {
+			return nil, err
+		}
+	}
+	c.board.tell(c.rights.Name, states)
+	return empty{}, nil
+}
+
+// command waits for the next command. Without one the answer has no id.
+func (c *call) command() (any, error) {
+	wait := MaxWait
+	if s := c.query.Get("wait"); s != "" {
+		var err error
+		if wait, err = time.ParseDuration(s); err != nil || wait < 0 {
+			return nil, invalid("wait: want a duration of at most %s", MaxWait)
+		}
+	}
+	ctx, cancel := context.WithTimeout(c.r.Context(), min(wait, MaxWait))
+	defer cancel()
+	go func() {
+		select {
+		case <-c.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	command, _ := c.board.next(ctx, c.rights.Name)
+	c.rc.SetWriteDeadline(time.Now().Add(c.opts.StallTimeout))
+	return command, nil
+}
+
+func (c *call) answer(id string) (any, error) {
+	var a Answer
+	leave, err := c.begin(&a)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if !c.board.answer(c.rights.Name, id, a) {
+		return nil, Errorf(CodeNotFound, "nobody waits for the answer to the command %.64q", id)
+	}
+	return empty{}, nil
+}
+
+// begin reads the body of a request into v, and waits until the request may be worked on.
+func (c *call) begin(v any) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(c.r.Context(), c.opts.RequestTimeout)
+	defer cancel()
+	if err := c.work.Enter(ctx, c.uid); err != nil {
+		return nil, err
+	}
+	leave = func() { c.work.Leave(c.uid) }
+	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
+	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))
+	c.rc.SetReadDeadline(time.Time{})
+	if err == nil {
+		err = json.Unmarshal(data, v)
+	}
+	if err == nil {
+		return leave, nil
+	}
+	leave()
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, err
+	}
+	return nil, invalid("read body: %v", err)
+}
+
+// empty is an answer without fields.
+type empty struct{}
+
+func (c *call) send(status int, v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		c.fail(fmt.Errorf("encode the answer: %w", err))
+		return
+	}
+	c.rc.SetWriteDeadline(time.Now().Add(c.opts.StallTimeout))
+	c.w.Header().Set("Content-Type", "application/json")
+	c.w.WriteHeader(status)
+	c.w.Write(append(data, '\n')) // the client may be gone
+}
+
+func (c *call) fail(err error) {
+	e := wireError(err)
+	if e.Code == CodeInternal {
+		c.opts.Log.Error("report: request failed", "path", c.r.URL.Path, "reporter", c.rights.Name, "error", err)
+	}
+	c.send(e.Status, envelope{e})
+	if c.rights.Name == "" {
+		return
+	}
+	// A reporter that is still sending when the connection is closed would not see the
+	// error, so its body is read.
+	c.rc.Flush()
+	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
+	io.Copy(io.Discard, io.LimitReader(c.r.Body, MaxSet))
+}
+
+func (c *call) recover() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	c.opts.Log.Error("report: panic", "path", c.r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	panic(http.ErrAbortHandler)
+}

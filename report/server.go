@@ -1,0 +1,93 @@
+package report
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/paraxial/paraxial/conns"
+)
+
+// Options bound the resources that callers can use. Zero means the default.
+type Options struct {
+	Log            *slog.Logger  // default: slog.Default()
+	MaxConns       int           // connections of one reporter, and of all strangers together, 8
+	MaxWork        int           // requests of one reporter at work, without those that wait for a command, 2
+	MaxSets        int           // sets in memory, 2; one of each reporter
+	RequestTimeout time.Duration // for an answer, without the reading of a set, 30 s
+	StallTimeout   time.Duration // without progress of a body, 30 s
+	SetTimeout     time.Duration // until a set is complete, with waiting, 10 min
+	SetRate        int           // least bytes per second of a set after two StallTimeouts, 4096
+}
+
+// Rights are what a reporter may do.
+type Rights struct {
+	Name   string // of the reporter
+	MayPut func(set string) bool
+}
+
+// Backend carries out the requests. All methods may be called from several goroutines at
+// once. An *Error in the chain of a returned error determines the code that the reporter
+// sees.
+type Backend interface {
+	// Reporter returns the rights of a user; false if it is no reporter.
+	Reporter(uid uint32) (Rights, bool)
+	// Put makes list the set of a feed, or changes nothing and returns an error, also when
+	// reading list fails midway. A set that a guard holds is no error, but a Result.
+	Put(ctx context.Context, reporter string, s Set, list io.Reader) (Result, error)
+	// Renew lets the entries of a set stay for another ttl. It returns ErrUnknown if the set
+	// is not of that generation.
+	Renew(ctx context.Context, reporter, set string, generation uint64) error
+}
+
+// Server serves a Backend over HTTP.
+type Server struct {
+	backend Backend
+	board   *Board
+	opts    Options
+	work    *conns.Gate
+	sets    *conns.Gate
+}
+
+// NewServer returns a server for b. What reporters tell of their feeds gets to the board.
+func NewServer(b Backend, board *Board, opts Options) *Server {
+	opts.Log = cmp.Or(opts.Log, slog.Default())
+	opts.MaxConns = cmp.Or(opts.MaxConns, 8)
+	opts.MaxWork = cmp.Or(opts.MaxWork, 2)
+	opts.MaxSets = cmp.Or(opts.MaxSets, 2)
+	opts.RequestTimeout = cmp.Or(opts.RequestTimeout, 30*time.Second)
+	opts.StallTimeout = cmp.Or(opts.StallTimeout, 30*time.Second)
+	opts.SetTimeout = cmp.Or(opts.SetTimeout, 10*time.Minute)
+	opts.SetRate = cmp.Or(opts.SetRate, 4096)
+	return &Server{
+		backend: b, board: board, opts: opts,
+		work: conns.NewGate(opts.MaxWork, maxReporters*opts.MaxWork, opts.MaxWork),
+		sets: conns.NewGate(1, opts.MaxSets, 1),
+	}
+}
+
+// maxReporters is the largest number of reporters that have room beside each other.
+const maxReporters = 16
+
+// Serve answers on l, a listener of Unix sockets, until ctx is done, and then returns nil.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	table := conns.New(conns.Options[conns.Caller]{
+		Name: "report", Log: s.opts.Log, Max: (maxReporters + 1) * s.opts.MaxConns, PerKey: s.opts.MaxConns,
+		Peer: conns.CallerOf, Share: s.share,
+	})
+	return table.Serve(ctx, l, &handler{Server: s, table: table, stopping: ctx.Done()})
+}
+
+// share counts the connections by reporter. All strangers share the connections of one, so
+// that they take none from reporters.
+func (s *Server) share(c conns.Caller) conns.Share {
+	share := conns.Share{Key: "strangers", Crowd: strconv.Itoa(int(c.PID))}
+	if r, ok := s.backend.Reporter(c.UID); ok {
+		share.Key = "reporter " + r.Name
+	}
+	return share
+}
