@@ -33,7 +33,9 @@ func (s *subscription) deliver(ctx context.Context) error {
 	if !wanted || r.Current == 0 || left <= 0 {
 		return nil
 	}
+	s.env.sending.Lock()
 	err := s.hand(ctx, r, left, now)
+	s.env.sending.Unlock()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -36,6 +36,7 @@ type environment struct {
 	now     func() time.Time
 	random  func() float64
 	parsing sync.Mutex // one list at a time is in memory
+	sending sync.Mutex // the daemon takes one set at a time
 }
 
 // newSubscription reads the state in dir, which it makes if there is none. The error may
