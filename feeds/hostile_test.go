@@ -179,6 +179,9 @@ func TestMisbehaviour(t *testing.T) {
 				t.Errorf("it took %d MiB", got>>20)
 			}
 			l.has(1, hosts(all)...)
+			if n := len(l.requests); n > 2+maxRedirects {
+				t.Errorf("%d requests", n)
+			}
 			if st := l.state(); !st.CheckedAt.Equal(start) || st.Ended {
 				t.Errorf("state %+v", st)
 			}
@@ -199,6 +202,39 @@ func TestMisbehaviour(t *testing.T) {
 				t.Errorf("after the server is well again: %+v", st)
 			}
 		})
+	}
+}
+
+// slow is a body that ends when the time is up, as if it were complete.
+type slow struct{ ctx context.Context }
+
+func (s slow) Read([]byte) (int, error) {
+	<-s.ctx.Done()
+	return 0, io.EOF
+}
+
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestEndsInTime: a body that ends when the time is up is not complete. The client tells the
+// server that it gives up, and the server may then end the body.
+func TestEndsInTime(t *testing.T) {
+	l := newLab(t)
+	file, err := os.Create(filepath.Join(t.TempDir(), "body"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	client := &http.Client{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
+		text := io.MultiReader(strings.NewReader("203.0.113.66\n"), slow{r.Context()})
+		return &http.Response{StatusCode: 200, Body: io.NopCloser(text), Request: r, ProtoMajor: 2}, nil
+	})}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if _, err := l.env.fetcher.list(ctx, client, l.feed, condition{}, file); err == nil ||
+		!strings.Contains(err.Error(), "no complete answer in time") {
+		t.Errorf("error %v", err)
 	}
 }
 

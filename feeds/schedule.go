@@ -28,7 +28,7 @@ func nextGood(every time.Duration, random float64) time.Duration {
 func nextRetry(every time.Duration, failures int, retry time.Duration, random float64) time.Duration {
 	wait := backOff(min(firstRetry, every), max(longestRetry, every), failures)
 	wait += time.Duration(random * float64(wait/jitterShare))
-	return max(wait, min(retry, maxRetryAfter))
+	return max(wait, retry)
 }
 
 // backOff doubles first with each failure, up to longest.

@@ -47,7 +47,6 @@ func newSubscription(f Feed, dir string, env *environment) (*subscription, error
 	}
 	rec, err := loadRecord(dir)
 	s := &subscription{feed: f, dir: dir, env: env, rec: rec}
-	s.clamp()
 	if s.rec.Fingerprint != f.fingerprint() {
 		s.rec.NextAt = env.now()
 	}
