@@ -41,9 +41,10 @@ run: build ## filter on a real interface: make run IFACE=eth0
 	$(SUDO) $(BIN)/paraxiald run --interface $(IFACE)
 
 # The programs that tests run, beside those of the project, and Debian's packages of them.
-NEEDED   := zsh fish systemd-analyze nsenter setpriv ip sshd ssh dropbear rpm lintian mandoc promtool mkfs.ext4 nft busybox
+NEEDED   := zsh fish systemd-analyze nsenter setpriv ip sshd ssh dropbear rpm lintian mandoc promtool mkfs.ext4 nft busybox \
+	fail2ban-server dnsmasq chronyd
 PACKAGES := zsh fish systemd util-linux iproute2 openssh-server openssh-client dropbear-bin rpm lintian mandoc prometheus \
-	e2fsprogs nftables busybox
+	e2fsprogs nftables busybox fail2ban dnsmasq-base chrony
 
 .PHONY: test-needs
 test-needs:
@@ -68,7 +69,7 @@ test: test-needs ## run all tests; needs root, or sudo for the parts that do
 	@# The tests of packages have no network to download it.
 	go tool -modfile=tools/go.mod -n nfpm >/dev/null
 	@# The packages that take longest begin first. Their tests wait more than they compute, so
-	@# three packages run at a time also on two cores.
+	@# three packages run at a time also on two cores, and in some of them several tests.
 	PARAXIAL_REQUIRE_ALL=1 go run ./tests/progress go test -json -count=1 -timeout 30m -p $$(($$(nproc) + 1)) \
 		$(TESTEXEC) ./tests/e2e ./tests/packaging ./tests/churn ./...
 
@@ -85,7 +86,7 @@ proof: ## run random tests for long: CASES (100 million) look-ups while the daem
 
 .PHONY: figures
 figures: ## check the figures in seconds that the documentation states; on a machine with nothing else to do
-	PARAXIAL_FIGURES=1 PARAXIAL_LIMIT_SECONDS=10 $(TESTALL) -v -timeout 1h \
+	PARAXIAL_FIGURES=1 PARAXIAL_LIMIT_SECONDS=10 $(TESTALL) -v -timeout 1h -parallel 1 \
 		-run 'Busy|Idle|LimitHolds|TestDetector$$|DetachedLink|Upgrade|BlockTakes|Million|Gaps|Hostile' \
 		./tests/e2e ./store ./replay ./config
 

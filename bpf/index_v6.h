@@ -54,8 +54,8 @@ _Static_assert(sizeof(struct index_v6_header) == sizeof(struct index_line), "the
 _Static_assert(__builtin_offsetof(struct index_v6_header, bank) == INDEX_BANK_OFFSET, "where the loader writes it");
 
 /*
- * until is the deadline of a drop, in ticks. TICK_NEVER says only that there is an
- * entry. V6_ALLOW says that the tries must be asked, whatever other keys say.
+ * until is the deadline of the prefix's own drop, in ticks. TICK_NEVER says only that there
+ * is an entry. V6_ALLOW says that the tries must be asked, whatever other keys say.
  */
 #define V6_ALLOW 1u
 

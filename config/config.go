@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strconv"
 
 	"github.com/paraxial/paraxial/detect"
 )
@@ -56,6 +57,7 @@ type Config struct {
 	// bounds the entries of a user. See Room for entries below.
 	MaxEntries int
 	Guard      Guard
+	Import     Import
 	Events     Events
 
 	// Addresses and prefixes of proxies and CDNs that your visitors use. Detectors leave
@@ -146,6 +148,25 @@ type Guard struct {
 	SSHPorts []uint16
 }
 
+// Import has the bounds of an import. A list that exceeds one of them is held: it is not
+// applied without `--accept`.
+type Import struct {
+	// The largest part of the entries of a set of 100 or more that an import may remove
+	// without replacement. `100%` turns this off. See Import below.
+	MaxShrink Percent
+	// The largest number of entries after an import, as a multiple of those before it, for
+	// a set of 100 or more. 0 turns this off. See Import below.
+	MaxGrow int
+	// The largest part of IPv4, or of 2000::/3 of IPv6, that the prefixes of a list may
+	// cover together. `100%` turns this off. See Import below.
+	MaxShare Percent
+}
+
+// Percent is a part in hundredths.
+type Percent int
+
+func (p Percent) String() string { return strconv.Itoa(int(p)) + "%" }
+
 // Events limits the reports of single packets by the kernel.
 type Events struct {
 	// The largest number of dropped packets a second that `paraxialctl watch` shows. 0
@@ -181,6 +202,7 @@ const (
 	MaxTracked        = 1 << 17
 	MaxMaxBans        = 100_000
 	MaxBansPerMinute  = 10_000
+	MaxMaxGrow        = 1000
 )
 
 // Default returns the configuration of an empty file.
@@ -197,6 +219,7 @@ func Default() Config {
 		Log:         Log{Level: slog.LevelInfo, Format: FormatText},
 		MaxEntries:  1 << 20,
 		Guard:       Guard{SSHPorts: []uint16{22}},
+		Import:      Import{MaxShrink: 50, MaxGrow: 3, MaxShare: 50},
 		Events:      Events{DropsPerSecond: 20},
 		Detection:   Detection{Tracked: 32_768, MaxBans: 10_000, Breaker: Breaker{BansPerMinute: 600}},
 		Reports:     Reports{Socket: "/run/paraxial/report.sock"},

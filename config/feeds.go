@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -74,7 +73,6 @@ const (
 	minTTL   = time.Second
 	maxTTL   = 52 * 7 * 24 * time.Hour
 	maxURL   = 2048
-	maxGrow  = 1000
 )
 
 // DefaultFeed returns the values of the keys that a feed leaves out.
@@ -97,7 +95,7 @@ func feedKeys(f *Feed) []key {
 		rateKey("feeds.limit", true, &f.Limit),
 		durationKey("feeds.ttl", true, &f.TTL, minTTL, maxTTL),
 		percentKey("feeds.max_shrink", true, &f.MaxShrink),
-		numberKey("feeds.max_grow", true, &f.MaxGrow, 0, maxGrow),
+		numberKey("feeds.max_grow", true, &f.MaxGrow, 0, MaxMaxGrow),
 		percentKey("feeds.max_share", true, &f.MaxShare),
 		numberKey("feeds.max_entries", true, &f.MaxEntries, 1, MaxMaxEntries),
 		textKey("feeds.minisign", true, &f.Minisign, parsePlain),
@@ -149,34 +147,6 @@ func parseUse(s string) (Use, error) {
 			alternatives([]Use{UseBlock, UseShadow, UseLimit, UseAllow}))
 	}
 	return oneOf(s, UseBlock, UseShadow, UseLimit, UseAllow)
-}
-
-// Percent is a part in hundredths.
-type Percent int
-
-func (p Percent) String() string { return strconv.Itoa(int(p)) + "%" }
-
-func percentKey(name string, live bool, value *Percent) key {
-	return key{
-		name:   name,
-		live:   live,
-		value:  value,
-		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, text, parsePercent, value) },
-		check: func() error {
-			_, err := parsePercent(value.String())
-			return named(name, err)
-		},
-	}
-}
-
-// parsePercent reads a percentage such as 50%.
-func parsePercent(s string) (Percent, error) {
-	digits, ok := strings.CutSuffix(s, "%")
-	n, err := parseNumber(digits, 0, 100)
-	if !ok || err != nil {
-		return 0, fmt.Errorf("got %s; want a percentage from 0%% to 100%%", s)
-	}
-	return Percent(n), nil
 }
 
 func feedsKey(list *[]Feed) key {
@@ -233,3 +203,6 @@ func (c Config) Feed(name string) (Feed, bool) {
 	}
 	return Feed{}, false
 }
+
+// Bounds returns the bounds of a change of the set.
+func (f Feed) Bounds() Import { return Import{f.MaxShrink, f.MaxGrow, f.MaxShare} }

@@ -105,7 +105,8 @@ func TestTooManyReporters(t *testing.T) {
 		fmt.Fprintf(&in, "  - {name: r%d, user: u%d, sets: [a]}\n", n, n)
 	}
 	_, err := Parse("f", []byte(in.String()))
-	if got := fmt.Sprint(err); !strings.HasPrefix(got, "f:19:5: reports.reporters: more than 16; \"r16\" is one too many") {
+	want := "f:19:5: reports.reporters: more than 16; \"r16\" is one too many"
+	if got := fmt.Sprint(err); !strings.HasPrefix(got, want) {
 		t.Errorf("error %q", got)
 	}
 }

@@ -41,6 +41,9 @@ func (c *Config) keys() []key {
 		numberKey("max_entries", false, &c.MaxEntries, 1, MaxMaxEntries),
 		listKey("guard.never_block", true, &c.Guard.NeverBlock, text, parsePrefix, netip.Prefix.String),
 		listKey("guard.ssh_ports", true, &c.Guard.SSHPorts, number, parsePort, formatPort),
+		percentKey("import.max_shrink", true, &c.Import.MaxShrink),
+		numberKey("import.max_grow", true, &c.Import.MaxGrow, 0, MaxMaxGrow),
+		percentKey("import.max_share", true, &c.Import.MaxShare),
 		numberKey("events.drops_per_second", true, &c.Events.DropsPerSecond, 0, MaxDropsPerSecond),
 		listKey("proxies", true, &c.Proxies, text, parsePrefix, netip.Prefix.String),
 		textKey("proxies_file", true, &c.ProxiesFile, parseOptionalPath),
@@ -110,6 +113,19 @@ func numberKey(name string, live bool, value *int, low, high int) key {
 		},
 		check: func() error {
 			_, err := parse(strconv.Itoa(*value))
+			return named(name, err)
+		},
+	}
+}
+
+func percentKey(name string, live bool, value *Percent) key {
+	return key{
+		name:   name,
+		live:   live,
+		value:  value,
+		decode: func(d *decoder, n ast.Node) { scalar(d, name, n, text, parsePercent, value) },
+		check: func() error {
+			_, err := parsePercent(value.String())
 			return named(name, err)
 		},
 	}

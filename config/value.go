@@ -167,6 +167,16 @@ func parseNumber(s string, low, high int) (int, error) {
 	return n, nil
 }
 
+// parsePercent reads a percentage such as 50%.
+func parsePercent(s string) (Percent, error) {
+	digits, ok := strings.CutSuffix(s, "%")
+	n, err := parseNumber(digits, 0, 100)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("got %s; want a percentage from 0%% to 100%%", s)
+	}
+	return Percent(n), nil
+}
+
 // oneOf reads one of the accepted words.
 func oneOf[T ~string](s string, accepted ...T) (T, error) {
 	if slices.Contains(accepted, T(s)) {

@@ -25,7 +25,8 @@ func selfOrigin() string { return fmt.Sprintf("api:%d", os.Getuid()) }
 
 // TestAnswers shows the wire form of every endpoint: no slice is null.
 func TestAnswers(t *testing.T) {
-	const entryJSON = `{"prefix":"192.0.2.0/24","kind":"block","action":"drop","origin":"cli","reason":"","author":"uid:0",` +
+	const entryJSON = `{"prefix":"192.0.2.0/24","kind":"block","action":"drop","origin":"cli","reason":"",` +
+		`"author":"uid:0",` +
 		`"created":"2026-11-23T12:00:00Z","expires":null,"drops":0,"drops_estimated":false,"pending":null}`
 	const one = "application/json"
 	const lines = "application/x-ndjson"
@@ -33,29 +34,50 @@ func TestAnswers(t *testing.T) {
 		method, target, body string
 		want                 answer
 	}{
-		{"GET", "/v1/status", "", answer{200, one, `{"version":"1.2.3","pid":7,"started":"2026-11-23T12:00:00Z","interfaces":[],"blocks":0,"allows":0,"warnings":[]}`}},
-		{"GET", "/v1/stats", "", answer{200, one, `{"interfaces":[{"name":"eth0","packets":3,"bytes":180,"reasons":{}}]}`}},
-		{"GET", "/v1/detectors", "", answer{200, one, `{"enabled":true,"detectors":[{"name":"syn-flood","match":"","limit":"","window":"","ipv4_prefix":32,"ipv6_prefix":0,` +
-			`"action":"","for":"","decisions":{},"extended":0,"lifted":0,"spared":0,"entries":0,"no_room":0}],"tracked":0,"capacity":0,"offenders":0,"entries":0,"max_entries":0,` +
-			`"breaker":{"open":false,"since":"2026-11-23T12:00:00Z","trips":0},"sampling":{"interval":0,"lost":0,"exceeded":false,"refused":0}}`}},
-		{"GET", "/v1/top", "", answer{200, one, `{"time":"2026-11-23T12:00:00Z","sources":[{"source":"192.0.2.7/32","packets":0,"bytes":0,"rates":{},"share":0.5,` +
+		{"GET", "/v1/status", "", answer{200, one, `{"version":"1.2.3","pid":7,"started":"2026-11-23T12:00:00Z",` +
+			`"interfaces":[],"blocks":0,"allows":0,"warnings":[]}`}},
+		{"GET", "/v1/stats", "",
+			answer{200, one, `{"interfaces":[{"name":"eth0","packets":3,"bytes":180,"reasons":{}}]}`}},
+		{"GET", "/v1/detectors", "", answer{200, one, `{"enabled":true,"detectors":[{"name":"syn-flood","match":"",` +
+			`"limit":"","window":"","ipv4_prefix":32,"ipv6_prefix":0,` +
+			`"action":"","for":"","decisions":{},"extended":0,"lifted":0,"spared":0,"entries":0,"no_room":0}],` +
+			`"tracked":0,"capacity":0,"offenders":0,"entries":0,"max_entries":0,` +
+			`"breaker":{"open":false,"since":"2026-11-23T12:00:00Z","trips":0},"sampling":{"interval":0,"lost":0,` +
+			`"exceeded":false,"refused":0}}`}},
+		{"GET", "/v1/top", "", answer{200, one, `{"time":"2026-11-23T12:00:00Z","sources":[{"source":"192.0.2.7/32",` +
+			`"packets":0,"bytes":0,"rates":{},"share":0.5,` +
 			`"nearest":"","verdict":"","since":"2026-11-23T12:00:00Z","ports":[]}]}`}},
-		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
-		{"POST", "/v1/preview", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"would_apply":true,"refusals":[],"connections":{"known":true,"count":1,"peers":1,"spared":0,` +
-			`"services":[{"protocol":"tcp","direction":"in","port":22,"count":1,"processes":[]}]},"traffic":{"enabled":false,"sources":[]},"entries":[],"entries_more":false,"notes":[]}`}},
-		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":["host bits cleared"]}`}},
-		{"POST", "/v1/unblock", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[` + entryJSON + `],"still_blocked":[],"notes":[]}`}},
-		{"POST", "/v1/unallow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one, `{"removed":[],"still_blocked":[],"notes":[]}`}},
-		{"POST", "/v1/promote", `{"prefixes":["192.0.2.0/24"],"origin":"ipsum"}`, answer{200, one, `{"entries":[` + entryJSON + `],"notes":[]}`}},
-		{"POST", "/v1/confirm", `{"id":"x"}`, answer{404, one, `{"error":{"code":"not_found","message":"nothing waits to be confirmed"}}`}},
-		{"GET", "/v1/why?address=::ffff:192.0.2.1", "", answer{200, one, `{"address":"192.0.2.1","verdict":"pass","reason":"","matched":[],"checked_by":"kernel"}`}},
+		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one,
+			`{"entries":[` + entryJSON + `],"kept":[],"replaced":[],"allowed":[],"notes":[]}`}},
+		{"POST", "/v1/preview", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one,
+			`{"would_apply":true,"refusals":[],"kept":[],"allowed":[],` +
+				`"connections":{"known":true,"count":1,"peers":1,"spared":0,"unknown":[],` +
+				`"services":[{"protocol":"tcp","direction":"in","port":22,"count":1,"processes":[]}]},` +
+				`"traffic":{"enabled":false,"sources":[]},"entries":[],"entries_more":false,"notes":[]}`}},
+		{"POST", "/v1/allow", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one,
+			`{"entries":[` + entryJSON + `],"kept":[],"replaced":[],"allowed":[],"notes":["host bits cleared"]}`}},
+		{"POST", "/v1/unblock", `{"prefixes":["192.0.2.0/24"]}`,
+			answer{200, one, `{"removed":[` + entryJSON + `],"still_blocked":[],"notes":[]}`}},
+		{"POST", "/v1/unallow", `{"prefixes":["192.0.2.0/24"]}`,
+			answer{200, one, `{"removed":[],"still_blocked":[],"notes":[]}`}},
+		{"POST", "/v1/flush", `{"origin":"ipsum"}`,
+			answer{200, one, `{"origin":"ipsum","blocks":2,"allows":1}`}},
+		{"POST", "/v1/promote", `{"prefixes":["192.0.2.0/24"],"origin":"ipsum"}`, answer{200, one,
+			`{"entries":[` + entryJSON + `],"kept":[],"replaced":[],"allowed":[],"notes":[]}`}},
+		{"POST", "/v1/confirm", `{"id":"x"}`,
+			answer{404, one, `{"error":{"code":"not_found","message":"nothing waits to be confirmed"}}`}},
+		{"GET", "/v1/why?address=::ffff:192.0.2.1", "", answer{200, one,
+			`{"address":"192.0.2.1","verdict":"pass","reason":"","matched":[],"checked_by":"kernel"}`}},
 		{"GET", "/v1/entries?kind=block&origin=cli", "", answer{200, lines, entryJSON}},
-		{"GET", "/v1/entries?origin=detector:syn", "", answer{200, lines, strings.TrimSuffix(entryJSON, "}") + `,"evidence":{"detector":"syn","rate":"412/s","limit":"200/s",` +
-			`"window":"5s","count":2060,"first":"2026-11-23T12:00:00Z","last":"2026-11-23T12:00:00Z","ports":[],"offence":2,"sources":0}}`}},
+		{"GET", "/v1/entries?origin=detector:syn", "", answer{200, lines,
+			strings.TrimSuffix(entryJSON, "}") + `,"evidence":{"detector":"syn","rate":"412/s","limit":"200/s",` +
+				`"window":"5s","count":2060,"first":"2026-11-23T12:00:00Z","last":"2026-11-23T12:00:00Z","ports":[],` +
+				`"offence":2,"sources":0}}`}},
 		{"GET", "/v1/watch", "", answer{200, lines, `{"time":"2026-11-23T12:00:00Z","type":"lost","count":9}`}},
-		{"POST", "/v1/import?origin=ipsum&for=7d&skip_invalid=true", "192.0.2.1\n", answer{200, lines, `{"progress":{"read":1,"applied":0,"total":0}}` + "\n" +
-			`{"result":{"added":1,"removed":0,"unchanged":0,"refused":[],"invalid":[],"notes":[],` +
-			`"spared":[]}}`}},
+		{"POST", "/v1/import?origin=ipsum&for=7d&skip_invalid=true", "192.0.2.1\n",
+			answer{200, lines, `{"progress":{"read":1,"applied":0,"total":0}}` + "\n" +
+				`{"result":{"added":1,"removed":0,"unchanged":0,"renewed":0,"refused":[],"invalid":[],"notes":[],` +
+				`"spared":[],"held":[],"coverage":{"ipv4":0,"ipv6":0}}}`}},
 		{"POST", "/v1/detach", "", answer{200, one, `{}`}},
 	}
 	socket := serve(t, &fake{}, Options{})
@@ -79,12 +101,15 @@ func TestRequests(t *testing.T) {
 	c := NewClient(serve(t, f, Options{}))
 	one, six := []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}, []netip.Prefix{netip.MustParsePrefix("::1/128")}
 	block := BlockRequest{
-		Prefixes: []string{"192.0.2.1"}, Action: "shadow", For: "1h", Reason: "why not", Origin: "cli", Confirm: "60s", Force: true,
+		Prefixes: []string{"192.0.2.1"}, Action: "shadow", For: "1h", Reason: "why not", Origin: "cli", Confirm: "60s",
+		Force: true,
 	}
 	parsed := Block{
-		Prefixes: one, Action: policy.Shadow, For: time.Hour, Reason: "why not", Origin: "cli", Confirm: time.Minute, Force: true,
+		Prefixes: one, Action: policy.Shadow, For: time.Hour, Reason: "why not", Origin: "cli", Confirm: time.Minute,
+		Force: true,
 	}
 	load := ImportRequest{Origin: "ipsum", For: "7d", Reason: "a & b", SkipInvalid: true, Force: true}
+	further := ImportRequest{Origin: "x", Rate: "10Mbit/s", Accept: true, Wide: true, DryRun: true}
 	tests := []struct {
 		name string
 		do   func(context.Context) error
@@ -104,13 +129,26 @@ func TestRequests(t *testing.T) {
 			For: policy.TTLForever, Origin: selfOrigin(),
 		}},
 		{"prefixes once, with notes", func(ctx context.Context) error {
-			_, err := c.Block(ctx, BlockRequest{Prefixes: []string{"192.0.2.1", "192.0.2.1/32", "192.0.2.9/24", "192.0.2.1"}})
+			_, err := c.Block(ctx,
+				BlockRequest{Prefixes: []string{"192.0.2.1", "192.0.2.1/32", "192.0.2.9/24", "192.0.2.1"}})
 			return err
 		}, Block{
 			Prefixes: append(one, netip.MustParsePrefix("192.0.2.0/24")),
 			Notes:    []string{"192.0.2.9/24 has host bits set: taken as 192.0.2.0/24"},
 			Action:   policy.Drop, For: policy.TTLForever, Origin: selfOrigin(),
 		}},
+		{"replace", func(ctx context.Context) error {
+			_, err := c.Block(ctx, BlockRequest{Prefixes: []string{"192.0.2.1"}, Replace: true})
+			return err
+		}, Block{Prefixes: one, Action: policy.Drop, For: policy.TTLForever, Origin: selfOrigin(), Replace: true}},
+		{"allow a wide prefix", func(ctx context.Context) error {
+			_, err := c.Allow(ctx, AllowRequest{Prefixes: []string{"192.0.2.1"}, Force: true, Replace: true})
+			return err
+		}, Allow{Prefixes: one, For: policy.TTLForever, Origin: selfOrigin(), Force: true, Replace: true}},
+		{"flush", func(ctx context.Context) error {
+			_, err := c.Flush(ctx, FlushRequest{Origin: "detector:x", Kind: "block", DryRun: true})
+			return err
+		}, Flush{Origin: "detector:x", Kind: policy.Block, DryRun: true}},
 		{"promote", func(ctx context.Context) error {
 			_, err := c.Promote(ctx, PromoteRequest{Prefixes: []string{"::1"}, Force: true})
 			return err
@@ -138,7 +176,26 @@ func TestRequests(t *testing.T) {
 		{"import", func(ctx context.Context) error {
 			_, err := c.Import(ctx, load, strings.NewReader("192.0.2.1\n"), nil)
 			return err
-		}, Import{Origin: "ipsum", For: 7 * 24 * time.Hour, Reason: "a & b", SkipInvalid: true, Force: true}},
+		}, Import{Origin: "ipsum", Kind: policy.Block, Action: policy.Drop, For: 7 * 24 * time.Hour, Reason: "a & b",
+			SkipInvalid: true, Force: true}},
+		{"import of limits", func(ctx context.Context) error {
+			_, err := c.Import(ctx, further, strings.NewReader("192.0.2.1\n"), nil)
+			return err
+		}, Import{Origin: "x", Kind: policy.Block, Action: policy.Limit,
+			Rate: policy.Rate{PerSecond: 1_250_000, Unit: policy.Bytes}, For: policy.TTLForever, Accept: true, Wide: true,
+			DryRun: true}},
+		{"import of allows", func(ctx context.Context) error {
+			_, err := c.Import(ctx, ImportRequest{Origin: "x", Kind: "allow"}, strings.NewReader("192.0.2.1\n"), nil)
+			return err
+		}, Import{Origin: "x", Kind: policy.Allow, For: policy.TTLForever}},
+		{"refresh a feed", func(ctx context.Context) error {
+			_, err := c.FeedCommand(ctx, FeedCommand{Name: "x", Command: "refresh"})
+			return err
+		}, FeedCommand{Name: "x", Command: "refresh"}},
+		{"differences of a feed", func(ctx context.Context) error {
+			_, err := c.FeedCommand(ctx, FeedCommand{Name: "x", Command: "diff", Generation: 5})
+			return err
+		}, FeedCommand{Name: "x", Command: "diff", Generation: 5}},
 		{"detach", c.Detach, "detach"},
 	}
 	for _, tt := range tests {
@@ -186,36 +243,62 @@ func TestBadRequests(t *testing.T) {
 		{"null", "POST", "/v1/block", "null", 400, CodeInvalidRequest, "prefixes: name at least one"},
 		{"array", "POST", "/v1/block", "[]", 400, CodeInvalidRequest, "body: want an object, got array"},
 		{"two values", "POST", "/v1/block", good + "}{}", 400, CodeInvalidRequest, "more data after the JSON object"},
-		{"trailing garbage", "POST", "/v1/block", good + "} x", 400, CodeInvalidRequest, "more data after the JSON object"},
-		{"unknown field", "POST", "/v1/block", good + `,"prefix":"x"}`, 400, CodeInvalidRequest, `unknown field "prefix"`},
-		{"key in another case", "POST", "/v1/block", `{"Prefixes":["192.0.2.1"]}`, 400, CodeInvalidRequest, `unknown field "Prefixes" at byte 11; it is written "prefixes"`},
-		{"key with a letter that folds", "POST", "/v1/block", good + `,"rea\u017fon":"x"}`, 400, CodeInvalidRequest, `it is written "reason"`},
-		{"key twice", "POST", "/v1/unblock", good + `,"all":true,"all":false}`, 400, CodeInvalidRequest, `field "all" is given twice, the second time at byte 42`},
-		{"key twice in two cases", "POST", "/v1/block", good + `,"force":false,"FORCE":true}`, 400, CodeInvalidRequest, `unknown field "FORCE"`},
-		{"long key", "POST", "/v1/block", good + `,"` + strings.Repeat("x", 1000) + `":1}`, 400, CodeInvalidRequest, strings.Repeat("x", 128) + `" at byte`},
-		{"wrong type", "POST", "/v1/block", good + `,"force":"yes"}`, 400, CodeInvalidRequest, "field force: want true or false, got string"},
-		{"wrong type in array", "POST", "/v1/block", `{"prefixes":[1]}`, 400, CodeInvalidRequest, "field prefixes: want a string, got number"},
-		{"huge number", "POST", "/v1/block", good + `,"for":1e999999}`, 400, CodeInvalidRequest, "field for: want a string, got number"},
+		{"trailing garbage", "POST", "/v1/block", good + "} x",
+			400, CodeInvalidRequest, "more data after the JSON object"},
+		{"unknown field", "POST", "/v1/block", good + `,"prefix":"x"}`,
+			400, CodeInvalidRequest, `unknown field "prefix"`},
+		{"key in another case", "POST", "/v1/block", `{"Prefixes":["192.0.2.1"]}`,
+			400, CodeInvalidRequest, `unknown field "Prefixes" at byte 11; it is written "prefixes"`},
+		{"key with a letter that folds", "POST", "/v1/block", good + `,"rea\u017fon":"x"}`,
+			400, CodeInvalidRequest, `it is written "reason"`},
+		{"key twice", "POST", "/v1/unblock", good + `,"all":true,"all":false}`,
+			400, CodeInvalidRequest, `field "all" is given twice, the second time at byte 42`},
+		{"key twice in two cases", "POST", "/v1/block", good + `,"force":false,"FORCE":true}`,
+			400, CodeInvalidRequest, `unknown field "FORCE"`},
+		{"long key", "POST", "/v1/block", good + `,"` + strings.Repeat("x", 1000) + `":1}`,
+			400, CodeInvalidRequest, strings.Repeat("x", 128) + `" at byte`},
+		{"wrong type", "POST", "/v1/block", good + `,"force":"yes"}`,
+			400, CodeInvalidRequest, "field force: want true or false, got string"},
+		{"wrong type in array", "POST", "/v1/block", `{"prefixes":[1]}`,
+			400, CodeInvalidRequest, "field prefixes: want a string, got number"},
+		{"huge number", "POST", "/v1/block", good + `,"for":1e999999}`,
+			400, CodeInvalidRequest, "field for: want a string, got number"},
 		{"deep nesting", "POST", "/v1/block", strings.Repeat(`{"prefixes":[`, 20000), 400, CodeInvalidRequest, ""},
-		{"oversize", "POST", "/v1/block", good + strings.Repeat(" ", 4<<20) + "}", 413, CodeTooLarge, "longer than 1 MiB; use import"},
-		{"too many prefixes", "POST", "/v1/block", `{"prefixes":["::1"` + strings.Repeat(`,"::1"`, MaxPrefixes) + `]}`, 413, CodeTooLarge, "10001 given, at most 10000; use import"},
-		{"no address", "POST", "/v1/block", `{"prefixes":["::1","hello"]}`, 400, CodeInvalidRequest, `prefixes[1]: "hello" is not an IPv4 or IPv6 address`},
-		{"NUL in prefix", "POST", "/v1/block", `{"prefixes":["192.0.2.1\u0000"]}`, 400, CodeInvalidRequest, `prefixes[0]: "192.0.2.1\x00" is not`},
+		{"oversize", "POST", "/v1/block", good + strings.Repeat(" ", 4<<20) + "}",
+			413, CodeTooLarge, "longer than 1 MiB; use import"},
+		{"too many prefixes", "POST", "/v1/block", `{"prefixes":["::1"` + strings.Repeat(`,"::1"`, MaxPrefixes) + `]}`,
+			413, CodeTooLarge, "10001 given, at most 10000; use import"},
+		{"no address", "POST", "/v1/block", `{"prefixes":["::1","hello"]}`,
+			400, CodeInvalidRequest, `prefixes[1]: "hello" is not an IPv4 or IPv6 address`},
+		{"NUL in prefix", "POST", "/v1/block", `{"prefixes":["192.0.2.1\u0000"]}`,
+			400, CodeInvalidRequest, `prefixes[0]: "192.0.2.1\x00" is not`},
 		{"length 33", "POST", "/v1/block", `{"prefixes":["192.0.2.1/33"]}`, 400, CodeInvalidRequest, "from 0 to 32"},
 		{"zone", "POST", "/v1/allow", `{"prefixes":["fe80::1%eth0"]}`, 400, CodeInvalidRequest, "has a zone"},
-		{"long prefix", "POST", "/v1/unblock", `{"prefixes":["` + strings.Repeat("1", 1000) + `"]}`, 400, CodeInvalidRequest, "prefixes[0]: 1000 bytes long"},
-		{"negative duration", "POST", "/v1/block", good + `,"for":"-1h"}`, 400, CodeInvalidRequest, "for: duration \"-1h\": must be positive"},
-		{"absurd duration", "POST", "/v1/allow", good + `,"for":"99999999999999999999w"}`, 400, CodeInvalidRequest, "use forever"},
-		{"confirm forever", "POST", "/v1/block", good + `,"confirm":"forever"}`, 400, CodeInvalidRequest, "nothing to confirm"},
-		{"action", "POST", "/v1/block", good + `,"action":"explode"}`, 400, CodeInvalidRequest, `action: want "drop", "limit" or "shadow"`},
-		{"C1 control in reason", "POST", "/v1/allow", good + `,"reason":"a\u009b2Jb"}`, 400, CodeInvalidRequest, "control or invalid character"},
-		{"override in reason", "POST", "/v1/block", good + `,"reason":"a\u202eb"}`, 400, CodeInvalidRequest, "control or invalid character"},
-		{"control in reason", "POST", "/v1/block", good + `,"reason":"a\u001b[2Jb"}`, 400, CodeInvalidRequest, "control or invalid character"},
+		{"long prefix", "POST", "/v1/unblock", `{"prefixes":["` + strings.Repeat("1", 1000) + `"]}`,
+			400, CodeInvalidRequest, "prefixes[0]: 1000 bytes long"},
+		{"negative duration", "POST", "/v1/block", good + `,"for":"-1h"}`,
+			400, CodeInvalidRequest, "for: duration \"-1h\": must be positive"},
+		{"absurd duration", "POST", "/v1/allow", good + `,"for":"99999999999999999999w"}`,
+			400, CodeInvalidRequest, "use forever"},
+		{"confirm forever", "POST", "/v1/block", good + `,"confirm":"forever"}`,
+			400, CodeInvalidRequest, "nothing to confirm"},
+		{"action", "POST", "/v1/block", good + `,"action":"explode"}`,
+			400, CodeInvalidRequest, `action: want "drop", "limit" or "shadow"`},
+		{"C1 control in reason", "POST", "/v1/allow", good + `,"reason":"a\u009b2Jb"}`,
+			400, CodeInvalidRequest, "control or invalid character"},
+		{"override in reason", "POST", "/v1/block", good + `,"reason":"a\u202eb"}`,
+			400, CodeInvalidRequest, "control or invalid character"},
+		{"control in reason", "POST", "/v1/block", good + `,"reason":"a\u001b[2Jb"}`,
+			400, CodeInvalidRequest, "control or invalid character"},
 		{"origin form", "POST", "/v1/block", good + `,"origin":"a b"}`, 400, CodeInvalidRequest, "origin"},
-		{"origin of a detector", "POST", "/v1/block", good + `,"origin":"detector:syn"}`, 400, CodeInvalidRequest, "reserved for the daemon"},
-		{"origin of another caller", "POST", "/v1/allow", good + `,"origin":"api:4242"}`, 400, CodeInvalidRequest, "reserved for the daemon"},
-		{"origin and all", "POST", "/v1/unblock", good + `,"origin":"cli","all":true}`, 400, CodeInvalidRequest, "not together with all"},
-		{"long id", "POST", "/v1/confirm", `{"id":"` + strings.Repeat("x", 200) + `"}`, 400, CodeInvalidRequest, "id: 200 bytes long"},
+		{"origin of a detector", "POST", "/v1/block", good + `,"origin":"detector:syn"}`,
+			400, CodeInvalidRequest, "reserved for the daemon"},
+		{"origin of another caller", "POST", "/v1/allow", good + `,"origin":"api:4242"}`,
+			400, CodeInvalidRequest, "reserved for the daemon"},
+		{"origin and all", "POST", "/v1/unblock", good + `,"origin":"cli","all":true}`,
+			400, CodeInvalidRequest, "not together with all"},
+		{"long id", "POST", "/v1/confirm", `{"id":"` + strings.Repeat("x", 200) + `"}`,
+			400, CodeInvalidRequest, "id: 200 bytes long"},
 		{"detach with body", "POST", "/v1/detach", `{"now":true}`, 400, CodeInvalidRequest, "unknown field"},
 		{"unknown path", "GET", "/v2/status", "", 404, CodeNotFound, "no such path"},
 		{"path to be cleaned", "GET", "//v1/../status", "", 404, CodeNotFound, "no such path"},
@@ -223,23 +306,38 @@ func TestBadRequests(t *testing.T) {
 		{"POST to GET", "POST", "/v1/status", "", 405, CodeMethodNotAllowed, "takes GET"},
 		{"OPTIONS", "OPTIONS", "/v1/status", "", 405, CodeMethodNotAllowed, "takes GET"},
 		{"GET with a body", "GET", "/v1/status", "abc", 400, CodeInvalidRequest, "takes no body"},
-		{"unknown parameter", "GET", "/v1/entries?kinds=block", "", 400, CodeInvalidRequest, `unknown parameter "kinds"`},
+		{"unknown parameter", "GET", "/v1/entries?kinds=block", "",
+			400, CodeInvalidRequest, `unknown parameter "kinds"`},
 		{"parameter twice", "GET", "/v1/entries?kind=block&kind=allow", "", 400, CodeInvalidRequest, "given 2 times"},
 		{"bad query", "GET", "/v1/entries?kind=%zz", "", 400, CodeInvalidRequest, "query"},
 		{"bad kind", "GET", "/v1/entries?kind=drops", "", 400, CodeInvalidRequest, `want "block" or "allow"`},
 		{"why nothing", "GET", "/v1/why", "", 400, CodeInvalidRequest, "address"},
 		{"why a prefix", "GET", "/v1/why?address=192.0.2.0/24", "", 400, CodeInvalidRequest, "address"},
-		{"limit without a rate", "POST", "/v1/block", `{"prefixes":["::1"],"action":"limit"}`, 400, CodeInvalidRequest, "rate: missing"},
-		{"drop with a rate", "POST", "/v1/block", `{"prefixes":["::1"],"action":"drop","rate":"1/s"}`, 400, CodeInvalidRequest, `rate: only with the action "limit"`},
-		{"shadow with a rate", "POST", "/v1/block", `{"prefixes":["::1"],"action":"shadow","rate":"1/s"}`, 400, CodeInvalidRequest, "rate: only"},
-		{"bad rate", "POST", "/v1/block", `{"prefixes":["::1"],"rate":"fast"}`, 400, CodeInvalidRequest, "want packets a second"},
-		{"long rate", "POST", "/v1/block", `{"prefixes":["::1"],"rate":"` + strings.Repeat("1", 200) + `/s"}`, 400, CodeInvalidRequest, "rate: 202 bytes long"},
+		{"limit without a rate", "POST", "/v1/block", `{"prefixes":["::1"],"action":"limit"}`,
+			400, CodeInvalidRequest, "rate: missing"},
+		{"drop with a rate", "POST", "/v1/block", `{"prefixes":["::1"],"action":"drop","rate":"1/s"}`,
+			400, CodeInvalidRequest, `rate: only with the action "limit"`},
+		{"shadow with a rate", "POST", "/v1/block", `{"prefixes":["::1"],"action":"shadow","rate":"1/s"}`,
+			400, CodeInvalidRequest, "rate: only"},
+		{"bad rate", "POST", "/v1/block", `{"prefixes":["::1"],"rate":"fast"}`,
+			400, CodeInvalidRequest, "want packets a second"},
+		{"long rate", "POST", "/v1/block", `{"prefixes":["::1"],"rate":"` + strings.Repeat("1", 200) + `/s"}`,
+			400, CodeInvalidRequest, "rate: 202 bytes long"},
 		{"promote nothing", "POST", "/v1/promote", `{"origin":"x"}`, 400, CodeInvalidRequest, "prefixes"},
-		{"promote for all", "POST", "/v1/promote", `{"prefixes":["::1"],"all":true}`, 400, CodeInvalidRequest, "unknown field"},
+		{"promote for all", "POST", "/v1/promote", `{"prefixes":["::1"],"all":true}`,
+			400, CodeInvalidRequest, "unknown field"},
 		{"import without origin", "POST", "/v1/import", "192.0.2.1\n", 400, CodeInvalidRequest, "origin: name the set"},
-		{"import into cli", "POST", "/v1/import?origin=cli", "192.0.2.1\n", 400, CodeInvalidRequest, "choose another name"},
+		{"import into cli", "POST", "/v1/import?origin=cli", "192.0.2.1\n",
+			400, CodeInvalidRequest, "choose another name"},
 		{"import into a feed", "POST", "/v1/import?origin=feed:x", "192.0.2.1\n", 400, CodeInvalidRequest, "reserved"},
-		{"import flag", "POST", "/v1/import?origin=x&force=maybe", strings.Repeat("192.0.2.1\n", 1<<20), 400, CodeInvalidRequest, "force: want true or false"},
+		{"import of a kind", "POST", "/v1/import?origin=x&kind=drop", "192.0.2.1\n",
+			400, CodeInvalidRequest, "kind: want"},
+		{"import of allows with a rate", "POST", "/v1/import?origin=x&kind=allow&rate=1/s", "192.0.2.1\n",
+			400, CodeInvalidRequest, "no action and no rate"},
+		{"import of limits without a rate", "POST", "/v1/import?origin=x&action=limit", "192.0.2.1\n",
+			400, CodeInvalidRequest, "rate: missing"},
+		{"import flag", "POST", "/v1/import?origin=x&force=maybe", strings.Repeat("192.0.2.1\n", 1<<20),
+			400, CodeInvalidRequest, "force: want true or false"},
 	}
 	f := &fake{}
 	socket := serve(t, f, Options{})
@@ -250,7 +348,8 @@ func TestBadRequests(t *testing.T) {
 			if err := json.Unmarshal([]byte(got.Body), &body); err != nil {
 				t.Fatalf("answer %q: %v", got.Body, err)
 			}
-			if got.Status != tt.status || got.Type != "application/json" || body.Error.Code != tt.code || !strings.Contains(body.Error.Message, tt.says) {
+			if got.Status != tt.status || got.Type != "application/json" || body.Error.Code != tt.code ||
+				!strings.Contains(body.Error.Message, tt.says) {
 				t.Errorf("got %+v\nwant %d %s … %s …", got, tt.status, tt.code, tt.says)
 			}
 			if len(got.Body) > 1000 {
@@ -278,7 +377,8 @@ func TestKeptConnection(t *testing.T) {
 		for _, r := range []struct {
 			method, path string
 			status       int
-		}{{"GET", "/v1/status", 400}, {"POST", "/v1/status", 405}, {"POST", "/v1/block", 400}, {"POST", "/v2", 404}, {"GET", "/v1/entries", 400}, {"GET", "/v1/watch", 400}} {
+		}{{"GET", "/v1/status", 400}, {"POST", "/v1/status", 405}, {"POST", "/v1/block", 400}, {"POST", "/v2", 404},
+			{"GET", "/v1/entries", 400}, {"GET", "/v1/watch", 400}} {
 			req, err := http.NewRequest(r.method, "http://x"+r.path, strings.NewReader("abc"))
 			if err != nil {
 				t.Fatal(err)
@@ -309,12 +409,15 @@ func TestBackendErrors(t *testing.T) {
 		err  error
 		want Error
 	}{
-		{"guard", Errorf(CodeRefused, "192.0.2.0/24 covers this host"), Error{CodeRefused, "192.0.2.0/24 covers this host", 409}},
-		{"wrapped", fmt.Errorf("block 192.0.2.1: %w", Errorf(CodeStoreFailed, "disk full")), Error{CodeStoreFailed, "block 192.0.2.1: disk full", 500}},
+		{"guard", Errorf(CodeRefused, "192.0.2.0/24 covers this host"),
+			Error{CodeRefused, "192.0.2.0/24 covers this host", 409}},
+		{"wrapped", fmt.Errorf("block 192.0.2.1: %w", Errorf(CodeStoreFailed, "disk full")),
+			Error{CodeStoreFailed, "block 192.0.2.1: disk full", 500}},
 		{"without a status", &Error{Code: CodeBusy, Message: "later"}, Error{CodeBusy, "later", 503}},
 		{"code of a newer daemon", &Error{Code: "moon_phase", Message: "wait"}, Error{"moon_phase", "wait", 500}},
 		{"unexpected", errBroken, Error{CodeInternal, errBroken.Error(), 500}},
-		{"too slow", context.DeadlineExceeded, Error{CodeBusy, "the daemon could not answer in time: context deadline exceeded; try again", 503}},
+		{"too slow", context.DeadlineExceeded,
+			Error{CodeBusy, "the daemon could not answer in time: context deadline exceeded; try again", 503}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -345,7 +448,8 @@ func TestPanicIsAnAnswer(t *testing.T) {
 	}
 	c := NewClient(serve(t, f, Options{}))
 	_, err := c.Block(t.Context(), BlockRequest{Prefixes: []string{"192.0.2.1"}})
-	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeInternal || !strings.Contains(e.Message, "off by one") {
+	if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeInternal ||
+		!strings.Contains(e.Message, "off by one") {
 		t.Errorf("got %v", err)
 	}
 	// A stream that has begun must not look complete.
@@ -360,7 +464,8 @@ func TestPanicIsAnAnswer(t *testing.T) {
 func FuzzBlockBody(f *testing.F) {
 	for _, seed := range []string{
 		``, `{}`, `null`, `{"prefixes":["192.0.2.1"]}`, `{"prefixes":["::/0","fe80::1%x"],"for":"1h","confirm":"60s"}`,
-		`{"prefixes":["1.2.3.4/33"],"action":"shadow","force":true,"reason":"x\u0000"}`, `{"prefixes":[`, `[[[[`, `{"for":1e999}`, "\x00\xff",
+		`{"prefixes":["1.2.3.4/33"],"action":"shadow","force":true,"reason":"x\u0000"}`, `{"prefixes":[`, `[[[[`,
+		`{"for":1e999}`, "\x00\xff",
 	} {
 		f.Add([]byte(seed))
 	}

@@ -33,6 +33,8 @@ type Backend interface {
 	Allow(context.Context, Caller, Allow) (ChangeResult, error)
 	Unblock(context.Context, Caller, Removal) (RemoveResult, error)
 	Unallow(context.Context, Caller, Removal) (RemoveResult, error)
+	// Flush removes all entries of an origin, or counts them.
+	Flush(context.Context, Caller, Flush) (FlushResult, error)
 	Promote(context.Context, Caller, Promotion) (ChangeResult, error)
 	Confirm(context.Context, Caller, ConfirmRequest) (ChangeResult, error)
 
@@ -55,6 +57,13 @@ type Backend interface {
 	// error. If a slow reader lost events, it yields one of type EventLost.
 	Watch(ctx context.Context, yield func(Event) error) error
 
+	// Feeds returns the state of the feeds.
+	Feeds(context.Context) (FeedsStatus, error)
+	// FeedCommand gives a command to the reporter of a feed, and waits for the answer.
+	FeedCommand(context.Context, Caller, FeedCommand) (FeedAnswer, error)
+	// Origins sums up the entries by origin.
+	Origins(context.Context) (OriginsResult, error)
+
 	// Detach detaches the filter from all interfaces.
 	Detach(context.Context, Caller) error
 }
@@ -70,6 +79,7 @@ type Block struct {
 	Origin   string
 	Confirm  time.Duration // revert after this unless confirmed; 0: do not
 	Force    bool          // override the guard
+	Replace  bool          // replace also an entry that is stronger or longer
 }
 
 // Allow is an AllowRequest as it reaches the backend.
@@ -79,6 +89,8 @@ type Allow struct {
 	For      time.Duration
 	Reason   string
 	Origin   string
+	Force    bool // accept wide prefixes
+	Replace  bool // replace also an entry that is longer
 }
 
 // Removal is an UnblockRequest or an UnallowRequest as it reaches the backend.
@@ -86,6 +98,13 @@ type Removal struct {
 	Prefixes []netip.Prefix // masked, each once
 	Notes    []string       // for the result
 	Origin   string         // empty: of all origins
+}
+
+// Flush is a FlushRequest as it reaches the backend.
+type Flush struct {
+	Origin string
+	Kind   policy.Kind // 0: both
+	DryRun bool        // only count the entries
 }
 
 // Promotion is a PromoteRequest as it reaches the backend.
@@ -96,11 +115,24 @@ type Promotion struct {
 	Force    bool // override the guard
 }
 
+// FeedCommand is a command for a feed as it reaches the backend.
+type FeedCommand struct {
+	Command    string // refresh, accept, rollback, pause, resume or diff
+	Name       string // of the feed
+	Generation uint64 // of rollback and diff; 0: the usual one
+}
+
 // Import is an ImportRequest as it reaches the backend.
 type Import struct {
 	Origin      string
+	Kind        policy.Kind
+	Action      policy.Action // NoAction for an allow
+	Rate        policy.Rate   // of a limit
 	For         time.Duration
 	Reason      string
 	SkipInvalid bool
-	Force       bool // override the guard
+	Force       bool // override the guard, and the bound of the share
+	Wide        bool // accept prefixes wider than the guard accepts
+	Accept      bool // override the bounds of a change
+	DryRun      bool // change nothing
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // Client drives a daemon over its socket. It may be used by several goroutines
@@ -109,6 +111,11 @@ func (c *Client) Unallow(ctx context.Context, r UnallowRequest) (RemoveResult, e
 	return exchange[RemoveResult](ctx, c, http.MethodPost, "/v1/unallow", nil, r)
 }
 
+// Flush removes all entries of an origin, or counts them.
+func (c *Client) Flush(ctx context.Context, r FlushRequest) (FlushResult, error) {
+	return exchange[FlushResult](ctx, c, http.MethodPost, "/v1/flush", nil, r)
+}
+
 // Promote arms shadow entries.
 func (c *Client) Promote(ctx context.Context, r PromoteRequest) (ChangeResult, error) {
 	return exchange[ChangeResult](ctx, c, http.MethodPost, "/v1/promote", nil, r)
@@ -122,6 +129,29 @@ func (c *Client) Confirm(ctx context.Context, r ConfirmRequest) (ChangeResult, e
 // Why returns what happens to packets from address.
 func (c *Client) Why(ctx context.Context, address string) (WhyResult, error) {
 	return exchange[WhyResult](ctx, c, http.MethodGet, "/v1/why", url.Values{"address": {address}}, nil)
+}
+
+// Feeds returns the state of the feeds.
+func (c *Client) Feeds(ctx context.Context) (FeedsStatus, error) {
+	return exchange[FeedsStatus](ctx, c, http.MethodGet, "/v1/feeds", nil, nil)
+}
+
+// FeedCommand gives a command to the reporter of a feed.
+func (c *Client) FeedCommand(ctx context.Context, r FeedCommand) (FeedAnswer, error) {
+	method, query := http.MethodPost, url.Values{}
+	if r.Command == string(report.Diff) {
+		method = http.MethodGet
+	}
+	if r.Generation != 0 {
+		query.Set("generation", strconv.FormatUint(r.Generation, 10))
+	}
+	path := "/v1/feeds/" + r.Name + "/" + r.Command
+	return exchange[FeedAnswer](ctx, c, method, path, query, nil)
+}
+
+// Origins sums up the entries by origin.
+func (c *Client) Origins(ctx context.Context) (OriginsResult, error) {
+	return exchange[OriginsResult](ctx, c, http.MethodGet, "/v1/origins", nil, nil)
 }
 
 // Detach detaches the filter from all interfaces.
@@ -158,18 +188,22 @@ func yieldLines[T any](yield func(T) error) func([]byte) error {
 	}
 }
 
-// Import makes list the whole set of blocks of r.Origin. progress is called
+// Import makes list the whole set of blocks of r.Origin, or of its allows. progress is called
 // from Import's goroutine.
 func (c *Client) Import(
 	ctx context.Context, r ImportRequest, list io.Reader, progress func(ImportProgress),
 ) (ImportResult, error) {
 	query := url.Values{"origin": {r.Origin}}
-	for name, value := range map[string]string{"for": r.For, "reason": r.Reason} {
+	for name, value := range map[string]string{
+		"kind": r.Kind, "action": r.Action, "rate": r.Rate, "for": r.For, "reason": r.Reason,
+	} {
 		if value != "" {
 			query.Set(name, value)
 		}
 	}
-	for name, value := range map[string]bool{"skip_invalid": r.SkipInvalid, "force": r.Force} {
+	for name, value := range map[string]bool{
+		"skip_invalid": r.SkipInvalid, "force": r.Force, "wide": r.Wide, "accept": r.Accept, "dry_run": r.DryRun,
+	} {
 		if value {
 			query.Set(name, strconv.FormatBool(value))
 		}
@@ -226,8 +260,10 @@ func (s *source) err() error {
 // exchange sends a request and reads the answer, a single value.
 func exchange[Out any](ctx context.Context, c *Client, method, path string, query url.Values, in any) (Out, error) {
 	var out Out
-	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("%w: the daemon on %s has not answered for %s. "+
-		"It may have been stopped, or wait for the disk or the kernel; see its log", ErrUnreachable, c.socket, c.patience))
+	silent := fmt.Errorf("%w: the daemon on %s has not answered for %s. "+
+		"It may have been stopped, or wait for the disk or the kernel; see its log",
+		ErrUnreachable, c.socket, c.patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.patience, silent)
 	defer cancel()
 	var body io.Reader
 	if in != nil {

@@ -13,6 +13,7 @@ const (
 	CodeNotFound         = "not_found"          // no such path or object
 	CodeMethodNotAllowed = "method_not_allowed" // the path needs another method
 	CodeRefused          = "refused"            // the guard refuses; force overrides
+	CodeHeld             = "held"               // the list would change too much; accept overrides
 	CodeForbidden        = "forbidden"          // the caller may not do this
 	CodeTooLarge         = "too_large"          // the request exceeds a limit
 	CodeBusy             = "busy"               // try again later
@@ -25,6 +26,7 @@ var statusOfCode = map[string]int{
 	CodeNotFound:         http.StatusNotFound,
 	CodeMethodNotAllowed: http.StatusMethodNotAllowed,
 	CodeRefused:          http.StatusConflict,
+	CodeHeld:             http.StatusConflict,
 	CodeForbidden:        http.StatusForbidden,
 	CodeTooLarge:         http.StatusRequestEntityTooLarge,
 	CodeBusy:             http.StatusServiceUnavailable,

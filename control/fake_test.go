@@ -53,7 +53,8 @@ func (f *fake) taken() []any {
 
 var (
 	created = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	entry   = Entry{Prefix: "192.0.2.0/24", Kind: "block", Action: "drop", Origin: "cli", Author: "uid:0", Created: created}
+	entry   = Entry{Prefix: "192.0.2.0/24", Kind: "block", Action: "drop", Origin: "cli", Author: "uid:0",
+		Created: created}
 )
 
 func (f *fake) Status(ctx context.Context) (Status, error) {
@@ -68,7 +69,8 @@ func (f *fake) Stats(context.Context) (Stats, error) {
 }
 
 func (f *fake) Detectors(context.Context) (DetectorsStatus, error) {
-	return DetectorsStatus{Enabled: true, Detectors: []DetectorStatus{{Name: "syn-flood", IPv4Prefix: 32}}, Breaker: BreakerStatus{Since: &created}}, nil
+	return DetectorsStatus{Enabled: true, Detectors: []DetectorStatus{{Name: "syn-flood", IPv4Prefix: 32}},
+		Breaker: BreakerStatus{Since: &created}}, nil
 }
 
 func (f *fake) Top(context.Context) (TopResult, error) {
@@ -85,7 +87,8 @@ func (f *fake) Block(ctx context.Context, c Caller, r Block) (ChangeResult, erro
 
 func (f *fake) Preview(_ context.Context, c Caller, r Block) (PreviewResult, error) {
 	f.record(c, r)
-	return PreviewResult{WouldApply: true, Connections: PreviewConnection{Known: true, Count: 1, Peers: 1, Services: []PreviewService{{Protocol: "tcp", Direction: "in", Port: 22, Count: 1}}}}, nil
+	return PreviewResult{WouldApply: true, Connections: PreviewConnection{Known: true, Count: 1, Peers: 1,
+		Services: []PreviewService{{Protocol: "tcp", Direction: "in", Port: 22, Count: 1}}}}, nil
 }
 
 func (f *fake) Allow(_ context.Context, c Caller, r Allow) (ChangeResult, error) {
@@ -101,6 +104,26 @@ func (f *fake) Unblock(_ context.Context, c Caller, r Removal) (RemoveResult, er
 func (f *fake) Unallow(_ context.Context, c Caller, r Removal) (RemoveResult, error) {
 	f.record(c, r)
 	return RemoveResult{}, nil
+}
+
+func (f *fake) Feeds(context.Context) (FeedsStatus, error) {
+	f.record(Caller{}, "feeds")
+	return FeedsStatus{}, nil
+}
+
+func (f *fake) FeedCommand(_ context.Context, c Caller, r FeedCommand) (FeedAnswer, error) {
+	f.record(c, r)
+	return FeedAnswer{Text: "done"}, nil
+}
+
+func (f *fake) Origins(context.Context) (OriginsResult, error) {
+	f.record(Caller{}, "origins")
+	return OriginsResult{}, nil
+}
+
+func (f *fake) Flush(_ context.Context, c Caller, r Flush) (FlushResult, error) {
+	f.record(c, r)
+	return FlushResult{Origin: r.Origin, Blocks: 2, Allows: 1}, nil
 }
 
 func (f *fake) Promote(_ context.Context, c Caller, r Promotion) (ChangeResult, error) {
@@ -120,13 +143,15 @@ func (f *fake) Entries(ctx context.Context, kind policy.Kind, origin string, yie
 	}
 	if origin == "detector:syn" {
 		e := entry
-		e.Evidence = &Evidence{Detector: "syn", Rate: "412/s", Limit: "200/s", Window: "5s", Count: 2060, First: created, Last: created, Offence: 2}
+		e.Evidence = &Evidence{Detector: "syn", Rate: "412/s", Limit: "200/s", Window: "5s", Count: 2060,
+			First: created, Last: created, Offence: 2}
 		return yield(e)
 	}
 	return yield(entry)
 }
 
-func (f *fake) Import(ctx context.Context, c Caller, r Import, list io.Reader, progress func(ImportProgress)) (ImportResult, error) {
+func (f *fake) Import(ctx context.Context, c Caller, r Import, list io.Reader,
+	progress func(ImportProgress)) (ImportResult, error) {
 	f.record(c, r)
 	if f.load != nil {
 		return f.load(ctx, list)

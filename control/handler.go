@@ -96,12 +96,22 @@ func newHandler(s *Server, table *conns.Table[Caller], stopping <-chan struct{})
 			"/v1/allow":     {http.MethodPost, post[AllowRequest](b.Allow)},
 			"/v1/unblock":   {http.MethodPost, post[UnblockRequest](b.Unblock)},
 			"/v1/unallow":   {http.MethodPost, post[UnallowRequest](b.Unallow)},
+			"/v1/flush":     {http.MethodPost, post[FlushRequest](b.Flush)},
 			"/v1/promote":   {http.MethodPost, post[PromoteRequest](b.Promote)},
 			"/v1/confirm":   {http.MethodPost, post[ConfirmRequest](b.Confirm)},
 			"/v1/detach":    {http.MethodPost, post[empty](detach(b))},
 			"/v1/entries":   {http.MethodGet, (*call).entries},
 			"/v1/watch":     {http.MethodGet, (*call).watch},
 			"/v1/import":    {http.MethodPost, (*call).importList},
+			"/v1/origins":   {http.MethodGet, get(b.Origins)},
+			"/v1/feeds":     {http.MethodGet, get(b.Feeds)},
+
+			"/v1/feeds/NAME/refresh":  {http.MethodPost, (*call).feedCommand},
+			"/v1/feeds/NAME/accept":   {http.MethodPost, (*call).feedCommand},
+			"/v1/feeds/NAME/rollback": {http.MethodPost, (*call).feedCommand},
+			"/v1/feeds/NAME/pause":    {http.MethodPost, (*call).feedCommand},
+			"/v1/feeds/NAME/resume":   {http.MethodPost, (*call).feedCommand},
+			"/v1/feeds/NAME/diff":     {http.MethodGet, (*call).feedCommand},
 		},
 	}
 }
@@ -133,7 +143,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (c *call) route() error {
-	route, ok := c.routes[c.r.URL.Path]
+	route, ok := c.routes[routeOf(c.r.URL.Path)]
 	if !ok {
 		return Errorf(CodeNotFound, "no such path: %.128q", c.r.URL.Path)
 	}

@@ -33,7 +33,17 @@ func Listen(path, group string) (*Listener, error) {
 	return l, nil
 }
 
-func bind(path, group string) (*net.UnixListener, error) {
+// ListenOpen is Listen for a socket that anyone may connect to (0666). The server has to ask
+// who it is.
+func ListenOpen(path string) (*Listener, error) {
+	l := &Listener{path: path, open: true}
+	if err := l.listen(); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func bind(path string, share func() error) (*net.UnixListener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("listen on %s: the path is %d bytes long, at most %d fit a socket; choose a shorter one",
 			path, len(path), maxSocketPath)
@@ -58,7 +68,7 @@ func bind(path, group string) (*net.UnixListener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	u := l.(*net.UnixListener)
-	if err := share(path, group); err != nil {
+	if err := share(); err != nil {
 		u.Close()
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
@@ -102,10 +112,14 @@ func removeStale(path string) error {
 	return nil
 }
 
-// share lets the group use the socket. It sets the group before the mode: in the
+// share lets anyone or the group use the socket. It sets the group before the mode: in the
 // other order, the daemon's own group could use the socket for a moment.
-func share(path, group string) error {
-	if group == "" {
+func (l *Listener) share() error {
+	path, group := l.path, l.group
+	switch {
+	case l.open:
+		return os.Chmod(path, 0o666)
+	case group == "":
 		return nil
 	}
 	gid, err := groupID(group)

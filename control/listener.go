@@ -13,6 +13,7 @@ import (
 // has removed it.
 type Listener struct {
 	path, group string
+	open        bool // anyone may connect
 
 	mu     sync.Mutex
 	now    *net.UnixListener
@@ -22,7 +23,7 @@ type Listener struct {
 
 // listen creates the socket. Accept uses it from then on.
 func (l *Listener) listen() error {
-	fresh, err := bind(l.path, l.group)
+	fresh, err := bind(l.path, l.share)
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,9 @@ func TestRestore(t *testing.T) {
 		says string // empty: restored
 	}{
 		{"removed", func(t *testing.T, path string) { check(t, os.Remove(path)) }, ""},
-		{"removed with its directory", func(t *testing.T, path string) { check(t, os.RemoveAll(filepath.Dir(path))) }, ""},
+		{"removed with its directory", func(t *testing.T, path string) {
+			check(t, os.RemoveAll(filepath.Dir(path)))
+		}, ""},
 		{"the socket of one that is gone", func(t *testing.T, path string) {
 			check(t, os.Remove(path))
 			l, err := net.Listen("unix", path)

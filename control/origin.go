@@ -43,21 +43,40 @@ func isReserved(origin string) bool {
 		strings.HasPrefix(origin, policy.OriginGuard)
 }
 
-// ownOrigin returns the origin to write. The default is the caller's own. It refuses
-// the origins that only the daemon or another caller may write.
-func ownOrigin(origin string, c Caller) (string, error) {
-	own := apiOrigin(c)
+// CheckFlushOrigin returns an error unless all entries of the origin may be removed. The
+// entries of the guard spare open sessions, and end with them.
+func CheckFlushOrigin(origin string) error {
 	if origin == "" {
-		origin = own
+		return invalid("origin: name the origin whose entries are removed")
 	}
 	if err := checkOrigin(origin); err != nil {
-		return "", err
+		return err
 	}
-	if origin != own && isReserved(origin) {
-		return "", invalid("origin: %q is reserved for the daemon; leave it out or choose a name without a colon",
+	if strings.HasPrefix(origin, policy.OriginGuard) {
+		return invalid("origin: %q is reserved for the daemon: its allows spare open sessions, and end with them",
 			origin)
 	}
-	return origin, nil
+	return nil
+}
+
+// ownOrigin returns the origin to write. The default is the caller's own.
+func ownOrigin(origin string, c Caller) (string, error) {
+	if origin == "" {
+		origin = apiOrigin(c)
+	}
+	return origin, CheckOwnOrigin(origin, c)
+}
+
+// CheckOwnOrigin returns an error if only the daemon or another caller may write the
+// origin.
+func CheckOwnOrigin(origin string, c Caller) error {
+	if err := checkOrigin(origin); err != nil {
+		return err
+	}
+	if origin != apiOrigin(c) && isReserved(origin) {
+		return invalid("origin: %q is reserved for the daemon; leave it out or choose a name without a colon", origin)
+	}
+	return nil
 }
 
 // anyOrigin returns the origin of the entries to change. The default is the caller's

@@ -102,7 +102,8 @@ func TestAnotherUser(t *testing.T) {
 	t.Run("in the group", func(t *testing.T) {
 		out := runAsNobody(t, socket, 1)
 		want := []any{recorded{"uid:65534", Block{
-			Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}, Action: policy.Drop, For: policy.TTLForever, Origin: "api:65534",
+			Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}, Action: policy.Drop,
+			For: policy.TTLForever, Origin: "api:65534",
 		}}}
 		if diff := cmp.Diff(want, f.taken(), prefixes); diff != "" {
 			t.Errorf("-want +got:\n%s", diff)
@@ -114,7 +115,8 @@ func TestAnotherUser(t *testing.T) {
 	t.Run("outside", func(t *testing.T) {
 		out := runAsNobody(t, socket)
 		if !strings.Contains(out, "permission: true") ||
-			!strings.Contains(out, "run this as root, or join the group daemon that owns the socket (`usermod -aG daemon USER`") {
+			!strings.Contains(out, "run this as root, or join the group daemon that owns the socket "+
+				"(`usermod -aG daemon USER`") {
 			t.Errorf("got %s", out)
 		}
 		if calls := f.taken(); len(calls) != 0 {

@@ -6,6 +6,8 @@ import "encoding/json"
 type PreviewResult struct {
 	WouldApply  bool              `json:"would_apply"` // false: the guard refuses
 	Refusals    []Refusal         `json:"refusals"`    // including those that force overrides
+	Kept        []Entry           `json:"kept"`        // as in ChangeResult
+	Allowed     []Allowed         `json:"allowed"`     // as in ChangeResult
 	Connections PreviewConnection `json:"connections"`
 	Traffic     PreviewTraffic    `json:"traffic"`
 	Entries     []Entry           `json:"entries"`      // live entries that overlap
@@ -26,7 +28,14 @@ type PreviewConnection struct {
 	Count    int              `json:"count"` // connections that would be cut
 	Peers    int              `json:"peers"`
 	Spared   int              `json:"spared"` // with peers that an allow lets pass
+	Unknown  []PreviewUnknown `json:"unknown"`
 	Services []PreviewService `json:"services"`
+}
+
+// PreviewUnknown is traffic that the block may cut and that cannot be seen.
+type PreviewUnknown struct {
+	What  string `json:"what"`
+	Count *int   `json:"count"` // null: not known
 }
 
 // PreviewService is a port with connections, most first.
@@ -47,6 +56,7 @@ type PreviewTraffic struct {
 // MarshalJSON implements json.Marshaler.
 func (r PreviewResult) MarshalJSON() ([]byte, error) {
 	type plain PreviewResult
+	r.Kept, r.Allowed = orEmpty(r.Kept), orEmpty(r.Allowed)
 	r.Refusals, r.Entries, r.Notes = orEmpty(r.Refusals), orEmpty(r.Entries), orEmpty(r.Notes)
 	return json.Marshal(plain(r))
 }
@@ -54,7 +64,7 @@ func (r PreviewResult) MarshalJSON() ([]byte, error) {
 // MarshalJSON implements json.Marshaler.
 func (c PreviewConnection) MarshalJSON() ([]byte, error) {
 	type plain PreviewConnection
-	c.Services = orEmpty(c.Services)
+	c.Services, c.Unknown = orEmpty(c.Services), orEmpty(c.Unknown)
 	return json.Marshal(plain(c))
 }
 

@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -20,7 +21,7 @@ const maxWord = 128
 // parse returns the block that the request asks for. The default action is limit if
 // there is a rate, and drop otherwise.
 func (r *BlockRequest) parse(c Caller) (Block, error) {
-	b := Block{Reason: r.Reason, Force: r.Force}
+	b := Block{Reason: r.Reason, Force: r.Force, Replace: r.Replace}
 	var err [6]error
 	b.Action, b.Rate, err[0] = parseAction(r.Action, r.Rate)
 	b.Prefixes, b.Notes, err[1] = parsePrefixes(r.Prefixes)
@@ -61,7 +62,7 @@ func parseRate(s string) (policy.Rate, error) {
 }
 
 func (r *AllowRequest) parse(c Caller) (Allow, error) {
-	a := Allow{Reason: r.Reason}
+	a := Allow{Reason: r.Reason, Force: r.Force, Replace: r.Replace}
 	var err [4]error
 	a.Prefixes, a.Notes, err[0] = parsePrefixes(r.Prefixes)
 	a.For, err[1] = parseDuration("for", r.For, policy.TTLForever)
@@ -86,6 +87,13 @@ func parseRemoval(prefixes []string, origin string, all bool, c Caller) (Removal
 	return r, cmp.Or(err[:]...)
 }
 
+func (r *FlushRequest) parse(Caller) (Flush, error) {
+	f := Flush{Origin: r.Origin, DryRun: r.DryRun}
+	var err error
+	f.Kind, err = parseKind(r.Kind)
+	return f, cmp.Or(CheckFlushOrigin(r.Origin), err)
+}
+
 func (r *PromoteRequest) parse(c Caller) (Promotion, error) {
 	p := Promotion{Force: r.Force}
 	var err [2]error
@@ -99,10 +107,12 @@ func (r *ConfirmRequest) parse(Caller) (ConfirmRequest, error) { return *r, chec
 // parseImport reads the parameters of an import.
 func parseImport(query url.Values) (Import, error) {
 	r := Import{Origin: query.Get("origin"), Reason: query.Get("reason")}
-	if err := knownParameters(query, "origin", "for", "reason", "skip_invalid", "force"); err != nil {
+	flags := importFlags(&r)
+	known := append([]string{"origin", "kind", "action", "rate", "for", "reason"}, slices.Sorted(maps.Keys(flags))...)
+	if err := knownParameters(query, known...); err != nil {
 		return r, err
 	}
-	for name, value := range map[string]*bool{"skip_invalid": &r.SkipInvalid, "force": &r.Force} {
+	for name, value := range flags {
 		if !query.Has(name) {
 			continue
 		}
@@ -111,9 +121,32 @@ func parseImport(query url.Values) (Import, error) {
 			return r, invalid("%s: want true or false", name)
 		}
 	}
-	var err error
-	r.For, err = parseDuration("for", query.Get("for"), policy.TTLForever)
-	return r, cmp.Or(CheckImportOrigin(r.Origin), err, checkReason(r.Reason))
+	var err [2]error
+	r.For, err[0] = parseDuration("for", query.Get("for"), policy.TTLForever)
+	r.Kind, r.Action, r.Rate, err[1] = parseEffect(query.Get("kind"), query.Get("action"), query.Get("rate"))
+	return r, cmp.Or(CheckImportOrigin(r.Origin), err[0], err[1], checkReason(r.Reason))
+}
+
+func importFlags(r *Import) map[string]*bool {
+	return map[string]*bool{
+		"skip_invalid": &r.SkipInvalid, "force": &r.Force, "wide": &r.Wide, "accept": &r.Accept, "dry_run": &r.DryRun,
+	}
+}
+
+// parseEffect reads what an import puts: blocks, unless it says allow.
+func parseEffect(kind, action, rate string) (policy.Kind, policy.Action, policy.Rate, error) {
+	k, err := parseKind(kind)
+	if err != nil {
+		return 0, 0, policy.Rate{}, err
+	}
+	if k == policy.Allow {
+		if action != "" || rate != "" {
+			err = invalid("kind: an allow has no action and no rate")
+		}
+		return k, policy.NoAction, policy.Rate{}, err
+	}
+	a, r, err := parseAction(action, rate)
+	return policy.Block, a, r, err
 }
 
 // parseKind returns 0 for the empty string.

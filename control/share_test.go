@@ -57,7 +57,9 @@ func member(t *testing.T, socket string, env ...string) *exec.Cmd {
 	defer exe.Close()
 	cmd := exec.Command("/proc/self/fd/3")
 	cmd.ExtraFiles, cmd.Dir, cmd.Env = []*os.File{exe}, "/", append(env, childSocket+"="+socket)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: []uint32{1}}}
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: []uint32{1}},
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -179,7 +179,8 @@ func TestImportCutOff(t *testing.T) {
 		nc.Close()
 		// The caller is the cause, so it is not a failure of the daemon.
 		err = waitFor(t, result, "the backend")
-		if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeInvalidRequest || !strings.Contains(e.Message, "cut off") {
+		if e, ok := errors.AsType[*Error](err); !ok || e.Code != CodeInvalidRequest ||
+			!strings.Contains(e.Message, "cut off") {
 			t.Errorf("%s: the list ended with %v", header, err)
 		}
 	}

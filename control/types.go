@@ -3,6 +3,8 @@ package control
 import (
 	"encoding/json"
 	"time"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // Limits of one request. They are part of the contract, and docs/api.md lists them.
@@ -35,7 +37,8 @@ type Entry struct {
 	Expires        *time.Time `json:"expires"` // null: never
 	Drops          uint64     `json:"drops"`   // packets
 	DropsEstimated bool       `json:"drops_estimated"`
-	Pending        *Pending   `json:"pending"` // null unless it waits for confirm
+	DropsCountedBy string     `json:"drops_counted_by,omitempty"` // the origin whose entry of the prefix has them
+	Pending        *Pending   `json:"pending"`                    // null unless it waits for confirm
 	Forced         bool       `json:"forced,omitempty"`
 	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector
 }
@@ -97,6 +100,7 @@ type BlockRequest struct {
 	Origin   string   `json:"origin,omitempty"`  // default api:UID
 	Confirm  string   `json:"confirm,omitempty"` // revert after this unless confirmed
 	Force    bool     `json:"force,omitempty"`   // override the guard
+	Replace  bool     `json:"replace,omitempty"` // also a stronger or longer block of the origin
 }
 
 // AllowRequest asks to let prefixes pass, even if they are blocked.
@@ -104,7 +108,29 @@ type AllowRequest struct {
 	Prefixes []string `json:"prefixes"`
 	For      string   `json:"for,omitempty"` // as policy.ParseTTL; empty: forever
 	Reason   string   `json:"reason,omitempty"`
-	Origin   string   `json:"origin,omitempty"` // default api:UID
+	Origin   string   `json:"origin,omitempty"`  // default api:UID
+	Force    bool     `json:"force,omitempty"`   // also a prefix that turns filtering off for much
+	Replace  bool     `json:"replace,omitempty"` // also a longer allow of the origin
+}
+
+// FlushRequest asks to remove all entries of an origin.
+type FlushRequest struct {
+	Origin string `json:"origin"`
+	Kind   string `json:"kind,omitempty"`    // block or allow; empty: both
+	DryRun bool   `json:"dry_run,omitempty"` // only count them
+}
+
+// FlushResult counts the entries that were removed, or would be.
+type FlushResult struct {
+	Origin string `json:"origin"`
+	Blocks int    `json:"blocks"`
+	Allows int    `json:"allows"`
+}
+
+// Allowed is a prefix that an allow covers, so that its packets pass whatever blocks it.
+type Allowed struct {
+	Prefix string `json:"prefix"`
+	By     Entry  `json:"by"`
 }
 
 // UnblockRequest asks to remove the blocks that have exactly these prefixes,
@@ -138,8 +164,11 @@ type ConfirmRequest struct {
 
 // ChangeResult is the result of block, allow, promote and confirm.
 type ChangeResult struct {
-	Entries   []Entry    `json:"entries"`
-	Notes     []string   `json:"notes"` // such as: host bits were cleared
+	Entries   []Entry    `json:"entries"`  // in force now
+	Kept      []Entry    `json:"kept"`     // those of Entries that stay as they were, being stronger or longer
+	Replaced  []Entry    `json:"replaced"` // stronger or longer entries that are not in force any more
+	Allowed   []Allowed  `json:"allowed"`  // the blocked prefixes whose packets pass all the same
+	Notes     []string   `json:"notes"`    // such as: host bits were cleared
 	ConfirmID string     `json:"confirm_id,omitempty"`
 	ConfirmBy *time.Time `json:"confirm_by,omitempty"`
 }
@@ -151,13 +180,20 @@ type RemoveResult struct {
 	Notes        []string `json:"notes"`
 }
 
-// ImportRequest asks to replace the set of blocks of Origin by a list.
+// ImportRequest asks to replace the set of blocks of Origin by a list, or the set of its
+// allows. Lines of the list may have a lifetime and a reason of their own.
 type ImportRequest struct {
 	Origin      string
+	Kind        string // block or allow; empty: block
+	Action      string // as in BlockRequest
+	Rate        string // as in BlockRequest
 	For         string // as policy.ParseTTL; empty: forever
 	Reason      string
 	SkipInvalid bool
-	Force       bool // override the guard
+	Force       bool // override the guard, and the bound of the share
+	Wide        bool // accept prefixes wider than the guard accepts
+	Accept      bool // apply a list that is held because it changes too much
+	DryRun      bool // change nothing
 }
 
 // ImportProgress shows how far an import is.
@@ -173,10 +209,20 @@ type ImportResult struct {
 	Added     int           `json:"added"`
 	Removed   int           `json:"removed"`
 	Unchanged int           `json:"unchanged"`
+	Renewed   int           `json:"renewed"` // those of Unchanged with a new expiry, reason, action or rate
 	Refused   []RefusedLine `json:"refused"`
 	Invalid   []InvalidLine `json:"invalid"`
 	Notes     []string      `json:"notes"`
 	Spared    []SparedLine  `json:"spared"`
+	Held      []string      `json:"held"` // of DryRun: why the list would not be applied without Accept
+	Coverage  Coverage      `json:"coverage"`
+}
+
+// Coverage is the part of the address space that a list covers, from 0 to 1. That of
+// IPv6 is the part of 2000::/3, which has all addresses of the Internet.
+type Coverage struct {
+	IPv4 float64 `json:"ipv4"`
+	IPv6 float64 `json:"ipv6"`
 }
 
 // RefusedLine is a line of a list that the guard left out.
@@ -201,6 +247,68 @@ type InvalidLine struct {
 	Message string `json:"message"`
 }
 
+// FeedsStatus has the feeds of the configuration, and who hands in their sets.
+type FeedsStatus struct {
+	Feeds     []FeedStatus     `json:"feeds"`
+	Reporters []ReporterStatus `json:"reporters"`
+}
+
+// FeedStatus is the state of a feed: what its reporter tells, and what the daemon has.
+type FeedStatus struct {
+	report.State
+	Condition FeedCondition `json:"condition"`
+	Use       string        `json:"use"`
+	Every     string        `json:"every"`
+	TTL       string        `json:"ttl"`
+	InForce   int           `json:"in_force"` // entries
+	Reporter  string        `json:"reporter"` // that tells the state; empty if none does
+}
+
+// FeedCondition tells how fresh a feed is.
+type FeedCondition string
+
+// The conditions.
+const (
+	FeedUnknown FeedCondition = "unknown" // no reporter has told of it
+	FeedWaiting FeedCondition = "waiting" // for the first answer
+	FeedFresh   FeedCondition = "fresh"
+	FeedStale   FeedCondition = "stale" // no good answer for too long
+	FeedHeld    FeedCondition = "held"  // a change waits for an operator
+	FeedPaused  FeedCondition = "paused"
+	FeedEnded   FeedCondition = "ended" // no good answer for the ttl
+)
+
+// ReporterStatus tells whether a reporter is there.
+type ReporterStatus struct {
+	Name    string    `json:"name"`
+	User    string    `json:"user"`
+	Present bool      `json:"present"`
+	Seen    time.Time `json:"seen,omitzero"` // since the daemon started
+}
+
+// FeedAnswer is the answer of a reporter to a command.
+type FeedAnswer struct {
+	Text string `json:"text"`
+}
+
+// OriginsResult has the origins of all entries.
+type OriginsResult struct {
+	Origins []Origin `json:"origins"`
+}
+
+// Origin sums up the entries of one kind and origin.
+type Origin struct {
+	Origin         string     `json:"origin"`
+	Kind           string     `json:"kind"`
+	Entries        int        `json:"entries"`
+	Drops          uint64     `json:"drops"` // packets
+	DropsEstimated bool       `json:"drops_estimated"`
+	Changed        time.Time  `json:"changed"`              // when the newest entry was added
+	LastExpiry     *time.Time `json:"last_expiry"`          // null: none expires
+	Forever        int        `json:"forever"`              // entries that do not expire
+	Generation     uint64     `json:"generation,omitempty"` // of the set of a feed, if it is known
+}
+
 // WhyResult shows what happens to packets from one address, and which entries cause it.
 type WhyResult struct {
 	Address      string  `json:"address"`
@@ -220,6 +328,7 @@ const (
 	EventRemoved   = "removed"
 	EventExpired   = "expired"
 	EventImported  = "imported"
+	EventFlushed   = "flushed"
 	EventDrop      = "drop"
 	EventShadow    = "shadow"
 	EventInterface = "interface"
@@ -232,6 +341,7 @@ type Event struct {
 	Type      string           `json:"type"`
 	Entry     *Entry           `json:"entry,omitempty"`     // added, removed, expired
 	Import    *ImportSummary   `json:"import,omitempty"`    // imported
+	Flush     *FlushResult     `json:"flush,omitempty"`     // flushed
 	Packet    *Packet          `json:"packet,omitempty"`    // drop, shadow
 	Interface *InterfaceStatus `json:"interface,omitempty"` // interface
 	Count     uint64           `json:"count,omitempty"`     // lost: events not sent
@@ -243,6 +353,7 @@ type ImportSummary struct {
 	Added     int    `json:"added"`
 	Removed   int    `json:"removed"`
 	Unchanged int    `json:"unchanged"`
+	Renewed   int    `json:"renewed"`
 	Refused   int    `json:"refused"`
 }
 
@@ -260,6 +371,21 @@ type Packet struct {
 
 // The results marshal their slices and maps as [] and {}, never as null, so
 // that scripts can iterate without a check.
+
+// MarshalJSON implements json.Marshaler.
+func (s FeedsStatus) MarshalJSON() ([]byte, error) {
+	type plain FeedsStatus
+	s.Feeds = orEmpty(s.Feeds)
+	s.Reporters = orEmpty(s.Reporters)
+	return json.Marshal(plain(s))
+}
+
+// MarshalJSON implements json.Marshaler.
+func (r OriginsResult) MarshalJSON() ([]byte, error) {
+	type plain OriginsResult
+	r.Origins = orEmpty(r.Origins)
+	return json.Marshal(plain(r))
+}
 
 // MarshalJSON implements json.Marshaler.
 func (s Status) MarshalJSON() ([]byte, error) {
@@ -288,8 +414,8 @@ func (s InterfaceStats) MarshalJSON() ([]byte, error) {
 // MarshalJSON implements json.Marshaler.
 func (r ChangeResult) MarshalJSON() ([]byte, error) {
 	type plain ChangeResult
-	r.Entries = orEmpty(r.Entries)
-	r.Notes = orEmpty(r.Notes)
+	r.Entries, r.Kept, r.Replaced = orEmpty(r.Entries), orEmpty(r.Kept), orEmpty(r.Replaced)
+	r.Allowed, r.Notes = orEmpty(r.Allowed), orEmpty(r.Notes)
 	return json.Marshal(plain(r))
 }
 
@@ -309,6 +435,7 @@ func (r ImportResult) MarshalJSON() ([]byte, error) {
 	r.Invalid = orEmpty(r.Invalid)
 	r.Notes = orEmpty(r.Notes)
 	r.Spared = orEmpty(r.Spared)
+	r.Held = orEmpty(r.Held)
 	return json.Marshal(plain(r))
 }
 

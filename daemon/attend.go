@@ -51,6 +51,11 @@ func (d *Daemon) watchAddresses(ctx context.Context) error {
 	})
 }
 
+// watchServers checks the blocks after changes of servers and tunnels, until ctx is done.
+func (d *Daemon) watchServers(ctx context.Context) error {
+	return d.guard.WatchServers(ctx, func() { d.recheckGuard(ctx) })
+}
+
 // recheckBridges warns of interfaces that are bridges.
 func (d *Daemon) recheckBridges() {
 	var found []string

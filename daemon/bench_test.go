@@ -104,7 +104,8 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	d.cfg.Store(&config.Config{MaxEntries: limit})
 	d.engine = engine.New(engine.Options{
 		Log: log, Clock: clock, Store: st, Kernel: k, Publisher: heapPublisher{},
-		Room: policy.RoomFor(limit, limit), DropCounts: uint32(limit) + 1, Observe: func(time.Duration) {},
+		Room: policy.RoomFor(limit, limit), DropCounts: uint32(limit) + 1,
+		Observe: func(time.Duration) {}, Saved: func(error) {},
 	})
 	d.wire = &wire.Converter{Log: log, Ledger: d.engine, Drops: k}
 	tb.Cleanup(func() {

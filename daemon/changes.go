@@ -35,43 +35,60 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (
 			Forced: guarded.Forced[p], Pending: pending,
 		}
 	}
-	result, err := d.put(asCaller(ctx, c), entries, guarded)
-	result.Notes = append(r.Notes, guard.SpareNotes(guarded.Spare)...)
-	if pending != nil {
+	result, err := d.put(asCaller(ctx, c), entries, guarded, r.Replace)
+	if err != nil {
+		return control.ChangeResult{}, err
+	}
+	result.Notes = append(r.Notes, append(result.Notes, guard.SpareNotes(guarded.Spare)...)...)
+	if pending != nil && len(result.Kept) < len(entries) {
 		by := d.engine.Wall(until)
 		result.ConfirmID, result.ConfirmBy = pending.ID, &by
 	}
-	return result, err
+	var notes []string
+	result.Allowed, notes = d.allowed(ctx, r.Prefixes)
+	result.Notes = append(result.Notes, notes...)
+	return result, nil
 }
 
 // Allow implements control.Backend.
 func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.Allow) (control.ChangeResult, error) {
+	if err := checkWide(r.Prefixes, r.Force); err != nil {
+		return control.ChangeResult{}, err
+	}
 	entries := make([]policy.Entry, len(r.Prefixes))
 	for i, p := range r.Prefixes {
 		entries[i] = policy.Entry{
 			Prefix: p, Kind: policy.Allow, Origin: r.Origin, Reason: r.Reason, Author: c.Author(),
 			Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(d.engine.Now(), r.For),
+			Forced: policy.IsWide(p),
 		}
 	}
-	result, err := d.put(asCaller(ctx, c), entries, guard.Changes{})
-	result.Notes = r.Notes
+	result, err := d.put(asCaller(ctx, c), entries, guard.Changes{}, r.Replace)
+	result.Notes = append(r.Notes, result.Notes...)
 	return result, err
 }
 
-// put saves and enforces entries with what the guard asks for, and announces them.
-func (d *Daemon) put(ctx context.Context, entries []policy.Entry, g guard.Changes) (control.ChangeResult, error) {
+// put saves and enforces entries with what the guard asks for, and announces them. Unless
+// replace is set, stronger or longer entries of the same origin stay.
+func (d *Daemon) put(
+	ctx context.Context, entries []policy.Entry, g guard.Changes, replace bool,
+) (control.ChangeResult, error) {
+	var r renewal
+	var replaced []control.Entry
 	err := d.engine.Edit(ctx, func(b *policy.Book) ([]policy.Op, error) {
+		r = renewal{}
 		ops := g.Ops(b)
 		for _, e := range entries {
-			ops = append(ops, policy.PutOp(e))
+			ops = append(ops, r.put(b, e, replace, d.engine.Now())...)
 		}
+		replaced = d.wire.Entries(r.replaced)
 		return ops, nil
 	})
 	if err != nil {
 		return control.ChangeResult{}, changeError(err)
 	}
 	d.broadcast.Announce(control.EventAdded, d.wire.Entries(g.Spare))
-	return d.added(entries), nil
+	return d.renewed(r, replaced), nil
 }
 
 // added announces entries that are in force now, and returns them as a result.
@@ -167,23 +184,28 @@ func (d *Daemon) readEach(
 func (d *Daemon) Confirm(
 	ctx context.Context, c control.Caller, r control.ConfirmRequest,
 ) (control.ChangeResult, error) {
-	var confirmed []policy.Entry
+	var renewed renewal
+	var replaced []control.Entry
 	err := d.engine.Edit(asCaller(ctx, c), func(b *policy.Book) (ops []policy.Op, err error) {
-		if confirmed, err = waiting(b, r.ID, d.engine.Now()); err != nil {
+		now := d.engine.Now()
+		confirmed, err := waiting(b, r.ID, now)
+		if err != nil {
 			return nil, err
 		}
-		for i, e := range confirmed {
+		renewed = renewal{}
+		for _, e := range confirmed {
 			ops = append(ops, policy.RemoveOp(e.Key()))
+			replace := e.Pending.Replace
 			e.Deadline, e.Pending = e.Pending.Deadline, nil
-			ops = append(ops, policy.PutOp(e))
-			confirmed[i] = e
+			ops = append(ops, renewed.put(b, e, replace, now)...)
 		}
+		replaced = d.wire.Entries(renewed.replaced)
 		return ops, nil
 	})
 	if err != nil {
 		return control.ChangeResult{}, changeError(err)
 	}
-	return d.added(confirmed), nil
+	return d.renewed(renewed, replaced), nil
 }
 
 // waiting returns the entries that wait for the confirmation with this ID. If id is
@@ -258,13 +280,16 @@ func terms(r control.Block, now policy.Deadline) (*policy.Pending, policy.Deadli
 		return nil, deadline
 	}
 	id := strings.ToLower(rand.Text()[:6])
-	return &policy.Pending{ID: id, Deadline: deadline}, min(policy.After(now, r.Confirm), deadline)
+	return &policy.Pending{ID: id, Deadline: deadline, Replace: r.Replace}, min(policy.After(now, r.Confirm), deadline)
 }
 
 // changeError gives an error of the engine the code that the API returns.
 func changeError(err error) error {
 	if _, ok := errors.AsType[*engine.SaveError](err); ok {
 		return control.Errorf(control.CodeStoreFailed, "%v", err)
+	}
+	if _, ok := errors.AsType[engine.TooLargeError](err); ok {
+		return control.Errorf(control.CodeTooLarge, "%v", err)
 	}
 	if errors.Is(err, engine.ErrFull) {
 		return control.Errorf(control.CodeTooLarge, "nothing was changed: %v", err)

@@ -19,6 +19,7 @@ func (d *Daemon) conditions() []string {
 		warn("the circuit breaker is open since %s: detectors only add shadow entries: paraxialctl list; "+
 			"detection.breaker in the configuration sets when it opens", s.TrippedAt.Format(time.RFC3339))
 	}
+	list = append(list, wideWarnings(d.wideAllows())...)
 	list = append(list, roomWarnings(d.maps())...)
 	for _, full := range d.engine.Full() {
 		warn("lists can add no more entries: %s; remove entries, or raise max_entries in the configuration and "+
@@ -31,14 +32,19 @@ func (d *Daemon) conditions() []string {
 		warn("the guard is incomplete, so detectors take no decisions, and blocks need --force: %s; "+
 			"journalctl -u paraxiald has the details", incomplete)
 	}
+	list = append(list, d.guard.Unknown()...)
 	if n := d.enforcer.unsaved.Load(); n > 0 {
 		warn("%d bans of detectors are in force, but not saved, and end with a restart; "+
 			"df %s shows whether the disk is full", n, d.settings().StateDir)
 	}
+	if cause := d.saves.String(); cause != "" {
+		warn("the last change could not be saved, and was not made: %s; df %s shows whether the disk is full",
+			cause, d.settings().StateDir)
+	}
 	if disk := d.disk.String(); disk != "" {
 		warn("the state cannot be saved: %s; df %s shows whether the disk is full", disk, d.settings().StateDir)
 	}
-	return list
+	return append(list, d.feedWarnings(time.Now())...)
 }
 
 // fullPercent is the fill of a map from which on there is a warning.

@@ -64,8 +64,10 @@ type Daemon struct {
 	attending sdnotify.Pulse // progress of the loop that checks interfaces and socket
 	sweeping  sdnotify.Pulse // progress of housekeep
 	enforcer  *enforcer
+	reporting *reporting
 	warnings  warnings.Board
 	disk      warnings.Problem // why the last checkpoint failed
+	saves     warnings.Saves
 
 	socketProblem string // why the socket cannot be created again; used by attend only
 	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
@@ -126,9 +128,11 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		Log: o.Log, Clock: clock, Store: st, Kernel: l, Publisher: publisher{l},
 		Room: policy.RoomFor(cfg.MaxEntries, int(l.HitCapacity())-1), DropCounts: l.HitCapacity(),
 		Observe: d.metrics.ObserveApply,
+		Saved:   func(err error) { d.saves.Note(d.log, d.settings().StateDir, err) },
 	})
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
 	d.enforcer = &enforcer{d: d}
+	d.reporting = &reporting{Daemon: d}
 	d.detection = &detection{
 		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,

@@ -110,6 +110,7 @@ type plannedDecisions struct {
 // other change is under way, so that it does not undo an operator's unblock.
 func (v *enforcer) plan(b *policy.Book, current *policy.Guard, decisions []detect.Decision) (p plannedDecisions) {
 	var lifted []policy.Entry
+	now := v.d.engine.Now()
 	for _, decision := range decisions {
 		key := keyOfDecision(decision)
 		old, known := b.Get(key)
@@ -125,8 +126,15 @@ func (v *enforcer) plan(b *policy.Book, current *policy.Guard, decisions []detec
 			continue
 		}
 		e := v.entryOf(decision)
-		if decision.Kind == detect.Extended {
+		live := known && old.Live(now)
+		if live || decision.Kind == detect.Extended {
 			e = extended(old, e)
+		}
+		if live {
+			var kept bool
+			if e, kept = policy.Renew(old, e); kept {
+				continue
+			}
 		}
 		entries := []policy.Entry{e}
 		if e.Action != policy.Shadow {

@@ -130,6 +130,45 @@ func TestExtendedKeepsPromotion(t *testing.T) {
 	}
 }
 
+// A decision replaces no live entry that is stronger, or as strong and longer.
+func TestDecisionKeepsStrongerAndLonger(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		first, second detect.Action
+		before, after time.Duration // until the first entry and the second one end
+		kept          bool
+	}{
+		{"shorter", detect.Block, detect.Block, 3 * time.Hour, time.Hour, true},
+		{"longer", detect.Block, detect.Block, time.Hour, 3 * time.Hour, false},
+		{"limit for drop", detect.Block, detect.Limit, time.Hour, 3 * time.Hour, true},
+		{"shadow for drop", detect.Block, detect.Shadow, time.Hour, 3 * time.Hour, true},
+		{"shadow for limit", detect.Limit, detect.Shadow, time.Hour, 3 * time.Hour, true},
+		{"drop for shadow", detect.Shadow, detect.Block, 3 * time.Hour, time.Hour, false},
+		{"the first one has ended", detect.Block, detect.Shadow, -time.Minute, time.Hour, false},
+	} {
+		for _, kind := range []detect.Kind{detect.New, detect.Extended} {
+			b, v := decided(t)
+			decide := func(kind detect.Kind, a detect.Action, until time.Duration) detect.Decision {
+				d := b.decision(kind, a)
+				d.Until = b.engine.Now() + policy.Deadline(until)
+				if failed := v.act(t.Context(), 0, []detect.Decision{d}); len(failed) > 0 {
+					t.Fatalf("%s: failed: %v", tt.name, failed)
+				}
+				return d
+			}
+			first, second := decide(detect.New, tt.first, tt.before), decide(kind, tt.second, tt.after)
+			want := second
+			if tt.kept {
+				want = first
+			}
+			e, _ := b.decidedEntry()
+			if e.Action != decidedAction(want.Action) || e.Deadline != want.Until {
+				t.Errorf("%s, %v: %+v, want %+v", tt.name, kind, e, want)
+			}
+		}
+	}
+}
+
 // An operator's unblock ends an entry for good, also if a detector decided to extend it at the
 // same time. The unblock comes here after the decision and before it is carried out.
 func TestExtensionDoesNotUndoUnblock(t *testing.T) {
@@ -160,7 +199,8 @@ func TestExtensionDoesNotUndoUnblock(t *testing.T) {
 func TestArmedEntryIsNotLifted(t *testing.T) {
 	b, v := decided(t)
 	v.act(t.Context(), 0, []detect.Decision{b.decision(detect.New, detect.Shadow)})
-	_, err := b.Promote(t.Context(), control.Caller{UID: 7}, control.Promotion{Prefixes: prefixes(offenderPrefix), Origin: "detector:flood", Force: true})
+	_, err := b.Promote(t.Context(), control.Caller{UID: 7},
+		control.Promotion{Prefixes: prefixes(offenderPrefix), Origin: "detector:flood", Force: true})
 	if err != nil {
 		t.Fatal(err)
 	}

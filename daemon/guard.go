@@ -61,7 +61,7 @@ func (d *Daemon) checkSpared(ctx context.Context) error {
 
 // recheckGuard warns of blocks that cover protected addresses.
 func (d *Daemon) recheckGuard(ctx context.Context) {
-	list, _ := d.guard.Protected(ctx) // the error was logged
+	list, _ := d.guard.Recheck(ctx) // the error was logged
 	var found []string
 	d.engine.Read(func(b *policy.Book) { found = guard.Violations(b, list, d.engine.Now()) })
 	for _, w := range d.warnings.Set("blocks", found) {

@@ -41,7 +41,14 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	})
 	s.Maps = d.maps()
 	s.Detection = d.detection.snapshot()
+	s.Feeds, s.Reporters = d.feedMetrics()
 	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.guard.Problem() != ""
+	s.SaveFailures, s.SaveFailing = d.saves.Failed(), d.saves.String() != "" || d.disk.String() != ""
+	wide := d.wideAllows()
+	s.Allowed = map[string]float64{
+		policy.IPv4.String(): policy.ShareOf(policy.IPv4, wide),
+		policy.IPv6.String(): policy.ShareOf(policy.IPv6, wide),
+	}
 	return s
 }
 

@@ -54,12 +54,55 @@ func (d *Daemon) Preview(ctx context.Context, c control.Caller, r control.Block)
 		result.Notes = append(result.Notes, "this host forwards packets: connections of containers, "+
 			"and of others that are routed through it, are cut too, and are not counted here")
 	}
+	result.Connections.Unknown = unseen()
+	result.Kept = d.wouldKeep(ctx, r)
+	result.Allowed, _ = d.allowed(ctx, r.Prefixes)
 	result.Entries, result.EntriesMore = d.overlapping(ctx, r.Prefixes)
 	if err := ctx.Err(); err != nil {
 		return result, fmt.Errorf("preview: %w", err)
 	}
 	result.Traffic = d.traffic(r.Prefixes)
 	return result, nil
+}
+
+// wouldKeep returns the entries that the block would not replace.
+func (d *Daemon) wouldKeep(ctx context.Context, r control.Block) []control.Entry {
+	if r.Replace {
+		return nil
+	}
+	var kept []policy.Entry
+	now := d.engine.Now()
+	deadline := policy.After(now, r.For)
+	d.readEach(ctx, r.Prefixes, func(b *policy.Book, p netip.Prefix) bool {
+		e := policy.Entry{
+			Prefix: p, Kind: policy.Block, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Deadline: deadline,
+		}
+		if old, known := b.Get(e.Key()); known && old.Live(now) {
+			if _, stays := policy.Renew(old, e); stays {
+				kept = append(kept, old)
+			}
+		}
+		return true
+	})
+	return d.wire.Entries(kept)
+}
+
+// unseen returns the traffic of this host that Connections does not return.
+func unseen() []control.PreviewUnknown {
+	list := []control.PreviewUnknown{{What: "ICMP, tunnels, and other protocols than TCP and UDP"}}
+	udp := control.PreviewUnknown{What: "peers of UDP sockets that are not connected to one, such as those of servers"}
+	if n, err := hostinfo.UnconnectedUDP(); err == nil {
+		udp.Count = &n
+	}
+	if udp.Count == nil || *udp.Count > 0 {
+		list = append(list, udp)
+	}
+	if hostinfo.Forwards() {
+		list = append(list, control.PreviewUnknown{
+			What: "connections of containers, and of others that are routed through this host",
+		})
+	}
+	return list
 }
 
 // sparedBy returns the addresses of the sessions inside prefixes.

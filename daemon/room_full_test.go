@@ -23,7 +23,8 @@ func crowded(t *testing.T) (*bench, *enforcer, *bytes.Buffer) {
 	b.Daemon.metrics = metrics.New(b.Daemon, metrics.Build{})
 	log := new(bytes.Buffer)
 	b.Daemon.log = slog.New(slog.NewTextHandler(log, nil))
-	list := control.Block{Prefixes: prefixes("10.0.0.1/32", "10.0.0.2/32", "10.0.0.3/32", "10.0.0.4/32"), Origin: "list"}
+	list := control.Block{Prefixes: prefixes("10.0.0.1/32", "10.0.0.2/32", "10.0.0.3/32", "10.0.0.4/32"),
+		Origin: "list"}
 	list.Action, list.For = decidedAction(detect.Block), time.Hour
 	if _, err := b.Block(t.Context(), control.Caller{}, list); err != nil {
 		t.Fatal(err)
@@ -61,7 +62,8 @@ func TestDetectorsWithoutRoom(t *testing.T) {
 	if err := v.noRoom(); err == nil || !strings.Contains(err.Error(), "reserved for commands of root") {
 		t.Errorf("cause: %v", err)
 	}
-	root := control.Block{Prefixes: prefixes("203.0.113.1/32"), Origin: "cli", Action: decidedAction(detect.Block), For: time.Hour}
+	root := control.Block{Prefixes: prefixes("203.0.113.1/32"), Origin: "cli", Action: decidedAction(detect.Block),
+		For: time.Hour}
 	if _, err := b.Block(t.Context(), control.Caller{}, root); err != nil {
 		t.Errorf("root: %v", err)
 	}

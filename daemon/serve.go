@@ -60,13 +60,16 @@ func (d *Daemon) serve(ctx context.Context, o Options, manager *sdnotify.Manager
 	return errors.Join(d.removePins(), d.saveOffenders(), d.store.Checkpoint(d.engine.Reading()))
 }
 
-// runServers runs the servers for the API and for the metrics.
+// runServers runs the servers for the API, for reporters and for the metrics.
 func (d *Daemon) runServers(t *tasks, cfg config.Config, socket *control.Listener) {
 	if cfg.Metrics != "" {
 		web := d.metricsServer(cfg)
 		web.Listen()
 		t.may(web.Run)
 	}
+	reports := &reportSocket{reporting: d.reporting, path: cfg.Reports.Socket}
+	reports.adjust(t.ctx)
+	t.may(reports.run)
 	server := control.NewServer(d, control.Options{Log: d.log})
 	t.must("serve the control socket", func(ctx context.Context) error { return server.Serve(ctx, socket) })
 }
@@ -76,6 +79,7 @@ func (d *Daemon) runLoops(t *tasks, socket *control.Listener, o Options, manager
 	t.must("read drop events", d.relayDrops)
 	t.must("watch interfaces", d.watchInterfaces)
 	t.must("watch addresses and routes", d.watchAddresses)
+	t.must("watch servers and tunnels", d.watchServers)
 	t.may(func(ctx context.Context) { manager.Feed(ctx, d.log, d.loops()) })
 	t.may(func(ctx context.Context) { d.tellStatus(ctx, manager) })
 	t.may(func(ctx context.Context) { d.attend(ctx, socket) })

@@ -65,11 +65,13 @@ func TestForgedSourcesFreeNobody(t *testing.T) {
 		action  Action
 		before  time.Duration // how long the attacker sends before the flood
 	}{
-		{"breaker opens", Options{BansPerMinute: 600, MaxBans: 10_000, Tracked: 32_768}, 20_000, 100, Block, 30 * time.Second},
+		{"breaker opens", Options{BansPerMinute: 600, MaxBans: 10_000, Tracked: 32_768}, 20_000, 100, Block,
+			30 * time.Second},
 		{"no breaker", Options{MaxBans: 10_000, Tracked: 32_768}, 20_000, 100, Block, 30 * time.Second},
 		{"no breaker, limit", Options{MaxBans: 1000, Tracked: 32_768}, 3000, 100, Limit, 30 * time.Second},
 		{"below the breaker", Options{BansPerMinute: 600, MaxBans: 1000}, 3000, 2, Block, 30 * time.Second},
-		{"all at once", Options{BansPerMinute: 600, MaxBans: 1000, Tracked: 32_768}, 6000, 3000, Block, 30 * time.Second},
+		{"all at once", Options{BansPerMinute: 600, MaxBans: 1000, Tracked: 32_768}, 6000, 3000, Block,
+			30 * time.Second},
 		{"just banned", Options{MaxBans: 1000, Tracked: 32_768}, 6000, 3000, Block, 5250 * time.Millisecond},
 		{"a shadow detector", Options{BansPerMinute: 600, MaxBans: 1000}, 3000, 100, Shadow, 30 * time.Second},
 	} {

@@ -41,7 +41,8 @@ func TestAddressesOfTheHostsNetwork(t *testing.T) {
 			w.add(tt.fair, 150)
 			w.run(20 * time.Second)
 			want(t, w.made, "new block "+tt.offender+" 10m;")
-			if len(w.spared) != 2 || w.spared[0].Prefix.String() != tt.network || w.spared[1].Prefix.String() != tt.host ||
+			if len(w.spared) != 2 || w.spared[0].Prefix.String() != tt.network ||
+				w.spared[1].Prefix.String() != tt.host ||
 				!strings.Contains(w.spared[0].Reason, "one by one") {
 				t.Errorf("spared: %+v", w.spared)
 			}

@@ -108,6 +108,14 @@ func findingCases() []findingCase {
 	on := map[string]Offload{"rx-lro": {On: true}, "rx-gro-hw": {On: true}, "rx-gro": {On: true},
 		"rx-vlan-hw-parse": {On: true}}
 	return []findingCase{
+		{"tunnels", func(f *Facts) {
+			f.Host.Tunnels = []Tunnel{{"office", "vxlan"}, {"wg0", "wireguard"}}
+		}, "tunnel", Note, "", "tunnels end on this host: office (vxlan), wg0 (wireguard)"},
+		{"many tunnels", func(f *Facts) {
+			f.Host.Tunnels = slices.Repeat([]Tunnel{{"t", "gre"}}, 12)
+		}, "tunnel", Note, "", "t (gre) and 2 more"},
+		{"veth", nic(func(i *Interface) { i.Kind, i.Driver = "veth", "veth" }), "veth", Note, "native",
+			"Set mode: generic"},
 		{"kernel too old", old("5.4.0-generic", same), "kernel", Problem, "", "Linux 5.10"},
 		{"no frags", old("5.10.0", same), "kernel-frags", Note, "native", "5.18"},
 		{"no batches", old("5.10.0", same), "kernel-batch", Note, "native", "5.13"},
@@ -115,13 +123,15 @@ func findingCases() []findingCase {
 		{"no JIT", func(f *Facts) { f.Host.JIT = at(0) }, "jit", Warning, "", "sysctl -w net.core.bpf_jit_enable=1"},
 		{"anybody loads BPF", func(f *Facts) { f.Host.UnprivilegedBPF = at(0) }, "unprivileged-bpf", Note, "",
 			"kernel.unprivileged_bpf_disabled=1"},
-		{"no bpffs", func(f *Facts) { f.Host.BPFFS.BPF = false }, "bpffs", Problem, "", "mount -t bpf -o mode=0700 bpf /sys/fs/bpf"},
+		{"no bpffs", func(f *Facts) { f.Host.BPFFS.BPF = false }, "bpffs", Problem, "",
+			"mount -t bpf -o mode=0700 bpf /sys/fs/bpf"},
 		{"bpffs for all", func(f *Facts) { f.Host.BPFFS.Dirs[0].Mode = 0o1777 }, "bpffs-access", Problem, "",
 			"chmod go-rwx /sys/fs/bpf"},
 		{"bpffs for a group", func(f *Facts) { f.Host.BPFFS.Dirs[0].Mode = 0o770 }, "bpffs-access", Problem, "",
 			"(mode 0770)"},
 		{"pins of a stranger", func(f *Facts) {
-			f.Host.BPFFS.Dirs = append([]Dir{{Path: "/sys/fs/bpf/paraxial", UID: 1000, Mode: 0o755}}, f.Host.BPFFS.Dirs...)
+			f.Host.BPFFS.Dirs = append([]Dir{{Path: "/sys/fs/bpf/paraxial", UID: 1000, Mode: 0o755}},
+				f.Host.BPFFS.Dirs...)
 		}, "bpffs-access", Problem, "", "chown root: /sys/fs/bpf/paraxial && chmod go-rwx /sys/fs/bpf/paraxial"},
 		{"state read-only", func(f *Facts) { f.Host.StateDir.ReadOnly = true }, "state-dir", Problem, "",
 			"remount,rw /var/lib"},

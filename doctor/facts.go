@@ -30,6 +30,13 @@ type Host struct {
 	BPFFS           FileSystem
 	StateDir        FileSystem
 	ClockSynced     *bool
+	Tunnels         []Tunnel // that end on this host, and are up
+}
+
+// Tunnel is an interface that takes packets out of other packets.
+type Tunnel struct {
+	Name string
+	Kind string // as ip -d link shows it: gre, vxlan, wireguard, …
 }
 
 // FileSystem describes the file system of the path Asked. Path is Asked, or its

@@ -11,6 +11,7 @@ func (x *examination) hostRules() {
 	x.sysctlRules()
 	x.fileSystemRules()
 	x.clockRule()
+	x.tunnelRule()
 	for _, u := range x.facts.Unseen {
 		x.say("unseen", Note, "could not see "+u.What+": "+u.Cause, "The report does not cover it.")
 	}
@@ -194,4 +195,25 @@ func size(n uint64) string {
 		return fmt.Sprintf("%d MiB", n>>20)
 	}
 	return fmt.Sprintf("%d KiB", n>>10)
+}
+
+// tunnelRule names the tunnels, because the program does not look into them.
+func (x *examination) tunnelRule() {
+	const most = 10
+	all := x.facts.Host.Tunnels
+	if len(all) == 0 {
+		return
+	}
+	var names []string
+	for _, t := range all[:min(len(all), most)] {
+		names = append(names, fmt.Sprintf("%s (%s)", t.Name, t.Kind))
+	}
+	list := strings.Join(names, ", ")
+	if more := len(all) - most; more > 0 {
+		list += fmt.Sprintf(" and %d more", more)
+	}
+	x.say("tunnel", Note, "tunnels end on this host: "+list,
+		"The filter on the interface below sees their outer packets only. A source inside a tunnel is "+
+			"neither blocked nor counted there, whatever list it is on.",
+		"Block the other end of the tunnel, which cuts off all of it, or block sources inside it with nft.")
 }

@@ -126,3 +126,16 @@ func (x *examination) offloadRules(mode string) {
 			"The program filters frames without their tag just the same. Only captures of its input lack the tag.")
 	}
 }
+
+// vethRule is about transfers into this host over a veth.
+func (x *examination) vethRule(mode string) {
+	if mode != native || x.nic.Kind != "veth" {
+		return
+	}
+	x.say("veth", Note, "TCP into this host is slower over a veth in native mode",
+		"The kernel then turns segmentation offload (TSO) of the other end off: a transfer fell from 4 to 1.4 Gbit/s, "+
+			"and reached 7 in generic mode. Native mode drops floods at less cost, and counts packets before they "+
+			"are merged. So auto uses native mode.",
+		"Set mode: generic for it in /etc/paraxial/paraxiald.yaml if transfers matter more to you than floods.",
+		"systemctl restart paraxiald")
+}

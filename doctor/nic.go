@@ -23,6 +23,7 @@ func (x *examination) interfaceRules() string {
 	x.linkRules()
 	x.queueRule()
 	x.offloadRules(mode)
+	x.vethRule(mode)
 	return mode
 }
 
@@ -83,8 +84,9 @@ func (x *examination) linkLayerRule() {
 			"It is not protected, although paraxiald reports that it is."
 	}
 	x.say("link-layer", Problem, what, why,
-		"Filter the Ethernet interface below it instead: there the far end of a tunnel can be blocked.",
-		"Sources inside a tunnel or PPPoE can be blocked with nft only.")
+		"Filter the Ethernet interface below it instead. There PPPoE is looked into. Of another tunnel only the "+
+			"far end can be blocked there.",
+		"Sources inside a tunnel other than PPPoE can be blocked with nft only.")
 }
 
 // programRules adds a finding for each program that is not ours, and reports

@@ -9,14 +9,22 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// claim reserves the set of an origin for a call that replaces it in many steps.
+// set is the confirmed blocks of an origin, or its confirmed allows.
+type set struct {
+	kind   policy.Kind
+	origin string
+}
+
+func setOf(k policy.Key) set { return set{k.Kind, k.Origin} }
+
+// claim reserves a set for a call that replaces it in many steps.
 // Other edits, except those of the set, are carried out between the steps.
 type claim struct {
 	ended chan struct{} // closed at the end of the claim
 }
 
-// claims are the claims by origin. Only the holder of the turn uses them.
-type claims map[string]*claim
+// claims are the claims by set. Only the holder of the turn uses them.
+type claims map[set]*claim
 
 // errClaimed is the error of an edit of a claimed set.
 type errClaimed struct{ *claim }
@@ -32,10 +40,10 @@ func (c claims) of(op policy.Op) *claim {
 }
 
 func (c claims) ofKey(k policy.Key) *claim {
-	if k.Kind != policy.Block || k.Pending != "" {
+	if k.Pending != "" {
 		return nil
 	}
-	return c[k.Origin]
+	return c[setOf(k)]
 }
 
 // check returns an error if one of the operations changes a claimed set.
@@ -51,22 +59,22 @@ func (c claims) check(ops []policy.Op) error {
 	return nil
 }
 
-// claim waits for other replacements of the set of an origin, and claims it. release
+// claim waits for other replacements of the sets of an origin, and claims one. release
 // ends the claim. The sets of several origins may be claimed at the same time.
-func (e *Engine) claim(ctx context.Context, origin string) (release func(), err error) {
-	if err := e.replacing.take(ctx, origin); err != nil {
+func (e *Engine) claim(ctx context.Context, s set) (release func(), err error) {
+	if err := e.replacing.take(ctx, s.origin); err != nil {
 		return nil, err
 	}
 	c := &claim{ended: make(chan struct{})}
 	e.turn.Lock()
-	e.claimed[origin] = c
+	e.claimed[s] = c
 	e.turn.Unlock()
 	return func() {
 		e.turn.Lock()
-		delete(e.claimed, origin)
+		delete(e.claimed, s)
 		e.turn.Unlock()
 		close(c.ended)
-		e.replacing.give(origin)
+		e.replacing.give(s.origin)
 	}, nil
 }
 

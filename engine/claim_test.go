@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/policy"
 )
 
 // turns sends calls to take a turn, and notes who gets it.
@@ -70,7 +72,7 @@ func TestRootReplacesFirst(t *testing.T) {
 // imports are made one after the other, and each has room for what it adds.
 func TestImportsSideBySide(t *testing.T) {
 	b := newBench(t, 100_000)
-	release, err := b.claim(t.Context(), "other")
+	release, err := b.claim(t.Context(), set{policy.Block, "other"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,8 @@ func TestWallClockJumps(t *testing.T) {
 	found := 0
 	if _, err := next.Load(func(e policy.Entry) error {
 		found++
-		if left := time.Duration(e.Deadline - boot); e.Deadline != policy.Forever && (left < ttl-time.Minute || left > ttl) {
+		if left := time.Duration(e.Deadline - boot); e.Deadline != policy.Forever &&
+			(left < ttl-time.Minute || left > ttl) {
 			t.Errorf("%s has %s left in the next boot, want %s", e.Prefix, left, ttl)
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -201,3 +202,28 @@ func stored(t *testing.T, b *bench, p netip.Prefix) (found bool) {
 }
 
 var _ staging = (*store.Replacement)(nil)
+
+// A change in many steps that removes entries and puts them again keeps their drop counters, as
+// the end of an import that failed does.
+func TestStepsKeepDropCounters(t *testing.T) {
+	b := newBench(t, 10*writeStep)
+	var put, again []policy.Op
+	for i := range 2 * writeStep {
+		op := b.op(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}).String(), forever, policy.Drop, 0)
+		put, again = append(put, op), append(again, policy.RemoveOp(op.Put.Key()))
+	}
+	if err := b.apply(put...); err != nil {
+		t.Fatal(err)
+	}
+	counters := func() (ids []uint32) {
+		for _, op := range put {
+			ids = append(ids, b.book.HitID(op.Put.Prefix))
+		}
+		return ids
+	}
+	before := counters()
+	b.change(append(again, put...))
+	if !slices.Equal(counters(), before) {
+		t.Error("some drop counters were replaced")
+	}
+}

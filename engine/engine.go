@@ -53,6 +53,7 @@ type Options struct {
 	Room       policy.Room         // what the book may hold
 	DropCounts uint32              // capacity of the kernel's drop counters
 	Observe    func(time.Duration) // receives the duration of each change
+	Saved      func(error)         // receives the outcome of each attempt to save a change
 }
 
 // Engine makes changes durable and enforces them. Its methods may be called
@@ -64,6 +65,7 @@ type Engine struct {
 	kernel  Kernel
 	index   follower
 	observe func(time.Duration)
+	saved   func(error)
 	room    policy.Room
 
 	// turn is held from the first look at the book until the change is
@@ -83,7 +85,8 @@ type Engine struct {
 // New returns an engine with an empty book. Fill loads it.
 func New(o Options) *Engine {
 	e := &Engine{
-		Clock: o.Clock, log: o.Log, store: o.Store, kernel: o.Kernel, observe: o.Observe, room: o.Room,
+		Clock: o.Clock, log: o.Log, store: o.Store, kernel: o.Kernel, observe: o.Observe, saved: o.Saved,
+		room: o.Room,
 		turn: make(turn, 1), claimed: make(claims), replacing: newReplacements(),
 		book: policy.NewBook(o.DropCounts),
 	}
@@ -224,21 +227,24 @@ func (e *Engine) applyInSteps(c *policy.Change, ops []policy.Op) (undo []policy.
 	undo = make([]policy.Op, 0, len(ops))
 	for step := range slices.Chunk(ops, writeStep) {
 		e.write(func() {
-			made := c.Apply(step)
+			made := c.Step(step)
 			slices.Reverse(made)
 			undo = append(undo, made...)
 		})
+	}
+	for more := true; more; {
+		e.write(func() { more = c.SettleOwners(writeStep) })
 	}
 	slices.Reverse(undo)
 	return undo
 }
 
-// roomFor returns an error if there is no room for n more entries like entry, which
-// need new nodes by family.
-func (e *Engine) roomFor(entry policy.Entry, n int, nodes map[policy.Family]int) (err error) {
+// roomFor returns an error if there is no room for further entries of the origin and
+// author of entry.
+func (e *Engine) roomFor(entry policy.Entry, need policy.Need) (err error) {
 	e.Read(func(b *policy.Book) {
 		before := b.Usage(entry.Author)
-		err = e.room.Check(policy.StandingOf(entry.Origin, entry.Author), before, before.With(entry, n, nodes))
+		err = e.room.Check(policy.StandingOf(entry.Origin, entry.Author), before, before.With(need))
 	})
 	return err
 }

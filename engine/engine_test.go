@@ -96,7 +96,7 @@ func newEngine(tb testing.TB, k Kernel, path string, limit int) *Engine {
 	tb.Cleanup(func() { st.Close() })
 	e := New(Options{
 		Log: slog.New(slog.DiscardHandler), Clock: clock, Store: st, Kernel: k,
-		Room: wideRoom(limit), DropCounts: uint32(limit) + 1, Observe: func(time.Duration) {},
+		Room: wideRoom(limit), DropCounts: uint32(limit) + 1, Observe: func(time.Duration) {}, Saved: func(error) {},
 	})
 	e.index = noIndex{}
 	return e

@@ -80,7 +80,8 @@ func TestEditsOfAGroup(t *testing.T) {
 		plan(), // nothing to do
 		plan(policy.PutOp(entry("192.0.2.4"))),
 	)
-	for i, want := range map[int]string{2: refused.Error(), 3: "a bug", 4: "no room left for blocks of ipv4", 6: "origin"} {
+	for i, want := range map[int]string{2: refused.Error(), 3: "a bug", 4: "no room left for blocks of ipv4",
+		6: "origin"} {
 		if errs[i] == nil || !strings.Contains(errs[i].Error(), want) {
 			t.Errorf("edit %d: error %v, want %q", i, errs[i], want)
 		}

@@ -99,8 +99,10 @@ func (x *indexes) follow(b *policy.Book, changed ...[]policy.Node) {
 }
 
 // lapsed counts nodes that were removed or shortened only because entries had
-// expired. The index is not patched: it still sends packets from those sources to
-// the tries, which decide them correctly, until the next generation is built.
+// expired. The index is not patched until the next generation is built. It says drop
+// only until the deadlines of the expired entries themselves, which have passed, or if
+// another entry drops the source. Otherwise it still sends packets from those sources
+// to the tries, which decide them correctly.
 func (x *indexes) lapsed(b *policy.Book, changed ...[]policy.Node) {
 	for _, f := range x.families() {
 		f.changes += len(f.own(changed))

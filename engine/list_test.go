@@ -14,7 +14,8 @@ import (
 // Lines are returned unchanged, in the order of the book, each once.
 func TestReadList(t *testing.T) {
 	list := "2001:db8::/32\n255.255.255.255\n::1\n10.0.0.0/8\n10.0.0.0/9\n10.1.2.3 # why\n0.0.0.0/0\n" +
-		"2001:db8:0:1::/64\n::ffff:192.0.2.1\n10.0.0.0/8\nffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\n::/0\n10.9.9.9/8\n::a00:0/104\n"
+		"2001:db8:0:1::/64\n::ffff:192.0.2.1\n10.0.0.0/8\n" +
+		"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\n::/0\n10.9.9.9/8\n::a00:0/104\n"
 	w, err := ReadList(strings.NewReader(list), 100, func(int) {})
 	if err != nil {
 		t.Fatal(err)
@@ -25,7 +26,8 @@ func TestReadList(t *testing.T) {
 	}
 	want := []string{
 		"0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.1.2.3/32", "192.0.2.1/32", "255.255.255.255/32",
-		"::/0", "::1/128", "::a00:0/104", "2001:db8::/32", "2001:db8:0:1::/64", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",
+		"::/0", "::1/128", "::a00:0/104", "2001:db8::/32", "2001:db8:0:1::/64",
+		"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
@@ -34,7 +36,8 @@ func TestReadList(t *testing.T) {
 		t.Errorf("%d double, %d masked, %d bad; want 2, 1, 0", w.repeated, w.masked, w.bad)
 	}
 	// Of lines with the same prefix, the first one is reported.
-	if i := slices.IndexFunc(w.lines, func(l line) bool { return l.prefix() == netip.MustParsePrefix("10.0.0.0/8") }); w.lines[i].number != 4 {
+	ten := netip.MustParsePrefix("10.0.0.0/8")
+	if i := slices.IndexFunc(w.lines, func(l line) bool { return l.prefix() == ten }); w.lines[i].number != 4 {
 		t.Errorf("10.0.0.0/8 is said to be in line %d, want 4", w.lines[i].number)
 	}
 }
@@ -52,7 +55,8 @@ func TestReadListIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(w.lines) != most || w.repeated != 99*most || w.lines[most-1].number != most {
-		t.Errorf("%d lines, %d double, the last is line %d; want %d, %d, %d", len(w.lines), w.repeated, w.lines[most-1].number, most, 99*most, most)
+		t.Errorf("%d lines, %d double, the last is line %d; want %d, %d, %d", len(w.lines), w.repeated,
+			w.lines[most-1].number, most, 99*most, most)
 	}
 	fmt.Fprintln(&list, "10.0.1.1")
 	if _, err := ReadList(strings.NewReader(list.String()), most, func(int) {}); !errors.Is(err, ErrFull) {

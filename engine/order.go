@@ -58,7 +58,7 @@ func (e *Engine) enforceThenSave(ctx context.Context, c edited) error {
 	if err := e.enforce(ctx, c.delta, c.tell); err != nil {
 		return errors.Join(fmt.Errorf("nothing was changed: %w", err), e.takeBack(ctx, c.undo))
 	}
-	if err := e.store.Apply(c.ops, e.Reading()); err != nil {
+	if err := e.save(c.ops); err != nil {
 		return errors.Join(&SaveError{err}, e.takeBack(ctx, c.undo))
 	}
 	return nil
@@ -67,7 +67,7 @@ func (e *Engine) enforceThenSave(ctx context.Context, c edited) error {
 // saveThenEnforce is for all other changes: if the disk is full, a blocked source
 // must stay blocked.
 func (e *Engine) saveThenEnforce(ctx context.Context, c edited) error {
-	if err := e.store.Apply(c.ops, e.Reading()); err != nil {
+	if err := e.save(c.ops); err != nil {
 		return errors.Join(&SaveError{err}, e.takeBack(ctx, c.undo))
 	}
 	if err := e.enforce(ctx, c.delta, c.tell); err != nil {
@@ -75,6 +75,13 @@ func (e *Engine) saveThenEnforce(ctx context.Context, c edited) error {
 		return errors.Join(err, e.store.Apply(c.undo, e.Reading()), e.takeBack(ctx, c.undo))
 	}
 	return nil
+}
+
+// save writes ops to disk.
+func (e *Engine) save(ops []policy.Op) error {
+	err := e.store.Apply(ops, e.Reading())
+	e.saved(err)
+	return err
 }
 
 // edited is a change that is in the book, but neither saved nor in the kernel.

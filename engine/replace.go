@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"runtime/debug"
 	"slices"
 
@@ -20,23 +19,41 @@ const (
 	smallImport = 20_000
 )
 
-// Set is the whole set of blocks of an origin.
+// Set is the whole set of blocks of an origin, or of its allows.
 type Set struct {
-	Entry policy.Entry // for every prefix, except Prefix and Forced
-	List  *List        // Replace uses it up
+	Entry policy.Entry    // for every prefix, except Prefix, Forced and the details of a line
+	Now   policy.Deadline // when the lifetimes of the lines begin
+	List  *List           // Replace uses it up
+
+	// Check is called with the changes before any is made, unless it is nil. If it returns
+	// an error, nothing is changed, and Replace returns that error.
+	Check func(Replaced) error
 }
 
 // Replaced counts the entries that Replace changed.
 type Replaced struct {
 	Added, Removed, Unchanged int
+
+	Renewed   int // entries of Unchanged whose expiry, reason, action or rate changes
+	Shortened int // entries of Renewed that end earlier than before, or are weaker
 }
 
+// Before returns the number of entries that the set had.
+func (r Replaced) Before() int { return r.Removed + r.Unchanged }
+
+// After returns the number of entries that the set has.
+func (r Replaced) After() int { return r.Added + r.Unchanged }
+
+// MostAllows is how many changes the import of a set of allows makes at most. It is one
+// transaction, because the store can stage only blocks.
+const MostAllows = smallImport
+
 // Replace makes s the whole set of its origin, or changes nothing. Its errors are
-// the errors of Edit. progress receives the number of entries in the kernel. Other
-// changes are carried out meanwhile, except those of the same set, which wait. Large
-// imports are carried out one after the other.
+// the errors of Edit, and that of s.Check. progress receives the number of entries in
+// the kernel. Other changes are carried out meanwhile, except those of the same set,
+// which wait. Large imports are carried out one after the other.
 func (e *Engine) Replace(ctx context.Context, s Set, progress func(applied, total int)) (Replaced, error) {
-	release, err := e.claim(ctx, s.Entry.Origin)
+	release, err := e.claim(ctx, setOf(s.Entry.Key()))
 	if err != nil {
 		return Replaced{}, err
 	}
@@ -66,9 +83,8 @@ type importJob struct {
 	progress func(applied, total int)
 
 	Replaced
-	changed int                   // entries of Unchanged whose deadline, reason or author changes
-	nodes   map[policy.Family]int // new nodes in the tries
-	ops     []policy.Op           // the changes, unless there are more than smallImport
+	need policy.Need // the room for the new entries
+	ops  []policy.Op // the changes, unless there are more than smallImport
 }
 
 // mayBeLarge reports whether the import may have more than smallImport changes.
@@ -76,7 +92,7 @@ func (j *importJob) mayBeLarge() bool {
 	n := len(j.set.List.lines)
 	j.Read(func(b *policy.Book) {
 		for g, count := range b.Counts() {
-			if g.Kind == policy.Block && g.Origin == j.set.Entry.Origin {
+			if g.Kind == j.set.Entry.Kind && g.Origin == j.set.Entry.Origin {
 				n += count
 			}
 		}
@@ -91,27 +107,34 @@ func (j *importJob) run(ctx context.Context) error {
 	if err := j.hasRoom(); err != nil {
 		return err
 	}
+	if j.set.Check != nil {
+		if err := j.set.Check(j.Replaced); err != nil {
+			return err
+		}
+	}
 	switch n := j.changes(); {
 	case n == 0:
 		return nil
 	case n <= smallImport:
 		plan := func(*policy.Book) ([]policy.Op, error) { return j.ops, nil }
 		return j.edit(ctx, &edit{plan: plan, done: make(chan struct{}), claims: true})
+	case j.set.Entry.Kind == policy.Allow:
+		return TooLargeError(fmt.Sprintf("nothing was changed: the import would change %d allows, and can change %d: "+
+			"merge the prefixes of the list, or import it in parts under several origins", n, MostAllows))
 	default:
 		j.ops = nil
 		return j.large(ctx)
 	}
 }
 
-// entry returns the entry that the import wants at p, given the present one.
-func (j *importJob) entry(p netip.Prefix, old policy.Entry, exists bool) (e policy.Entry, same bool) {
-	e = j.set.Entry
-	e.Prefix = p
-	e.Forced = j.set.List.forced[p]
+// entry returns the entry that the import wants for a line, given the present one.
+func (j *importJob) entry(l line, old policy.Entry, exists bool) (e policy.Entry, same bool) {
+	e = j.set.List.entry(l, j.set.Entry, j.set.Now)
 	if !exists {
 		return e, false
 	}
-	if old.Deadline == e.Deadline && old.Reason == e.Reason && old.Action == e.Action && old.Forced == e.Forced {
+	if old.Deadline == e.Deadline && old.Reason == e.Reason && old.Action == e.Action && old.Rate == e.Rate &&
+		old.Forced == e.Forced {
 		return old, true
 	}
 	e.Created = old.Created
@@ -119,18 +142,18 @@ func (j *importJob) entry(p netip.Prefix, old policy.Entry, exists bool) (e poli
 }
 
 // each calls f with the wanted entry of every line.
-func (j *importJob) each(b *policy.Book, lines []line, f func(e policy.Entry, exists, same bool)) {
+func (j *importJob) each(b *policy.Book, lines []line, f func(e, old policy.Entry, exists, same bool)) {
 	key := j.set.Entry.Key()
 	for _, l := range lines {
 		key.Prefix = l.prefix()
 		old, exists := b.Get(key)
-		e, same := j.entry(key.Prefix, old, exists)
-		f(e, exists, same)
+		e, same := j.entry(l, old, exists)
+		f(e, old, exists, same)
 	}
 }
 
 // changes is how many entries the import puts or removes.
-func (j *importJob) changes() int { return j.Added + j.changed + j.Removed }
+func (j *importJob) changes() int { return j.Added + j.Renewed + j.Removed }
 
 // note records an operation, while there are few.
 func (j *importJob) note(op policy.Op) {
@@ -141,19 +164,19 @@ func (j *importJob) note(op policy.Op) {
 
 // compare counts what the import changes.
 func (j *importJob) compare(ctx context.Context) error {
-	j.nodes = make(map[policy.Family]int)
+	j.need = policy.Need{Kind: j.set.Entry.Kind, Nodes: make(map[policy.Family]int)}
 	for lines := range slices.Chunk(j.set.List.lines, importChunk) {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("nothing was changed: given up: %w", err)
 		}
 		j.Read(func(b *policy.Book) {
-			j.each(b, lines, func(e policy.Entry, exists, same bool) { j.count(b, e, exists, same) })
+			j.each(b, lines, func(e, old policy.Entry, exists, same bool) { j.count(b, e, old, exists, same) })
 		})
 	}
 	for from := policy.EntryRef(1); from != 0; {
 		j.Read(func(b *policy.Book) {
 			var refs []policy.EntryRef
-			refs, from = b.OriginFrom(policy.Block, j.set.Entry.Origin, from, importChunk)
+			refs, from = b.OriginFrom(j.set.Entry.Kind, j.set.Entry.Origin, from, importChunk)
 			for _, r := range refs {
 				if e, _ := b.Resolve(r); !j.set.List.has(e.Prefix) {
 					j.Removed++
@@ -166,23 +189,27 @@ func (j *importJob) compare(ctx context.Context) error {
 }
 
 // count counts one wanted entry.
-func (j *importJob) count(b *policy.Book, e policy.Entry, exists, same bool) {
+func (j *importJob) count(b *policy.Book, e, old policy.Entry, exists, same bool) {
 	switch {
 	case same:
 		j.Unchanged++
 		return
 	case exists:
 		j.Unchanged++
-		j.changed++
+		j.Renewed++
+		if policy.Loses(old, e) {
+			j.Shortened++
+		}
 	default:
 		j.Added++
 		if _, ok := b.Node(e.Kind, e.Prefix); !ok {
-			j.nodes[policy.FamilyOf(e.Prefix.Addr())]++
+			j.need.Nodes[policy.FamilyOf(e.Prefix.Addr())]++
 		}
 	}
+	j.need.Add(e, old, exists)
 	j.note(policy.PutOp(e))
 }
 
 // hasRoom returns an error that wraps ErrFull if there is no room for the new entries
 // beside the present ones, of which stale ones are removed last.
-func (j *importJob) hasRoom() error { return j.roomFor(j.set.Entry, j.Added, j.nodes) }
+func (j *importJob) hasRoom() error { return j.roomFor(j.set.Entry, j.need) }

@@ -25,12 +25,15 @@ func (j *importJob) large(ctx context.Context) error {
 	defer j.index.renew(j.book)
 	staged, err := j.store.Begin(j.set.Entry.Origin)
 	if err != nil {
+		j.saved(err)
 		return &SaveError{err}
 	}
 	if err := j.stage(ctx, staged); err != nil {
 		return errors.Join(err, staged.Abort(), j.rollBack(ctx))
 	}
-	if err := staged.Commit(j.Reading()); err != nil {
+	err = staged.Commit(j.Reading())
+	j.saved(err)
+	if err != nil {
 		return errors.Join(&SaveError{err}, staged.Abort(), j.rollBack(ctx))
 	}
 	return j.removeStale(ctx)
@@ -63,6 +66,7 @@ func (j *importJob) stage(ctx context.Context, staged staging) error {
 	err := j.enforceChunks(ctx, chunks)
 	close(chunks)
 	if saveErr := <-saved; saveErr != nil {
+		j.saved(saveErr)
 		return &SaveError{saveErr}
 	}
 	return err
@@ -80,7 +84,7 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 		}
 		entries := buffers[0][:0]
 		j.Read(func(b *policy.Book) {
-			j.each(b, lines, func(e policy.Entry, _, _ bool) { entries = append(entries, e) })
+			j.each(b, lines, func(e, _ policy.Entry, _, _ bool) { entries = append(entries, e) })
 		})
 		buffers[0], buffers[1] = buffers[1], entries
 		save <- entries

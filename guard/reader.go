@@ -39,6 +39,7 @@ type Reader struct {
 
 	problem warnings.Problem // why the last reading is incomplete
 	logged  time.Time        // when problem was logged; used by note only
+	unknown warnings.Board   // servers and tunnels whose addresses the last reading lacks
 
 	mu   sync.Mutex
 	next *reading // has not begun; nil if no request waits
@@ -48,7 +49,7 @@ type Reader struct {
 // NewReader returns a Reader for this host. settings returns the configuration in force.
 func NewReader(log *slog.Logger, settings func() config.Guard) *Reader {
 	r := &Reader{log: log, host: hostinfo.NewReader(), sessions: func() bool { return len(settings().SSHPorts) > 0 }}
-	r.read = func(ctx context.Context) ([]policy.Protected, error) { return protected(ctx, r.host, settings()) }
+	r.read = func(ctx context.Context) ([]policy.Protected, error) { return r.protected(ctx, settings()) }
 	return r
 }
 

@@ -171,7 +171,8 @@ func (k *v4Kernel) flood(r *rand.Rand, packets int) error {
 // signal interrupts is repeated, so that there may be more packets.
 func (k *v4Kernel) send(a netip.Addr, want policy.Outcome, packets uint32) error {
 	before := k.counted()
-	if _, err := k.collection.Programs["paraxial"].Run(&ebpf.RunOptions{Data: v4Packet(a), Repeat: packets}); err != nil {
+	options := ebpf.RunOptions{Data: v4Packet(a), Repeat: packets}
+	if _, err := k.collection.Programs["paraxial"].Run(&options); err != nil {
 		return err
 	}
 	for reason, after := range k.counted() {

@@ -106,7 +106,8 @@ func writeUntilKilled(dir string) error {
 	for {
 		if x == nil {
 			var err error
-			if x, err = index.BuildV4(book, func(lines uint32) ([]uint64, error) { return mapFile(next, lines) }); err != nil {
+			x, err = index.BuildV4(book, func(lines uint32) ([]uint64, error) { return mapFile(next, lines) })
+			if err != nil {
 				return err
 			}
 			if err := os.Rename(next, current); err != nil {

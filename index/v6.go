@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"sync/atomic"
 
@@ -109,10 +110,12 @@ func v6Census(b Book) (nodes [][]v6Node, count [129]int) {
 	var part []v6Node
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
 		var last [v6Classes]v6Key
+		var covering v6Covering
 		for n := range b.SortedNodes(kind, policy.IPv6) {
 			bits := n.Prefix.Bits()
 			k := v6KeyOf(n.Prefix.Addr(), v6Class128)
-			if part = append(part, v6Node{k.high, k.low, v6UntilOf(n), uint8(bits)}); len(part) == v6Part {
+			until := v6UntilOf(n, covering.add(n))
+			if part = append(part, v6Node{k.high, k.low, until, uint8(bits)}); len(part) == v6Part {
 				nodes = append(nodes, part)
 				part = make([]v6Node, 0, v6Part)
 			}
@@ -129,6 +132,23 @@ func v6Census(b Book) (nodes [][]v6Node, count [129]int) {
 		}
 	}
 	return append(nodes, part), count
+}
+
+// v6Covering are nested nodes.
+type v6Covering []policy.Node
+
+// add adds the next node in ascending order. It returns the deadline of the drop of the next
+// node that covers it, or 0.
+func (c *v6Covering) add(n policy.Node) (above policy.Tick) {
+	nested := *c
+	for len(nested) > 0 && !nested[len(nested)-1].Prefix.Contains(n.Prefix.Addr()) {
+		nested = nested[:len(nested)-1]
+	}
+	if len(nested) > 0 {
+		above = nested[len(nested)-1].Verdict.Drop
+	}
+	*c = append(nested, n)
+	return above
 }
 
 // size returns the maximum number of keys that the counted prefixes need.
@@ -222,6 +242,9 @@ func (x *V6) merge(n v6Node) bool {
 // decision is the same before and after never gets another one in between. It returns false
 // if a new generation must be built, because there is no room or too much work. Until then
 // the answers of this generation are right, either with the change or without it.
+//
+// The book may lose a node without a call of Update after its entries have expired. The keys of
+// the node stay. Their own deadlines have passed, so they only send packets to the tries.
 func (x *V6) Update(p netip.Prefix) bool {
 	if p.Bits() < v6Shortest {
 		return false
@@ -268,12 +291,12 @@ func (x *V6) wanted(k v6Key) (until v6Until, present bool) {
 	p := k.prefix()
 	expanded := v6Rule{class: k.class}
 	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-		for n := range x.book.NodesCovering(kind, p) {
+		for n, above := range v6WithAbove(x.book.NodesCovering(kind, p)) {
 			if k.class.bits()-n.Prefix.Bits() > v6Expansion {
 				break
 			}
 			if x.rules[n.Prefix.Bits()] == expanded {
-				until, present = until.and(expanded.says(v6UntilOf(n))), true
+				until, present = until.and(expanded.says(v6UntilOf(n, above))), true
 			}
 		}
 	}
@@ -286,6 +309,23 @@ func (x *V6) wanted(k v6Key) (until v6Until, present bool) {
 	return until, present
 }
 
+// v6WithAbove yields nested nodes, longest prefix first, each with the deadline of the drop of
+// the next one, or 0.
+func v6WithAbove(nested iter.Seq[policy.Node]) iter.Seq2[policy.Node, policy.Tick] {
+	return func(yield func(policy.Node, policy.Tick) bool) {
+		var inner policy.Node
+		for n := range nested {
+			if inner.Prefix.IsValid() && !yield(inner, n.Verdict.Drop) {
+				return
+			}
+			inner = n
+		}
+		if inner.Prefix.IsValid() {
+			yield(inner, policy.TickNever)
+		}
+	}
+}
+
 // wantedMarker returns what the nodes inside p say together whose only key is the marker of
 // p. If there are too many to read, it may return a marker that is not needed.
 func (x *V6) wantedMarker(class v6Class, p netip.Prefix) (until v6Until, present bool) {
@@ -294,8 +334,8 @@ func (x *V6) wantedMarker(class v6Class, p netip.Prefix) (until v6Until, present
 		seen := 0
 		for n := range x.book.NodesInside(kind, p) {
 			if seen++; seen > v6Search || n.Prefix.Bits() > class.bits() && x.rules[n.Prefix.Bits()] == marker {
-				until, present = until.and(marker.says(v6UntilOf(n))), true
-				break // all nodes of a kind say the same
+				until, present = until.and(marker.says(v6UntilOf(n, policy.TickNever))), true
+				break // all nodes of a kind say the same under a marker
 			}
 		}
 	}

@@ -192,7 +192,8 @@ func openV6(lines []uint64) *V6 {
 	return &V6{
 		rules: &v6Rules{}, lines: lines,
 		short: v6Table{secrets: secrets, buckets: high(0), tags: lines[8:], slots: lines[low(2)*8:]},
-		hosts: v6Table{secrets: secrets, buckets: low(1), host: true, tags: lines[high(1)*8:], slots: lines[hostSlots*8:]},
+		hosts: v6Table{secrets: secrets, buckets: low(1), host: true, tags: lines[high(1)*8:],
+			slots: lines[hostSlots*8:]},
 	}
 }
 

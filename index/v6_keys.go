@@ -56,7 +56,7 @@ func (k v6Key) prefix() netip.Prefix {
 	return netip.PrefixFrom(netip.AddrFrom16(b), k.class.bits())
 }
 
-// v6Until is the deadline until which the sources under a key are dropped. v6Listed says
+// v6Until is the deadline until which a prefix drops the sources under a key. v6Listed says
 // only that there is an entry. v6Allow says that the tries must be asked, whatever other keys
 // say.
 type v6Until uint32
@@ -66,16 +66,19 @@ const (
 	v6Allow  v6Until = 1
 )
 
-// v6UntilOf returns what a node says about all sources under it. For a block node it is the
-// deadline of its drop, whatever else it does. Each node inside has a compiled deadline that
-// is not earlier. So the latest deadline of all keys that cover a source is never later than
-// that of the tries.
-func v6UntilOf(n policy.Node) v6Until {
+// v6UntilOf returns what a node says about all sources under it. above is the deadline of the
+// drop of the next block node that covers it, or 0.
+//
+// The deadline of a node is never earlier than above. If it is equal, it may come from above
+// alone. Then the node says only that it is there, and above says the deadline. The index is
+// not told when an entry has expired and is removed, so its keys stay. They must not outlast
+// a later removal of the node that the deadline came from.
+func v6UntilOf(n policy.Node, above policy.Tick) v6Until {
 	switch {
 	case n.Kind == policy.Allow:
 		return v6Allow
-	case n.Verdict.Drop == policy.Tick(v6Allow):
-		return v6Listed // it has passed
+	case n.Verdict.Drop <= above, n.Verdict.Drop == policy.Tick(v6Allow): // the latter has passed
+		return v6Listed
 	}
 	return v6Until(n.Verdict.Drop)
 }

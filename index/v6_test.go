@@ -157,14 +157,26 @@ func TestV6AgainstModel(t *testing.T) {
 			}
 			for range 60 {
 				x = w.change(t, book, x)
+				if w.IntN(2) == 0 {
+					v6Expire(book)
+				}
 				entries := v6Entries(book)
-				now := v6Now + policy.Deadline(w.IntN(20)-6)*v6Hour + policy.Deadline(time.Minute)
+				now := v6Now + policy.Deadline(w.IntN(14))*v6Hour + policy.Deadline(time.Minute)
 				for _, src := range w.sources(entries, 60) {
 					checkV6(t, x, entries, src, now)
 				}
 			}
 		})
 	}
+}
+
+// v6Expire removes the expired entries, of which the engine does not tell the index.
+func v6Expire(book *policy.Book) {
+	var ops []policy.Op
+	for _, e := range book.Expired(v6Now-policy.Deadline(time.Minute), 1<<16) {
+		ops = append(ops, policy.RemoveOp(e.Key()))
+	}
+	book.Apply(ops)
 }
 
 // change makes a few changes of the book. During them every source has either its answer before

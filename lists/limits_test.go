@@ -42,6 +42,20 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// TestCountsOnce: a line with several mistakes counts once, however many there were before.
+func TestCountsOnce(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("[\n")
+	for range 1500 {
+		text.WriteString("\"x\", \"y\",\n")
+	}
+	text.WriteString("\"192.0.2.1\"]\n")
+	l, err := lists.Read(strings.NewReader(text.String()), lists.Options{Format: "json"})
+	if err != nil || l.Bad != 1500 || len(l.Invalid) != lists.MaxListed {
+		t.Errorf("%d bad lines, %d kept, %v", l.Bad, len(l.Invalid), err)
+	}
+}
+
 // TestCounts: all bad lines are counted, and the first ones are kept.
 func TestCounts(t *testing.T) {
 	l, err := lists.Read(strings.NewReader("192.0.2.1\n"+strings.Repeat("x\n", 5000)), lists.Options{})

@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+
+	"github.com/paraxial/paraxial/policy"
 )
 
 // Bounds of what is read.
@@ -171,13 +174,18 @@ type sink struct {
 	most  int  // prefixes
 	parts bool // see Options.Parts
 
-	full   [][]Entry // parts of the list before List.Entries
-	rule   rule
-	exempt []Entry
+	reasons map[string]string // those read, so that equal ones share their memory
+	badLine int               // the last one
+	full    [][]Entry         // parts of the list before List.Entries
+	rule    rule
+	exempt  []Entry
 }
 
 func newSink(opts Options) *sink {
-	return &sink{now: opts.Now, where: selection{conditions: opts.Select}, most: opts.maxPrefixes(), parts: opts.Parts}
+	return &sink{
+		reasons: make(map[string]string), now: opts.Now, where: selection{conditions: opts.Select},
+		most: opts.maxPrefixes(), parts: opts.Parts,
+	}
 }
 
 // details are what a line says of its prefixes.
@@ -202,7 +210,7 @@ func (o *sink) add(line int, v value, d details) error {
 		o.list.Ended++
 		return nil
 	}
-	reason := shortReason(d.reason)
+	reason := o.reason(d.reason)
 	for _, p := range v.prefixes {
 		if err := o.keep(Entry{Prefix: p, Line: line, Until: d.until, Reason: reason}); err != nil {
 			return err
@@ -258,10 +266,11 @@ func (o *sink) except(line int, v value) error {
 
 // bad counts a line that is not understood. A line counts once.
 func (o *sink) bad(line int, err error) {
-	l := &o.list
-	if n := len(l.Invalid); n > 0 && l.Invalid[n-1].Line == line {
+	if line == o.badLine {
 		return
 	}
+	l := &o.list
+	o.badLine = line
 	if l.Bad++; len(l.Invalid) < MaxListed {
 		l.Invalid = append(l.Invalid, Invalid{line, err})
 	}
@@ -299,13 +308,30 @@ func (o *sink) finish() error {
 	return ErrEmpty
 }
 
-// shortReason returns a reason on one line, bounded, and without a reference to a
-// larger text.
-func shortReason(s string) string {
+// reason returns a reason on one line, bounded, without hidden characters, and without a
+// reference to a larger text.
+func (o *sink) reason(s string) string {
 	if s == "" {
 		return ""
 	}
+	if known, ok := o.reasons[s]; ok {
+		return known
+	}
+	short := shortReason(s)
+	if len(o.reasons) <= policy.MaxListReasons && len(s) <= maxReason {
+		o.reasons[short] = short
+	}
+	return short
+}
+
+func shortReason(s string) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "?")), " ")
+	s = strings.Map(func(r rune) rune {
+		if r == unicode.ReplacementChar || policy.IsHidden(r) {
+			return '?'
+		}
+		return r
+	}, s)
 	if len(s) > maxReason {
 		s = strings.ToValidUTF8(s[:maxReason], "")
 	}

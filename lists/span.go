@@ -136,15 +136,6 @@ func Aggregate(prefixes []netip.Prefix) []netip.Prefix {
 	return out
 }
 
-// Share returns the part of the addresses of IPv4 that the prefixes cover, from 0 to 1.
-func Share(prefixes []netip.Prefix) float64 {
-	var sum uint64
-	for _, s := range spans(prefixes, true) {
-		sum += s.last.lo - s.first.lo + 1
-	}
-	return float64(sum) / (1 << 32)
-}
-
 // without appends the parts of s that are not in any of the holes.
 func (s span) without(holes []span, is4 bool) []netip.Prefix {
 	var out []netip.Prefix

@@ -68,8 +68,8 @@ func hasEthernet(attrs *netlink.LinkAttrs) error {
 	case "ether", "loopback":
 		return nil
 	}
-	return fmt.Errorf("its frames have no Ethernet header (link type %s), which is so for tunnels: "+
-		"filter on the interface by which the packets arrive", attrs.EncapType)
+	return fmt.Errorf("its frames have no Ethernet header (link type %s): filter on the interface by which they "+
+		"arrive; there PPPoE is looked into, and of another tunnel only the far end can be blocked", attrs.EncapType)
 }
 
 func deviceOf(attrs *netlink.LinkAttrs) device {

@@ -135,7 +135,8 @@ func TestCounters(t *testing.T) {
 		t.Errorf("counters (-want +got):\n%s", diff)
 	}
 	if l.Hits(1) != 2 || l.Hits(100) != 1 || l.Hits(101) != 0 || l.HitCapacity() != 201 {
-		t.Errorf("hits %d, %d, %d of capacity %d; want 2, 1, 0 of 201", l.Hits(1), l.Hits(100), l.Hits(101), l.HitCapacity())
+		t.Errorf("hits %d, %d, %d of capacity %d; want 2, 1, 0 of 201", l.Hits(1), l.Hits(100), l.Hits(101),
+			l.HitCapacity())
 	}
 	l.ClearHits(1)
 	l.ClearHits(101)

@@ -59,7 +59,8 @@ func packetSocket(t *testing.T, iface string) int {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, allProtocols)
 	check(t, err)
 	t.Cleanup(func() { check(t, unix.Close(fd)) })
-	check(t, unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: allProtocols, Ifindex: linkByName(t, iface).Attrs().Index}))
+	check(t, unix.Bind(fd,
+		&unix.SockaddrLinklayer{Protocol: allProtocols, Ifindex: linkByName(t, iface).Attrs().Index}))
 	check(t, unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}))
 	return fd
 }

@@ -90,7 +90,8 @@ func TestPublishIndex(t *testing.T) {
 			expectPublished(t, l, policy.IPv6-family, 0)
 			check(t, l.UnpublishIndex(family))
 			check(t, l.UnpublishIndex(family))
-			expectPublished(t, l, family, 0, ids[:len(ids)-1]...) // the first segment of the last one fills the elements
+			// The first segment of the last one fills the elements.
+			expectPublished(t, l, family, 0, ids[:len(ids)-1]...)
 		})
 	}
 }

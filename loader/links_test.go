@@ -161,19 +161,22 @@ func TestMovedInterface(t *testing.T) {
 			elsewhere, there := namespace(t)
 			check(t, netlink.LinkSetNsFd(lk, int(elsewhere)))
 			t.Cleanup(func() { delLink(t, "mv0p") })
-			if at := l.Attest("mv0"); at.Protected || !strings.Contains(at.Problem, "moved to another network namespace") {
+			if at := l.Attest("mv0"); at.Protected ||
+				!strings.Contains(at.Problem, "moved to another network namespace") {
 				t.Errorf("attestation: %+v", at)
 			}
 			moved, err := there.LinkByName("mv0")
 			check(t, err)
 			if got := deviceOf(moved.Attrs()).program; uint32(got) != before.ProgramID {
-				t.Errorf("it runs program %d there, want %d, so that it is filtered when it comes back", got, before.ProgramID)
+				t.Errorf("it runs program %d there, want %d, so that it is filtered when it comes back", got,
+					before.ProgramID)
 			}
 			if restarted {
 				check(t, l.Close())
 				l = open(t, dir, 100)
 			}
-			addLink(t, &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "mv0", Index: lk.Attrs().Index}, PeerName: "mv0q"})
+			addLink(t, &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "mv0", Index: lk.Attrs().Index},
+				PeerName: "mv0q"})
 			a := attach(t, l, "mv0", ModeAuto, 0)
 			if at := l.Attest("mv0"); !at.Protected || a.LinkID == before.LinkID {
 				t.Errorf("attestation of the new interface: %+v", at)

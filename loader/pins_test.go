@@ -44,7 +44,8 @@ func TestOpenRefusals(t *testing.T) {
 		want string
 	}{
 		{"no bpffs", Options{BPFFS: plainDir, MaxEntries: 1}, "mount -t bpf -o mode=0700 bpf /sys/fs/bpf"},
-		{"below no bpffs", Options{BPFFS: filepath.Join(plainDir, "p"), MaxEntries: 1}, "mount -t bpf -o mode=0700 bpf /sys/fs/bpf"},
+		{"below no bpffs", Options{BPFFS: filepath.Join(plainDir, "p"), MaxEntries: 1},
+			"mount -t bpf -o mode=0700 bpf /sys/fs/bpf"},
 		{"missing parent", Options{BPFFS: filepath.Join(dir, "a", "b"), MaxEntries: 1}, "no such file"},
 		{"dots", Options{BPFFS: filepath.Join(filepath.Dir(dir), "a.b"), MaxEntries: 1}, "no dots"},
 		{"no capacity", Options{BPFFS: dir}, "max_entries"},

@@ -67,14 +67,16 @@ func TestPinsOfAStranger(t *testing.T) {
 				do(t, "mkdir", dir, filepath.Join(dir, linksDir))
 				check(t, os.Chown(dir, 0, 0))
 				check(t, os.Chmod(filepath.Dir(dir), 0o755))
-			}, "DIR/links belongs to uid 60001", func(dir string) error { return os.Chown(filepath.Join(dir, linksDir), 0, 0) },
+			}, "DIR/links belongs to uid 60001",
+			func(dir string) error { return os.Chown(filepath.Join(dir, linksDir), 0, 0) },
 		},
 		{
 			"generation made by a stranger", "1777", func(t *testing.T, dir string) {
 				do(t, "mkdir", dir, filepath.Join(dir, "gen-3"))
 				check(t, os.Chown(dir, 0, 0))
 				check(t, os.Chmod(filepath.Dir(dir), 0o755))
-			}, "DIR/gen-3 belongs to uid 60001", func(dir string) error { return os.Chown(filepath.Join(dir, "gen-3"), 0, 0) },
+			}, "DIR/gen-3 belongs to uid 60001",
+			func(dir string) error { return os.Chown(filepath.Join(dir, "gen-3"), 0, 0) },
 		},
 		{
 			"writable by the group", "0755", func(t *testing.T, dir string) {

@@ -105,7 +105,8 @@ func TestTracker(t *testing.T) {
 	}
 	receive(t, l, "trk0", packets...)
 	check(t, tr.SetClasses(trackLevels, trackClasses))
-	for _, s := range []string{"192.0.2.1/32", "2001:db8::/64", "198.51.100.1/32", "198.51.100.2/32", "203.0.113.1/32"} {
+	for _, s := range []string{"192.0.2.1/32", "2001:db8::/64", "198.51.100.1/32", "198.51.100.2/32",
+		"203.0.113.1/32"} {
 		mustTrack(t, tr, 0, s)
 	}
 	mustTrack(t, tr, 1, "192.0.2.0/24")

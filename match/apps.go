@@ -8,8 +8,8 @@ func appFormats() []definition {
 		{
 			name: "vaultwarden", longest: cutAt,
 			failure: []string{
-				"[<:[0-9TZ :.+-]+>][<:[a-z:_]+>][<:[A-Z]+>] Username or password is incorrect. Try again. IP: <addr>. " +
-					"Username: <user:.*>.",
+				"[<:[0-9TZ :.+-]+>][<:[a-z:_]+>][<:[A-Z]+>] Username or password is incorrect. Try again. IP: " +
+					"<addr>. Username: <user:.*>.",
 				"[<:[0-9TZ :.+-]+>][<:[a-z:_]+>][<:[A-Z]+>] Invalid admin token. IP: <addr>",
 				"[<:[0-9TZ :.+-]+>][<:[a-z:_]+>][<:[A-Z]+>] Invalid TOTP code! Server time: <:[^!]*> IP: <addr>",
 			},

@@ -14,8 +14,9 @@ func loginFormats() []definition {
 		failure: []string{
 			"{Invalid|Illegal} user <user:[^:]*> from <addr>{| port <:[0-9]+>}" + end,
 			"Failed {password|keyboard-interactive/pam|keyboard-interactive|hostbased|gssapi-with-mic" +
-				"|gssapi-keyex|challenge-response|rhosts|rhosts-rsa|rsa|bsdauth|skey} for {|invalid user |illegal user }" +
-				"<user:[^:]*> from <addr>{| port <:[0-9]+>| port <:[0-9]+> ssh<:[12]+>| port <:[0-9]+> ssh<:[12]+>: <:.*>}",
+				"|gssapi-keyex|challenge-response|rhosts|rhosts-rsa|rsa|bsdauth|skey} for {|invalid user " +
+				"|illegal user }<user:[^:]*> from <addr>" +
+				"{| port <:[0-9]+>| port <:[0-9]+> ssh<:[12]+>| port <:[0-9]+> ssh<:[12]+>: <:.*>}",
 			"Failed {publickey|none} for {invalid|illegal} user <user:[^:]*> from <addr>" +
 				"{| port <:[0-9]+>| port <:[0-9]+> ssh<:[12]+>| port <:[0-9]+> ssh<:[12]+>: <:.*>}",
 			"PAM: <:[^:]*> for {|illegal user |invalid user }<user:[^:]*> from <addr>" + end,

@@ -34,7 +34,8 @@ func postfix() definition {
 		name: "postfix", programs: []string{"postfix", "postfix-submission", "postfix-smtps"},
 		failure: []string{
 			"warning: " + client + ": SASL <:[A-Za-z0-9_-]+> authentication failed<:.*>",
-			"NOQUEUE: reject: {RCPT|MAIL|EHLO|HELO|VRFY|ETRN|BDAT|DATA|CONNECT|END-OF-MESSAGE} from " + client + ": <:.*>",
+			"NOQUEUE: reject: {RCPT|MAIL|EHLO|HELO|VRFY|ETRN|BDAT|DATA|CONNECT|END-OF-MESSAGE} from " + client +
+				": <:.*>",
 			"NOQUEUE: milter-reject: <:[A-Z-]+> from " + client + ": <:.*>",
 			"NOQUEUE: reject: RCPT from [<addr>]:<:[0-9]+>: 5<:.*>",
 			"<:[0-9A-Za-z]+>: reject: <:[A-Z-]+> from " + client + ": 5<:.*>",
@@ -44,7 +45,8 @@ func postfix() definition {
 			"too many errors after <:[A-Za-z0-9/-]+> from <:[A-Za-z0-9._-]+>[<addr>]<:.*>",
 			"PREGREET <:[0-9]+> after <:[0-9.]+> from [<addr>]:<:[0-9]+>: <:.*>",
 			"HANGUP after <:[0-9.]+> from [<addr>]:<:[0-9]+> in tests <:.*>",
-			"{BARE NEWLINE|COMMAND PIPELINING|NON-SMTP COMMAND|COMMAND COUNT LIMIT} from [<addr>]:<:[0-9]+> after <:.*>",
+			"{BARE NEWLINE|COMMAND PIPELINING|NON-SMTP COMMAND|COMMAND COUNT LIMIT} " +
+				"from [<addr>]:<:[0-9]+> after <:.*>",
 			"DNSBL rank <:[0-9]+> for [<addr>]:<:[0-9]+>",
 		},
 		success: []string{
@@ -66,7 +68,8 @@ func exim() definition {
 				"Incorrect authentication data<:.*>",
 			who+" {F=\\<<:.*>\\> |}{rejected|temporarily rejected|sender verify fail}<:.*>",
 			"SMTP protocol {synchronization|error} <:.*> "+who+"{| <:.*>|: <:.*>}",
-			"SMTP call from "+who+" dropped: too many {syntax or protocol errors|nonmail commands|unrecognized commands}<:.*>",
+			"SMTP call from "+who+" dropped: too many {syntax or protocol errors|nonmail commands"+
+				"|unrecognized commands}<:.*>",
 		),
 	}
 }

@@ -34,7 +34,8 @@ func samples() []sample {
 			client},
 		{"sshd", sys + "sshd[7]: Connection closed by 198.51.100.20 port 40000 [preauth]", client},
 		{"sshd", sys + "sshd[7]: Connection closed by 198.51.100.20 port 40000", "unread"},
-		{"sshd", sys + "sshd[7]: Accepted publickey for bob from 198.51.100.20 port 4 ssh2: ED25519 SHA256:x", "success"},
+		{"sshd", sys + "sshd[7]: Accepted publickey for bob from 198.51.100.20 port 4 ssh2: ED25519 SHA256:x",
+			"success"},
 		{"sshd", sys + "sshd[7]: Failed publickey for bob from 198.51.100.20 port 4 ssh2: ED25519 SHA256:x", "other"},
 		{"sshd", sys + "sshd[7]: Failed password for bob from gw.example.net port 40000 ssh2", "no_address"},
 		{"sshd", sys + "cron[7]: sshd[8]: Failed password for bob from 198.51.100.20 port 4 ssh2", "unread"},
@@ -42,7 +43,8 @@ func samples() []sample {
 		{"sshd", sys + "sshd[7]: Failed password for bob from 198.51.100.2000 port 4 ssh2", "unread"},
 		{"sshd", sys + "sshd[7]: Failed password for " + strings.Repeat("a", cutAt) + " from 203.0.113.77 port 4",
 			"too_long"},
-		{"dropbear", sys + "dropbear[7]: Bad password attempt for 'x' from 203.0.113.77:1' from 198.51.100.20:4", client},
+		{"dropbear", sys + "dropbear[7]: Bad password attempt for 'x' from 203.0.113.77:1' from 198.51.100.20:4",
+			client},
 		{"nginx-access", client + ` - - [29/Nov/2026:08:00:01 +0000] "GET /x?y HTTP/1.1" 404 9 "-" "a"`, client},
 		{"nginx-access", client + ` - - [29/Nov/2026:08:00:01 +0000] "GET / HTTP/1.1" 200 9 "-" "a"`, "other"},
 		{"nginx-access", client + ` - - [29/Nov/2026:08:00:01 +0000] "GET / HTTP/1.1" 499 9 "-" "a"`, "other"},
@@ -50,41 +52,46 @@ func samples() []sample {
 		{"apache-access", `gw.example - - [29/Nov/2026:08:00:01 +0000] "GET / HTTP/1.1" 403 9`, "no_address"},
 		{"traefik-clf", client + ` - - [29/Nov/2026:08:00:01 +0000] "GET / HTTP/1.1" 401 9 "-" "a"`, "other"},
 		{"nginx-json", `{"remote_addr":"198.51.100.20","status":"403","uri":"/\u0022"}`, client},
-		{"nginx-json", `{"remote_addr":"198.51.100.20","uri":"/","remote_addr":"203.0.113.77","status":403}`, "ambiguous"},
+		{"nginx-json", `{"remote_addr":"198.51.100.20","uri":"/","remote_addr":"203.0.113.77","status":403}`,
+			"ambiguous"},
 		{"nginx-json", `{"remote_addr":"198.51.100.20","status":200}`, "other"},
 		{"nginx-json", `{"remote_addr":"198.51.100.20","status":403`, "unread"},
 		{"json", `{"level":"warn","ip":"[2001:db8::20]:443","msg":"bad login"}`, "2001:db8::20"},
 		{"nginx-error", ngx + `user "bob": password mismatch` + tail, client},
 		{"nginx-error", ngx + `open() "/a" failed (2: No such file or directory)` + tail, client},
-		{"nginx-error", ngx + `open() "/a" failed (2: No such file or directory), client: 203.0.113.77, server: b" failed` +
+		{"nginx-error", ngx +
+			`open() "/a" failed (2: No such file or directory), client: 203.0.113.77, server: b" failed` +
 			` (2: No such file or directory)` + tail, "ambiguous"},
-		{"nginx-error", ngx + `open() "/` + strings.Repeat("a", 2000) + `" failed (2: No such file)` + tail, "too_long"},
+		{"nginx-error", ngx + `open() "/` + strings.Repeat("a", 2000) + `" failed (2: No such file)` + tail,
+			"too_long"},
 		{"apache-error", "[Sun Nov 29 08:00:01.5 2026] [auth_basic:error] [pid 7:tid 8] [client 198.51.100.20:5] " +
 			"AH01617: user bob: authentication failure for \"/\": Password Mismatch", client},
 		{"haproxy", sys + "haproxy[7]: 2001:db8::20:4711 [29/Nov/2026:08:00:01.000] f b/s 0/0/0/1/1 403 9 - - ---- " +
 			"1/1/0/0/0 0/0 \"GET / HTTP/1.1\"", "2001:db8::20"},
-		{"dovecot", sys + "dovecot: imap-login: Disconnected (auth failed, 2 attempts in 4 secs): user=<a>, method=PLAIN, " +
-			"rip=203.0.113.77, lip=192.0.2.1, session=<x>, method=PLAIN, rip=198.51.100.20, lip=192.0.2.1, session=<y>", client},
+		{"dovecot", sys + "dovecot: imap-login: Disconnected (auth failed, 2 attempts in 4 secs): user=<a>, " +
+			"method=PLAIN, rip=203.0.113.77, lip=192.0.2.1, session=<x>, " +
+			"method=PLAIN, rip=198.51.100.20, lip=192.0.2.1, session=<y>", client},
 		{"postfix", sys + "postfix/smtpd[7]: warning: a.example[198.51.100.20]: SASL PLAIN authentication failed: " +
 			"from b.example[203.0.113.77]: x", client},
-		{"exim", "2026-11-29 08:00:01 plain authenticator failed for (a) [198.51.100.20]: 535 Incorrect authentication data",
-			client},
-		{"mariadb", "2026-11-29  8:00:01 7 [Warning] Access denied for user 'a'@'203.0.113.77' (using password: NO)'@'" +
-			client + "' (using password: YES)", client},
-		{"postgresql", `2026-11-29 08:00:01.123 UTC [7] 198.51.100.20(40000) a@b FATAL:  password authentication failed` +
-			` for user "a"`, client},
-		{"vaultwarden", "[2026-11-29 08:00:01.123][vaultwarden::api::identity][ERROR] Username or password is incorrect. " +
-			"Try again. IP: 198.51.100.20. Username: a@example.com.", client},
-		{"nextcloud", `{"remoteAddr":"198.51.100.20","app":"core","message":"Login failed: a (Remote IP: 203.0.113.77)"}`,
-			client},
+		{"exim", "2026-11-29 08:00:01 plain authenticator failed for (a) [198.51.100.20]: " +
+			"535 Incorrect authentication data", client},
+		{"mariadb", "2026-11-29  8:00:01 7 [Warning] Access denied for user 'a'@'203.0.113.77' " +
+			"(using password: NO)'@'" + client + "' (using password: YES)", client},
+		{"postgresql", `2026-11-29 08:00:01.123 UTC [7] 198.51.100.20(40000) a@b FATAL:  password authentication ` +
+			`failed for user "a"`, client},
+		{"vaultwarden", "[2026-11-29 08:00:01.123][vaultwarden::api::identity][ERROR] Username or password is " +
+			"incorrect. Try again. IP: 198.51.100.20. Username: a@example.com.", client},
+		{"nextcloud", `{"remoteAddr":"198.51.100.20","app":"core","message":"Login failed: a ` +
+			`(Remote IP: 203.0.113.77)"}`, client},
 		{"gitea", "2026/11/29 08:00:01 auth.go:209:SignInPost() [W] Failed authentication attempt for a from " +
 			"198.51.100.20:40000: user does not exist [uid: 0]", client},
 		{"gitea", "2026/11/29 08:00:01 auth.go:209:SignInPost() [W] Failed authentication attempt for a from " +
 			"203.0.113.77:1: x from 198.51.100.20:40000: user does not exist [uid: 0]", "ambiguous"},
 		{"grafana", `logger=context t=2026-11-29 level=error msg="Invalid username or password" uname="a remote_addr=` +
 			stranger + `" remote_addr=198.51.100.20`, client},
-		{"home-assistant", "2026-11-29 08:00:01.123 WARNING (MainThread) [homeassistant.components.http.ban] Login attempt " +
-			"or request with invalid authentication from a.example (198.51.100.20). Requested URL: '/'. (x)", client},
+		{"home-assistant", "2026-11-29 08:00:01.123 WARNING (MainThread) [homeassistant.components.http.ban] " +
+			"Login attempt or request with invalid authentication from a.example (198.51.100.20). " +
+			"Requested URL: '/'. (x)", client},
 		{"asterisk", "[Nov 29 08:00:01] NOTICE[7] chan_sip.c: Registration from '<sip:1@a>' failed for " +
 			"'198.51.100.20:5060' - Wrong password", client},
 		{"openvpn", "2026-11-29 08:00:01 198.51.100.20:4711 TLS Auth Error: Auth Username/Password verification failed",
@@ -115,7 +122,8 @@ func TestMatch(t *testing.T) {
 func TestPatterns(t *testing.T) {
 	for _, tt := range []struct{ pattern, line, want string }{
 		{"login failed for <user:[^:]*> from <addr>", "login failed for a from 198.51.100.20", client},
-		{"login failed for <user:[^:]*> from <addr>", "login failed for a from 203.0.113.77 from 198.51.100.20", client},
+		{"login failed for <user:[^:]*> from <addr>", "login failed for a from 203.0.113.77 from 198.51.100.20",
+			client},
 		{"login failed for <user:[^:]*> from <addr>", "login failed for a:b from 198.51.100.20", "unread"},
 		{"from <addr> for <user>", "from 198.51.100.20 for from 203.0.113.77 for a", client},
 		{"<x> from <addr> <y>", "a from 198.51.100.20 from 203.0.113.77 b", "ambiguous"},
@@ -171,7 +179,8 @@ func TestHostileTime(t *testing.T) {
 func FuzzStranger(f *testing.F) {
 	for _, s := range []string{"a", stranger, "a from " + stranger + " port 22", "a " + stranger + " port 22 [preauth]",
 		"a>, method=PLAIN, rip=" + stranger + ", lip=192.0.2.1, session=<x", `a","remote_addr":"` + stranger,
-		`x" failed (2: No such file), client: ` + stranger + ", server: a", "a'@'" + stranger + "' (using password: NO)",
+		`x" failed (2: No such file), client: ` + stranger + ", server: a",
+		"a'@'" + stranger + "' (using password: NO)",
 		"a) [" + stranger + "]: 535 Incorrect authentication data (b"} {
 		f.Add(s)
 	}
@@ -260,13 +269,16 @@ func hostile(text string) []sample {
 		{"sshd", sys + "sshd[7]: Invalid user " + name + " from 198.51.100.20 port 40000", ""},
 		{"sshd", sys + "sshd[7]: Failed password for invalid user " + name + " from 198.51.100.20 port 40000 ssh2", ""},
 		{"sshd", sys + "sshd[7]: Failed publickey for " + name + " from 198.51.100.20 port 4 ssh2: RSA SHA256:x", ""},
-		{"sshd", sys + "sshd[7]: Connection closed by invalid user " + name + " 198.51.100.20 port 40000 [preauth]", ""},
+		{"sshd", sys + "sshd[7]: Connection closed by invalid user " + name + " 198.51.100.20 port 40000 [preauth]",
+			""},
 		{"sshd", sys + "sshd[7]: Disconnecting invalid user " + name +
 			" 198.51.100.20 port 40000: Too many authentication failures [preauth]", ""},
-		{"sshd", sys + "sshd[7]: User " + name + " from 198.51.100.20 not allowed because not listed in AllowUsers", ""},
+		{"sshd", sys + "sshd[7]: User " + name + " from 198.51.100.20 not allowed because not listed in AllowUsers",
+			""},
 		{"sshd", sys + "sshd[7]: Received disconnect from 198.51.100.20 port 40000:11: " + text + " [preauth]", ""},
 		{"sshd", sys + "sshd[7]: Bad protocol version identification '" + text + "' from 198.51.100.20 port 40000", ""},
-		{"sshd", sys + "sshd[7]: error: PAM: Authentication failure for illegal user " + name + " from 198.51.100.20", ""},
+		{"sshd", sys + "sshd[7]: error: PAM: Authentication failure for illegal user " + name + " from 198.51.100.20",
+			""},
 		{"nginx-error", ngx + `user "` + name + `": password mismatch` + end, ""},
 		{"nginx-error", ngx + `user "` + name + `" was not found in "/etc/htpasswd"` + end, ""},
 		{"nginx-error", ngx + `open() "/srv` + text + `" failed (2: No such file or directory)` + end, ""},
@@ -280,10 +292,10 @@ func hostile(text string) []sample {
 		{"mariadb", "2026-11-29  8:00:01 7 [Warning] Access denied for user '" + text +
 			"'@'198.51.100.20' (using password: YES)", ""},
 		{"vsftpd", "Sun Nov 29 08:00:01 2026 [pid 7] [" + text + `] FAIL LOGIN: Client "198.51.100.20"`, ""},
-		{"gitea", "2026/11/29 08:00:01 [W] Failed authentication attempt for " + text + " from 198.51.100.20:1: not found " +
-			text, ""},
-		{"vaultwarden", "[2026-11-29 08:00:01.123][vaultwarden::api::identity][ERROR] Username or password is incorrect. " +
-			"Try again. IP: 198.51.100.20. Username: " + text + ".", ""},
+		{"gitea", "2026/11/29 08:00:01 [W] Failed authentication attempt for " + text +
+			" from 198.51.100.20:1: not found " + text, ""},
+		{"vaultwarden", "[2026-11-29 08:00:01.123][vaultwarden::api::identity][ERROR] Username or password is " +
+			"incorrect. Try again. IP: 198.51.100.20. Username: " + text + ".", ""},
 		{"asterisk", "[Nov 29 08:00:01] NOTICE[7] chan_sip.c: Registration from '" + text +
 			"' failed for '198.51.100.20:5060' - Wrong password", ""},
 		{"dropbear", sys + "dropbear[7]: Bad password attempt for '" + text + "' from 198.51.100.20:4", ""},
@@ -295,7 +307,8 @@ func hostile(text string) []sample {
 			` HTTP/1.1" 401 9 "` + escaped + `" "` + escaped + `"`, ""})
 	}
 	// An operator who forgot to have JSON escaped.
-	return append(lines, sample{"nginx-json", `{"remote_addr":"198.51.100.20","uri":"` + text + `","status":"404"}`, ""})
+	return append(lines,
+		sample{"nginx-json", `{"remote_addr":"198.51.100.20","uri":"` + text + `","status":"404"}`, ""})
 }
 
 func BenchmarkSSHD(b *testing.B) {
@@ -311,7 +324,8 @@ func BenchmarkSSHD(b *testing.B) {
 func BenchmarkNginx(b *testing.B) {
 	benchmark(b, "nginx-access", func(i int) string {
 		return fmt.Sprintf(`198.51.100.%d - - [29/Nov/2026:08:00:01 +0000] "GET /a/%d?b=c HTTP/1.1" 404 153 `+
-			`"https://www.example.com/" "Mozilla/5.0 (X11; Linux x86_64; rv:57.0) Gecko/20100101 Firefox/57.0"`, i%256, i)
+			`"https://www.example.com/" "Mozilla/5.0 (X11; Linux x86_64; rv:57.0) Gecko/20100101 Firefox/57.0"`,
+			i%256, i)
 	})
 }
 

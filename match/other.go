@@ -7,9 +7,10 @@ func otherFormats() []definition {
 			// The address is behind the name, and nothing of the client behind the address.
 			name: "mariadb", aliases: []string{"mysql", "mysqld"}, longest: cutAt,
 			failure: []string{
-				"<:[0-9TZ :.+-]+>[{Warning|Note}] {|[MY-<:[0-9]+>] [Server] }Access denied for user '<user:.*>'@'<addr>' " +
-					"(using password: {YES|NO})",
-				"<:[0-9TZ :.+-]+>[{Warning|Note}] {|[MY-<:[0-9]+>] [Server] }Access denied for user '<user:.*>'@'<addr>'",
+				"<:[0-9TZ :.+-]+>[{Warning|Note}] {|[MY-<:[0-9]+>] [Server] }Access denied for user " +
+					"'<user:.*>'@'<addr>' (using password: {YES|NO})",
+				"<:[0-9TZ :.+-]+>[{Warning|Note}] {|[MY-<:[0-9]+>] [Server] }Access denied for user " +
+					"'<user:.*>'@'<addr>'",
 				"<:.*>: Access denied for user '<user:.*>'@'<addr>' (using password: {YES|NO})",
 			},
 		},
@@ -18,8 +19,10 @@ func otherFormats() []definition {
 			// Anybody can send a query over UDP in the name of a stranger.
 			name: "named", aliases: []string{"named-refused"}, programs: []string{"named"},
 			failure: []string{
-				"{|<:[0-9A-Za-z-]+> <:[0-9:.]+> }{|<:[a-z]+>: |<:[a-z]+>: <:[a-z]+>: }client {|@<:[0-9a-fx]+> }<addr>#<:[0-9]+>" +
-					"{| (<:[^ ]*>)}{|: view <:[^ ]+>}: {query|update|zone transfer|notify|bad zone transfer request}<:.*> denied<:.*>",
+				"{|<:[0-9A-Za-z-]+> <:[0-9:.]+> }{|<:[a-z]+>: |<:[a-z]+>: <:[a-z]+>: }client " +
+					"{|@<:[0-9a-fx]+> }<addr>#<:[0-9]+>" +
+					"{| (<:[^ ]*>)}{|: view <:[^ ]+>}: {query|update|zone transfer|notify" +
+					"|bad zone transfer request}<:.*> denied<:.*>",
 			},
 		},
 	}
@@ -55,8 +58,8 @@ func asterisk() definition {
 			"Host <addr> failed to authenticate as '<user:.*>'",
 			"No registration for peer '<user:.*>' (from <addr>)",
 			"{Failed to authenticate|Sending fake auth rejection for} {user|device} <:.*>@<addr>{;|\\>;}<:.*>",
-			"Call from '<:.*>' (<addr>:<:[0-9]+>) to extension '<:[^']*>' rejected because extension not found in context "+
-				"'<:[^']*>'.",
+			"Call from '<:.*>' (<addr>:<:[0-9]+>) to extension '<:[^']*>' rejected because extension not found in "+
+				"context '<:[^']*>'.",
 			"SecurityEvent=\"{InvalidAccountID|InvalidPassword|ChallengeResponseFailed|FailedACL|InvalidTransport|"+
 				"UnexpectedAddress|RequestBadFormat|RequestNotAllowed|AuthMethodNotAllowed}\",<:.*>,"+
 				"RemoteAddress=\"IPV<:[46]+>/<:[A-Z]+>/<addr>/<:[0-9]+>\"{|,<:.*>}",
@@ -70,7 +73,8 @@ func asterisk() definition {
 func asteriskTimes(texts ...string) (all []string) {
 	for _, t := range texts {
 		all = append(all,
-			"[<:[^\\]]*>] {NOTICE|WARNING|SECURITY}[<:[^\\]]*>]{|[<:[^\\]]*>]}{|:} <:[a-z_./]+>{:|:<:[0-9]+> <:[a-z_0-9]+>:} "+t,
+			"[<:[^\\]]*>] {NOTICE|WARNING|SECURITY}[<:[^\\]]*>]{|[<:[^\\]]*>]}{|:} <:[a-z_./]+>{:|:<:[0-9]+> "+
+				"<:[a-z_0-9]+>:} "+t,
 			"{NOTICE|WARNING|SECURITY}[<:[^\\]]*>]{|[<:[^\\]]*>]}{|:} <:[a-z_./]+>{:|:<:[0-9]+> <:[a-z_0-9]+>:} "+t)
 	}
 	return all

@@ -149,7 +149,8 @@ func nginxError() definition {
 			start + "directory index of \"<:.*>\" is forbidden" + end,
 			start + "access forbidden by rule" + end,
 			start + "client sent <:.*>" + end,
-			start + "FastCGI sent in stderr: \"Primary script unknown\" while reading response header from upstream" + end,
+			start + "FastCGI sent in stderr: \"Primary script unknown\" while reading response header from upstream" +
+				end,
 			start + "FastCGI sent in stderr: \"Unable to open primary script: <:.*>\" while reading response header" +
 				" from upstream" + end,
 		},

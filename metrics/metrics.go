@@ -21,9 +21,15 @@ type Snapshot struct {
 	Entries    []Entries
 	Maps       []Map
 	Detection  Detection
+	Feeds      []Feed
+	Reporters  []Reporter
 
 	Warnings        int  // what status warns of
 	GuardIncomplete bool // facts for the guard could not be read
+
+	SaveFailures uint64             // attempts to save a change that failed
+	SaveFailing  bool               // the last attempt failed
+	Allowed      map[string]float64 // by family: the share of its address space that wide allows let pass
 }
 
 // Detection is the state of rate analysis; the zero value if there is none.
@@ -90,11 +96,12 @@ type Collector struct {
 	tick   prometheus.Histogram
 	decide *prometheus.CounterVec
 	descs  descs
+	feeds  feedDescs
 }
 
 type descs struct {
 	packets, bytes, entries, protected, mapEntries, mapCapacity *prometheus.Desc
-	warnings, guardIncomplete                                   *prometheus.Desc
+	warnings, guardIncomplete, saveFailures, saveFailing, off   *prometheus.Desc
 	tracked, lost, exceeded, tripped, noRoom                    *prometheus.Desc
 }
 
@@ -121,6 +128,7 @@ func New(src Source, build Build) *Collector {
 			Help: "Sources that a detector acted upon, by action.",
 		}, []string{"detector", "action"}),
 		descs: newDescs(),
+		feeds: newFeedDescs(),
 	}
 }
 
@@ -131,6 +139,13 @@ func newDescs() descs {
 		guardIncomplete: prometheus.NewDesc("paraxial_guard_incomplete",
 			"1 while the guard cannot read all protected addresses, so that detectors take no decisions, otherwise 0.",
 			nil, nil),
+		saveFailures: prometheus.NewDesc("paraxial_save_failures_total",
+			"Attempts to save a change of the entries that failed.", nil, nil),
+		saveFailing: prometheus.NewDesc("paraxial_save_failing",
+			"1 while the state cannot be saved, otherwise 0.", nil, nil),
+		off: prometheus.NewDesc("paraxial_filtering_off_ratio",
+			"Share of the address space, from 0 to 1, for which wide allows turn filtering off.",
+			[]string{"family"}, nil),
 		tracked: prometheus.NewDesc("paraxial_detector_tracked_sources", "Sources with exact counters now.", nil, nil),
 		lost: prometheus.NewDesc("paraxial_detector_samples_lost_total",
 			"Packet samples lost because the daemon did not read them in time.", nil, nil),
@@ -181,8 +196,11 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.descs.packets, c.descs.bytes, c.descs.entries, c.descs.protected, c.descs.mapEntries, c.descs.mapCapacity,
 		c.descs.warnings, c.descs.guardIncomplete, c.descs.tracked, c.descs.lost, c.descs.exceeded, c.descs.tripped,
-		c.descs.noRoom,
+		c.descs.noRoom, c.descs.saveFailures, c.descs.saveFailing, c.descs.off,
 	} {
+		ch <- d
+	}
+	for _, d := range c.feeds.all() {
 		ch <- d
 	}
 }
@@ -204,6 +222,12 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- gauge(c.descs.warnings, float64(s.Warnings))
 	ch <- gauge(c.descs.guardIncomplete, truth(s.GuardIncomplete))
+	ch <- counter(c.descs.saveFailures, s.SaveFailures)
+	ch <- gauge(c.descs.saveFailing, truth(s.SaveFailing))
+	for family, share := range s.Allowed {
+		ch <- gauge(c.descs.off, share, family)
+	}
+	c.feeds.collect(ch, s)
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
 	}

@@ -40,8 +40,14 @@ func sample() fixed {
 			{Kind: "block", Family: "ipv6", Origin: "cli", Count: 1},
 			{Kind: "allow", Family: "ipv4", Origin: "office", Count: 0},
 		},
-		Maps:     []Map{{Name: "block_v4", Entries: 2, Capacity: 1048576}},
-		Warnings: 3, GuardIncomplete: true,
+		Maps: []Map{{Name: "block_v4", Entries: 2, Capacity: 1048576}},
+		Feeds: []Feed{
+			{Name: "drop", Entries: 900, Generation: 4, Up: true, Answered: true, Age: time.Hour},
+			{Name: "new", Held: true},
+		},
+		Reporters: []Reporter{{Name: "feeds", Present: true}, {Name: "other"}},
+		Warnings:  3, GuardIncomplete: true,
+		SaveFailures: 4, SaveFailing: true, Allowed: map[string]float64{"ipv4": 0.5},
 	}
 }
 
@@ -326,7 +332,8 @@ func TestConcurrentScrapes(t *testing.T) {
 		fmt.Fprintf(&want, "paraxial_apply_seconds_bucket{le=%q} 0\n", le)
 	}
 	status, body := get(t, newServer(t, c).URL+"/metrics")
-	if status != http.StatusOK || !strings.Contains(body, want.String()) || !strings.Contains(body, "paraxial_apply_seconds_count 400\n") {
+	if status != http.StatusOK || !strings.Contains(body, want.String()) ||
+		!strings.Contains(body, "paraxial_apply_seconds_count 400\n") {
 		t.Errorf("%d\n%s", status, body)
 	}
 }
@@ -401,8 +408,9 @@ paraxial_detector_sampling_exceeded 1
 # TYPE paraxial_detector_tracked_sources gauge
 paraxial_detector_tracked_sources 7
 `
-	err := testutil.CollectAndCompare(detecting(), strings.NewReader(want), "paraxial_detector_breaker_open", "paraxial_detector_decisions_total",
-		"paraxial_detector_no_room_total", "paraxial_detector_samples_lost_total", "paraxial_detector_sampling_exceeded", "paraxial_detector_tracked_sources")
+	err := testutil.CollectAndCompare(detecting(), strings.NewReader(want), "paraxial_detector_breaker_open",
+		"paraxial_detector_decisions_total", "paraxial_detector_no_room_total", "paraxial_detector_samples_lost_total",
+		"paraxial_detector_sampling_exceeded", "paraxial_detector_tracked_sources")
 	if err != nil {
 		t.Error(err)
 	}
@@ -415,12 +423,14 @@ func BenchmarkScrape(b *testing.B) {
 	for i := range 64 {
 		iface := Interface{Name: fmt.Sprintf("eth%d", i), Mode: "native", Protected: true}
 		for r := range 7 {
-			iface.Counters = append(iface.Counters, Counter{Verdict: "pass", Reason: fmt.Sprintf("reason_%d", r), Packets: 1e9, Bytes: 1e12})
+			iface.Counters = append(iface.Counters,
+				Counter{Verdict: "pass", Reason: fmt.Sprintf("reason_%d", r), Packets: 1e9, Bytes: 1e12})
 		}
 		s.Interfaces = append(s.Interfaces, iface)
 	}
 	for o := range 200 {
-		s.Entries = append(s.Entries, Entries{Kind: "block", Family: "ipv4", Origin: fmt.Sprintf("feed:%d", o), Count: o})
+		s.Entries = append(s.Entries,
+			Entries{Kind: "block", Family: "ipv4", Origin: fmt.Sprintf("feed:%d", o), Count: o})
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(New(s, testBuild))

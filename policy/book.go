@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"iter"
+	"math"
 	"net/netip"
 	"slices"
 )
@@ -16,6 +17,7 @@ type Book struct {
 	hits   numbers
 	limits numbers
 	sent   sent
+	wide   map[netip.Prefix]bool // allows for which IsWide is true
 	tables
 	snapshots int // number of snapshots in use
 }
@@ -50,6 +52,7 @@ func NewBook(capacity uint32) *Book {
 	b := &Book{
 		slab: newSlab(), counts: make(map[Group]int),
 		hits: newNumbers(capacity, hitsAtRest), limits: newNumbers(capacity, limitsAtRest), tables: newTables(),
+		wide: make(map[netip.Prefix]bool),
 	}
 	b.expiry.slab = &b.slab
 	return b
@@ -95,13 +98,17 @@ type Change struct {
 	touched []site
 	gone    map[site]node       // nodes that lost their last entry
 	fresh   []uint32            // drop counters that were handed out
+	freed   []uint32            // drop counters that were replaced
+	owners  map[site]string     // origins of the owners before the present call
 	ended   map[uint64]*limited // limits that were released, by owner
 }
 
 // Begin starts a change that several calls make up. They share one compilation, so
 // that the kernel gets one delta for all of them.
 func (b *Book) Begin() *Change {
-	return &Change{book: b, gone: make(map[site]node), ended: make(map[uint64]*limited)}
+	return &Change{
+		book: b, gone: make(map[site]node), owners: make(map[site]string), ended: make(map[uint64]*limited),
+	}
 }
 
 // Put puts many entries, like Apply, but returns no undo.
@@ -110,6 +117,7 @@ func (c *Change) Put(entries []Entry) {
 		r, _ := c.book.find(e.Key())
 		c.put(r, e)
 	}
+	c.SettleOwners(math.MaxInt)
 }
 
 // Remove removes many entries, and returns no undo. All of them must exist.
@@ -117,10 +125,19 @@ func (c *Change) Remove(entries []EntryRef) {
 	for _, r := range entries {
 		c.remove(r)
 	}
+	c.SettleOwners(math.MaxInt)
 }
 
 // Apply makes ops, in order, and returns the operations that undo them.
 func (c *Change) Apply(ops []Op) (undo []Op) {
+	undo = c.Step(ops)
+	c.SettleOwners(math.MaxInt)
+	return undo
+}
+
+// Step makes a part of the operations that Apply would make at once, and returns the operations
+// that undo them. SettleOwners must follow the last step.
+func (c *Change) Step(ops []Op) (undo []Op) {
 	b := c.book
 	undo = make([]Op, 0, len(ops))
 	for _, op := range ops {
@@ -145,6 +162,7 @@ func (c *Change) Apply(ops []Op) (undo []Op) {
 // put makes e the entry at r, which has its key, or a new entry if r is 0.
 func (c *Change) put(r ref, e Entry) {
 	b := c.book
+	c.noteOwner(siteOf(e), r)
 	if r != 0 {
 		b.expiry.remove(r)
 		b.slab.set(r, e)
@@ -161,6 +179,7 @@ func (c *Change) put(r ref, e Entry) {
 func (c *Change) remove(r ref) {
 	b := c.book
 	e := b.slab.entry(r)
+	c.noteOwner(siteOf(e), 0)
 	b.expiry.remove(r)
 	b.unlink(c, siteOf(e), r)
 	c.endLimit(r)
@@ -170,17 +189,21 @@ func (c *Change) remove(r ref) {
 }
 
 // link puts r first at its site, and creates the node if there is none. A node
-// that was removed earlier in the same change keeps its counter and verdict.
+// that was removed earlier in the same change keeps its verdict, and in the same call its
+// counter, unless SettleOwners replaces that.
 func (b *Book) link(c *Change, s site, r ref) {
 	b.modify(s, func(n node, exists bool) (node, bool) {
 		if !exists {
+			b.noteWide(s, true)
 			var revived bool
 			if n, revived = c.gone[s]; revived {
 				delete(c.gone, s)
 			} else {
 				n.id = b.sent.take()
 			}
-			if !revived && s.kind == Block {
+			_, sameCall := c.owners[s]
+			if s.kind == Block && !(revived && sameCall) {
+				c.freed = append(c.freed, n.hit)
 				n.hit = b.hits.take()
 				c.fresh = append(c.fresh, n.hit)
 			}
@@ -200,6 +223,7 @@ func (b *Book) unlink(c *Change, s site, r ref) {
 		}
 		*at = b.slab.at(r).next
 		if n.head == 0 {
+			b.noteWide(s, false)
 			c.gone[s] = n
 			return n, true
 		}

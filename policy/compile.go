@@ -34,6 +34,9 @@ func (c *Change) Compile() Delta {
 		c.book.hits.give(n.hit)
 		c.book.sent.give(n.id, c.book.snapshots > 0)
 	}
+	for _, id := range c.freed {
+		c.book.hits.give(id)
+	}
 	c.freeLimits(&delta)
 	return delta
 }

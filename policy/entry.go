@@ -80,6 +80,7 @@ type Entry struct {
 type Pending struct {
 	ID       string   // of the request; one request may have several entries
 	Deadline Deadline // the deadline that the entry gets when it is confirmed
+	Replace  bool     // it replaces also a stronger or longer entry, see Renew
 }
 
 // Key identifies an entry in the book.

@@ -18,6 +18,7 @@ const (
 // for concurrent use.
 type Guard struct {
 	protected bart.Table[string]
+	narrow    bart.Table[string]
 	sessions  bart.Table[string]
 }
 
@@ -30,20 +31,14 @@ type Protected struct {
 	// Session marks the address of an open session. A wider prefix that contains it
 	// may be blocked, if the address is spared by an allow.
 	Session bool
+
+	// Narrow protects the prefix only from blocks of itself and of parts of it. A wider block may
+	// cover it.
+	Narrow bool
 }
 
-// alwaysProtected returns the prefixes that every host needs.
-func alwaysProtected() []Protected {
-	return []Protected{
-		{Prefix: netip.MustParsePrefix("127.0.0.0/8"), What: "loopback"},
-		{Prefix: netip.MustParsePrefix("::1/128"), What: "loopback"},
-		{Prefix: netip.MustParsePrefix("fe80::/10"), What: "link-local, which IPv6 neighbour discovery needs"},
-		{Prefix: netip.MustParsePrefix("169.254.169.254/32"), What: "the cloud metadata service"},
-	}
-}
-
-// NewGuard returns a guard for loopback, link-local, the cloud metadata service
-// and the prefixes given. Of equal prefixes, the first one counts.
+// NewGuard returns a guard for the addresses that every host needs and the prefixes given. Of equal
+// prefixes, the first one counts.
 func NewGuard(protected []Protected) *Guard {
 	g := new(Guard)
 	for _, p := range append(alwaysProtected(), protected...) {
@@ -52,8 +47,11 @@ func NewGuard(protected []Protected) *Guard {
 			continue
 		}
 		table := &g.protected
-		if p.Session {
+		switch {
+		case p.Session:
 			table = &g.sessions
+		case p.Narrow:
+			table = &g.narrow
 		}
 		table.Modify(prefix, func(what string, exists bool) (string, bool) {
 			if exists {
@@ -78,9 +76,22 @@ func (r *Refusal) Error() string {
 // Check returns the refusal of a block of p, or nil. p must be masked and
 // unmapped.
 func (g *Guard) Check(p netip.Prefix) *Refusal {
-	if widest := widestFor(p); p.Bits() < widest {
-		return &Refusal{p, fmt.Sprintf("is wider than /%d", widest)}
+	if refusal := CheckWidth(p); refusal != nil {
+		return refusal
 	}
+	return g.CheckProtected(p)
+}
+
+// CheckWidth returns the refusal of a prefix that is too wide, or nil.
+func CheckWidth(p netip.Prefix) *Refusal {
+	if IsWide(p) {
+		return &Refusal{p, fmt.Sprintf("is wider than /%d", widestFor(p))}
+	}
+	return nil
+}
+
+// CheckProtected is Check for a prefix of any width.
+func (g *Guard) CheckProtected(p netip.Prefix) *Refusal {
 	if what, ok := g.sessions.Get(p); ok {
 		return &Refusal{p, fmt.Sprintf("covers %s, %s", short(p), what)}
 	}
@@ -97,6 +108,9 @@ func (g *Guard) Check(p netip.Prefix) *Refusal {
 		if outside, what, ok := g.protected.LookupPrefixLPM(p); ok {
 			return &Refusal{p, fmt.Sprintf("is part of %s, %s", short(outside), what)}
 		}
+		if same, what, ok := g.narrow.LookupPrefixLPM(p); ok {
+			return &Refusal{p, fmt.Sprintf("covers %s, %s", short(same), what)}
+		}
 		return nil
 	case 1:
 		what, _ := g.protected.Get(first)
@@ -110,8 +124,9 @@ func (g *Guard) Check(p netip.Prefix) *Refusal {
 
 // Protects reports whether all of p is protected, and not only a part of it.
 func (g *Guard) Protects(p netip.Prefix) bool {
-	_, _, all := g.protected.LookupPrefixLPM(p)
-	return all
+	_, _, always := g.protected.LookupPrefixLPM(p)
+	_, _, narrow := g.narrow.LookupPrefixLPM(p)
+	return always || narrow
 }
 
 // Sessions returns the addresses of open sessions inside p, which an allow must spare

@@ -7,12 +7,18 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"net/url"
 	"strings"
+	"time"
 )
 
 // maxListLine is the longest line accepted in a list, in bytes. A prefix takes at
 // most 43.
 const maxListLine = 4096
+
+// MaxListReasons is the largest number of different reasons that the lines of a list may
+// have.
+const MaxListReasons = 1 << 16
 
 // ListLine is one line of a list. Exactly one of Prefix and Err is set.
 type ListLine struct {
@@ -20,6 +26,10 @@ type ListLine struct {
 	Prefix netip.Prefix
 	Masked bool // host bits were cleared
 	Err    error
+
+	// Only ReadDetailedList sets these.
+	For    time.Duration // 0: the line does not say it
+	Reason string        // empty: the line does not say it
 }
 
 // ReadList reads a list of prefixes and calls yield for every line that is not
@@ -28,31 +38,74 @@ type ListLine struct {
 // returns an error only if reading fails: it gives a bad line to yield and reads
 // on. It ends when yield returns false.
 func ReadList(r io.Reader, yield func(ListLine) bool) error {
+	return readList(r, func(l *ListLine, words [][]byte) { l.Err = secondWord(l.Prefix, words[0]) }, yield)
+}
+
+// ReadDetailedList is ReadList for lists whose lines may also tell the lifetime and the
+// reason of the entry, as in "192.0.2.1 for=90s reason=ssh+login". The lifetime is as
+// for ParseTTL. The reason is escaped as in the query of a URL, so that it has no blank
+// and begins no comment.
+func ReadDetailedList(r io.Reader, yield func(ListLine) bool) error {
+	return readList(r, func(l *ListLine, words [][]byte) {
+		for _, word := range words {
+			if l.Err = l.detail(string(word)); l.Err != nil {
+				return
+			}
+		}
+	}, yield)
+}
+
+// readList reads a list. more reads the words that follow the prefix of a line.
+func readList(r io.Reader, more func(l *ListLine, words [][]byte), yield func(ListLine) bool) error {
 	br := bufio.NewReaderSize(r, 64<<10)
 	for n := 1; ; n++ {
 		line, tooLong, err := readLine(br)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("read list, line %d: %w", n, err)
 		}
-		if tooLong {
-			err := fmt.Errorf("line longer than %d bytes: not a list of prefixes", maxListLine)
-			if !yield(ListLine{Number: n, Err: err}) {
-				return nil
+		l := ListLine{Number: n}
+		fields := listFields(line)
+		switch {
+		case tooLong:
+			l.Err = fmt.Errorf("line longer than %d bytes: not a list of prefixes", maxListLine)
+		case len(fields) == 0:
+		default:
+			l.Prefix, l.Masked, l.Err = ParsePrefix(string(fields[0]))
+			if l.Err == nil && len(fields) > 1 {
+				more(&l, fields[1:])
 			}
-		} else if fields := listFields(line); len(fields) > 0 {
-			l := ListLine{Number: n}
-			if l.Prefix, l.Masked, l.Err = ParsePrefix(string(fields[0])); l.Err == nil && len(fields) > 1 {
-				l = ListLine{Number: n, Err: fmt.Errorf("%s follows the prefix %s: a line has one prefix, "+
-					"and a comment begins with #", quote(string(fields[1])), quote(string(fields[0])))}
-			}
-			if !yield(l) {
-				return nil
-			}
+		}
+		if l.Err != nil {
+			l = ListLine{Number: n, Err: l.Err}
+		}
+		if (tooLong || len(fields) > 0) && !yield(l) {
+			return nil
 		}
 		if err != nil {
 			return nil
 		}
 	}
+}
+
+func secondWord(p netip.Prefix, word []byte) error {
+	return fmt.Errorf("%s follows the prefix %s: a line has one prefix, and a comment begins with #",
+		quote(string(word)), p)
+}
+
+// detail reads a word that follows the prefix.
+func (l *ListLine) detail(word string) (err error) {
+	name, value, _ := strings.Cut(word, "=")
+	switch {
+	case name == "for" && l.For == 0:
+		l.For, err = ParseTTL(value)
+		return err
+	case name == "reason" && l.Reason == "":
+		if l.Reason, err = url.QueryUnescape(value); err != nil {
+			return fmt.Errorf("reason: %w; escape it as in the query of a URL", err)
+		}
+		return ValidReason(l.Reason)
+	}
+	return secondWord(l.Prefix, []byte(word))
 }
 
 // readLine returns the next line. It skips the rest of a line that is too long.

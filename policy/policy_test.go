@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"fmt"
 	"math"
 	"net/netip"
 	"strings"
@@ -166,12 +167,53 @@ func TestReadList(t *testing.T) {
 	}
 }
 
+// TestReadDetailedList: a line may tell its lifetime and reason; ReadList reads no such line.
+func TestReadDetailedList(t *testing.T) {
+	for _, tt := range []struct{ line, want string }{
+		{"192.0.2.1", "192.0.2.1/32 0s \"\""},
+		{"192.0.2.1 # for=1h reason=x", "192.0.2.1/32 0s \"\""},
+		{"192.0.2.1 for=3600s", "192.0.2.1/32 1h0m0s \"\""},
+		{"192.0.2.1 for=forever", "192.0.2.1/32 2562047h47m16.854775807s \"\""},
+		{"2001:db8::/32 for=2w reason=a+%23+b%3B%2C%25+%C3%BC # c", "2001:db8::/32 336h0m0s \"a # b;,% ü\""},
+		{"192.0.2.1 reason=x for=1s", "192.0.2.1/32 1s \"x\""},
+		{"192.0.2.1 for=0s", "duration"}, {"192.0.2.1 for=60", "duration"}, {"192.0.2.1 for=11w for=1s", "follows"},
+		{"192.0.2.1 for=11y", "duration"}, {"192.0.2.1 reason=%zz", "escape"}, {"192.0.2.1 reason=a%0Ab", "control"},
+		{"192.0.2.1 reason=a reason=b", "follows"}, {"192.0.2.1 192.0.2.2", "follows"}, {"192.0.2.1 FOR=1s", "follows"},
+		{"for=1s 192.0.2.1", "address"},
+	} {
+		read := 0
+		err := policy.ReadDetailedList(strings.NewReader(tt.line), func(l policy.ListLine) bool {
+			read++
+			got := fmt.Sprintf("%s %s %q", l.Prefix, l.For, l.Reason)
+			if l.Err != nil && !strings.Contains(l.Err.Error(), tt.want) || l.Err == nil && got != tt.want {
+				t.Errorf("%s: got %s, error %v; want %s", tt.line, got, l.Err, tt.want)
+			}
+			return true
+		})
+		if err != nil || read != 1 {
+			t.Errorf("%s: %d lines, error %v", tt.line, read, err)
+		}
+	}
+	for _, line := range []string{"192.0.2.1 for=1h", "192.0.2.1 reason=x"} {
+		err := policy.ReadList(strings.NewReader(line), func(l policy.ListLine) bool {
+			if l.Err == nil {
+				t.Errorf("ReadList reads %q as %+v", line, l)
+			}
+			return true
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func FuzzReadList(f *testing.F) {
 	f.Add([]byte("192.0.2.1\n# x\n2001:db8::/32 5\nfoo\n"))
 	f.Add([]byte("\x00\xff\n/\n::ffff:1.2.3.4/96"))
+	f.Add([]byte("192.0.2.1 for=90s reason=a+b%23\n::1 reason=x for=forever"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		last := 0
-		err := policy.ReadList(strings.NewReader(string(data)), func(l policy.ListLine) bool {
+		err := policy.ReadDetailedList(strings.NewReader(string(data)), func(l policy.ListLine) bool {
 			if l.Number <= last {
 				t.Fatalf("line %d after line %d", l.Number, last)
 			}
@@ -181,6 +223,9 @@ func FuzzReadList(f *testing.F) {
 			}
 			if l.Err == nil && (l.Prefix != l.Prefix.Masked() || l.Prefix.Addr().Is4In6()) {
 				t.Fatalf("line %d: %v is not masked and unmapped", l.Number, l.Prefix)
+			}
+			if l.Err == nil && (l.For < 0 || policy.ValidReason(l.Reason) != nil) {
+				t.Fatalf("line %d: lifetime %s, reason %q", l.Number, l.For, l.Reason)
 			}
 			return true
 		})
@@ -201,7 +246,8 @@ func TestGuard(t *testing.T) {
 		{"8.8.8.8/32", ""},
 		{"203.0.113.6/32", ""},
 		{"203.0.113.5/32", "203.0.113.5/32 covers 203.0.113.5, an address of eth0"},
-		{"203.0.113.0/24", "203.0.113.0/24 covers 203.0.113.1, the gateway of eth0, and 1 more that must not be blocked"},
+		{"203.0.113.0/24", "203.0.113.0/24 covers 203.0.113.1, the gateway of eth0, and 1 more that must not be " +
+			"blocked"},
 		{"198.51.100.7/32", "198.51.100.7/32 is part of 198.51.100.0/24, in never_block"},
 		{"192.0.2.8/31", "192.0.2.8/31 covers 192.0.2.9, the peer of an SSH session"},
 		{"127.0.0.1/32", "127.0.0.1/32 is part of 127.0.0.0/8, loopback"},
@@ -213,7 +259,23 @@ func TestGuard(t *testing.T) {
 		{"2000::/15", "2000::/15 is wider than /16"},
 		{"fe80::1/128", "fe80::1/128 is part of fe80::/10, link-local, which IPv6 neighbour discovery needs"},
 		{"::1/128", "::1/128 covers ::1, loopback"},
-		{"169.254.0.0/16", "169.254.0.0/16 covers 169.254.169.254, the cloud metadata service"},
+		{"169.254.169.254/32", "169.254.169.254/32 covers 169.254.169.254, the cloud metadata service"},
+		{"0.0.0.0/8", "0.0.0.0/8 covers 0.0.0.0, the unspecified address, from which DHCP clients ask"},
+		{"::/64", "::/64 covers ::, the unspecified address, which duplicate address detection needs, " +
+			"and 1 more that must not be blocked"},
+		{"240.0.0.0/8", ""},
+		{"255.0.0.0/8", "255.0.0.0/8 covers 255.255.255.255, the broadcast address"},
+		{"224.0.0.0/8", "224.0.0.0/8 is part of 224.0.0.0/4, multicast"},
+		{"ff02::/16", "ff02::/16 is part of ff00::/8, multicast, which IPv6 neighbour discovery needs"},
+		{"168.63.0.0/16", ""}, // the test's host is in no cloud
+		{"168.63.129.16/32", "168.63.129.16/32 covers 168.63.129.16, the DHCP, DNS and health service of Azure"},
+		{"100.64.0.0/10", ""},
+		{"100.100.100.200/32", "100.100.100.200/32 covers 100.100.100.200, the metadata service of Alibaba Cloud"},
+		{"fd20:ce::/32", ""},
+		{"fd20:ce::254/128", "fd20:ce::254/128 covers fd20:ce::254, the metadata service of Google Cloud"},
+		{"169.254.169.123/32", "169.254.169.123/32 covers 169.254.169.123, the time service of AWS"},
+		{"169.254.169.253/32", "169.254.169.253/32 covers 169.254.169.253, the DNS resolver of AWS"},
+		{"fd00:ec2::254/128", "fd00:ec2::254/128 covers fd00:ec2::254, the metadata service of AWS"},
 	} {
 		p := netip.MustParsePrefix(tc.prefix).Masked()
 		got := ""

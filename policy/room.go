@@ -143,16 +143,38 @@ func (b *Book) Usage(author string) Usage {
 	return u
 }
 
-// With returns the usage after n entries like e are added, which need new nodes by
-// family.
-func (u Usage) With(e Entry, n int, nodes map[Family]int) Usage {
+// Need is the room that a change needs.
+type Need struct {
+	Kind          Kind
+	Nodes         map[Family]int
+	Units, Limits int
+}
+
+// Add adds what e needs more than old, which it replaces if that exists.
+func (n *Need) Add(e, old Entry, exists bool) {
+	n.Units += UnitsOf(e)
+	if e.Action == Limit {
+		n.Limits++
+	}
+	if !exists {
+		return
+	}
+	n.Units -= UnitsOf(old)
+	if old.Action == Limit {
+		n.Limits--
+	}
+}
+
+// With returns the usage after a change with this need, all of it by one author.
+func (u Usage) With(n Need) Usage {
 	for i, t := range tries() {
-		if t.kind == e.Kind {
-			u.nodes[i] += nodes[t.family]
+		if t.kind == n.Kind {
+			u.nodes[i] += n.Nodes[t.family]
 		}
 	}
-	u.units += n * UnitsOf(e)
-	u.share += n * UnitsOf(e)
+	u.limits += n.Limits
+	u.units += n.Units
+	u.share += n.Units
 	return u
 }
 

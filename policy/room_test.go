@@ -103,7 +103,8 @@ func TestEntriesAreBounded(t *testing.T) {
 		t.Errorf("one user has %d units (want 2000): %v", b.slab.sources.units, err)
 	}
 	err = fill("uid:0")
-	if most := manyTries*nodes - 1024; !errors.Is(err, ErrNoRoom) || b.slab.sources.units > most || b.slab.sources.units <= most-each {
+	if most := manyTries*nodes - 1024; !errors.Is(err, ErrNoRoom) || b.slab.sources.units > most ||
+		b.slab.sources.units <= most-each {
 		t.Errorf("%d units of all, want %d: %v", b.slab.sources.units, most, err)
 	}
 	if b.Size(Block, IPv4) != each {
@@ -123,7 +124,8 @@ func TestShareFollowsTheEntries(t *testing.T) {
 		e.Reason = strings.Repeat("x", c.reason)
 		b.Apply([]Op{PutOp(e)})
 		if got := units("uid:7"); got != c.want || b.slab.sources.units != c.want {
-			t.Errorf("a reason of %d bytes: %d units of the user, %d of all; want %d", c.reason, got, b.slab.sources.units, c.want)
+			t.Errorf("a reason of %d bytes: %d units of the user, %d of all; want %d", c.reason, got,
+				b.slab.sources.units, c.want)
 		}
 	}
 	e.Author = "uid:8"
@@ -163,7 +165,8 @@ func TestOriginsAreBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := add(mostGroups, "uid:7"); !errors.Is(err, ErrNoRoom) || !strings.Contains(err.Error(), "too many origins") {
+	if err := add(mostGroups, "uid:7"); !errors.Is(err, ErrNoRoom) ||
+		!strings.Contains(err.Error(), "too many origins") {
 		t.Errorf("one origin too many: %v", err)
 	}
 	if err := add(mostGroups+1, "uid:0"); err != nil {

@@ -152,7 +152,8 @@ func TestStartMendsKernel(t *testing.T) {
 			}
 		}
 		for range 10 {
-			k.nodes[kernelKey{policy.Kind(1 + w.IntN(2)), w.prefix()}] = policy.Verdict{Drop: 7, HitID: uint32(w.IntN(100))}
+			key := kernelKey{policy.Kind(1 + w.IntN(2)), w.prefix()}
+			k.nodes[key] = policy.Verdict{Drop: 7, HitID: uint32(w.IntN(100))}
 		}
 		w.damageLimits(k)
 		loaded, delta := start(grown, k)

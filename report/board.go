@@ -15,19 +15,23 @@ import (
 const (
 	maxQueue   = 16 // commands that wait for a reporter
 	answerTime = time.Minute
-	// goneAfter is how long a reporter may be silent. It asks for commands all the time.
-	goneAfter = 3 * MaxWait
+	// acceptTime is how long an operator's word lasts that a set may be taken beyond its bounds.
+	acceptTime = time.Hour
 
 	maxText  = 512 // bytes of each text in a state
 	maxNotes = 16
 	maxKept  = 16
 )
 
+// GoneAfter is how long a reporter may be silent. It asks for commands all the time.
+const GoneAfter = 3 * MaxWait
+
 // Board holds what reporters have told of their feeds, and the commands for them. Its zero
 // value is ready to use.
 type Board struct {
 	mu        sync.Mutex
-	states    map[string]told // by the name of the feed
+	states    map[string]told      // by the name of the feed
+	accepted  map[string]time.Time // when an operator said so last, by the name of the feed
 	reporters map[string]*reporter
 }
 
@@ -54,7 +58,7 @@ type order struct {
 
 func (b *Board) of(name string) *reporter {
 	if b.reporters == nil {
-		b.reporters, b.states = map[string]*reporter{}, map[string]told{}
+		b.reporters, b.states, b.accepted = map[string]*reporter{}, map[string]told{}, map[string]time.Time{}
 	}
 	r := b.reporters[name]
 	if r == nil {
@@ -83,7 +87,7 @@ func (b *Board) Present(name string) (present bool, seen time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r := b.of(name)
-	return r.asking > 0 || time.Since(r.seen) < goneAfter, r.seen
+	return r.asking > 0 || time.Since(r.seen) < GoneAfter, r.seen
 }
 
 // tell replaces the states that a reporter told before.
@@ -137,9 +141,28 @@ func (b *Board) enqueue(o *order) (name string, err error) {
 	if len(r.waiting)+len(r.given) >= maxQueue {
 		return "", Errorf(CodeBusy, "%d commands wait for the reporter %s already: try again later", maxQueue, t.by)
 	}
+	if o.Verb == Accept || o.Verb == Rollback {
+		b.accepted[o.Name] = time.Now()
+	}
 	r.waiting = append(r.waiting, o)
 	r.wake()
 	return t.by, nil
+}
+
+// Accepted reports whether an operator has accepted that the set of a feed is taken beyond
+// its bounds. The word of a reporter is not enough.
+func (b *Board) Accepted(feed string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at, ok := b.accepted[feed]
+	return ok && time.Since(at) < acceptTime
+}
+
+// Took notes that a set was taken: the next one beyond its bounds has to be accepted again.
+func (b *Board) Took(feed string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.accepted, feed)
 }
 
 // wake lets requests for commands look again.

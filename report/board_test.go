@@ -160,7 +160,7 @@ func TestPresent(t *testing.T) {
 		t.Errorf("a reporter that was never there: %t, %s", present, seen)
 	}
 	end := b.begin("r")
-	b.of("r").seen = time.Now().Add(-2 * goneAfter)
+	b.of("r").seen = time.Now().Add(-2 * GoneAfter)
 	if present, _ := b.Present("r"); !present {
 		t.Error("a reporter is gone while it asks")
 	}
@@ -168,7 +168,7 @@ func TestPresent(t *testing.T) {
 	if present, _ := b.Present("r"); !present {
 		t.Error("a reporter is gone as soon as it has its answer")
 	}
-	b.of("r").seen = time.Now().Add(-2 * goneAfter)
+	b.of("r").seen = time.Now().Add(-2 * GoneAfter)
 	if present, _ := b.Present("r"); present {
 		t.Error("a silent reporter is there")
 	}

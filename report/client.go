@@ -57,7 +57,8 @@ func (c *Client) Put(ctx context.Context, s Set) (Result, error) {
 	var result Result
 	err := c.exchange(ctx, http.MethodPut, "/v1/sets/"+s.Name, query, list, &result)
 	list.CloseWithError(errAnswered)
-	if writeErr := <-written; writeErr != nil && !errors.Is(writeErr, errAnswered) && !errors.Is(writeErr, io.ErrClosedPipe) {
+	writeErr := <-written
+	if writeErr != nil && !errors.Is(writeErr, errAnswered) && !errors.Is(writeErr, io.ErrClosedPipe) {
 		return Result{}, fmt.Errorf("read the set %s: %w", s.Name, writeErr)
 	}
 	return result, err

@@ -149,7 +149,8 @@ func TestRequests(t *testing.T) {
 	}
 
 	told := State{
-		Name: "a", URL: "https://x/\x1b[2J", Generation: 5, Error: strings.Repeat("e", 600), Held: &Held{Reason: "\u202ex"},
+		Name: "a", URL: "https://x/\x1b[2J", Generation: 5, Error: strings.Repeat("e", 600),
+		Held:  &Held{Reason: "\u202ex"},
 		Notes: []string{"n\x07"}, CheckedAt: time.Unix(5, 0).UTC(),
 	}
 	if err := c.Report(ctx, []State{told, {Name: "b"}}); err != nil {
@@ -322,9 +323,11 @@ func TestBrokenEntries(t *testing.T) {
 	}
 }
 
-// A set that is refused at once is not read to its end by the client's patience: the error arrives.
+// The error of a set that is refused before it is complete arrives.
 func TestRefusedEarly(t *testing.T) {
-	f := &fake{may: "a", take: func(Set, io.Reader) (Result, error) { return Result{}, Errorf(CodeInvalidRequest, "no") }}
+	f := &fake{may: "a", take: func(Set, io.Reader) (Result, error) {
+		return Result{}, Errorf(CodeInvalidRequest, "no")
+	}}
 	socket, _ := serve(t, f, Options{})
 	list := func(yield func(Entry, error) bool) {
 		for range 1_000_000 {

@@ -118,7 +118,8 @@ func TestTime(t *testing.T) {
 		"two reboots in a row, both synchronised": {
 			first,
 			{do: "open", now: reading("B", 1, 1100, true), put: "b", left: map[string]int{"a": 500, "b": 600}},
-			{do: "open", now: reading("C", 1, 1200, true), put: "c", left: map[string]int{"a": 400, "b": 500, "c": 600}},
+			{do: "open", now: reading("C", 1, 1200, true), put: "c",
+				left: map[string]int{"a": 400, "b": 500, "c": 600}},
 		},
 	}
 	for name, steps := range tests {

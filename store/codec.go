@@ -16,8 +16,11 @@ import (
 // entryFormat is the first byte of an entry's value.
 const entryFormat = 1
 
-// Flags of an entry.
-const flagForced = 1 << 0
+// Flags of an entry. Earlier versions ignore those that they do not know.
+const (
+	flagForced   = 1 << 0
+	flagReplaces = 1 << 1 // Pending.Replace
+)
 
 // Tags of the optional fields of an entry. A field is tag, length, content.
 const (
@@ -132,6 +135,9 @@ func appendEntry(dst, key []byte, e policy.Entry, epoch uint32) []byte {
 	if e.Forced {
 		flags |= flagForced
 	}
+	if e.Pending != nil && e.Pending.Replace {
+		flags |= flagReplaces
+	}
 	dst = append(dst, entryFormat, byte(e.Action), flags)
 	dst = binary.AppendUvarint(dst, uint64(epoch))
 	dst = binary.AppendVarint(dst, int64(e.Deadline))
@@ -196,7 +202,7 @@ func (d *entryDecoder) entry(key, entryKey, value []byte) (stored, error) {
 		return stored{}, errors.New("pending id and deadline do not match")
 	}
 	if e.Pending != nil {
-		e.Pending.ID = k.Pending
+		e.Pending.ID, e.Pending.Replace = k.Pending, body[2]&flagReplaces != 0
 	}
 	if err := checkRate(e); err != nil {
 		return stored{}, err

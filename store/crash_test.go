@@ -121,7 +121,8 @@ func TestKilledWriter(t *testing.T) {
 					acknowledged = next
 				case acknowledged < 0 && len(got) == 0:
 				default:
-					t.Fatalf("round %d: %d acknowledged steps, but %d entries that belong neither to these nor to one more",
+					t.Fatalf("round %d: %d acknowledged steps, but %d entries that belong neither to these nor to "+
+						"one more",
 						round, next, len(got))
 				}
 			}

@@ -234,7 +234,8 @@ func TestTruncatedUnderWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := s.Apply(puts(block("192.0.2.0/24", "list", policy.Forever)), at(1)); !errors.Is(err, store.ErrDamaged) {
+		err := s.Apply(puts(block("192.0.2.0/24", "list", policy.Forever)), at(1))
+		if !errors.Is(err, store.ErrDamaged) {
 			t.Errorf("Apply: %v", err)
 		}
 	}

@@ -57,7 +57,7 @@ func rooms() map[string]room {
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
 		"config":            {[]string{"detect", "policy", "track"}, []string{yaml}},
 		"conns":             {nil, []string{sys}},
-		"control":           {[]string{"conns", "policy"}, []string{sys}},
+		"control":           {[]string{"conns", "policy", "report"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
@@ -71,13 +71,17 @@ func rooms() map[string]room {
 		"manpage":           {nil, []string{cli}},
 		"doctor":            {},
 		"doctor/probe":      {[]string{"doctor"}, []string{netlink, sys}},
-		"loader":            {[]string{"loader/banks", "lockfile", "policy", "track"}, []string{ebpf, netlink, sys}},
-		"loader/banks":      {nil, []string{ebpf, sys}},
-		"loader/hostinfo":   {nil, []string{netlink, sys}},
+		"loader": {[]string{"loader/banks", "lockfile", "policy", "track"},
+			[]string{ebpf, netlink, sys}},
+		"loader/banks": {nil, []string{ebpf, sys}},
+		"loader/hostinfo": {[]string{"loader/hostinfo/tunnels", "loader/hostinfo/upstream"},
+			[]string{netlink, sys}},
+		"loader/hostinfo/tunnels":  {nil, []string{netlink, sys}},
+		"loader/hostinfo/upstream": {nil, []string{sys}},
 		"daemon": {
 			[]string{
 				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
-				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy",
+				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy", "report",
 				"sdnotify", "store", "track", "warnings",
 			},
 			[]string{bart}, // in the preview of a block
@@ -85,7 +89,8 @@ func rooms() map[string]room {
 		"cmd/paraxial-agent": {[]string{"config", "feeds", "lockfile", "manpage", "report", "sdnotify", "service"}, []string{cli}},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay", "service"},
 			[]string{cli, systemd}},
-		"cmd/paraxialctl": {[]string{"control", "doctor", "doctor/probe", "lists", "manpage", "match", "policy", "realip"},
+		"cmd/paraxialctl": {
+			[]string{"control", "doctor", "doctor/probe", "lists", "manpage", "match", "policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }

@@ -201,7 +201,8 @@ func TestRefused(t *testing.T) {
 	table := newTable(t, 10, usual, []Class{{}})
 	for level, source := range map[int]netip.Prefix{
 		-1: netip.MustParsePrefix("192.0.2.1/32"), Single: netip.MustParsePrefix("192.0.2.0/24"),
-		0: netip.MustParsePrefix("192.0.2.0/24"), 1: netip.MustParsePrefix("2001:db8::/64"), Single + 1: netip.MustParsePrefix("192.0.2.1/32"), 4: {},
+		0: netip.MustParsePrefix("192.0.2.0/24"), 1: netip.MustParsePrefix("2001:db8::/64"),
+		Single + 1: netip.MustParsePrefix("192.0.2.1/32"), 4: {},
 	} {
 		if _, err := table.Track(level, source); err == nil {
 			t.Errorf("tracks %s at level %d", source, level)

@@ -1,8 +1,11 @@
 package warnings
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,6 +50,30 @@ func TestLimiter(t *testing.T) {
 		time.Sleep(Every)
 		if later := l.Due("a"); !first || again || !other || !later {
 			t.Errorf("first %t, again %t, another subject %t, later %t", first, again, other, later)
+		}
+	})
+}
+
+// Saves counts all failures, logs the first one of each minute, and logs the end of them once.
+func TestSaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s Saves
+		var logged bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&logged, nil))
+		full := errors.New("no space left on device")
+		for _, step := range []struct {
+			err   error
+			wait  time.Duration
+			lines int
+		}{{nil, 0, 0}, {full, 0, 1}, {full, 0, 1}, {full, Every, 2}, {nil, 0, 3}, {nil, 0, 3}, {full, 0, 4}} {
+			time.Sleep(step.wait)
+			s.Note(log, "/var/lib/x", step.err)
+			if n := strings.Count(logged.String(), "\n"); n != step.lines || (s.String() != "") != (step.err != nil) {
+				t.Errorf("%+v: problem %q, %d lines:\n%s", step, s.String(), n, &logged)
+			}
+		}
+		if s.Failed() != 4 {
+			t.Errorf("%d failures, want 4", s.Failed())
 		}
 	})
 }

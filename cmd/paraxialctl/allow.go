@@ -4,7 +4,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/policy"
 )
 
 func (p *program) allowCommand() command {
@@ -13,15 +12,22 @@ func (p *program) allowCommand() command {
 			Name:      "allow",
 			Usage:     "let packets from addresses pass, whatever blocks them",
 			ArgsUsage: "PREFIX...",
-			Flags:     []cli.Flag{forFlag(), reasonFlag()},
-			Action:    p.allow,
+			Flags: []cli.Flag{
+				forFlag(), reasonFlag(), ownOriginFlag(),
+				boolFlag("force", "accept a prefix so wide that filtering is off for much of the address space"),
+				replaceFlag(),
+			},
+			Action: p.allow,
 		},
 	}
 }
 
 func (p *program) allow(c *cli.Context) error {
-	req := control.AllowRequest{Origin: policy.OriginCLI}
+	req := control.AllowRequest{Force: c.Bool("force"), Replace: c.Bool("replace")}
 	var err error
+	if req.Origin, err = p.ownOrigin(c); err != nil {
+		return err
+	}
 	if req.Prefixes, err = p.prefixes(c); err != nil {
 		return err
 	}
@@ -39,8 +45,6 @@ func (p *program) allow(c *cli.Context) error {
 		return p.printJSON(result)
 	}
 	p.notes(result.Notes)
-	for _, e := range result.Entries {
-		p.printf("allowed %s, %s\n", printable(e.Prefix), p.ending(e))
-	}
+	p.changed(result, func(control.Entry) string { return "allowed" })
 	return nil
 }

@@ -116,8 +116,9 @@ func (p *program) exitCode(err error) int {
 func (p *program) commands() []command {
 	return []command{
 		p.statusCommand(), p.blockCommand(), p.promoteCommand(), p.unblockCommand(), p.allowCommand(),
-		p.unallowCommand(), p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(),
-		p.detectorsCommand(), p.importCommand(), p.exportCommand(), p.watchCommand(), p.confirmCommand(),
+		p.unallowCommand(), p.flushCommand(), p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(),
+		p.detectorsCommand(), p.feedsCommand(), p.originsCommand(), p.importCommand(), p.exportCommand(),
+		p.watchCommand(), p.confirmCommand(),
 		p.doctorCommand(), p.realipCommand(), p.matchCommand(), p.completionCommand(), p.manCommand(),
 	}
 }

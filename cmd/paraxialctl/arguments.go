@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/control"
@@ -20,8 +22,25 @@ func reasonFlag() cli.Flag {
 	return &cli.StringFlag{Name: "reason", Usage: "keep `TEXT` with the entry, for people to read"}
 }
 
+func limitFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name:  "limit",
+		Usage: "drop only packets above `RATE`, counted for the whole prefix: 100/s, 10Mbit/s, 1MB/s",
+	}
+}
+
 func forceFlag() cli.Flag {
 	return boolFlag("force", "block even if it would lock you or this host out")
+}
+
+func replaceFlag() cli.Flag {
+	return boolFlag("replace", "replace an entry of the same origin even if it is stronger or lasts longer")
+}
+
+func ownOriginFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "origin", Usage: "put the entries under origin `NAME` (default: " + policy.OriginCLI + ")",
+	}
 }
 
 func boolFlag(name, usage string) cli.Flag {
@@ -90,6 +109,18 @@ func (p *program) origin(c *cli.Context) (string, error) {
 	}
 	s := c.String("origin")
 	if err := policy.ValidOrigin(s); err != nil {
+		return "", misuse(c, "--%v", err)
+	}
+	return s, nil
+}
+
+// ownOrigin returns the value of --origin, under which entries are put.
+func (p *program) ownOrigin(c *cli.Context) (string, error) {
+	if !c.IsSet("origin") {
+		return policy.OriginCLI, nil
+	}
+	s := c.String("origin")
+	if err := control.CheckOwnOrigin(s, control.Caller{UID: uint32(os.Getuid())}); err != nil {
 		return "", misuse(c, "--%v", err)
 	}
 	return s, nil

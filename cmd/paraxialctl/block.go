@@ -16,13 +16,12 @@ func (p *program) blockCommand() command {
 			Flags: []cli.Flag{
 				forFlag(),
 				reasonFlag(),
-				&cli.StringFlag{
-					Name:  "limit",
-					Usage: "drop only packets above `RATE`, counted for the whole prefix: 100/s, 10Mbit/s, 1MB/s",
-				},
+				ownOriginFlag(),
+				limitFlag(),
 				boolFlag("shadow", "only count the packets that would be dropped"),
 				&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
 				forceFlag(),
+				replaceFlag(),
 				boolFlag("dry-run", "change nothing; show the connections it would cut, and whether the guard refuses"),
 			},
 			Action: p.block,
@@ -46,9 +45,7 @@ func (p *program) block(c *cli.Context) error {
 		return p.printJSON(result)
 	}
 	p.notes(result.Notes)
-	for _, e := range result.Entries {
-		p.printf("%s %s, %s\n", blockVerb(e), printable(e.Prefix), p.ending(e))
-	}
+	p.changed(result, blockVerb)
 	if result.ConfirmID != "" && result.ConfirmBy != nil {
 		p.printf("\nThis reverts at %s (%s). To keep it:\n  paraxialctl confirm %s\n",
 			p.clock(*result.ConfirmBy), p.expiry(result.ConfirmBy), printable(result.ConfirmID))
@@ -57,12 +54,15 @@ func (p *program) block(c *cli.Context) error {
 }
 
 func (p *program) blockRequest(c *cli.Context) (control.BlockRequest, error) {
-	req := control.BlockRequest{Action: policy.Drop.String(), Origin: policy.OriginCLI, Force: c.Bool("force")}
+	req := control.BlockRequest{Action: policy.Drop.String(), Force: c.Bool("force"), Replace: c.Bool("replace")}
 	if c.Bool("shadow") {
 		req.Action = policy.Shadow.String()
 	}
 	var err error
 	if req.Prefixes, err = p.prefixes(c); err != nil {
+		return req, err
+	}
+	if req.Origin, err = p.ownOrigin(c); err != nil {
 		return req, err
 	}
 	if req.Rate, err = p.rate(c); err != nil {

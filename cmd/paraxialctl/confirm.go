@@ -29,8 +29,6 @@ func (p *program) confirm(c *cli.Context) error {
 		return p.printJSON(result)
 	}
 	p.notes(result.Notes)
-	for _, e := range result.Entries {
-		p.printf("confirmed %s, %s\n", printable(e.Prefix), p.ending(e))
-	}
+	p.changed(result, func(control.Entry) string { return "confirmed" })
 	return nil
 }

@@ -14,7 +14,8 @@ var watching = control.DetectorsStatus{
 	Detectors: []control.DetectorStatus{
 		{Name: "syn-flood", Match: "tcp syn port 443", Limit: "200/s", Window: "5s", IPv4Prefix: 32, IPv6Prefix: 64,
 			Action: "limit", For: "10m",
-			Decisions: map[string]uint64{"limit": 1234, "shadow": 5}, Extended: 6, Lifted: 7, Spared: 8, NoRoom: 9, Entries: 3},
+			Decisions: map[string]uint64{"limit": 1234, "shadow": 5}, Extended: 6, Lifted: 7, Spared: 8, NoRoom: 9,
+			Entries: 3},
 		{Name: "bulk", Match: "any", Limit: "10Mbit/s", Window: "1m", IPv4Prefix: 24, IPv6Prefix: 48, Action: "block",
 			For: "1h"},
 	},

@@ -17,6 +17,7 @@ import (
 	"github.com/paraxial/paraxial/doctor"
 	"github.com/paraxial/paraxial/doctor/probe"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/report"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -144,6 +145,46 @@ func (f *fake) Unallow(_ context.Context, _ control.Caller, r control.Removal) (
 	return f.removed, f.err
 }
 
+func (f *fake) Feeds(context.Context) (control.FeedsStatus, error) {
+	at := time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)
+	return control.FeedsStatus{
+		Reporters: []control.ReporterStatus{{Name: "feeds", User: "paraxial-feeds"}},
+		Feeds: []control.FeedStatus{
+			{
+				State: report.State{
+					Name: "drop", URL: "https://x/", Generation: 4, CheckedAt: at, ChangedAt: at,
+					NextAt: at.Add(6 * time.Hour),
+					Held:   &report.Held{Generation: 5, Reason: "it would shrink", Removed: 900, Entries: 100},
+					Kept:   []report.Kept{{Generation: 4, Entries: 1000, At: at}}, Notes: []string{"3 refused"},
+				},
+				Condition: control.FeedHeld, Use: "block", Every: "6h", TTL: "2d", InForce: 1000, Reporter: "feeds",
+			},
+			{State: report.State{Name: "new"}, Condition: control.FeedUnknown, Use: "allow", Every: "1h", TTL: "1d"},
+		},
+	}, nil
+}
+
+func (f *fake) FeedCommand(
+	_ context.Context, _ control.Caller, r control.FeedCommand,
+) (control.FeedAnswer, error) {
+	f.ask(r)
+	return control.FeedAnswer{Text: "generation 4 to 5: 0 added, 1 removed\n-192.0.2.1/32\n"}, nil
+}
+
+func (f *fake) Origins(context.Context) (control.OriginsResult, error) {
+	at := time.Date(2026, 11, 23, 11, 0, 0, 0, time.UTC)
+	later := at.Add(48 * time.Hour)
+	return control.OriginsResult{Origins: []control.Origin{
+		{Origin: "cli", Kind: "allow", Entries: 1, Changed: at, Forever: 1},
+		{Origin: "feed:drop", Kind: "block", Entries: 1000, Drops: 7, Changed: at, LastExpiry: &later, Generation: 4},
+	}}, nil
+}
+
+func (f *fake) Flush(_ context.Context, _ control.Caller, r control.Flush) (control.FlushResult, error) {
+	f.ask(r)
+	return control.FlushResult{Origin: r.Origin, Blocks: 1200, Allows: 3}, f.err
+}
+
 func (f *fake) Promote(_ context.Context, _ control.Caller, r control.Promotion) (control.ChangeResult, error) {
 	f.ask(r)
 	return control.ChangeResult{Entries: []control.Entry{byList}}, f.err
@@ -173,8 +214,12 @@ func (f *fake) Entries(_ context.Context, kind policy.Kind, origin string, yield
 func (f *fake) Import(_ context.Context, _ control.Caller, r control.Import, list io.Reader,
 	progress func(control.ImportProgress)) (control.ImportResult, error) {
 	f.ask(r)
-	err := policy.ReadList(list, func(l policy.ListLine) bool {
-		f.ask(l.Prefix.String())
+	err := policy.ReadDetailedList(list, func(l policy.ListLine) bool {
+		line := l.Prefix.String()
+		if l.For != 0 || l.Reason != "" {
+			line = fmt.Sprintf("%s %s %q", line, l.For, l.Reason)
+		}
+		f.ask(line)
 		return true
 	})
 	progress(control.ImportProgress{Read: 1})

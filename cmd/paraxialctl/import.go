@@ -7,13 +7,14 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
 )
 
 func (p *program) importCommand() command {
 	return command{
 		Command: &cli.Command{
 			Name:      "import",
-			Usage:     "replace the blocks of one origin by those in a list",
+			Usage:     "replace the blocks or allows of one origin by those in a list",
 			ArgsUsage: "FILE|-",
 			Description: "Reads FILE, or standard input for \"-\", in one of many formats, also compressed. The format\n" +
 				"is recognised, or named with --format. A line that is not understood as a whole is an error.\n" +
@@ -24,6 +25,12 @@ func (p *program) importCommand() command {
 					Name:  "origin",
 					Usage: "replace the entries of origin `NAME` (default: the name of the file, or stdin)",
 				},
+				&offeringFlag{
+					&cli.StringFlag{Name: "kind", Usage: "make `KIND` of the list: block or allow (default: block)"},
+					offer{Words: []string{policy.Block.String(), policy.Allow.String()}},
+				},
+				limitFlag(),
+				boolFlag("shadow", "only count the packets that would be dropped"),
 				forFlag(),
 				reasonFlag(),
 				&cli.StringFlag{Name: "format", Usage: "read the list as `FORMAT`, instead of recognising it"},
@@ -32,6 +39,8 @@ func (p *program) importCommand() command {
 				boolFlag("aggregate", "merge prefixes that overlap or touch"),
 				boolFlag("skip-invalid", "skip lines that are not understood, instead of applying nothing"),
 				boolFlag("dry-run", "change nothing; show what would change, and what the guard refuses"),
+				boolFlag("accept", "apply a list that is held because it changes or covers too much"),
+				boolFlag("wide", "accept very wide prefixes, and keep what is protected"),
 				forceFlag(),
 			},
 			Action: p.importList,
@@ -59,26 +68,27 @@ func (p *program) importList(c *cli.Context) error {
 	if list.Bad > 0 && (!req.SkipInvalid || len(list.Entries) == 0) {
 		return p.notUnderstood(shownName(name), req.Origin, list)
 	}
-	notes := p.useExpiry(c, list, &req)
+	notes := append(readNotes(list), p.useDetails(c, list)...)
 	if c.Bool("aggregate") {
 		aggregateList(list)
 	}
-	if c.Bool("dry-run") {
-		return p.importPreview(c, req, list, notes)
-	}
 	bar := newProgress(p.stderr, p.now)
-	result, err := p.client.Import(c.Context, req, &canonical{entries: list.Entries}, bar.show)
+	result, err := p.client.Import(c.Context, req, &canonical{entries: list.Entries, now: p.now()}, bar.show)
 	bar.clear()
 	if err != nil {
 		return err
 	}
 	originalLines(list, &result)
 	result.Notes = append(notes, result.Notes...)
+	if req.DryRun {
+		return p.importPreview(c, req, list, result)
+	}
 	return p.imported(shownName(name), req, result, list.Bad)
 }
 
 func (p *program) importRequest(c *cli.Context, name string) (control.ImportRequest, error) {
-	req := control.ImportRequest{SkipInvalid: c.Bool("skip-invalid"), Force: c.Bool("force")}
+	req := control.ImportRequest{SkipInvalid: c.Bool("skip-invalid"), Force: c.Bool("force"), Wide: c.Bool("wide"),
+		Accept: c.Bool("accept"), DryRun: c.Bool("dry-run")}
 	if req.Origin = originOf(name); c.IsSet("origin") {
 		req.Origin = c.String("origin")
 	} else if req.Origin == "" {
@@ -88,11 +98,32 @@ func (p *program) importRequest(c *cli.Context, name string) (control.ImportRequ
 	if err != nil {
 		return req, misuse(c, "%v (--origin NAME)", err)
 	}
+	if err := p.importEffect(c, &req); err != nil {
+		return req, err
+	}
 	if req.For, err = p.duration(c, "for"); err != nil {
 		return req, err
 	}
 	req.Reason, err = p.reason(c)
 	return req, err
+}
+
+// importEffect sets what the request makes of the list.
+func (p *program) importEffect(c *cli.Context, req *control.ImportRequest) (err error) {
+	switch req.Kind = c.String("kind"); req.Kind {
+	case "", policy.Block.String():
+	case policy.Allow.String():
+		if c.Bool("shadow") || c.IsSet("limit") {
+			return misuse(c, "--kind allow excludes --shadow and --limit")
+		}
+	default:
+		return misuse(c, "--kind: want block or allow, got %q", req.Kind)
+	}
+	if c.Bool("shadow") {
+		req.Action = policy.Shadow.String()
+	}
+	req.Rate, err = p.rate(c)
+	return err
 }
 
 // imported prints the result of an import.
@@ -123,7 +154,7 @@ func (p *program) importSummary(req control.ImportRequest, r control.ImportResul
 			"correct the list or skip such lines with --skip-invalid\n", req.Origin)
 		return
 	}
-	p.printf("%s: %s", req.Origin, changes(r.Added, r.Removed, r.Unchanged, len(r.Refused)))
+	p.printf("%s: %s", req.Origin, importChanges(r))
 	if bad > 0 {
 		p.printf(", %s invalid", count(bad))
 	}

@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -31,6 +34,10 @@ func (p *program) readList(c *cli.Context, name string) (*lists.List, error) {
 		return nil, err
 	}
 	list, err := readOrStop(c.Context, r, done, opts)
+	if errors.Is(err, lists.ErrEmpty) {
+		return nil, fmt.Errorf("%s: nothing was changed: %w; to remove them, use paraxialctl flush --origin NAME",
+			shownName(name), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: nothing was changed: %w", shownName(name), err)
 	}
@@ -82,10 +89,33 @@ func (p *program) openList(name string) (list io.Reader, done func(), err error)
 	return f, func() { f.Close() }, nil
 }
 
-// canonical is a list as the daemon reads it: one prefix a line.
+// canonical is a list as the daemon reads it: one prefix a line, with its details.
 type canonical struct {
 	entries []lists.Entry
+	now     time.Time
 	line    []byte
+}
+
+// next returns the line of the first entry.
+func (r *canonical) next() []byte {
+	e := r.entries[0]
+	line := e.Prefix.AppendTo(r.line[:0])
+	if !e.Until.IsZero() {
+		line = append(line, " for="...)
+		line = append(line, lifetime(e.Until.Sub(r.now))...)
+	}
+	if e.Reason != "" {
+		line = append(append(line, " reason="...), url.QueryEscape(e.Reason)...)
+	}
+	return append(line, '\n')
+}
+
+// lifetime writes a duration as policy.ParseTTL reads it.
+func lifetime(d time.Duration) string {
+	if d > policy.MaxTTL {
+		return policy.FormatTTL(policy.TTLForever)
+	}
+	return strconv.FormatInt(int64(max(d+time.Second-1, time.Second)/time.Second), 10) + "s"
 }
 
 func (r *canonical) Read(b []byte) (int, error) {
@@ -95,7 +125,7 @@ func (r *canonical) Read(b []byte) (int, error) {
 			if len(r.entries) == 0 {
 				break
 			}
-			r.line = append(r.entries[0].Prefix.AppendTo(r.line[:0]), '\n')
+			r.line = r.next()
 			r.entries = r.entries[1:]
 		}
 		copied := copy(b[n:], r.line)
@@ -134,54 +164,82 @@ func invalidLines(list *lists.List) []control.InvalidLine {
 	return all
 }
 
-// aggregateList merges the entries. A merged entry has the line of its first part.
+// aggregateList merges the entries that last equally long and have the same reason. A
+// merged entry has the line of its first part.
 func aggregateList(list *lists.List) {
-	slices.SortFunc(list.Entries, func(x, y lists.Entry) int { return x.Prefix.Addr().Compare(y.Prefix.Addr()) })
-	var merged []lists.Entry
-	at := 0
-	for _, prefix := range lists.Aggregate(prefixesOf(list)) {
-		for list.Entries[at].Prefix.Addr().Less(prefix.Addr()) {
-			at++
-		}
-		merged = append(merged, lists.Entry{Prefix: prefix, Line: list.Entries[at].Line})
+	type details struct {
+		until  time.Time
+		reason string
 	}
-	list.Entries = merged
+	parts := make(map[details][]lists.Entry)
+	var order []details
+	for _, e := range list.Entries {
+		d := details{e.Until, e.Reason}
+		if parts[d] == nil {
+			order = append(order, d)
+		}
+		parts[d] = append(parts[d], e)
+	}
+	list.Entries = nil
+	for _, d := range order {
+		list.Entries = append(list.Entries, aggregated(parts[d])...)
+	}
 }
 
-func prefixesOf(list *lists.List) []netip.Prefix {
-	all := make([]netip.Prefix, len(list.Entries))
-	for i, e := range list.Entries {
+// aggregated merges entries with the same details.
+func aggregated(entries []lists.Entry) (merged []lists.Entry) {
+	slices.SortFunc(entries, func(x, y lists.Entry) int { return x.Prefix.Addr().Compare(y.Prefix.Addr()) })
+	at := 0
+	for _, prefix := range lists.Aggregate(prefixesOf(entries)) {
+		for entries[at].Prefix.Addr().Less(prefix.Addr()) {
+			at++
+		}
+		e := entries[at]
+		e.Prefix = prefix
+		merged = append(merged, e)
+	}
+	return merged
+}
+
+func prefixesOf(entries []lists.Entry) []netip.Prefix {
+	all := make([]netip.Prefix, len(entries))
+	for i, e := range entries {
 		all[i] = e.Prefix
 	}
 	return all
 }
 
-// useExpiry lets the entries expire as the list says, unless the user says how long they
-// are kept. All entries of an import expire at once, so that is the last time in the list.
-// The notes tell how the list was read.
-func (p *program) useExpiry(c *cli.Context, list *lists.List, req *control.ImportRequest) (notes []string) {
-	var last time.Time
-	with := 0
-	for _, e := range list.Entries {
+// useDetails removes the expiry and the reason of each entry if the user gives one for
+// all. The notes tell of the others.
+func (p *program) useDetails(c *cli.Context, list *lists.List) (notes []string) {
+	reasons := make(map[string]bool)
+	expire := 0
+	for i := range list.Entries {
+		e := &list.Entries[i]
+		if c.IsSet("for") {
+			e.Until = time.Time{}
+		}
+		if c.IsSet("reason") {
+			e.Reason = ""
+		}
 		if !e.Until.IsZero() {
-			with++
+			expire++
 		}
-		if e.Until.After(last) {
-			last = e.Until
+		if len(reasons) <= policy.MaxListReasons {
+			reasons[e.Reason] = true
 		}
 	}
-	notes = readNotes(list)
-	switch left := last.Sub(p.now()).Round(time.Second); {
-	case with == 0 || c.IsSet("for"):
-	case with < len(list.Entries):
-		notes = append(notes, fmt.Sprintf("%s of %s entries expire by the list; all are kept without end, unless you "+
-			"give --for", count(with), count(len(list.Entries))))
-	case left > policy.MaxTTL:
-	default:
-		req.For = policy.FormatTTL(max(left, time.Second))
-		notes = append(notes, fmt.Sprintf("all entries are kept for %s, when the last one expires by the list", req.For))
+	if expire > 0 {
+		notes = append(notes, fmt.Sprintf("%s entries expire when the list says", count(expire)))
 	}
-	return notes
+	if len(reasons) <= policy.MaxListReasons {
+		return notes
+	}
+	for i := range list.Entries {
+		list.Entries[i].Reason = ""
+	}
+	return append(notes, fmt.Sprintf("the reasons of the list are left out, because it has more than %s different ones",
+		count(policy.MaxListReasons)))
 }
 
 // readNotes tells how a list was read. There is nothing to tell of a plain list.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/urfave/cli/v2"
@@ -39,66 +38,68 @@ func (p *program) notUnderstood(name, origin string, list *lists.List) error {
 
 // dryImport is what an import would do.
 type dryImport struct {
-	Origin      string            `json:"origin"`
-	Format      string            `json:"format"`
-	Prefixes    int               `json:"prefixes"`
-	Added       int               `json:"added"`
-	Removed     int               `json:"removed"`
-	Unchanged   int               `json:"unchanged"`
-	Invalid     int               `json:"invalid"`
-	IPv4Share   float64           `json:"ipv4_share"`  // from 0 to 1
-	Refused     []control.Refusal `json:"refused"`     // by the guard
-	Connections int               `json:"connections"` // that it would cut
-	Notes       []string          `json:"notes"`
+	Origin      string                `json:"origin"`
+	Format      string                `json:"format"`
+	Prefixes    int                   `json:"prefixes"` // of the list; some may be refused
+	Added       int                   `json:"added"`
+	Removed     int                   `json:"removed"`
+	Unchanged   int                   `json:"unchanged"`
+	Renewed     int                   `json:"renewed"` // part of Unchanged
+	Invalid     int                   `json:"invalid"`
+	IPv4Share   float64               `json:"ipv4_share"` // from 0 to 1
+	IPv6Share   float64               `json:"ipv6_share"` // of 2000::/3
+	Refused     []control.RefusedLine `json:"refused"`    // by the guard
+	Spared      []control.SparedLine  `json:"spared"`
+	Connections int                   `json:"connections"` // that it would cut
+	Held        []string              `json:"held"`        // why it would not be applied without --accept
+	Notes       []string              `json:"notes"`
 }
 
-// importPreview shows what an import would change.
+// importPreview shows what an import would change, as the daemon answers.
 func (p *program) importPreview(
-	c *cli.Context, req control.ImportRequest, list *lists.List, notes []string,
+	c *cli.Context, req control.ImportRequest, list *lists.List, result control.ImportResult,
 ) error {
-	all := prefixesOf(list)
-	r := dryImport{Origin: req.Origin, Format: list.Format, Invalid: list.Bad, IPv4Share: lists.Share(all),
-		Refused: []control.Refusal{}, Notes: append([]string{}, notes...)}
-	wanted := make(map[string]bool, len(all))
-	for _, prefix := range all {
-		wanted[prefix.String()] = true
+	r := dryImport{
+		Origin: req.Origin, Format: list.Format, Invalid: list.Bad,
+		Prefixes: result.Added + result.Unchanged + len(result.Refused),
+		Added:    result.Added, Removed: result.Removed, Unchanged: result.Unchanged, Renewed: result.Renewed,
+		IPv4Share: result.Coverage.IPv4, IPv6Share: result.Coverage.IPv6,
+		Refused: result.Refused, Spared: result.Spared, Held: result.Held, Notes: result.Notes,
 	}
-	r.Prefixes = len(wanted)
-	err := p.client.Entries(c.Context, policy.Block.String(), req.Origin, func(e control.Entry) error {
-		if wanted[e.Prefix] {
-			r.Unchanged++
-		} else {
-			r.Removed++
+	if req.Kind != policy.Allow.String() && req.Action != policy.Shadow.String() {
+		if err := p.askConnections(c, req, list, &r); err != nil {
+			return err
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	if err := p.askGuard(c, req, lists.Aggregate(all), &r); err != nil {
-		return err
-	}
-	r.Added = r.Prefixes - r.Unchanged
 	if p.json() {
-		return p.printJSON(r)
+		if err := p.printJSON(r); err != nil {
+			return err
+		}
+	} else {
+		p.notes(r.Notes)
+		result.Notes = nil
+		p.printf("Nothing was changed. ")
+		p.importSummary(req, result, false, list.Bad)
+		p.printf("The list covers %.4f%% of IPv4 and %.4f%% of 2000::/3, and would cut %s connections\n",
+			100*r.IPv4Share, 100*r.IPv6Share, count(r.Connections))
+		for _, cause := range r.Held {
+			p.printf("It would be held, unless you add --accept: %s\n", printable(cause))
+		}
 	}
-	p.notes(r.Notes)
-	p.printf("Nothing was changed. %s: %s; the list covers %.4f%% of IPv4 and would cut %s connections\n",
-		req.Origin, changes(r.Added, r.Removed, r.Unchanged, len(r.Refused)), 100*r.IPv4Share, count(r.Connections))
-	for _, refusal := range r.Refused[:min(len(r.Refused), shown)] {
-		p.printf("  %s\n", printable(refusal.Message))
+	if len(r.Held) > 0 && !req.Accept {
+		return errReported
 	}
-	more(p.out, len(r.Refused))
 	return nil
 }
 
-// askGuard adds what the guard refuses, and the connections that would be cut.
-func (p *program) askGuard(
-	c *cli.Context, req control.ImportRequest, all []netip.Prefix, r *dryImport,
+// askConnections adds the connections that would be cut.
+func (p *program) askConnections(
+	c *cli.Context, req control.ImportRequest, list *lists.List, r *dryImport,
 ) error {
 	const most = 100_000 // each 10,000 are a request
+	all := lists.Aggregate(prefixesOf(list.Entries))
 	if len(all) > most {
-		r.Notes = append(r.Notes, fmt.Sprintf("the guard was asked about the first %s of %s merged prefixes",
+		r.Notes = append(r.Notes, fmt.Sprintf("connections are counted for the first %s of %s merged prefixes",
 			count(most), count(len(all))))
 		all = all[:most]
 	}
@@ -111,7 +112,6 @@ func (p *program) askGuard(
 		if err != nil {
 			return err
 		}
-		r.Refused = append(r.Refused, answer.Refusals...)
 		r.Connections += answer.Connections.Count
 	}
 	return nil

@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,19 +34,29 @@ func TestImportSends(t *testing.T) {
 		{"selected", "--column b --select c=x,c=z", "a,b,c\n192.0.2.1,192.0.2.2,x\n192.0.2.1,192.0.2.3,y\n", "",
 			[]any{"192.0.2.2/32"}, "note: read as CSV, 1 prefixes\n" +
 				"note: 1 records are left out: they are not selected, or block nothing\n"},
-		{"expiry", "", "add a 192.0.2.1 timeout 60\nadd a 192.0.2.2 timeout 90\n", "1m30s",
-			[]any{"192.0.2.1/32", "192.0.2.2/32"}, "note: read as ipset, 2 prefixes\n" +
-				"note: all entries are kept for 1m30s, when the last one expires by the list\n"},
-		{"own expiry", "--for 1h", "add a 192.0.2.1 timeout 60\n", "1h", []any{"192.0.2.1/32"},
+		{"expiry and reason", "", "add a 192.0.2.1 timeout 60 comment \"a # b\"\nadd a 192.0.2.2 timeout 90\nadd a ::1\n", "",
+			[]any{`192.0.2.1/32 1m0s "a # b"`, `192.0.2.2/32 1m30s ""`, "::1/128"},
+			"note: read as ipset, 3 prefixes\nnote: 2 entries expire when the list says\n"},
+		{"own expiry", "--for 1h", "add a 192.0.2.1 timeout 60 comment x\n", "1h", []any{`192.0.2.1/32 0s "x"`},
 			"note: read as ipset, 1 prefixes\n"},
-		{"some expire", "", "add a 192.0.2.1 timeout 60\nadd a 192.0.2.2\n", "", []any{"192.0.2.1/32", "192.0.2.2/32"},
-			"note: read as ipset, 2 prefixes\n" +
-				"note: 1 of 2 entries expire by the list; all are kept without end, unless you give --for\n"},
+		{"own reason", "--reason y", "add a 192.0.2.1 timeout 60 comment x\n", "", []any{`192.0.2.1/32 1m0s ""`},
+			"note: read as ipset, 1 prefixes\nnote: 1 entries expire when the list says\n"},
+		{"comments", "", "192.0.2.1 # x\n192.0.2.2 # \u202ey\n", "",
+			[]any{`192.0.2.1/32 0s "x"`, `192.0.2.2/32 0s "?y"`}, ""},
+		{"merged by expiry and reason", "--aggregate", "add a 192.0.2.0 timeout 60\nadd a 192.0.2.1 timeout 60\n" +
+			"add a 192.0.2.2 timeout 90\nadd a 192.0.2.3 timeout 90 comment x\nadd a 192.0.2.4\n", "",
+			[]any{`192.0.2.0/31 1m0s ""`, `192.0.2.2/32 1m30s ""`, `192.0.2.3/32 1m30s "x"`, "192.0.2.4/32"},
+			"note: read as ipset, 5 prefixes\nnote: 4 entries expire when the list says\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fake{}
 			got := invoke(t.Context(), serve(t, f), tt.text, append(split("import -"), split(tt.args)...)...)
-			req := control.Import{Origin: "stdin", For: policy.TTLForever}
+			req := control.Import{
+				Origin: "stdin", Kind: policy.Block, Action: policy.Drop, For: policy.TTLForever,
+			}
+			if strings.Contains(tt.args, "--reason y") {
+				req.Reason = "y"
+			}
 			if tt.ttl != "" {
 				req.For, _ = policy.ParseTTL(tt.ttl)
 			}
@@ -106,19 +118,37 @@ func TestImportURL(t *testing.T) {
 	}
 }
 
+// TestImportReasons: a list with more reasons than the daemon takes is sent without them.
+func TestImportReasons(t *testing.T) {
+	var list strings.Builder
+	for i := range policy.MaxListReasons + 1 {
+		fmt.Fprintf(&list, "%s # %d\n", netip.AddrFrom4([4]byte{192, byte(i >> 16), byte(i >> 8), byte(i)}), i)
+	}
+	f := &fake{}
+	got := invoke(t.Context(), serve(t, f), list.String(), split("import -")...)
+	if !strings.Contains(got.Stderr, "the reasons of the list are left out") || f.asked[len(f.asked)-1] != "192.1.0.0/32" {
+		t.Errorf("%+v, last line %v", got, f.asked[len(f.asked)-1])
+	}
+}
+
 func TestImportDryRun(t *testing.T) {
-	listed := func(prefix string) control.Entry {
-		return control.Entry{Prefix: prefix, Kind: policy.Block.String(), Origin: "stdin"}
-	}
-	f := &fake{entries: []control.Entry{listed("192.0.2.0/24"), listed("198.51.100.0/24")}}
-	got := invoke(t.Context(), serve(t, f), "192.0.2.0/24\n203.0.113.0/24\n203.0.113.0/24\n", "import", "-", "--dry-run")
-	const want = "Nothing was changed. stdin: 1 added, 1 removed, 1 unchanged, 0 refused; the list covers 0.0000% of IPv4"
-	if got.Code != exitDone || !strings.HasPrefix(got.Stdout, want) {
-		t.Errorf("got %+v", got)
-	}
-	for _, asked := range f.asked {
-		if _, ok := asked.(control.Import); ok {
-			t.Error("it was imported")
+	result := control.ImportResult{Added: 1, Removed: 1, Unchanged: 2, Renewed: 1,
+		Refused:  []control.RefusedLine{{Prefix: "203.0.113.0/24", Line: 2, Message: "why"}},
+		Held:     []string{"it is large"},
+		Coverage: control.Coverage{IPv4: 0.75, IPv6: 0.5}}
+	const text = "Nothing was changed. stdin: 1 added, 1 removed, 2 unchanged (1 renewed), 1 refused\nRefused:\n" +
+		"  203.0.113.0/24 (line 3): why\n" +
+		"The list covers 75.0000% of IPv4 and 50.0000% of 2000::/3, and would cut 4 connections\n" +
+		"It would be held, unless you add --accept: it is large\n"
+	for args, code := range map[string]int{"": exitFailed, "--accept": exitDone} {
+		f := &fake{imported: result, preview: control.PreviewResult{Connections: control.PreviewConnection{Count: 4}}}
+		got := invoke(t.Context(), serve(t, f), "192.0.2.0/24\n# x\n203.0.113.0/24\n",
+			append(split("import - --dry-run"), split(args)...)...)
+		if diff := cmp.Diff(outcome{code, text, ""}, got); diff != "" {
+			t.Errorf("%q: -want +got:\n%s", args, diff)
+		}
+		if r, ok := f.asked[0].(control.Import); !ok || !r.DryRun {
+			t.Errorf("asked for %+v", f.asked)
 		}
 	}
 }

@@ -22,7 +22,8 @@ func (p *program) matchCommand() command {
 			Name:      "match",
 			Usage:     "show whom the lines of a log would be held against",
 			ArgsUsage: "FORMAT [FILE|-]",
-			Description: "Reads FILE, or standard input, and tells for each line which address it would be held against.\n" +
+			Description: "Reads FILE, or standard input, and tells for each line which address it would be held " +
+				"against.\n" +
 				"A line that can be read with two different addresses is ambiguous, and held against nobody.\n" +
 				"Needs no running paraxiald. FORMAT is one of " + strings.Join(match.Names(), ", ") + ".\n" +
 				"With --pattern there is no FORMAT.",

@@ -29,7 +29,8 @@ func TestMatch(t *testing.T) {
 // one that is too long.
 func TestMatchJSON(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "app.log")
-	text := "203.0.113.9 failed a\n" + strings.Repeat("x", 3*match.Longest) + "\n203.0.113.9 failed 203.0.113.8 failed a"
+	text := "203.0.113.9 failed a\n" + strings.Repeat("x", 3*match.Longest) +
+		"\n203.0.113.9 failed 203.0.113.8 failed a"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

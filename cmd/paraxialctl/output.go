@@ -125,8 +125,12 @@ func (p *program) since(t time.Time) string { return since(p.now(), t) }
 
 func since(now, then time.Time) string { return policy.FormatTTL(max(now.Sub(then), 0)) }
 
-// packets returns the drops of an entry. An estimate begins with "~".
+// packets returns the drops of an entry. An estimate begins with "~". If they are counted
+// for another entry of the prefix, its origin is in parentheses.
 func packets(e control.Entry) string {
+	if e.DropsCountedBy != "" {
+		return "(" + printable(e.DropsCountedBy) + ")"
+	}
 	s := count(e.Drops)
 	if e.DropsEstimated {
 		s = "~" + s
@@ -152,9 +156,17 @@ func actionName(e control.Entry, separator string) string {
 	return printable(e.Action)
 }
 
-func changes(added, removed, unchanged, refused int) string {
-	return fmt.Sprintf("%s added, %s removed, %s unchanged, %s refused",
-		count(added), count(removed), count(unchanged), count(refused))
+func changes(added, removed, unchanged, renewed, refused int) string {
+	again := ""
+	if renewed > 0 {
+		again = fmt.Sprintf(" (%s renewed)", count(renewed))
+	}
+	return fmt.Sprintf("%s added, %s removed, %s unchanged%s, %s refused",
+		count(added), count(removed), count(unchanged), again, count(refused))
+}
+
+func importChanges(r control.ImportResult) string {
+	return changes(r.Added, r.Removed, r.Unchanged, r.Renewed, len(r.Refused))
 }
 
 func portList(ports []uint16) string {
@@ -234,6 +246,31 @@ func (p *program) entryArray(c *cli.Context, kind, origin string) error {
 	}
 	p.out.WriteString("]\n")
 	return nil
+}
+
+// changed prints the entries that a change has put, and those that stay as they were.
+func (p *program) changed(r control.ChangeResult, verb func(control.Entry) string) {
+	kept := make(map[string]bool)
+	for _, e := range r.Kept {
+		kept[e.Prefix] = true
+	}
+	for _, e := range r.Entries {
+		if !kept[e.Prefix] {
+			p.printf("%s %s, %s\n", verb(e), printable(e.Prefix), p.ending(e))
+		}
+	}
+	p.keptEntries(r.Kept, "stays as it is", verb)
+}
+
+// keptEntries prints entries that are stronger or longer than what was asked for.
+func (p *program) keptEntries(kept []control.Entry, what string, verb func(control.Entry) string) {
+	for _, e := range kept {
+		p.printf("%s: %s %s by origin %s, %s: stronger or longer\n", what, verb(e),
+			printable(e.Prefix), printable(e.Origin), p.ending(e))
+	}
+	if len(kept) > 0 {
+		p.printf("To replace it all the same, add --replace. To have both, add --origin NAME.\n")
+	}
 }
 
 // removed prints the entries that were removed, or that there were none.

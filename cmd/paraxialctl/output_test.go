@@ -39,9 +39,42 @@ func TestTables(t *testing.T) {
 			"eth0       block       1,000    70,000",
 			"eth0       not_listed  300      21,000",
 		), ""}},
+		{"status --check", &fake{}, outcome{1, lines(
+			"clock is not synchronised",
+			"eth1 is not protected: occupied by program 9 (cilium)",
+		), ""}},
+		{"feeds", &fake{}, outcome{0, lines(
+			"FEED  STATE    USE    IN FORCE  GENERATION  CHECKED  CHANGED  NOTE",
+			"drop  held     block  1,000     4           1h ago   1h ago   it would shrink",
+			"new   unknown  allow  0         -           -        -        -",
+			"warning: the reporter feeds (user paraxial-feeds) is not there",
+		), ""}},
+		{"feeds drop", &fake{}, outcome{0, lines(
+			"feed      drop, held",
+			"list      https://x/ ",
+			"use       block, every 6h, ttl 2d",
+			"in force  1,000 entries, generation 4",
+			"checked   1h ago",
+			"changed   1h ago",
+			"next      in 5h",
+			"held      generation 5 with 100 entries (0 added, 900 removed): it would shrink",
+			"note      3 refused",
+			"kept      generation 4, 1,000 entries, 1h ago",
+		), ""}},
+		{"feeds diff drop", &fake{}, outcome{0, lines(
+			"generation 4 to 5: 0 added, 1 removed", "-192.0.2.1/32",
+		), ""}},
+		{"feeds none", &fake{}, outcome{1, "",
+			"paraxialctl: the configuration has no feed none; paraxialctl feeds shows all\n"}},
+		{"origins", &fake{}, outcome{0, lines(
+			"ORIGIN     KIND   ENTRIES  DROPS  CHANGED  GENERATION  LAST EXPIRY",
+			"cli        allow  1        -      1h ago   -           never",
+			"feed:drop  block  1,000    7      1h ago   4           in 1d23h",
+		), ""}},
 		{"list", &fake{}, outcome{0, lines(
 			"PREFIX           KIND   ACTION          ORIGIN  EXPIRES                 DROPS      AUTHOR    REASON",
-			`192.0.2.1/32     block  drop            cli     in 59m30s               1,234,567  uid:1000  ssh \x1b[2Jbrute force`,
+			`192.0.2.1/32     block  drop            cli     in 59m30s               1,234,567  uid:1000  ssh `+
+				`\x1b[2Jbrute force`,
 			"192.0.2.0/24     block  drop            ipsum   never                   ~12        uid:0     -",
 			"2001:db8::/32    block  shadow          cli     never                   0          uid:0     -",
 			"198.18.0.0/15    block  limit:10Mbit/s  cli     never                   7          uid:0     -",
@@ -268,6 +301,8 @@ func TestImport(t *testing.T) {
 	}{
 		{"clean", "import - --origin ipsum", control.ImportResult{Added: 14210, Unchanged: 1000000},
 			outcome{0, "ipsum: 14,210 added, 0 removed, 1,000,000 unchanged, 0 refused\n", ""}},
+		{"renewed", "import - --origin ipsum", control.ImportResult{Unchanged: 14210, Renewed: 14000},
+			outcome{0, "ipsum: 0 added, 0 removed, 14,210 unchanged (14,000 renewed), 0 refused\n", ""}},
 		{"refused", "import -", control.ImportResult{Added: 1, Refused: refused},
 			outcome{0, "stdin: 1 added, 0 removed, 0 unchanged, 12 refused\n" + first10 + "  and 2 more\n", ""}},
 		{"invalid", "import -", control.ImportResult{Invalid: invalid}, outcome{1, "", lines(
@@ -292,7 +327,9 @@ func TestExportImport(t *testing.T) {
 	socket := serve(t, f)
 	exported := invoke(t.Context(), socket, "", "export")
 	invoke(t.Context(), socket, exported.Stdout, "import", "-")
-	want := []any{control.Import{Origin: "stdin", For: policy.TTLForever}, "192.0.2.1/32", "192.0.2.0/24"}
+	want := []any{control.Import{
+		Origin: "stdin", Kind: policy.Block, Action: policy.Drop, For: policy.TTLForever,
+	}, "192.0.2.1/32", "192.0.2.0/24"}
 	if diff := cmp.Diff(want, f.asked); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -363,7 +400,8 @@ func (e *endless) Watch(ctx context.Context, yield func(control.Event) error) er
 func TestWatchInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	if got := invoke(ctx, serve(t, &endless{after: interrupt}), "", "watch"); got.Code != exitDone || got.Stderr != "" || got.Stdout == "" {
+	if got := invoke(ctx, serve(t, &endless{after: interrupt}), "", "watch"); got.Code != exitDone ||
+		got.Stderr != "" || got.Stdout == "" {
 		t.Errorf("code %d, stderr %q, %d bytes", got.Code, got.Stderr, len(got.Stdout))
 	}
 }

@@ -29,7 +29,8 @@ func (p *program) preview(c *cli.Context, req control.BlockRequest) error {
 
 func (p *program) printPreview(req control.BlockRequest, r control.PreviewResult) error {
 	p.notes(r.Notes)
-	p.printf("Nothing was changed. %s: %s\n", intent(req), some(req.Prefixes))
+	p.printf("Nothing was changed. %s\n", headline(req, r))
+	p.keptEntries(r.Kept, "Would stay as it is", blockVerb)
 	heading := "REFUSED by the guard:"
 	if r.WouldApply {
 		heading = "The guard objects, and --force overrides it:"
@@ -50,6 +51,35 @@ func (p *program) printPreview(req control.BlockRequest, r control.PreviewResult
 	return p.printOverlap(r)
 }
 
+// headline names the prefixes, apart from those whose packets an allow lets pass.
+func headline(req control.BlockRequest, r control.PreviewResult) string {
+	passing := make(map[string]control.Entry)
+	for _, a := range r.Allowed {
+		passing[a.Prefix] = a.By
+	}
+	var affected []string
+	var pass []string
+	for _, s := range req.Prefixes {
+		by, passes := passing[s]
+		if prefix, _, err := policy.ParsePrefix(s); err == nil {
+			by, passes = passing[prefix.String()]
+		}
+		if passes {
+			pass = append(pass, fmt.Sprintf("%s (by %s of %s)", s, printable(by.Prefix), printable(by.Origin)))
+		} else {
+			affected = append(affected, s)
+		}
+	}
+	var parts []string
+	if len(affected) > 0 {
+		parts = append(parts, intent(req)+": "+some(affected))
+	}
+	if len(pass) > 0 {
+		parts = append(parts, "Would still PASS, because an allow wins: "+some(pass))
+	}
+	return strings.Join(parts, "\n")
+}
+
 func intent(req control.BlockRequest) string {
 	switch req.Action {
 	case policy.Shadow.String():
@@ -66,7 +96,7 @@ func (p *program) printConnections(c control.PreviewConnection) error {
 		p.printf("\nIts connections with this host are not known.\n")
 		return nil
 	case c.Count == 0:
-		p.printf("\nNo established connection of this host is affected.\n")
+		p.printf("\nEstablished connections of this host: 0, as far as they can be seen\n")
 	default:
 		p.printf("\nEstablished connections of this host: %s, with %s address(es)\n", count(c.Count), count(c.Peers))
 	}
@@ -86,6 +116,13 @@ func (p *program) printConnections(c control.PreviewConnection) error {
 		return err
 	}
 	more(p.out, len(c.Services))
+	for _, u := range c.Unknown {
+		number := ""
+		if u.Count != nil {
+			number = " (" + count(*u.Count) + ")"
+		}
+		p.printf("Not known: %s%s\n", printable(u.What), number)
+	}
 	return nil
 }
 

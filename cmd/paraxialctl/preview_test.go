@@ -26,6 +26,10 @@ var cutting = control.PreviewResult{
 	Notes:   []string{"203.0.113.1/24 has host bits set"},
 }
 
+var four = 4
+
+var unseen = []control.PreviewUnknown{{What: "tunnels"}, {What: "peers", Count: &four}}
+
 // TestPreview: a dry run prints the effects of the block. It fails if the block
 // would be refused.
 func TestPreview(t *testing.T) {
@@ -61,12 +65,17 @@ func TestPreview(t *testing.T) {
 				"Its current traffic is not known, because no detector is configured.",
 			), ""}},
 		{"block 192.0.2.9 --shadow --dry-run", &fake{preview: control.PreviewResult{
-			WouldApply: true, Connections: control.PreviewConnection{Known: true},
+			WouldApply: true, Connections: control.PreviewConnection{Known: true, Unknown: unseen},
+			Kept: []control.Entry{byHand}, Allowed: []control.Allowed{{Prefix: "192.0.2.9/32", By: letPass}},
 			Traffic: control.PreviewTraffic{Enabled: true},
 		}}, outcome{0, lines(
-			"Nothing was changed. Would only be counted: 192.0.2.9",
+			"Nothing was changed. Would still PASS, because an allow wins: 192.0.2.9 (by 203.0.113.7/32 of cli)",
+			"Would stay as it is: blocked 192.0.2.1/32 by origin cli, expires in 59m30s: stronger or longer",
+			"To replace it all the same, add --replace. To have both, add --origin NAME.",
 			"",
-			"No established connection of this host is affected.",
+			"Established connections of this host: 0, as far as they can be seen",
+			"Not known: tunnels",
+			"Not known: peers (4)",
 			"",
 			"It sends nothing now that is near the limit of a detector.",
 		), ""}},

@@ -22,8 +22,10 @@ func (p *program) realipCommand() command {
 			"or nobody. Headers count only if the peer is one of the proxies. They are read from the right,\n" +
 			"and an entry that cannot be read ends the search with nobody. Needs no running paraxiald.",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "peer", Usage: "the connection comes from `ADDR`, or from " + unixPeer + " for a Unix socket"},
-			&cli.StringSliceFlag{Name: "proxies", Usage: "trust proxies in `PREFIX`, or " + unixPeer + "; may be repeated"},
+			&cli.StringFlag{Name: "peer",
+				Usage: "the connection comes from `ADDR`, or from " + unixPeer + " for a Unix socket"},
+			&cli.StringSliceFlag{Name: "proxies",
+				Usage: "trust proxies in `PREFIX`, or " + unixPeer + "; may be repeated"},
 			&cli.StringSliceFlag{Name: "clients",
 				Usage: "take addresses in `PREFIX` for clients although they are private; may be repeated"},
 			&cli.StringSliceFlag{Name: "header",

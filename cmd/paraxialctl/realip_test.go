@@ -12,10 +12,12 @@ func TestRealip(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--peer", "192.0.2.7", "--proxies", "192.0.2.0/24", "X-Forwarded-For: 198.51.100.9"}, "198.51.100.9\n"},
+		{[]string{"--peer", "192.0.2.7", "--proxies", "192.0.2.0/24", "X-Forwarded-For: 198.51.100.9"},
+			"198.51.100.9\n"},
 		{[]string{"X-Forwarded-For:198.51.100.9, 10.0.0.1", "--peer=192.0.2.7", "--proxies=192.0.2.7",
 			"--proxies", "10.0.0.0/8"}, "198.51.100.9\n"},
-		{[]string{"--peer", "203.0.113.7", "--proxies", "192.0.2.0/24", "X-Forwarded-For: 198.51.100.9"}, "203.0.113.7\n"},
+		{[]string{"--peer", "203.0.113.7", "--proxies", "192.0.2.0/24", "X-Forwarded-For: 198.51.100.9"},
+			"203.0.113.7\n"},
 		{[]string{"--peer", "192.0.2.7", "--proxies", "192.0.2.0/24"}, "nobody\n"},
 		{[]string{"--peer", "unix", "X-Real-IP: 198.51.100.9"}, "nobody\n"},
 		{[]string{"--peer", "unix", "--proxies", "unix", "X-Real-IP: 198.51.100.9"}, "198.51.100.9\n"},

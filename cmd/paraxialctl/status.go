@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/urfave/cli/v2"
@@ -11,8 +13,11 @@ import (
 func (p *program) statusCommand() command {
 	return command{
 		Command: &cli.Command{
-			Name:   "status",
-			Usage:  "show whether the interfaces are protected",
+			Name:  "status",
+			Usage: "show whether the interfaces are protected",
+			Flags: []cli.Flag{
+				boolFlag("check", "show only what needs attention, and fail if there is something"),
+			},
 			Action: p.status,
 		},
 	}
@@ -26,6 +31,9 @@ func (p *program) status(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.Bool("check") {
+		return p.checkStatus(s)
+	}
 	if p.json() {
 		return p.printJSON(s)
 	}
@@ -38,6 +46,32 @@ func (p *program) status(c *cli.Context) error {
 	}
 	for _, w := range s.Warnings {
 		p.printf("warning: %s\n", printable(w))
+	}
+	return nil
+}
+
+// checkStatus shows the problems. With some, the exit code is that of a failure.
+func (p *program) checkStatus(s control.Status) error {
+	problems := slices.Clone(s.Warnings)
+	if len(s.Interfaces) == 0 {
+		problems = append(problems, "no interface is protected")
+	}
+	for _, i := range s.Interfaces {
+		if !i.Protected {
+			problems = append(problems, fmt.Sprintf("%s is not protected: %s", i.Name, i.Note))
+		}
+	}
+	if p.json() {
+		if err := p.printJSON(s); err != nil {
+			return err
+		}
+	} else {
+		for _, problem := range problems {
+			p.printf("%s\n", printable(problem))
+		}
+	}
+	if len(problems) > 0 {
+		return errReported
 	}
 	return nil
 }

@@ -54,10 +54,14 @@ func view(results ...control.TopResult) *topView {
 }
 
 func TestTopOnce(t *testing.T) {
-	head := "SOURCE                   DETECTOR         RATE  SHARE  TREND     VERDICT  PACKETS        BITS    AGE  PORTS     OTHER RATES"
-	v6 := "2001:db8:1234:5678::/64  syn-flood     52.3k/s   262x  -         limit    52.3k/s  29.3Mbit/s  1m30s  443,8443  udp=12/s"
-	v4 := "203.0.113.99             syn-flood       412/s   206%  -         drop       412/s   231kbit/s     8s  -         -"
-	low := `198.51.100.7             bulk\x1b    9.6Mbit/s    96%  -         pass           -           -     0s  -         -`
+	head := "SOURCE                   DETECTOR         RATE  SHARE  TREND     VERDICT  PACKETS        BITS    AGE  " +
+		"PORTS     OTHER RATES"
+	v6 := "2001:db8:1234:5678::/64  syn-flood     52.3k/s   262x  -         limit    52.3k/s  29.3Mbit/s  1m30s  " +
+		"443,8443  udp=12/s"
+	v4 := "203.0.113.99             syn-flood       412/s   206%  -         drop       412/s   231kbit/s     8s  -  " +
+		"       -"
+	low := `198.51.100.7             bulk\x1b    9.6Mbit/s    96%  -         pass           -           -     0s  -  ` +
+		`       -`
 	for args, want := range map[string][]string{
 		"top --once": {"2026-11-23 12:00:00 UTC  3 sources, 2 at a limit or over", head, v6, v4,
 			low},

@@ -56,7 +56,10 @@ func (p *program) eventText(e control.Event) string {
 		return p.entryText(*e.Entry)
 	case e.Import != nil:
 		i := e.Import
-		return fmt.Sprintf("%s: %s", i.Origin, changes(i.Added, i.Removed, i.Unchanged, i.Refused))
+		return fmt.Sprintf("%s: %s", i.Origin, changes(i.Added, i.Removed, i.Unchanged, i.Renewed, i.Refused))
+	case e.Flush != nil:
+		f := e.Flush
+		return fmt.Sprintf("%s: %s blocks and %s allows removed", f.Origin, count(f.Blocks), count(f.Allows))
 	case e.Packet != nil:
 		return packetText(*e.Packet)
 	case e.Interface != nil:

@@ -114,7 +114,7 @@ func (p *program) matched(r control.WhyResult) {
 		row(w, "    created", p.clock(e.Created)+", "+p.since(e.Created)+" ago")
 		row(w, "    expires", p.expiresText(e))
 		if e.Kind == policy.Block.String() {
-			row(w, "    drops", packets(e)+" packets")
+			row(w, "    drops", dropsText(e))
 		}
 		w.Flush()
 	}
@@ -125,6 +125,13 @@ func actionText(e control.Entry) string {
 		return ""
 	}
 	return " (" + actionName(e, " ") + ")"
+}
+
+func dropsText(e control.Entry) string {
+	if e.DropsCountedBy != "" {
+		return "counted for the entry of origin " + printable(e.DropsCountedBy)
+	}
+	return packets(e) + " packets"
 }
 
 func forcedText(e control.Entry) string {

@@ -60,7 +60,8 @@ func TestReplay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const row = "2026-03-01T12:00:00.250Z  block     203.0.113.7/32  syn       10m  1000/s, limit 100/s over 2s; to port 443"
+	const row = "2026-03-01T12:00:00.250Z  block     203.0.113.7/32  syn       10m  1000/s, limit 100/s over 2s; to " +
+		"port 443"
 	for _, tc := range []struct {
 		args           string
 		code           int

@@ -32,8 +32,8 @@ type Converter struct {
 	Drops  DropCounters
 }
 
-// Entries returns entries as the API shows them. Drops are counted by prefix: all
-// origins of a prefix share one counter.
+// Entries returns entries as the API shows them. The drops of a prefix are shown for one of its
+// entries alone, so that their sum over all entries is right.
 func (c *Converter) Entries(entries []policy.Entry) []control.Entry {
 	out := make([]control.Entry, 0, len(entries))
 	sampled := c.sampled()
@@ -61,8 +61,10 @@ func (c *Converter) entry(b *policy.Book, e policy.Entry, sampled bool) control.
 		out.Rate = e.Rate.String()
 	}
 	if e.Kind == policy.Block {
-		id := b.HitID(e.Prefix)
-		out.Drops = c.Drops.Hits(id)
+		id, countedFor := b.Counter(e.Key())
+		if out.DropsCountedBy = countedFor; countedFor == "" {
+			out.Drops = c.Drops.Hits(id)
+		}
 		// A prefix without a counter has no exact count.
 		out.DropsEstimated = id == 0 || sampled
 	}

@@ -34,7 +34,8 @@ func (s *storm) ticks(count, decisions int) {
 		for n := range decisions {
 			source := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 32)
 			s.Decision(detect.Decision{
-				Kind: detect.New, Detector: "flood", Prefix: source, Action: detect.Shadow, Tripped: true, For: time.Minute,
+				Kind: detect.New, Detector: "flood", Prefix: source, Action: detect.Shadow, Tripped: true,
+				For: time.Minute,
 			})
 		}
 	}

@@ -80,6 +80,7 @@ func (g *gatherer) interfaces() error {
 		g.names[l.Attrs().Index] = l
 		byName[l.Attrs().Name] = l
 	}
+	g.facts.Host.Tunnels = tunnels(links)
 	wanted, err := g.wanted(links, byName)
 	if err != nil {
 		return err
@@ -149,4 +150,24 @@ func hops(r netlink.Route) []int {
 		indexes = append(indexes, h.LinkIndex)
 	}
 	return indexes
+}
+
+// tunnels returns the interfaces that are up and take packets out of other packets. PPP is not among
+// them: the program looks into PPPoE.
+func tunnels(links []netlink.Link) []doctor.Tunnel {
+	var all []doctor.Tunnel
+	for _, l := range links {
+		is := false
+		switch l := l.(type) {
+		case *netlink.Gretun, *netlink.Gretap, *netlink.Iptun, *netlink.Ip6tnl, *netlink.Sittun, *netlink.Vti,
+			*netlink.Xfrmi, *netlink.Vxlan, *netlink.Geneve, *netlink.Wireguard:
+			is = true
+		case *netlink.Tuntap: // a tap usually belongs to a virtual machine
+			is = l.Mode == netlink.TUNTAP_MODE_TUN
+		}
+		if is && isUp(l) {
+			all = append(all, doctor.Tunnel{Name: l.Attrs().Name, Kind: l.Type()})
+		}
+	}
+	return all
 }

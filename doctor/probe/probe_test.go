@@ -2,6 +2,7 @@ package probe
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -330,7 +331,8 @@ func TestDirectoriesOfPins(t *testing.T) {
 	check(t, os.Lchown(link, 60002, 60002))
 	top := doctor.Dir{Path: mount, Mode: 0o1777}
 	for path, want := range map[string][]doctor.Dir{
-		dir:                         {{Path: dir, UID: 60001, Mode: 0o750}, {Path: filepath.Dir(dir), Mode: 0o750}, top},
+		dir: {{Path: dir, UID: 60001, Mode: 0o750}, {Path: filepath.Dir(dir), Mode: 0o750},
+			top},
 		filepath.Join(mount, "new"): {top},
 		link:                        {{Path: link, UID: 60002}, top},
 	} {
@@ -420,4 +422,37 @@ func TestUnseen(t *testing.T) {
 func onLockedThread(f func() error) error {
 	runtime.LockOSThread() // never unlocked: the thread has changed
 	return f()
+}
+
+// TestTunnels: tunnels that are up are named. Most kernels cannot create all kinds.
+func TestTunnels(t *testing.T) {
+	up := func(name string) netlink.LinkAttrs { return netlink.LinkAttrs{Name: name, Flags: net.FlagUp} }
+	got := tunnels([]netlink.Link{
+		&netlink.Gretun{LinkAttrs: up("g0")}, &netlink.Gretap{LinkAttrs: up("g1")}, &netlink.Iptun{LinkAttrs: up("i0")},
+		&netlink.Sittun{LinkAttrs: up("s0")}, &netlink.Ip6tnl{LinkAttrs: up("i6")}, &netlink.Vxlan{LinkAttrs: up("v0")},
+		&netlink.Geneve{LinkAttrs: up("n0")}, &netlink.Wireguard{LinkAttrs: up("w0")},
+		&netlink.Xfrmi{LinkAttrs: up("x0")},
+		&netlink.Tuntap{LinkAttrs: up("tun0"), Mode: netlink.TUNTAP_MODE_TUN},
+		&netlink.Tuntap{LinkAttrs: up("tap0"), Mode: netlink.TUNTAP_MODE_TAP},
+		&netlink.Iptun{LinkAttrs: netlink.LinkAttrs{Name: "tunl0"}}, &netlink.Device{LinkAttrs: up("eth0")},
+	})
+	var names []string
+	for _, l := range got {
+		names = append(names, l.Name)
+	}
+	if want := "g0 g1 i0 s0 i6 v0 n0 w0 x0 tun0"; strings.Join(names, " ") != want {
+		t.Errorf("tunnels %v, want %s", names, want)
+	}
+	vxlan := &netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vx0"}, VxlanId: 7, Port: 4789}
+	testenv.Root(t)
+	check(t, netlink.LinkAdd(vxlan))
+	t.Cleanup(func() { check(t, netlink.LinkDel(vxlan)) })
+	for _, want := range []int{0, 1} { // only once it is up
+		f, err := Gather(Options{})
+		check(t, err)
+		if len(f.Host.Tunnels) != want {
+			t.Errorf("tunnels %v, want %d", f.Host.Tunnels, want)
+		}
+		check(t, netlink.LinkSetUp(vxlan))
+	}
 }

@@ -57,6 +57,18 @@ func connected(protocol string, all []socket, state uint8, wanted func(peer neti
 	return list
 }
 
+// UnconnectedUDP returns the number of UDP sockets of this host that are not connected to a
+// peer. Connections does not return their peers.
+func UnconnectedUDP() (n int, err error) {
+	all, err := udpSockets()
+	for _, s := range all {
+		if s.state != udpConnected {
+			n++
+		}
+	}
+	return n, err
+}
+
 // Forwards tells whether this host forwards packets, as a host with containers does.
 // Connections does not return forwarded connections.
 func Forwards() bool {

@@ -21,8 +21,8 @@ const (
 	fewRoutes = 5000
 	// forgetEvery is the shortest time between two readings of more routes than that.
 	forgetEvery = time.Minute
-	// announcements is the size of the receive buffer for announcements, in bytes.
-	announcements = 4 << 20
+	// announcedMost is the size of the receive buffer for announcements, in bytes.
+	announcedMost = 4 << 20
 )
 
 // nextHop is a gateway, with the index of its interface.
@@ -42,6 +42,7 @@ type nextHops map[nextHop]bool
 // few, otherwise in the background. Until then a removed gateway is returned, too.
 type gateways struct {
 	mu      sync.Mutex
+	buffer  []byte   // for announcements
 	fd      int      // of the socket for announcements; 0 if it is not open
 	hops    nextHops // nil before the first reading
 	routes  int      // at the last reading
@@ -49,7 +50,23 @@ type gateways struct {
 	read    time.Time
 	fresh   nextHops // added while routes are read in the background; nil if they are not
 
+	announcements announcements // received so far
+
 	messages int // of the kernel about routes that were received, for tests
+}
+
+// announcements are numbers of announcements of the kernel, by what changed.
+type announcements struct {
+	links, addrs uint64
+	all          uint64 // those of routes and rules, too
+}
+
+// announced takes over the announcements that wait, and returns how many there were so far.
+func (g *gateways) announced() (announcements, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	err := g.listen()
+	return g.announcements, err
 }
 
 // list returns the gateways of all tables, including those from router advertisements.
@@ -68,17 +85,11 @@ func (g *gateways) list(names map[int]string) ([]Gateway, error) {
 }
 
 func (g *gateways) update() error {
-	if g.fd == 0 {
-		if err := g.subscribe(); err != nil {
-			return fmt.Errorf("watch routes: %w", err)
-		}
-	}
-	lost, err := g.drain()
-	if err != nil {
-		return fmt.Errorf("read announcements of routes: %w", err)
+	if err := g.listen(); err != nil {
+		return err
 	}
 	switch {
-	case g.hops == nil || lost || g.changed && g.routes <= fewRoutes:
+	case g.hops == nil || g.changed && g.routes <= fewRoutes:
 		g.changed, g.read = false, time.Now()
 		hops, routes, messages, err := readRoutes()
 		g.messages += messages
@@ -90,6 +101,27 @@ func (g *gateways) update() error {
 	case g.changed && g.fresh == nil && time.Since(g.read) > forgetEvery:
 		g.changed, g.read, g.fresh = false, time.Now(), make(nextHops)
 		go g.readAgain()
+	}
+	return nil
+}
+
+// listen takes over the announcements that wait. If some are missing, everything is read again.
+func (g *gateways) listen() error {
+	missed := g.fd == 0
+	if missed {
+		if err := g.subscribe(); err != nil {
+			return fmt.Errorf("watch the network: %w", err)
+		}
+	}
+	lost, err := g.drain()
+	if missed || lost || err != nil {
+		g.hops = nil
+		g.announcements.links++
+		g.announcements.addrs++
+		g.announcements.all++
+	}
+	if err != nil {
+		return fmt.Errorf("read announcements of the network: %w", err)
 	}
 	return nil
 }
@@ -117,12 +149,12 @@ func (g *gateways) subscribe() error {
 	}
 	err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups(unix.RTNLGRP_LINK,
 		unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE,
-		unix.RTNLGRP_NEXTHOP)})
+		unix.RTNLGRP_NEXTHOP, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE)})
 	if err != nil {
 		return errors.Join(err, unix.Close(fd))
 	}
 	// A smaller buffer overruns earlier, and then all routes are read again.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, announcements)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, announcedMost)
 	g.fd, g.hops = fd, nil
 	return nil
 }
@@ -148,9 +180,11 @@ func (g *gateways) close() error {
 
 // drain reads all announcements that wait. lost means that some are missing.
 func (g *gateways) drain() (lost bool, err error) {
-	buffer := make([]byte, nl.RECEIVE_BUFFER_SIZE)
+	if g.buffer == nil {
+		g.buffer = make([]byte, nl.RECEIVE_BUFFER_SIZE)
+	}
 	for {
-		n, _, err := unix.Recvfrom(g.fd, buffer, 0)
+		n, _, err := unix.Recvfrom(g.fd, g.buffer, 0)
 		switch {
 		case errors.Is(err, unix.EAGAIN):
 			return lost, nil
@@ -162,7 +196,7 @@ func (g *gateways) drain() (lost bool, err error) {
 		case err != nil:
 			return lost, err
 		}
-		messages, err := syscall.ParseNetlinkMessage(buffer[:n])
+		messages, err := syscall.ParseNetlinkMessage(g.buffer[:n])
 		if err != nil {
 			return lost, err
 		}
@@ -175,7 +209,12 @@ func (g *gateways) drain() (lost bool, err error) {
 // note takes over an announcement. It returns true if only a new reading shows the gateways.
 func (g *gateways) note(m syscall.NetlinkMessage) (lost bool) {
 	g.changed = true
+	g.announcements.all++
 	switch m.Header.Type {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		g.announcements.links++
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		g.announcements.addrs++
 	case unix.RTM_NEWNEXTHOP:
 		return true // the gateway of an existing route may have changed
 	case unix.RTM_NEWROUTE:

@@ -53,14 +53,14 @@ func TestGatewaysOfManyRoutes(t *testing.T) {
 		t.Run(fmt.Sprint(routes), func(t *testing.T) {
 			routed(t, routes)
 			r := newReader(t)
-			if !r.has(t, "192.0.2.254") || r.gateways.messages < routes {
-				t.Fatalf("the first reading: %d messages for %d routes", r.gateways.messages, routes)
+			if !r.has(t, "192.0.2.254") || r.network.gateways.messages < routes {
+				t.Fatalf("the first reading: %d messages for %d routes", r.network.gateways.messages, routes)
 			}
 			for i := range 5 {
-				before := r.gateways.messages
+				before := r.network.gateways.messages
 				await(t, func() bool { // the kernel may still announce routes of the new interfaces
-					before = r.gateways.messages
-					return r.has(t, "192.0.2.254") && r.gateways.messages == before
+					before = r.network.gateways.messages
+					return r.has(t, "192.0.2.254") && r.network.gateways.messages == before
 				})
 				gateway := fmt.Sprintf("192.0.2.%d", 10+i)
 				ip(t, "route", "add", "172.16.0.0/24", "via", gateway)
@@ -69,7 +69,7 @@ func TestGatewaysOfManyRoutes(t *testing.T) {
 				}
 				ip(t, "route", "del", "172.16.0.0/24", "via", gateway)
 				const few = 200 // all routes of the small table, twice, with those of the host
-				if read := r.gateways.messages - before; read > few {
+				if read := r.network.gateways.messages - before; read > few {
 					t.Errorf("with a change: %d messages", read)
 				}
 				r.has(t, "192.0.2.254") // takes note of the removal
@@ -93,14 +93,14 @@ func TestGatewaysAreForgotten(t *testing.T) {
 	}
 	ip(t, "route", "add", "172.16.0.0/24", "via", "192.0.2.9")
 	r.has(t, "192.0.2.9")
-	r.gateways.routes = fewRoutes + 1
+	r.network.gateways.routes = fewRoutes + 1
 	ip(t, "route", "del", "172.16.0.0/24")
 	if !r.has(t, "192.0.2.9") {
 		t.Error("many routes: all were read again within a reading")
 	}
-	r.gateways.mu.Lock()
-	r.gateways.read = r.gateways.read.Add(-2 * forgetEvery)
-	r.gateways.mu.Unlock()
+	r.network.gateways.mu.Lock()
+	r.network.gateways.read = r.network.gateways.read.Add(-2 * forgetEvery)
+	r.network.gateways.mu.Unlock()
 	await(t, func() bool { return !r.has(t, "192.0.2.9") })
 }
 
@@ -109,11 +109,11 @@ func TestGatewaysAfterOverrun(t *testing.T) {
 	routed(t, 10)
 	r := newReader(t)
 	r.has(t, "192.0.2.254")
-	check(t, shrink(r.gateways.fd))
+	check(t, shrink(r.network.gateways.fd))
 	for i := range 100 {
 		ip(t, "route", "replace", "172.16.0.0/24", "via", fmt.Sprintf("192.0.2.%d", 100+i))
 	}
-	r.gateways.routes = fewRoutes + 1 // so that a change alone does not
+	r.network.gateways.routes = fewRoutes + 1 // so that a change alone does not
 	if !r.has(t, "192.0.2.199") {
 		t.Error("the gateway is missing whose announcement was lost")
 	}

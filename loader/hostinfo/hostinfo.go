@@ -1,6 +1,6 @@
-// Package hostinfo reads from the kernel the addresses that the host depends on: its own
-// addresses, its gateways, its resolvers, and the peers of SSH sessions. It changes nothing
-// and looks up no names.
+// Package hostinfo reads the addresses that the host depends on: its own addresses, its gateways,
+// its resolvers and other servers, the ends of its tunnels, and the peers of SSH sessions. It
+// changes nothing and looks up no names.
 package hostinfo
 
 import (
@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/paraxial/paraxial/loader/hostinfo/tunnels"
+	"github.com/paraxial/paraxial/loader/hostinfo/upstream"
 )
 
 // LocalAddr is an address of the host.
@@ -34,6 +36,12 @@ type Facts struct {
 	Gateways  []Gateway
 	Resolvers []netip.Addr // without loopback stubs
 	SSHPeers  []netip.Addr // of authenticated sessions
+	Tunnels   []tunnels.Endpoint
+	Servers   []upstream.Server // DHCP, time, VPN, and the resolvers behind a local one
+	Cloud     string            // in which this host is, one of Clouds; "" if it is not known
+	Routed    []netip.Addr      // those of Options.Services with a route of their own
+	// Problems name the tunnels and servers that are not known.
+	Problems []string
 }
 
 // Options of Read.
@@ -43,6 +51,8 @@ type Options struct {
 	// ResolvConf are the files with resolvers, DefaultResolvConf if nil. A file
 	// that does not exist counts as empty.
 	ResolvConf []string
+	// Services are the addresses that Facts.Routed is about.
+	Services []netip.Addr
 }
 
 // DefaultResolvConf returns the files with resolvers. With systemd-resolved the first one
@@ -55,15 +65,26 @@ func DefaultResolvConf() []string {
 // changes the kernel announces. A Reader is for one network namespace.
 type Reader struct {
 	logins   logins
-	gateways gateways
+	network  netFacts
+	programs *programs
+	cloud    string
+	files    *upstream.Reader
 	mu       sync.Mutex // guards logins
+	using    sync.Mutex // guards programs
+	marking  sync.Mutex // guards marked
+	marked   Facts
 }
 
 // NewReader returns a Reader. It holds a socket open from the first Read until Close.
-func NewReader() *Reader { return &Reader{logins: logins{proc: "/proc"}} }
+func NewReader() *Reader {
+	return &Reader{
+		logins: logins{proc: "/proc"}, programs: newPrograms("/proc"), files: upstream.NewReader(),
+		cloud: cloudOf(dmiDir),
+	}
+}
 
 // Close releases the socket.
-func (r *Reader) Close() error { return r.gateways.close() }
+func (r *Reader) Close() error { return r.network.close() }
 
 // Read collects the facts as they are now. If some cannot be read, it returns the others and an
 // error.
@@ -71,10 +92,13 @@ func (r *Reader) Read(ctx context.Context, o Options) (Facts, error) {
 	if o.ResolvConf == nil {
 		o.ResolvConf = DefaultResolvConf()
 	}
-	// A block waits for both. Each takes a fraction of a millisecond.
+	// A block waits for all. Each takes a fraction of a millisecond.
 	var peers []netip.Addr
 	var peersErr error
+	var servers []upstream.Server
+	var problems []string
 	var reading sync.WaitGroup
+	reading.Go(func() { servers, problems = r.servers() })
 	if o.SSHSessions {
 		reading.Go(func() {
 			r.mu.Lock()
@@ -84,25 +108,26 @@ func (r *Reader) Read(ctx context.Context, o Options) (Facts, error) {
 	}
 	f, err := r.readRest(ctx, o)
 	reading.Wait()
-	f.SSHPeers = peers
+	f.SSHPeers, f.Servers, f.Problems = peers, servers, append(f.Problems, problems...)
 	return f, errors.Join(err, peersErr)
 }
 
 // readRest collects the facts other than SSH peers.
 func (r *Reader) readRest(ctx context.Context, o Options) (Facts, error) {
-	var f Facts
+	f := Facts{Cloud: r.cloud}
 	var errs []error
 	note := func(err error) {
 		if err != nil {
 			errs = append(errs, err)
 		}
 	}
-	names, err := interfaceNames()
-	note(err)
 	for _, read := range []func(){
-		func() { f.Addresses, err = addresses(names); note(err) },
-		func() { f.Gateways, err = r.gateways.list(names); note(err) },
-		func() { f.Resolvers, err = resolvers(o.ResolvConf); note(err) },
+		func() { note(r.network.read(&f, o.Services)) },
+		func() {
+			resolvers, problems, err := r.files.Resolvers(o.ResolvConf)
+			f.Resolvers, f.Problems = resolvers, append(f.Problems, problems...)
+			note(err)
+		},
 	} {
 		if err := ctx.Err(); err != nil {
 			return f, errors.Join(append(errs, err)...)
@@ -130,30 +155,16 @@ func dump[T any](what string, read func() ([]T, error)) ([]T, error) {
 	return list, nil
 }
 
-func interfaceNames() (map[int]string, error) {
-	links, err := dump("interfaces", netlink.LinkList)
-	names := make(map[int]string, len(links))
-	for _, l := range links {
-		names[l.Attrs().Index] = l.Attrs().Name
+// servers returns the servers of other programs.
+func (r *Reader) servers() ([]upstream.Server, []string) {
+	r.using.Lock()
+	defer r.using.Unlock()
+	servers, files, err := r.programs.servers()
+	found := r.files.Read(files...)
+	if err != nil {
+		found.Problems = append(found.Problems, err.Error())
 	}
-	return names, err
-}
-
-func addresses(names map[int]string) ([]LocalAddr, error) {
-	list, err := dump("addresses", func() ([]netlink.Addr, error) {
-		return netlink.AddrList(nil, netlink.FAMILY_ALL)
-	})
-	var addrs []LocalAddr
-	for _, a := range list {
-		if a.IPNet == nil {
-			continue
-		}
-		if addr, ok := toAddr(a.IP); ok {
-			addrs = append(addrs, LocalAddr{addr, names[a.LinkIndex]})
-		}
-	}
-	slices.SortFunc(addrs, func(a, b LocalAddr) int { return a.Addr.Compare(b.Addr) })
-	return slices.Compact(addrs), err
+	return append(servers, found.Servers...), found.Problems
 }
 
 func toAddr(ip net.IP) (netip.Addr, bool) {

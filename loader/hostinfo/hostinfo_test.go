@@ -210,14 +210,15 @@ func TestParseProc(t *testing.T) {
 }
 
 func TestResolvers(t *testing.T) {
+	testenv.Root(t)
 	dir := t.TempDir()
 	stub, upstream := filepath.Join(dir, "stub"), filepath.Join(dir, "upstream")
 	check(t, os.WriteFile(stub, []byte("# nameserver 192.0.2.99\nnameserver 127.0.0.53\nnameserver ::1\n"+
 		"options edns0\nnameserver\nnameserver nonsense\n"), 0o600))
 	check(t, os.WriteFile(upstream, []byte("nameserver 192.0.2.53\n  nameserver\tfe80::53%eth0\n"+
 		"nameserver ::ffff:192.0.2.53\nsearch example.org"), 0o600))
-	got, err := resolvers([]string{stub, filepath.Join(dir, "missing"), upstream})
-	check(t, err)
+	f := read(t, Options{ResolvConf: []string{stub, filepath.Join(dir, "missing"), upstream}})
+	got := f.Resolvers
 	want := []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("fe80::53")}
 	if diff := gocmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("resolvers (-want +got):\n%s", diff)

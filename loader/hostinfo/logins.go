@@ -97,7 +97,7 @@ func (l *logins) peersOf(p process, procs map[int]process, tcp *tcpTable) ([]net
 	if monitor, ok := procs[p.parent]; ok && monitor.isMonitor() {
 		holder = monitor
 	}
-	inodes, err := l.socketsOf(holder.pid)
+	inodes, err := socketsOf(l.proc, holder.pid)
 	if isGone(err) {
 		return nil, nil
 	}
@@ -149,8 +149,8 @@ func (t *tcpTable) peers(inodes []uint32) (p processPeers) {
 }
 
 // socketsOf returns the inodes of the sockets of a process, ordered by descriptor.
-func (l *logins) socketsOf(pid int) ([]uint32, error) {
-	dir := fmt.Sprintf("%s/%d/fd", l.proc, pid)
+func socketsOf(proc string, pid int) ([]uint32, error) {
+	dir := fmt.Sprintf("%s/%d/fd", proc, pid)
 	descriptors, err := readNumbered(dir)
 	if err != nil {
 		return nil, err

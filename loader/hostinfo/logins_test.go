@@ -123,7 +123,8 @@ func TestSSHPeersForwarded(t *testing.T) {
 			if user != "root" {
 				allowLogin(t, user)
 			}
-			options := []string{"-R", fmt.Sprintf("%d:127.0.0.1:%d", forwarded, anotherPort), "-o", "ExitOnForwardFailure=yes"}
+			options := []string{"-R", fmt.Sprintf("%d:127.0.0.1:%d", forwarded, anotherPort),
+				"-o", "ExitOnForwardFailure=yes"}
 			logIn(t.Context(), t, s, client(user, from, sshPort), options...)
 			c := dialFrom(t, silentClient, forwarded)
 			defer c.Close()

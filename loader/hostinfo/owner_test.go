@@ -2,6 +2,7 @@ package hostinfo
 
 import (
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"syscall"
@@ -14,20 +15,33 @@ import (
 func dialAs(t *testing.T, uid uintptr, addr string) net.Conn {
 	t.Helper()
 	var c net.Conn
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked, so that the thread ends with the goroutine
+	err := onThread(func() error {
 		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, uid, uid, uid); errno != 0 {
-			done <- errno
-			return
+			return errno
 		}
 		var err error
 		c, err = net.Dial("tcp", addr)
-		done <- err
-	}()
-	check(t, <-done)
+		return err
+	})
+	check(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// onThread calls f on a thread that ends afterwards. It is not the first one, whose uid /proc shows
+// as that of the process.
+func onThread(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if syscall.Gettid() == os.Getpid() {
+			done <- onThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		done <- f() // still locked, so the thread ends with the goroutine
+	}()
+	return <-done
 }
 
 func TestPeerUID(t *testing.T) {

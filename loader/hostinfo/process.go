@@ -16,14 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a process of an SSH server.
+// process is a process of an SSH server, or of another program of interest.
 type process struct {
 	pid, parent int
-	start       uint64 // in clock ticks since boot
-	root        bool   // its effective user is root
-	name        string // of the program, at most 15 bytes
-	title       string // command line
-	children    bool   // whether it has any; known for dropbear only
+	start       uint64   // in clock ticks since boot
+	uid         string   // its effective user
+	root        bool     // that is root
+	name        string   // of the program, at most 15 bytes
+	title       string   // command line
+	args        []string // the same, in words
+	children    bool     // whether it has any; known for dropbear only
 }
 
 const (
@@ -40,7 +42,7 @@ const (
 	namesFor = time.Minute
 )
 
-// others are the processes that are no SSH servers, so that the name of a process is not read
+// others are the processes that are of no interest, so that the name of a process is not read
 // again and again. On a host with many processes the names take most of the time of a reading.
 type others struct {
 	since time.Time
@@ -71,34 +73,54 @@ func (l *logins) servers() (map[int]process, error) {
 		return nil, fmt.Errorf("%s does not show the processes of other users (hidepid=, ProtectProc=): "+
 			"give the daemon CAP_SYS_PTRACE", l.proc)
 	}
-	dir, err := unix.Open(l.proc, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	procs := make(map[int]process)
+	err = l.others.search(l.proc, pids, []string{openSSH, openSSHSession, dropbear}, func(pid int, name string) error {
+		p, err := readProcess(l.proc, pid, name)
+		if err == nil {
+			procs[pid] = p
+		}
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", l.proc, err)
+		return nil, err
+	}
+	return procs, l.addChildren(procs, pids)
+}
+
+// search calls found for the processes with one of the names. It reads the names of those that it
+// does not know yet.
+func (o *others) search(
+	proc string, pids []directory, names []string, found func(pid int, name string) error,
+) error {
+	dir, err := unix.Open(proc, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", proc, err)
 	}
 	defer unix.Close(dir)
 	now := time.Now()
-	if now.Sub(l.others.since) > namesFor {
-		l.others = others{since: now}
+	if now.Sub(o.since) > namesFor {
+		*o = others{since: now}
 	}
-	procs, rest := make(map[int]process), make(map[int]other, len(pids))
+	rest := make(map[int]other, len(pids))
 	for _, d := range pids {
-		if l.others.skip(d, now) {
-			rest[d.number] = l.others.known[d.number]
+		if o.skip(d, now) {
+			rest[d.number] = o.known[d.number]
 			continue
 		}
-		p, isServer, err := l.server(dir, d.number)
+		name, err := commandName(dir, d.number)
 		switch {
-		case isGone(err):
 		case err != nil:
-			return nil, fmt.Errorf("read process %d: %w", d.number, err)
-		case isServer:
-			procs[d.number] = p
+		case slices.Contains(names, name):
+			err = found(d.number, name)
 		default:
-			rest[d.number] = l.others.first(d, now)
+			rest[d.number] = o.first(d, now)
+		}
+		if err != nil && !isGone(err) {
+			return fmt.Errorf("read process %d: %w", d.number, err)
 		}
 	}
-	l.others.known = rest
-	return procs, l.addChildren(procs, pids)
+	o.known = rest
+	return nil
 }
 
 // first returns what is known of a process, which may be that it was first seen now.
@@ -107,16 +129,6 @@ func (o *others) first(d directory, now time.Time) other {
 		return known
 	}
 	return other{d.inode, now}
-}
-
-// server reads a process if it is one of an SSH server.
-func (l *logins) server(dir, pid int) (p process, isServer bool, err error) {
-	name, err := commandName(dir, pid)
-	if err != nil || name != openSSH && name != openSSHSession && name != dropbear {
-		return process{}, false, err
-	}
-	p, err = l.process(pid, name)
-	return p, err == nil, err
 }
 
 // commandName returns the name of a process. It is called for many processes, so it makes no
@@ -135,17 +147,19 @@ func commandName(dir, pid int) (string, error) {
 	return string(bytes.TrimSuffix(b[:n], []byte("\n"))), nil
 }
 
-func (l *logins) process(pid int, name string) (process, error) {
-	dir := fmt.Sprintf("%s/%d/", l.proc, pid)
-	stat, err1 := l.stat(pid)
+func readProcess(proc string, pid int, name string) (process, error) {
+	dir := fmt.Sprintf("%s/%d/", proc, pid)
+	stat, err1 := readStat(proc, pid)
 	status, err2 := os.ReadFile(dir + "status")
 	title, err3 := os.ReadFile(dir + "cmdline")
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return process{}, err
 	}
+	uid := effectiveUser(string(status))
 	return process{
-		pid: pid, parent: stat.parent, start: stat.start, name: name, root: isRoot(string(status)),
+		pid: pid, parent: stat.parent, start: stat.start, name: name, uid: uid, root: uid == "0",
 		title: strings.TrimSpace(strings.ReplaceAll(string(title), "\x00", " ")),
+		args:  strings.Split(string(title), "\x00"),
 	}, nil
 }
 
@@ -162,11 +176,13 @@ func parseStat(stat string) (processStat, error) {
 	return processStat{parent, start, fields[terminalField] != "0"}, errors.Join(err1, err2)
 }
 
-// isRoot reads the line "Uid: REAL EFFECTIVE SAVED FILESYSTEM" of /proc/PID/status.
-func isRoot(status string) bool {
+// effectiveUser reads the line "Uid: REAL EFFECTIVE SAVED FILESYSTEM" of /proc/PID/status.
+func effectiveUser(status string) string {
 	_, rest, _ := strings.Cut(status, "\nUid:")
-	fields := strings.Fields(rest)
-	return len(fields) > 1 && fields[1] == "0"
+	if fields := strings.Fields(rest); len(fields) > 1 {
+		return fields[1]
+	}
+	return ""
 }
 
 // addChildren finds out which processes of dropbear have children.
@@ -176,7 +192,7 @@ func (l *logins) addChildren(procs map[int]process, pids []directory) error {
 		return nil
 	}
 	for _, d := range pids {
-		stat, err := l.stat(d.number)
+		stat, err := readStat(l.proc, d.number)
 		if isGone(err) {
 			continue
 		}

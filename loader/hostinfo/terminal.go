@@ -83,7 +83,7 @@ func (r *Reader) TerminalPeers() ([]netip.Addr, error) {
 // or if the process started later than a time in clock ticks.
 func (l *logins) terminalServerOf(pid int, latest uint64) (server login, ok bool, err error) {
 	for i := range maxAncestors {
-		s, err := l.stat(pid)
+		s, err := readStat(l.proc, pid)
 		switch {
 		case isGone(err):
 			return login{}, false, nil
@@ -109,7 +109,7 @@ func (l *logins) terminalServers() (map[int]bool, error) {
 	}
 	all := make(map[int]processStat, len(pids))
 	for _, d := range pids {
-		s, err := l.stat(d.number)
+		s, err := readStat(l.proc, d.number)
 		if err != nil && !isGone(err) {
 			return nil, err
 		}
@@ -130,7 +130,7 @@ func (l *logins) terminalServers() (map[int]bool, error) {
 // connections from several peers, nothing tells which one is the person's. Anyone may have
 // opened the others, so none is returned.
 func (l *logins) terminalPeer(pid int, tcp *tcpTable) (netip.Addr, error) {
-	inodes, err := l.socketsOf(pid)
+	inodes, err := socketsOf(l.proc, pid)
 	if isGone(err) {
 		return netip.Addr{}, nil
 	}
@@ -150,9 +150,9 @@ func (l *logins) terminalPeer(pid int, tcp *tcpTable) (netip.Addr, error) {
 	return peers[0], nil
 }
 
-// stat reads /proc/PID/stat.
-func (l *logins) stat(pid int) (processStat, error) {
-	text, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", l.proc, pid))
+// readStat reads /proc/PID/stat.
+func readStat(proc string, pid int) (processStat, error) {
+	text, err := os.ReadFile(fmt.Sprintf("%s/%d/stat", proc, pid))
 	if err != nil {
 		return processStat{}, err
 	}

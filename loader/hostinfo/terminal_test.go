@@ -41,7 +41,8 @@ func TestTerminalServer(t *testing.T) {
 		want  int
 	}{
 		{"a shell", map[int]stat{20: sshd, 30: shell}, 30, 20},
-		{"sudo with another terminal", map[int]stat{20: sshd, 30: shell, 40: {30, 70, 34816}, 50: {40, 80, 34817}}, 50, 20},
+		{"sudo with another terminal", map[int]stat{20: sshd, 30: shell, 40: {30, 70, 34816}, 50: {40, 80, 34817}}, 50,
+			20},
 		{"no terminal", map[int]stat{20: sshd, 30: {20, 60, 0}}, 30, 0},
 		{"a connection and no terminal", map[int]stat{20: sshd}, 20, 0},
 		{"started after the connection", map[int]stat{20: sshd, 30: {20, late + 1, 34816}}, 30, 0},
@@ -59,7 +60,8 @@ func TestTerminalServer(t *testing.T) {
 			for pid, s := range tt.procs {
 				dir := filepath.Join(l.proc, fmt.Sprint(pid))
 				check(t, os.Mkdir(dir, 0o755))
-				line := fmt.Sprintf("%d (a b) c) S %d 0 0 %d %s%d 0", pid, s.parent, s.terminal, strings.Repeat("0 ", 14), s.start)
+				line := fmt.Sprintf("%d (a b) c) S %d 0 0 %d %s%d 0", pid, s.parent, s.terminal,
+					strings.Repeat("0 ", 14), s.start)
 				check(t, os.WriteFile(filepath.Join(dir, "stat"), []byte(line), 0o644))
 			}
 			got, ok, err := l.terminalServerOf(tt.pid, late)
@@ -154,7 +156,7 @@ func startTerminal(t *testing.T, l net.Listener, clients []string) (child int) {
 		text, err := os.ReadFile(children)
 		check(t, err)
 		if _, err := fmt.Sscan(string(text), &child); err == nil {
-			if s, err := r.logins.stat(child); err == nil && s.terminal {
+			if s, err := readStat(r.logins.proc, child); err == nil && s.terminal {
 				return child
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -116,4 +117,46 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
+}
+
+// serverInterval is the time between two looks for a change of servers and tunnels. The files of
+// other programs, and the peers of a tunnel, change without an announcement of the kernel.
+const serverInterval = time.Second
+
+// Mark notes the present resolvers, other servers and tunnels, for WatchServers.
+func (r *Reader) Mark() {
+	now := r.outside(DefaultResolvConf())
+	r.marking.Lock()
+	defer r.marking.Unlock()
+	r.marked = now
+}
+
+// WatchServers calls f while the resolvers, other servers and tunnels are not those that Mark noted
+// last, until ctx is done. It returns the error of ctx. f has to call Mark before it reads the
+// facts: then it does not matter who else reads them, and when.
+func (r *Reader) WatchServers(ctx context.Context, f func()) error {
+	for pause(ctx, serverInterval) {
+		now := r.outside(DefaultResolvConf())
+		r.marking.Lock()
+		changed := !reflect.DeepEqual(now, r.marked)
+		r.marking.Unlock()
+		if changed {
+			f()
+		}
+	}
+	return ctx.Err()
+}
+
+// outside returns the facts about other hosts that WatchServers compares.
+func (r *Reader) outside(resolvConf []string) (f Facts) {
+	var problems []string
+	var err error
+	f.Resolvers, f.Problems, err = r.files.Resolvers(resolvConf)
+	f.Servers, problems = r.servers()
+	networkErr := r.network.outside(&f)
+	f.Problems = append(f.Problems, problems...)
+	if err := errors.Join(err, networkErr); err != nil {
+		f.Problems = append(f.Problems, err.Error())
+	}
+	return f
 }

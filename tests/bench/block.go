@@ -108,7 +108,9 @@ func listenStamped() (*net.UDPConn, error) {
 	raw, err := c.SyscallConn()
 	if err == nil {
 		var set error
-		err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1) })
+		err = raw.Control(func(fd uintptr) {
+			set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+		})
 		err = errors.Join(err, set)
 	}
 	if err != nil {

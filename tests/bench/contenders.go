@@ -101,7 +101,8 @@ func nft(ctx context.Context, s nftSet, blocked []netip.Prefix) contender {
 		if err := run(ctx, s.script(blocked), "nft", "-f", "-"); err != nil {
 			return nil, err
 		}
-		return func() error { return run(context.WithoutCancel(ctx), "", "nft", "delete", "table", "netdev", "bench") }, nil
+		undo := func() error { return run(context.WithoutCancel(ctx), "", "nft", "delete", "table", "netdev", "bench") }
+		return undo, nil
 	}}
 }
 

@@ -39,7 +39,8 @@ func (r *report) memoryTable(b *strings.Builder) {
 
 func (r *report) packetTable(b *strings.Builder) {
 	b.WriteString("### Nanoseconds per packet, by program run\n\n")
-	b.WriteString("| list | entries | traffic | empty pass | empty drop | floor | LPM only | Paraxial | × floor | LPM ÷ Paraxial |\n")
+	b.WriteString("| list | entries | traffic | empty pass | empty drop | floor | LPM only | Paraxial | × floor | " +
+		"LPM ÷ Paraxial |\n")
 	b.WriteString("|---|--:|---|--:|--:|--:|--:|--:|--:|--:|\n")
 	for _, row := range r.Packets {
 		name := string(row.Mix)
@@ -56,7 +57,8 @@ func (r *report) changesTable(b *strings.Builder) {
 		return
 	}
 	fmt.Fprintf(b, "\n### Single blocks a second, by connections, and milliseconds until acknowledged\n\n"+
-		"| state directory on | 1 | p50 | p99 | %d | p50 | p99 | ratio |\n|---|--:|--:|--:|--:|--:|--:|--:|\n", manyConnections)
+		"| state directory on | 1 | p50 | p99 | %d | p50 | p99 | ratio |\n|---|--:|--:|--:|--:|--:|--:|--:|\n",
+		manyConnections)
 	for _, row := range r.Changes {
 		fmt.Fprintf(b, "| %s | %.0f | %.1f | %.1f | %.0f | %.1f | %.1f | %.1f |\n", row.Disk, row.One,
 			row.OneLatency.P50,
@@ -66,7 +68,8 @@ func (r *report) changesTable(b *strings.Builder) {
 
 func (r *report) accountTable(b *strings.Builder) {
 	b.WriteString("\n### Cost of accounting for detectors, nanoseconds per packet that passes\n\n")
-	b.WriteString("| list | sources | tracked | levels | off | on | adds | LRU hash | adds |\n|---|--:|---|--:|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| list | sources | tracked | levels | off | on | adds | LRU hash | adds " +
+		"|\n|---|--:|---|--:|--:|--:|--:|--:|--:|\n")
 	for _, row := range r.Account {
 		sources, tracked := fmt.Sprint(row.Sources), fmt.Sprintf("%d others", row.Tracked)
 		if row.Sources == 0 {
@@ -100,7 +103,8 @@ func (r *report) vethTable(b *strings.Builder) {
 
 func (r *report) loadTable(b *strings.Builder) {
 	b.WriteString("\n### Loading a list, and memory\n\n")
-	b.WriteString("| contender | entries | seconds | process, MiB | private, MiB | kernel, MiB |\n|---|--:|--:|--:|--:|--:|\n")
+	b.WriteString("| contender | entries | seconds | process, MiB | private, MiB | kernel, MiB " +
+		"|\n|---|--:|--:|--:|--:|--:|\n")
 	for _, row := range r.Load {
 		if row.Missing != "" {
 			fmt.Fprintf(b, "| %s | %s | | | | |\n", row.Contender, row.Missing)

@@ -250,16 +250,34 @@ type wrongError struct {
 
 func (e *wrongError) Error() string { return "wrong verdicts, " + e.text }
 
-// wrong also tells whether the verdicts have stayed wrong.
+// wrong also tells whether the verdicts have stayed wrong, and which layer they come from: the index
+// if the tries alone give another one, else the tries if the daemon reports another one, else the model
+// of this test.
 func (c *checker) wrong(how string, list ...checkWrong) error {
 	e := &wrongError{source: c.world.sources[list[0].Source].addr, text: how}
+	tries, err := c.force.triesAlone(c.own)
+	if err != nil {
+		return errors.Join(e, err)
+	}
+	defer tries.Close()
 	for _, w := range list {
 		source := c.world.sources[w.Source]
-		again, err := c.force.attached.Run(&ebpf.RunOptions{Data: c.world.packet(source.addr)})
-		e.text += fmt.Sprintf("; %s, %s: XDP action %d at boot time %s, want %d (change %d of it); asked again: %d %v",
-			source.addr, source.class, w.Action, time.Duration(w.Time), wanted(checkSettled(w.Known&3)), w.Known>>2, again, err)
+		e.text += fmt.Sprintf("; %s, %s: XDP action %d at boot time %s, want %d (change %d of it); asked again: %s, "+
+			"the tries alone: %s", source.addr, source.class, w.Action, time.Duration(w.Time),
+			wanted(checkSettled(w.Known&3)), w.Known>>2, c.flood(c.force.attached, source.addr),
+			c.flood(tries.Programs[checkProgParaxial], source.addr))
 	}
 	return e
+}
+
+// flood returns the action for the last of many packets. While drops are few, the program looks up the
+// tries, which hides a wrong answer of the index.
+func (c *checker) flood(p *ebpf.Program, source netip.Addr) string {
+	action, err := p.Run(&ebpf.RunOptions{Data: c.world.packet(source), Repeat: 5000})
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprint(action)
 }
 
 func (c checkClass) String() string {

@@ -234,7 +234,8 @@ func (d *driver) propose() (request, bool) {
 	n := d.world.neighbourhoods[d.checker.focus.Load()]
 	for range tries {
 		r := d.random(n)
-		if len(r.prefixes) > 0 && d.model.keeps(d.world, r.change(time.Now())) {
+		c := r.change(time.Now())
+		if len(r.prefixes) > 0 && !d.world.reliesOn(c) && d.model.keeps(d.world, c) {
 			return r, true
 		}
 	}

@@ -90,17 +90,9 @@ func overMapsOf(id ebpf.ProgramID, spec *ebpf.CollectionSpec, own map[string]*eb
 		return f, fmt.Errorf("maps of program %d: %w", id, err)
 	}
 	spec = spec.Copy()
-	over := make(map[string]*ebpf.Map)
-	for name, s := range spec.Maps {
-		switch m := maps[name]; {
-		case own[name] != nil:
-			over[name] = own[name]
-		case slices.Contains(private, name) || strings.HasPrefix(name, "."):
-		case m == nil:
-			return f, fmt.Errorf("program %d has no map %s: it was built from another source", id, name)
-		default:
-			over[name], s.MaxEntries = m, m.MaxEntries()
-		}
+	over, err := replacements(spec, maps, own, private)
+	if err != nil {
+		return f, fmt.Errorf("program %d: %w", id, err)
 	}
 	info, err := maps[checkMapBlockV4].Info()
 	if err != nil {
@@ -111,6 +103,44 @@ func overMapsOf(id ebpf.ProgramID, spec *ebpf.CollectionSpec, own map[string]*eb
 		return f, fmt.Errorf("load the checker over the maps of program %d: %w", id, err)
 	}
 	return f, nil
+}
+
+// replacements returns the maps to load spec with: own ones, and those of the attached program but
+// the ones that are left out, which are made anew.
+func replacements(spec *ebpf.CollectionSpec, maps, own map[string]*ebpf.Map, leftOut []string) (map[string]*ebpf.Map,
+	error) {
+	over := make(map[string]*ebpf.Map)
+	for name, s := range spec.Maps {
+		switch m := maps[name]; {
+		case own[name] != nil:
+			over[name] = own[name]
+		case slices.Contains(leftOut, name) || strings.HasPrefix(name, "."):
+		case m == nil:
+			return nil, fmt.Errorf("it has no map %s: it was built from another source", name)
+		default:
+			over[name], s.MaxEntries = m, m.MaxEntries()
+		}
+	}
+	return over, nil
+}
+
+// triesAlone loads the filter over the maps of the attached program, but without an index.
+func (f *inForce) triesAlone(own map[string]*ebpf.Map) (*ebpf.Collection, error) {
+	spec, err := loadCheck()
+	if err != nil {
+		return nil, err
+	}
+	delete(spec.Programs, checkProgCheck)
+	maps, err := mapsOf(f.attached)
+	defer closeAll(maps)
+	if err != nil {
+		return nil, err
+	}
+	over, err := replacements(spec, maps, own, append([]string{checkMapIndexV4, checkMapIndexV6}, private...))
+	if err != nil {
+		return nil, err
+	}
+	return ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: over})
 }
 
 // mapsOf opens the maps of a program and returns them by name.

@@ -80,12 +80,12 @@ func (r request) send(ctx context.Context, c *control.Client) error {
 	case r.kind == policy.Allow && r.remove:
 		_, err = c.Unallow(ctx, control.UnallowRequest{Prefixes: r.names(), Origin: r.origin})
 	case r.kind == policy.Allow:
-		_, err = c.Allow(ctx, control.AllowRequest{Prefixes: r.names(), Origin: r.origin, For: r.ttl})
+		_, err = c.Allow(ctx, control.AllowRequest{Prefixes: r.names(), Origin: r.origin, For: r.ttl, Replace: true})
 	case r.remove:
 		_, err = c.Unblock(ctx, control.UnblockRequest{Prefixes: r.names(), Origin: r.origin})
 	default:
 		_, err = c.Block(ctx, control.BlockRequest{Prefixes: r.names(), Origin: r.origin, Action: r.action.String(),
-			For: r.ttl, Force: true})
+			For: r.ttl, Force: true, Replace: true})
 	}
 	return err
 }

@@ -215,6 +215,18 @@ func (w *world) bulk(size int) []netip.Prefix {
 	return list
 }
 
+// reliesOn reports whether a change replaces or removes an entry that allows unlisted sources from the
+// start. Every list may cover these sources.
+func (w *world) reliesOn(c change) bool {
+	touched := slices.Clone(c.remove)
+	for _, h := range c.put {
+		touched = append(touched, h.Key())
+	}
+	return slices.ContainsFunc(w.start, func(e policy.Entry) bool {
+		return e.Kind == policy.Allow && slices.Contains(touched, e.Key())
+	})
+}
+
 // spared returns, sorted, the sources that no line of a list may cover.
 func (w *world) spared() []netip.Addr {
 	var spared []netip.Addr

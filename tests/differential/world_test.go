@@ -29,13 +29,15 @@ func (w *world) addr() netip.Addr {
 	return netip.AddrFrom16(a)
 }
 
-// nest returns prefixes around a few addresses, so that they contain each other.
+// nest returns prefixes around a few addresses, so that they contain each other. With a prefix of
+// less than 8 bits, the index sends every source to the tries. So most nests have none.
 func (w *world) nest() []netip.Prefix {
 	var nest []netip.Prefix
+	shortest := min(w.IntN(4), 1) * 8
 	for range 1 + w.IntN(4) {
 		a := w.addr()
 		for range 2 + w.IntN(10) {
-			p, err := a.Prefix(w.IntN(a.BitLen() + 1))
+			p, err := a.Prefix(shortest + w.IntN(a.BitLen()-shortest+1))
 			if err != nil {
 				panic(err)
 			}
@@ -62,6 +64,25 @@ func (w *world) entry(nest []netip.Prefix) policy.Entry {
 		e.Action, e.Rate = policy.Limit, rates()[w.IntN(len(rates()))]
 	}
 	return e
+}
+
+// changes puts all entries or a few of them, with new deadlines, and removes some. Few changes leave
+// the index as it is for the rest, and expired entries in it.
+func (w *world) changes(entries []policy.Entry, all bool, now policy.Deadline) (ops []policy.Op) {
+	for i := range entries {
+		if !all && w.IntN(8) > 0 {
+			continue
+		}
+		entries[i].Deadline = w.deadline(now)
+		ops = append(ops, policy.PutOp(entries[i]))
+	}
+	// Some are removed early, so that deletions are tested among entries that stay.
+	for _, e := range entries {
+		if w.IntN(5) == 0 {
+			ops = append(ops, policy.RemoveOp(e.Key()))
+		}
+	}
+	return ops
 }
 
 // rates returns as many rates as the kernel has steps for one source, so that the kernel holds every

@@ -81,7 +81,8 @@ func TestChangesDuringImport(t *testing.T) {
 	imported := h.background(func() error { return h.importWide("list", wideList(n-n/10)) })
 	blocks = during(imported, func(i int) {
 		p := fmt.Sprintf("203.0.%d.%d", i>>8, i&255)
-		if _, err := h.client().Block(t.Context(), control.BlockRequest{Prefixes: []string{p}, Origin: "cli"}); err != nil {
+		if _, err := h.client().Block(t.Context(),
+			control.BlockRequest{Prefixes: []string{p}, Origin: "cli"}); err != nil {
 			t.Errorf("block %s: %v", p, err)
 		}
 		begin := time.Now()
@@ -128,7 +129,8 @@ func TestBlocksDuringMassExpiry(t *testing.T) {
 	block := func(int) {
 		p := fmt.Sprintf("203.0.%d.%d", blocked>>8, blocked&255)
 		blocked++
-		if _, err := h.client().Block(t.Context(), control.BlockRequest{Prefixes: []string{p}, Origin: "cli"}); err != nil {
+		if _, err := h.client().Block(t.Context(),
+			control.BlockRequest{Prefixes: []string{p}, Origin: "cli"}); err != nil {
 			t.Errorf("block %s: %v", p, err)
 		}
 	}
@@ -182,7 +184,8 @@ func TestWideChange(t *testing.T) {
 	if err := h.importWide("list", wideList(n)); err != nil {
 		t.Fatal(err)
 	}
-	block := control.BlockRequest{Prefixes: []string{"11.0.0.0/8"}, Origin: "cli", For: "60d", Confirm: "10m", Force: true}
+	block := control.BlockRequest{Prefixes: []string{"11.0.0.0/8"}, Origin: "cli", For: "60d", Confirm: "10m",
+		Force: true}
 	var statuses []time.Duration
 	for _, step := range []struct {
 		name string
@@ -211,7 +214,8 @@ func TestWideChange(t *testing.T) {
 		took := time.Since(begin)
 		statuses = append(statuses, answers...)
 		_, longest := worst(answers)
-		t.Logf("%d entries; %s: %s; meanwhile %d answers of status, the longest took %s", n, step.name, took, len(answers), longest)
+		t.Logf("%d entries; %s: %s; meanwhile %d answers of status, the longest took %s", n, step.name, took,
+			len(answers), longest)
 		testenv.Figure(t, took <= 3*time.Second, "%s took %s", step.name, took)
 	}
 	if len(statuses) < 10 {

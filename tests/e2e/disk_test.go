@@ -33,6 +33,7 @@ func onDisk(t *testing.T, dir string) *host {
 	t.Helper()
 	h := newHost(t, "--config", writeConfig(t, filepath.Join(t.TempDir(), "paraxiald.yaml"), quickDetector))
 	h.daemon.StateDir = dir
+	h.daemon.Flags = append(h.daemon.Flags, "--metrics", metricsAddr)
 	h.start()
 	h.ctl(0, "block", blockedSource)
 	return h
@@ -45,6 +46,7 @@ func (h *host) cannotSave(s *lab.Server, why string) {
 		!strings.Contains(r.Stderr, why) {
 		h.Errorf("the error does not name the cause:\n%s", r.Stderr)
 	}
+	h.reportsFailedSaves()
 	if h.dropped(s, "198.51.100.7") || !h.dropped(s, blockedSource) {
 		h.Error("a failed request was partly carried out")
 	}
@@ -90,6 +92,7 @@ func TestDiskFull(t *testing.T) {
 			"are saved now")
 	})
 	h.warns(false, "not saved")
+	h.warns(false, "could not be saved")
 	if bans := h.blocks("udp-flood"); len(bans) != 1 || strings.Contains(bans[0].Reason, "volatile") {
 		t.Errorf("the ban after there was room again: %+v", bans)
 	}

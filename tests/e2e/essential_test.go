@@ -189,8 +189,8 @@ func TestNeighboursOfBlockedNetwork(t *testing.T) {
 	h.sh("ip -n %s address add 2001:db8:20::2/64 dev %s", otherHost, otherName)
 	settled := func(inside, iface string) func() bool {
 		return func() bool {
-			return !strings.Contains(strings.ReplaceAll(h.sh("ip %s -6 address show %s", inside, iface), "dadfailed tentative",
-				"dadfailed"), "tentative")
+			shown := h.sh("ip %s -6 address show %s", inside, iface)
+			return !strings.Contains(strings.ReplaceAll(shown, "dadfailed tentative", "dadfailed"), "tentative")
 		}
 	}
 	h.within("the addresses are checked", patience, settled("", lanName))
@@ -216,7 +216,9 @@ func TestNeighboursOfBlockedNetwork(t *testing.T) {
 	h.within("the address is checked", patience, settled("", lanName))
 	h.sh("ip -n %s address add 2001:db8:20::1/64 dev %s", otherHost, otherName)
 	h.within("the address is checked", patience, settled("-n "+otherHost, otherName))
-	for _, show := range []string{"ip -6 address show " + lanName, "ip -n " + otherHost + " -6 address show " + otherName} {
+	for _, show := range []string{
+		"ip -6 address show " + lanName, "ip -n " + otherHost + " -6 address show " + otherName,
+	} {
 		if out := h.sh("%s", show); !strings.Contains(out, "dadfailed") {
 			t.Errorf("%s: a taken address was not noticed:\n%s", show, out)
 		}
@@ -231,7 +233,8 @@ func TestForgedEssentialFloods(t *testing.T) {
 	for _, prefix := range bypassBlocked {
 		h.ctl(0, "block", prefix)
 	}
-	v4, v6 := netip.MustParsePrefix(bypassBlocked[0]).Addr().Next(), netip.MustParsePrefix(bypassBlocked[1]).Addr().Next()
+	v4 := netip.MustParsePrefix(bypassBlocked[0]).Addr().Next()
+	v6 := netip.MustParsePrefix(bypassBlocked[1]).Addr().Next()
 	for _, flood := range []struct {
 		name  string
 		frame []byte

@@ -153,10 +153,12 @@ func TestShareOfAMember(t *testing.T) {
 func TestListLeavesRoom(t *testing.T) {
 	const entries, reserve = 4000, 1024
 	h := newHost(t)
-	h.configured(fmt.Sprintf("interfaces: [up0]\nsocket_group: \"%d\"\nmax_entries: %d\n%s", socketGroup, entries, detectors))
+	h.configured(fmt.Sprintf("interfaces: [up0]\nsocket_group: \"%d\"\nmax_entries: %d\n%s", socketGroup, entries,
+		detectors))
 	h.start()
 	for _, n := range []int{entries - reserve, entries} {
-		r, err := h.daemon.Run(t.Context(), "import", writeFile(t, strings.Join(manyAddresses(n), "\n")), "--origin", "full")
+		r, err := h.daemon.Run(t.Context(), "import", writeFile(t, strings.Join(manyAddresses(n), "\n")),
+			"--origin", "full")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +167,8 @@ func TestListLeavesRoom(t *testing.T) {
 		}
 	}
 	h.ctl(0, "block", "203.0.113.1")
-	code, message, err := h.member(nobody).post(t.Context(), "block", control.BlockRequest{Prefixes: []string{"203.0.113.2"}})
+	code, message, err := h.member(nobody).post(t.Context(), "block",
+		control.BlockRequest{Prefixes: []string{"203.0.113.2"}})
 	if err != nil || code != control.CodeTooLarge || !strings.Contains(message, "reserved") {
 		t.Errorf("a block of a member: %s, %s, %v", code, message, err)
 	}
@@ -177,7 +180,8 @@ func TestListLeavesRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.flood(netip.MustParseAddr("198.51.100.2"), 60, 2000, 5*time.Second)
-	if n := strings.Count(h.run.Log(), "level=ERROR"); n > 3 || !strings.Contains(h.run.Log(), "detectors cannot add entries") {
+	if n := strings.Count(h.run.Log(), "level=ERROR"); n > 3 ||
+		!strings.Contains(h.run.Log(), "detectors cannot add entries") {
 		t.Errorf("%d errors in the log, want one a minute that detectors cannot add entries", n)
 	}
 	h.ctl(0, "block", "203.0.113.3")
@@ -237,7 +241,8 @@ func (m *member) holdOpen(ctx context.Context, number int, list string, sent *at
 		return
 	}
 	defer context.AfterFunc(ctx, func() { c.Close() })()
-	fmt.Fprintf(c, "POST /v1/import?origin=held%d HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", number, len(list)+1)
+	fmt.Fprintf(c, "POST /v1/import?origin=held%d HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", number,
+		len(list)+1)
 	const part = 64 << 10
 	for at := 0; at < len(list); at += part {
 		n, err := io.WriteString(c, list[at:min(at+part, len(list))])
@@ -261,7 +266,8 @@ func TestRootBeforeTheCrowd(t *testing.T) {
 			var running sync.WaitGroup
 			for i := range previews {
 				running.Go(func() {
-					r := control.BlockRequest{Prefixes: manyAddresses(10_000), Action: "shadow", Origin: fmt.Sprint("crowd", i%2)}
+					r := control.BlockRequest{Prefixes: manyAddresses(10_000), Action: "shadow",
+						Origin: fmt.Sprint("crowd", i%2)}
 					sent.Add(1)
 					m.post(ctx, path, r)
 					answered.Add(1)
@@ -276,7 +282,8 @@ func TestRootBeforeTheCrowd(t *testing.T) {
 				if _, err := h.client().Status(t.Context()); err != nil {
 					t.Error(err)
 				}
-				if _, err := h.client().Unblock(t.Context(), control.UnblockRequest{Prefixes: []string{"203.0.113.9"}}); err != nil {
+				if _, err := h.client().Unblock(t.Context(),
+					control.UnblockRequest{Prefixes: []string{"203.0.113.9"}}); err != nil {
 					t.Error(err)
 				}
 				worst = max(worst, answered.Load()-before)

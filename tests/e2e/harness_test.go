@@ -21,7 +21,12 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) {
+	if args := os.Getenv(reporterChild); args != "" {
+		os.Exit(runReporter(args))
+	}
+	lab.MainEach(m)
+}
 
 // host is a machine with one wired interface and possibly a daemon.
 type host struct {

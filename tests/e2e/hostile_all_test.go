@@ -58,9 +58,7 @@ type storm struct {
 	over   time.Time // when root stops to work, even if little was answered
 	period time.Duration
 	took   map[string][]time.Duration // by commands of root, with their scrapes
-
-	// Of a command that asks no daemon, before the attacks and during them.
-	calm, busy []time.Duration
+	alone  []time.Duration            // of a command that asks no daemon, meanwhile
 
 	mu       sync.Mutex
 	examined map[string]int      // how often, by expectation
@@ -96,7 +94,6 @@ func TestHostileAllAtOnce(t *testing.T) {
 	s.prepare()
 	files, memory := s.files(), s.anonymous()
 	stop := s.traffic()
-	s.measureMachine(&s.calm, 20)
 	s.rage()
 	sent := stop()
 	s.judgeFilter(sent)
@@ -180,7 +177,8 @@ func (s *storm) fill() {
 		}
 		r, err := s.daemon.Run(s.Context(), "import", writeFile(s.T, list.String()), "--origin", "full", "--force")
 		check(s.T, err)
-		s.Logf("a list of %d with max_entries %d: exit code %d %s", n, hostileEntries, r.Code, strings.TrimSpace(r.Stderr))
+		s.Logf("a list of %d with max_entries %d: exit code %d %s", n, hostileEntries, r.Code,
+			strings.TrimSpace(r.Stderr))
 		if r.Code == 0 {
 			return
 		}

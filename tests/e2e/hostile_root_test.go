@@ -25,7 +25,7 @@ func (s *storm) operate() {
 	const least = 3
 	rounds := 0
 	for n := 0; (n < least || time.Since(s.begun) < s.period) && time.Now().Before(s.over); n++ {
-		s.measureMachine(&s.busy, 3)
+		s.measureMachine(3)
 		s.command("status", "status")
 		s.command("list", "list", "--origin", "cli")
 		if r, ok := s.command("why", "why", blockedSource, "-o", "json"); ok {
@@ -48,12 +48,12 @@ func (s *storm) operate() {
 
 // measureMachine notes n times how long a command takes that asks no daemon. It competes with
 // the attackers for the processors, as the commands of root and the daemon do.
-func (s *storm) measureMachine(took *[]time.Duration, n int) {
+func (s *storm) measureMachine(n int) {
 	s.Helper()
 	for range n {
 		begin := time.Now()
 		r, err := s.daemon.Run(s.Context(), "--help")
-		if *took = append(*took, time.Since(begin)); err != nil || r.Code != 0 {
+		if s.alone = append(s.alone, time.Since(begin)); err != nil || r.Code != 0 {
 			s.Fatalf("paraxialctl --help: %+v, %v", r, err)
 		}
 	}
@@ -200,6 +200,7 @@ func (s *storm) expectAlarm() {
 	for end := time.Now().Add(patience); !there() && time.Now().Before(end); {
 		time.Sleep(100 * time.Millisecond)
 	}
-	s.expect("the alarm is in the log", there(), "%d alarms and %d repairs in the log, as before the filter was taken off",
+	s.expect("the alarm is in the log", there(),
+		"%d alarms and %d repairs in the log, as before the filter was taken off",
 		alarms, repairs)
 }

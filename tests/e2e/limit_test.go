@@ -77,7 +77,7 @@ func TestLimit(t *testing.T) {
 	why("203.0.113.1", "limit", "limited")
 	h.ctl(0, "allow", "203.0.113.5")
 	passes("203.0.113.5", true, "allowed")
-	h.ctl(0, "block", "203.0.113.0/24", "--limit", "16bit/s")
+	h.ctl(0, "block", "203.0.113.0/24", "--limit", "16bit/s", "--replace")
 	passes("203.0.113.1", true, "with another rate")
 	passes("203.0.113.1", false, "with another rate, the second")
 	h.ctl(0, "unblock", "203.0.113.0/24")
@@ -230,7 +230,8 @@ func (h *host) flood(src netip.Addr, size, perSecond int, d time.Duration) (sent
 			}
 			frames := h.flows(src, size, cpu)
 			for elapsed := time.Duration(0); elapsed < d; elapsed = time.Since(begin) {
-				for due := int(elapsed.Seconds() * float64(perSecond) / float64(len(counts))); counts[cpu] < due; counts[cpu]++ {
+				due := int(elapsed.Seconds() * float64(perSecond) / float64(len(counts)))
+				for ; counts[cpu] < due; counts[cpu]++ {
 					if err := h.wire.Send(frames[counts[cpu]%len(frames)]); err != nil {
 						h.Error(err)
 						return

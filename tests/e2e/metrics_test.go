@@ -143,7 +143,8 @@ func TestMetricsIdleConnections(t *testing.T) {
 	const most = 80 // further descriptors
 	h := newMeteredHost(t)
 	wrapper := filepath.Join(t.TempDir(), "paraxiald")
-	check(t, os.WriteFile(wrapper, fmt.Appendf(nil, "#!/bin/sh\nulimit -n 1024\nexec %s \"$@\"\n", h.daemon.Daemon), 0o755))
+	script := fmt.Sprintf("#!/bin/sh\nulimit -n 1024\nexec %s \"$@\"\n", h.daemon.Daemon)
+	check(t, os.WriteFile(wrapper, []byte(script), 0o755))
 	h.daemon.Daemon = wrapper
 	h.start()
 	before := h.files()
@@ -215,9 +216,11 @@ func TestMetricsHost(t *testing.T) {
 		host string
 		want int
 	}{
-		{"127.0.0.1:19799", 200}, {"localhost:19799", 200}, {"LOCALHOST", 200}, {"[::1]:19799", 200}, {"192.0.2.1", 200},
+		{"127.0.0.1:19799", 200}, {"localhost:19799", 200}, {"LOCALHOST", 200}, {"[::1]:19799", 200},
+		{"192.0.2.1", 200},
 		{name + ":19799", 200}, {"monitored.example:19799", 200}, {"monitored.example.", 200},
-		{"evil.example:19799", 403}, {"evil.example", 403}, {"localhost.evil.example", 403}, {"127.0.0.1.evil.example", 403},
+		{"evil.example:19799", 403}, {"evil.example", 403}, {"localhost.evil.example", 403},
+		{"127.0.0.1.evil.example", 403},
 	} {
 		status, body, err := scrape(t.Context(), tt.host)
 		if err != nil || status != tt.want || status == 403 && !strings.Contains(body, "metrics_hosts") {
@@ -246,7 +249,9 @@ func TestMetricsOnUnixSocket(t *testing.T) {
 	get := func() (string, error) {
 		client := http.Client{Transport: &http.Transport{
 			DisableKeepAlives: true,
-			DialContext:       func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) },
+			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				return net.Dial("unix", path)
+			},
 		}}
 		answer, err := client.Get("http://any.example/metrics")
 		if err != nil {

@@ -78,7 +78,7 @@ func (h *host) within(what string, limit time.Duration, is func() bool) {
 
 // patience is how long to wait for something that takes the daemon a moment, on a busy machine.
 // Only a failure takes so long.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 // logs calls do and waits until the log contains the text.
 func (h *host) logs(what string, do func()) {

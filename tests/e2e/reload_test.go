@@ -56,7 +56,8 @@ func TestReloadAppliesLiveKeysOnly(t *testing.T) {
 	file := h.configured("interfaces: [up0]\nxdp_mode: native\n" + detectors)
 	h.start()
 	writeConfig(t, file, "interfaces: [{name: up0, mode: generic}, up1]\nxdp_mode: generic\n"+
-		"detection: {tracked: 7, max_bans: 8}\nlog: {level: debug}\nguard: {never_block: [198.51.100.0/24]}\n"+detectors)
+		"detection: {tracked: 7, max_bans: 8}\nlog: {level: debug}\nguard: {never_block: "+
+		"[198.51.100.0/24]}\n"+detectors)
 	for _, want := range []string{
 		`applied="interfaces, log.level, guard.never_block, detection.max_bans"`,
 		`applied=""`,

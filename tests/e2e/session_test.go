@@ -58,7 +58,8 @@ func newSSHHost(h *host) *sshHost {
 	s.shell("ip addr add " + sshServer + "/32 dev " + sshInterface + " && ip link set " + sshInterface + " up")
 	s.shell("ip route add 203.0.113.0/24 dev " + sshInterface)
 	for _, command := range []string{
-		"ip link set client up", "ip addr add " + operator + "/32 dev client", "ip addr add " + attacker + "/32 dev client",
+		"ip link set client up", "ip addr add " + operator + "/32 dev client",
+		"ip addr add " + attacker + "/32 dev client",
 		"ip route add " + sshServer + " dev client src " + attacker,
 	} {
 		s.shell(command, s.client...)
@@ -141,7 +142,8 @@ func (s *sshHost) intrude(address string) {
 		s.Fatal(err)
 	}
 	s.Cleanup(stop)
-	// bash opens the connection, from the source address of the route. It reads the server's greeting, so it is accepted.
+	// bash opens the connection, from the source address of the route. It reads the server's
+	// greeting, so it is accepted.
 	line := append(slices.Clone(s.client), "bash", "-c",
 		fmt.Sprintf("exec 3<>/dev/tcp/%s/%d; read -r -u 3 line; echo $line; exec sleep 3600", sshServer, sshPort))
 	silent := exec.Command(line[0], line[1:]...)
@@ -204,7 +206,8 @@ func TestSessionIsSpared(t *testing.T) {
 	server := s.serve()
 	for _, port := range []int{sshPort, anotherPort} {
 		session := s.logIn(operator, port)
-		if r := s.ctl(1, "block", operator); !strings.Contains(r.Stderr, "from where an SSH session to this host is open") {
+		r := s.ctl(1, "block", operator)
+		if !strings.Contains(r.Stderr, "from where an SSH session to this host is open") {
 			t.Errorf("port %d: refused with %s", port, r.Stderr)
 		}
 		dry := ctlJSON[control.PreviewResult](s.host, "block", "203.0.113.0/24", "--dry-run")

@@ -139,7 +139,8 @@ func TestTerminalOfTheCallerIsSpared(t *testing.T) {
 	server := s.serve()
 	shell := shellServer{s, 0, inTerminal}.connect(operator)
 	for name, within := range map[string]string{
-		"shell": "%s", "a terminal inside the terminal": "script -qfec '%s' /dev/null", "su": "su root -s /bin/sh -c '%s'",
+		"shell": "%s", "a terminal inside the terminal": "script -qfec '%s' /dev/null",
+		"su": "su root -s /bin/sh -c '%s'",
 	} {
 		code, out := shell.run(fmt.Sprintf(within, s.ctlLine("block "+operator)))
 		if code != 1 || !strings.Contains(out, "from where you are connected to this host") {
@@ -151,7 +152,8 @@ func TestTerminalOfTheCallerIsSpared(t *testing.T) {
 	if code != 0 || !strings.Contains(out, operator+" would be spared") {
 		t.Errorf("dry run: exit code %d: %s", code, out)
 	}
-	if code, out = shell.run(s.ctlLine("block 203.0.113.0/24")); code != 0 || !strings.Contains(out, operator+" is spared") {
+	if code, out = shell.run(s.ctlLine("block 203.0.113.0/24")); code != 0 ||
+		!strings.Contains(out, operator+" is spared") {
 		t.Errorf("block: exit code %d: %s", code, out)
 	}
 	s.kill() // the allow is saved, and the next daemon finds the terminal again
@@ -265,7 +267,8 @@ func TestServiceInTerminal(t *testing.T) {
 		client.Wait()                                      // it was killed
 	})
 	service := fmt.Sprintf(`perl -MIO::Socket -e '$l = IO::Socket::INET->new(LocalAddr => "%s:%d", Listen => 1, `+
-		`ReuseAddr => 1) or die; $c = $l->accept; exit(system("%s") >> 8)'`, sshServer, port, s.ctlLine("block "+attacker))
+		`ReuseAddr => 1) or die; $c = $l->accept; exit(system("%s") >> 8)'`, sshServer, port,
+		s.ctlLine("block "+attacker))
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	out, err := s.ssh.Terminal(ctx, s.from(operator, anotherPort), service)

@@ -97,7 +97,8 @@ type traffic struct {
 	next    int
 }
 
-func (h *host) newTraffic(sources int) *traffic {
+// filter returns the attached program.
+func (h *host) filter() *ebpf.Program {
 	h.Helper()
 	id := ctlJSON[control.Status](h, "status").Interfaces[0].ProgramID
 	filter, err := ebpf.NewProgramFromID(ebpf.ProgramID(id))
@@ -105,7 +106,12 @@ func (h *host) newTraffic(sources int) *traffic {
 		h.Fatal(err)
 	}
 	h.Cleanup(func() { filter.Close() })
-	r, err := road.New(filter)
+	return filter
+}
+
+func (h *host) newTraffic(sources int) *traffic {
+	h.Helper()
+	r, err := road.New(h.filter())
 	if err != nil {
 		h.Fatal(err)
 	}

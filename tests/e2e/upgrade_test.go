@@ -148,7 +148,8 @@ func TestOlderVersionIsRefused(t *testing.T) {
 	h.daemon.Binaries = past
 	_, err = h.daemon.Start(h.Context())
 	if err == nil ||
-		!strings.Contains(err.Error(), "written by a newer paraxiald (format 2, this one reads 1): start the newer version") {
+		!strings.Contains(err.Error(),
+			"written by a newer paraxiald (format 2, this one reads 1): start the newer version") {
 		t.Errorf("an older version over a newer state file: %v", err)
 	}
 	if after, err := os.ReadFile(file); err != nil || !bytes.Equal(before, after) {

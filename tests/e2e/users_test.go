@@ -107,11 +107,12 @@ func TestFilesAreRoots(t *testing.T) {
 	link := filepath.Join(h.daemon.BPFFS, "links", interfaceName)
 	for _, groups := range [][]uint32{nil, {socketGroup}} {
 		for _, script := range []string{
-			"ls " + h.daemon.StateDir, "cat " + filepath.Join(h.daemon.StateDir,
-				"state.db"), "echo > " + filepath.Join(h.daemon.StateDir, "new"),
-			"ls " + h.daemon.BPFFS, "ls " + filepath.Dir(link), "rm -f " + link, "mkdir " + filepath.Join(h.daemon.BPFFS,
-				"gen-99"),
-			"rm -f " + h.daemon.Socket, "mv " + h.daemon.Socket + " /tmp/stolen", "touch " + filepath.Join(filepath.Dir(h.daemon.Socket), "x"),
+			"ls " + h.daemon.StateDir, "cat " + filepath.Join(h.daemon.StateDir, "state.db"),
+			"echo > " + filepath.Join(h.daemon.StateDir, "new"),
+			"ls " + h.daemon.BPFFS, "ls " + filepath.Dir(link), "rm -f " + link,
+			"mkdir " + filepath.Join(h.daemon.BPFFS, "gen-99"),
+			"rm -f " + h.daemon.Socket, "mv " + h.daemon.Socket + " /tmp/stolen",
+			"touch " + filepath.Join(filepath.Dir(h.daemon.Socket), "x"),
 			fmt.Sprintf("kill -9 %d", h.run.PID()),
 		} {
 			if r := h.as(groups, "/bin/sh", "-c", script); r.Code == 0 || r.Stdout != "" {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/paraxial/paraxial/control"
 )
 
 const (
@@ -24,33 +26,26 @@ type Binaries struct{ Daemon, Ctl string }
 
 // Build builds both programs, once per sandbox: later calls find them. Call it inside Enter, in one
 // of the module's folders.
-func Build(ctx context.Context) (Binaries, error) { return buildIn(ctx, "/run/lab/bin") }
+func Build(ctx context.Context) (Binaries, error) { return buildIn(ctx, "bin") }
 
 // BuildPast builds another version of both: the layout of all its maps differs, and it does not
 // know the newest format of the state file.
-func BuildPast(ctx context.Context) (Binaries, error) {
-	return buildIn(ctx, "/run/lab/past", "-tags", "past")
-}
+func BuildPast(ctx context.Context) (Binaries, error) { return buildIn(ctx, "past", "-tags", "past") }
 
-func buildIn(ctx context.Context, dir string, flags ...string) (Binaries, error) {
-	b := InDir(dir)
-	if _, err := os.Stat(dir); err == nil {
-		return b, nil
-	}
-	// Build beside and rename, so that an existing folder is always complete.
-	fresh := fmt.Sprintf("%s.%d", dir, time.Now().UnixNano())
-	if err := os.MkdirAll(fresh, 0o755); err != nil {
-		return Binaries{}, fmt.Errorf("build: %w", err)
-	}
-	args := append([]string{"build", "-o", fresh}, append(flags, daemonPackage, ctlPackage)...)
-	out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
+func buildIn(ctx context.Context, name string, flags ...string) (Binaries, error) {
+	dir, err := Once(name, func(dir string) error {
+		// Without debugging information the linker needs half the time.
+		args := append([]string{"build", "-ldflags=-s -w", "-o", dir}, append(flags, daemonPackage, ctlPackage)...)
+		out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%w\n%s", err, out)
+		}
+		return nil
+	})
 	if err != nil {
-		return Binaries{}, fmt.Errorf("build paraxiald and paraxialctl: %w\n%s", err, out)
+		return Binaries{}, fmt.Errorf("build paraxiald and paraxialctl: %w", err)
 	}
-	if err := os.Rename(fresh, dir); err != nil && !errors.Is(err, os.ErrExist) {
-		return Binaries{}, fmt.Errorf("build: %w", err)
-	}
-	return b, nil
+	return InDir(dir), nil
 }
 
 // InDir returns the binaries in a folder.
@@ -88,7 +83,7 @@ func (d Daemon) Args() []string {
 	return append(args, d.Flags...)
 }
 
-// Start starts the daemon and waits until paraxialctl status succeeds. If the daemon exits first,
+// Start starts the daemon and waits until it answers. If the daemon exits first,
 // the error contains its log.
 func (d Daemon) Start(ctx context.Context) (*Process, error) {
 	p := &Process{done: make(chan struct{})}
@@ -111,16 +106,17 @@ func (d Daemon) Start(ctx context.Context) (*Process, error) {
 func (d Daemon) waitReady(ctx context.Context, p *Process) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	client := control.NewClient(d.Socket) // to run paraxialctl so often would cost more than the start
 	for {
-		r, err := d.Run(ctx, "status")
-		if err == nil && r.Code == 0 {
+		_, err := client.Status(ctx)
+		if err == nil {
 			return nil
 		}
 		select {
 		case <-p.done:
 			return fmt.Errorf("paraxiald ended before it was ready: %w\n%s", p.err, p.Log())
 		case <-ctx.Done():
-			return fmt.Errorf("wait for paraxiald: %w; status says: %s\n%s", ctx.Err(), r.Stderr, p.Log())
+			return fmt.Errorf("wait for paraxiald: %w; status says: %w\n%s", ctx.Err(), err, p.Log())
 		case <-tick.C:
 		}
 	}

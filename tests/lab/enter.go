@@ -50,14 +50,25 @@ func Enter(body func() int) (status int, err error) {
 }
 
 func reexec() (status int, err error) {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd := sandboxed(os.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return wait(cmd)
+}
+
+// sandboxed returns the command that executes this program again, in new namespaces.
+func sandboxed(args ...string) *exec.Cmd {
+	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), marker+"=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
 	}
+	return cmd
+}
+
+// wait runs a command of sandboxed, passes on signals, and returns its exit code.
+func wait(cmd *exec.Cmd) (status int, err error) {
 	// Pdeathsig is bound to this thread, not to the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -93,6 +104,10 @@ func furnish() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
+	mountShared, err := keepShared()
+	if err != nil {
+		return err
+	}
 	for _, m := range []struct{ fstype, target, data string }{
 		{"proc", "/proc", ""},
 		{"sysfs", "/sys", ""},
@@ -102,6 +117,9 @@ func furnish() error {
 		if err := unix.Mount(m.fstype, m.target, m.fstype, 0, m.data); err != nil {
 			return fmt.Errorf("mount %s on %s: %w", m.fstype, m.target, err)
 		}
+	}
+	if err := mountShared(); err != nil {
+		return err
 	}
 	if err := hideInstallation(); err != nil {
 		return err

@@ -48,7 +48,8 @@ func StartSSHProgram(program, dir string, ports ...int) (*SSHServer, error) {
 		return nil, fmt.Errorf("prepare sshd: %w", err)
 	}
 	args := []string{
-		"-D", "-f", "/dev/null", "-h", s.file("host"), "-E", s.file("log"), "-o", "PidFile=none", "-o", "StrictModes=no",
+		"-D", "-f", "/dev/null", "-h", s.file("host"), "-E", s.file("log"), "-o", "PidFile=none",
+		"-o", "StrictModes=no",
 		"-o", "PermitRootLogin=yes", "-o", "AuthorizedKeysFile=" + s.file("authorized"),
 	}
 	for _, port := range ports {

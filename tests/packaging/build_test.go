@@ -3,6 +3,7 @@
 package packaging
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,7 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) { lab.MainEach(m) }
 
 const repository = "../.."
 
@@ -50,30 +51,22 @@ func arches() []string {
 	return []string{runtime.GOARCH}
 }
 
-// built builds a version once per sandbox.
+// built builds a version once.
 func built(t *testing.T, version, arches string) release {
 	t.Helper()
 	testenv.Root(t)
-	r := release{version, filepath.Join("/run/lab/packages", version)}
-	if _, err := os.Stat(r.dir); err == nil {
-		return r
+	dir, err := lab.Once("packages-"+version, func(dir string) error { return build(version, dir, arches) })
+	if err != nil {
+		t.Fatal(err)
 	}
-	build(t, r, arches)
-	return r
+	return release{version, dir}
 }
 
-func build(t *testing.T, r release, arches string) {
-	t.Helper()
-	fresh := r.dir + ".new"
-	if err := os.MkdirAll(fresh, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(filepath.Join(repository, "packaging/build.sh"), fresh)
-	cmd.Env = append(os.Environ(), "VERSION="+r.version, "SOURCE_DATE_EPOCH=1767225600", "ARCHES="+arches)
+func build(version, dir, arches string) error {
+	cmd := exec.Command(filepath.Join(repository, "packaging/build.sh"), dir)
+	cmd.Env = append(os.Environ(), "VERSION="+version, "SOURCE_DATE_EPOCH=1767225600", "ARCHES="+arches)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", cmd, err, out)
+		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
 	}
-	if err := os.Rename(fresh, r.dir); err != nil {
-		t.Fatal(err)
-	}
+	return nil
 }

@@ -28,6 +28,7 @@ func wanted() []string {
 		"-rw-r--r-- /usr/share/man/man1/paraxialctl.1.gz",
 		"-rw-r--r-- /usr/share/man/man8/paraxial-agent.8.gz",
 		"-rw-r--r-- /usr/share/man/man8/paraxiald.8.gz",
+		"-rw-r--r-- /usr/share/paraxial/fail2ban/paraxial.conf",
 		"-rw-r--r-- /usr/share/paraxial/grafana/paraxial.json",
 		"-rw-r--r-- /usr/share/paraxial/paraxiald.yaml",
 		"-rw-r--r-- /usr/share/paraxial/prometheus/paraxial.rules.yml",
@@ -114,7 +115,12 @@ func TestReproducible(t *testing.T) {
 	again := release{first.version, filepath.Join(t.TempDir(), "packages")}
 	old := syscall.Umask(0o077)
 	defer syscall.Umask(old)
-	build(t, again, runtime.GOARCH)
+	if err := os.Mkdir(again.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := build(again.version, again.dir, runtime.GOARCH); err != nil {
+		t.Fatal(err)
+	}
 	for _, pair := range [][2]string{{first.deb(), again.deb()}, {first.rpm(), again.rpm()}} {
 		if sum(t, pair[0]) != sum(t, pair[1]) {
 			t.Errorf("%s differs from the first build", filepath.Base(pair[0]))

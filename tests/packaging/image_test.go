@@ -57,7 +57,8 @@ func TestRemoveWithBadConfiguration(t *testing.T) {
 		flags                []string
 	}{
 		{"default directory", "interfaces: [eth0]\n", "interfaces: [\n", nil},
-		{"own directory", "interfaces: [eth0]\nbpffs: /sys/fs/bpf/own\n", "interfaces: [\nbpffs: /sys/fs/bpf/own\n", nil},
+		{"own directory", "interfaces: [eth0]\nbpffs: /sys/fs/bpf/own\n", "interfaces: [\nbpffs: /sys/fs/bpf/own\n",
+			nil},
 		{"directory by a flag", "interfaces: [eth0]\n", "interfaces: [eth0]\n", []string{"--bpffs", "/sys/fs/bpf/own"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

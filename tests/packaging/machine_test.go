@@ -40,8 +40,11 @@ func newMachine(t *testing.T) *machine {
 		}
 	}
 	m.mount("overlay", m.path("/"), fmt.Sprintf("lowerdir=/,upperdir=%[1]s/upper,workdir=%[1]s/work", m.scratch))
-	// An installed Paraxial, and files that keep services from starting in containers.
-	for _, dir := range []string{"/etc/paraxial", "/var/lib/paraxial", "/usr/sbin/policy-rc.d"} {
+	for _, dir := range []string{
+		"/etc/paraxial", "/var/lib/paraxial", // an installed Paraxial
+		"/usr/sbin/policy-rc.d",       // keeps services from starting in containers
+		"/var/lib/man-db/auto-update", // has each installation read all manual pages of the system
+	} {
 		if err := os.RemoveAll(m.path(dir)); err != nil {
 			t.Fatal(err)
 		}

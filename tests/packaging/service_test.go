@@ -260,8 +260,9 @@ func TestWithoutBPFFS(t *testing.T) {
 	if out, err := s.try("systemctl", "start", "paraxiald"); err == nil {
 		t.Fatalf("it starts without a BPF file system: %s", out)
 	}
-	if out := s.do("journalctl", "-u", "paraxiald"); !strings.Contains(out, "mount -t bpf -o mode=0700 bpf /sys/fs/bpf") {
-		t.Errorf("the journal does not say what to do:\n%s", out)
+	journal := s.do("journalctl", "-u", "paraxiald")
+	if !strings.Contains(journal, "mount -t bpf -o mode=0700 bpf /sys/fs/bpf") {
+		t.Errorf("the journal does not say what to do:\n%s", journal)
 	}
 	s.do("mount", "-t", "bpf", "-o", "mode=0700", "bpf", "/sys/fs/bpf")
 	s.status("protecting eth0 (native); 0 blocks, 0 allows")

@@ -225,7 +225,8 @@ func TestCountsOnlyWhatIsTracked(t *testing.T) {
 func TestCountsSingleAddresses(t *testing.T) {
 	eachBuild(t, func(t *testing.T, f *filter) {
 		a := f.account(levels, []track.Class{{}, {Level: 1}, {Proto: track.TCP}})
-		sources := []string{"2001:db8::", "2001:db8::", "2001:db8::1", "2001:db8::2", "10.1.1.1", "10.1.1.1", "10.1.1.2"}
+		sources := []string{"2001:db8::", "2001:db8::", "2001:db8::1", "2001:db8::2", "10.1.1.1", "10.1.1.1",
+			"10.1.1.2"}
 		send := func() {
 			for _, src := range sources {
 				f.run(start(src).Echo(nil))
@@ -263,7 +264,8 @@ func TestCountsSingleAddresses(t *testing.T) {
 			}
 		}
 		f.run(start("2001:db8::1").Echo(nil))
-		if diff := cmp.Diff(map[string][3]uint32{"2001:db8::/64 at 0": {5}, "10.1.1.0/24 at 1": {0, 3}}, counts()); diff != "" {
+		if diff := cmp.Diff(map[string][3]uint32{"2001:db8::/64 at 0": {5}, "10.1.1.0/24 at 1": {0, 3}},
+			counts()); diff != "" {
 			t.Errorf("packets after they are released (-want +got):\n%s", diff)
 		}
 	})

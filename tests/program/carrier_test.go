@@ -45,7 +45,9 @@ func carried() []packet {
 			}
 			add("UDP", func(p frame.Packet) []byte { return wrap(p).UDP(1000, 53, []byte("query")) })
 			add("SYN", func(p frame.Packet) []byte { return wrap(p).TCP(1000, 443, frame.SYN, nil) })
-			add("fragment", func(p frame.Packet) []byte { return wrap(p).Fragment(0, true).UDP(1, 2, make([]byte, 64)) })
+			add("fragment", func(p frame.Packet) []byte {
+				return wrap(p).Fragment(0, true).UDP(1, 2, make([]byte, 64))
+			})
 			short := wrap(start(sourcesV4[notListed])).UDP(1, 2, nil)
 			rows = append(rows, packet{name: fmt.Sprintf("%d tags, %s, cut short", tags, c.name), reason: malformed,
 				blind: true, build: func(p frame.Packet) []byte { return wrap(p).UDP(1, 2, nil)[:len(short)-9] }})

@@ -266,8 +266,9 @@ func TestEssentialRate(t *testing.T) {
 		// IPv6 has the same bucket.
 		b := icmp6(255, 136, 0)(start(sourcesV6[blocked]))
 		f.setEssential(bucket{Cost: hour})
-		if got := []uint32{f.run(b), f.run(answer(start(sourcesV4[blocked])))}; !slices.Equal(got, []uint32{pass, drop}) {
-			t.Errorf("an advertisement and a DHCP answer with room for one packet: actions %d", got)
+		actions := []uint32{f.run(b), f.run(answer(start(sourcesV4[blocked])))}
+		if !slices.Equal(actions, []uint32{pass, drop}) {
+			t.Errorf("an advertisement and a DHCP answer with room for one packet: actions %d", actions)
 		}
 	})
 }

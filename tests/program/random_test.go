@@ -168,7 +168,8 @@ func TestAgreesWithReference(t *testing.T) {
 		if got := f.slotCounters(); got != totals {
 			t.Errorf("seed %d: counters at the end (-want +got):\n%s", seed, cmp.Diff(totals, got))
 		}
-		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit, vlanExcess,
+		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit,
+			vlanExcess,
 			mplsExcess, essential} {
 			t.Logf("%s: %d", r, totals[r].Packets)
 			if int(totals[r].Packets) < randomCases()/1000 {

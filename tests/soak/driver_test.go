@@ -109,7 +109,8 @@ func (d *driver) ttl() string {
 }
 
 func (d *driver) block(ctx context.Context) error {
-	r := control.BlockRequest{Prefixes: d.prefixes(), Origin: hand, For: d.ttl(), Reason: "soak"}
+	r := control.BlockRequest{Prefixes: d.prefixes(), Origin: hand, For: d.ttl(), Reason: "soak",
+		Replace: d.IntN(2) == 0}
 	switch d.IntN(4) {
 	case 0:
 		r.Action = "shadow"

@@ -59,7 +59,8 @@ func (s settings) String() string {
 	if s.detect {
 		// The traffic here does not reach the limit, so every packet is accounted for and none is
 		// decided upon.
-		b.WriteString("detectors:\n  - {name: quiet, match: {proto: udp}, limit: 1M/s, window: 2s, action: block, for: 10s}\n")
+		b.WriteString("detectors:\n  - {name: quiet, match: {proto: udp}, limit: 1M/s, window: 2s, action: block, " +
+			"for: 10s}\n")
 	}
 	return b.String()
 }

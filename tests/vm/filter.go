@@ -201,7 +201,8 @@ func (c *cell) counts() (n counts, err error) {
 	if err := json.Unmarshal([]byte(out), &stats); err != nil || len(stats.Interfaces) != 1 {
 		return n, fmt.Errorf("read the counters: %s", out)
 	}
-	n.blocked, n.passed = stats.Interfaces[0].Reasons["blocked"].Packets, stats.Interfaces[0].Reasons["not_listed"].Packets
+	n.blocked, n.passed = stats.Interfaces[0].Reasons["blocked"].Packets,
+		stats.Interfaces[0].Reasons["not_listed"].Packets
 	for file, field := range map[string]string{"/proc/net/snmp": "Udp:", "/proc/net/snmp6": "Udp6NoPorts"} {
 		text, err := c.ask(wire.Request{Do: wire.Read, Arguments: []string{file}})
 		if err != nil {

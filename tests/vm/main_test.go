@@ -69,7 +69,8 @@ func TestRenewChangesTheRowsThatWereRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "before\n" + begin + tableHead +
-		"| 5.10 | 5.10.1-amd64 | 75000 | - | virtio-net-pci | 2 | native |\n| e1000e | 6.12.0 | kept |\n\n" + end + "after\n"
+		"| 5.10 | 5.10.1-amd64 | 75000 | - | virtio-net-pci | 2 | native |\n| e1000e | 6.12.0 | kept |\n\n" + end +
+		"after\n"
 	if string(got) != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

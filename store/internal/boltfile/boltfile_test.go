@@ -198,7 +198,8 @@ func TestRefuses(t *testing.T) {
 			resum(d)
 			return d
 		}, "no free list"},
-		{"root beyond the end", func(d []byte) []byte { d[young(d)*1024+16+16+5]++; resum(d); return d }, "points to page"},
+		{"root beyond the end", func(d []byte) []byte { d[young(d)*1024+16+16+5]++; resum(d); return d },
+			"points to page"},
 		{"page id", func(d []byte) []byte { d[root(d)]++; return d }, "says it is page"},
 		{"page type", func(d []byte) []byte { d[root(d)+8] = 0x10; return d }, "page type"},
 		{"count", func(d []byte) []byte { d[root(d)+10]--; return d }, "lengths"},

@@ -27,10 +27,12 @@ func TestFramesByteForByte(t *testing.T) {
 			macs + "0800" + "4500001d0000000040118e99" + "c0000201c6336402" + "00010002000968a1" + "ab"},
 		{"two tags, IPv4 options, fragment", v4.VLAN(frame.Dot1AD, 5).VLAN(frame.Dot1Q, 0xfff).Options(7).Fragment(8,
 			true).Raw(99, nil),
-			macs + "88a80005" + "81000fff" + "0800" + "46000018" + "00002001" + "4063664b" + "c0000201c6336402" + "07000000"},
+			macs + "88a80005" + "81000fff" + "0800" + "46000018" + "00002001" + "4063664b" + "c0000201c6336402" +
+				"07000000"},
 		{"IPv6, chain of headers", v6.Extension(frame.HopByHop, 8).Extension(frame.AH, 12).Fragment(16,
 			false).Raw(frame.NoNextHeader, nil),
-			macs + "86dd" + "60000000001c0040" + addrs6 + "3300010400000000" + "2c0100000000000000000000" + "3b000010feedbeef"},
+			macs + "86dd" + "60000000001c0040" + addrs6 + "3300010400000000" + "2c0100000000000000000000" +
+				"3b000010feedbeef"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, hex.EncodeToString(c.frame)); diff != "" {

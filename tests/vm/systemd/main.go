@@ -67,7 +67,8 @@ func (o options) system(ctx context.Context, dir string) (system, error) {
 	if cache == "" {
 		user, err := os.UserCacheDir()
 		if err != nil {
-			return system{}, fmt.Errorf("find the cache folder for the root file system (use -cache to choose one): %w", err)
+			return system{}, fmt.Errorf("find the cache folder for the root file system (use -cache to choose one): %w",
+				err)
 		}
 		cache = filepath.Join(user, "paraxial-vm")
 	}

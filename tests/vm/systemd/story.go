@@ -209,7 +209,8 @@ func (t *story) unit() error {
 }
 
 // again waits until the daemon is back after its end.
-const again = `for i in $(seq 100); do paraxialctl status >/dev/null 2>&1 && exit; sleep .2; done; systemctl status paraxiald; exit 1`
+const again = `for i in $(seq 100); do paraxialctl status >/dev/null 2>&1 && exit; sleep .2; done
+systemctl status paraxiald; exit 1`
 
 func (t *story) kill() error {
 	return t.underFlood(func() error {
@@ -224,7 +225,8 @@ func (t *story) reboot() error {
 	}
 	err = t.m.reboot(t.ctx)
 	if err == nil {
-		err = t.all(again, "for i in $(seq 100); do systemctl is-active multi-user.target && exit; sleep .2; done; exit 1")
+		err = t.all(again,
+			"for i in $(seq 100); do systemctl is-active multi-user.target && exit; sleep .2; done; exit 1")
 	}
 	sent, floodErr := stop()
 	if err := errors.Join(err, floodErr); err != nil {
@@ -273,8 +275,9 @@ func (t *story) lessTime() error {
 
 // delay reports how long after its network card the machine was protected.
 func (t *story) delay() error {
-	out, err := t.must(`up=$(journalctl -b -o short-monotonic --no-pager | grep -m1 -i 'eth0: .*\(Link UP\|Gained carrier\)' | tr -d '[]' | awk '{ print $1 }')
-attached=$(journalctl -b -u paraxiald -o short-monotonic --no-pager | grep -m1 Started | tr -d '[]' | awk '{ print $1 }')
+	out, err := t.must(`stamp() { tr -d '[]' | awk '{ print $1 }'; }
+up=$(journalctl -b -o short-monotonic --no-pager | grep -m1 -i 'eth0: .*\(Link UP\|Gained carrier\)' | stamp)
+attached=$(journalctl -b -u paraxiald -o short-monotonic --no-pager | grep -m1 Started | stamp)
 echo "$up $attached"`)
 	if err != nil {
 		return err
@@ -283,8 +286,8 @@ echo "$up $attached"`)
 	if _, err := fmt.Sscan(out, &up, &ready); err != nil {
 		return fmt.Errorf("read the times of the boot: %q: %w", out, err)
 	}
-	fmt.Printf("              network card up %.1f s after the kernel's start, protected %.1f s after it: %.1f s later\n",
-		up, ready, ready-up)
+	fmt.Printf("              network card up %.1f s after the kernel's start, "+
+		"protected %.1f s after it: %.1f s later\n", up, ready, ready-up)
 	return nil
 }
 

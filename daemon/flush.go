@@ -1,0 +1,129 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// flushedAtOnce is the largest number of entries that one change removes.
+const flushedAtOnce = 20_000
+
+// Flush implements control.Backend. One change removes all entries. If there are more than
+// flushedAtOnce, the confirmed blocks are removed before that, in steps, as an import of an empty
+// list does.
+func (d *Daemon) Flush(ctx context.Context, c control.Caller, r control.Flush) (control.FlushResult, error) {
+	found := d.countOf(r)
+	if r.DryRun || found.Blocks+found.Allows == 0 {
+		return found, nil
+	}
+	ctx = asCaller(ctx, c)
+	// Detectors keep state about their entries.
+	var lifted []control.Entry
+	if _, automatic := detectorOf(r.Origin); automatic && r.Kind != policy.Allow {
+		lifted = d.wire.Entries(d.entriesOf(policy.Block, r.Origin))
+	}
+	result := control.FlushResult{Origin: r.Origin}
+	if found.Blocks+found.Allows > flushedAtOnce && r.Kind != policy.Allow {
+		removed, err := d.flushSet(ctx, c, r.Origin)
+		if err != nil {
+			return result, err
+		}
+		result.Blocks = removed
+	}
+	if err := d.flushRest(ctx, r, &result); err != nil {
+		if result.Blocks > 0 {
+			d.detection.removed(lifted)
+			err = fmt.Errorf("%d blocks of %s were removed, but not its other entries: %w",
+				result.Blocks, r.Origin, err)
+		}
+		return result, changeError(err)
+	}
+	d.detection.removed(lifted)
+	d.log.Info("the entries of an origin were removed on request", "origin", r.Origin, "blocks", result.Blocks,
+		"allows", result.Allows, "by", c.Author())
+	d.broadcast.Send(control.Event{Type: control.EventFlushed, Flush: &result})
+	return result, nil
+}
+
+// countOf counts the entries that a flush removes.
+func (d *Daemon) countOf(r control.Flush) control.FlushResult {
+	result := control.FlushResult{Origin: r.Origin}
+	d.engine.Read(func(b *policy.Book) {
+		for g, n := range b.Counts() {
+			switch {
+			case g.Origin != r.Origin || r.Kind != 0 && g.Kind != r.Kind:
+			case g.Kind == policy.Block:
+				result.Blocks += n
+			default:
+				result.Allows += n
+			}
+		}
+	})
+	return result
+}
+
+// flushSet removes the confirmed blocks of an origin, and returns their number.
+func (d *Daemon) flushSet(ctx context.Context, c control.Caller, origin string) (int, error) {
+	none, err := engine.ReadList(strings.NewReader(""), 1, func(int) {})
+	if err != nil {
+		return 0, err
+	}
+	set := engine.Set{List: none, Entry: policy.Entry{Kind: policy.Block, Origin: origin, Author: c.Author()}}
+	replaced, err := d.engine.Replace(ctx, set, func(int, int) {})
+	if err != nil {
+		return 0, changeError(fmt.Errorf("flush %s: %w", origin, err))
+	}
+	return replaced.Removed, nil
+}
+
+// flushRest removes all entries of the origin that are left, in one change.
+func (d *Daemon) flushRest(ctx context.Context, r control.Flush, result *control.FlushResult) error {
+	var blocks, allows int
+	err := d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
+		blocks, allows = 0, 0
+		remove := func(e policy.Entry) {
+			if r.Kind != 0 && e.Kind != r.Kind {
+				return
+			}
+			if ops = append(ops, policy.RemoveOp(e.Key())); e.Kind == policy.Block {
+				blocks++
+			} else {
+				allows++
+			}
+		}
+		for _, e := range b.Pending("") {
+			if e.Origin == r.Origin {
+				remove(e)
+			}
+		}
+		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+			for ref := range b.Origin(kind, r.Origin) {
+				if e, ok := b.Resolve(ref); ok {
+					remove(e)
+				}
+			}
+		}
+		return ops, nil
+	})
+	if err == nil {
+		result.Blocks, result.Allows = result.Blocks+blocks, result.Allows+allows
+	}
+	return err
+}
+
+// entriesOf returns the confirmed entries of an origin.
+func (d *Daemon) entriesOf(kind policy.Kind, origin string) (entries []policy.Entry) {
+	d.engine.Read(func(b *policy.Book) {
+		for ref := range b.Origin(kind, origin) {
+			if e, ok := b.Resolve(ref); ok {
+				entries = append(entries, e)
+			}
+		}
+	})
+	return entries
+}

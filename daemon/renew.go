@@ -1,0 +1,146 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/policy"
+)
+
+// renewal is the outcome of a request that puts entries, some of which are in force
+// already.
+type renewal struct {
+	inForce  []policy.Entry // the entry of each prefix after the request
+	added    []policy.Entry // those that the request has put
+	kept     []policy.Entry // those that stay, because they are stronger or longer
+	replaced []policy.Entry // stronger or longer entries that end
+}
+
+// put decides about e, and returns the change to make. An entry that is not confirmed yet
+// is put beside the present one, unless that would stay when it is confirmed.
+func (r *renewal) put(b *policy.Book, e policy.Entry, replace bool, now policy.Deadline) []policy.Op {
+	final := e
+	if e.Pending != nil {
+		final.Deadline, final.Pending = e.Pending.Deadline, nil
+	}
+	old, known := b.Get(final.Key())
+	known = known && old.Live(now)
+	if known && !replace {
+		held, kept := policy.Renew(old, final)
+		if kept {
+			r.inForce, r.kept = append(r.inForce, held), append(r.kept, held)
+			if held.Forced == old.Forced {
+				return nil
+			}
+			return []policy.Op{policy.PutOp(held)}
+		}
+		e.Created = held.Created
+	}
+	if known && e.Pending == nil && policy.Loses(old, e) {
+		r.replaced = append(r.replaced, old)
+	}
+	r.inForce, r.added = append(r.inForce, e), append(r.added, e)
+	return []policy.Op{policy.PutOp(e)}
+}
+
+// renewed announces the entries that were added, and returns the outcome as a result.
+// replaced must be read before the change, because their drop counts may end with it.
+func (d *Daemon) renewed(r renewal, replaced []control.Entry) control.ChangeResult {
+	d.broadcast.Announce(control.EventAdded, d.wire.Entries(r.added))
+	result := control.ChangeResult{Entries: d.wire.Entries(r.inForce), Kept: d.wire.Entries(r.kept), Replaced: replaced}
+	for _, e := range replaced {
+		until := "never expires"
+		if e.Expires != nil {
+			until = "expires " + e.Expires.Format(time.RFC3339)
+		}
+		result.Notes = append(result.Notes, fmt.Sprintf(
+			"it replaces an entry of %s by %s that was stronger or longer (%s, %s)", e.Prefix, e.Origin,
+			actionText(e), until))
+	}
+	return result
+}
+
+func actionText(e control.Entry) string {
+	switch {
+	case e.Kind == policy.Allow.String():
+		return e.Kind
+	case e.Rate != "":
+		return e.Action + " " + e.Rate
+	}
+	return e.Action
+}
+
+// mostAllowedNotes is the number of notes about allowed prefixes in one answer.
+const mostAllowedNotes = 10
+
+// allowed returns those of the prefixes that an allow covers wholly, and notes for people.
+func (d *Daemon) allowed(ctx context.Context, prefixes []netip.Prefix) (found []control.Allowed, notes []string) {
+	var inside []netip.Prefix
+	var by []policy.Entry
+	now := d.engine.Now()
+	d.readEach(ctx, prefixes, func(b *policy.Book, p netip.Prefix) bool {
+		for e := range b.Covering(policy.Allow, p) {
+			if e.Live(now) {
+				inside, by = append(inside, p), append(by, e)
+				break
+			}
+		}
+		return true
+	})
+	for i, e := range d.wire.Entries(by) {
+		found = append(found, control.Allowed{Prefix: inside[i].String(), By: e})
+		if i < mostAllowedNotes {
+			notes = append(notes, fmt.Sprintf(
+				"the packets of %s pass all the same: the allow of %s by %s covers it, and an allow beats every block",
+				inside[i], e.Prefix, e.Origin))
+		}
+	}
+	if more := len(found) - len(notes); more > 0 {
+		notes = append(notes, fmt.Sprintf("allows cover %d more of the prefixes", more))
+	}
+	return found, notes
+}
+
+// checkWide refuses allows that turn filtering off for a large part of the address space.
+func checkWide(prefixes []netip.Prefix, force bool) error {
+	i := slices.IndexFunc(prefixes, policy.IsWide)
+	if i < 0 || force {
+		return nil
+	}
+	return control.Errorf(control.CodeRefused, "refused, nothing was allowed: an allow of %s turns filtering off for "+
+		"%s of %s; if that is what you want, add --force", prefixes[i],
+		percent(policy.ShareOf(policy.FamilyOf(prefixes[i].Addr()), []policy.Entry{{Prefix: prefixes[i]}})),
+		familyText(prefixes[i]))
+}
+
+// percent writes a share of 1 as a percentage with three digits.
+func percent(share float64) string { return fmt.Sprintf("%.3g%%", share*100) }
+
+func familyText(p netip.Prefix) string {
+	if p.Addr().Is4() {
+		return "IPv4"
+	}
+	return "IPv6"
+}
+
+// wideWarnings warns of allows that turn filtering off for a large part of the address space.
+func wideWarnings(wide []policy.Entry) []string {
+	var list []string
+	for _, e := range wide {
+		share := policy.ShareOf(policy.FamilyOf(e.Prefix.Addr()), []policy.Entry{e})
+		list = append(list, fmt.Sprintf("filtering is off for %s of %s: the allow of %s by %s beats every block: "+
+			"paraxialctl unallow %s --origin %s",
+			percent(share), familyText(e.Prefix), e.Prefix, e.Origin, e.Prefix, e.Origin))
+	}
+	return list
+}
+
+// wideAllows returns the wide allows in force.
+func (d *Daemon) wideAllows() (wide []policy.Entry) {
+	d.engine.Read(func(b *policy.Book) { wide = b.WideAllows(d.engine.Now()) })
+	return wide
+}

@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/report"
+	"github.com/paraxial/paraxial/warnings"
+)
+
+// reportSocket keeps the socket for reporters open while the configuration has reporters. It
+// is not needed for filtering, so a failure is a warning, and is tried again.
+type reportSocket struct {
+	*reporting
+	path string // empty: no socket
+
+	listener *control.Listener // nil while it is closed
+	stop     context.CancelFunc
+	served   sync.WaitGroup
+}
+
+// reportInterval is the time between two looks at the socket.
+const reportInterval = 2 * time.Second
+
+// run keeps the socket as it should be until ctx is done.
+func (s *reportSocket) run(ctx context.Context) {
+	tick := time.NewTicker(reportInterval)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+			s.adjust(ctx)
+		}
+	}
+	s.served.Wait()
+}
+
+// adjust opens or closes the socket, or creates it again if it was removed.
+func (s *reportSocket) adjust(ctx context.Context) {
+	wanted := s.path != "" && len(s.settings().Reporters()) > 0
+	var err error
+	switch {
+	case wanted && s.listener == nil:
+		err = s.open(ctx)
+	case wanted:
+		_, err = s.listener.Restore()
+	case s.listener != nil:
+		s.stop()
+		s.served.Wait()
+		s.listener = nil
+	}
+	s.tell(err)
+}
+
+func (s *reportSocket) open(ctx context.Context) error {
+	l, err := control.ListenOpen(s.path)
+	if err != nil {
+		return err
+	}
+	ctx, s.stop = context.WithCancel(ctx)
+	s.listener = l
+	server := report.NewServer(s.reporting, &s.board, report.Options{Log: s.log})
+	s.served.Go(func() {
+		if err := server.Serve(ctx, l); err != nil {
+			s.log.Error("reporters cannot reach the daemon", "error", err)
+		}
+	})
+	s.log.Info("reporters may hand in sets", "socket", s.path)
+	return nil
+}
+
+// tell warns that reporters cannot reach the daemon, or ends the warning if err is nil.
+func (s *reportSocket) tell(err error) {
+	var texts []string
+	if err != nil {
+		texts = []string{"reporters cannot hand in sets: " + warnings.OneLine(err)}
+	}
+	for _, w := range s.Daemon.warnings.Set("reports", texts) {
+		s.log.Warn(w)
+	}
+}
