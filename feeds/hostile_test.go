@@ -367,7 +367,7 @@ func TestSecrets(t *testing.T) {
 			w.WriteHeader(500)
 			return
 		}
-		http.Redirect(w, r, "/other", 302)
+		http.Redirect(w, r, "/other", http.StatusFound)
 	}
 	l.bad("500")
 	if st := l.state(); strings.Contains(fmt.Sprintf("%+v", st), "secret") {

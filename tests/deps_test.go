@@ -90,7 +90,7 @@ func rooms() map[string]room {
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay", "service"},
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
-			[]string{"control", "doctor", "doctor/probe", "lists", "manpage", "match", "policy", "realip"},
+			[]string{"control", "doctor", "doctor/probe", "feeds/catalog", "lists", "manpage", "match", "policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }
