@@ -86,11 +86,13 @@ func rooms() map[string]room {
 			},
 			[]string{bart}, // in the preview of a block
 		},
-		"cmd/paraxial-agent": {[]string{"config", "feeds", "lockfile", "manpage", "report", "sdnotify", "service"}, []string{cli}},
+		"cmd/paraxial-agent": {[]string{"config", "feeds", "lockfile", "manpage", "report", "sdnotify", "service"},
+			[]string{cli}},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay", "service"},
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
-			[]string{"control", "doctor", "doctor/probe", "feeds/catalog", "lists", "manpage", "match", "policy", "realip"},
+			[]string{"control", "doctor", "doctor/probe", "feeds/catalog", "lists", "manpage", "match",
+				"policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }
