@@ -22,9 +22,9 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build paraxiald and paraxialctl into bin/
+build: ## build paraxiald, paraxialctl and paraxial-agent into bin/
 	@echo "Building. The first time this compiles all libraries and takes some minutes."
-	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/ ./cmd/paraxiald ./cmd/paraxialctl
+	CGO_ENABLED=0 go build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/ ./cmd/paraxiald ./cmd/paraxialctl ./cmd/paraxial-agent
 
 .PHONY: package
 package: ## build .deb and .rpm for amd64 and arm64 into dist/

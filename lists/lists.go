@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -58,6 +59,33 @@ type List struct {
 	Ended   int       // entries left out because they have expired
 	Left    int       // records left out because Select does not match them
 	Exempt  int       // exemptions that the list has
+
+	parts [][]Entry // what Each gives
+}
+
+// Len returns the number of entries that Each gives.
+func (l *List) Len() int {
+	n := len(l.Entries)
+	for _, p := range l.parts {
+		n += len(p)
+	}
+	return n
+}
+
+// Each gives all entries, once. It frees the memory of those that it has given.
+func (l *List) Each() iter.Seq[Entry] {
+	return func(yield func(Entry) bool) {
+		parts := append(l.parts, l.Entries)
+		l.parts, l.Entries = nil, nil
+		for n, part := range parts {
+			for _, e := range part {
+				if !yield(e) {
+					return
+				}
+			}
+			parts[n] = nil
+		}
+	}
 }
 
 // Options tell how to read a list.
@@ -66,6 +94,18 @@ type Options struct {
 	Column string // name or number of the column of a table
 	Select []Condition
 	Now    time.Time
+
+	// MaxPrefixes is the most prefixes that are read; 0 is the constant of that name.
+	MaxPrefixes int
+	// Parts leaves List.Entries empty. Each gives the entries, and needs half of the memory.
+	Parts bool
+}
+
+func (o Options) maxPrefixes() int {
+	if o.MaxPrefixes > 0 {
+		return min(o.MaxPrefixes, MaxPrefixes)
+	}
+	return MaxPrefixes
 }
 
 // Read reads a list. It returns an error if the whole input is not a list, or if there
@@ -131,6 +171,8 @@ type sink struct {
 	list  List
 	now   time.Time
 	where selection
+	most  int  // prefixes
+	parts bool // see Options.Parts
 
 	reasons map[string]string // those read, so that equal ones share their memory
 	badLine int               // the last one
@@ -140,7 +182,10 @@ type sink struct {
 }
 
 func newSink(opts Options) *sink {
-	return &sink{reasons: make(map[string]string), now: opts.Now, where: selection{conditions: opts.Select}}
+	return &sink{
+		reasons: make(map[string]string), now: opts.Now, where: selection{conditions: opts.Select},
+		most: opts.maxPrefixes(), parts: opts.Parts,
+	}
 }
 
 // details are what a line says of its prefixes.
@@ -150,7 +195,11 @@ type details struct {
 }
 
 // ErrTooMany is the error of a list with more than MaxPrefixes prefixes.
-var ErrTooMany = fmt.Errorf("the list has more than %d prefixes, the most that are read", MaxPrefixes)
+var ErrTooMany = tooMany(MaxPrefixes)
+
+func tooMany(most int) error {
+	return fmt.Errorf("the list has more than %d prefixes, the most that are read", most)
+}
 
 // add adds the prefixes of a value.
 func (o *sink) add(line int, v value, d details) error {
@@ -175,15 +224,22 @@ func (o *sink) add(line int, v value, d details) error {
 func (o *sink) keep(e Entry) error {
 	const part = 1 << 16
 	l := &o.list
+	if len(o.full)*part+len(l.Entries) >= o.most {
+		return o.tooMany()
+	}
 	if len(l.Entries) == part {
-		if len(o.full)*part >= MaxPrefixes-part {
-			return ErrTooMany
-		}
 		o.full = append(o.full, l.Entries)
 		l.Entries = make([]Entry, 0, part)
 	}
 	l.Entries = append(l.Entries, e)
 	return nil
+}
+
+func (o *sink) tooMany() error {
+	if o.most == MaxPrefixes {
+		return ErrTooMany
+	}
+	return tooMany(o.most)
 }
 
 // text adds the prefixes that s stands for, or a bad line.
@@ -226,7 +282,9 @@ func (o *sink) badf(line int, format string, args ...any) { o.bad(line, fmt.Erro
 var ErrEmpty = errors.New("there is no prefix in it: an empty list would lift all blocks of its origin")
 
 func (o *sink) finish() error {
-	if len(o.full) > 0 {
+	if o.parts && len(o.exempt) == 0 {
+		o.list.parts, o.full = o.full, nil
+	} else if len(o.full) > 0 {
 		o.list.Entries, o.full = slices.Concat(append(o.full, o.list.Entries)...), nil
 	}
 	if err := o.where.check(); err != nil {
@@ -238,7 +296,7 @@ func (o *sink) finish() error {
 	l := &o.list
 	slices.SortStableFunc(l.Invalid, func(x, y Invalid) int { return x.Line - y.Line })
 	switch {
-	case len(l.Entries) > 0 || l.Bad > 0:
+	case l.Len() > 0 || l.Bad > 0:
 		return nil
 	case l.Left > 0:
 		return fmt.Errorf("none of its %d records matches --select: %w", l.Left, ErrEmpty)

@@ -46,8 +46,10 @@ func Write(w io.Writer, app *cli.App, p Page) error {
 	r.paragraphs(app.Description)
 	r.heading("COMMANDS")
 	r.commands("", app.Commands, app.Flags)
-	r.heading("OPTIONS")
-	r.flags(app.Flags)
+	if len(app.Flags) > 0 {
+		r.heading("OPTIONS")
+		r.flags(app.Flags)
+	}
 	for _, s := range p.Extra {
 		r.heading(s.Title)
 		for n, i := range s.Items {

@@ -15,14 +15,16 @@ export LC_ALL=C TZ=UTC
 build=$out/build
 rm -rf "$build"
 mkdir -p "$build"
+programs="./cmd/paraxiald ./cmd/paraxialctl ./cmd/paraxial-agent"
 for arch in $ARCHES; do
-	GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$build/$arch/" ./cmd/paraxiald ./cmd/paraxialctl
+	GOARCH=$arch go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$build/$arch/" $programs
 done
 
 # Manual pages and completions come from the programs built for this machine.
 here=$build/$(go env GOHOSTARCH)
-[ -d "$here" ] || go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$here/" ./cmd/paraxiald ./cmd/paraxialctl
+[ -d "$here" ] || go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o "$here/" $programs
 "$here/paraxiald" man | gzip -9n >"$build/paraxiald.8.gz"
+"$here/paraxial-agent" man | gzip -9n >"$build/paraxial-agent.8.gz"
 "$here/paraxialctl" man | gzip -9n >"$build/paraxialctl.1.gz"
 for shell in bash zsh fish; do
 	"$here/paraxialctl" completion "$shell" >"$build/paraxialctl.$shell"

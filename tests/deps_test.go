@@ -23,6 +23,7 @@ const (
 	compress = "github.com/klauspost/compress"
 	ebpf     = "github.com/cilium/ebpf"
 	gopacket = "github.com/gopacket/gopacket"
+	minisign = "aead.dev/minisign"
 	netlink  = "github.com/vishvananda/netlink"
 	prom     = "github.com/prometheus/client_golang"
 	systemd  = "github.com/coreos/go-systemd"
@@ -63,7 +64,10 @@ func rooms() map[string]room {
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {[]string{"conns"}, []string{prom}},
 		"lists":             {[]string{"policy"}, []string{compress, xz}},
+		"feeds":             {[]string{"lists"}, []string{minisign}},
+		"feeds/catalog":     {},
 		"sdnotify":          {nil, []string{sys}},
+		"service":           {nil, []string{systemd}},
 		"manpage":           {nil, []string{cli}},
 		"doctor":            {},
 		"doctor/probe":      {[]string{"doctor"}, []string{netlink, sys}},
@@ -82,10 +86,13 @@ func rooms() map[string]room {
 			},
 			[]string{bart}, // in the preview of a block
 		},
-		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay"},
+		"cmd/paraxial-agent": {[]string{"config", "feeds", "lockfile", "manpage", "report", "sdnotify", "service"},
+			[]string{cli}},
+		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay", "service"},
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
-			[]string{"control", "doctor", "doctor/probe", "lists", "manpage", "match", "policy", "realip"},
+			[]string{"control", "doctor", "doctor/probe", "feeds/catalog", "lists", "manpage", "match",
+				"policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }
@@ -146,28 +153,35 @@ func (r room) may(name, imported string) bool {
 	})
 }
 
-// TestDepsOfPrograms keeps the kernel's library out of paraxialctl, including imports through other
-// rooms.
+// TestDepsOfPrograms keeps rooms and libraries out of a program, including imports through other
+// rooms: the kernel's library out of those that need no right for it, and what reads lists or
+// fetches them out of the daemon.
 func TestDepsOfPrograms(t *testing.T) {
 	all := allImports(t)
-	const program = "cmd/paraxialctl"
-	queue, seen := []string{program}, map[string]bool{program: true}
-	for len(queue) > 0 {
-		folder := queue[0]
-		queue = queue[1:]
-		for _, imported := range all[folder] {
-			inner, ours := strings.CutPrefix(imported, module)
-			if strings.HasPrefix(imported, ebpf) || ours && strings.HasPrefix(inner, "loader") {
-				t.Errorf("%s, which is part of paraxialctl, imports %s", folder, imported)
-			}
-			if ours && !seen[inner] {
-				seen[inner] = true
-				queue = append(queue, inner)
+	for program, never := range map[string][]string{
+		"cmd/paraxialctl":    {ebpf, module + "loader"},
+		"cmd/paraxial-agent": {ebpf, module + "loader", module + "engine", module + "store", module + "daemon"},
+		"cmd/paraxiald":      {minisign, module + "feeds", module + "lists"},
+	} {
+		queue, seen := []string{program}, map[string]bool{program: true}
+		for len(queue) > 0 {
+			folder := queue[0]
+			queue = queue[1:]
+			for _, imported := range all[folder] {
+				for _, n := range never {
+					if imported == n || strings.HasPrefix(imported, n+"/") {
+						t.Errorf("%s, which is part of %s, imports %s", folder, program, imported)
+					}
+				}
+				if inner, ours := strings.CutPrefix(imported, module); ours && !seen[inner] {
+					seen[inner] = true
+					queue = append(queue, inner)
+				}
 			}
 		}
-	}
-	if !seen["control"] {
-		t.Error("paraxialctl does not import control: this test has checked nothing")
+		if len(seen) < 5 {
+			t.Errorf("%s imports %d rooms: this test has checked nothing", program, len(seen)-1)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/feeds/catalog"
 )
 
 // feedVerbs are the commands for a feed. The reporter that fetches it carries them out.
@@ -21,15 +22,18 @@ func (p *program) feedsCommand() command {
 		Command: &cli.Command{
 			Name:      "feeds",
 			Usage:     "show the subscribed lists, or give a command for one",
-			ArgsUsage: "[NAME | refresh|accept|rollback|pause|resume|diff NAME [GENERATION]]",
+			ArgsUsage: "[NAME | refresh|accept|rollback|pause|resume|diff NAME [GENERATION] | catalog [LIST]]",
 			Action:    p.feeds,
 		},
-		args: offer{Words: feedVerbs()},
+		args: offer{Words: append(feedVerbs(), catalogVerb)},
 	}
 }
 
 func (p *program) feeds(c *cli.Context) error {
 	args := c.Args().Slice()
+	if len(args) > 0 && args[0] == catalogVerb {
+		return p.catalog(c, args[1:])
+	}
 	if len(args) >= 2 || len(args) == 1 && slices.Contains(feedVerbs(), args[0]) {
 		return p.feedCommand(c, args)
 	}
@@ -53,6 +57,24 @@ func (p *program) feeds(c *cli.Context) error {
 		return nil
 	}
 	return p.allFeeds(s)
+}
+
+const catalogVerb = "catalog"
+
+// catalog prints lists that are well known, for the configuration. It needs no daemon.
+func (p *program) catalog(c *cli.Context, args []string) error {
+	all := catalog.Lists()
+	if len(args) > 1 {
+		return misuse(c, "feeds catalog takes one list, got %d", len(args))
+	}
+	if len(args) == 1 {
+		l, ok := catalog.Find(args[0])
+		if !ok {
+			return fmt.Errorf("the catalogue has no list %s; paraxialctl feeds catalog shows all", args[0])
+		}
+		all = []catalog.List{l}
+	}
+	return catalog.Write(p.out, all)
 }
 
 // feedCommand passes a command for a feed on.

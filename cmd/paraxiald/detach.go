@@ -10,6 +10,7 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/daemon"
+	"github.com/paraxial/paraxial/service"
 )
 
 // detach removes the filter. If a daemon runs, the daemon removes it and stops.
@@ -18,7 +19,7 @@ func detach(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(c.App.ErrWriter, cfg.Log.Format, cfg.Log.Level)
+	log := service.NewLogger(c.App.ErrWriter, cfg.Log.Format == config.FormatJSON, cfg.Log.Level)
 	err = control.NewClient(cfg.Socket).Detach(c.Context)
 	switch {
 	case err == nil:

@@ -13,12 +13,13 @@ esac
 # In a chroot, or while an image is built, no service manager runs.
 booted() { [ -d /run/systemd/system ]; }
 
-if ! getent group paraxial >/dev/null; then
-	if command -v systemd-sysusers >/dev/null; then
-		systemd-sysusers paraxial.conf
-	else
-		groupadd --system paraxial
-	fi
+if command -v systemd-sysusers >/dev/null; then
+	systemd-sysusers paraxial.conf
+else
+	getent group paraxial >/dev/null || groupadd --system paraxial
+	getent passwd paraxial-feeds >/dev/null ||
+		useradd --system --user-group --no-create-home --home-dir /var/lib/paraxial-feeds \
+			--shell /usr/sbin/nologin --comment "Paraxial feeds" paraxial-feeds
 fi
 
 if booted; then

@@ -5,8 +5,8 @@ set -e
 
 case "$1" in
 purge)
-	# The group stays, because other files may belong to it.
-	rm -rf /var/lib/paraxial
+	# Group and user stay, because other files may belong to them.
+	rm -rf /var/lib/paraxial /var/lib/paraxial-feeds
 	# The script before the removal has removed the pins.
 	if [ -e /sys/fs/bpf/paraxial ]; then
 		echo "paraxial: /sys/fs/bpf/paraxial stays, because it has files that are not Paraxial's" >&2

@@ -19,23 +19,25 @@ import (
 const (
 	daemonPackage = "github.com/paraxial/paraxial/cmd/paraxiald"
 	ctlPackage    = "github.com/paraxial/paraxial/cmd/paraxialctl"
+	agentPackage  = "github.com/paraxial/paraxial/cmd/paraxial-agent"
 )
 
-// Binaries are the paths of the two programs.
-type Binaries struct{ Daemon, Ctl string }
+// Binaries are the paths of the programs.
+type Binaries struct{ Daemon, Ctl, Agent string }
 
-// Build builds both programs, once per sandbox: later calls find them. Call it inside Enter, in one
+// Build builds the programs, once per sandbox: later calls find them. Call it inside Enter, in one
 // of the module's folders.
 func Build(ctx context.Context) (Binaries, error) { return buildIn(ctx, "bin") }
 
-// BuildPast builds another version of both: the layout of all its maps differs, and it does not
+// BuildPast builds another version of them: the layout of all its maps differs, and it does not
 // know the newest format of the state file.
 func BuildPast(ctx context.Context) (Binaries, error) { return buildIn(ctx, "past", "-tags", "past") }
 
 func buildIn(ctx context.Context, name string, flags ...string) (Binaries, error) {
 	dir, err := Once(name, func(dir string) error {
 		// Without debugging information the linker needs half the time.
-		args := append([]string{"build", "-ldflags=-s -w", "-o", dir}, append(flags, daemonPackage, ctlPackage)...)
+		args := append([]string{"build", "-ldflags=-s -w", "-o", dir}, flags...)
+		args = append(args, daemonPackage, ctlPackage, agentPackage)
 		out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w\n%s", err, out)
@@ -43,14 +45,15 @@ func buildIn(ctx context.Context, name string, flags ...string) (Binaries, error
 		return nil
 	})
 	if err != nil {
-		return Binaries{}, fmt.Errorf("build paraxiald and paraxialctl: %w", err)
+		return Binaries{}, fmt.Errorf("build the programs: %w", err)
 	}
 	return InDir(dir), nil
 }
 
 // InDir returns the binaries in a folder.
 func InDir(dir string) Binaries {
-	return Binaries{Daemon: filepath.Join(dir, "paraxiald"), Ctl: filepath.Join(dir, "paraxialctl")}
+	return Binaries{Daemon: filepath.Join(dir, "paraxiald"), Ctl: filepath.Join(dir, "paraxialctl"),
+		Agent: filepath.Join(dir, "paraxial-agent")}
 }
 
 // A Daemon describes how to run paraxiald. It can be started any number of times.

@@ -20,11 +20,13 @@ import (
 func wanted() []string {
 	return []string{
 		"-rw-r--r-- /etc/paraxial/paraxiald.yaml",
+		"-rw-r--r-- /usr/lib/systemd/system/paraxial-agent-feeds.service",
 		"-rw-r--r-- /usr/lib/systemd/system/paraxiald.service",
 		"-rw-r--r-- /usr/lib/sysusers.d/paraxial.conf",
 		"-rw-r--r-- /usr/share/bash-completion/completions/paraxialctl",
 		"-rw-r--r-- /usr/share/fish/vendor_completions.d/paraxialctl.fish",
 		"-rw-r--r-- /usr/share/man/man1/paraxialctl.1.gz",
+		"-rw-r--r-- /usr/share/man/man8/paraxial-agent.8.gz",
 		"-rw-r--r-- /usr/share/man/man8/paraxiald.8.gz",
 		"-rw-r--r-- /usr/share/paraxial/fail2ban/paraxial.conf",
 		"-rw-r--r-- /usr/share/paraxial/grafana/paraxial.json",
@@ -32,6 +34,7 @@ func wanted() []string {
 		"-rw-r--r-- /usr/share/paraxial/prometheus/paraxial.rules.yml",
 		"-rw-r--r-- /usr/share/zsh/ZSH/_paraxialctl",
 		"-rwxr-xr-x /usr/bin/paraxialctl",
+		"-rwxr-xr-x /usr/sbin/paraxial-agent",
 		"-rwxr-xr-x /usr/sbin/paraxiald",
 	}
 }
@@ -139,8 +142,9 @@ func TestManualPages(t *testing.T) {
 	r := older(t)
 	need(t, "mandoc")
 	for name, want := range map[string]string{
-		"paraxiald.8":   "detach\n       Remove the filter from",
-		"paraxialctl.1": "block PREFIX...\n       Drop packets from addresses.",
+		"paraxial-agent.8": "feeds\n       Keep the lists",
+		"paraxiald.8":      "detach\n       Remove the filter from",
+		"paraxialctl.1":    "block PREFIX...\n       Drop packets from addresses.",
 	} {
 		zipped := r.file("build/" + name + ".gz")
 		page := filepath.Join(t.TempDir(), name)

@@ -108,13 +108,45 @@ func TestService(t *testing.T) {
 	s.do("paraxialctl", "block", enemy)
 	s.filtered("blocked")
 	s.status("protecting eth0 (native); 1 blocks, 0 allows")
+	s.feeds()
 	if said := s.upgrade(after); strings.Contains(said, "Next:") {
 		t.Errorf("an upgrade prints the next steps:\n%s", said)
 	}
 	s.filtered("upgraded")
+	s.feeds()
+	s.do("systemctl", "stop", "paraxiald")
+	if out, _ := s.try("systemctl", "is-active", agentService); strings.TrimSpace(out) != "inactive" {
+		t.Errorf("paraxiald is stopped, but %s is %s", agentService, out)
+	}
+	s.do("systemctl", "start", "paraxiald")
+	s.feeds()
 	s.removed("dpkg", "--remove", "paraxial")
-	if out, _ := s.try("systemctl", "is-active", "paraxiald"); strings.TrimSpace(out) != "inactive" {
-		t.Errorf("removed, but the service is %s", out)
+	for _, unit := range []string{"paraxiald", agentService} {
+		if out, _ := s.try("systemctl", "is-active", unit); strings.TrimSpace(out) != "inactive" {
+			t.Errorf("removed, but %s is %s", unit, out)
+		}
+	}
+}
+
+const agentService = "paraxial-agent-feeds"
+
+// feeds checks that the agent runs beside the daemon, as its own user and without capabilities.
+func (s *site) feeds() {
+	s.Helper()
+	s.eventually("the agent has started", func() error {
+		if got := s.do("systemctl", "show", "--property=StatusText", "--value", agentService); got != "no feeds\n" {
+			return errors.New(got)
+		}
+		return nil
+	})
+	pid := strings.TrimSpace(s.do("systemctl", "show", "--property=MainPID", "--value", agentService))
+	if user := strings.TrimSpace(s.do("stat", "--format=%U", "/proc/"+pid)); user != "paraxial-feeds" {
+		s.Errorf("the agent runs as %s", user)
+	}
+	for line := range strings.Lines(s.do("cat", "/proc/"+pid+"/status")) {
+		if strings.HasPrefix(line, "Cap") && strings.Trim(line[len("CapXxx:"):], "0\t\n") != "" {
+			s.Errorf("the agent has capabilities: %s", line)
+		}
 	}
 }
 

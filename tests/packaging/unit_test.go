@@ -19,22 +19,30 @@ import (
 	"github.com/paraxial/paraxial/tests/testenv"
 )
 
-const unit = repository + "/packaging/paraxiald.service"
+const (
+	unit      = repository + "/packaging/paraxiald.service"
+	agentUnit = repository + "/packaging/paraxial-agent-feeds.service"
+)
 
-// TestUnitIsValid checks the unit, and its exposure: 2.7 of 10 at most, 0.3 of it for CAP_SYS_PTRACE.
+// TestUnitIsValid checks the units, and their exposure, in tenths: of the daemon 2.7 of 10 at most,
+// 0.3 of it for CAP_SYS_PTRACE.
 func TestUnitIsValid(t *testing.T) {
 	s := newMachine(t)
 	s.chrooted()
 	need(t, "systemd-analyze")
-	s.do("cp", "/bin/true", "/usr/sbin/paraxiald")
-	s.copy(unit, "/usr/lib/systemd/system/paraxiald.service")
-	if out := s.do("systemd-analyze", "verify", "--man=no",
-		"/usr/lib/systemd/system/paraxiald.service"); strings.Contains(out, "paraxiald") {
-		t.Errorf("systemd-analyze verify says:\n%s", out)
-	}
-	if out, err := s.try("systemd-analyze", "security", "--offline=true", "--threshold=27",
-		"/usr/lib/systemd/system/paraxiald.service"); err != nil {
-		t.Errorf("systemd-analyze security says:\n%s", out)
+	for _, u := range []struct{ file, program, exposure string }{
+		{unit, "paraxiald", "27"}, {agentUnit, "paraxial-agent", "13"},
+	} {
+		s.do("cp", "/bin/true", "/usr/sbin/"+u.program)
+		installed := "/usr/lib/systemd/system/" + filepath.Base(u.file)
+		s.copy(u.file, installed)
+		if out := s.do("systemd-analyze", "verify", "--man=no", installed); strings.Contains(out, "paraxial") {
+			t.Errorf("systemd-analyze verify says:\n%s", out)
+		}
+		if out, err := s.try("systemd-analyze", "security", "--offline=true", "--threshold="+u.exposure,
+			installed); err != nil {
+			t.Errorf("systemd-analyze security says:\n%s", out)
+		}
 	}
 }
 
