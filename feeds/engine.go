@@ -191,7 +191,8 @@ func (e *Engine) step(ctx context.Context, r *running) {
 		e.opts.Log.Warn("feed", "name", r.feed.Name, "error", err)
 	}
 	if after := r.record(); before.Sent != 0 && after.Sent == 0 {
-		e.opts.Log.Warn("the set of a feed has ended, because there was no good answer for its ttl", "feed", r.feed.Name,
+		e.opts.Log.Warn("the set of a feed has ended, because there was no good answer for its ttl", "feed",
+			r.feed.Name,
 			"ttl", r.feed.TTL)
 		e.tell()
 	}
@@ -320,7 +321,8 @@ func (e *Engine) commands(ctx context.Context) {
 func (e *Engine) Do(ctx context.Context, c Command) (string, error) {
 	r, ok := e.find(c.Name)
 	if !ok {
-		return "", fmt.Errorf("no feed has the name %q in the configuration of paraxial-agent; reload it after a change",
+		return "", fmt.Errorf("no feed has the name %q in the configuration of paraxial-agent; "+
+			"reload it after a change",
 			c.Name)
 	}
 	defer r.nudge()

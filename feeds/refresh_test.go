@@ -24,7 +24,8 @@ func TestConditional(t *testing.T) {
 	if h.Get("If-None-Match") != `"a"` || h.Get("If-Modified-Since") != modified {
 		t.Errorf("the second request has no condition: %v", h)
 	}
-	if st := l.state(); !st.CheckedAt.Equal(l.clock) || !st.FetchedAt.Equal(start) || st.NextAt != l.clock.Add(6*time.Hour) {
+	if st := l.state(); !st.CheckedAt.Equal(l.clock) || !st.FetchedAt.Equal(start) ||
+		st.NextAt != l.clock.Add(6*time.Hour) {
 		t.Errorf("state %+v", st)
 	}
 	if l.daemon.puts != 1 || l.daemon.renewals != 1 {
@@ -92,7 +93,8 @@ func TestShrinkIsHeld(t *testing.T) {
 		t.Errorf("state %+v", st)
 	}
 	l.restart()
-	if diff, err := l.diff(0); err != nil || !strings.HasPrefix(diff, "generation 1 to 2: 0 added, 90 removed\n-203.0.100.10/32\n") {
+	if diff, err := l.diff(0); err != nil || !strings.HasPrefix(diff,
+		"generation 1 to 2: 0 added, 90 removed\n-203.0.100.10/32\n") {
 		t.Errorf("diff: %v\n%.200s", err, diff)
 	}
 	if said, err := l.accept(t.Context()); err != nil || !strings.Contains(said, "generation 2 with 10 entries") {
