@@ -13,7 +13,8 @@ func suspicious(f Feed, before int, s *set) string {
 	switch {
 	case before < freely:
 	case float64(after) < float64(before)*(1-f.MaxShrink):
-		return fmt.Sprintf("of %d entries only %d would be left (max_shrink is %s)", before, after, percent(f.MaxShrink))
+		return fmt.Sprintf("of %d entries only %d would be left (max_shrink is %s)", before, after,
+			percent(f.MaxShrink))
 	case f.MaxGrow > 0 && float64(after) > float64(before)*f.MaxGrow:
 		return fmt.Sprintf("%d entries would become %d (max_grow is %v)", before, after, f.MaxGrow)
 	}

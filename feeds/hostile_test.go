@@ -91,7 +91,8 @@ func bomb(w io.Writer) {
 func misbehaviours() []misbehaviour {
 	const html = "<!DOCTYPE html><html><body>Too many requests from 203.0.113.5</body></html>\n"
 	return []misbehaviour{
-		{"hangs before the answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "in time", quick},
+		{"hangs before the answer", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "in time",
+			quick},
 		{"hangs within the body", func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, "203.0.113.66\n")
 			w.(http.Flusher).Flush()
@@ -103,12 +104,15 @@ func misbehaviours() []misbehaviour {
 		{"empty", say(""), "empty", nil},
 		{"comments only", say("# nothing\n; at all\n\n"), "only comments", nil},
 		{"cut, with a length", raw("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n203.0.113.66\n"), "cut off", nil},
-		{"cut, in chunks", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n203.0.113.66\n"), "cut off", nil},
-		{"cut within a line, without a length", raw("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n203.0.113.66\n203.0.113.1"),
+		{"cut, in chunks", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n203.0.113.66\n"),
+			"cut off", nil},
+		{"cut within a line, without a length",
+			raw("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n203.0.113.66\n203.0.113.1"),
 			"may be cut off", nil},
 		{"cut between lines, without a length", raw("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n203.0.113.66\n"),
 			"", nil}, // held: it has shrunk
-		{"cut JSON", raw("HTTP/1.1 200 OK\r\n\r\n" + `{"syncToken":"1","prefixes":[{"ip_prefix":"203.0.113.0/24"}`), "not complete", nil},
+		{"cut JSON", raw("HTTP/1.1 200 OK\r\n\r\n" + `{"syncToken":"1","prefixes":[{"ip_prefix":"203.0.113.0/24"}`),
+			"not complete", nil},
 		{"cut NDJSON", say(`{"cidr":"198.51.100.0/24","sblid":"SBL1","rir":"arin"}` + "\n" +
 			`{"type":"metadata","timestamp":1790000000,"size":2,"records":2}` + "\n"), "2", nil},
 		{"gzip bomb, as encoding", func(w http.ResponseWriter, _ *http.Request) {
@@ -123,7 +127,8 @@ func misbehaviours() []misbehaviour {
 			io.WriteString(w, "203.0.113.66\n")
 		}, `Content-Encoding "br"`, nil},
 		{"too long", say(strings.Repeat("203.0.113.66\n", 100_000)), "longer than 1048576 bytes", nil},
-		{"says that it is too long", raw("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"), "longer than 1048576 bytes",
+		{"says that it is too long", raw("HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"),
+			"longer than 1048576 bytes",
 			nil},
 		{"too many entries", say(text(hosts(addresses(10_001)))), "more than 10000 prefixes", nil},
 		{"too long headers", func(w http.ResponseWriter, _ *http.Request) {
@@ -132,11 +137,14 @@ func misbehaviours() []misbehaviour {
 		}, "header", nil},
 		{"redirect to itself", redirect("/list.txt"), "more than 5 redirects", nil},
 		{"redirect to http", redirect("http://198.51.100.1/x"), "from https to http", nil},
-		{"redirect to the metadata service", redirect("https://169.254.169.254/latest/meta-data"), "169.254.169.254 is not",
+		{"redirect to the metadata service", redirect("https://169.254.169.254/latest/meta-data"),
+			"169.254.169.254 is not",
 			nil},
-		{"redirect to a mapped address", redirect("https://[::ffff:169.254.169.254]/"), "is not an address of the internet", nil},
+		{"redirect to a mapped address", redirect("https://[::ffff:169.254.169.254]/"),
+			"is not an address of the internet", nil},
 		{"redirect to NAT64", redirect("https://[64:ff9b::a9fe:a9fe]/"), "is not an address of the internet", nil},
-		{"redirect to a unique local address", redirect("https://[fd00:ec2::254]/"), "is not an address of the internet", nil},
+		{"redirect to a unique local address", redirect("https://[fd00:ec2::254]/"),
+			"is not an address of the internet", nil},
 		{"redirect to a private address", redirect("https://10.0.0.1/"), "10.0.0.1 is not", nil},
 		{"redirect to loopback", redirect("https://127.0.0.2/"), "127.0.0.2 is not", nil},
 		{"redirect to a file", redirect("file:///etc/passwd"), "neither https nor http", nil},
@@ -484,7 +492,8 @@ func TestPlainHTTP(t *testing.T) {
 	l.restart(func(f *Feed) { f.SHA256 = l.server.URL + "/sum" })
 	l.good()
 	l.has(1, "198.51.100.9/32")
-	for address, want := range map[string]string{"ftp://x/": "neither https, http nor a file", "file://host/x": "nor a file"} {
+	for address, want := range map[string]string{"ftp://x/": "neither https, http nor a file",
+		"file://host/x": "nor a file"} {
 		l.restart(func(f *Feed) { f.URL, f.SHA256 = address, "" })
 		l.bad(want)
 	}
@@ -497,7 +506,8 @@ func TestPublicAddresses(t *testing.T) {
 		"169.254.169.254": false, "0.0.0.0": false, "0.1.2.3": false, "224.0.0.1": false, "255.255.255.255": false,
 		"240.0.0.1": false, "192.0.0.192": false, "198.18.0.1": false, "::": false, "::1": false, "fe80::1": false,
 		"fe80::1%eth0": false, "fd00:ec2::254": false, "ff02::1": false, "::ffff:10.0.0.1": false, "::10.0.0.1": false,
-		"64:ff9b::a9fe:a9fe": false, "64:ff9b:1::1": false, "2002:a00:1::1": false, "2001:0:1::1": false, "fec0::1": false,
+		"64:ff9b::a9fe:a9fe": false, "64:ff9b:1::1": false, "2002:a00:1::1": false, "2001:0:1::1": false,
+		"fec0::1": false,
 	} {
 		if got := checkPublic(netip.MustParseAddr(a)) == nil; got != want {
 			t.Errorf("%s is public: %t, want %t", a, got, want)

@@ -263,7 +263,8 @@ func TestRestart(t *testing.T) {
 	h.eventually("the state comes", func() bool { s, _, ok := h.board.State("x"); return ok && s.Generation == 1 })
 	second := exec.Command(os.Args[0], "feeds", "--config", h.path("paraxiald.yaml"), "--state-dir", h.path("state"))
 	second.Env = append(os.Environ(), asAgent+"=1")
-	if out, err := second.CombinedOutput(); err == nil || !strings.Contains(string(out), "is another paraxial-agent running?") {
+	out, err := second.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "is another paraxial-agent running?") {
 		t.Errorf("a second agent with the same state: %v\n%s", err, out)
 	}
 	h.agent.Process.Kill()
@@ -353,7 +354,8 @@ func TestCommandLine(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), append([]string{"paraxial-agent"}, strings.Fields(tt.args)...), &stdout, &stderr)
-		if code != tt.code || !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
+		if code != tt.code || !strings.Contains(stdout.String(), tt.stdout) ||
+			!strings.Contains(stderr.String(), tt.stderr) {
 			t.Errorf("%s: exit code %d\n%s%s", tt.args, code, stdout.String(), stderr.String())
 		}
 	}

@@ -65,7 +65,8 @@ func runFeeds(c *cli.Context, stderr io.Writer) error {
 	a := &agent{
 		file: file, log: log, level: level, socket: cfg.Reports.Socket,
 		engine: feeds.New(feeds.Options{
-			Dir: dir, Sender: sender{report.NewClient(cfg.Reports.Socket)}, Log: log, Agent: "paraxial-agent/" + version,
+			Dir: dir, Sender: sender{report.NewClient(cfg.Reports.Socket)}, Log: log,
+			Agent: "paraxial-agent/" + version,
 		}),
 		manager: sdnotify.New(func(state string) { service.Notify(log, state) }, 0),
 	}
@@ -77,8 +78,8 @@ func runFeeds(c *cli.Context, stderr io.Writer) error {
 func readConfig(path string) (config.Config, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrPermission) {
-		return config.Config{}, fmt.Errorf("read configuration: %w; the user of paraxial-agent must be able to read it: "+
-			"chgrp paraxial-feeds %s && chmod 640 %s", err, path, path)
+		return config.Config{}, fmt.Errorf("read configuration: %w; the user of paraxial-agent must be able to "+
+			"read it: chgrp paraxial-feeds %s && chmod 640 %s", err, path, path)
 	}
 	if err != nil {
 		return config.Config{}, fmt.Errorf("read configuration: %w (name another file with --config)", err)

@@ -16,7 +16,7 @@ const (
 	block, shadow, allow = "block", "shadow", "allow"
 
 	noLicence = "none is stated"
-	countOnly = "shadow only counts. Look at the drops that it would have made before you block"
+	countOnly = "shadow only counts: look at what it counts before you block"
 )
 
 func attackers() []List {
@@ -28,7 +28,8 @@ func attackers() []List {
 			Licence: "free, with terms: https://www.spamhaus.org/blocklists/drop-fair-use-policy/",
 		},
 		{
-			Name: "spamhaus-drop-v6", URL: "https://www.spamhaus.org/drop/drop_v6.json", Every: 12 * time.Hour, Use: block,
+			Name: "spamhaus-drop-v6", URL: "https://www.spamhaus.org/drop/drop_v6.json", Every: 12 * time.Hour,
+			Use:   block,
 			About: "Spamhaus DROPv6: IPv6 networks in the hands of spammers and other criminals", Entries: "100",
 			Limit:   "once an hour at most; once a day is enough. Clients that ask more often are blocked",
 			Licence: "free, with terms: https://www.spamhaus.org/blocklists/drop-fair-use-policy/",
@@ -85,7 +86,8 @@ func attackers() []List {
 		},
 		{
 			Name: "greensnow", URL: "https://blocklist.greensnow.co/greensnow.txt", Every: 6 * time.Hour, Use: block,
-			About: "GreenSnow: attacks on SSH, mail, web and others", Entries: "5,000", Licence: "see https://greensnow.co",
+			About: "GreenSnow: attacks on SSH, mail, web and others", Entries: "5,000",
+			Licence: "see https://greensnow.co",
 		},
 		{
 			Name: "ipsum-3", URL: "https://raw.githubusercontent.com/stamparm/ipsum/master/levels/3.txt",
@@ -112,7 +114,8 @@ func anonymous() []List {
 		{
 			Name: "x4b-vpn", URL: "https://raw.githubusercontent.com/X4BNet/lists_vpn/main/output/vpn/ipv4.txt",
 			Every: 24 * time.Hour, Use: shadow, Entries: "10,000",
-			About: "X4BNet: networks of VPN providers", Licence: "see https://github.com/X4BNet/lists_vpn", Note: countOnly,
+			About: "X4BNet: networks of VPN providers", Licence: "see https://github.com/X4BNet/lists_vpn",
+			Note: countOnly,
 		},
 		{
 			Name: "x4b-datacenter", Every: 24 * time.Hour, Use: shadow, Entries: "15,000",
@@ -141,8 +144,9 @@ func clouds() []List {
 				"https://www.microsoft.com/download/details.aspx?id=56519",
 		},
 		{
-			Name: "oracle", URL: "https://docs.oracle.com/en-us/iaas/tools/public_ip_ranges.json", Every: 12 * time.Hour,
-			Use: shadow, About: "Oracle Cloud", Entries: "1,000", Licence: noLicence, Note: countOnly,
+			Name: "oracle", URL: "https://docs.oracle.com/en-us/iaas/tools/public_ip_ranges.json",
+			Every: 12 * time.Hour,
+			Use:   shadow, About: "Oracle Cloud", Entries: "1,000", Licence: noLicence, Note: countOnly,
 		},
 		{
 			Name: "digitalocean", URL: "https://digitalocean.com/geo/google.csv", Every: 24 * time.Hour, Use: shadow,
@@ -174,14 +178,16 @@ func visitors() []List {
 			Note: why + ". Name them in proxies, too, for the detectors",
 		},
 		{
-			Name: "github-hooks", URL: "https://api.github.com/meta", Select: "service=hooks", Every: 24 * time.Hour, Use: allow,
+			Name: "github-hooks", URL: "https://api.github.com/meta", Select: "service=hooks", Every: 24 * time.Hour,
+			Use:   allow,
 			About: "GitHub: the addresses from which it calls web hooks", Entries: "6", Licence: noLicence, Note: why,
 			Limit: "60 times an hour from one address, together with other requests to this API",
 		},
 		{
 			Name: "googlebot", URL: "https://developers.google.com/static/search/apis/ipranges/googlebot.json",
-			Every: 24 * time.Hour, Use: allow, About: "Google's crawler for its search", Entries: "300", Licence: noLicence,
-			Note: why,
+			Every: 24 * time.Hour, Use: allow, About: "Google's crawler for its search", Entries: "300",
+			Licence: noLicence,
+			Note:    why,
 		},
 		{
 			Name: "bingbot", URL: "https://www.bing.com/toolbox/bingbot.json", Every: 24 * time.Hour, Use: allow,
