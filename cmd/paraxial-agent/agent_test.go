@@ -271,13 +271,16 @@ func TestRestart(t *testing.T) {
 	<-h.ended
 	os.Remove(h.path("notify.sock"))
 	os.Remove(h.path("list"))
-	h.board = report.Board{}
 	h.start()
-	h.eventually("the state comes", func() bool {
-		s, _, ok := h.board.State("x")
-		return ok && s.Generation == 1 && s.Entries == 1 && s.Error == ""
-	})
+	if a := h.command(report.Diff, "x"); a.Text != "generation 0 to 1: 1 added, 0 removed\n+203.0.113.7/32\n" {
+		t.Errorf("diff: %+v", a)
+	}
 	h.stop()
+	if s, _, _ := h.board.State("x"); s.Generation != 1 || s.Entries != 1 || s.Error != "" {
+		t.Errorf("state %+v", s)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.puts != 1 {
 		t.Errorf("%d sets were handed in, want 1", h.puts)
 	}
