@@ -139,7 +139,8 @@ func (h *host) start() {
 		h.Fatal(err)
 	}
 	h.Cleanup(func() { notify.Close() })
-	h.told, h.ended = make(chan string, 100), make(chan error, 1)
+	told, ended := make(chan string, 100), make(chan error, 1) // of this agent, while another starts
+	h.told, h.ended = told, ended
 	go func() {
 		b := make([]byte, 4096)
 		for {
@@ -147,7 +148,7 @@ func (h *host) start() {
 			if err != nil {
 				return
 			}
-			h.told <- string(b[:n])
+			told <- string(b[:n])
 		}
 	}()
 	h.agent = exec.Command(os.Args[0], "feeds", "--config", h.path("paraxiald.yaml"), "--state-dir", h.path("state"))
@@ -156,9 +157,10 @@ func (h *host) start() {
 	if err := h.agent.Start(); err != nil {
 		h.Fatal(err)
 	}
-	go func() { h.ended <- h.agent.Wait() }()
+	agent := h.agent
+	go func() { ended <- agent.Wait() }()
 	h.Cleanup(func() {
-		h.agent.Process.Kill()
+		agent.Process.Kill()
 		if h.Failed() {
 			h.Logf("log of the agent:\n%s", h.log.String())
 		}
