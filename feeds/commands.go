@@ -171,6 +171,6 @@ func (s *subscription) showDiff(from, to uint64) (string, error) {
 	if left > 0 {
 		fmt.Fprintf(&text, "... and %d more\n", left)
 	}
-	return fmt.Sprintf("generation %d to %d: %d added, %d removed\n%s", from, to, d.added, d.removed, text.String()),
-		nil
+	head := fmt.Sprintf("generation %d to %d: %d added, %d removed\n", from, to, d.added, d.removed)
+	return head + text.String(), nil
 }

@@ -81,7 +81,8 @@ func (e *Engine) Configure(ctx context.Context, feeds []Feed) error {
 	if err := os.MkdirAll(e.opts.Dir, 0o700); err != nil {
 		return fmt.Errorf("make the folder of the state: %w", err)
 	}
-	err := e.drop(feeds)
+	e.drop(feeds)
+	var err error
 	for _, f := range feeds {
 		if _, ok := e.find(f.Name); !ok {
 			err = errors.Join(err, e.start(ctx, f))
@@ -92,7 +93,7 @@ func (e *Engine) Configure(ctx context.Context, feeds []Feed) error {
 }
 
 // drop stops the feeds that are not as configured.
-func (e *Engine) drop(feeds []Feed) error {
+func (e *Engine) drop(feeds []Feed) {
 	e.mu.Lock()
 	old := make([]*running, 0, len(e.running))
 	for name, r := range e.running {
@@ -102,15 +103,11 @@ func (e *Engine) drop(feeds []Feed) error {
 		}
 	}
 	e.mu.Unlock()
-	var errs []error
 	for _, r := range old {
 		r.stop()
 		<-r.done
-		if !slices.ContainsFunc(feeds, func(f Feed) bool { return f.Name == r.feed.Name }) {
-			errs = append(errs, r.remove())
-		}
+		r.close()
 	}
-	return errors.Join(errs...)
 }
 
 func (e *Engine) start(ctx context.Context, f Feed) error {
@@ -136,7 +133,7 @@ func (e *Engine) start(ctx context.Context, f Feed) error {
 	return nil
 }
 
-// removeOthers deletes the state of feeds that were configured in an earlier run.
+// removeOthers deletes the state of feeds that are not configured any more.
 func (e *Engine) removeOthers(feeds []Feed) error {
 	folders, err := os.ReadDir(e.opts.Dir)
 	if err != nil {
@@ -191,9 +188,8 @@ func (e *Engine) step(ctx context.Context, r *running) {
 		e.opts.Log.Warn("feed", "name", r.feed.Name, "error", err)
 	}
 	if after := r.record(); before.Sent != 0 && after.Sent == 0 {
-		e.opts.Log.Warn("the set of a feed has ended, because there was no good answer for its ttl", "feed",
-			r.feed.Name,
-			"ttl", r.feed.TTL)
+		e.opts.Log.Warn("the set of a feed has ended, because there was no good answer for its ttl",
+			"feed", r.feed.Name, "ttl", r.feed.TTL)
 		e.tell()
 	}
 }
@@ -213,8 +209,8 @@ func (e *Engine) log(r *running, before record, err error) {
 	switch {
 	case errors.Is(err, context.Canceled):
 	case err != nil:
-		e.opts.Log.Warn("a feed could not be refreshed; its set stays until its ttl", "feed", r.feed.Name, "error", err,
-			"next", st.NextAt, "ends", st.EndsAt)
+		e.opts.Log.Warn("a feed could not be refreshed; its set stays until its ttl",
+			"feed", r.feed.Name, "error", err, "next", st.NextAt, "ends", st.EndsAt)
 	case st.Held != nil && (before.Held == nil || before.Held.Generation != st.Held.Generation):
 		e.opts.Log.Warn("a change of a feed is held until it is accepted", "feed", r.feed.Name, "generation",
 			st.Held.Generation, "reason", st.Held.Reason, "added", st.Held.Added, "removed", st.Held.Removed)
@@ -322,8 +318,7 @@ func (e *Engine) Do(ctx context.Context, c Command) (string, error) {
 	r, ok := e.find(c.Name)
 	if !ok {
 		return "", fmt.Errorf("no feed has the name %q in the configuration of paraxial-agent; "+
-			"reload it after a change",
-			c.Name)
+			"reload it after a change", c.Name)
 	}
 	defer r.nudge()
 	e.opts.Log.Info("command", "command", c.Verb, "feed", c.Name, "generation", c.Generation)

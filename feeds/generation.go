@@ -53,8 +53,8 @@ func saveGeneration(dir string, s *set) (name string, g generation, err error) {
 		return "", generation{}, err
 	}
 	return name, generation{
-		Entries: len(s.items), Digest: hex.EncodeToString(sum.Sum(nil)), Timed: s.timed, Format: s.format,
-		Notes: s.notes,
+		Entries: len(s.items), Digest: hex.EncodeToString(sum.Sum(nil)), Timed: s.timed,
+		Format: s.format, Notes: s.notes,
 	}, nil
 }
 

@@ -24,8 +24,8 @@ func TestConditional(t *testing.T) {
 	if h.Get("If-None-Match") != `"a"` || h.Get("If-Modified-Since") != modified {
 		t.Errorf("the second request has no condition: %v", h)
 	}
-	if st := l.state(); !st.CheckedAt.Equal(l.clock) || !st.FetchedAt.Equal(start) ||
-		st.NextAt != l.clock.Add(6*time.Hour) {
+	st := l.state()
+	if !st.CheckedAt.Equal(l.clock) || !st.FetchedAt.Equal(start) || st.NextAt != l.clock.Add(6*time.Hour) {
 		t.Errorf("state %+v", st)
 	}
 	if l.daemon.puts != 1 || l.daemon.renewals != 1 {
@@ -93,8 +93,8 @@ func TestShrinkIsHeld(t *testing.T) {
 		t.Errorf("state %+v", st)
 	}
 	l.restart()
-	if diff, err := l.diff(0); err != nil || !strings.HasPrefix(diff,
-		"generation 1 to 2: 0 added, 90 removed\n-203.0.100.10/32\n") {
+	const removed = "generation 1 to 2: 0 added, 90 removed\n-203.0.100.10/32\n"
+	if diff, err := l.diff(0); err != nil || !strings.HasPrefix(diff, removed) {
 		t.Errorf("diff: %v\n%.200s", err, diff)
 	}
 	if said, err := l.accept(t.Context()); err != nil || !strings.Contains(said, "generation 2 with 10 entries") {
@@ -454,4 +454,25 @@ func TestDamagedGeneration(t *testing.T) {
 		t.Error("the request has a condition, but there is no body on the disk")
 	}
 	l.has(2, "198.51.100.9/32")
+}
+
+// TestClosed: what still runs for a feed that was configured anew does not change the state.
+func TestClosed(t *testing.T) {
+	l := newLab(t)
+	l.serve(200, "198.51.100.9\n")
+	l.good()
+	l.answer = func(w http.ResponseWriter, _ *http.Request) {
+		l.close()
+		w.Write([]byte("198.51.100.10\n"))
+	}
+	if err := l.refreshed(); !strings.Contains(err, errClosed.Error()) {
+		t.Errorf("refresh: %q", err)
+	}
+	if _, err := l.pause(true); err == nil {
+		t.Error("a command changes the state")
+	}
+	l.restart()
+	if st := l.state(); st.Generation != 1 || st.Paused || len(st.Kept) != 1 {
+		t.Errorf("state %+v", st)
+	}
 }

@@ -26,7 +26,7 @@ type subscription struct {
 	sendErr  string
 	sendAt   time.Time // the next attempt to hand in the set; zero: nothing to hand in
 	sendFail int
-	removed  bool
+	closed   bool // by a change of the configuration
 }
 
 // environment is what all subscriptions share.
@@ -77,8 +77,8 @@ func earlier(x, y time.Time) time.Time {
 func (s *subscription) change(f func(r *record)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.removed {
-		return errors.New("the feed is not configured any more")
+	if s.closed {
+		return errClosed
 	}
 	f(&s.rec)
 	return s.rec.save(s.dir)
@@ -90,14 +90,16 @@ func (s *subscription) record() record {
 	return s.rec
 }
 
-// remove deletes the state.
-func (s *subscription) remove() error {
+var errClosed = errors.New("the configuration of the feed has changed meanwhile; try again")
+
+// close keeps a command that still runs from changing the state, which may be another
+// subscription's from now on.
+func (s *subscription) close() {
 	s.work.Lock()
 	defer s.work.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.removed = true
-	return os.RemoveAll(s.dir)
+	s.closed = true
 }
 
 // refresh asks for the list, and hands in what has changed.
@@ -163,6 +165,9 @@ func (s *subscription) fetchAndTake(ctx context.Context, before record) error {
 	}
 	s.work.Lock()
 	defer s.work.Unlock()
+	if s.closed {
+		return errClosed
+	}
 	if b.unchanged {
 		return s.change(func(r *record) { s.answered(r) })
 	}

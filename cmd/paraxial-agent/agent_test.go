@@ -139,7 +139,8 @@ func (h *host) start() {
 		h.Fatal(err)
 	}
 	h.Cleanup(func() { notify.Close() })
-	h.told, h.ended = make(chan string, 100), make(chan error, 1)
+	told, ended := make(chan string, 100), make(chan error, 1) // of this agent, while another starts
+	h.told, h.ended = told, ended
 	go func() {
 		b := make([]byte, 4096)
 		for {
@@ -147,7 +148,7 @@ func (h *host) start() {
 			if err != nil {
 				return
 			}
-			h.told <- string(b[:n])
+			told <- string(b[:n])
 		}
 	}()
 	h.agent = exec.Command(os.Args[0], "feeds", "--config", h.path("paraxiald.yaml"), "--state-dir", h.path("state"))
@@ -156,9 +157,10 @@ func (h *host) start() {
 	if err := h.agent.Start(); err != nil {
 		h.Fatal(err)
 	}
-	go func() { h.ended <- h.agent.Wait() }()
+	agent := h.agent
+	go func() { ended <- agent.Wait() }()
 	h.Cleanup(func() {
-		h.agent.Process.Kill()
+		agent.Process.Kill()
 		if h.Failed() {
 			h.Logf("log of the agent:\n%s", h.log.String())
 		}
@@ -263,21 +265,24 @@ func TestRestart(t *testing.T) {
 	h.eventually("the state comes", func() bool { s, _, ok := h.board.State("x"); return ok && s.Generation == 1 })
 	second := exec.Command(os.Args[0], "feeds", "--config", h.path("paraxiald.yaml"), "--state-dir", h.path("state"))
 	second.Env = append(os.Environ(), asAgent+"=1")
-	if out, err := second.CombinedOutput(); err == nil ||
-		!strings.Contains(string(out), "is another paraxial-agent running?") {
+	out, err := second.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "is another paraxial-agent running?") {
 		t.Errorf("a second agent with the same state: %v\n%s", err, out)
 	}
 	h.agent.Process.Kill()
 	<-h.ended
 	os.Remove(h.path("notify.sock"))
 	os.Remove(h.path("list"))
-	h.board = report.Board{}
 	h.start()
-	h.eventually("the state comes", func() bool {
-		s, _, ok := h.board.State("x")
-		return ok && s.Generation == 1 && s.Entries == 1 && s.Error == ""
-	})
+	if a := h.command(report.Diff, "x"); a.Text != "generation 0 to 1: 1 added, 0 removed\n+203.0.113.7/32\n" {
+		t.Errorf("diff: %+v", a)
+	}
 	h.stop()
+	if s, _, _ := h.board.State("x"); s.Generation != 1 || s.Entries != 1 || s.Error != "" {
+		t.Errorf("state %+v", s)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.puts != 1 {
 		t.Errorf("%d sets were handed in, want 1", h.puts)
 	}

@@ -48,10 +48,9 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Name:      "paraxial-agent",
 		Usage:     "fetch lists for paraxiald",
 		UsageText: "paraxial-agent feeds [flags]\nparaxial-agent version",
-		Description: "" +
-			"feeds fetches the lists that the configuration of paraxiald names, checks them, and hands them\n" +
-			"to the daemon. It runs as a user of its own, without any capability. SIGHUP reloads the\n" +
-			"configuration; SIGTERM stops it. Sets stay in force until their ttl.",
+		Description: "feeds fetches the lists that the configuration of paraxiald names, checks them, and hands\n" +
+			"them to the daemon. It runs as a user of its own, without any capability. SIGHUP reloads\n" +
+			"the configuration; SIGTERM stops it. Sets stay in force until their ttl.",
 		Writer:         stdout,
 		ErrWriter:      stderr,
 		HideVersion:    true,

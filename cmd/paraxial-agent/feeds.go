@@ -78,9 +78,8 @@ func runFeeds(c *cli.Context, stderr io.Writer) error {
 func readConfig(path string) (config.Config, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrPermission) {
-		return config.Config{}, fmt.Errorf("read configuration: %w; "+
-			"the user of paraxial-agent must be able to read it: "+
-			"chgrp paraxial-feeds %s && chmod 640 %s", err, path, path)
+		return config.Config{}, fmt.Errorf("read configuration: %w; the user of paraxial-agent must be able to "+
+			"read it: chgrp paraxial-feeds %s && chmod 640 %s", err, path, path)
 	}
 	if err != nil {
 		return config.Config{}, fmt.Errorf("read configuration: %w (name another file with --config)", err)

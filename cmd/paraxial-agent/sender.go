@@ -54,8 +54,7 @@ func stateOf(s feeds.State) report.State {
 		Name: s.Name, URL: s.URL, Generation: s.Generation, Entries: s.Entries, FetchedAt: s.FetchedAt,
 		CheckedAt: s.CheckedAt, ChangedAt: s.ChangedAt, NextAt: s.NextAt, EndsAt: s.EndsAt, Failures: s.Failures,
 		Error: s.Error, Held: (*report.Held)(s.Held), Paused: s.Paused, Ended: s.Ended, Format: s.Format,
-		Notes: s.Notes,
-		Kept:  kept,
+		Notes: s.Notes, Kept: kept,
 	}
 }
 

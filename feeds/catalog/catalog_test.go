@@ -48,7 +48,7 @@ func TestWrite(t *testing.T) {
   # Amazon Web Services: addresses of virtual machines
   # Size: about 4,000 entries
   # Licence: none is stated
-  # Note: without select it is all of Amazon. shadow only counts. Look at its drops before you block
+  # Note: without select it is all of Amazon. shadow only counts: look at what it counts before you block
   - name: aws
     url: https://ip-ranges.amazonaws.com/ip-ranges.json
     select: service=EC2

@@ -16,7 +16,7 @@ const (
 	block, shadow, allow = "block", "shadow", "allow"
 
 	noLicence = "none is stated"
-	countOnly = "shadow only counts. Look at its drops before you block"
+	countOnly = "shadow only counts: look at what it counts before you block"
 )
 
 func attackers() []List {
