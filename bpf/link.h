@@ -53,6 +53,7 @@ DEFINE_LOAD(load_u8, __u8)
 DEFINE_LOAD(load_u16, __be16)
 DEFINE_LOAD(load_u32, __be32)
 DEFINE_LOAD(load_snap, struct snap_header)
+DEFINE_LOAD(load_tag, struct vlan_tag)
 
 static __always_inline struct vlan_tag *parse_vlan(struct cursor *c)
 {
@@ -81,6 +82,12 @@ static __always_inline bool is_8023(__be16 proto)
 	return bpf_ntohs(proto) < ETH_P_802_3_MIN;
 }
 
+/* True for what skip_carriers() skips. */
+static __always_inline bool is_carrier(__be16 proto)
+{
+	return proto == bpf_htons(ETH_P_PPP_SES) || is_mpls(proto) || is_8023(proto);
+}
+
 #define NO_ETHERTYPE 0x10000	/* the frame ends before it */
 
 /* The value that skip_tags() and skip_carriers() return. They return 0 if the frame ends before that. */
@@ -90,26 +97,25 @@ static __always_inline __u32 link_place(__be16 proto, __u32 offset)
 }
 
 /*
- * Skips all VLAN tags of a frame that has two or more. It is a global function, so that
- * the verifier does not check the rest of the program for every number of tags. Returns
- * the EtherType behind the tags in the upper half, and the offset of what follows in
- * the lower half; 0 if the frame ends before that. If the EtherType is again that of a
- * tag, there are more than MAX_VLAN_TAGS.
+ * Skips all VLAN tags from an offset. It is a global function, so that the verifier does
+ * not check the rest of the program for every number of tags. Returns the EtherType
+ * behind the tags in the upper half, and the offset of what follows in the lower half; 0
+ * if the frame ends before that. If the EtherType is again that of a tag, there are more
+ * than MAX_VLAN_TAGS.
  */
-__attribute__((noinline)) __u32 skip_tags(struct xdp_md *ctx)
+__attribute__((noinline)) __u32 skip_tags(struct xdp_md *ctx, __u32 start, __u32 ethertype)
 {
-	__u32 offset = sizeof(struct ethhdr) - sizeof(__be16);
-	__be16 proto = 0;
+	__u64 offset = start & L3_OFFSET_MASK;
+	__be16 proto = ethertype;
+	struct vlan_tag tag;
 	int i;
 
 #pragma unroll
-	for (i = 0; i <= MAX_VLAN_TAGS; i++) {
-		if (!load_u16(ctx, offset, &proto))
+	for (i = 0; i < MAX_VLAN_TAGS && is_vlan(proto); i++) {
+		if (!load_tag(ctx, offset, &tag))
 			return 0;
-		offset += sizeof(proto);
-		if (!is_vlan(proto))
-			break;
-		offset += sizeof(struct vlan_tag) - sizeof(proto);
+		proto = tag.proto;
+		offset += sizeof(tag);
 	}
 	return link_place(proto, offset);
 }
@@ -212,14 +218,15 @@ static __always_inline __u32 parse_link(struct packet *p, __u32 proto)
 		if (is_ip(proto))
 			return proto;
 		if (is_vlan(proto)) {
-			place = skip_tags(p->ctx);
+			/* All of them again. Only their number matters, and not of which kind the first is. */
+			place = skip_tags(p->ctx, sizeof(struct ethhdr), bpf_htons(ETH_P_8021Q));
 			if (!place)
 				return NO_ETHERTYPE;
 			proto = place >> 16;
 			offset = place & 0xffff;
 		}
 	}
-	if (proto == bpf_htons(ETH_P_PPP_SES) || is_mpls(proto) || is_8023(proto)) {
+	if (is_carrier(proto)) {
 		place = skip_carriers(p->ctx, offset, proto);
 		if (!place)
 			return NO_ETHERTYPE;

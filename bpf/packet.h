@@ -11,6 +11,7 @@ struct packet {
 	__u32 l3_offset;
 	__u64 length;
 	struct track_control *control;	/* NULL unless it is accounted */
+	__u32 inner;	/* what find_inner() returned, 0 if it is in no tunnel */
 };
 
 #endif

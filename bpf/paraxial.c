@@ -13,9 +13,10 @@
 #include "maps.h"
 #include "packet.h"
 #include "parse.h"
+#include "tunnel.h"
 #include "verdict.h"
 
-static __always_inline enum reason filter_ipv4(struct packet *p)
+static __always_inline enum reason filter_ipv4(struct packet *p, bool inner)
 {
 	struct iphdr *ip = parse_ipv4(&p->c);
 	enum reason reason;
@@ -25,12 +26,14 @@ static __always_inline enum reason filter_ipv4(struct packet *p)
 	reason = source_ipv4(p, ip);
 	if (reason == REASON_NOT_LISTED && ipv4_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
+	if (!inner && in_tunnel(p, reason, ip->protocol, ip->ihl > 5))
+		return reason;
 	if (reason_accounted(reason))
 		account_ipv4(p, ip);
 	return reason;
 }
 
-static __always_inline enum reason filter_ipv6(struct packet *p)
+static __always_inline enum reason filter_ipv6(struct packet *p, bool inner)
 {
 	struct ipv6hdr *ip = parse_ipv6(&p->c);
 	enum reason reason;
@@ -40,14 +43,37 @@ static __always_inline enum reason filter_ipv6(struct packet *p)
 	reason = source_ipv6(p, ip);
 	if (reason == REASON_NOT_LISTED && ipv6_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
+	if (!inner && in_tunnel(p, reason, ip->nexthdr, false))
+		return reason;
 	if (reason_accounted(reason))
 		account_ipv6(p, ip);
 	return reason;
 }
 
+/*
+ * Decides the packet in a tunnel, whose outer source passes. An entry that covers the
+ * inner source decides. If there is none, the packet has the reason of the outer source,
+ * but an allow of that is for the end of the tunnel and not for what comes through it.
+ */
+static __always_inline enum reason filter_inner(struct packet *p)
+{
+	__u32 inner = p->inner;
+	enum reason outer = INNER_OUTER(inner), reason = INNER_REASON(inner);
+
+	if (reason)
+		return reason;
+	p->l3_offset = INNER_OFFSET(inner);
+	p->c = headers_at(p->ctx, p->l3_offset);
+	if (!p->c.pos)
+		return REASON_MALFORMED;
+	reason = inner & INNER_IPV6 ? filter_ipv6(p, true) : filter_ipv4(p, true);
+	return reason == REASON_NOT_LISTED && outer != REASON_ALLOWED ? outer : reason;
+}
+
 static __always_inline enum reason filter(struct packet *p)
 {
 	struct ethhdr *eth = parse_eth(&p->c);
+	enum reason reason;
 	__u32 proto;
 
 	if (!eth)
@@ -64,10 +90,12 @@ static __always_inline enum reason filter(struct packet *p)
 			return REASON_MPLS_EXCESS;
 	}
 	if (proto == bpf_htons(ETH_P_IP))
-		return filter_ipv4(p);
-	if (proto == bpf_htons(ETH_P_IPV6))
-		return filter_ipv6(p);
-	return REASON_NOT_IP;
+		reason = filter_ipv4(p, false);
+	else if (proto == bpf_htons(ETH_P_IPV6))
+		reason = filter_ipv6(p, false);
+	else
+		return REASON_NOT_IP;
+	return p->inner ? filter_inner(p) : reason;
 }
 
 #ifdef FRAGS

@@ -10,10 +10,13 @@
 #define ETH_P_IPV6 0x86dd
 
 /*
- * Holds the offset of the IP header, which is at most 182: Ethernet (14), tags (8 * 4),
- * SNAP (8), PPPoE (8) and labels (30 * 4). Bounds it for the verifier.
+ * Holds the offset of the IP header. Without a tunnel that is at most 182: Ethernet (14),
+ * tags (8 * 4), SNAP (8), PPPoE (8) and labels (30 * 4). In a tunnel it is at most 692:
+ * these, IPv4 with options (60), UDP (8), Geneve with options (260), and the same headers
+ * (182) once more. IPv6 with extension headers may be longer: see find_inner(). Bounds it
+ * for the verifier.
  */
-#define L3_OFFSET_MASK 0xff
+#define L3_OFFSET_MASK 0x3ff
 
 /*
  * Linux accepts any number of extension headers. Packets with more than this, or with
@@ -311,7 +314,7 @@ static __always_inline __u64 ipv6_end(struct xdp_md *ctx, const struct ipv6hdr *
  */
 __attribute__((noinline)) __u32 walk_extensions(struct xdp_md *ctx, __u32 start, __u32 end, __u32 proto)
 {
-	__u64 offset = start & 0xff;	/* 182 + 40 at most */
+	__u64 offset = start & 0x7ff;	/* L3_OFFSET_MASK + 40 at most */
 	struct ipv6_extension ext;
 	__u32 fragment = 0;
 	__u32 walked;

@@ -8,7 +8,8 @@
 static __always_inline bool reason_drops(enum reason reason)
 {
 	return reason == REASON_BLOCKED || reason == REASON_LIMITED || reason == REASON_VLAN_EXCESS ||
-	       reason == REASON_MPLS_EXCESS || reason == REASON_ESSENTIAL_LIMITED;
+	       reason == REASON_MPLS_EXCESS || reason == REASON_ESSENTIAL_LIMITED ||
+	       reason == REASON_TUNNEL_HIDDEN;
 }
 
 /* True for packets that are reported: those that an entry drops, or would drop. */

@@ -27,6 +27,7 @@ enum reason {
 	REASON_MPLS_EXCESS = 10, /* more than 30 MPLS labels: dropped, whatever the source */
 	REASON_ESSENTIAL = 11,	/* the host needs it: passed, although an entry would drop it (essential.h) */
 	REASON_ESSENTIAL_LIMITED = 12, /* the same, but over the rate for such packets: dropped */
+	REASON_TUNNEL_HIDDEN = 13, /* in a tunnel, and its source cannot be read: dropped (tunnel.h) */
 	REASON_COUNT,
 };
 
@@ -163,6 +164,15 @@ enum index_answer {
 	INDEX_ASK = 0,		/* ask the tries */
 	INDEX_CLEAN = 1,	/* on no list */
 	INDEX_DROP = 2,		/* dropped at this time */
+};
+
+/* The tunnels that are looked into, as bits of a constant of the program; see tunnel.h. */
+enum tunnel_kinds {
+	TUNNEL_GRE = 1,
+	TUNNEL_IPIP = 2,
+	TUNNEL_SIT = 4,
+	TUNNEL_UDP = 8,		/* VXLAN or Geneve, at the ports that are set */
+	TUNNEL_PORTS = 4,	/* for each of these two */
 };
 
 #define EVENT_PORTS 1		/* sport and dport are valid */

@@ -34,6 +34,9 @@ type Config struct {
 	// blocked, up to 1,000 packets a second on each interface: `on` or `off`. See Essential
 	// packets below.
 	Essential Essential
+	// The tunnels that end on this host and into which the filter looks: `gre`, `ipip`,
+	// `sit`, `vxlan:4789`, `geneve:6081`. See Tunnels below.
+	Tunnels []Tunnel
 	// The Unix socket for `paraxialctl`. An absolute path.
 	Socket string
 	// The group whose members may use the socket. A name or, in quotes, a number. With

@@ -30,6 +30,7 @@ func (c *Config) keys() []key {
 		textKey("xdp_mode", false, &c.XDPMode, ParseMode),
 		textKey("repair", true, &c.Repair, ParseRepair),
 		textKey("essential", true, &c.Essential, parseEssential),
+		tunnelsKey(&c.Tunnels),
 		textKey("socket", false, &c.Socket, parseSocket),
 		textKey("socket_group", false, &c.SocketGroup, parseGroup),
 		textKey("state_dir", false, &c.StateDir, parsePath),

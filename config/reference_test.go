@@ -144,6 +144,8 @@ func takes(k key) string {
 			return fmt.Sprintf("port, or list of at most %d", detect.MaxPorts)
 		}
 		return "list of ports"
+	case *[]Tunnel:
+		return fmt.Sprintf("list, with at most %d ports of a kind", MaxTunnelPorts)
 	case *[]Interface:
 		return fmt.Sprintf("list of at most %d", MaxInterfaces)
 	case *[]detect.Detector:

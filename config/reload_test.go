@@ -37,8 +37,7 @@ func TestDiff(t *testing.T) {
 			}
 		},
 			[]string{"interfaces", "repair", "essential", "metrics_hosts", "log.level", "guard.never_block",
-				"guard.ssh_ports",
-				"import.max_shrink", "import.max_grow", "import.max_share",
+				"guard.ssh_ports", "import.max_shrink", "import.max_grow", "import.max_share",
 				"events.drops_per_second", "proxies", "proxies_file", "detection.max_bans",
 				"detection.breaker.bans_per_minute", "detectors", "feeds", "reports.reporters"},
 			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries",
@@ -84,6 +83,7 @@ var changes = map[string]string{
 	"interfaces":                        "interfaces: [eth0, eth1]",
 	"xdp_mode":                          "xdp_mode: generic",
 	"repair":                            "repair: never",
+	"tunnels":                           `tunnels: [gre, "vxlan:4789"]`,
 	"socket":                            "socket: /s",
 	"socket_group":                      "socket_group: wheel",
 	"state_dir":                         "state_dir: /d",

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +49,16 @@ func TestValidate(t *testing.T) {
 			`log.level: "info+1" is not accepted; want debug, info, warn or error`},
 		{"format", func(c *Config) { c.Log.Format = "xml" }, `log.format: "xml" is not accepted; want text or json`},
 		{"entries", func(c *Config) { c.MaxEntries = 0 }, "max_entries: got 0; want a whole number from 1 to 16777216"},
+		{"tunnels", func(c *Config) { c.Tunnels = append(vxlans(2), Tunnel{Kind: TunnelGRE}) }, "<nil>"},
+		{"no tunnel", func(c *Config) { c.Tunnels = []Tunnel{{Kind: "wireguard"}} },
+			`tunnels: "wireguard" is not accepted; want gre, ipip, sit, vxlan:PORT or geneve:PORT`},
+		{"port of a tunnel", func(c *Config) { c.Tunnels = []Tunnel{{Kind: TunnelGeneve}} },
+			"tunnels: got 0; want a whole number from 1 to 65535"},
+		{"tunnel twice", func(c *Config) { c.Tunnels = []Tunnel{{Kind: TunnelSIT}, {Kind: TunnelSIT}} },
+			"tunnels: sit is listed twice; leave one of them out"},
+		{"as many ports as there can be", func(c *Config) { c.Tunnels = vxlans(4) }, "<nil>"},
+		{"a port too many", func(c *Config) { c.Tunnels = vxlans(5) },
+			"tunnels: vxlan:5 is one port too many; want 4 of vxlan at most"},
 		{"port", func(c *Config) { c.Guard.SSHPorts = []uint16{22, 0} },
 			"guard.ssh_ports: got 0; want a whole number from 1 to 65535"},
 		{"prefix", func(c *Config) { c.Guard.NeverBlock = []netip.Prefix{{}} },
@@ -111,5 +122,38 @@ func TestModeOf(t *testing.T) {
 	}
 	if m := c.ModeOf(Interface{Name: "a", Mode: ModeGeneric}); m != ModeGeneric {
 		t.Errorf("mode %q", m)
+	}
+}
+
+// vxlans returns VXLAN at the ports 1 to n.
+func vxlans(n uint16) (list []Tunnel) {
+	for port := range n {
+		list = append(list, Tunnel{TunnelVXLAN, port + 1})
+	}
+	return list
+}
+
+func TestParseTunnel(t *testing.T) {
+	for text, want := range map[string]string{
+		"gre": "<nil>", "ipip": "<nil>", "sit": "<nil>", "vxlan:4789": "<nil>", "geneve:65535": "<nil>",
+		"gre:1":       `"gre:1" is not accepted; want gre, ipip, sit, vxlan:PORT or geneve:PORT`,
+		"GRE":         `"GRE" is not accepted; want gre, ipip, sit, vxlan:PORT or geneve:PORT`,
+		"vxlan":       `"vxlan" has no port; want one, as in vxlan:4789`,
+		"geneve":      `"geneve" has no port; want one, as in geneve:6081`,
+		"vxlan:":      "got ; want a whole number from 1 to 65535",
+		"vxlan:65536": "got 65536; want a whole number from 1 to 65535",
+	} {
+		got, err := parseTunnel(text)
+		if diff := cmp.Diff(want, fmt.Sprint(err)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", text, diff)
+		}
+		if err == nil && got.String() != text {
+			t.Errorf("%s becomes %s", text, got)
+		}
+	}
+	c, err := Parse("f.yaml", []byte("tunnels: [sit, vxlan:8472, \"geneve:1\"]\n"))
+	want := []Tunnel{{Kind: TunnelSIT}, {TunnelVXLAN, 8472}, {TunnelGeneve, 1}}
+	if err != nil || !slices.Equal(c.Tunnels, want) {
+		t.Errorf("tunnels %v, error %v; want %v", c.Tunnels, err, want)
 	}
 }

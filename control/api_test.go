@@ -182,7 +182,8 @@ func TestRequests(t *testing.T) {
 			_, err := c.Import(ctx, further, strings.NewReader("192.0.2.1\n"), nil)
 			return err
 		}, Import{Origin: "x", Kind: policy.Block, Action: policy.Limit,
-			Rate: policy.Rate{PerSecond: 1_250_000, Unit: policy.Bytes}, For: policy.TTLForever, Accept: true, Wide: true,
+			Rate: policy.Rate{PerSecond: 1_250_000, Unit: policy.Bytes}, For: policy.TTLForever, Accept: true,
+			Wide:   true,
 			DryRun: true}},
 		{"import of allows", func(ctx context.Context) error {
 			_, err := c.Import(ctx, ImportRequest{Origin: "x", Kind: "allow"}, strings.NewReader("192.0.2.1\n"), nil)

@@ -60,6 +60,16 @@ type Status struct {
 	Blocks     int               `json:"blocks"`
 	Allows     int               `json:"allows"`
 	Warnings   []string          `json:"warnings"`
+	// Tunnels are those that the filter looks into, as in the configuration.
+	Tunnels []string `json:"tunnels,omitempty"`
+	// UnseenTunnels are the tunnels of this host that it does not look into.
+	UnseenTunnels []Tunnel `json:"unseen_tunnels,omitempty"`
+}
+
+// Tunnel is an interface of a tunnel.
+type Tunnel struct {
+	Name string `json:"name"`
+	Kind string `json:"kind"` // as ip -d link shows it: gre, vxlan, wireguard, …
 }
 
 // InterfaceStatus shows whether packets of one interface are filtered.
@@ -320,6 +330,9 @@ type WhyResult struct {
 	// EssentialRate is the number of essential packets a second, such as DHCP, that pass on each
 	// interface although an entry would drop them. 0: none.
 	EssentialRate int `json:"essential_rate,omitempty"`
+	// UnseenTunnels are the tunnels of this host that the filter does not look into, so that
+	// packets from the source pass there although an entry drops or limits it.
+	UnseenTunnels []Tunnel `json:"unseen_tunnels,omitempty"`
 }
 
 // The types of events.

@@ -108,7 +108,8 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	l, err := loader.Open(loader.Options{
-		BPFFS: cfg.BPFFS, MaxEntries: uint32(cfg.MaxEntries), TrackCapacity: uint32(cfg.Detection.Tracked), Log: o.Log,
+		BPFFS: cfg.BPFFS, MaxEntries: uint32(cfg.MaxEntries), TrackCapacity: uint32(cfg.Detection.Tracked),
+		Tunnels: tunnelsOf(cfg.Tunnels), Log: o.Log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, st.Close())

@@ -25,6 +25,21 @@ type bounds struct {
 	section string // of the configuration that has them
 }
 
+// check returns an error if the list is to change nothing. result has its effect, and the
+// causes if it is held.
+func (r listChange) check(empty bool, counts engine.Replaced, result *control.ImportResult) error {
+	causes := r.bounds.heldBy(r.Import, empty, counts, result.Coverage)
+	switch {
+	case r.DryRun:
+		result.Held = causes
+		return errDryRun
+	case len(causes) > 0 && !r.Accept:
+		result.Held = causes
+		return errHeld
+	}
+	return nil
+}
+
 // heldBy returns the causes why a list is not applied unless the request accepts them.
 // empty reports that the list has no prefix, not even one that the guard refuses.
 func (b bounds) heldBy(

@@ -88,14 +88,9 @@ func (d *Daemon) replaceSet(
 	}}
 	set.Check = func(counts engine.Replaced) error {
 		countChanges(&result, r.Origin, counts)
-		result.Held = r.bounds.heldBy(r.Import, empty, counts, result.Coverage)
-		switch {
-		case r.DryRun:
-			return errDryRun
-		case len(result.Held) > 0 && !r.Accept:
-			return errHeld
+		if err := r.check(empty, counts, &result); err != nil {
+			return err
 		}
-		result.Held = nil
 		return d.spareSessions(ctx, changes)
 	}
 	_, err = d.engine.Replace(engine.For(ctx, r.author), set, func(applied, total int) {
@@ -158,8 +153,8 @@ func (d *Daemon) guardList(
 	l.Filter(check.keep)
 	if check.wide > 0 {
 		result.Notes = append(result.Notes, fmt.Sprintf("%d of the refused prefixes are wider than /%d of IPv4 or /%d "+
-			"of IPv6; --wide accepts them, and keeps what is protected",
-			check.wide, policy.WidestIPv4, policy.WidestIPv6))
+			"of IPv6; --wide accepts them, and keeps what is protected", check.wide, policy.WidestIPv4,
+			policy.WidestIPv6))
 	}
 	slices.SortFunc(result.Refused, func(x, y control.RefusedLine) int { return cmp.Compare(x.Line, y.Line) })
 	slices.SortFunc(result.Spared, func(x, y control.SparedLine) int { return cmp.Compare(x.Line, y.Line) })

@@ -23,6 +23,7 @@ func (d *Daemon) Status(context.Context) (control.Status, error) {
 		Started:    d.started,
 		Interfaces: d.nics.status(),
 		Warnings:   d.allWarnings(),
+		Tunnels:    d.tunnelNames(), UnseenTunnels: d.unseenTunnels(),
 	}
 	s.Blocks, s.Allows = d.count()
 	return s, nil
@@ -131,6 +132,9 @@ func (d *Daemon) why(src netip.Addr, frozen bool) (control.WhyResult, error) {
 	result := control.WhyResult{
 		Address: src.String(), Verdict: before.Verdict(), Reason: before.String(),
 		Matched: d.wire.Entries(entries), CheckedBy: "model",
+	}
+	if before == policy.Blocked || before == policy.Limited {
+		result.UnseenTunnels = d.unseenTunnels()
 	}
 	if d.settings().Essential == config.EssentialOn && (before == policy.Blocked || before == policy.Limited) {
 		result.EssentialRate = loader.EssentialRate

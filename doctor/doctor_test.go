@@ -111,6 +111,10 @@ func findingCases() []findingCase {
 		{"tunnels", func(f *Facts) {
 			f.Host.Tunnels = []Tunnel{{"office", "vxlan"}, {"wg0", "wireguard"}}
 		}, "tunnel", Note, "", "tunnels end on this host: office (vxlan), wg0 (wireguard)"},
+		{"a tunnel that is not looked into", func(f *Facts) {
+			f.Host.Tunnels = []Tunnel{{"office", "vxlan"}, {"wg0", "wireguard"}}
+			f.Daemon.LooksInto, f.Daemon.UnseenTunnels = []string{"vxlan:4789"}, []string{"wg0"}
+		}, "tunnel", Note, "", "tunnels end on this host: wg0 (wireguard)"},
 		{"many tunnels", func(f *Facts) {
 			f.Host.Tunnels = slices.Repeat([]Tunnel{{"t", "gre"}}, 12)
 		}, "tunnel", Note, "", "t (gre) and 2 more"},

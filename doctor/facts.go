@@ -64,6 +64,10 @@ type Daemon struct {
 	Error      string // why it is not reachable
 	Forbidden  bool   // it may run, but the caller may not use its socket
 	Interfaces []Filtered
+	// LooksInto are the kinds of tunnels that the filter looks into, and UnseenTunnels the names of
+	// those on this host that it does not look into.
+	LooksInto     []string
+	UnseenTunnels []string
 	// Capabilities are those in effect, nil if they cannot be seen.
 	Capabilities *uint64
 	// Memlock is the limit on locked memory, nil if it cannot be seen.

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -197,10 +198,13 @@ func size(n uint64) string {
 	return fmt.Sprintf("%d KiB", n>>10)
 }
 
-// tunnelRule names the tunnels, because the program does not look into them.
+// tunnelRule names the tunnels that the program does not look into.
 func (x *examination) tunnelRule() {
 	const most = 10
-	all := x.facts.Host.Tunnels
+	all := slices.DeleteFunc(slices.Clone(x.facts.Host.Tunnels), func(t Tunnel) bool {
+		d := x.facts.Daemon
+		return len(d.LooksInto) > 0 && !slices.Contains(d.UnseenTunnels, t.Name)
+	})
 	if len(all) == 0 {
 		return
 	}
@@ -215,5 +219,8 @@ func (x *examination) tunnelRule() {
 	x.say("tunnel", Note, "tunnels end on this host: "+list,
 		"The filter on the interface below sees their outer packets only. A source inside a tunnel is "+
 			"neither blocked nor counted there, whatever list it is on.",
-		"Block the other end of the tunnel, which cuts off all of it, or block sources inside it with nft.")
+		"Add tunnels of GRE, IP in IP, VXLAN and Geneve to tunnels in /etc/paraxial/paraxiald.yaml: gre, ipip, sit, "+
+			"vxlan:PORT, geneve:PORT.",
+		"For others, block the other end, which cuts off all of the tunnel, or block sources inside it with nft.",
+		"systemctl restart paraxiald")
 }

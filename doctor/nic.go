@@ -84,9 +84,9 @@ func (x *examination) linkLayerRule() {
 			"It is not protected, although paraxiald reports that it is."
 	}
 	x.say("link-layer", Problem, what, why,
-		"Filter the Ethernet interface below it instead. There PPPoE is looked into. Of another tunnel only the "+
-			"far end can be blocked there.",
-		"Sources inside a tunnel other than PPPoE can be blocked with nft only.")
+		"Filter the Ethernet interface below it instead. There PPPoE is looked into, and tunnels of GRE, "+
+			"IP in IP, VXLAN and Geneve if tunnels in /etc/paraxial/paraxiald.yaml names them.",
+		"Of other tunnels only the far end can be blocked there, and sources inside them with nft only.")
 }
 
 // programRules adds a finding for each program that is not ours, and reports

@@ -173,6 +173,7 @@ func hosts(addresses []string) []string {
 
 // fakeDaemon is a Sender.
 type fakeDaemon struct {
+	mu         sync.Mutex
 	set        []string
 	fors       []time.Duration
 	reasons    []string
@@ -187,7 +188,16 @@ type fakeDaemon struct {
 	answers    chan Answer
 }
 
+// fails lets all requests fail, or succeed if err is nil.
+func (d *fakeDaemon) fails(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
+}
+
 func (d *fakeDaemon) Put(_ context.Context, s Set) (Result, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.puts++
 	if d.err != nil {
 		return Result{}, d.err
@@ -208,6 +218,8 @@ func (d *fakeDaemon) Put(_ context.Context, s Set) (Result, error) {
 }
 
 func (d *fakeDaemon) Renew(_ context.Context, _ string, generation uint64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.err != nil {
 		return d.err
 	}
@@ -219,6 +231,8 @@ func (d *fakeDaemon) Renew(_ context.Context, _ string, generation uint64) error
 }
 
 func (d *fakeDaemon) Report(context.Context, []State) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.reports++
 	return d.err
 }

@@ -40,7 +40,8 @@ func hostsDeny(o *sink) parser {
 func isHostsOption(s string) bool {
 	word, _, _ := strings.Cut(strings.TrimSpace(s), " ")
 	switch strings.ToLower(word) {
-	case "", "allow", "deny", "spawn", "twist", "severity", "banners", "keepalive", "linger", "nice", "rfc931", "setenv",
+	case "", "allow", "deny", "spawn", "twist", "severity", "banners", "keepalive", "linger", "nice", "rfc931",
+		"setenv",
 		"umask", "user":
 		return true
 	}

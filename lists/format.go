@@ -178,7 +178,8 @@ func isIPSet(line string) bool {
 	case "create", "-N":
 		return len(w) > 2
 	case "add", "-A":
-		return len(w) > 2 && !strings.HasPrefix(w[2], "-") && !strings.HasPrefix(w[1], "address=") && w[1] != "element" &&
+		return len(w) > 2 && !strings.HasPrefix(w[2], "-") && !strings.HasPrefix(w[1], "address=") &&
+			w[1] != "element" &&
 			w[1] != "set" && w[1] != "table"
 	case "Name:":
 		return true
@@ -202,7 +203,8 @@ func isNFT(line string) bool {
 }
 
 func isMikroTik(line string) bool {
-	return strings.HasPrefix(line, "/ip") || strings.HasPrefix(line, ":local ") || strings.HasPrefix(line, ":global ") ||
+	return strings.HasPrefix(line, "/ip") || strings.HasPrefix(line, ":local ") ||
+		strings.HasPrefix(line, ":global ") ||
 		strings.HasPrefix(line, "add address=") || strings.HasPrefix(line, "add list=")
 }
 

@@ -37,7 +37,8 @@ func inOrder(t *testing.T, l *lists.List) {
 		t.Error("an empty list without an error")
 	}
 	for _, e := range l.Entries {
-		if e.Prefix != e.Prefix.Masked() || e.Prefix.Addr().Is4In6() || !e.Prefix.IsValid() || e.Prefix.Addr().Zone() != "" {
+		if e.Prefix != e.Prefix.Masked() || e.Prefix.Addr().Is4In6() || !e.Prefix.IsValid() ||
+			e.Prefix.Addr().Zone() != "" {
 			t.Errorf("line %d: prefix %v", e.Line, e.Prefix)
 		}
 		if e.Line < 1 || e.Line > l.Lines {

@@ -25,7 +25,8 @@ func TestBounds(t *testing.T) {
 		{"prefixes", strings.NewReader(strings.Repeat("::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe\n", 4<<20/254+1)),
 			lists.ErrTooMany.Error()},
 		{"JSON values", strings.NewReader("[" + strings.Repeat(`"",`, 2<<20) + "0]"), "values"},
-		{"JSON", strings.NewReader("[\n" + strings.Repeat(strings.Repeat(" ", 1<<20)+"\n", 65) + "]"), "longer than 67108864"},
+		{"JSON", strings.NewReader("[\n" + strings.Repeat(strings.Repeat(" ", 1<<20)+"\n", 65) + "]"),
+			"longer than 67108864"},
 		{"columns", strings.NewReader("a,b\n" + strings.Repeat("x,", 1001) + "192.0.2.1\n192.0.2.1,\n"), ""},
 		{"archive", bytes.NewReader(zipped(t, "192.0.2.1", "192.0.2.2")), "2 files"},
 	} {

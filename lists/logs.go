@@ -270,7 +270,8 @@ func registryValue(kind, start, size string) (value, error) {
 		return v, err
 	}
 	if kind != "ipv4" || errCount != nil || !v.prefixes[0].Addr().Is4() {
-		return v, fmt.Errorf("%s addresses of type %s from %s are not understood", quote(size), quote(kind), quote(start))
+		return v, fmt.Errorf("%s addresses of type %s from %s are not understood", quote(size), quote(kind),
+			quote(start))
 	}
 	first := number(v.prefixes[0].Addr())
 	last := first.lo + count - 1

@@ -73,14 +73,21 @@ func writers() []writer {
 	return []writer{
 		{format: "plain", aligned: true, line: around("%s # x")},
 		{format: "plain", line: dash},
-		{format: "plain", line: func(e ends, _ int) string { return e.first.String() + " - " + e.last.String() + " ; x" }},
+		{format: "plain", line: func(e ends, _ int) string {
+			return e.first.String() + " - " + e.last.String() +
+				" ; x"
+		}},
 		{format: "p2p", line: func(e ends, _ int) string { return "a name (1):" + dash(e, 0) }},
 		{format: "emule", only4: true, line: func(e ends, _ int) string {
 			f, l := e.first.As4(), e.last.As4()
-			return fmt.Sprintf("%03d.%03d.%03d.%03d - %03d.%03d.%03d.%03d , 100 , x", f[0], f[1], f[2], f[3], l[0], l[1], l[2], l[3])
+			return fmt.Sprintf("%03d.%03d.%03d.%03d - %03d.%03d.%03d.%03d , 100 , x", f[0], f[1], f[2], f[3], l[0],
+				l[1], l[2], l[3])
 		}},
 		{format: "csv", head: "id,ip,x\n", aligned: true, line: around("7,%s,\"a, b\"")},
-		{format: "csv", head: "start,end,cc\n", line: func(e ends, _ int) string { return e.first.String() + "," + e.last.String() + ",NZ" }},
+		{format: "csv", head: "start,end,cc\n", line: func(e ends, _ int) string {
+			return e.first.String() + "," +
+				e.last.String() + ",NZ"
+		}},
 		{format: "tsv", head: "when\tcidr\tx\n", aligned: true, line: around("now\t%s\tx")},
 		{format: "spamhaus-json", aligned: true, line: around(`{"cidr":"%s","rir":"x"}`)},
 		{format: "hosts.deny", aligned: true, line: func(e ends, bits int) string {
@@ -93,8 +100,10 @@ func writers() []writer {
 		{format: "apache", head: "Require all granted\n", aligned: true, line: around("Require not ip %s")},
 		{format: "postfix", aligned: true, line: around("%s REJECT x")},
 		{format: "ipset", head: "create b hash:net\n", aligned: true, line: around("add b %s timeout 0")},
-		{format: "iptables", head: "*filter\n", tail: "COMMIT\n", aligned: true, line: around("-A INPUT -s %s -j DROP")},
-		{format: "nft", head: "add element inet f b {\n", tail: "}\n", line: func(e ends, _ int) string { return dash(e, 0) + "," }},
+		{format: "iptables", head: "*filter\n", tail: "COMMIT\n", aligned: true,
+			line: around("-A INPUT -s %s -j DROP")},
+		{format: "nft", head: "add element inet f b {\n", tail: "}\n",
+			line: func(e ends, _ int) string { return dash(e, 0) + "," }},
 		{format: "mikrotik", head: "/ip firewall address-list\n", aligned: true, line: around("add list=b address=%s")},
 		{format: "json", head: "[\"192.0.2.1\"\n", tail: "]\n", aligned: true, line: around(",\"%s\"")},
 		{format: "google", head: "{\"prefixes\":[{\"ipv4Prefix\":\"192.0.2.1\"}\n", tail: "]}\n", aligned: true,

@@ -88,14 +88,16 @@ func TestNotAList(t *testing.T) {
 	for _, tt := range []struct{ name, text, says string }{
 		{"nothing", "", "no prefix"},
 		{"comments", "# a\n; b\n", "no prefix"},
-		{"page", "<!DOCTYPE html><html><head><title>Try later</title></head>192.0.2.1", `HTML page, titled "Try later"`},
+		{"page", "<!DOCTYPE html><html><head><title>Try later</title></head>192.0.2.1",
+			`HTML page, titled "Try later"`},
 		{"xml", "<?xml version=\"1.0\"?><x/>", "XML document"},
 		{"sqlite", "SQLite format 3\x00\x01", "SQLite"},
 		{"binary", "192.0.2.1\n\x00\x01\x02", "binary"},
 		{"hosts", "127.0.0.1 localhost\n0.0.0.0 a.example\n", "hosts file"},
 		{"two", "192.0.2.1 192.0.2.9\n192.0.2.20\n", "line 1 has two addresses"},
 		{"length or score", "192.0.2.0 24\n198.51.100.0 24\n", "length of the prefix or a score"},
-		{"short count", "{\"cidr\":\"192.0.2.0/24\"}\n{\"type\":\"metadata\",\"records\":2}\n", "1 records and says that it has 2"},
+		{"short count", "{\"cidr\":\"192.0.2.0/24\"}\n{\"type\":\"metadata\",\"records\":2}\n",
+			"1 records and says that it has 2"},
 		{"short JSON", `{"prefixes":[{"ip_prefix":"192.0.2.0/24"},`, "not complete"},
 		{"more JSON", `["192.0.2.0/24"] ["192.0.2.0/24"]`, "follows the end"},
 		{"key twice", `[{"scope":"ip","scope":"ip","value":"192.0.2.1","type":"ban"}]`, "comes twice"},
@@ -103,8 +105,10 @@ func TestNotAList(t *testing.T) {
 		{"short nft", "table inet f {\nset b {\nelements = { 192.0.2.1,\n", "not complete"},
 		{"rules", "table inet f {\nchain c {\n}\n}\n", "only sets"},
 		{"two sets", "add a 192.0.2.1\nadd b 192.0.2.2\n", "--select set=NAME (a, b)"},
-		{"short status", "Status for the jail: x\n|- Currently banned: 2\n`- Banned IP list: 192.0.2.1\n", "not complete"},
-		{"short registry", "2|apnic|1|1|1|1|+0\napnic|*|ipv4|*|2|summary\napnic|NZ|ipv4|192.0.2.0|256|1|allocated\n", "not complete"},
+		{"short status", "Status for the jail: x\n|- Currently banned: 2\n`- Banned IP list: 192.0.2.1\n",
+			"not complete"},
+		{"short registry", "2|apnic|1|1|1|1|+0\napnic|*|ipv4|*|2|summary\napnic|NZ|ipv4|192.0.2.0|256|1|allocated\n",
+			"not complete"},
 		{"a netmask", "192.0.2.0,255.255.255.0,x\n192.0.3.0,255.255.255.0,x\n", "2 columns have addresses"},
 		{"from and to", "src,dst,x\n192.0.2.1,192.0.2.2,x\n192.0.2.3,192.0.2.4,x\n", "2 columns have addresses"},
 		{"a pair", "192.0.2.1,192.0.2.200,x\n", "2 columns have addresses"},
@@ -131,8 +135,10 @@ func TestOptionsErrors(t *testing.T) {
 		{"192.0.2.1\n", "has no columns", lists.Options{Format: "plain", Column: "ip"}},
 		{"192.0.2.1\n", "has no columns", lists.Options{Select: []lists.Condition{{Key: "x"}}}},
 		{"a,b\n192.0.2.1,x\n", "there is no such column; the columns are a, b", lists.Options{Column: "c"}},
-		{"a,b\n192.0.2.1,x\n", "no such field; it has a, 1, b, 2", lists.Options{Select: []lists.Condition{{Key: "c", Values: []string{"x"}}}}},
-		{"a,b\n192.0.2.1,x\n", "none of its 1 records matches", lists.Options{Select: []lists.Condition{{Key: "b", Values: []string{"y"}}}}},
+		{"a,b\n192.0.2.1,x\n", "no such field; it has a, 1, b, 2",
+			lists.Options{Select: []lists.Condition{{Key: "c", Values: []string{"x"}}}}},
+		{"a,b\n192.0.2.1,x\n", "none of its 1 records matches",
+			lists.Options{Select: []lists.Condition{{Key: "b", Values: []string{"y"}}}}},
 	} {
 		_, err := lists.Read(strings.NewReader(tt.text), tt.opts)
 		if err == nil || !strings.Contains(err.Error(), tt.says) {
@@ -153,10 +159,12 @@ func TestDetails(t *testing.T) {
 		want  lists.Entry
 		after time.Duration
 	}{
-		{"create a hash:ip\nadd a 192.0.2.1 timeout 60 comment \"ssh  brute\"\n", lists.Entry{Line: 2, Reason: "ssh brute"}, time.Minute},
+		{"create a hash:ip\nadd a 192.0.2.1 timeout 60 comment \"ssh  brute\"\n",
+			lists.Entry{Line: 2, Reason: "ssh brute"}, time.Minute},
 		{"192.0.2.1 \t2026-03-01 11:30:00 + 3600 = 2026-03-01 12:30:00\n", lists.Entry{Line: 1}, 30 * time.Minute},
 		{"duration,reason,scope,value\n24h,spam,ip,192.0.2.1\n", lists.Entry{Line: 2, Reason: "spam"}, 24 * time.Hour},
-		{"table ip f {\nset b {\ntype ipv4_addr\nelements = { 192.0.2.1 timeout 1d expires 23h }\n}\n}\n", lists.Entry{Line: 4}, 23 * time.Hour},
+		{"table ip f {\nset b {\ntype ipv4_addr\nelements = { 192.0.2.1 timeout 1d expires 23h }\n}\n}\n",
+			lists.Entry{Line: 4}, 23 * time.Hour},
 		{"/ip firewall address-list\nadd address=192.0.2.1 list=x timeout=1d02:03:04\n", lists.Entry{Line: 2},
 			26*time.Hour + 3*time.Minute + 4*time.Second},
 		{"\n192.0.2.1 # lfd: x\n", lists.Entry{Line: 2, Reason: "lfd: x"}, 0},
@@ -168,7 +176,8 @@ func TestDetails(t *testing.T) {
 		if tt.want.Prefix = netip.MustParsePrefix("192.0.2.1/32"); tt.after > 0 {
 			tt.want.Until = now.Add(tt.after)
 		}
-		if got := l.Entries[0]; got.Prefix != tt.want.Prefix || got.Line != tt.want.Line || got.Reason != tt.want.Reason ||
+		if got := l.Entries[0]; got.Prefix != tt.want.Prefix || got.Line != tt.want.Line ||
+			got.Reason != tt.want.Reason ||
 			!got.Until.Equal(tt.want.Until) {
 			t.Errorf("%q: got %+v, want %+v", tt.text, got, tt.want)
 		}
@@ -192,7 +201,8 @@ func TestPackings(t *testing.T) {
 		"UTF-16":        append([]byte("\xff\xfe"), little...),
 		"UTF-16 big":    append([]byte("\xfe\xff"), big...),
 		"UTF-16 little": little,
-		"bzip2": []byte("BZh91AY&SYC\x12\xe0\x1e\x00\x00\x05Y\x00\x00\x10\x00\x01\xf8p\x14\x00 \x001\x03@\xd0(\xf2z\xa1" +
+		"bzip2": []byte("BZh91AY&SYC\x12\xe0\x1e\x00\x00\x05Y\x00\x00\x10\x00\x01\xf8p\x14\x00 " +
+			"\x001\x03@\xd0(\xf2z\xa1" +
 			"\xe9\x01\xac\x10m\x0b\x92\xab\xb7%\xaf?\x8b\xb9\"\x9c(H!\x89p\x0f\x00"),
 	} {
 		l, err := lists.Read(bytes.NewReader(data), lists.Options{})
@@ -201,7 +211,8 @@ func TestPackings(t *testing.T) {
 			continue
 		}
 		want, _, _ := strings.Cut(name, " ")
-		if diff := cmp.Diff([]string{"192.0.2.1", "2001:db8::/32"}, prefixes(l)); diff != "" || l.Packing != want || len(badLines(l)) > 0 {
+		if diff := cmp.Diff([]string{"192.0.2.1", "2001:db8::/32"}, prefixes(l)); diff != "" || l.Packing != want ||
+			len(badLines(l)) > 0 {
 			t.Errorf("%s: %s, %d lines, packing %q", name, diff, l.Lines, l.Packing)
 		}
 		if name != "" && !strings.HasPrefix(name, "UTF") {

@@ -69,7 +69,8 @@ func hasEthernet(attrs *netlink.LinkAttrs) error {
 		return nil
 	}
 	return fmt.Errorf("its frames have no Ethernet header (link type %s): filter on the interface by which they "+
-		"arrive; there PPPoE is looked into, and of another tunnel only the far end can be blocked", attrs.EncapType)
+		"arrive; there PPPoE is looked into, other tunnels if the configuration has them under tunnels, and of the "+
+		"rest only the far end can be blocked", attrs.EncapType)
 }
 
 func deviceOf(attrs *netlink.LinkAttrs) device {

@@ -119,6 +119,7 @@ const (
 	fragsMapTracking         = "tracking"
 	fragsProgParaxial        = "paraxial"
 	fragsVarDropEventBtf     = "drop_event_btf"
+	fragsVarGenevePorts      = "geneve_ports"
 	fragsVarIndexSegmentsBtf = "index_segments_btf"
 	fragsVarLimitBtf         = "limit_btf"
 	fragsVarPacketSampleBtf  = "packet_sample_btf"
@@ -126,6 +127,9 @@ const (
 	fragsVarReasonBtf        = "reason_btf"
 	fragsVarSlot             = "slot"
 	fragsVarTrackSlotBtf     = "track_slot_btf"
+	fragsVarTunnelKindsBtf   = "tunnel_kinds_btf"
+	fragsVarTunnels          = "tunnels"
+	fragsVarVxlanPorts       = "vxlan_ports"
 )
 
 // loadFrags returns the embedded CollectionSpec for frags.
@@ -201,6 +205,7 @@ type fragsMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type fragsVariableSpecs struct {
 	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	GenevePorts      *ebpf.VariableSpec `ebpf:"geneve_ports"`
 	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
 	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
@@ -208,6 +213,9 @@ type fragsVariableSpecs struct {
 	ReasonBtf        *ebpf.VariableSpec `ebpf:"reason_btf"`
 	Slot             *ebpf.VariableSpec `ebpf:"slot"`
 	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.VariableSpec `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.VariableSpec `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 }
 
 // fragsObjects contains all objects after they have been loaded into the kernel.
@@ -276,6 +284,7 @@ func (m *fragsMaps) Close() error {
 // It can be passed to loadFragsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type fragsVariables struct {
 	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
+	GenevePorts      *ebpf.Variable `ebpf:"geneve_ports"`
 	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
 	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
@@ -283,6 +292,9 @@ type fragsVariables struct {
 	ReasonBtf        *ebpf.Variable `ebpf:"reason_btf"`
 	Slot             *ebpf.Variable `ebpf:"slot"`
 	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.Variable `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.Variable `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.Variable `ebpf:"vxlan_ports"`
 }
 
 // fragsPrograms contains all programs after they have been loaded into the kernel.

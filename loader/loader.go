@@ -43,6 +43,8 @@ type Options struct {
 	// TrackCapacity is the number of sources that can be tracked,
 	// DefaultTrackCapacity if 0. They need memory only while classes are set.
 	TrackCapacity uint32
+	// Tunnels are those that the program looks into, besides the outer source.
+	Tunnels Tunnels
 	// Log gets messages about pins. If it is nil, they are discarded.
 	Log *slog.Logger
 }
@@ -105,7 +107,7 @@ func Open(o Options) (*Loader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open filter: %w", explain(err))
 	}
-	specs, err := loadSpecs(o.MaxEntries, o.TrackCapacity)
+	specs, err := loadSpecs(o.MaxEntries, o.TrackCapacity, o.Tunnels)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open filter: %w", err), pins.unlock())
 	}

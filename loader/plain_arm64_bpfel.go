@@ -96,7 +96,8 @@ const (
 	plainReasonREASON_MPLS_EXCESS       plainReason = 10
 	plainReasonREASON_ESSENTIAL         plainReason = 11
 	plainReasonREASON_ESSENTIAL_LIMITED plainReason = 12
-	plainReasonREASON_COUNT             plainReason = 13
+	plainReasonREASON_TUNNEL_HIDDEN     plainReason = 13
+	plainReasonREASON_COUNT             plainReason = 14
 )
 
 type plainTrackControl struct {
@@ -125,6 +126,16 @@ type plainTrackControl struct {
 	Lost       uint64
 	UnusedLine [7]uint64
 }
+
+type plainTunnelKinds uint32
+
+const (
+	plainTunnelKindsTUNNEL_GRE   plainTunnelKinds = 1
+	plainTunnelKindsTUNNEL_IPIP  plainTunnelKinds = 2
+	plainTunnelKindsTUNNEL_SIT   plainTunnelKinds = 4
+	plainTunnelKindsTUNNEL_UDP   plainTunnelKinds = 8
+	plainTunnelKindsTUNNEL_PORTS plainTunnelKinds = 4
+)
 
 type plainVerdict struct {
 	_           structs.HostLayout
@@ -157,6 +168,7 @@ const (
 	plainMapTracking         = "tracking"
 	plainProgParaxial        = "paraxial"
 	plainVarDropEventBtf     = "drop_event_btf"
+	plainVarGenevePorts      = "geneve_ports"
 	plainVarIndexSegmentsBtf = "index_segments_btf"
 	plainVarLimitBtf         = "limit_btf"
 	plainVarPacketSampleBtf  = "packet_sample_btf"
@@ -164,6 +176,9 @@ const (
 	plainVarReasonBtf        = "reason_btf"
 	plainVarSlot             = "slot"
 	plainVarTrackSlotBtf     = "track_slot_btf"
+	plainVarTunnelKindsBtf   = "tunnel_kinds_btf"
+	plainVarTunnels          = "tunnels"
+	plainVarVxlanPorts       = "vxlan_ports"
 )
 
 // loadPlain returns the embedded CollectionSpec for plain.
@@ -238,6 +253,7 @@ type plainMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type plainVariableSpecs struct {
 	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	GenevePorts      *ebpf.VariableSpec `ebpf:"geneve_ports"`
 	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
 	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
@@ -245,6 +261,9 @@ type plainVariableSpecs struct {
 	ReasonBtf        *ebpf.VariableSpec `ebpf:"reason_btf"`
 	Slot             *ebpf.VariableSpec `ebpf:"slot"`
 	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.VariableSpec `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.VariableSpec `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 }
 
 // plainObjects contains all objects after they have been loaded into the kernel.
@@ -311,6 +330,7 @@ func (m *plainMaps) Close() error {
 // It can be passed to loadPlainObjects or ebpf.CollectionSpec.LoadAndAssign.
 type plainVariables struct {
 	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
+	GenevePorts      *ebpf.Variable `ebpf:"geneve_ports"`
 	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
 	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
@@ -318,6 +338,9 @@ type plainVariables struct {
 	ReasonBtf        *ebpf.Variable `ebpf:"reason_btf"`
 	Slot             *ebpf.Variable `ebpf:"slot"`
 	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.Variable `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.Variable `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.Variable `ebpf:"vxlan_ports"`
 }
 
 // plainPrograms contains all programs after they have been loaded into the kernel.

@@ -24,6 +24,7 @@ const (
 	Essential  = Reason(plainReasonREASON_ESSENTIAL)
 
 	EssentialLimited = Reason(plainReasonREASON_ESSENTIAL_LIMITED)
+	TunnelHidden     = Reason(plainReasonREASON_TUNNEL_HIDDEN)
 
 	reasonCount = Reason(plainReasonREASON_COUNT)
 )
@@ -56,6 +57,8 @@ func (r Reason) String() string {
 		return "essential"
 	case EssentialLimited:
 		return "essential_limited"
+	case TunnelHidden:
+		return "tunnel_hidden"
 	}
 	return fmt.Sprintf("reason_%d", uint32(r))
 }
@@ -63,7 +66,7 @@ func (r Reason) String() string {
 // Verdict returns "pass" or "drop". It mirrors reason_drops in bpf/reasons.h.
 func (r Reason) Verdict() string {
 	switch r {
-	case Blocked, Limited, VLANExcess, MPLSExcess, EssentialLimited:
+	case Blocked, Limited, VLANExcess, MPLSExcess, EssentialLimited, TunnelHidden:
 		return "drop"
 	}
 	return "pass"

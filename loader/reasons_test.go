@@ -93,7 +93,7 @@ func TestDocsNameEveryReason(t *testing.T) {
 
 // Data sections that nothing refers to are not loaded.
 func TestSpecs(t *testing.T) {
-	specs, err := loadSpecs(10, 10)
+	specs, err := loadSpecs(10, 10, Tunnels{})
 	check(t, err)
 	for b, spec := range specs {
 		if spec.Maps[".bss"] != nil || spec.Maps[".rodata"] == nil {

@@ -22,8 +22,8 @@ func specLoaders() map[build]func() (*ebpf.CollectionSpec, error) {
 	return map[build]func() (*ebpf.CollectionSpec, error){plain: loadPlain, frags: loadFrags}
 }
 
-// loadSpecs reads the embedded objects and sets the capacities of their maps.
-func loadSpecs(maxEntries, tracked uint32) (map[build]*ebpf.CollectionSpec, error) {
+// loadSpecs reads the embedded objects and sets their constants and the capacities of their maps.
+func loadSpecs(maxEntries, tracked uint32, tunnels Tunnels) (map[build]*ebpf.CollectionSpec, error) {
 	specs := map[build]*ebpf.CollectionSpec{}
 	for b, load := range specLoaders() {
 		spec, err := load()
@@ -35,6 +35,9 @@ func loadSpecs(maxEntries, tracked uint32) (map[build]*ebpf.CollectionSpec, erro
 		}
 		spec.Maps[plainMapTracked].InnerMap.MaxEntries = track.Lines(tracked)
 		dropUnused(spec)
+		if err := tunnels.set(spec); err != nil {
+			return nil, err
+		}
 		setLayout(spec)
 		specs[b] = spec
 	}

@@ -38,7 +38,7 @@ type ListLine struct {
 // returns an error only if reading fails: it gives a bad line to yield and reads
 // on. It ends when yield returns false.
 func ReadList(r io.Reader, yield func(ListLine) bool) error {
-	return readList(r, func(l *ListLine, words [][]byte) { l.Err = secondWord(l.Prefix, words[0]) }, yield)
+	return readList(r, func(l *ListLine, word string) error { return secondWord(l.Prefix, word) }, yield)
 }
 
 // ReadDetailedList is ReadList for lists whose lines may also tell the lifetime and the
@@ -46,39 +46,24 @@ func ReadList(r io.Reader, yield func(ListLine) bool) error {
 // for ParseTTL. The reason is escaped as in the query of a URL, so that it has no blank
 // and begins no comment.
 func ReadDetailedList(r io.Reader, yield func(ListLine) bool) error {
-	return readList(r, func(l *ListLine, words [][]byte) {
-		for _, word := range words {
-			if l.Err = l.detail(string(word)); l.Err != nil {
-				return
-			}
-		}
-	}, yield)
+	return readList(r, (*ListLine).detail, yield)
 }
 
-// readList reads a list. more reads the words that follow the prefix of a line.
-func readList(r io.Reader, more func(l *ListLine, words [][]byte), yield func(ListLine) bool) error {
+// readList reads a list. more reads a word that follows the prefix of a line.
+func readList(r io.Reader, more func(*ListLine, string) error, yield func(ListLine) bool) error {
 	br := bufio.NewReaderSize(r, 64<<10)
 	for n := 1; ; n++ {
 		line, tooLong, err := readLine(br)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("read list, line %d: %w", n, err)
 		}
-		l := ListLine{Number: n}
-		fields := listFields(line)
-		switch {
-		case tooLong:
+		l, blank := ListLine{Number: n}, false
+		if tooLong {
 			l.Err = fmt.Errorf("line longer than %d bytes: not a list of prefixes", maxListLine)
-		case len(fields) == 0:
-		default:
-			l.Prefix, l.Masked, l.Err = ParsePrefix(string(fields[0]))
-			if l.Err == nil && len(fields) > 1 {
-				more(&l, fields[1:])
-			}
+		} else {
+			blank = !l.read(line, more)
 		}
-		if l.Err != nil {
-			l = ListLine{Number: n, Err: l.Err}
-		}
-		if (tooLong || len(fields) > 0) && !yield(l) {
+		if !blank && !yield(l) {
 			return nil
 		}
 		if err != nil {
@@ -87,9 +72,38 @@ func readList(r io.Reader, more func(l *ListLine, words [][]byte), yield func(Li
 	}
 }
 
-func secondWord(p netip.Prefix, word []byte) error {
-	return fmt.Errorf("%s follows the prefix %s: a line has one prefix, and a comment begins with #",
-		quote(string(word)), p)
+// read reads the text of a line. It returns false if that is blank or only a comment.
+func (l *ListLine) read(line []byte, more func(*ListLine, string) error) bool {
+	if i := bytes.IndexAny(line, "#;"); i >= 0 {
+		line = line[:i]
+	}
+	// Some editors put a byte order mark before the first line.
+	word, rest := cutWord(bytes.TrimPrefix(line, []byte("\ufeff")))
+	if len(word) == 0 {
+		return false
+	}
+	l.Prefix, l.Masked, l.Err = ParsePrefix(string(word))
+	for word, rest = cutWord(rest); l.Err == nil && len(word) > 0; word, rest = cutWord(rest) {
+		l.Err = more(l, string(word))
+	}
+	if l.Err != nil {
+		*l = ListLine{Number: l.Number, Err: l.Err}
+	}
+	return true
+}
+
+// cutWord returns the first word of a line, and what follows it.
+func cutWord(line []byte) (word, rest []byte) {
+	const between = " \t\r\n,"
+	line = bytes.TrimLeft(line, between)
+	if i := bytes.IndexAny(line, between); i >= 0 {
+		return line[:i], line[i:]
+	}
+	return line, nil
+}
+
+func secondWord(p netip.Prefix, word string) error {
+	return fmt.Errorf("%s follows the prefix %s: a line has one prefix, and a comment begins with #", quote(word), p)
 }
 
 // detail reads a word that follows the prefix.
@@ -105,7 +119,7 @@ func (l *ListLine) detail(word string) (err error) {
 		}
 		return ValidReason(l.Reason)
 	}
-	return secondWord(l.Prefix, []byte(word))
+	return secondWord(l.Prefix, word)
 }
 
 // readLine returns the next line. It skips the rest of a line that is too long.
@@ -117,13 +131,4 @@ func readLine(br *bufio.Reader) (line []byte, tooLong bool, err error) {
 		_, err = br.ReadSlice('\n')
 	}
 	return line, tooLong || len(line) > maxListLine, err
-}
-
-func listFields(line []byte) [][]byte {
-	if i := bytes.IndexAny(line, "#;"); i >= 0 {
-		line = line[:i]
-	}
-	// Some editors put a byte order mark before the first line.
-	line = bytes.TrimPrefix(line, []byte("\ufeff"))
-	return bytes.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n,", r) })
 }

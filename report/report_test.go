@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/paraxial/paraxial/conns"
 )
 
 // soon is longer than anything here takes on a busy machine.
@@ -202,6 +204,16 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// All strangers together have the connections of one reporter, so they take none from it.
+func TestStrangersShare(t *testing.T) {
+	reporter := NewServer(&fake{may: "a"}, &Board{}, Options{}).share(conns.Caller{UID: 7, PID: 1})
+	strangers := NewServer(&fake{}, &Board{}, Options{})
+	one, other := strangers.share(conns.Caller{UID: 8, PID: 2}), strangers.share(conns.Caller{UID: 0, PID: 3})
+	if one.Key != other.Key || one.Key == reporter.Key || one.Root || other.Root || one.Crowd == other.Crowd {
+		t.Errorf("a reporter %+v, strangers %+v and %+v", reporter, one, other)
+	}
+}
+
 func TestWrongRequests(t *testing.T) {
 	socket, _ := serve(t, &fake{may: "a"}, Options{})
 	for _, tt := range []struct{ request, want string }{
@@ -268,7 +280,7 @@ func TestIncompleteSet(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		}, "not complete after 100ms"},
-		"slow": {Options{StallTimeout: 50 * time.Millisecond, SetRate: 1 << 30}, func(nc net.Conn) {
+		"slow": {Options{StallTimeout: 2 * time.Second, SetRate: 1 << 30}, func(nc net.Conn) {
 			for {
 				if _, err := io.WriteString(nc, "1\r\n#\r\n"); err != nil {
 					return

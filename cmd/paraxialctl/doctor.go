@@ -82,7 +82,10 @@ func (p *program) daemonFacts(ctx context.Context) (facts doctor.Daemon, pid int
 	if err != nil {
 		return doctor.Daemon{Error: err.Error(), Forbidden: errors.Is(err, control.ErrPermission)}, 0
 	}
-	d := doctor.Daemon{Reachable: true, Version: s.Version}
+	d := doctor.Daemon{Reachable: true, Version: s.Version, LooksInto: s.Tunnels}
+	for _, t := range s.UnseenTunnels {
+		d.UnseenTunnels = append(d.UnseenTunnels, t.Name)
+	}
 	for _, i := range s.Interfaces {
 		d.Interfaces = append(d.Interfaces, doctor.Filtered{
 			Name: i.Name, Protected: i.Protected, Mode: i.Mode, ProgramID: i.ProgramID, Note: i.Note,

@@ -16,10 +16,11 @@ func (p *program) importCommand() command {
 			Name:      "import",
 			Usage:     "replace the blocks or allows of one origin by those in a list",
 			ArgsUsage: "FILE|-",
-			Description: "Reads FILE, or standard input for \"-\", in one of many formats, also compressed. The format\n" +
-				"is recognised, or named with --format. A line that is not understood as a whole is an error.\n" +
-				"The origin is the name of the file without its extension; a general name such as ipv4.txt\n" +
-				"gets the name of its folder before it.",
+			Description: "Reads FILE, or standard input for \"-\", in one of many formats, also compressed.\n" +
+				"The format is recognised, or named with --format. A line that is not understood as a\n" +
+				"whole is an error. The origin is the name of the file without its extension; a general\n" +
+				"name such as ipv4.txt gets the name of its folder before it. A list that would empty,\n" +
+				"halve or triple a large set is held until --accept.",
 			Flags: []cli.Flag{
 				&cli.StringFlag{
 					Name:  "origin",
@@ -34,7 +35,8 @@ func (p *program) importCommand() command {
 				forFlag(),
 				reasonFlag(),
 				&cli.StringFlag{Name: "format", Usage: "read the list as `FORMAT`, instead of recognising it"},
-				&cli.StringFlag{Name: "column", Usage: "take the addresses from the column `NAME`, a name or number; FIRST-LAST for ranges"},
+				&cli.StringFlag{Name: "column",
+					Usage: "take the addresses from the column `NAME`, a name or number; FIRST-LAST for ranges"},
 				&cli.StringFlag{Name: "select", Usage: "take only the records with `KEY=VALUE,...`"},
 				boolFlag("aggregate", "merge prefixes that overlap or touch"),
 				boolFlag("skip-invalid", "skip lines that are not understood, instead of applying nothing"),

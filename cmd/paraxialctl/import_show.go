@@ -19,7 +19,8 @@ func (p *program) notUnderstood(name, origin string, list *lists.List) error {
 	}
 	more(p.stderr, list.Bad)
 	if list.Bad > len(r.Invalid) {
-		r.Notes = append(r.Notes, fmt.Sprintf("%d lines are invalid, the first %d are listed", list.Bad, len(r.Invalid)))
+		r.Notes = append(r.Notes, fmt.Sprintf("%d lines are invalid, the first %d are listed", list.Bad,
+			len(r.Invalid)))
 	}
 	if p.json() {
 		if err := p.printJSON(r); err != nil {

@@ -27,14 +27,16 @@ func TestImportSends(t *testing.T) {
 		stderr           string
 	}{
 		{"range", "", "192.0.2.0-192.0.2.4\n", "", []any{"192.0.2.0/30", "192.0.2.4/32"}, ""},
-		{"several", "", "192.0.2.1 192.0.2.2 192.0.2.3\n", "", []any{"192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"}, ""},
+		{"several", "", "192.0.2.1 192.0.2.2 192.0.2.3\n", "", []any{"192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"},
+			""},
 		{"merged", "--aggregate", "192.0.2.1\n192.0.2.0\n192.0.2.1\n::/1\n", "", []any{"192.0.2.0/31", "::/1"}, ""},
 		{"named", "--format ranges", "192.0.2.0 192.0.2.3\n", "", []any{"192.0.2.0/30"},
 			"note: read as ranges, 1 prefixes\n"},
 		{"selected", "--column b --select c=x,c=z", "a,b,c\n192.0.2.1,192.0.2.2,x\n192.0.2.1,192.0.2.3,y\n", "",
 			[]any{"192.0.2.2/32"}, "note: read as CSV, 1 prefixes\n" +
 				"note: 1 records are left out: they are not selected, or block nothing\n"},
-		{"expiry and reason", "", "add a 192.0.2.1 timeout 60 comment \"a # b\"\nadd a 192.0.2.2 timeout 90\nadd a ::1\n", "",
+		{"expiry and reason", "", "add a 192.0.2.1 timeout 60 comment \"a # b\"\nadd a 192.0.2.2 timeout 90\nadd a " +
+			"::1\n", "",
 			[]any{`192.0.2.1/32 1m0s "a # b"`, `192.0.2.2/32 1m30s ""`, "::1/128"},
 			"note: read as ipset, 3 prefixes\nnote: 2 entries expire when the list says\n"},
 		{"own expiry", "--for 1h", "add a 192.0.2.1 timeout 60 comment x\n", "1h", []any{`192.0.2.1/32 0s "x"`},
@@ -113,7 +115,8 @@ func TestImportNotUnderstood(t *testing.T) {
 func TestImportURL(t *testing.T) {
 	f := &fake{}
 	got := invoke(t.Context(), serve(t, f), "", "import", "https://example.com/x.txt")
-	if got.Code != exitUsage || !strings.Contains(got.Stderr, "curl -fsSL https://example.com/x.txt | paraxialctl import -") {
+	if got.Code != exitUsage || !strings.Contains(got.Stderr,
+		"curl -fsSL https://example.com/x.txt | paraxialctl import -") {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -126,7 +129,8 @@ func TestImportReasons(t *testing.T) {
 	}
 	f := &fake{}
 	got := invoke(t.Context(), serve(t, f), list.String(), split("import -")...)
-	if !strings.Contains(got.Stderr, "the reasons of the list are left out") || f.asked[len(f.asked)-1] != "192.1.0.0/32" {
+	if !strings.Contains(got.Stderr, "the reasons of the list are left out") ||
+		f.asked[len(f.asked)-1] != "192.1.0.0/32" {
 		t.Errorf("%+v, last line %v", got, f.asked[len(f.asked)-1])
 	}
 }

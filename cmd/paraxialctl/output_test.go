@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,6 +32,8 @@ func TestTables(t *testing.T) {
 			"INTERFACE  PROTECTED  MODE    PROGRAM  NOTE",
 			"eth0       yes        native  7        -",
 			"eth1       NO         -       -        occupied by program 9 (cilium)",
+			"The filter looks into tunnels of gre, vxlan:4789.",
+			"The filter does not look into these tunnels: wg0 (wireguard), s0 (sit).",
 			"warning: clock is not synchronised",
 		), ""}},
 		{"stats", &fake{}, outcome{0, lines(
@@ -198,6 +201,19 @@ func TestTables(t *testing.T) {
 				"",
 				"What you can do:",
 				"  paraxialctl unallow 203.0.113.7/32 --origin cli",
+			), ""}},
+		{"why 8.8.4.4", &fake{why: control.WhyResult{Verdict: "drop", Reason: "blocked", CheckedBy: "kernel",
+			UnseenTunnels: slices.Repeat([]control.Tunnel{{Name: "wg0", Kind: "wireguard"}}, 12)}},
+			outcome{0, lines(
+				"8.8.4.4 is DROPPED.",
+				"The packet filter itself was asked; it counts such packets as blocked.",
+				"Packets from it that come through a tunnel pass, because the filter does not look into it:",
+				strings.Repeat("wg0 (wireguard), ", 9)+"wg0 (wireguard) and 2 more.",
+				"",
+				"No entry matches it.",
+				"",
+				"What you can do:",
+				"  paraxialctl block 8.8.4.4",
 			), ""}},
 		{"why 8.8.8.8", &fake{why: control.WhyResult{Verdict: "pass", Reason: "not_listed", CheckedBy: "kernel"}},
 			outcome{0, lines(

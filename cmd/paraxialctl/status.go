@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -44,6 +45,12 @@ func (p *program) status(c *cli.Context) error {
 	} else if err := p.interfaces(s.Interfaces); err != nil {
 		return err
 	}
+	if len(s.Tunnels) > 0 {
+		p.printf("The filter looks into tunnels of %s.\n", printable(strings.Join(s.Tunnels, ", ")))
+	}
+	if len(s.UnseenTunnels) > 0 {
+		p.printf("The filter does not look into these tunnels: %s.\n", tunnelNames(s.UnseenTunnels))
+	}
 	for _, w := range s.Warnings {
 		p.printf("warning: %s\n", printable(w))
 	}
@@ -74,6 +81,20 @@ func (p *program) checkStatus(s control.Status) error {
 		return errReported
 	}
 	return nil
+}
+
+// tunnelNames returns the first tunnels with their kinds.
+func tunnelNames(all []control.Tunnel) string {
+	const most = 10
+	var names []string
+	for _, t := range all[:min(len(all), most)] {
+		names = append(names, printable(t.Name)+" ("+printable(t.Kind)+")")
+	}
+	list := strings.Join(names, ", ")
+	if more := len(all) - most; more > 0 {
+		list += " and " + strconv.Itoa(more) + " more"
+	}
+	return list
 }
 
 func (p *program) interfaces(all []control.InterfaceStatus) error {

@@ -55,6 +55,10 @@ func (p *program) verdict(r control.WhyResult) {
 		p.printf("DHCP, IPv6 neighbour discovery, MLD and IGMP from it pass all the same, up to %d packets a second\n"+
 			"on each interface (essential).\n", r.EssentialRate)
 	}
+	if len(r.UnseenTunnels) > 0 {
+		p.printf("Packets from it that come through a tunnel pass, because the filter does not look into it:\n%s.\n",
+			tunnelNames(r.UnseenTunnels))
+	}
 	if r.Disagreement != "" {
 		p.printf("\nWARNING: packet filter and entries disagree: %s\nThis is a defect of Paraxial; please report it.\n",
 			printable(r.Disagreement))

@@ -72,16 +72,16 @@ func number(path string) (*int, error) {
 func bpfDirs(path string) ([]doctor.Dir, error) {
 	var dirs []doctor.Dir
 	for ; path != ""; path = filepath.Dir(path) {
-		var s unix.Statfs_t
-		if err := unix.Statfs(path, &s); err != nil {
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return dirs, fmt.Errorf("look at %s: %w", path, err)
+		}
+		s, err := statfs(path)
+		if err != nil {
 			return dirs, fmt.Errorf("look at %s: %w", path, err)
 		}
 		if int64(s.Type) != unix.BPF_FS_MAGIC {
 			break
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return dirs, fmt.Errorf("look at %s: %w", path, err)
 		}
 		mode := st.Mode & 0o7777
 		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
@@ -97,8 +97,7 @@ func bpfDirs(path string) ([]doctor.Dir, error) {
 func fileSystem(path string) (doctor.FileSystem, error) {
 	fsys := doctor.FileSystem{Asked: path}
 	for nearest := filepath.Clean(path); ; nearest = filepath.Dir(nearest) {
-		var s unix.Statfs_t
-		err := unix.Statfs(nearest, &s)
+		s, err := statfs(nearest)
 		if err == unix.ENOENT && nearest != filepath.Dir(nearest) {
 			continue
 		}
@@ -114,6 +113,21 @@ func fileSystem(path string) (doctor.FileSystem, error) {
 		fsys.Free = s.Bavail * uint64(s.Bsize)
 		return fsys, nil
 	}
+}
+
+// statfs describes the file system of path. With fs.protected_symlinks, which most distributions
+// set, nobody but its owner may follow a symbolic link in a sticky directory such as a bpffs of mode
+// 1777. Then it describes the file system of the link itself.
+func statfs(path string) (s unix.Statfs_t, err error) {
+	if err = unix.Statfs(path, &s); err == unix.EACCES && isSymlink(path) {
+		err = unix.Statfs(filepath.Dir(path), &s)
+	}
+	return s, err
+}
+
+func isSymlink(path string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK
 }
 
 func clockSynced() (*bool, error) {

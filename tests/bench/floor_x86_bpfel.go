@@ -69,7 +69,8 @@ const (
 	floorReasonREASON_MPLS_EXCESS       floorReason = 10
 	floorReasonREASON_ESSENTIAL         floorReason = 11
 	floorReasonREASON_ESSENTIAL_LIMITED floorReason = 12
-	floorReasonREASON_COUNT             floorReason = 13
+	floorReasonREASON_TUNNEL_HIDDEN     floorReason = 13
+	floorReasonREASON_COUNT             floorReason = 14
 )
 
 type floorSourcesV4 struct {
@@ -150,6 +151,7 @@ const (
 	floorProgVaried          = "varied"
 	floorVarDropEventBtf     = "drop_event_btf"
 	floorVarFloorReason      = "floor_reason"
+	floorVarGenevePorts      = "geneve_ports"
 	floorVarIndexSegmentsBtf = "index_segments_btf"
 	floorVarLimitBtf         = "limit_btf"
 	floorVarPacketSampleBtf  = "packet_sample_btf"
@@ -158,6 +160,9 @@ const (
 	floorVarSlot             = "slot"
 	floorVarSpoofing         = "spoofing"
 	floorVarTrackSlotBtf     = "track_slot_btf"
+	floorVarTunnelKindsBtf   = "tunnel_kinds_btf"
+	floorVarTunnels          = "tunnels"
+	floorVarVxlanPorts       = "vxlan_ports"
 )
 
 // loadFloor returns the embedded CollectionSpec for floor.
@@ -236,6 +241,7 @@ type floorMapSpecs struct {
 type floorVariableSpecs struct {
 	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
 	FloorReason      *ebpf.VariableSpec `ebpf:"floor_reason"`
+	GenevePorts      *ebpf.VariableSpec `ebpf:"geneve_ports"`
 	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
 	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
@@ -244,6 +250,9 @@ type floorVariableSpecs struct {
 	Slot             *ebpf.VariableSpec `ebpf:"slot"`
 	Spoofing         *ebpf.VariableSpec `ebpf:"spoofing"`
 	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.VariableSpec `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.VariableSpec `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 }
 
 // floorObjects contains all objects after they have been loaded into the kernel.
@@ -315,6 +324,7 @@ func (m *floorMaps) Close() error {
 type floorVariables struct {
 	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
 	FloorReason      *ebpf.Variable `ebpf:"floor_reason"`
+	GenevePorts      *ebpf.Variable `ebpf:"geneve_ports"`
 	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
 	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
@@ -323,6 +333,9 @@ type floorVariables struct {
 	Slot             *ebpf.Variable `ebpf:"slot"`
 	Spoofing         *ebpf.Variable `ebpf:"spoofing"`
 	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.Variable `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.Variable `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.Variable `ebpf:"vxlan_ports"`
 }
 
 // floorPrograms contains all programs after they have been loaded into the kernel.

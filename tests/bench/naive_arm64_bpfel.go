@@ -136,6 +136,7 @@ const (
 	naiveProgParaxial        = "paraxial"
 	naiveProgVaried          = "varied"
 	naiveVarDropEventBtf     = "drop_event_btf"
+	naiveVarGenevePorts      = "geneve_ports"
 	naiveVarIndexSegmentsBtf = "index_segments_btf"
 	naiveVarLimitBtf         = "limit_btf"
 	naiveVarPacketSampleBtf  = "packet_sample_btf"
@@ -144,6 +145,9 @@ const (
 	naiveVarSlot             = "slot"
 	naiveVarSpoofing         = "spoofing"
 	naiveVarTrackSlotBtf     = "track_slot_btf"
+	naiveVarTunnelKindsBtf   = "tunnel_kinds_btf"
+	naiveVarTunnels          = "tunnels"
+	naiveVarVxlanPorts       = "vxlan_ports"
 )
 
 // loadNaive returns the embedded CollectionSpec for naive.
@@ -222,6 +226,7 @@ type naiveMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type naiveVariableSpecs struct {
 	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	GenevePorts      *ebpf.VariableSpec `ebpf:"geneve_ports"`
 	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
 	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
@@ -230,6 +235,9 @@ type naiveVariableSpecs struct {
 	Slot             *ebpf.VariableSpec `ebpf:"slot"`
 	Spoofing         *ebpf.VariableSpec `ebpf:"spoofing"`
 	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.VariableSpec `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.VariableSpec `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 }
 
 // naiveObjects contains all objects after they have been loaded into the kernel.
@@ -302,6 +310,7 @@ func (m *naiveMaps) Close() error {
 // It can be passed to loadNaiveObjects or ebpf.CollectionSpec.LoadAndAssign.
 type naiveVariables struct {
 	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
+	GenevePorts      *ebpf.Variable `ebpf:"geneve_ports"`
 	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
 	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
@@ -310,6 +319,9 @@ type naiveVariables struct {
 	Slot             *ebpf.Variable `ebpf:"slot"`
 	Spoofing         *ebpf.Variable `ebpf:"spoofing"`
 	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.Variable `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.Variable `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.Variable `ebpf:"vxlan_ports"`
 }
 
 // naivePrograms contains all programs after they have been loaded into the kernel.

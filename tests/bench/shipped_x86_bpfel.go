@@ -69,7 +69,8 @@ const (
 	shippedReasonREASON_MPLS_EXCESS       shippedReason = 10
 	shippedReasonREASON_ESSENTIAL         shippedReason = 11
 	shippedReasonREASON_ESSENTIAL_LIMITED shippedReason = 12
-	shippedReasonREASON_COUNT             shippedReason = 13
+	shippedReasonREASON_TUNNEL_HIDDEN     shippedReason = 13
+	shippedReasonREASON_COUNT             shippedReason = 14
 )
 
 type shippedSourcesV4 struct {
@@ -152,6 +153,7 @@ const (
 	shippedProgSend            = "send"
 	shippedProgVaried          = "varied"
 	shippedVarDropEventBtf     = "drop_event_btf"
+	shippedVarGenevePorts      = "geneve_ports"
 	shippedVarHeaderSum        = "header_sum"
 	shippedVarIndexSegmentsBtf = "index_segments_btf"
 	shippedVarLimitBtf         = "limit_btf"
@@ -161,6 +163,9 @@ const (
 	shippedVarSlot             = "slot"
 	shippedVarSpoofing         = "spoofing"
 	shippedVarTrackSlotBtf     = "track_slot_btf"
+	shippedVarTunnelKindsBtf   = "tunnel_kinds_btf"
+	shippedVarTunnels          = "tunnels"
+	shippedVarVxlanPorts       = "vxlan_ports"
 )
 
 // loadShipped returns the embedded CollectionSpec for shipped.
@@ -241,6 +246,7 @@ type shippedMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type shippedVariableSpecs struct {
 	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
+	GenevePorts      *ebpf.VariableSpec `ebpf:"geneve_ports"`
 	HeaderSum        *ebpf.VariableSpec `ebpf:"header_sum"`
 	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
@@ -250,6 +256,9 @@ type shippedVariableSpecs struct {
 	Slot             *ebpf.VariableSpec `ebpf:"slot"`
 	Spoofing         *ebpf.VariableSpec `ebpf:"spoofing"`
 	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.VariableSpec `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.VariableSpec `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 }
 
 // shippedObjects contains all objects after they have been loaded into the kernel.
@@ -320,6 +329,7 @@ func (m *shippedMaps) Close() error {
 // It can be passed to loadShippedObjects or ebpf.CollectionSpec.LoadAndAssign.
 type shippedVariables struct {
 	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
+	GenevePorts      *ebpf.Variable `ebpf:"geneve_ports"`
 	HeaderSum        *ebpf.Variable `ebpf:"header_sum"`
 	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
@@ -329,6 +339,9 @@ type shippedVariables struct {
 	Slot             *ebpf.Variable `ebpf:"slot"`
 	Spoofing         *ebpf.Variable `ebpf:"spoofing"`
 	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.Variable `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.Variable `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.Variable `ebpf:"vxlan_ports"`
 }
 
 // shippedPrograms contains all programs after they have been loaded into the kernel.

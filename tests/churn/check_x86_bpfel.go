@@ -162,6 +162,7 @@ const (
 	checkVarClassBtf         = "class_btf"
 	checkVarDropEventBtf     = "drop_event_btf"
 	checkVarFirstSource      = "first_source"
+	checkVarGenevePorts      = "geneve_ports"
 	checkVarIndexSegmentsBtf = "index_segments_btf"
 	checkVarLimitBtf         = "limit_btf"
 	checkVarPacketSampleBtf  = "packet_sample_btf"
@@ -171,6 +172,9 @@ const (
 	checkVarSlot             = "slot"
 	checkVarSourceCount      = "source_count"
 	checkVarTrackSlotBtf     = "track_slot_btf"
+	checkVarTunnelKindsBtf   = "tunnel_kinds_btf"
+	checkVarTunnels          = "tunnels"
+	checkVarVxlanPorts       = "vxlan_ports"
 )
 
 // loadCheck returns the embedded CollectionSpec for check.
@@ -251,6 +255,7 @@ type checkVariableSpecs struct {
 	ClassBtf         *ebpf.VariableSpec `ebpf:"class_btf"`
 	DropEventBtf     *ebpf.VariableSpec `ebpf:"drop_event_btf"`
 	FirstSource      *ebpf.VariableSpec `ebpf:"first_source"`
+	GenevePorts      *ebpf.VariableSpec `ebpf:"geneve_ports"`
 	IndexSegmentsBtf *ebpf.VariableSpec `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.VariableSpec `ebpf:"limit_btf"`
 	PacketSampleBtf  *ebpf.VariableSpec `ebpf:"packet_sample_btf"`
@@ -260,6 +265,9 @@ type checkVariableSpecs struct {
 	Slot             *ebpf.VariableSpec `ebpf:"slot"`
 	SourceCount      *ebpf.VariableSpec `ebpf:"source_count"`
 	TrackSlotBtf     *ebpf.VariableSpec `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.VariableSpec `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.VariableSpec `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.VariableSpec `ebpf:"vxlan_ports"`
 }
 
 // checkObjects contains all objects after they have been loaded into the kernel.
@@ -334,6 +342,7 @@ type checkVariables struct {
 	ClassBtf         *ebpf.Variable `ebpf:"class_btf"`
 	DropEventBtf     *ebpf.Variable `ebpf:"drop_event_btf"`
 	FirstSource      *ebpf.Variable `ebpf:"first_source"`
+	GenevePorts      *ebpf.Variable `ebpf:"geneve_ports"`
 	IndexSegmentsBtf *ebpf.Variable `ebpf:"index_segments_btf"`
 	LimitBtf         *ebpf.Variable `ebpf:"limit_btf"`
 	PacketSampleBtf  *ebpf.Variable `ebpf:"packet_sample_btf"`
@@ -343,6 +352,9 @@ type checkVariables struct {
 	Slot             *ebpf.Variable `ebpf:"slot"`
 	SourceCount      *ebpf.Variable `ebpf:"source_count"`
 	TrackSlotBtf     *ebpf.Variable `ebpf:"track_slot_btf"`
+	TunnelKindsBtf   *ebpf.Variable `ebpf:"tunnel_kinds_btf"`
+	Tunnels          *ebpf.Variable `ebpf:"tunnels"`
+	VxlanPorts       *ebpf.Variable `ebpf:"vxlan_ports"`
 }
 
 // checkPrograms contains all programs after they have been loaded into the kernel.

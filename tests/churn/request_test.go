@@ -91,7 +91,7 @@ func (r request) send(ctx context.Context, c *control.Client) error {
 }
 
 func (r request) sendList(ctx context.Context, c *control.Client) error {
-	result, err := c.Import(ctx, control.ImportRequest{Origin: r.origin, For: r.ttl, Force: true},
+	result, err := c.Import(ctx, control.ImportRequest{Origin: r.origin, For: r.ttl, Force: true, Accept: true},
 		strings.NewReader(r.list.String()), nil)
 	if err != nil {
 		return err

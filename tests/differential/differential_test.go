@@ -28,22 +28,20 @@ import (
 )
 
 const (
-	defaultCases    = 300_000
-	sourcesPerBook  = 1500
-	leastBooks      = 10
-	entriesPerBook  = 60
-	timesPerBook    = 4
-	capacity        = 4096
-	reasonsPerSlot  = 64
-	xdpDrop         = 1
-	xdpPass         = 2
-	margin          = 4 * time.Second // no deadline ends while a book is checked
-	checkTime       = time.Second     // longest time that one book is checked
-	farthest        = 200             // seconds
-	seedVariable    = "PARAXIAL_SEED"
-	casesVariable   = "PARAXIAL_CASES"
-	frameLength     = 64
-	etherTypeOffset = 12
+	defaultCases   = 300_000
+	sourcesPerBook = 1500
+	leastBooks     = 10
+	entriesPerBook = 60
+	timesPerBook   = 4
+	capacity       = 4096
+	reasonsPerSlot = 64
+	xdpDrop        = 1
+	xdpPass        = 2
+	margin         = 4 * time.Second // no deadline ends while a book is checked
+	checkTime      = time.Second     // longest time that one book is checked
+	farthest       = 200             // seconds
+	seedVariable   = "PARAXIAL_SEED"
+	casesVariable  = "PARAXIAL_CASES"
 )
 
 // TestProgramAgainstModel runs PARAXIAL_CASES cases, or 300,000. To repeat a failure, set
@@ -60,7 +58,7 @@ func TestProgramAgainstModel(t *testing.T) {
 			if object == "frags" {
 				testenv.Since(t, 5, 18, "xdp.frags")
 			}
-			k := loadKernel(t, object, !alone)
+			k := loadKernel(t, object, !alone, !alone)
 			w := &world{rand.New(rand.NewPCG(seed, uint64(n)))}
 			var tally tally
 			// A short run checks the same number of books; otherwise it would sometimes miss an
@@ -117,13 +115,14 @@ type kernel struct {
 	program *ebpf.Program
 	spec    *ebpf.CollectionSpec
 	indexed bool
+	tunnels bool // it looks into them
 	limits  limits
 	book    *policy.Book // one for all cases, because the index reads it
 	v4      *index.V4
 	v6      *index.V6
 }
 
-func loadKernel(t *testing.T, build string, indexed bool) *kernel {
+func loadKernel(t *testing.T, build string, indexed, tunnels bool) *kernel {
 	t.Helper()
 	if err := rlimit.RemoveMemlock(); err != nil {
 		t.Fatal(err)
@@ -136,6 +135,13 @@ func loadKernel(t *testing.T, build string, indexed bool) *kernel {
 	for _, name := range []string{"block_v4", "block_v6", "allow_v4", "allow_v6"} {
 		spec.Maps[name].MaxEntries = capacity
 	}
+	if tunnels {
+		for name, value := range tunnelConstants {
+			if err := spec.Variables[name].Set(value); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	c, err := ebpf.NewCollection(spec)
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +149,8 @@ func loadKernel(t *testing.T, build string, indexed bool) *kernel {
 	t.Cleanup(c.Close)
 	inner.HitSegment(t, spec, c.Maps["hits"])
 	return &kernel{
-		Collection: c, program: c.Programs["paraxial"], spec: spec, indexed: indexed, book: policy.NewBook(capacity),
+		Collection: c, program: c.Programs["paraxial"], spec: spec, indexed: indexed, tunnels: tunnels,
+		book:   policy.NewBook(capacity),
 		limits: limits{inner.LimitSegment(t, spec, c.Maps["limits"]), map[uint32]policy.Rate{}},
 	}
 }
@@ -296,10 +303,10 @@ func (k *kernel) checkSources(t *testing.T, w *world, book *policy.Book, nest []
 	var want tally
 	for ; cases == 0 || cases < sources && bootTime(t)-begin < policy.Deadline(checkTime); cases++ {
 		src := w.source(nest)
-		outcome := policy.Decide(entries, src, bootTime(t))
+		b, src, outcome := w.frame(k, entries, nest, src, bootTime(t))
 		want.count(outcome)
 		seen.count(outcome)
-		action, err := k.program.Run(&ebpf.RunOptions{Data: frame(src)})
+		action, err := k.program.Run(&ebpf.RunOptions{Data: b})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,17 +378,4 @@ func bootTime(t *testing.T) policy.Deadline {
 		t.Fatal(err)
 	}
 	return policy.Deadline(ts.Nano())
-}
-
-// frame returns the shortest packet that contains its source.
-func frame(src netip.Addr) []byte {
-	f := make([]byte, frameLength)
-	if src.Is4() {
-		copy(f[etherTypeOffset:], []byte{0x08, 0x00, 0x45, 0, 0, 20})
-		copy(f[14+12:], src.AsSlice())
-		return f
-	}
-	copy(f[etherTypeOffset:], []byte{0x86, 0xdd, 0x60})
-	copy(f[14+8:], src.AsSlice())
-	return f
 }

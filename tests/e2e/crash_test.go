@@ -95,7 +95,7 @@ func (l *ledger) changeUndisturbed(h *host) {
 	var running sync.WaitGroup
 	running.Go(func() { l.changeOneByOne(ctx, h) })
 	list := l.newList()
-	request := control.ImportRequest{Origin: listOrigin}
+	request := control.ImportRequest{Origin: listOrigin, Accept: true}
 	_, err := h.client().Import(ctx, request, strings.NewReader(strings.Join(list, "\n")),
 		func(control.ImportProgress) {})
 	check(h.T, err)
@@ -119,7 +119,7 @@ func (l *ledger) changeUntilKilled(h *host) {
 	imported := make(chan bool, 1)
 	l.nextList = l.newList()
 	running.Go(func() {
-		_, err := h.client().Import(ctx, control.ImportRequest{Origin: listOrigin},
+		_, err := h.client().Import(ctx, control.ImportRequest{Origin: listOrigin, Accept: true},
 			strings.NewReader(strings.Join(l.nextList, "\n")), func(control.ImportProgress) {})
 		imported <- err == nil
 	})

@@ -28,7 +28,7 @@ detectors:
     limit: 200/s
     window: 2s
     action: block
-    for: 5s
+    for: 10s
     escalate: {factor: 4, max: 1h, forget: 1h}
   - name: icmp-flood
     match: {proto: icmp}

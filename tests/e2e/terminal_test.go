@@ -167,7 +167,7 @@ func TestTerminalOfTheCallerIsSpared(t *testing.T) {
 	if err := os.WriteFile(list, []byte("203.0.113.0/24\n"+operator+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, out = shell.run(s.ctlLine("import " + list)); code != 0 || !strings.Contains(out, operator) {
+	if code, out = shell.run(s.ctlLine("import --origin list " + list)); code != 0 || !strings.Contains(out, operator) {
 		t.Errorf("import: exit code %d: %s", code, out)
 	}
 	if got := ctlJSON[[]control.Entry](s.host, "list", "blocks", "--origin", "list"); len(got) != 1 {

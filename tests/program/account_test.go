@@ -95,7 +95,10 @@ func (a *accounting) counts() counted {
 }
 
 // add counts a frame of a tracked source as the reference does.
-func (c counted) add(b []byte) {
+func (c counted) add(b []byte) { c.addLength(b, len(b)) }
+
+// addLength counts a frame with another length than its own.
+func (c counted) addLength(b []byte, length int) {
 	etherType, l3, _ := unwrap(b)
 	source, _ := readSource(etherType, l3)
 	seen := look(b)
@@ -108,7 +111,7 @@ func (c counted) add(b []byte) {
 				continue
 			}
 			if class.Bytes {
-				counters[i] += uint32(len(b))
+				counters[i] += uint32(length)
 			} else {
 				counters[i]++
 			}

@@ -46,11 +46,12 @@ const (
 	mplsExcess
 	essential
 	essentialLimited
+	tunnelHidden
 )
 
 func (r reason) String() string {
 	names := []string{"not_listed", "allowed", "blocked", "shadow", "not_ip", "vlan_depth", "malformed", "limited",
-		"under_limit", "vlan_excess", "mpls_excess", "essential", "essential_limited"}
+		"under_limit", "vlan_excess", "mpls_excess", "essential", "essential_limited", "tunnel_hidden"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -59,7 +60,7 @@ func (r reason) String() string {
 
 func (r reason) action() uint32 {
 	switch r {
-	case blocked, limited, vlanExcess, mplsExcess, essentialLimited:
+	case blocked, limited, vlanExcess, mplsExcess, essentialLimited, tunnelHidden:
 		return drop
 	}
 	return pass
@@ -119,7 +120,10 @@ func eachBuild(t *testing.T, test func(t *testing.T, f *filter)) {
 	}
 }
 
-func load(tb testing.TB, build string) *filter {
+func load(tb testing.TB, build string) *filter { return loadWith(tb, build, nil) }
+
+// loadWith loads the program with constants other than the slot.
+func loadWith(tb testing.TB, build string, constants map[string]any) *filter {
 	tb.Helper()
 	testenv.Root(tb)
 	if build == "frags" {
@@ -135,6 +139,11 @@ func load(tb testing.TB, build string) *filter {
 	}
 	if err := spec.Variables["slot"].Set(uint32(testSlot)); err != nil {
 		tb.Fatal(err)
+	}
+	for name, value := range constants {
+		if err := spec.Variables[name].Set(value); err != nil {
+			tb.Fatal(err)
+		}
 	}
 	spec.Maps["tracked"].InnerMap.MaxEntries = track.Lines(trackCapacity)
 	collection, err := ebpf.NewCollection(spec)

@@ -46,6 +46,24 @@ func newMutator(seed uint64) *mutator {
 	return m
 }
 
+// addTunnels adds the frames of the corpus in tunnels, and the other way round.
+func (m *mutator) addTunnels() {
+	all := []reason{notListed, allowed, blocked, shadowed, limited, underLimit}
+	for _, c := range tunnelCases {
+		m.corpus = append(m.corpus, c.build(start(sourcesV4[notListed]), start(sourcesV6[notListed])))
+	}
+	for _, outer := range outers {
+		for _, in := range inners {
+			for _, tunnel := range tunnelsOf(in.isIP) {
+				for _, source := range all {
+					m.corpus = append(m.corpus, tunnel.wrap(outer.of(all[m.IntN(len(all))]), in.of(source)),
+						tunnel.wrap(outer.of(notListed), in.of(source)))
+				}
+			}
+		}
+	}
+}
+
 func (m *mutator) noise(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -136,46 +154,64 @@ func seedOf(t *testing.T) uint64 {
 func TestAgreesWithReference(t *testing.T) {
 	seed := seedOf(t)
 	eachBuild(t, func(t *testing.T, f *filter) {
-		f.listSources()
-		f.setCredit(1 << 40)
-		f.setEssential(anyRate)
-		m := newMutator(seed)
-		var totals [reasonsRead]counter
-		for i := range randomCases() {
-			b := m.frame()
-			want := judge(b, listed)
-			if (want == blocked || want == limited) && needed(b) {
-				want = essential
-			}
-			totals[want].Packets++
-			totals[want].Bytes += uint64(len(b))
-			if got := f.run(b); got != want.action() {
-				t.Fatalf("seed %d, case %d: action %d, want %d (%s) for %x", seed, i, got, want.action(), want, b)
-			}
-			if got := f.readCounter(testSlot<<reasonBits | uint32(want)); got != totals[want] {
-				t.Fatalf("seed %d, case %d: counter of %s is %+v, want %+v, after %x", seed, i, want, got,
-					totals[want], b)
-			}
-			var events []event
-			if want.reported() {
-				events = []event{describe(b, want)}
-			}
-			if got := f.takeEvents(); !slices.Equal(got, events) {
-				t.Fatalf("seed %d, case %d: events (-want +got):\n%sfor %x", seed, i,
-					cmp.Diff(events, got, equateAddr), b)
-			}
-		}
-		if got := f.slotCounters(); got != totals {
-			t.Errorf("seed %d: counters at the end (-want +got):\n%s", seed, cmp.Diff(totals, got))
-		}
-		for _, r := range []reason{notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit,
-			vlanExcess,
-			mplsExcess, essential} {
-			t.Logf("%s: %d", r, totals[r].Packets)
-			if int(totals[r].Packets) < randomCases()/1000 {
-				t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets,
-					randomCases(), r)
-			}
-		}
+		f.checkAgreement(t, seed, newMutator(seed), func(b []byte) (reason, []byte) { return judge(b, listed), b },
+			notListed, allowed, blocked, shadowed, notIP, malformed, limited, underLimit, vlanExcess, mplsExcess,
+			essential)
 	})
+}
+
+// The same for a program that looks into tunnels.
+func TestAgreesWithReferenceInTunnels(t *testing.T) {
+	seed := seedOf(t)
+	eachTunnelBuild(t, func(t *testing.T, f *filter) {
+		m := newMutator(seed)
+		m.corpus = m.corpus[:0]
+		m.addTunnels()
+		f.checkAgreement(t, seed, m, func(b []byte) (reason, []byte) { return judgeTunnels(b, listed) },
+			notListed, allowed, blocked, shadowed, malformed, limited, underLimit, tunnelHidden)
+	})
+}
+
+// checkAgreement compares the program with a reference, which returns the reason for a frame and the
+// frame that an event describes. Each of the given reasons must occur.
+func (f *filter) checkAgreement(t *testing.T, seed uint64, m *mutator, reference func([]byte) (reason, []byte),
+	reasons ...reason) {
+	t.Helper()
+	f.listSources()
+	f.setCredit(1 << 40)
+	f.setEssential(anyRate)
+	var totals [reasonsRead]counter
+	for i := range randomCases() {
+		b := m.frame()
+		want, seen := reference(b)
+		if (want == blocked || want == limited) && needed(seen) {
+			want = essential
+		}
+		totals[want].Packets++
+		totals[want].Bytes += uint64(len(b))
+		if got := f.run(b); got != want.action() {
+			t.Fatalf("seed %d, case %d: action %d, want %d (%s) for %x", seed, i, got, want.action(), want, b)
+		}
+		if got := f.readCounter(testSlot<<reasonBits | uint32(want)); got != totals[want] {
+			t.Fatalf("seed %d, case %d: counter of %s is %+v, want %+v, after %x", seed, i, want, got, totals[want], b)
+		}
+		var events []event
+		if want.reported() {
+			e := describe(seen, want)
+			e.Length = uint32(len(b))
+			events = []event{e}
+		}
+		if got := f.takeEvents(); !slices.Equal(got, events) {
+			t.Fatalf("seed %d, case %d: events (-want +got):\n%sfor %x", seed, i, cmp.Diff(events, got, equateAddr), b)
+		}
+	}
+	if got := f.slotCounters(); got != totals {
+		t.Errorf("seed %d: counters at the end (-want +got):\n%s", seed, cmp.Diff(totals, got))
+	}
+	for _, r := range reasons {
+		t.Logf("%s: %d", r, totals[r].Packets)
+		if int(totals[r].Packets) < randomCases()/1000 {
+			t.Errorf("only %d of %d frames were %s: the mutations test too little", totals[r].Packets, randomCases(), r)
+		}
+	}
 }

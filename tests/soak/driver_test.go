@@ -144,7 +144,8 @@ func (d *driver) load(ctx context.Context, origin, ttl string, size int) error {
 		n := start + i
 		fmt.Fprintf(&list, "100.%d.%d.%d\n", 64+n>>16, n>>8&255, n&255)
 	}
-	_, err := d.client.Import(ctx, control.ImportRequest{Origin: origin, For: ttl}, strings.NewReader(list.String()),
+	_, err := d.client.Import(ctx, control.ImportRequest{Origin: origin, For: ttl, Accept: true},
+		strings.NewReader(list.String()),
 		func(control.ImportProgress) {})
 	return err
 }

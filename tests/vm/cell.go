@@ -28,7 +28,7 @@ type row struct {
 }
 
 func (r row) String() string {
-	return fmt.Sprintf("Linux %s: verifier %s / %s, %s mode on %s, frames on %d queues, %d tests skipped",
+	return fmt.Sprintf("Linux %s: verifier %s and %s, %s mode on %s, frames on %d queues, %d tests skipped",
 		r.version, r.plain, r.frags, r.mode, r.kernel.card, r.queues, r.skipped)
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // verify loads all programs that the loader has: both builds, each in its filtering and in its
-// asking form.
+// asking form, without and with tunnels.
 func (c *cell) verify(r *row) (err error) {
 	if r.plain, err = c.verifyBuild("plain"); err != nil {
 		return err
@@ -33,16 +33,20 @@ func (c *cell) verify(r *row) (err error) {
 	return err
 }
 
-// verifyBuild returns the number of instructions that the verifier processed for the program that
-// filters.
+// verifyBuild returns the numbers of instructions that the verifier processed for the program that
+// filters, without and with tunnels.
 func (c *cell) verifyBuild(build string) (string, error) {
 	object := "/loader/" + build + "_x86_bpfel.o"
 	n, err := c.ask(wire.Request{Do: wire.Verify, Arguments: []string{object}})
 	if err != nil {
 		return "", err
 	}
-	_, err = c.ask(wire.Request{Do: wire.Verify, Arguments: []string{object, "probe"}})
-	return n, err
+	tunnels, err := c.ask(wire.Request{Do: wire.Verify, Arguments: []string{object, "tunnels"}})
+	if err != nil {
+		return "", err
+	}
+	_, err = c.ask(wire.Request{Do: wire.Verify, Arguments: []string{object, "probe", "tunnels"}})
+	return n + " / " + tunnels, err
 }
 
 // since reports whether a kernel's release, such as 5.10.0-43-cloud-amd64, is at least major.minor.
@@ -59,7 +63,7 @@ func since(release string, major, minor int) (bool, error) {
 // program's own arithmetic over millions of packets.
 var suites = []struct{ name, cases, without, brief string }{
 	{"program", "1000", "TestSamplingIsUnbiased",
-		"^Test(Corpus|TruncatedAtEveryByte|ListsDecide|AgreesWithReference)$"},
+		"^Test(Corpus|TruncatedAtEveryByte|ListsDecide|TunnelCases|AgreesWithReference.*)$"},
 	{"differential", "6000", "-", "."},
 }
 

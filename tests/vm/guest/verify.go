@@ -12,7 +12,15 @@ import (
 
 var processed = regexp.MustCompile(`processed (\d+) insns`)
 
-// verify loads all programs of an object, with the given booleans set, and returns the number of
+// constants are the values that a program can be loaded with, by name.
+var constants = map[string]map[string]any{
+	"probe": {"probe": true},
+	// All kinds, and all ports.
+	"tunnels": {"tunnels": uint32(15), "vxlan_ports": [4]uint16{4789, 4790, 8472, 8473},
+		"geneve_ports": [4]uint16{6081, 6082, 6083, 6084}},
+}
+
+// verify loads all programs of an object, with the named constants set, and returns the number of
 // instructions that the verifier processed for the packet filter.
 func verify(path string, set ...string) (string, error) {
 	if err := rlimit.RemoveMemlock(); err != nil {
@@ -22,13 +30,15 @@ func verify(path string, set ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, name := range set {
-		v := spec.Variables[name]
-		if v == nil {
-			return "", fmt.Errorf("no variable %s in %s", name, path)
-		}
-		if err := v.Set(true); err != nil {
-			return "", fmt.Errorf("set %s: %w", name, err)
+	for _, values := range set {
+		for name, value := range constants[values] {
+			v := spec.Variables[name]
+			if v == nil {
+				return "", fmt.Errorf("no variable %s in %s", name, path)
+			}
+			if err := v.Set(value); err != nil {
+				return "", fmt.Errorf("set %s: %w", name, err)
+			}
 		}
 	}
 	options := ebpf.CollectionOptions{Programs: ebpf.ProgramOptions{LogLevel: ebpf.LogLevelStats}}
