@@ -104,7 +104,7 @@ func TestEngine(t *testing.T) {
 		}
 
 		// A daemon that is down is asked again, and the set ends at its ttl.
-		d.err = errDown
+		d.fails(errDown)
 		os.Remove(list)
 		time.Sleep(4 * time.Hour)
 		if st := state(); st.Ended || !strings.Contains(st.Error, "no such file") {
@@ -114,7 +114,7 @@ func TestEngine(t *testing.T) {
 		if st := state(); !st.Ended || st.Entries != 0 {
 			t.Errorf("six hours without the list: %+v", st)
 		}
-		d.err = nil
+		d.fails(nil)
 		write(t, list, "198.51.100.10\n")
 		time.Sleep(2 * time.Hour)
 		if st := state(); st.Ended || st.Generation != 3 || strings.Join(d.set, " ") != "198.51.100.10/32" {

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -28,6 +29,7 @@ type lab struct {
 	clock  time.Time
 	answer http.HandlerFunc // of the server
 
+	asked    sync.Mutex // held by the server for what follows; refreshed waits for it
 	requests []*http.Request
 }
 
@@ -37,8 +39,11 @@ func newLab(t *testing.T, change ...func(*Feed)) *lab {
 	t.Helper()
 	l := &lab{T: t, daemon: &fakeDaemon{}, clock: start}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.asked.Lock()
 		l.requests = append(l.requests, r)
-		l.answer(w, r)
+		answer := l.answer
+		l.asked.Unlock()
+		answer(w, r)
 	})
 	l.server = httptest.NewTLSServer(handler)
 	l.server.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -107,7 +112,10 @@ func (l *lab) serve(status int, text string, headers ...string) {
 // refreshed refreshes and returns the error as text.
 func (l *lab) refreshed() string {
 	l.Helper()
-	if err := l.refresh(l.Context()); err != nil {
+	err := l.refresh(l.Context())
+	l.asked.Lock() // a request may have had no answer
+	l.asked.Unlock()
+	if err != nil {
 		return err.Error()
 	}
 	return ""
@@ -165,6 +173,7 @@ func hosts(addresses []string) []string {
 
 // fakeDaemon is a Sender.
 type fakeDaemon struct {
+	mu         sync.Mutex
 	set        []string
 	fors       []time.Duration
 	reasons    []string
@@ -179,7 +188,16 @@ type fakeDaemon struct {
 	answers    chan Answer
 }
 
+// fails lets all requests fail, or succeed if err is nil.
+func (d *fakeDaemon) fails(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err = err
+}
+
 func (d *fakeDaemon) Put(_ context.Context, s Set) (Result, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.puts++
 	if d.err != nil {
 		return Result{}, d.err
@@ -200,6 +218,8 @@ func (d *fakeDaemon) Put(_ context.Context, s Set) (Result, error) {
 }
 
 func (d *fakeDaemon) Renew(_ context.Context, _ string, generation uint64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.err != nil {
 		return d.err
 	}
@@ -211,6 +231,8 @@ func (d *fakeDaemon) Renew(_ context.Context, _ string, generation uint64) error
 }
 
 func (d *fakeDaemon) Report(context.Context, []State) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.reports++
 	return d.err
 }
