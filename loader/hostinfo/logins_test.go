@@ -217,7 +217,7 @@ func TestSSHPeersHidden(t *testing.T) {
 				check(t, os.WriteFile(filepath.Join(proc, file), []byte(content), 0o644))
 			}
 			r := newReader(t)
-			r.logins.proc = proc
+			r.logins.proc, r.logins.others.genuine = proc, anyProgram
 			_, err := r.Read(t.Context(), Options{SSHSessions: true})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want one with %q", err, tt.want)

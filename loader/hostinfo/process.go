@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,13 +18,12 @@ import (
 // process is a process of an SSH server, or of another program of interest.
 type process struct {
 	pid, parent int
-	start       uint64   // in clock ticks since boot
-	uid         string   // its effective user
-	root        bool     // that is root
-	name        string   // of the program, at most 15 bytes
-	title       string   // command line
-	args        []string // the same, in words
-	children    bool     // whether it has any; known for dropbear only
+	start       uint64 // in clock ticks since boot
+	uid         string // its user; empty if it has several, as the process of a setuid program has
+	root        bool   // the user is root
+	name        string // of the program, at most 15 bytes
+	title       string // the first bytes of the command line
+	children    bool   // whether it has any; known for dropbear only
 }
 
 const (
@@ -45,8 +43,9 @@ const (
 // others are the processes that are of no interest, so that the name of a process is not read
 // again and again. On a host with many processes the names take most of the time of a reading.
 type others struct {
-	since time.Time
-	known map[int]other
+	since   time.Time
+	known   map[int]other
+	genuine func(proc string, pid int, name string) (bool, error) // another in tests; nil: genuine
 }
 
 // other identifies a process. The inode of its directory tells it from a later process with the
@@ -99,7 +98,7 @@ func (o *others) search(
 	defer unix.Close(dir)
 	now := time.Now()
 	if now.Sub(o.since) > namesFor {
-		*o = others{since: now}
+		o.since, o.known = now, nil
 	}
 	rest := make(map[int]other, len(pids))
 	for _, d := range pids {
@@ -111,7 +110,12 @@ func (o *others) search(
 		switch {
 		case err != nil:
 		case slices.Contains(names, name):
-			err = found(d.number, name)
+			var ok bool
+			if ok, err = o.isGenuine(proc, d.number, name); ok {
+				err = found(d.number, name)
+			} else if err == nil {
+				rest[d.number] = o.first(d, now)
+			}
 		default:
 			rest[d.number] = o.first(d, now)
 		}
@@ -121,6 +125,13 @@ func (o *others) search(
 	}
 	o.known = rest
 	return nil
+}
+
+func (o *others) isGenuine(proc string, pid int, name string) (bool, error) {
+	if o.genuine != nil {
+		return o.genuine(proc, pid, name)
+	}
+	return genuine(proc, pid, name)
 }
 
 // first returns what is known of a process, which may be that it was first seen now.
@@ -150,16 +161,15 @@ func commandName(dir, pid int) (string, error) {
 func readProcess(proc string, pid int, name string) (process, error) {
 	dir := fmt.Sprintf("%s/%d/", proc, pid)
 	stat, err1 := readStat(proc, pid)
-	status, err2 := os.ReadFile(dir + "status")
-	title, err3 := os.ReadFile(dir + "cmdline")
+	status, err2 := readUpTo(dir+"status", mostStatus)
+	title, err3 := readUpTo(dir+"cmdline", mostTitle)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return process{}, err
 	}
-	uid := effectiveUser(string(status))
+	uid := userOf(string(status))
 	return process{
 		pid: pid, parent: stat.parent, start: stat.start, name: name, uid: uid, root: uid == "0",
 		title: strings.TrimSpace(strings.ReplaceAll(string(title), "\x00", " ")),
-		args:  strings.Split(string(title), "\x00"),
 	}, nil
 }
 
@@ -176,13 +186,16 @@ func parseStat(stat string) (processStat, error) {
 	return processStat{parent, start, fields[terminalField] != "0"}, errors.Join(err1, err2)
 }
 
-// effectiveUser reads the line "Uid: REAL EFFECTIVE SAVED FILESYSTEM" of /proc/PID/status.
-func effectiveUser(status string) string {
+// userOf reads the line "Uid: REAL EFFECTIVE SAVED FILESYSTEM" of /proc/PID/status. It returns "" if
+// these differ. Any user can start a setuid program under any name.
+func userOf(status string) string {
+	const ids = 4
 	_, rest, _ := strings.Cut(status, "\nUid:")
-	if fields := strings.Fields(rest); len(fields) > 1 {
-		return fields[1]
+	fields := strings.Fields(rest)
+	if len(fields) < ids || slices.ContainsFunc(fields[:ids], func(id string) bool { return id != fields[0] }) {
+		return ""
 	}
-	return ""
+	return fields[0]
 }
 
 // addChildren finds out which processes of dropbear have children.
@@ -207,15 +220,17 @@ func (l *logins) addChildren(procs map[int]process, pids []directory) error {
 	return nil
 }
 
-// loggedIn reports whether p is the process of an authenticated session. Any user can start a
-// process with the name and title of an SSH server, so the server must be root's. The process
-// of a session runs as the user that logged in; its parent is then the monitor, which is root's.
+// loggedIn reports whether p is the process of an authenticated session. The server must be root's.
+// The process of a session may run as the user that logged in. Its parent is then root's: the
+// monitor of OpenSSH, or the listening dropbear. A dropbear below the dropbear of a session is a
+// program that the user has started.
 func (p process) loggedIn(procs map[int]process) bool {
-	if !p.root && !procs[p.parent].root {
+	parent := procs[p.parent]
+	if !p.root && !parent.root {
 		return false
 	}
 	if p.name == dropbear {
-		return p.children
+		return p.children && (p.root || procs[parent.parent].name != dropbear)
 	}
 	return isSessionTitle(p.title)
 }

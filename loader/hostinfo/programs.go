@@ -27,9 +27,9 @@ func vpnPrograms() []string {
 // programs finds the servers of programs that have them on their command line or in their sockets,
 // or tell them: local resolvers, tunnels in user space, and chronyd.
 //
-// Any user can start a process with such a name. So a resolver or chronyd counts only if it runs as
-// root or as its own user, and a VPN program if it runs as root or holds a tun interface, for which it had
-// to be root.
+// A process counts only if it is genuine. A resolver or chronyd must run as root or as its own user,
+// and a VPN program as root, or hold a tun interface of this network namespace, for which somebody
+// had to be root.
 type programs struct {
 	proc   string
 	others others
@@ -76,7 +76,9 @@ func (p *programs) servers() (servers []upstream.Server, files []upstream.Refere
 		switch name {
 		case dnsmasq:
 			if proc.root || isUser(proc.uid, dnsmasq, "libvirt-dnsmasq") {
-				found, refs = upstream.OfDnsmasq(proc.args)
+				var args []string
+				args, err = arguments(p.proc, pid)
+				found, refs = upstream.OfDnsmasq(args)
 			}
 		case chronyd:
 			if proc.root || isUser(proc.uid, "_chrony", "chrony") {
@@ -130,7 +132,11 @@ func (p *programs) ofVPN(proc process, vpns map[login]vpn) ([]upstream.Server, [
 		}
 	}
 	vpns[key] = v
-	servers, files := upstream.OfOpenVPN(proc.args)
+	args, err := arguments(p.proc, proc.pid)
+	if err != nil {
+		return nil, nil, err
+	}
+	servers, files := upstream.OfOpenVPN(args)
 	for _, a := range v.peers {
 		servers = append(servers, upstream.Server{Addr: a, What: "the other end of a tunnel of " + proc.name})
 	}

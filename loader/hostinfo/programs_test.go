@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,16 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
+
+// anyProgram lets a process count that has only the name.
+func anyProgram(string, int, string) (bool, error) { return true, nil }
+
+// renamed returns programs that take this test for a genuine one.
+func renamed() *programs {
+	p := newPrograms("/proc")
+	p.others.genuine = anyProgram
+	return p
+}
 
 // rename gives this process another name, for this test.
 func rename(t *testing.T, name string) {
@@ -52,7 +63,10 @@ func TestVPNPeers(t *testing.T) {
 		t.Errorf("servers of a process with another name: %s", got)
 	}
 	rename(t, "openvpn")
-	p = newPrograms("/proc") // the name of a process is read once
+	if got := programServers(t, newPrograms("/proc")); got != "" {
+		t.Errorf("servers of a process that only has the name: %s", got)
+	}
+	p = renamed() // the name of a process is read once
 	const want = "192.0.2.1 the other end of a tunnel of openvpn, 192.0.2.3 the other end of a tunnel of openvpn"
 	if got := programServers(t, p); got != want {
 		t.Errorf("servers %q, want %q", got, want)
@@ -108,6 +122,11 @@ func TestProgramsOfOthers(t *testing.T) {
 		} {
 			check(t, os.WriteFile(dir+"/"+file, []byte(text), 0o644))
 		}
+		program := filepath.Join(t.TempDir(), tt.name)
+		check(t, os.WriteFile(program, nil, 0o755))
+		check(t, os.Symlink(program, dir+"/exe"))
+		check(t, os.Mkdir(dir+"/ns", 0o755))
+		check(t, os.Symlink("/proc/self/ns/net", dir+"/ns/net"))
 	}
 	const want = "192.0.2.1 a DNS resolver of this host (the command line of dnsmasq), " +
 		"192.0.2.3 a VPN server of this host (the command line of openvpn)"
@@ -164,7 +183,7 @@ func TestServersOfChrony(t *testing.T) {
 	p := &programs{proc: "/proc", ask: func() ([]upstream.Server, error) {
 		asked++
 		return []upstream.Server{{Addr: netip.AddrFrom4([4]byte{192, 0, 2, byte(asked)}), What: "asked"}}, failure
-	}}
+	}, others: others{genuine: anyProgram}}
 	for _, tc := range []struct {
 		after   time.Duration
 		failure error
