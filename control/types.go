@@ -119,7 +119,7 @@ type AllowRequest struct {
 	For      string   `json:"for,omitempty"` // as policy.ParseTTL; empty: forever
 	Reason   string   `json:"reason,omitempty"`
 	Origin   string   `json:"origin,omitempty"`  // default api:UID
-	Force    bool     `json:"force,omitempty"`   // also a prefix that turns filtering off for much
+	Force    bool     `json:"force,omitempty"`   // also prefixes that turn filtering off for much
 	Replace  bool     `json:"replace,omitempty"` // also a longer allow of the origin
 }
 
@@ -201,7 +201,7 @@ type ImportRequest struct {
 	Reason      string
 	SkipInvalid bool
 	Force       bool // override the guard, and the bound of the share
-	Wide        bool // accept prefixes wider than the guard accepts
+	Wide        bool // accept prefixes, and allows together, wider than the guard accepts
 	Accept      bool // apply a list that is held because it changes too much
 	DryRun      bool // change nothing
 }

@@ -52,8 +52,11 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (
 
 // Allow implements control.Backend.
 func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.Allow) (control.ChangeResult, error) {
-	if err := checkWide(r.Prefixes, r.Force); err != nil {
-		return control.ChangeResult{}, err
+	if !r.Force {
+		sorted := slices.SortedFunc(slices.Values(r.Prefixes), netip.Prefix.Compare)
+		if err := checkWide(slices.Values(sorted), "--force"); err != nil {
+			return control.ChangeResult{}, err
+		}
 	}
 	entries := make([]policy.Entry, len(r.Prefixes))
 	for i, p := range r.Prefixes {

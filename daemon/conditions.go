@@ -19,7 +19,7 @@ func (d *Daemon) conditions() []string {
 		warn("the circuit breaker is open since %s: detectors only add shadow entries: paraxialctl list; "+
 			"detection.breaker in the configuration sets when it opens", s.TrippedAt.Format(time.RFC3339))
 	}
-	list = append(list, wideWarnings(d.wideAllows())...)
+	list = append(list, wideWarnings(d.filteringOff())...)
 	list = append(list, roomWarnings(d.maps())...)
 	for _, full := range d.engine.Full() {
 		warn("lists can add no more entries: %s; remove entries, or raise max_entries in the configuration and "+

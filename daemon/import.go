@@ -19,12 +19,13 @@ import (
 // listChange replaces the set of an origin by a list.
 type listChange struct {
 	control.Import
-	author  string                                       // of the entries; authors take turns
-	guard   func(context.Context) (*policy.Guard, error) // what must not be blocked
-	bounds  bounds
-	most    int           // prefixes
-	longest time.Duration // the longest lifetime of a line; 0: no bound
-	tooLong error         // the error of a list with more than most prefixes; nil: that of the engine
+	author    string                                       // of the entries; authors take turns
+	guard     func(context.Context) (*policy.Guard, error) // what must not be blocked
+	bounds    bounds
+	most      int           // prefixes
+	longest   time.Duration // the longest lifetime of a line; 0: no bound
+	checkWide bool          // refuse allows that together turn filtering off for much, as one wide allow
+	tooLong   error         // the error of a list with more than most prefixes; nil: that of the engine
 }
 
 // Import implements control.Backend.
@@ -47,8 +48,9 @@ func (d *Daemon) importOf(c control.Caller, r control.Import) listChange {
 	const families = 2
 	change := listChange{
 		Import: r, author: c.Author(), bounds: bounds{d.settings().Import, "import"},
-		most:  families * d.settings().MaxEntries,
-		guard: func(ctx context.Context) (*policy.Guard, error) { return d.guard.GuardFor(ctx, guardCaller(c)) },
+		most:      families * d.settings().MaxEntries,
+		guard:     func(ctx context.Context) (*policy.Guard, error) { return d.guard.GuardFor(ctx, guardCaller(c)) },
+		checkWide: r.Kind == policy.Allow && !r.Wide && !r.Force,
 	}
 	if c.UID != 0 {
 		change.most = min(change.most, d.engine.Room().Share)
@@ -88,7 +90,11 @@ func (d *Daemon) replaceSet(
 	}}
 	set.Check = func(counts engine.Replaced) error {
 		countChanges(&result, r.Origin, counts)
-		if err := r.check(empty, counts, &result); err != nil {
+		err := r.check(empty, counts, &result)
+		if r.checkWide && !errors.Is(err, errHeld) {
+			err = cmp.Or(checkWide(wanted.Prefixes(), "--wide"), err)
+		}
+		if err != nil {
 			return err
 		}
 		return d.spareSessions(ctx, changes)

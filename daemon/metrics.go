@@ -44,10 +44,9 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	s.Feeds, s.Reporters = d.feedMetrics()
 	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.guard.Problem() != ""
 	s.SaveFailures, s.SaveFailing = d.saves.Failed(), d.saves.String() != "" || d.disk.String() != ""
-	wide := d.wideAllows()
-	s.Allowed = map[string]float64{
-		policy.IPv4.String(): policy.ShareOf(policy.IPv4, wide),
-		policy.IPv6.String(): policy.ShareOf(policy.IPv6, wide),
+	s.Allowed = make(map[string]float64)
+	for f, off := range d.filteringOff() {
+		s.Allowed[f.String()] = off.Share
 	}
 	return s
 }

@@ -3,8 +3,9 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"iter"
+	"math"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/paraxial/paraxial/control"
@@ -105,42 +106,63 @@ func (d *Daemon) allowed(ctx context.Context, prefixes []netip.Prefix) (found []
 	return found, notes
 }
 
-// checkWide refuses allows that turn filtering off for a large part of the address space.
-func checkWide(prefixes []netip.Prefix, force bool) error {
-	i := slices.IndexFunc(prefixes, policy.IsWide)
-	if i < 0 || force {
-		return nil
+// checkWide refuses allows that together turn filtering off for a large part of the address
+// space. prefixes are in the order of netip.Prefix.Compare. option is what accepts them.
+func checkWide(prefixes iter.Seq[netip.Prefix], option string) error {
+	for _, f := range policy.Families() {
+		share := policy.FilteringOffBy(f, prefixes)
+		if share == 0 {
+			continue
+		}
+		what := "the allows together turn"
+		for p := range prefixes {
+			if policy.FamilyOf(p.Addr()) == f && policy.IsWide(p) {
+				what = fmt.Sprintf("the allow of %s turns", p)
+				share = math.Exp2(-float64(p.Bits()))
+				break
+			}
+		}
+		return control.Errorf(control.CodeRefused, "refused, nothing was allowed: %s filtering off for %s of %s; "+
+			"if that is what you want, add %s", what, percent(share), familyText(f), option)
 	}
-	return control.Errorf(control.CodeRefused, "refused, nothing was allowed: an allow of %s turns filtering off for "+
-		"%s of %s; if that is what you want, add --force", prefixes[i],
-		percent(policy.ShareOf(policy.FamilyOf(prefixes[i].Addr()), []policy.Entry{{Prefix: prefixes[i]}})),
-		familyText(prefixes[i]))
+	return nil
 }
 
 // percent writes a share of 1 as a percentage with three digits.
 func percent(share float64) string { return fmt.Sprintf("%.3g%%", share*100) }
 
-func familyText(p netip.Prefix) string {
-	if p.Addr().Is4() {
+func familyText(f policy.Family) string {
+	if f == policy.IPv4 {
 		return "IPv4"
 	}
 	return "IPv6"
 }
 
 // wideWarnings warns of allows that turn filtering off for a large part of the address space.
-func wideWarnings(wide []policy.Entry) []string {
+func wideWarnings(all map[policy.Family]policy.FilteringOff) []string {
 	var list []string
-	for _, e := range wide {
-		share := policy.ShareOf(policy.FamilyOf(e.Prefix.Addr()), []policy.Entry{e})
+	for _, f := range policy.Families() {
+		off := all[f]
+		if off.Share == 0 {
+			continue
+		}
+		p, origin, more := off.Widest.Prefix, off.Widest.Origin, ""
+		if off.More > 0 {
+			more = fmt.Sprintf("; paraxialctl list allows shows also the allows of other large prefixes (%d)", off.More)
+		}
 		list = append(list, fmt.Sprintf("filtering is off for %s of %s: the allow of %s by %s beats every block: "+
-			"paraxialctl unallow %s --origin %s",
-			percent(share), familyText(e.Prefix), e.Prefix, e.Origin, e.Prefix, e.Origin))
+			"paraxialctl unallow %s --origin %s%s", percent(off.Share), familyText(f), p, origin, p, origin, more))
 	}
 	return list
 }
 
-// wideAllows returns the wide allows in force.
-func (d *Daemon) wideAllows() (wide []policy.Entry) {
-	d.engine.Read(func(b *policy.Book) { wide = b.WideAllows(d.engine.Now()) })
-	return wide
+// filteringOff returns what allows turn filtering off for.
+func (d *Daemon) filteringOff() map[policy.Family]policy.FilteringOff {
+	all := make(map[policy.Family]policy.FilteringOff)
+	d.engine.Read(func(b *policy.Book) {
+		for _, f := range policy.Families() {
+			all[f] = b.FilteringOff(f)
+		}
+	})
+	return all
 }

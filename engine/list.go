@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -252,6 +253,17 @@ func (l *List) Share(f policy.Family) float64 {
 		share += math.Exp2(-float64(max(p.Bits()-internet.Bits(), 0)))
 	}
 	return min(share, 1)
+}
+
+// Prefixes yields the prefixes in order.
+func (l *List) Prefixes() iter.Seq[netip.Prefix] {
+	return func(yield func(netip.Prefix) bool) {
+		for _, x := range l.lines {
+			if !yield(x.prefix()) {
+				return
+			}
+		}
+	}
 }
 
 func (l *List) has(p netip.Prefix) bool {

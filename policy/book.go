@@ -17,7 +17,7 @@ type Book struct {
 	hits   numbers
 	limits numbers
 	sent   sent
-	wide   map[netip.Prefix]bool // allows for which IsWide is true
+	large  largeAllows
 	tables
 	snapshots int // number of snapshots in use
 }
@@ -52,7 +52,6 @@ func NewBook(capacity uint32) *Book {
 	b := &Book{
 		slab: newSlab(), counts: make(map[Group]int),
 		hits: newNumbers(capacity, hitsAtRest), limits: newNumbers(capacity, limitsAtRest), tables: newTables(),
-		wide: make(map[netip.Prefix]bool),
 	}
 	b.expiry.slab = &b.slab
 	return b
@@ -194,7 +193,7 @@ func (c *Change) remove(r ref) {
 func (b *Book) link(c *Change, s site, r ref) {
 	b.modify(s, func(n node, exists bool) (node, bool) {
 		if !exists {
-			b.noteWide(s, true)
+			b.large.note(s, true)
 			var revived bool
 			if n, revived = c.gone[s]; revived {
 				delete(c.gone, s)
@@ -223,7 +222,7 @@ func (b *Book) unlink(c *Change, s site, r ref) {
 		}
 		*at = b.slab.at(r).next
 		if n.head == 0 {
-			b.noteWide(s, false)
+			b.large.note(s, false)
 			c.gone[s] = n
 			return n, true
 		}

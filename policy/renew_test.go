@@ -120,31 +120,3 @@ func TestCounterOfGroup(t *testing.T) {
 		t.Errorf("counter %d after %d, delta %+v", id, before, delta)
 	}
 }
-
-func TestWideAllows(t *testing.T) {
-	b := policy.NewBook(1000)
-	allow := func(prefix, origin string, until policy.Deadline) policy.Entry {
-		return policy.Entry{Prefix: netip.MustParsePrefix(prefix), Kind: policy.Allow, Origin: origin, Deadline: until}
-	}
-	const now = policy.Deadline(time.Hour)
-	b.Load(allow("128.0.0.0/1", "x", policy.Forever))
-	var ops []policy.Op
-	for _, e := range []policy.Entry{
-		allow("192.0.0.0/2", "x", policy.Forever), // inside the first
-		allow("64.0.0.0/2", "x", policy.Forever), allow("64.0.0.0/2", "y", policy.Forever),
-		allow("10.0.0.0/8", "x", policy.Forever), allow("0.0.0.0/7", "x", now-second), // not wide, and expired
-		allow("2000::/4", "x", policy.Forever), allow("2001::/16", "x", policy.Forever),
-	} {
-		ops = append(ops, policy.PutOp(e))
-	}
-	b.Apply(ops)
-	wide := b.WideAllows(now)
-	if len(wide) != 5 || policy.ShareOf(policy.IPv4, wide) != 0.75 || policy.ShareOf(policy.IPv6, wide) != 0.0625 {
-		t.Errorf("wide allows: %v, %v of IPv4, %v of IPv6", wide,
-			policy.ShareOf(policy.IPv4, wide), policy.ShareOf(policy.IPv6, wide))
-	}
-	b.Apply([]policy.Op{policy.RemoveOp(wide[0].Key()), policy.RemoveOp(wide[2].Key()), policy.RemoveOp(wide[4].Key())})
-	if left := b.WideAllows(now); len(left) != 2 {
-		t.Errorf("after the removal of three: %v", left)
-	}
-}

@@ -15,7 +15,7 @@ func (b *Book) Load(e Entry) {
 	}
 	b.modify(siteOf(e), func(n node, exists bool) (node, bool) {
 		if !exists {
-			b.noteWide(siteOf(e), true)
+			b.large.note(siteOf(e), true)
 			n.id = b.sent.take()
 		}
 		b.slab.at(r).next = n.head

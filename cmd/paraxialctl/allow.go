@@ -14,7 +14,7 @@ func (p *program) allowCommand() command {
 			ArgsUsage: "PREFIX...",
 			Flags: []cli.Flag{
 				forFlag(), reasonFlag(), ownOriginFlag(),
-				boolFlag("force", "accept a prefix so wide that filtering is off for much of the address space"),
+				boolFlag("force", "accept prefixes so wide that filtering is off for much of the address space"),
 				replaceFlag(),
 			},
 			Action: p.allow,

@@ -236,6 +236,20 @@ func TestWideAllow(t *testing.T) {
 			t.Errorf("allow %s: %s", p, r.Stderr)
 		}
 	}
+	var all []string // that together are 0.0.0.0/0
+	for i := range 256 {
+		all = append(all, fmt.Sprintf("%d.0.0.0/8", i))
+	}
+	if r := h.ctl(1, append([]string{"allow"}, all...)...); !strings.Contains(r.Stderr, "--force") {
+		t.Errorf("allow of all: %s", r.Stderr)
+	}
+	half := writeFile(t, strings.Join(all[:128], "\n"))
+	for _, dry := range [][]string{nil, {"--dry-run"}} {
+		r := h.ctl(1, append([]string{"import", half, "--origin", "all", "--kind", "allow"}, dry...)...)
+		if !strings.Contains(r.Stderr, "--wide") {
+			t.Errorf("import of all, %v: %s", dry, r.Stderr)
+		}
+	}
 	h.ctl(0, "allow", "10.0.0.0/8", "2001::/16")
 	h.warns(false, "filtering is off")
 	gauge := func(want string) {
@@ -247,6 +261,12 @@ func TestWideAllow(t *testing.T) {
 		})
 	}
 	gauge(`paraxial_filtering_off_ratio{family="ipv4"} 0`)
+	h.ctl(0, "unallow", "10.0.0.0/8", "2001::/16")
+	h.ctl(0, "import", half, "--origin", "all", "--kind", "allow", "--wide")
+	h.warns(true, "filtering is off for 50% of IPv4: the allow of 0.0.0.0/8 by all")
+	gauge(`paraxial_filtering_off_ratio{family="ipv4"} 0.5`)
+	h.ctl(0, "flush", "--origin", "all", "--yes")
+	h.warns(false, "filtering is off")
 	h.ctl(0, "allow", "203.0.113.5/1", "192.0.0.0/3", "--force")
 	h.warns(true, "filtering is off for 50% of IPv4: the allow of 128.0.0.0/1 by cli")
 	gauge(`paraxial_filtering_off_ratio{family="ipv4"} 0.5`)
