@@ -181,6 +181,7 @@ type ChangeResult struct {
 	Notes     []string   `json:"notes"`    // such as: host bits were cleared
 	ConfirmID string     `json:"confirm_id,omitempty"`
 	ConfirmBy *time.Time `json:"confirm_by,omitempty"`
+	Beside    []Entry    `json:"beside,omitempty"` // in force until Entries are confirmed, and without that
 }
 
 // RemoveResult is the result of unblock and unallow.

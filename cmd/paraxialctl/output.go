@@ -254,10 +254,21 @@ func (p *program) changed(r control.ChangeResult, verb func(control.Entry) strin
 	for _, e := range r.Kept {
 		kept[e.Prefix] = true
 	}
+	beside := make(map[string]control.Entry)
+	for _, e := range r.Beside {
+		beside[e.Prefix] = e
+	}
 	for _, e := range r.Entries {
-		if !kept[e.Prefix] {
-			p.printf("%s %s, %s\n", verb(e), printable(e.Prefix), p.ending(e))
+		if kept[e.Prefix] {
+			continue
 		}
+		b, isBeside := beside[e.Prefix]
+		if !isBeside {
+			p.printf("%s %s, %s\n", verb(e), printable(e.Prefix), p.ending(e))
+			continue
+		}
+		p.printf("not confirmed yet: %s %s, %s\n", verb(e), printable(e.Prefix), p.ending(e))
+		p.printf("stays unless you confirm: %s %s, %s\n", verb(b), printable(b.Prefix), p.ending(b))
 	}
 	p.keptEntries(r.Kept, "stays as it is", verb)
 }

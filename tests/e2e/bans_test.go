@@ -95,6 +95,9 @@ func TestSecondBanByOtherWays(t *testing.T) {
 	h.kill()
 	h.start()
 	confirmed := ctlJSON[control.ChangeResult](h, "confirm", pending.ConfirmID)
+	if len(pending.Beside) != 1 || pending.Beside[0].Expires != nil || len(confirmed.Beside) != 0 {
+		t.Errorf("beside the unconfirmed block: %+v, after the confirmation: %+v", pending.Beside, confirmed.Beside)
+	}
 	if e := h.only("198.51.100.8/32", "tool"); e.Expires == nil || len(confirmed.Replaced) != 1 {
 		t.Errorf("a replacement was confirmed: %+v, %+v", e, confirmed)
 	}
