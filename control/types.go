@@ -64,6 +64,8 @@ type Status struct {
 	Tunnels []string `json:"tunnels,omitempty"`
 	// UnseenTunnels are the tunnels of this host that it does not look into.
 	UnseenTunnels []Tunnel `json:"unseen_tunnels,omitempty"`
+	StateDir      string   `json:"state_dir,omitempty"` // has the state of the daemon
+	BPFFS         string   `json:"bpffs,omitempty"`     // has the pins of the filter
 }
 
 // Tunnel is an interface of a tunnel.

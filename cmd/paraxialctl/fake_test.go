@@ -64,6 +64,7 @@ type fake struct {
 	removed         control.RemoveResult
 	imported        control.ImportResult
 	beside          []control.Entry
+	stateDir        string
 	why             control.WhyResult
 	err             error
 	events          []control.Event
@@ -82,7 +83,7 @@ func (f *fake) ask(r any) {
 func (f *fake) Status(context.Context) (control.Status, error) {
 	return control.Status{
 		Version: "1.0.0", PID: 42, Started: noon.Add(-3 * time.Hour), Blocks: 120430, Allows: 1,
-		Warnings: []string{"clock is not synchronised"}, Tunnels: []string{"gre", "vxlan:4789"},
+		StateDir: f.stateDir, Warnings: []string{"clock is not synchronised"}, Tunnels: []string{"gre", "vxlan:4789"},
 		UnseenTunnels: []control.Tunnel{{Name: "wg0", Kind: "wireguard"}, {Name: "s0", Kind: "sit"}},
 		Interfaces: []control.InterfaceStatus{
 			{Name: "eth0", Mode: "native", Protected: true, ProgramID: 7},
