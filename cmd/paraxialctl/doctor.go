@@ -28,10 +28,14 @@ func (p *program) doctorCommand() command {
 			Flags: []cli.Flag{
 				boolFlag("strict", "exit with 1 on warnings too"),
 				&offeringFlag{&cli.StringFlag{
-					Name: "state-dir", Usage: "paraxiald keeps its state in `DIR`, unless it runs and says another", Value: "/var/lib/paraxial",
+					Name:  "state-dir",
+					Usage: "paraxiald keeps its state in `DIR`, unless it runs and says another",
+					Value: "/var/lib/paraxial",
 				}, offer{Files: true}},
 				&offeringFlag{&cli.StringFlag{
-					Name: "bpffs", Usage: "paraxiald pins its filter in `DIR`, unless it runs and says another", Value: "/sys/fs/bpf/paraxial",
+					Name:  "bpffs",
+					Usage: "paraxiald pins its filter in `DIR`, unless it runs and says another",
+					Value: "/sys/fs/bpf/paraxial",
 				}, offer{Files: true}},
 			},
 			Action: p.doctor,

@@ -88,6 +88,20 @@ func count[T int | uint32 | uint64](n T) string {
 	return s
 }
 
+// amount returns n and a noun: "1 entry", "2,000 entries".
+func amount(n int, one, many string) string {
+	if n == 1 {
+		return count(n) + " " + one
+	}
+	return count(n) + " " + many
+}
+
+func blocksText(n int) string { return amount(n, "block", "blocks") }
+
+func allowsText(n int) string { return amount(n, "allow", "allows") }
+
+func entriesText(n int) string { return amount(n, "entry", "entries") }
+
 // expiry returns the time from now until an entry ends: "never", "in 59m30s".
 func (p *program) expiry(at *time.Time) string {
 	if at == nil {

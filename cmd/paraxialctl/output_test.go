@@ -27,7 +27,7 @@ func TestTables(t *testing.T) {
 	}{
 		{"status", &fake{}, outcome{0, lines(
 			"paraxiald 1.0.0, pid 42, up 3h",
-			"120,430 blocks, 1 allows",
+			"120,430 blocks, 1 allow",
 			"",
 			"INTERFACE  PROTECTED  MODE    PROGRAM  NOTE",
 			"eth0       yes        native  7        -",
