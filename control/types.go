@@ -64,6 +64,8 @@ type Status struct {
 	Tunnels []string `json:"tunnels,omitempty"`
 	// UnseenTunnels are the tunnels of this host that it does not look into.
 	UnseenTunnels []Tunnel `json:"unseen_tunnels,omitempty"`
+	StateDir      string   `json:"state_dir,omitempty"` // has the state of the daemon
+	BPFFS         string   `json:"bpffs,omitempty"`     // has the pins of the filter
 }
 
 // Tunnel is an interface of a tunnel.
@@ -181,6 +183,7 @@ type ChangeResult struct {
 	Notes     []string   `json:"notes"`    // such as: host bits were cleared
 	ConfirmID string     `json:"confirm_id,omitempty"`
 	ConfirmBy *time.Time `json:"confirm_by,omitempty"`
+	Beside    []Entry    `json:"beside,omitempty"` // in force until Entries are confirmed, and without that
 }
 
 // RemoveResult is the result of unblock and unallow.

@@ -52,7 +52,9 @@ func (b bounds) heldBy(
 		add("the list has no prefix")
 	case empty:
 		add("the list has no prefix, and would remove all %d entries", before)
-	case after == 0 && before > 0:
+	case after == 0 && before == 0:
+		add("the guard refuses all of its prefixes")
+	case after == 0:
 		add("it would remove all %d entries", before)
 	case before < smallSet:
 	case 100*after < before*(100-int(b.MaxShrink)):

@@ -28,7 +28,7 @@ func TestHeldBy(t *testing.T) {
 		{"all are replaced", usual, 100, 100, 0, control.Coverage{}, ""},
 		{"small set shrinks", usual, 0, 98, 1, control.Coverage{}, ""},
 		{"small set becomes empty", usual, 0, 1, 0, control.Coverage{}, "it would remove all 1 entries"},
-		{"nothing to remove", usual, 0, 0, 0, control.Coverage{}, ""},
+		{"nothing to add or remove", usual, 0, 0, 0, control.Coverage{}, "the guard refuses all of its prefixes"},
 		{"three times as many", usual, 200, 0, 100, control.Coverage{}, ""},
 		{"more than that", usual, 201, 0, 100, control.Coverage{},
 			"100 entries would become 301 (import.max_grow is 3)"},

@@ -24,6 +24,7 @@ func (d *Daemon) Status(context.Context) (control.Status, error) {
 		Interfaces: d.nics.status(),
 		Warnings:   d.allWarnings(),
 		Tunnels:    d.tunnelNames(), UnseenTunnels: d.unseenTunnels(),
+		StateDir: d.settings().StateDir, BPFFS: d.settings().BPFFS,
 	}
 	s.Blocks, s.Allows = d.count()
 	return s, nil

@@ -19,6 +19,7 @@ type renewal struct {
 	added    []policy.Entry // those that the request has put
 	kept     []policy.Entry // those that stay, because they are stronger or longer
 	replaced []policy.Entry // stronger or longer entries that end
+	beside   []policy.Entry // entries that end only if the new ones are confirmed
 }
 
 // put decides about e, and returns the change to make. An entry that is not confirmed yet
@@ -41,7 +42,10 @@ func (r *renewal) put(b *policy.Book, e policy.Entry, replace bool, now policy.D
 		}
 		e.Created = held.Created
 	}
-	if known && e.Pending == nil && policy.Loses(old, e) {
+	switch {
+	case known && e.Pending != nil:
+		r.beside = append(r.beside, old)
+	case known && policy.Loses(old, e):
 		r.replaced = append(r.replaced, old)
 	}
 	r.inForce, r.added = append(r.inForce, e), append(r.added, e)
@@ -52,7 +56,8 @@ func (r *renewal) put(b *policy.Book, e policy.Entry, replace bool, now policy.D
 // replaced must be read before the change, because their drop counts may end with it.
 func (d *Daemon) renewed(r renewal, replaced []control.Entry) control.ChangeResult {
 	d.broadcast.Announce(control.EventAdded, d.wire.Entries(r.added))
-	result := control.ChangeResult{Entries: d.wire.Entries(r.inForce), Kept: d.wire.Entries(r.kept), Replaced: replaced}
+	result := control.ChangeResult{Entries: d.wire.Entries(r.inForce), Kept: d.wire.Entries(r.kept), Replaced: replaced,
+		Beside: d.wire.Entries(r.beside)}
 	for _, e := range replaced {
 		until := "never expires"
 		if e.Expires != nil {

@@ -47,10 +47,25 @@ func (p *program) block(c *cli.Context) error {
 	p.notes(result.Notes)
 	p.changed(result, blockVerb)
 	if result.ConfirmID != "" && result.ConfirmBy != nil {
-		p.printf("\nThis reverts at %s (%s). To keep it:\n  paraxialctl confirm %s\n",
-			p.clock(*result.ConfirmBy), p.expiry(result.ConfirmBy), printable(result.ConfirmID))
+		p.howToConfirm(result)
 	}
 	return nil
+}
+
+// howToConfirm says what happens without a confirmation, and how to confirm. Entries that were
+// there before stay in force, and the stronger of two entries of a prefix acts.
+func (p *program) howToConfirm(r control.ChangeResult) {
+	by, in, id := p.clock(*r.ConfirmBy), p.expiry(r.ConfirmBy), printable(r.ConfirmID)
+	if len(r.Beside) == 0 {
+		p.printf("\nThis reverts at %s (%s). To keep it:\n  paraxialctl confirm %s\n", by, in, id)
+		return
+	}
+	left := "block is left. To replace it by the new one"
+	if len(r.Beside) > 1 {
+		left = "blocks are left. To replace them by the new ones"
+	}
+	p.printf("\nUntil the confirmation, the stronger of the old and the new block acts.\n"+
+		"At %s (%s) only the old %s:\n  paraxialctl confirm %s\n", by, in, left, id)
 }
 
 func (p *program) blockRequest(c *cli.Context) (control.BlockRequest, error) {

@@ -28,10 +28,14 @@ func (p *program) doctorCommand() command {
 			Flags: []cli.Flag{
 				boolFlag("strict", "exit with 1 on warnings too"),
 				&offeringFlag{&cli.StringFlag{
-					Name: "state-dir", Usage: "paraxiald keeps its state in `DIR`", Value: "/var/lib/paraxial",
+					Name:  "state-dir",
+					Usage: "paraxiald keeps its state in `DIR`, unless it runs and says another",
+					Value: "/var/lib/paraxial",
 				}, offer{Files: true}},
 				&offeringFlag{&cli.StringFlag{
-					Name: "bpffs", Usage: "paraxiald pins its filter in `DIR`", Value: "/sys/fs/bpf/paraxial",
+					Name:  "bpffs",
+					Usage: "paraxiald pins its filter in `DIR`, unless it runs and says another",
+					Value: "/sys/fs/bpf/paraxial",
 				}, offer{Files: true}},
 			},
 			Action: p.doctor,
@@ -45,9 +49,10 @@ func (p *program) doctorCommand() command {
 const askDaemon = 5 * time.Second
 
 func (p *program) doctor(c *cli.Context) error {
-	daemon, pid := p.daemonFacts(c.Context)
+	daemon, running := p.daemonFacts(c.Context)
 	o := probe.Options{
-		Interfaces: c.Args().Slice(), PID: pid, StateDir: c.String("state-dir"), BPFFS: c.String("bpffs"),
+		Interfaces: c.Args().Slice(), PID: running.PID,
+		StateDir: directory(c, "state-dir", running.StateDir), BPFFS: directory(c, "bpffs", running.BPFFS),
 	}
 	for _, f := range daemon.Interfaces {
 		o.Filtered = append(o.Filtered, f.Name)
@@ -74,13 +79,22 @@ func (p *program) doctor(c *cli.Context) error {
 	return err
 }
 
-// daemonFacts asks the daemon.
-func (p *program) daemonFacts(ctx context.Context) (facts doctor.Daemon, pid int) {
+// directory returns the value of a flag. If it is not set, a running daemon knows better than
+// its default.
+func directory(c *cli.Context, flag, running string) string {
+	if running != "" && !c.IsSet(flag) {
+		return running
+	}
+	return c.String(flag)
+}
+
+// daemonFacts asks the daemon. The status is zero if it does not answer.
+func (p *program) daemonFacts(ctx context.Context) (doctor.Daemon, control.Status) {
 	ctx, cancel := context.WithTimeout(ctx, askDaemon)
 	defer cancel()
 	s, err := p.client.Status(ctx)
 	if err != nil {
-		return doctor.Daemon{Error: err.Error(), Forbidden: errors.Is(err, control.ErrPermission)}, 0
+		return doctor.Daemon{Error: err.Error(), Forbidden: errors.Is(err, control.ErrPermission)}, control.Status{}
 	}
 	d := doctor.Daemon{Reachable: true, Version: s.Version, LooksInto: s.Tunnels}
 	for _, t := range s.UnseenTunnels {
@@ -91,7 +105,7 @@ func (p *program) daemonFacts(ctx context.Context) (facts doctor.Daemon, pid int
 			Name: i.Name, Protected: i.Protected, Mode: i.Mode, ProgramID: i.ProgramID, Note: i.Note,
 		})
 	}
-	return d, s.PID
+	return d, s
 }
 
 // printReport prints the findings of each interface and of the host. Those with

@@ -73,6 +73,23 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
+// TestDoctorDirectory: doctor looks at the directory of the running daemon, unless another is named.
+func TestDoctorDirectory(t *testing.T) {
+	for _, tt := range []struct {
+		daemon, want string
+		args         []string
+	}{
+		{"", "/var/lib/paraxial", nil},
+		{"/srv/state", "/srv/state", nil},
+		{"/srv/state", "/other", []string{"--state-dir", "/other"}},
+	} {
+		_, asked := diagnose(t, serve(t, &fake{stateDir: tt.daemon}), healthy(), tt.args...)
+		if asked.StateDir != tt.want {
+			t.Errorf("daemon %q, %v: looked at %s, want %s", tt.daemon, tt.args, asked.StateDir, tt.want)
+		}
+	}
+}
+
 // TestDoctorOrder: the interface or host with the worst finding comes first.
 func TestDoctorOrder(t *testing.T) {
 	f := healthy()

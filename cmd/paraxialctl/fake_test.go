@@ -39,6 +39,8 @@ var (
 	onTrial = control.Entry{Prefix: "198.51.100.0/24", Kind: "block", Action: "drop", Origin: "cli", Author: "uid:0",
 		Created: noon,
 		Pending: &control.Pending{ID: "k7", ConfirmBy: noon.Add(time.Minute), Expires: at(time.Hour)}, Forced: true}
+	permanent = control.Entry{Prefix: "198.51.100.0/24", Kind: "block", Action: "drop", Origin: "cli", Author: "uid:0",
+		Created: noon}
 	caught = control.Entry{Prefix: "203.0.113.99/32", Kind: "block", Action: "drop", Origin: "detector:syn-flood",
 		Reason: "412/s, limit 200/s over 5s",
 		Author: "detector:syn-flood", Created: noon, Expires: at(10 * time.Minute),
@@ -61,6 +63,8 @@ type fake struct {
 	asked           []any
 	removed         control.RemoveResult
 	imported        control.ImportResult
+	beside          []control.Entry
+	stateDir        string
 	why             control.WhyResult
 	err             error
 	events          []control.Event
@@ -79,7 +83,7 @@ func (f *fake) ask(r any) {
 func (f *fake) Status(context.Context) (control.Status, error) {
 	return control.Status{
 		Version: "1.0.0", PID: 42, Started: noon.Add(-3 * time.Hour), Blocks: 120430, Allows: 1,
-		Warnings: []string{"clock is not synchronised"}, Tunnels: []string{"gre", "vxlan:4789"},
+		StateDir: f.stateDir, Warnings: []string{"clock is not synchronised"}, Tunnels: []string{"gre", "vxlan:4789"},
 		UnseenTunnels: []control.Tunnel{{Name: "wg0", Kind: "wireguard"}, {Name: "s0", Kind: "sit"}},
 		Interfaces: []control.InterfaceStatus{
 			{Name: "eth0", Mode: "native", Protected: true, ProgramID: 7},
@@ -116,7 +120,8 @@ func (f *fake) Block(_ context.Context, _ control.Caller, r control.Block) (cont
 	case f.err != nil:
 		return control.ChangeResult{}, f.err
 	case r.Confirm != 0:
-		return control.ChangeResult{Entries: []control.Entry{onTrial}, ConfirmID: "k7", ConfirmBy: at(time.Minute)}, nil
+		return control.ChangeResult{Entries: []control.Entry{onTrial}, Beside: f.beside, ConfirmID: "k7",
+			ConfirmBy: at(time.Minute)}, nil
 	case r.Action == policy.Limit:
 		return control.ChangeResult{Entries: []control.Entry{slowed}}, nil
 	case r.Action == policy.Shadow:

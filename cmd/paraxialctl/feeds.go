@@ -150,7 +150,7 @@ func (p *program) oneFeed(f control.FeedStatus) error {
 	row(w, "feed", printable(f.Name)+", "+string(f.Condition))
 	row(w, "list", printable(f.URL)+" "+printable(f.Format))
 	row(w, "use", fmt.Sprintf("%s, every %s, ttl %s", printable(f.Use), printable(f.Every), printable(f.TTL)))
-	row(w, "in force", fmt.Sprintf("%s entries, generation %s", count(f.InForce), generation(f.Generation)))
+	row(w, "in force", fmt.Sprintf("%s, generation %s", entriesText(f.InForce), generation(f.Generation)))
 	row(w, "checked", p.ago(f.CheckedAt))
 	row(w, "changed", p.ago(f.ChangedAt))
 	if !f.NextAt.IsZero() {
@@ -163,14 +163,14 @@ func (p *program) oneFeed(f control.FeedStatus) error {
 		row(w, "error", fmt.Sprintf("%s (%s in a row)", printable(f.Error), count(uint64(f.Failures))))
 	}
 	if f.Held != nil {
-		row(w, "held", fmt.Sprintf("generation %d with %s entries (%s added, %s removed): %s", f.Held.Generation,
-			count(f.Held.Entries), count(f.Held.Added), count(f.Held.Removed), printable(f.Held.Reason)))
+		row(w, "held", fmt.Sprintf("generation %d with %s (%s added, %s removed): %s", f.Held.Generation,
+			entriesText(f.Held.Entries), count(f.Held.Added), count(f.Held.Removed), printable(f.Held.Reason)))
 	}
 	for _, n := range f.Notes {
 		row(w, "note", printable(n))
 	}
 	for _, k := range f.Kept {
-		row(w, "kept", fmt.Sprintf("generation %d, %s entries, %s", k.Generation, count(k.Entries), p.ago(k.At)))
+		row(w, "kept", fmt.Sprintf("generation %d, %s, %s", k.Generation, entriesText(k.Entries), p.ago(k.At)))
 	}
 	return w.Flush()
 }

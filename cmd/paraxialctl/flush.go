@@ -87,5 +87,5 @@ func (p *program) askToFlush(c *cli.Context, req control.FlushRequest) error {
 }
 
 func flushed(r control.FlushResult) string {
-	return fmt.Sprintf("%s blocks and %s allows", count(r.Blocks), count(r.Allows))
+	return fmt.Sprintf("%s and %s", blocksText(r.Blocks), allowsText(r.Allows))
 }

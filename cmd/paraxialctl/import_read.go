@@ -230,7 +230,7 @@ func (p *program) useDetails(c *cli.Context, list *lists.List) (notes []string) 
 		}
 	}
 	if expire > 0 {
-		notes = append(notes, fmt.Sprintf("%s entries expire when the list says", count(expire)))
+		notes = append(notes, fmt.Sprintf("%s when the list says", amount(expire, "entry expires", "entries expire")))
 	}
 	if len(reasons) <= policy.MaxListReasons {
 		return notes
@@ -254,7 +254,8 @@ func readNotes(list *lists.List) (notes []string) {
 		if list.Packing != "" {
 			packing = " (" + list.Packing + ")"
 		}
-		notes = append(notes, fmt.Sprintf("read as %s%s, %s prefixes", list.Title, packing, count(len(list.Entries))))
+		notes = append(notes, fmt.Sprintf("read as %s%s, %s", list.Title, packing,
+			amount(len(list.Entries), "prefix", "prefixes")))
 	}
 	add(list.Masked, "prefixes had host bits set, which were cleared")
 	add(list.Ended, "entries have expired and are left out")

@@ -30,8 +30,8 @@ func (p *program) notUnderstood(name, origin string, list *lists.List) error {
 	}
 	advice := "correct the list or skip such lines with --skip-invalid"
 	if 2*list.Bad > len(list.Entries) {
-		advice = fmt.Sprintf("%s of its lines are not understood as %s: choose another --format, or correct the list",
-			count(list.Bad), list.Title)
+		advice = fmt.Sprintf("%s not understood as %s: choose another --format, or correct the list",
+			amount(list.Bad, "of its lines is", "of its lines are"), list.Title)
 	}
 	fmt.Fprintf(p.stderr, "paraxialctl: %s: nothing was applied; %s\n", printable(origin), advice)
 	return errReported
@@ -81,8 +81,8 @@ func (p *program) importPreview(
 		result.Notes = nil
 		p.printf("Nothing was changed. ")
 		p.importSummary(req, result, false, list.Bad)
-		p.printf("The list covers %.4f%% of IPv4 and %.4f%% of 2000::/3, and would cut %s connections\n",
-			100*r.IPv4Share, 100*r.IPv6Share, count(r.Connections))
+		p.printf("The list covers %.4f%% of IPv4 and %.4f%% of 2000::/3, and would cut %s\n",
+			100*r.IPv4Share, 100*r.IPv6Share, amount(r.Connections, "connection", "connections"))
 		for _, cause := range r.Held {
 			p.printf("It would be held, unless you add --accept: %s\n", printable(cause))
 		}

@@ -31,18 +31,18 @@ func TestImportSends(t *testing.T) {
 			""},
 		{"merged", "--aggregate", "192.0.2.1\n192.0.2.0\n192.0.2.1\n::/1\n", "", []any{"192.0.2.0/31", "::/1"}, ""},
 		{"named", "--format ranges", "192.0.2.0 192.0.2.3\n", "", []any{"192.0.2.0/30"},
-			"note: read as ranges, 1 prefixes\n"},
+			"note: read as ranges, 1 prefix\n"},
 		{"selected", "--column b --select c=x,c=z", "a,b,c\n192.0.2.1,192.0.2.2,x\n192.0.2.1,192.0.2.3,y\n", "",
-			[]any{"192.0.2.2/32"}, "note: read as CSV, 1 prefixes\n" +
+			[]any{"192.0.2.2/32"}, "note: read as CSV, 1 prefix\n" +
 				"note: 1 records are left out: they are not selected, or block nothing\n"},
 		{"expiry and reason", "", "add a 192.0.2.1 timeout 60 comment \"a # b\"\nadd a 192.0.2.2 timeout 90\nadd a " +
 			"::1\n", "",
 			[]any{`192.0.2.1/32 1m0s "a # b"`, `192.0.2.2/32 1m30s ""`, "::1/128"},
 			"note: read as ipset, 3 prefixes\nnote: 2 entries expire when the list says\n"},
 		{"own expiry", "--for 1h", "add a 192.0.2.1 timeout 60 comment x\n", "1h", []any{`192.0.2.1/32 0s "x"`},
-			"note: read as ipset, 1 prefixes\n"},
+			"note: read as ipset, 1 prefix\n"},
 		{"own reason", "--reason y", "add a 192.0.2.1 timeout 60 comment x\n", "", []any{`192.0.2.1/32 1m0s ""`},
-			"note: read as ipset, 1 prefixes\nnote: 1 entries expire when the list says\n"},
+			"note: read as ipset, 1 prefix\nnote: 1 entry expires when the list says\n"},
 		{"comments", "", "192.0.2.1 # x\n192.0.2.2 # \u202ey\n", "",
 			[]any{`192.0.2.1/32 0s "x"`, `192.0.2.2/32 0s "?y"`}, ""},
 		{"merged by expiry and reason", "--aggregate", "add a 192.0.2.0 timeout 60\nadd a 192.0.2.1 timeout 60\n" +

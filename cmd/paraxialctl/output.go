@@ -88,6 +88,20 @@ func count[T int | uint32 | uint64](n T) string {
 	return s
 }
 
+// amount returns n and a noun: "1 entry", "2,000 entries".
+func amount(n int, one, many string) string {
+	if n == 1 {
+		return count(n) + " " + one
+	}
+	return count(n) + " " + many
+}
+
+func blocksText(n int) string { return amount(n, "block", "blocks") }
+
+func allowsText(n int) string { return amount(n, "allow", "allows") }
+
+func entriesText(n int) string { return amount(n, "entry", "entries") }
+
 // expiry returns the time from now until an entry ends: "never", "in 59m30s".
 func (p *program) expiry(at *time.Time) string {
 	if at == nil {
@@ -254,10 +268,21 @@ func (p *program) changed(r control.ChangeResult, verb func(control.Entry) strin
 	for _, e := range r.Kept {
 		kept[e.Prefix] = true
 	}
+	beside := make(map[string]control.Entry)
+	for _, e := range r.Beside {
+		beside[e.Prefix] = e
+	}
 	for _, e := range r.Entries {
-		if !kept[e.Prefix] {
-			p.printf("%s %s, %s\n", verb(e), printable(e.Prefix), p.ending(e))
+		if kept[e.Prefix] {
+			continue
 		}
+		b, isBeside := beside[e.Prefix]
+		if !isBeside {
+			p.printf("%s %s, %s\n", verb(e), printable(e.Prefix), p.ending(e))
+			continue
+		}
+		p.printf("not confirmed yet: %s %s, %s\n", verb(e), printable(e.Prefix), p.ending(e))
+		p.printf("stays unless you confirm: %s %s, %s\n", verb(b), printable(b.Prefix), p.ending(b))
 	}
 	p.keptEntries(r.Kept, "stays as it is", verb)
 }

@@ -27,7 +27,7 @@ func TestTables(t *testing.T) {
 	}{
 		{"status", &fake{}, outcome{0, lines(
 			"paraxiald 1.0.0, pid 42, up 3h",
-			"120,430 blocks, 1 allows",
+			"120,430 blocks, 1 allow",
 			"",
 			"INTERFACE  PROTECTED  MODE    PROGRAM  NOTE",
 			"eth0       yes        native  7        -",
@@ -103,6 +103,14 @@ func TestTables(t *testing.T) {
 			"blocked 198.51.100.0/24, expires in 1m unless confirmed",
 			"",
 			"This reverts at 2026-11-23 12:01:00 UTC (in 1m). To keep it:",
+			"  paraxialctl confirm k7",
+		), ""}},
+		{"block 198.51.100.0/24 --confirm 60s", &fake{beside: []control.Entry{permanent}}, outcome{0, lines(
+			"not confirmed yet: blocked 198.51.100.0/24, expires in 1m unless confirmed",
+			"stays unless you confirm: blocked 198.51.100.0/24, never expires",
+			"",
+			"Until the confirmation, the stronger of the old and the new block acts.",
+			"At 2026-11-23 12:01:00 UTC (in 1m) only the old block is left. To replace it by the new one:",
 			"  paraxialctl confirm k7",
 		), ""}},
 		{"confirm k7", &fake{}, outcome{0, "confirmed 192.0.2.1/32, expires in 59m30s\n", ""}},

@@ -39,7 +39,7 @@ func (p *program) status(c *cli.Context) error {
 		return p.printJSON(s)
 	}
 	p.printf("paraxiald %s, pid %d, up %s\n", printable(s.Version), s.PID, p.since(s.Started))
-	p.printf("%s blocks, %s allows\n\n", count(s.Blocks), count(s.Allows))
+	p.printf("%s, %s\n\n", blocksText(s.Blocks), allowsText(s.Allows))
 	if len(s.Interfaces) == 0 {
 		p.printf("No interface is protected: paraxiald was started without one.\n")
 	} else if err := p.interfaces(s.Interfaces); err != nil {

@@ -59,7 +59,7 @@ func (p *program) eventText(e control.Event) string {
 		return fmt.Sprintf("%s: %s", i.Origin, changes(i.Added, i.Removed, i.Unchanged, i.Renewed, i.Refused))
 	case e.Flush != nil:
 		f := e.Flush
-		return fmt.Sprintf("%s: %s blocks and %s allows removed", f.Origin, count(f.Blocks), count(f.Allows))
+		return fmt.Sprintf("%s: %s and %s removed", f.Origin, blocksText(f.Blocks), allowsText(f.Allows))
 	case e.Packet != nil:
 		return packetText(*e.Packet)
 	case e.Interface != nil:

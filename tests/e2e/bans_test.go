@@ -95,6 +95,9 @@ func TestSecondBanByOtherWays(t *testing.T) {
 	h.kill()
 	h.start()
 	confirmed := ctlJSON[control.ChangeResult](h, "confirm", pending.ConfirmID)
+	if len(pending.Beside) != 1 || pending.Beside[0].Expires != nil || len(confirmed.Beside) != 0 {
+		t.Errorf("beside the unconfirmed block: %+v, after the confirmation: %+v", pending.Beside, confirmed.Beside)
+	}
 	if e := h.only("198.51.100.8/32", "tool"); e.Expires == nil || len(confirmed.Replaced) != 1 {
 		t.Errorf("a replacement was confirmed: %+v, %+v", e, confirmed)
 	}
@@ -144,7 +147,7 @@ func TestOriginsOfScripts(t *testing.T) {
 	h.ctl(2, "flush", "--origin", "guard:session")
 	h.ctl(2, "flush")
 	r := h.ctl(1, "flush", "--origin", "short") // standard input has no answer
-	if !strings.Contains(r.Stderr, "Remove 2 blocks and 1 allows of origin short?") || !h.dropped(s, "198.51.100.11") {
+	if !strings.Contains(r.Stderr, "Remove 2 blocks and 1 allow of origin short?") || !h.dropped(s, "198.51.100.11") {
 		t.Errorf("the question: %s", r.Stderr)
 	}
 	h.ctl(0, "flush", "blocks", "--origin", "short", "--yes")
@@ -159,7 +162,7 @@ func TestOriginsOfScripts(t *testing.T) {
 		return err
 	}())
 	h.ctl(0, "block", "198.51.100.13", "--confirm", "1h")
-	for origin, want := range map[string]string{"api:0": "1 blocks and 0", "cli": "2 blocks and 0",
+	for origin, want := range map[string]string{"api:0": "1 block and 0", "cli": "2 blocks and 0",
 		"short": "0 blocks and 1"} {
 		if r := h.ctl(0, "flush", "--origin", origin, "--yes"); !strings.Contains(r.Stdout, want) {
 			t.Errorf("flush --origin %s: %s, want %s", origin, r.Stdout, want)

@@ -154,6 +154,9 @@ func TestImportHeld(t *testing.T) {
 			t.Errorf("held, but says %q, not %q", got, tt.says)
 		}
 	}
+	if got := h.held(control.ImportRequest{Origin: "new"}, "127.0.0.1\n"); !strings.Contains(got, "refuses all") {
+		t.Errorf("the first list of an origin is refused, and is held, but says %q", got)
+	}
 	if n := len(h.origin("feed")); n != 1000 {
 		t.Fatalf("%d entries after lists that were held", n)
 	}
