@@ -74,16 +74,22 @@ type FilteringOff struct {
 	More   int     // the number of other large prefixes that are allowed
 }
 
-// FilteringOff returns the union of the allows of /16 or shorter (IPv6: /32). It is zero
-// unless that is larger than one prefix that the guard accepts for a block.
+// acceptedTogether is the size of the union of allows that is accepted, in prefixes of the largest
+// size that the guard accepts for a block. One of these is not enough for the private networks of
+// RFC 1918 together.
+const acceptedTogether = 2
+
+// FilteringOff returns the union of the allows of /16 or shorter (IPv6: /32). It is zero if that is
+// not larger than two prefixes that the guard accepts for a block, and none is wider than that.
 func (b *Book) FilteringOff(f Family) FilteringOff {
 	all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 	if f == IPv6 {
 		all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 	}
 	size := b.large.union[f]
-	if size <= 1<<(longestFor(all)-widestFor(all)) {
-		return FilteringOff{}
+	accepted := uint64(1) << (longestFor(all) - widestFor(all))
+	if size <= accepted {
+		return FilteringOff{} // without a walk
 	}
 	off := FilteringOff{Share: float64(size) / float64(uint64(1)<<longestFor(all)), More: -1}
 	widest := netip.Prefix{}
@@ -93,6 +99,9 @@ func (b *Book) FilteringOff(f Family) FilteringOff {
 			widest = p
 		}
 	}
+	if size <= acceptedTogether*accepted && !IsWide(widest) {
+		return FilteringOff{}
+	}
 	for e := range b.At(Allow, widest) {
 		off.Widest = e
 		break
@@ -101,10 +110,10 @@ func (b *Book) FilteringOff(f Family) FilteringOff {
 }
 
 // FilteringOffBy returns the part of a family's address space that allows of the prefixes
-// turn filtering off for. It is 0 unless that is more than the guard accepts of one prefix
-// for a block. The prefixes are in the order of netip.Prefix.Compare.
+// turn filtering off for. It is 0 if that is not more than two prefixes that the guard accepts
+// for a block, and none is wider than that. The prefixes are in the order of netip.Prefix.Compare.
 func FilteringOffBy(f Family, prefixes iter.Seq[netip.Prefix]) float64 {
-	share, accepted := 0.0, 0.0
+	share, accepted, wide := 0.0, 0.0, false
 	var last netip.Prefix
 	for p := range prefixes {
 		if FamilyOf(p.Addr()) != f || covers(last, p) {
@@ -112,9 +121,10 @@ func FilteringOffBy(f Family, prefixes iter.Seq[netip.Prefix]) float64 {
 		}
 		last = p
 		share += math.Exp2(-float64(p.Bits()))
-		accepted = math.Exp2(-float64(widestFor(p)))
+		accepted = acceptedTogether * math.Exp2(-float64(widestFor(p)))
+		wide = wide || IsWide(p)
 	}
-	if share <= accepted {
+	if share <= accepted && !wide {
 		return 0
 	}
 	return share

@@ -44,12 +44,15 @@ func TestFilteringOff(t *testing.T) {
 			[2]float64{}, [2]float64{}, 0},
 		{"one that it refuses", blocksOf(1, 7, v4), [2]float64{1. / 128}, [2]float64{1. / 128}, 7},
 		{"all of IPv4", blocksOf(256, 8, v4), [2]float64{1}, [2]float64{1}, 8},
-		{"as much as the guard accepts", blocksOf(256, 16, v4), [2]float64{}, [2]float64{}, 0},
-		{"one more", blocksOf(257, 16, v4), [2]float64{257. / 65536}, [2]float64{257. / 65536}, 16},
+		{"the private networks", []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"),
+			netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16")},
+			[2]float64{}, [2]float64{}, 0},
+		{"as much as the guard accepts", blocksOf(512, 16, v4), [2]float64{}, [2]float64{}, 0},
+		{"one more", blocksOf(513, 16, v4), [2]float64{513. / 65536}, [2]float64{513. / 65536}, 16},
 		{"nested", append(blocksOf(256, 16, v4), blocksOf(1, 8, v4)...), [2]float64{}, [2]float64{}, 0},
-		{"too long to count", blocksOf(1024, 17, v4), [2]float64{1. / 128}, [2]float64{}, 0},
+		{"too long to count", blocksOf(2048, 17, v4), [2]float64{1. / 64}, [2]float64{}, 0},
 		{"as much IPv6", blocksOf(1<<16, 32, v6), [2]float64{}, [2]float64{}, 0},
-		{"two of IPv6", blocksOf(2, 16, v6), [2]float64{0, 1. / 32768}, [2]float64{0, 1. / 32768}, 16},
+		{"three of IPv6", blocksOf(3, 16, v6), [2]float64{0, 3. / 65536}, [2]float64{0, 3. / 65536}, 16},
 	} {
 		sorted := slices.SortedFunc(slices.Values(tt.prefixes), netip.Prefix.Compare)
 		b := policy.NewBook(1000)

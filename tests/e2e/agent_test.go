@@ -88,7 +88,7 @@ reports: {reporters: [{name: feeds, user: "%d", sets: ["*"]}]}
 func TestAgent(t *testing.T) {
 	h, dir := newAgentHost(t)
 	list := filepath.Join(dir, "list")
-	h.replace(list, strings.ReplaceAll(hosts(200), "/32", ""))
+	h.replace(list, strings.ReplaceAll(someHosts(200), "/32", ""))
 	server := h.serve()
 	h.startAgent(dir)
 	h.waitFor("the set", func() bool { return h.feed("x").Condition == control.FeedFresh })
@@ -117,7 +117,7 @@ func TestAgent(t *testing.T) {
 func TestAgentAndDaemonAreKilled(t *testing.T) {
 	h, dir := newAgentHost(t)
 	list := filepath.Join(dir, "list")
-	all := strings.SplitAfter(hosts(3000), "\n")
+	all := strings.SplitAfter(someHosts(3000), "\n")
 	versions := [2]string{strings.Join(all[:2000], ""), strings.Join(all[1000:3000], "")}
 	h.replace(list, versions[0])
 	server := h.serve()
