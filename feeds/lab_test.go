@@ -113,12 +113,17 @@ func (l *lab) serve(status int, text string, headers ...string) {
 func (l *lab) refreshed() string {
 	l.Helper()
 	err := l.refresh(l.Context())
-	l.asked.Lock() // a request may have had no answer
-	l.asked.Unlock()
+	l.awaitRequest()
 	if err != nil {
 		return err.Error()
 	}
 	return ""
+}
+
+// awaitRequest waits for the end of a request that may have had no answer.
+func (l *lab) awaitRequest() {
+	l.asked.Lock()
+	defer l.asked.Unlock()
 }
 
 // good refreshes, which must succeed.
