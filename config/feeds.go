@@ -28,7 +28,7 @@ type Feed struct {
 	Select string
 	// How often the list is asked for.
 	Every time.Duration
-	// What the entries do: `block`, `shadow`, `limit`, or `allow`.
+	// The effect of the entries: `block`, `shadow`, `limit`, or `allow`.
 	Use Use
 	// The rate of `use: limit`, for each entry.
 	Limit policy.Rate

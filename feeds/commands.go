@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // maxDiff is the number of bytes of a diff. The rest is counted.
@@ -72,7 +74,8 @@ func (s *subscription) goBack(to uint64) (generation, error) {
 		return g, err
 	}
 	return g, s.change(func(r *record) {
-		r.hold(from, Held{Reason: "rolled back by an operator", Added: d.added, Removed: d.removed, Operator: true})
+		r.hold(from, report.Held{Reason: "rolled back by an operator", Added: d.added, Removed: d.removed,
+			Operator: true})
 		r.enforce(g, s.env.now())
 		r.Accepted = true
 	})

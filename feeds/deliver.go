@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 type prefix = netip.Prefix
@@ -59,15 +61,15 @@ func (s *subscription) hand(ctx context.Context, r record, left time.Duration, n
 	whole := now.Sub(r.CheckedAt) < justNow
 	if whole && r.Sent == r.Current && !r.Again && !r.current().Timed {
 		err := s.env.sender.Renew(ctx, s.feed.Name, r.Current)
-		if !errors.Is(err, ErrUnknown) {
+		if !errors.Is(err, report.ErrUnknown) {
 			return err
 		}
 	}
 	var damaged error
 	list := entries(s.dir, r.Current, left, whole, now)
-	result, err := s.env.sender.Put(ctx, Set{
+	result, err := s.env.sender.Put(ctx, report.Set{
 		Name: s.feed.Name, Generation: r.Current, Accept: r.Accepted,
-		Entries: func(yield func(Entry, error) bool) {
+		Entries: func(yield func(report.Entry, error) bool) {
 			for e, err := range list {
 				damaged = err
 				if !yield(e, err) {
@@ -86,7 +88,7 @@ func (s *subscription) hand(ctx context.Context, r record, left time.Duration, n
 }
 
 // taken notes how the sender took a set.
-func (s *subscription) taken(r record, result Result) error {
+func (s *subscription) taken(r record, result report.Result) error {
 	if result.Held == "" {
 		return s.change(func(r *record) {
 			r.Sent, r.Again, r.Accepted, r.Refused = r.Current, false, false, result.Notes
@@ -100,7 +102,7 @@ func (s *subscription) taken(r record, result Result) error {
 	}
 	held := r.current()
 	return s.change(func(r *record) {
-		r.hold(held, Held{Reason: result.Held, Added: result.Added, Removed: result.Removed})
+		r.hold(held, report.Held{Reason: result.Held, Added: result.Added, Removed: result.Removed})
 		// The sender still has the set of before.
 		r.Kept = slices.DeleteFunc(r.Kept, func(g generation) bool { return g.Number == held.Number })
 		r.Current, r.Accepted = r.Sent, false
@@ -139,12 +141,12 @@ func (s *subscription) wake() time.Time {
 }
 
 // state returns what is reported of the feed.
-func (s *subscription) state() State {
+func (s *subscription) state() report.State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := &s.rec
 	g := r.current()
-	st := State{
+	st := report.State{
 		Name: s.feed.Name, URL: shownURL(s.feed.URL), Generation: r.Current, Entries: g.Entries,
 		FetchedAt: r.FetchedAt, CheckedAt: r.CheckedAt, ChangedAt: r.ChangedAt, NextAt: r.NextAt,
 		Failures: r.Failures, Error: r.Error, Paused: r.Paused, Format: g.Format,
@@ -154,8 +156,9 @@ func (s *subscription) state() State {
 		h := *r.Held
 		st.Held = &h
 	}
+	st.Kept = make([]report.Kept, 0, len(r.Kept))
 	for _, k := range r.Kept {
-		st.Kept = append(st.Kept, Kept{k.Number, k.Entries, k.At})
+		st.Kept = append(st.Kept, report.Kept{Generation: k.Number, Entries: k.Entries, At: k.At})
 	}
 	if r.Current != 0 {
 		st.EndsAt = r.CheckedAt.Add(s.feed.TTL)

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // Bounds of what happens at the same time.
@@ -231,14 +233,14 @@ func (e *Engine) tell() {
 }
 
 // States returns the states of all feeds, by name.
-func (e *Engine) States() []State {
+func (e *Engine) States() []report.State {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	all := make([]State, 0, len(e.running))
+	all := make([]report.State, 0, len(e.running))
 	for _, r := range e.running {
 		all = append(all, r.state())
 	}
-	slices.SortFunc(all, func(x, y State) int { return strings.Compare(x.Name, y.Name) })
+	slices.SortFunc(all, func(x, y report.State) int { return strings.Compare(x.Name, y.Name) })
 	return all
 }
 
@@ -293,19 +295,22 @@ func (e *Engine) commands(ctx context.Context) {
 	defer wg.Wait()
 	slots := make(chan struct{}, maxCommands)
 	for ctx.Err() == nil {
-		c, err := e.opts.Sender.Command(ctx)
+		c, ok, err := e.opts.Sender.Command(ctx)
 		if err != nil {
 			sleep(ctx, commandWait)
-			continue
 		}
-		if c.ID == "" {
+		if err != nil || !ok {
 			continue
 		}
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			text, err := e.Do(ctx, c)
-			if err := e.opts.Sender.Answer(ctx, c.ID, Answer{Text: text, Err: err}); err != nil && ctx.Err() == nil {
+			answer := report.Answer{}
+			var err error
+			if answer.Text, err = e.Do(ctx, c); err != nil {
+				answer.Error = err.Error()
+			}
+			if err := e.opts.Sender.Answer(ctx, c.ID, answer); err != nil && ctx.Err() == nil {
 				e.opts.Log.Warn("a command could not be answered", "command", c.Verb, "feed", c.Name, "error", err)
 			}
 			e.tell()
@@ -314,7 +319,7 @@ func (e *Engine) commands(ctx context.Context) {
 }
 
 // Do executes a command and returns its output.
-func (e *Engine) Do(ctx context.Context, c Command) (string, error) {
+func (e *Engine) Do(ctx context.Context, c report.Command) (string, error) {
 	r, ok := e.find(c.Name)
 	if !ok {
 		return "", fmt.Errorf("no feed has the name %q in the configuration of paraxial-agent; "+
@@ -323,17 +328,17 @@ func (e *Engine) Do(ctx context.Context, c Command) (string, error) {
 	defer r.nudge()
 	e.opts.Log.Info("command", "command", c.Verb, "feed", c.Name, "generation", c.Generation)
 	switch c.Verb {
-	case VerbRefresh:
+	case report.Refresh:
 		return r.refreshNow(ctx)
-	case VerbAccept:
+	case report.Accept:
 		return r.accept(ctx)
-	case VerbRollback:
+	case report.Rollback:
 		return r.rollback(ctx, c.Generation)
-	case VerbPause:
+	case report.Pause:
 		return r.pause(true)
-	case VerbResume:
+	case report.Resume:
 		return r.pause(false)
-	case VerbDiff:
+	case report.Diff:
 		return r.diff(c.Generation)
 	}
 	return "", fmt.Errorf("the command %q is not known", c.Verb)

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // newEngine returns an engine that reads files, in a bubble with a clock of its own.
@@ -38,7 +40,7 @@ func TestEngine(t *testing.T) {
 	dir, list := t.TempDir(), filepath.Join(t.TempDir(), "list")
 	write(t, list, "198.51.100.9\n")
 	synctest.Test(t, func(t *testing.T) {
-		d := &fakeDaemon{commands: make(chan Command), answers: make(chan Answer)}
+		d := &fakeDaemon{commands: make(chan report.Command), answers: make(chan report.Answer)}
 		e := newEngine(t, dir, d)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -46,13 +48,13 @@ func TestEngine(t *testing.T) {
 			defer close(done)
 			e.Run(ctx)
 		}()
-		state := func() State {
+		state := func() report.State {
 			synctest.Wait()
 			if all := e.States(); len(all) == 1 {
 				return all[0]
 			}
 			t.Fatalf("%d feeds, want 1", len(e.States()))
-			return State{}
+			return report.State{}
 		}
 		time.Sleep(24 * time.Hour)
 		if d.puts != 0 {
@@ -75,11 +77,11 @@ func TestEngine(t *testing.T) {
 			t.Errorf("in ten hours %d reports, want one a minute", d.reports)
 		}
 
-		command := func(verb Verb) Answer {
-			d.commands <- Command{ID: "1", Verb: verb, Name: "x"}
+		command := func(verb report.Verb) report.Answer {
+			d.commands <- report.Command{ID: "1", Verb: verb, Name: "x"}
 			return <-d.answers
 		}
-		if a := command(VerbPause); a.Err != nil || !strings.HasPrefix(a.Text, "paused") {
+		if a := command(report.Pause); a.Error != "" || !strings.HasPrefix(a.Text, "paused") {
 			t.Errorf("pause: %+v", a)
 		}
 		renewals := d.renewals
@@ -87,19 +89,19 @@ func TestEngine(t *testing.T) {
 		if st := state(); d.renewals != renewals || !st.Ended || !st.Paused || !st.NextAt.IsZero() {
 			t.Errorf("paused for longer than the ttl: %d renewals, %+v", d.renewals-renewals, st)
 		}
-		command(VerbResume)
+		command(report.Resume)
 		if st := state(); st.Ended || d.puts != 2 {
 			t.Errorf("resumed: %d puts, %+v", d.puts, st)
 		}
 		write(t, list, "198.51.100.9\n198.51.100.10\n")
-		if a := command(VerbRefresh); a.Err != nil || a.Text != "generation 2, 2 entries" {
+		if a := command(report.Refresh); a.Error != "" || a.Text != "generation 2, 2 entries" {
 			t.Errorf("refresh: %+v", a)
 		}
-		if a := command("dance"); a.Err == nil {
+		if a := command("dance"); a.Error == "" {
 			t.Error("an unknown command is executed")
 		}
-		d.commands <- Command{ID: "1", Verb: VerbDiff, Name: "y"}
-		if a := <-d.answers; a.Err == nil || !strings.Contains(a.Err.Error(), `"y"`) {
+		d.commands <- report.Command{ID: "1", Verb: report.Diff, Name: "y"}
+		if a := <-d.answers; a.Error == "" || !strings.Contains(a.Error, `"y"`) {
 			t.Errorf("unknown feed: %+v", a)
 		}
 
@@ -152,7 +154,7 @@ func TestEngineRestart(t *testing.T) {
 	write(t, list, text(addresses(100)))
 	synctest.Test(t, func(t *testing.T) {
 		d := &fakeDaemon{}
-		run := func(feeds ...Feed) []State {
+		run := func(feeds ...Feed) []report.State {
 			ctx, cancel := context.WithCancel(t.Context())
 			e := newEngine(t, dir, d)
 			if err := e.Configure(ctx, feeds); err != nil {

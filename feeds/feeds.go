@@ -8,12 +8,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
-	"iter"
-	"net/netip"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // Feed is a subscription.
@@ -84,113 +83,17 @@ func shownURL(s string) string {
 	return u.String()
 }
 
-// Entry is a prefix of a set.
-type Entry struct {
-	Prefix netip.Prefix
-	For    time.Duration // how long it stays; 0: as long as the set
-	Reason string
-}
-
-// Set is a set to hand in.
-type Set struct {
-	Name       string
-	Generation uint64
-	Accept     bool // an operator has accepted a change that a guard holds
-	Entries    iter.Seq2[Entry, error]
-}
-
-// Result tells how a set was taken.
-type Result struct {
-	Added     int      `json:"added"`
-	Removed   int      `json:"removed"`
-	Renewed   int      `json:"renewed"`
-	Unchanged int      `json:"unchanged"`
-	Refused   int      `json:"refused"`
-	Notes     []string `json:"notes,omitempty"` // the first refused entries and the like
-	Held      string   `json:"held,omitempty"`  // why nothing was applied, if a guard holds it
-}
-
-// ErrUnknown is the error of Renew if the set at the other end is not of that generation.
-var ErrUnknown = errors.New("the set is not of that generation")
-
-// Sender takes the sets.
+// Sender takes the sets. It is a report.Client, but in tests.
 type Sender interface {
 	// Put replaces a set.
-	Put(ctx context.Context, s Set) (Result, error)
-	// Renew lets the entries of a set stay for another TTL. It returns ErrUnknown if the
-	// set has to be put.
+	Put(ctx context.Context, s report.Set) (report.Result, error)
+	// Renew lets the entries of a set stay for another TTL. The error is a report.ErrUnknown if
+	// the set has to be put.
 	Renew(ctx context.Context, name string, generation uint64) error
 	// Report tells the state of all feeds.
-	Report(ctx context.Context, states []State) error
-	// Command waits for the next command. It returns an error after a while without one.
-	Command(ctx context.Context) (Command, error)
+	Report(ctx context.Context, states []report.State) error
+	// Command waits for the next command. ok is false after a while without one.
+	Command(ctx context.Context) (c report.Command, ok bool, err error)
 	// Answer answers a command.
-	Answer(ctx context.Context, id string, a Answer) error
-}
-
-// Verb is what a command does.
-type Verb string
-
-// The verbs.
-const (
-	VerbRefresh  Verb = "refresh"
-	VerbAccept   Verb = "accept"
-	VerbRollback Verb = "rollback"
-	VerbPause    Verb = "pause"
-	VerbResume   Verb = "resume"
-	VerbDiff     Verb = "diff"
-)
-
-// Command is a command of an operator. Generation is that of rollback and diff; 0 is the
-// usual one.
-type Command struct {
-	ID         string
-	Verb       Verb
-	Name       string
-	Generation uint64
-}
-
-// Answer is the answer to a command.
-type Answer struct {
-	Text string
-	Err  error
-}
-
-// State is the state of a feed. Zero times are times that have not come yet.
-type State struct {
-	Name       string
-	URL        string // without user, password and query
-	Generation uint64
-	Entries    int       // of the generation; 0 after its end
-	FetchedAt  time.Time // the last complete body
-	CheckedAt  time.Time // the last good answer, from which the TTL counts
-	ChangedAt  time.Time // the last change of the set
-	NextAt     time.Time // the next request
-	EndsAt     time.Time // the end of the set, unless a good answer comes
-	Failures   int       // requests since then that failed
-	Error      string    // of the last request, or of handing the set in
-	Held       *Held
-	Paused     bool
-	Ended      bool // no good answer for the TTL
-	Format     string
-	Notes      []string // what was left out of the list
-	Kept       []Kept   // generations on disk, oldest first
-}
-
-// Held is a generation that is not applied.
-type Held struct {
-	Generation uint64 `json:"generation"`
-	Reason     string `json:"reason"`
-	Added      int    `json:"added"`
-	Removed    int    `json:"removed"`
-	Entries    int    `json:"entries"`
-
-	Operator bool `json:"operator,omitempty"` // an operator has rolled it back
-}
-
-// Kept is a generation on disk.
-type Kept struct {
-	Generation uint64
-	Entries    int
-	At         time.Time
+	Answer(ctx context.Context, id string, a report.Answer) error
 }

@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // generation is what the record says of a generation. Its entries are in a file.
@@ -143,10 +145,10 @@ func eachLine(path string, yield func(line) bool) error {
 
 // entries gives the entries of a generation that are to stay for ttl at most. whole tells
 // that ttl is all of the feed's, which needs not be said.
-func entries(dir string, number uint64, ttl time.Duration, whole bool, now time.Time) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
+func entries(dir string, number uint64, ttl time.Duration, whole bool, now time.Time) iter.Seq2[report.Entry, error] {
+	return func(yield func(report.Entry, error) bool) {
 		for l, err := range readGeneration(dir, number) {
-			e := Entry{Prefix: l.prefix, Reason: l.reason}
+			e := report.Entry{Prefix: l.prefix, Reason: l.reason}
 			if !whole {
 				e.For = ttl
 			}

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // lab is a subscription with a server, a daemon and a clock of the test.
@@ -189,8 +191,8 @@ type fakeDaemon struct {
 	err        error
 	holds      string // why it holds a set that is not accepted
 	reports    int
-	commands   chan Command
-	answers    chan Answer
+	commands   chan report.Command
+	answers    chan report.Answer
 }
 
 // fails lets all requests fail, or succeed if err is nil.
@@ -200,26 +202,26 @@ func (d *fakeDaemon) fails(err error) {
 	d.err = err
 }
 
-func (d *fakeDaemon) Put(_ context.Context, s Set) (Result, error) {
+func (d *fakeDaemon) Put(_ context.Context, s report.Set) (report.Result, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.puts++
 	if d.err != nil {
-		return Result{}, d.err
+		return report.Result{}, d.err
 	}
 	if d.accepted = s.Accept; d.holds != "" && !s.Accept {
-		return Result{Held: d.holds, Removed: 7}, nil
+		return report.Result{Held: d.holds, Removed: 7}, nil
 	}
 	var set, reasons []string
 	var fors []time.Duration
 	for e, err := range s.Entries {
 		if err != nil {
-			return Result{}, err
+			return report.Result{}, err
 		}
 		set, fors, reasons = append(set, e.Prefix.String()), append(fors, e.For), append(reasons, e.Reason)
 	}
 	d.set, d.fors, d.reasons, d.generation = set, fors, reasons, s.Generation
-	return Result{Added: len(set)}, nil
+	return report.Result{Added: len(set)}, nil
 }
 
 func (d *fakeDaemon) Renew(_ context.Context, _ string, generation uint64) error {
@@ -229,29 +231,29 @@ func (d *fakeDaemon) Renew(_ context.Context, _ string, generation uint64) error
 		return d.err
 	}
 	if generation != d.generation {
-		return ErrUnknown
+		return report.ErrUnknown
 	}
 	d.renewals++
 	return nil
 }
 
-func (d *fakeDaemon) Report(context.Context, []State) error {
+func (d *fakeDaemon) Report(context.Context, []report.State) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.reports++
 	return d.err
 }
 
-func (d *fakeDaemon) Command(ctx context.Context) (Command, error) {
+func (d *fakeDaemon) Command(ctx context.Context) (report.Command, bool, error) {
 	select {
 	case c := <-d.commands:
-		return c, nil
+		return c, true, nil
 	case <-ctx.Done():
-		return Command{}, ctx.Err()
+		return report.Command{}, false, ctx.Err()
 	}
 }
 
-func (d *fakeDaemon) Answer(_ context.Context, _ string, a Answer) error {
+func (d *fakeDaemon) Answer(_ context.Context, _ string, a report.Answer) error {
 	d.answers <- a
 	return nil
 }

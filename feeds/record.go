@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // maxKept is the number of generations on disk, without one that is held.
@@ -26,7 +28,7 @@ type record struct {
 	Last     uint64       `json:"last"`    // the highest number that was used
 	Current  uint64       `json:"current"` // the generation in force; 0 if there is none
 	Kept     []generation `json:"kept"`    // by number; Held may be one of them
-	Held     *Held        `json:"held,omitempty"`
+	Held     *report.Held `json:"held,omitempty"`
 	HeldAs   *generation  `json:"held_as,omitempty"`
 	Sent     uint64       `json:"sent"`               // the generation that the sender has; 0 if it has none
 	Again    bool         `json:"again,omitempty"`    // it has to be put again
@@ -104,7 +106,7 @@ func (r *record) current() generation {
 }
 
 // hold keeps a generation beside the one in force.
-func (r *record) hold(g generation, h Held) {
+func (r *record) hold(g generation, h report.Held) {
 	h.Generation, h.Entries = g.Number, g.Entries
 	r.Held, r.HeldAs = &h, &g
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"github.com/paraxial/paraxial/report"
 )
 
 // subscription is a feed with its state.
@@ -242,7 +244,7 @@ func (s *subscription) judge(g generation, b body, reason string) error {
 			// It is the one that is held. It stays so, unless a guard held it and the bounds
 			// are others now.
 		case reason != "":
-			r.hold(g, Held{Reason: reason, Added: d.added, Removed: d.removed})
+			r.hold(g, report.Held{Reason: reason, Added: d.added, Removed: d.removed})
 		default:
 			r.release()
 			r.enforce(g, now)

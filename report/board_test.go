@@ -132,7 +132,7 @@ func TestLastRequestWaits(t *testing.T) {
 	}
 }
 
-// What reporters tell is bounded.
+// The states and answers of reporters are bounded.
 func TestStatesAreBounded(t *testing.T) {
 	long := State{Name: "a", Format: strings.Repeat("f", 1000)}
 	for n := range 100 {

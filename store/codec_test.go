@@ -122,7 +122,7 @@ func FuzzEntry(f *testing.F) {
 			return
 		}
 		if checkEntry(got.Entry) != nil {
-			t.Skip("this entry can be read, but is never written")
+			return // it can be read, but is never written
 		}
 		// An entry that was read can be written, and is then read back unchanged.
 		again := appendEntry(nil, key, got.Entry, got.epoch)

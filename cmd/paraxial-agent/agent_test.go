@@ -4,14 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,7 +17,6 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/config"
-	"github.com/paraxial/paraxial/feeds"
 	"github.com/paraxial/paraxial/feeds/catalog"
 	"github.com/paraxial/paraxial/report"
 )
@@ -288,58 +285,6 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// TestMillion: a list of a million prefixes takes 200 MB at most, also when it changes.
-func TestMillion(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
-	h := newHost(t)
-	list := func(from, to int) string {
-		var b strings.Builder
-		for n := from; n < to; n++ {
-			fmt.Fprintf(&b, "%d.%d.%d.%d\n", 11+n>>16%16, n>>8&255, n&255, 1+n%250)
-		}
-		return b.String()
-	}
-	h.write("list", list(0, 1_000_000))
-	h.configure("- {name: x, url: " + h.path("list") + ", use: block, max_share: 100%}")
-	h.start()
-	h.eventually("the set comes", func() bool { _, n := h.set("x"); return n == 1_000_000 })
-	h.write("list", list(1000, 1_000_000)+"203.0.113.7\n")
-	h.eventually("the state comes", func() bool { _, _, ok := h.board.State("x"); return ok })
-	if a := h.command(report.Refresh, "x"); a.Text != "generation 2, 999001 entries" {
-		t.Errorf("refresh: %+v", a)
-	}
-	if a := h.command(report.Diff, "x"); !strings.HasPrefix(a.Text, "generation 1 to 2: 1 added, 1000 removed\n") {
-		t.Errorf("diff: %.200s %s", a.Text, a.Error)
-	}
-	peak := peakMemory(t, h.agent.Process.Pid)
-	t.Logf("peak of the resident memory: %d MB", peak/1_000_000)
-	if peak > 200_000_000 {
-		t.Errorf("a million prefixes take %d MB, want 200 at most", peak/1_000_000)
-	}
-	h.stop()
-}
-
-func peakMemory(t *testing.T, pid int) int {
-	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(status)) {
-		if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			n, err := strconv.Atoi(strings.Fields(kb)[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return n << 10
-		}
-	}
-	t.Fatal("no VmHWM")
-	return 0
-}
-
 func TestCommandLine(t *testing.T) {
 	dir := t.TempDir()
 	for _, tt := range []struct {
@@ -408,12 +353,12 @@ func TestCatalog(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	for _, tt := range []struct {
-		states []feeds.State
+		states []report.State
 		want   string
 	}{
 		{nil, "no feeds"},
-		{[]feeds.State{{Entries: 5}, {Entries: 2, Held: &feeds.Held{Operator: true}}}, "2 feeds, 7 entries"},
-		{[]feeds.State{{Held: &feeds.Held{}, Entries: 3}, {Error: "x"}, {Error: "x", Ended: true}},
+		{[]report.State{{Entries: 5}, {Entries: 2, Held: &report.Held{Operator: true}}}, "2 feeds, 7 entries"},
+		{[]report.State{{Held: &report.Held{}, Entries: 3}, {Error: "x"}, {Error: "x", Ended: true}},
 			"3 feeds, 3 entries; 1 held; 2 failing; 1 ended"},
 	} {
 		if got := summary(tt.states); got != tt.want {

@@ -10,12 +10,7 @@ import (
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/manpage"
-)
-
-// The exit codes.
-const (
-	exitFailed = 1
-	exitUsage  = 2
+	"github.com/paraxial/paraxial/service"
 )
 
 const (
@@ -23,27 +18,12 @@ const (
 	defaultState  = "/var/lib/paraxial-feeds"
 )
 
-// usageError is a mistake in the command line.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
-
 // run runs the command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	err := newApp(stdout, stderr).RunContext(ctx, args)
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintf(stderr, "paraxial-agent: %v\n", err)
-	if _, ok := errors.AsType[*usageError](err); ok {
-		fmt.Fprintln(stderr, "Try paraxial-agent --help.")
-		return exitUsage
-	}
-	return exitFailed
+	return service.Run(ctx, newApp(stdout, stderr), args, stderr)
 }
 
 func newApp(stdout, stderr io.Writer) *cli.App {
-	usage := func(_ *cli.Context, err error, _ bool) error { return &usageError{err} }
 	return &cli.App{
 		Name:      "paraxial-agent",
 		Usage:     "fetch lists for paraxiald",
@@ -54,40 +34,35 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		Writer:         stdout,
 		ErrWriter:      stderr,
 		HideVersion:    true,
-		OnUsageError:   usage,
+		OnUsageError:   service.OnUsageError,
 		ExitErrHandler: func(*cli.Context, error) {},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return &usageError{fmt.Errorf("unknown command %q", c.Args().First())}
+				return &service.UsageError{Err: fmt.Errorf("unknown command %q", c.Args().First())}
 			}
-			return &usageError{errors.New("name a command: feeds")}
+			return &service.UsageError{Err: errors.New("name a command: feeds")}
 		},
 		Commands: []*cli.Command{
 			{
-				Name: "feeds", Usage: "keep the lists under feeds: fresh", Flags: flags(), OnUsageError: usage,
-				Action: noArgs(func(c *cli.Context) error { return runFeeds(c, stderr) }),
+				Name: "feeds", Usage: "keep the lists under feeds: fresh", Flags: flags(),
+				OnUsageError: service.OnUsageError,
+				Action:       service.NoArgs(func(c *cli.Context) error { return runFeeds(c, stderr) }),
 			},
 			{
 				Name: "man", Usage: "print the manual page", Hidden: true,
-				Action: noArgs(func(c *cli.Context) error { return manpage.Write(c.App.Writer, c.App, manual()) }),
+				Action: service.NoArgs(func(c *cli.Context) error {
+					return manpage.Write(c.App.Writer, c.App,
+						manual())
+				}),
 			},
 			{
-				Name: "version", Usage: "print the version", OnUsageError: usage,
-				Action: noArgs(func(c *cli.Context) error {
+				Name: "version", Usage: "print the version", OnUsageError: service.OnUsageError,
+				Action: service.NoArgs(func(c *cli.Context) error {
 					_, err := fmt.Fprintln(c.App.Writer, "paraxial-agent", version)
 					return err
 				}),
 			},
 		},
-	}
-}
-
-func noArgs(f cli.ActionFunc) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		if c.Args().Present() {
-			return &usageError{fmt.Errorf("%s takes no argument, but there is %q", c.Command.Name, c.Args().First())}
-		}
-		return f(c)
 	}
 }
 

@@ -65,7 +65,7 @@ func runFeeds(c *cli.Context, stderr io.Writer) error {
 	a := &agent{
 		file: file, log: log, level: level, socket: cfg.Reports.Socket,
 		engine: feeds.New(feeds.Options{
-			Dir: dir, Sender: sender{report.NewClient(cfg.Reports.Socket)}, Log: log,
+			Dir: dir, Sender: report.NewClient(cfg.Reports.Socket), Log: log,
 			Agent: "paraxial-agent/" + version,
 		}),
 		manager: sdnotify.New(func(state string) { service.Notify(log, state) }, 0),
@@ -186,7 +186,7 @@ func feedOf(f config.Feed) feeds.Feed {
 }
 
 // summary is what systemctl status shows.
-func summary(states []feeds.State) string {
+func summary(states []report.State) string {
 	if len(states) == 0 {
 		return "no feeds"
 	}

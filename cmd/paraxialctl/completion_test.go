@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/paraxial/paraxial/tests/testenv"
 )
 
 // shells returns the commands that complete the words %s in each shell. zsh
@@ -60,7 +62,7 @@ func findShell(t *testing.T, shell string) string {
 	t.Helper()
 	path, err := exec.LookPath(shell)
 	if errors.Is(err, exec.ErrNotFound) {
-		t.Skipf("needs %s to run its script", shell)
+		testenv.Missing(t, fmt.Sprintf("needs %s to run its script: install %s", shell, shell))
 	}
 	return path
 }

@@ -2,43 +2,21 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/service"
 )
-
-// The exit codes.
-const (
-	exitFailed = 1
-	exitUsage  = 2
-)
-
-// usageError is a mistake in the command line.
-type usageError struct{ err error }
-
-func (e *usageError) Error() string { return e.err.Error() }
 
 // run runs the command line and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	app := newApp(stdout, stderr)
-	err := app.RunContext(ctx, args)
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintf(stderr, "paraxiald: %v\n", err)
-	if _, ok := errors.AsType[*usageError](err); ok {
-		fmt.Fprintln(stderr, "Try paraxiald --help.")
-		return exitUsage
-	}
-	return exitFailed
+	return service.Run(ctx, newApp(stdout, stderr), args, stderr)
 }
 
 func newApp(stdout, stderr io.Writer) *cli.App {
-	usage := func(_ *cli.Context, err error, _ bool) error { return &usageError{err} }
 	app := &cli.App{
 		Name:  "paraxiald",
 		Usage: "stop abusive sources at the network card",
@@ -50,56 +28,48 @@ func newApp(stdout, stderr io.Writer) *cli.App {
 		ErrWriter:                 stderr,
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true,
-		OnUsageError:              usage,
+		OnUsageError:              service.OnUsageError,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Flags:                     flags(),
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
-				return &usageError{fmt.Errorf("unknown command %q", c.Args().First())}
+				return &service.UsageError{Err: fmt.Errorf("unknown command %q", c.Args().First())}
 			}
 			return runDaemon(c, stderr)
 		},
-		Commands: commands(usage, stderr),
+		Commands: commands(stderr),
 	}
 	return app
 }
 
-func commands(usage cli.OnUsageErrorFunc, stderr io.Writer) []*cli.Command {
+func commands(stderr io.Writer) []*cli.Command {
 	run := func(c *cli.Context) error { return runDaemon(c, stderr) }
 	return []*cli.Command{
 		{
 			Name: "run", Usage: "run the daemon (the default)",
-			Flags: flags(), OnUsageError: usage, Action: noArgs(run),
+			Flags: flags(), OnUsageError: service.OnUsageError, Action: service.NoArgs(run),
 		},
 		{
 			Name: "check", Usage: "validate the configuration and exit",
-			Flags: flags(), OnUsageError: usage, Action: noArgs(check),
+			Flags: flags(), OnUsageError: service.OnUsageError, Action: service.NoArgs(check),
 		},
 		{
 			Name: "detach", Usage: "remove the filter from all interfaces, and its pins",
 			Flags: append(flags(), &cli.BoolFlag{
 				Name: "all", Usage: "find the filters on all BPF file systems; needs no valid configuration",
 			}),
-			OnUsageError: usage, Action: noArgs(detach),
+			OnUsageError: service.OnUsageError, Action: service.NoArgs(detach),
 		},
-		replayCommand(usage),
+		replayCommand(),
 		manCommand(),
-		{Name: "version", Usage: "print the version", OnUsageError: usage, Action: noArgs(printVersion)},
+		{Name: "version", Usage: "print the version", OnUsageError: service.OnUsageError,
+			Action: service.NoArgs(printVersion)},
 	}
 }
 
 func printVersion(c *cli.Context) error {
 	_, err := fmt.Fprintln(c.App.Writer, "paraxiald", version)
 	return err
-}
-
-func noArgs(f cli.ActionFunc) cli.ActionFunc {
-	return func(c *cli.Context) error {
-		if c.Args().Present() {
-			return &usageError{fmt.Errorf("%s takes no argument, but there is %q", c.Command.Name, c.Args().First())}
-		}
-		return f(c)
-	}
 }
 
 func check(c *cli.Context) error {

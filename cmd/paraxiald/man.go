@@ -5,13 +5,14 @@ import (
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/manpage"
+	"github.com/paraxial/paraxial/service"
 )
 
 // manCommand prints paraxiald(8), for the build of packages.
 func manCommand() *cli.Command {
 	return &cli.Command{
 		Name: "man", Usage: "print the manual page", Hidden: true,
-		Action: noArgs(func(c *cli.Context) error { return manpage.Write(c.App.Writer, c.App, manual()) }),
+		Action: service.NoArgs(func(c *cli.Context) error { return manpage.Write(c.App.Writer, c.App, manual()) }),
 	}
 }
 

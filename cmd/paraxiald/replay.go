@@ -13,9 +13,10 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/replay"
+	"github.com/paraxial/paraxial/service"
 )
 
-func replayCommand(usage cli.OnUsageErrorFunc) *cli.Command {
+func replayCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "replay",
 		Usage:     "show what the detectors would have decided on a capture",
@@ -30,7 +31,7 @@ func replayCommand(usage cli.OnUsageErrorFunc) *cli.Command {
 			},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "table or json", Value: "table"},
 		},
-		OnUsageError:    usage,
+		OnUsageError:    service.OnUsageError,
 		SkipFlagParsing: true, // the cli library would stop at the file
 		Action:          runReplay,
 	}
@@ -73,7 +74,7 @@ func runReplay(c *cli.Context) error {
 		return cli.ShowSubcommandHelp(c)
 	}
 	if err != nil {
-		return &usageError{err}
+		return &service.UsageError{Err: err}
 	}
 	cfg, err := replayConfig(c, args.config)
 	if err != nil {

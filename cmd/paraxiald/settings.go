@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/service"
 )
 
 // configure returns the configuration: defaults, then the file, then flags.
@@ -66,7 +67,7 @@ func overlay(c *cli.Context, cfg *config.Config) error {
 	parse("log-level", func(s string) (err error) { cfg.Log.Level, err = config.ParseLevel(s); return err })
 	parse("log-format", func(s string) (err error) { cfg.Log.Format, err = config.ParseFormat(s); return err })
 	if err := errors.Join(errs...); err != nil {
-		return &usageError{err}
+		return &service.UsageError{Err: err}
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ func Lists() []List {
 	return all
 }
 
-// What many entries say.
+// Texts of many entries.
 const (
 	block, shadow, allow = "block", "shadow", "allow"
 

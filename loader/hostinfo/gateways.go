@@ -105,23 +105,26 @@ func (g *gateways) update() error {
 	return nil
 }
 
-// listen takes over the announcements that wait. If some are missing, everything is read again.
+// listen takes over the announcements that wait. If some may be missing, everything counts as
+// changed.
 func (g *gateways) listen() error {
-	missed := g.fd == 0
+	missed, err := g.fd == 0, error(nil)
 	if missed {
-		if err := g.subscribe(); err != nil {
-			return fmt.Errorf("watch the network: %w", err)
-		}
+		err = g.subscribe()
 	}
-	lost, err := g.drain()
-	if missed || lost || err != nil {
+	if err == nil {
+		var lost bool
+		lost, err = g.drain()
+		missed = missed || lost || err != nil
+	}
+	if missed {
 		g.hops = nil
 		g.announcements.links++
 		g.announcements.addrs++
 		g.announcements.all++
 	}
 	if err != nil {
-		return fmt.Errorf("read announcements of the network: %w", err)
+		return fmt.Errorf("watch the network: %w", err)
 	}
 	return nil
 }

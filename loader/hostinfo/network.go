@@ -40,9 +40,6 @@ func (k *kept[T]) get(announced uint64, read func() (T, error)) (T, error) {
 	return list, err
 }
 
-// forget makes the next get read.
-func (k *kept[T]) forget() { k.known = false }
-
 func (n *netFacts) close() error { return n.gateways.close() }
 
 // read sets the facts that the kernel knows about the network. services are the addresses that
@@ -51,17 +48,12 @@ func (n *netFacts) read(f *Facts, services []netip.Addr) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now, announced := n.gateways.announced()
-	if announced != nil { // nothing that was kept may be used
-		n.links.forget()
-		n.addrs.forget()
-		n.routed.forget()
-	}
 	links, linksErr := n.links.get(now.links, readLinks)
 	names := interfaceNames(links)
 	addrs, addrsErr := n.addrs.get(now.addrs, readAddresses)
 	f.Addresses = localAddresses(addrs, names)
 	if !slices.Equal(n.asked, services) {
-		n.routed.forget()
+		n.routed.known = false
 		n.asked = slices.Clone(services)
 	}
 	f.Routed, _ = n.routed.get(now.all, func() ([]netip.Addr, error) { return hostRoutes(services), nil })
@@ -76,9 +68,6 @@ func (n *netFacts) outside(f *Facts) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now, announced := n.gateways.announced()
-	if announced != nil {
-		n.links.forget()
-	}
 	links, err := n.links.get(now.links, readLinks)
 	n.readTunnels(f, links)
 	return errors.Join(announced, err)

@@ -184,7 +184,7 @@ func TestImportHeld(t *testing.T) {
 	}
 }
 
-// What the prefixes of a list cover together is bounded, though each of them is narrow.
+// The union of the prefixes of a list is bounded, though each of them is narrow.
 func TestImportShare(t *testing.T) {
 	h := newHost(t)
 	h.start()
