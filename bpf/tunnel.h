@@ -173,7 +173,6 @@ static __always_inline bool enter_geneve(struct xdp_md *ctx, struct inside *at)
 static __always_inline bool enter_udp(struct xdp_md *ctx, struct inside *at)
 {
 	struct ports ports;
-
 	bool vxlan;
 
 	if (!load_tunnel_ports(ctx, at->offset, &ports))

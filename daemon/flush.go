@@ -29,9 +29,9 @@ func (d *Daemon) Flush(ctx context.Context, c control.Caller, r control.Flush) (
 	}
 	result := control.FlushResult{Origin: r.Origin}
 	if found.Blocks+found.Allows > flushedAtOnce && r.Kind != policy.Allow {
-		removed, err := d.flushSet(ctx, c, r.Origin)
+		removed, err := d.emptySet(ctx, policy.Block, r.Origin, c.Author())
 		if err != nil {
-			return result, err
+			return result, changeError(fmt.Errorf("flush %s: %w", r.Origin, err))
 		}
 		result.Blocks = removed
 	}
@@ -53,32 +53,36 @@ func (d *Daemon) Flush(ctx context.Context, c control.Caller, r control.Flush) (
 // countOf counts the entries that a flush removes.
 func (d *Daemon) countOf(r control.Flush) control.FlushResult {
 	result := control.FlushResult{Origin: r.Origin}
-	d.engine.Read(func(b *policy.Book) {
-		for g, n := range b.Counts() {
-			switch {
-			case g.Origin != r.Origin || r.Kind != 0 && g.Kind != r.Kind:
-			case g.Kind == policy.Block:
-				result.Blocks += n
-			default:
-				result.Allows += n
-			}
-		}
-	})
+	if r.Kind != policy.Allow {
+		result.Blocks = d.countOrigin(policy.Block, r.Origin)
+	}
+	if r.Kind != policy.Block {
+		result.Allows = d.countOrigin(policy.Allow, r.Origin)
+	}
 	return result
 }
 
-// flushSet removes the confirmed blocks of an origin, and returns their number.
-func (d *Daemon) flushSet(ctx context.Context, c control.Caller, origin string) (int, error) {
+// countOrigin returns the number of entries of a kind and origin.
+func (d *Daemon) countOrigin(kind policy.Kind, origin string) (n int) {
+	d.engine.Read(func(b *policy.Book) {
+		for g, count := range b.Counts() {
+			if g.Kind == kind && g.Origin == origin {
+				n += count
+			}
+		}
+	})
+	return n
+}
+
+// emptySet removes the confirmed entries of a kind and origin in steps, and returns their number.
+func (d *Daemon) emptySet(ctx context.Context, kind policy.Kind, origin, author string) (int, error) {
 	none, err := engine.ReadList(strings.NewReader(""), 1, func(int) {})
 	if err != nil {
 		return 0, err
 	}
-	set := engine.Set{List: none, Entry: policy.Entry{Kind: policy.Block, Origin: origin, Author: c.Author()}}
+	set := engine.Set{List: none, Entry: policy.Entry{Kind: kind, Origin: origin, Author: author}}
 	replaced, err := d.engine.Replace(ctx, set, func(int, int) {})
-	if err != nil {
-		return 0, changeError(fmt.Errorf("flush %s: %w", origin, err))
-	}
-	return replaced.Removed, nil
+	return replaced.Removed, err
 }
 
 // flushRest removes all entries of the origin that are left, in one change.

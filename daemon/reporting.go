@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/user"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,14 +51,12 @@ func (r *reporting) Reporter(uid uint32) (report.Rights, bool) {
 	all := r.settings().Reporters()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !sameReporters(all, r.usedBy) || time.Since(r.usedAt) > usersFor {
+	if !reflect.DeepEqual(all, r.usedBy) || time.Since(r.usedAt) > usersFor {
 		r.users, r.usedBy, r.usedAt = usersOf(all), all, time.Now()
 	}
 	who, ok := r.users[uid]
 	return report.Rights{Name: who.Name, MayPut: who.MayPut}, ok
 }
-
-func sameReporters(x, y []config.Reporter) bool { return fmt.Sprint(x) == fmt.Sprint(y) }
 
 // usersOf returns the reporters by the numbers of their users. A user that does not exist is
 // no reporter.
@@ -168,27 +167,10 @@ func (r *reporting) flushOther(ctx context.Context, change listChange) error {
 	if r.countOrigin(other, change.Origin) == 0 {
 		return nil
 	}
-	none, err := engine.ReadList(strings.NewReader(""), 1, func(int) {})
-	if err != nil {
-		return err
-	}
-	set := engine.Set{List: none, Entry: policy.Entry{Kind: other, Origin: change.Origin, Author: change.author}}
-	if _, err := r.engine.Replace(engine.For(ctx, change.author), set, func(int, int) {}); err != nil {
+	if _, err := r.emptySet(engine.For(ctx, change.author), other, change.Origin, change.author); err != nil {
 		return changeError(fmt.Errorf("remove the %ss of %s: %w", other, change.Origin, err))
 	}
 	return nil
-}
-
-// countOrigin returns the number of entries of a kind and origin.
-func (d *Daemon) countOrigin(kind policy.Kind, origin string) (n int) {
-	d.engine.Read(func(b *policy.Book) {
-		for g, count := range b.Counts() {
-			if g.Kind == kind && g.Origin == origin {
-				n += count
-			}
-		}
-	})
-	return n
 }
 
 func (r *reporting) remember(name string, s handedIn) {
