@@ -136,7 +136,7 @@ test-vm-systemd:
 		-old $(BIN)/vm/paraxial_1.0.0_amd64.deb -new $(BIN)/vm/paraxial_1.1.0_amd64.deb
 
 .PHONY: fuzz
-fuzz: ## run every fuzz target for FUZZTIME (10s)
+fuzz: ## run every fuzz target for FUZZTIME (10s, or a number of inputs: 3000x)
 	./tests/fuzz.sh $(or $(FUZZTIME),10s)
 
 .PHONY: generate

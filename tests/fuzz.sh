@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs every fuzz target of the module for the given time, 10s by default.
+# Runs every fuzz target of the module for the given time, 10s by default, or
+# for a number of inputs (3000x).
 set -eu
 time=${1:-10s}
 grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r package; do
