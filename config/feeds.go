@@ -189,7 +189,7 @@ func completeFeed(f Feed) error {
 	case f.Use != UseLimit && f.Limit.PerSecond != 0:
 		return fmt.Errorf("%q has a limit, which needs use: limit", f.Name)
 	case f.CrowdSec.URL != "":
-		return errors.Join(checkCrowdSec(f), checkExceptions(f))
+		return checkCrowdSec(f)
 	case f.TTL < f.Every:
 		return fmt.Errorf("%q is asked for every %s, after its ttl of %s: raise ttl or lower every",
 			f.Name, policy.FormatTTL(f.Every), policy.FormatTTL(f.TTL))

@@ -81,6 +81,8 @@ func TestWrongSets(t *testing.T) {
 		{"feeds: [{name: a, url: /a, use: tag, except: [a]}]", `"a" has except, which needs use: block`},
 		{"sets: {b: [203.0.113.1]}\nfeeds: [{name: a, url: /a, use: block, except: [b, b]}]", "twice under except"},
 		{"feeds: [{name: a, use: tag, " + crowdsec + "}]", "want block, shadow or limit with crowdsec"},
+		{"sets: {b: [203.0.113.1]}\nfeeds: [{name: a, use: block, except: [b], " + crowdsec + "}]",
+			"except, which crowdsec does not have"},
 		{"feeds: [{name: a, use: block, url: /x, " + crowdsec + "}]", "both url and crowdsec"},
 		{"feeds: [{name: a, use: block, select: x, " + crowdsec + "}]", "which crowdsec does not have"},
 		{"feeds: [{name: a, use: block, ttl: 29m, " + crowdsec + "}]", "ttl shorter than twice its crowdsec.resync"},
