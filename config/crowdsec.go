@@ -55,7 +55,8 @@ func checkCrowdSec(f Feed) error {
 		return fmt.Errorf("%q sends its key over http to another host; want https, or private: true if nobody else is "+
 			"on the way", f.Name)
 	case len(f.Except) > 0:
-		return fmt.Errorf("%q has except, which crowdsec does not have; name the addresses in guard.never_block", f.Name)
+		return fmt.Errorf("%q has except, which crowdsec does not have; name the addresses in guard.never_block",
+			f.Name)
 	case f.Format != "" || f.Column != "" || f.Select != "" || f.Minisign != "" || f.SHA256 != "":
 		return fmt.Errorf("%q has format, column, select, minisign or sha256, which crowdsec does not have", f.Name)
 	case f.CrowdSec.Resync < f.CrowdSec.Every:

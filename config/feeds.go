@@ -32,8 +32,8 @@ type Feed struct {
 	// The effect of the entries: `block`, `shadow`, `limit`, `allow`, `proxies` (detectors leave
 	// the addresses alone) or `tag` (it only names them). See [feeds.md](feeds.md#uses).
 	Use Use
-	// Sets and feeds with `use: tag` or `proxies`, by name, whose addresses the feed leaves out.
-	// For `block`, `shadow` and `limit`. See [feeds.md](feeds.md#exceptions).
+	// Sets, and feeds with `use: tag`, `proxies` or `allow`, by name, whose addresses the feed
+	// leaves out. For `block`, `shadow` and `limit`. See [feeds.md](feeds.md#exceptions).
 	Except []string
 	// The rate of `use: limit`, for each entry.
 	Limit policy.Rate
@@ -88,7 +88,8 @@ const (
 // DefaultFeed returns the values of the keys that a feed leaves out.
 func DefaultFeed() Feed {
 	return Feed{
-		Every: 6 * time.Hour, CrowdSec: CrowdSec{Every: 10 * time.Second, Resync: 15 * time.Minute}, TTL: 48 * time.Hour, MaxShrink: 50, MaxGrow: 3, MaxShare: 10, MaxEntries: 1 << 20,
+		CrowdSec: CrowdSec{Every: 10 * time.Second, Resync: 15 * time.Minute},
+		Every:    6 * time.Hour, TTL: 48 * time.Hour, MaxShrink: 50, MaxGrow: 3, MaxShare: 10, MaxEntries: 1 << 20,
 	}
 }
 

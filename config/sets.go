@@ -81,7 +81,7 @@ func nextSet(before []Set, s Set) error {
 	case len(before) == MaxSets:
 		return fmt.Errorf("more than %d; %q is one too many", MaxSets, s.Name)
 	case all > MaxSetPrefixes:
-		return fmt.Errorf("more than %d prefixes together; put those of %q into a file, and that under feeds:",
+		return fmt.Errorf("more than %d prefixes together; put those of %q into a file, and name that file under feeds",
 			MaxSetPrefixes, s.Name)
 	}
 	return nil
@@ -111,8 +111,8 @@ func (c Config) checkExcept(name string) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("%q is neither a set nor a feed; add it under sets, or under feeds with use: tag", name)
-	case f.InKernel():
-		return fmt.Errorf("%q has use: %s; want a feed with use: tag or proxies", name, f.Use)
+	case f.InKernel() && f.Use != UseAllow:
+		return fmt.Errorf("%q has use: %s; want a feed with use: tag, proxies or allow", name, f.Use)
 	}
 	return nil
 }

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +42,23 @@ feeds:
 		if f.InKernel() != (n == 0) {
 			t.Errorf("%s is in the kernel: %t", f.Name, f.InKernel())
 		}
+	}
+}
+
+// The examples of the page about feeds are valid together.
+func TestFeedsPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/feeds.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1)
+	for _, x := range examples {
+		if _, err := Parse("docs/feeds.md", x[1]); err != nil {
+			t.Errorf("%v\n%s", err, x[1])
+		}
+	}
+	if len(examples) < 2 {
+		t.Error("the page has no examples")
 	}
 }
 
@@ -87,7 +106,8 @@ func TestWrongSets(t *testing.T) {
 		{"feeds: [{name: a, use: block, select: x, " + crowdsec + "}]", "which crowdsec does not have"},
 		{"feeds: [{name: a, use: block, ttl: 29m, " + crowdsec + "}]", "ttl shorter than twice its crowdsec.resync"},
 		{"feeds: [{name: a, use: block, crowdsec: {url: 'http://127.0.0.1'}}]", "has no crowdsec.key_file"},
-		{"feeds: [{name: a, use: block, crowdsec: {url: 'http://192.0.2.1', key_file: /k}}]", "over http to another host"},
+		{"feeds: [{name: a, use: block, crowdsec: {url: 'http://192.0.2.1', key_file: /k}}]",
+			"over http to another host"},
 		{"feeds: [{name: a, use: block, crowdsec: {url: /run/x, key_file: /k}}]", "not the address of an API"},
 		{"feeds: [{name: a, use: block, crowdsec: {url: 'http://[::1]:1', key_file: /k, every: 1h}}]",
 			"resync shorter than crowdsec.every"},

@@ -67,7 +67,9 @@ func halves(p netip.Prefix) (low, high netip.Prefix) {
 
 // leaveOut yields the entries without the exceptions, most at most. It counts the entries that
 // it leaves out or splits.
-func (x exceptions) leaveOut(list iter.Seq2[report.Entry, error], most int, changed *int) iter.Seq2[report.Entry, error] {
+func (x exceptions) leaveOut(
+	list iter.Seq2[report.Entry, error], most int, changed *int,
+) iter.Seq2[report.Entry, error] {
 	if len(x) == 0 {
 		return list
 	}

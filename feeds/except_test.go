@@ -98,7 +98,7 @@ func TestLeaveOutIsBounded(t *testing.T) {
 				t.Errorf("entry %+v", e)
 			}
 		}
-		if got := fmt.Sprint(last); last != nil && !strings.Contains(got, want) || (last == nil) != (want == "") || n != most {
+		if (last == nil) != (want == "") || !strings.Contains(fmt.Sprint(last), want) || n != most {
 			t.Errorf("%d entries at most: %d, %v", most, n, last)
 		}
 		if changed != 1 {
@@ -114,7 +114,9 @@ func TestEngineExcept(t *testing.T) {
 	cloud, bot := filepath.Join(lists, "cloud"), filepath.Join(lists, "bot")
 	write(t, cloud, "203.0.113.0/30\n")
 	synctest.Test(t, func(t *testing.T) {
-		d := &fakeDaemon{commands: make(chan report.Command), answers: make(chan report.Answer), sets: map[string]string{}}
+		d := &fakeDaemon{
+			commands: make(chan report.Command), answers: make(chan report.Answer), sets: map[string]string{},
+		}
 		e := newEngine(t, dir, d)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})

@@ -60,8 +60,9 @@ func must(t *testing.T, err error) {
 
 func TestLookUp(t *testing.T) {
 	c, b := &clock{now: 1}, New(t.TempDir())
-	must(t, b.Replace(Set{Name: "aws", Generation: 3, Deadline: hour(2)}, prefixes("198.51.100.0/24", "2001:db8::/32"), c))
-	must(t, b.Replace(Set{Name: "pop", Generation: 1, Deadline: hour(1), Proxies: true}, prefixes("198.51.100.128/25"), c))
+	aws, pop := prefixes("198.51.100.0/24", "2001:db8::/32"), prefixes("198.51.100.128/25")
+	must(t, b.Replace(Set{Name: "aws", Generation: 3, Deadline: hour(2)}, aws, c))
+	must(t, b.Replace(Set{Name: "pop", Generation: 1, Deadline: hour(1), Proxies: true}, pop, c))
 	must(t, b.Configure([]Inline{{"office", []netip.Prefix{netip.MustParsePrefix("198.51.100.200/32")}}}, keepAll, c))
 	for _, tt := range []struct {
 		prefix, want string
@@ -78,7 +79,8 @@ func TestLookUp(t *testing.T) {
 	} {
 		p := netip.MustParsePrefix(tt.prefix)
 		proxy, _ := b.Proxy(p, 1)
-		check(t, tt.prefix, []any{b.names(tt.prefix, 1), proxy, b.BehindProxy(p, 1)}, []any{tt.want, tt.proxy, tt.behind})
+		got := []any{b.names(tt.prefix, 1), proxy, b.BehindProxy(p, 1)}
+		check(t, tt.prefix, got, []any{tt.want, tt.proxy, tt.behind})
 	}
 	check(t, "tags after the end of one", b.names("198.51.100.200/32", hour(1)), "aws office")
 	if _, ok := b.Proxy(netip.MustParsePrefix("198.51.100.200/32"), hour(1)); ok {
@@ -188,7 +190,9 @@ func TestRefused(t *testing.T) {
 // Look-ups while a set is replaced see the old or the new one as a whole.
 func TestReplaceIsAtomic(t *testing.T) {
 	c, b := &clock{now: 1}, New(t.TempDir())
-	versions := []iter.Seq[netip.Prefix]{prefixes("192.0.2.1/32", "192.0.2.2/32"), prefixes("192.0.2.1/32", "192.0.2.3/32")}
+	versions := []iter.Seq[netip.Prefix]{
+		prefixes("192.0.2.1/32", "192.0.2.2/32"), prefixes("192.0.2.1/32", "192.0.2.3/32"),
+	}
 	must(t, b.Replace(Set{Name: "a", Deadline: hour(2)}, versions[0], c))
 	done := make(chan struct{})
 	var wg sync.WaitGroup
