@@ -57,6 +57,7 @@ func rooms() map[string]room {
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
 		"config":            {[]string{"detect", "policy", "track"}, []string{yaml}},
 		"conns":             {nil, []string{sys}},
+		"fail2ban":          {nil, nil},
 		"control":           {[]string{"conns", "policy", "report"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
@@ -92,8 +93,8 @@ func rooms() map[string]room {
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay", "service"},
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
-			[]string{"control", "doctor", "doctor/probe", "feeds/catalog", "lists", "manpage", "match",
-				"policy", "realip"},
+			[]string{"control", "doctor", "doctor/probe", "fail2ban", "feeds/catalog", "lists",
+				"manpage", "match", "policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }
