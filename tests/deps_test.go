@@ -62,6 +62,7 @@ func rooms() map[string]room {
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
+		"tags":              {[]string{"policy"}, []string{bart}},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {[]string{"conns"}, []string{prom}},
 		"lists":             {[]string{"policy"}, []string{compress, xz}},
@@ -83,7 +84,7 @@ func rooms() map[string]room {
 			[]string{
 				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
 				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy", "report",
-				"sdnotify", "store", "track", "warnings",
+				"sdnotify", "store", "tags", "track", "warnings",
 			},
 			[]string{bart}, // in the preview of a block
 		},
