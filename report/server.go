@@ -79,7 +79,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		Name: "report", Log: s.opts.Log, Max: (maxReporters + 1) * s.opts.MaxConns, PerKey: s.opts.MaxConns,
 		Peer: conns.CallerOf, Share: s.share,
 	})
-	return table.Serve(ctx, l, &handler{Server: s, table: table, stopping: ctx.Done()})
+	return table.Serve(ctx, &handler{Server: s, table: table, stopping: ctx.Done()}, l)
 }
 
 // share counts the connections by reporter. All strangers share the connections of one, so
