@@ -57,7 +57,8 @@ func TestSocketOfRoot(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			served := make(chan error, 1)
 			go func() {
-				served <- control.NewServer(&fake{}, control.Options{Log: slog.New(slog.DiscardHandler)}).Serve(ctx, all...)
+				o := control.Options{Log: slog.New(slog.DiscardHandler)}
+				served <- control.NewServer(&fake{}, o).Serve(ctx, all...)
 			}()
 			var stdout, stderr bytes.Buffer
 			code := run(ctx, tt.args, environment{

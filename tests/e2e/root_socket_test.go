@@ -57,7 +57,8 @@ func served(t *testing.T, all []net.Conn) int {
 		check(t, err)
 		check(t, raw.Control(func(fd uintptr) {
 			var b [1]byte
-			if _, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT); !errors.Is(err, unix.EAGAIN) {
+			_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			if !errors.Is(err, unix.EAGAIN) {
 				n++
 			}
 		}))
@@ -121,7 +122,10 @@ func TestRootSocketOfDaemon(t *testing.T) {
 	if _, err := h.ctlAsRoot("block", "203.0.113.1"); err != nil {
 		t.Error(err)
 	}
-	h.within("the usual socket is back", patience, func() bool { _, err := os.Stat(h.daemon.Socket); return err == nil })
+	h.within("the usual socket is back", patience, func() bool {
+		_, err := os.Stat(h.daemon.Socket)
+		return err == nil
+	})
 	check(t, os.Remove(path))
 	if _, err := h.ctlAsRoot("block", "203.0.113.2"); err != nil {
 		t.Error(err)
