@@ -174,7 +174,7 @@ func (d *Daemon) start(ctx context.Context, status func(string)) error {
 	if err := d.loader.Commit(); err != nil {
 		return err
 	}
-	d.log.Info("filter in force", "took", time.Since(begin).Round(time.Millisecond))
+	logStart(d.log, d.nics.status(), time.Since(begin))
 	return nil
 }
 
