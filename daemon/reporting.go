@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/user"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
