@@ -55,6 +55,7 @@ func (c *Config) keys() []key {
 		setsKey(&c.Sets),
 		feedsKey(&c.Feeds),
 		textKey("reports.socket", false, &c.Reports.Socket, parseReportSocket),
+		textKey("reports.blocklist_socket", false, &c.Reports.BlocklistSocket, parseReportSocket),
 		reportersKey(&c.Reports.Reporters),
 	}
 }
