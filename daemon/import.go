@@ -84,6 +84,7 @@ func (d *Daemon) replaceSet(
 	if err != nil {
 		return control.ImportResult{}, err
 	}
+	changes.Spare = append(changes.Spare, d.spareWithoutAllows(ctx, r, wanted, &result)...)
 	result.Coverage = control.Coverage{IPv4: wanted.Share(policy.IPv4), IPv6: wanted.Share(policy.IPv6)}
 	set := r.setOf(wanted, now)
 	set.Check = func(counts engine.Replaced) error {
@@ -243,4 +244,23 @@ func (d *Daemon) spareSessions(ctx context.Context, g guard.Changes) error {
 	}
 	d.broadcast.Announce(control.EventAdded, d.wire.Entries(g.Spare))
 	return nil
+}
+
+// spareWithoutAllows returns the allows for open sessions that a block would cut without the allows
+// that a list of allows replaces. It adds them to the notes of the result.
+func (d *Daemon) spareWithoutAllows(
+	ctx context.Context, r listChange, wanted *engine.List, result *control.ImportResult,
+) (spared []policy.Entry) {
+	if r.Kind != policy.Allow || r.Force || d.countOrigin(policy.Allow, r.Origin) == 0 {
+		return nil
+	}
+	current, err := r.guard(ctx)
+	sessions := guard.SessionsOf(current)
+	for p := range wanted.Prefixes() {
+		sessions = slices.DeleteFunc(sessions, p.Contains)
+	}
+	ends := func(e policy.Entry) bool { return e.Origin == r.Origin }
+	d.engine.Read(func(b *policy.Book) { spared = guard.SparesWithout(b, sessions, ends, d.engine.Now()) })
+	result.Notes = append(result.Notes, append(mayCut(err), guard.SpareNotes(spared)...)...)
+	return spared
 }

@@ -102,7 +102,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	})
 	h := &handler{Server: s, table: table, stopping: ctx.Done()}
 	defer h.streams.Wait()
-	return table.Serve(ctx, l, h)
+	return table.Serve(ctx, h, l)
 }
 
 // share counts the connections by reporter. All strangers share the connections of one, so

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 
 // daemon is the other end of the socket.
 type daemon struct {
+	report.Backend // nil: the agent of feeds sends none of its other requests
+
 	mu    sync.Mutex
 	sets  map[string]string // the last set of each feed
 	lines map[string]int
