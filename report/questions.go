@@ -111,7 +111,8 @@ func (s *Server) admit(r Rights, b *batch) {
 }
 
 func overBudget(r Rights) *Error {
-	return Errorf(CodeBudget, "more than %d events in a second (reports.reporters.events_per_second)", r.EventsPerSecond)
+	return Errorf(CodeBudget, "more than %d events in a second (reports.reporters.events_per_second)",
+		r.EventsPerSecond)
 }
 
 // slowDown waits before the answer to a reporter that is over its budget, so that it cannot use

@@ -92,7 +92,7 @@ func rooms() map[string]room {
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
 			[]string{"control", "doctor", "doctor/probe", "feeds/catalog", "lists", "manpage", "match",
-				"policy", "realip"},
+				"policy", "realip", "report"},
 			[]string{cli, sys, term}},
 	}
 }
