@@ -61,6 +61,7 @@ func rooms() map[string]room {
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
+		"clients/paraxial":  {},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {[]string{"conns"}, []string{prom}},
 		"lists":             {[]string{"policy"}, []string{compress, xz}},
