@@ -72,8 +72,8 @@ func TestAppendVerdict(t *testing.T) {
 	for _, v := range []Verdict{
 		{Tags: []string{}},
 		{
-			Address: addr("2001:db8::1"), Verdict: "drop", Origin: "rule:login", Until: time.Unix(1, 5).UTC(), Points: 7,
-			Limit: -1, Tags: []string{"a", `b"<&>`, "\xffü"},
+			Address: addr("2001:db8::1"), Verdict: "drop", Origin: "rule:login", Until: time.Unix(1, 5).UTC(),
+			Points: 7, Limit: -1, Tags: []string{"a", `b"<&>`, "\xffü"},
 		},
 	} {
 		want, err := json.Marshal(v)
