@@ -152,6 +152,8 @@ func takes(k key) string {
 		return fmt.Sprintf("list of at most %d", detect.MaxDetectors)
 	case *[]Feed:
 		return fmt.Sprintf("list of at most %d", MaxFeeds)
+	case *[]Set:
+		return fmt.Sprintf("at most %d names, each with a list of prefixes", MaxSets)
 	case *[]Reporter:
 		return fmt.Sprintf("list of at most %d", MaxReporters)
 	case *[]string:

@@ -106,6 +106,7 @@ var changes = map[string]string{
 	"detection.max_bans":                "detection: {max_bans: 7}",
 	"detection.breaker.bans_per_minute": "detection: {breaker: {bans_per_minute: 7}}",
 	"detectors":                         "detectors: [{name: x, limit: 10/s, action: shadow}]",
+	"sets":                              "sets: {x: [192.0.2.0/24]}",
 	"feeds":                             "feeds: [{name: x, url: /x, use: block}]",
 	"reports.socket":                    "reports: {socket: /r}",
 	"reports.blocklist_socket":          "reports: {blocklist_socket: /r}",

@@ -57,11 +57,13 @@ func rooms() map[string]room {
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
 		"config":            {[]string{"detect", "policy", "track"}, []string{yaml}},
 		"conns":             {nil, []string{sys}},
+		"fail2ban":          {nil, nil},
 		"control":           {[]string{"conns", "policy", "report"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
 		"clients/paraxial":  {},
+		"tags":              {[]string{"policy"}, []string{bart}},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {[]string{"conns"}, []string{prom}},
 		"lists":             {[]string{"policy"}, []string{compress, xz}},
@@ -83,7 +85,7 @@ func rooms() map[string]room {
 			[]string{
 				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
 				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy", "report",
-				"sdnotify", "store", "track", "warnings",
+				"sdnotify", "store", "tags", "track", "warnings",
 			},
 			[]string{bart}, // in the preview of a block
 		},
@@ -92,8 +94,8 @@ func rooms() map[string]room {
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay", "service"},
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
-			[]string{"control", "doctor", "doctor/probe", "feeds/catalog", "lists", "manpage", "match",
-				"policy", "realip", "report"},
+			[]string{"control", "doctor", "doctor/probe", "fail2ban", "feeds/catalog", "lists",
+				"manpage", "match", "policy", "realip", "report"},
 			[]string{cli, sys, term}},
 	}
 }
