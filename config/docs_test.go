@@ -30,6 +30,9 @@ func shown(k key) string {
 	if d, ok := k.value.(*time.Duration); ok {
 		return policy.FormatTTL(*d)
 	}
+	if _, ok := k.value.(*[]Set); ok {
+		return "{}"
+	}
 	if s := fmt.Sprint(reflect.ValueOf(k.value).Elem()); s != "" {
 		return s
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/sdnotify"
 	"github.com/paraxial/paraxial/store"
+	"github.com/paraxial/paraxial/tags"
 	"github.com/paraxial/paraxial/warnings"
 )
 
@@ -65,6 +66,7 @@ type Daemon struct {
 	sweeping  sdnotify.Pulse // progress of housekeep
 	enforcer  *enforcer
 	reporting *reporting
+	tags      *tags.Board
 	warnings  warnings.Board
 	disk      warnings.Problem // why the last checkpoint failed
 	saves     warnings.Saves
@@ -131,9 +133,10 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		Observe: d.metrics.ObserveApply,
 		Saved:   func(err error) { d.saves.Note(d.log, d.settings().StateDir, err) },
 	})
-	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
+	d.tags = tags.New(filepath.Join(cfg.StateDir, setsFolder))
+	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
-	d.reporting = &reporting{Daemon: d}
+	d.reporting = &reporting{Daemon: d, counter: noRules{}}
 	d.detection = &detection{
 		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,
@@ -162,6 +165,7 @@ func (d *Daemon) start(ctx context.Context, status func(string)) error {
 		return err
 	}
 	cfg := d.settings()
+	d.loadTags(cfg)
 	if err := d.startDetection(cfg); err != nil {
 		return err
 	}
