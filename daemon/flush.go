@@ -40,8 +40,8 @@ func (d *Daemon) Flush(ctx context.Context, c control.Caller, r control.Flush) (
 	if err := d.flushRest(ctx, c, r, &result); err != nil {
 		if result.Blocks > 0 {
 			d.detection.removed(lifted)
-			err = fmt.Errorf("%d blocks of %s were removed, but not its other entries: %w",
-				result.Blocks, r.Origin, err)
+			err = fmt.Errorf("%s of %s removed, but not its other entries: %w",
+				amount(result.Blocks, "block", "blocks"), r.Origin, err)
 		}
 		return result, changeError(err)
 	}
