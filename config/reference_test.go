@@ -27,7 +27,7 @@ var update = flag.Bool("update", false, "write the tables of "+docFile)
 // TestReference compares the tables in the reference with the keys, the defaults and the
 // comments in the code. With -update it writes the tables.
 func TestReference(t *testing.T) {
-	comments := fieldComments(t, ".", "../detect")
+	comments := fieldComments(t, ".", "../detect", "../events", "../ladder")
 	c := Default()
 	var i Interface
 	d := detect.Default()

@@ -17,9 +17,10 @@ import (
 	"github.com/paraxial/paraxial/control/broadcast"
 	"github.com/paraxial/paraxial/control/wire"
 	"github.com/paraxial/paraxial/detect/journal"
-	"github.com/paraxial/paraxial/detect/offenders"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/guard"
+	"github.com/paraxial/paraxial/ladder"
+	"github.com/paraxial/paraxial/ladder/offenders"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
@@ -59,6 +60,7 @@ type Daemon struct {
 	wire      *wire.Converter
 	broadcast *broadcast.Broadcast
 	detection *detection
+	ladder    atomic.Pointer[ladder.Ladder] // of the configuration in force
 	offenders *offenders.File
 	detecting sdnotify.Pulse // progress of the detectors' loop
 	attending sdnotify.Pulse // progress of the loop that checks interfaces and socket

@@ -68,7 +68,7 @@ type Outcome struct {
 
 // Decision is a change of an entry, with the reason for it.
 type Decision struct {
-	Kind     ladder.Kind // New or Lifted
+	Kind     ladder.Kind // Made or Lifted
 	Rule     string
 	Prefix   netip.Prefix // masked and unmapped
 	Action   Action       // never empty; Alert makes no entry

@@ -51,11 +51,13 @@ func rooms() map[string]room {
 		"index":             {[]string{"policy"}, nil},
 		"store":             {[]string{"lockfile", "policy"}, []string{bbolt}},
 		"engine":            {[]string{"index", "policy", "store"}, []string{sys}},
-		"detect":            {[]string{"policy", "track"}, nil},
+		"ladder":            {[]string{"policy"}, nil},
+		"ladder/offenders":  {[]string{"ladder", "policy"}, []string{sys}},
+		"events":            {[]string{"ladder", "policy"}, nil},
+		"detect":            {[]string{"ladder", "policy", "track"}, nil},
 		"detect/journal":    {[]string{"detect", "policy"}, nil},
-		"detect/offenders":  {[]string{"detect", "policy"}, []string{sys}},
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
-		"config":            {[]string{"detect", "policy", "track"}, []string{yaml}},
+		"config":            {[]string{"detect", "events", "ladder", "policy", "track"}, []string{yaml}},
 		"conns":             {nil, []string{sys}},
 		"control":           {[]string{"conns", "policy", "report"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
@@ -81,8 +83,8 @@ func rooms() map[string]room {
 		"daemon": {
 			[]string{
 				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
-				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy", "report",
-				"sdnotify", "store", "track", "warnings",
+				"engine", "events", "guard", "ladder", "ladder/offenders", "loader", "loader/hostinfo", "metrics",
+				"policy", "report", "sdnotify", "store", "track", "warnings",
 			},
 			[]string{bart}, // in the preview of a block
 		},
