@@ -40,12 +40,27 @@ const (
 	OwnAddress  Result = "own_address"  // the guard protects the address
 	Proxy       Result = "proxy"        // the address belongs to a proxy
 	Allowed     Result = "allowed"      // an allow covers the address
+
+	// Future is counted beside another result, for an event whose time was in the future.
+	Future Result = "future"
+	// These are for events that a reporter may not hand in.
+	Forbidden Result = "forbidden" // the reporter has no right to report to the rule
+	Budget    Result = "budget"    // the reporter hands in too many
+	Unproven  Result = "unproven"  // there is no connection as proof
 )
+
+// Results returns all results.
+func Results() []Result {
+	return []Result{
+		Counted, Banned, Alerted, Held, Succeeded, Old, NoRoom, UnknownRule, Invalid, Bogon, OwnAddress, Proxy,
+		Allowed, Future, Forbidden, Budget, Unproven,
+	}
+}
 
 // Refused reports whether the event was not counted for its rule.
 func (r Result) Refused() bool {
 	switch r {
-	case UnknownRule, Invalid, Bogon, OwnAddress, Proxy, Allowed, Old:
+	case UnknownRule, Invalid, Bogon, OwnAddress, Proxy, Allowed, Old, Forbidden, Budget, Unproven:
 		return true
 	}
 	return false

@@ -57,6 +57,7 @@ func (k Kind) String() string {
 func (l *Ladder) Ban(now policy.Deadline) (shadow bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.breaker.calm(now)
 	return l.breaker.ban(now)
 }
 

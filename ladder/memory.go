@@ -54,13 +54,22 @@ func (l *Ladder) Remember(k Key, esc Escalate, number int, until, now policy.Dea
 	l.memory.note(k, offence{number, until, policy.After(until, esc.Forget)}, now)
 }
 
-// Forgive drops the record of an offender, and returns its number of offences.
-func (l *Ladder) Forgive(k Key, now policy.Deadline) int {
-	n := l.Offences(k, now)
+// Forgive drops the records of the offenders that contain an address, and returns them.
+func (l *Ladder) Forgive(address netip.Addr, now policy.Deadline) []Offender {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.memory.offences, k)
-	return n
+	var list []Offender
+	for k, o := range l.memory.offences {
+		if !k.Prefix.Contains(address) {
+			continue
+		}
+		delete(l.memory.offences, k)
+		if o.forgets > now {
+			list = append(list, Offender{k, o.count, time.Duration(o.forgets - now)})
+		}
+	}
+	slices.SortFunc(list, func(a, b Offender) int { return a.Key.compare(b.Key) })
+	return list
 }
 
 // Remembered returns the number of records.
