@@ -93,6 +93,9 @@ const banned = "banned new block 198.51.100.9/32 10m"
 func TestAdd(t *testing.T) {
 	user := func(s string) Event { return Event{User: s} }
 	ok := func(s string) Event { return Event{User: s, Success: true} }
+	other := from("198.51.100.8")
+	other.User, other.Success = "a", true
+	rate := policy.Rate{PerSecond: 5, Unit: policy.Packets}
 	points := func(n int) Event { return Event{Points: n} }
 	escalates := func(r *Rule) { r.Escalate = ladder.Escalate{Factor: 2, Max: time.Hour, Forget: time.Hour} }
 	for name, tt := range map[string]struct {
@@ -154,7 +157,8 @@ func TestAdd(t *testing.T) {
 			{now: "52s", at: "20s", want: "counted 3"}, {now: "66s", want: "counted 3"}, {now: "66s", want: banned},
 		}},
 		"too late for the window": {rule(), []step{
-			{now: "2m", want: "counted 1"}, {now: "2m", at: "59s", want: "old"}, {now: "2m", at: "61s", want: "counted 2"},
+			{now: "2m", want: "counted 1"}, {now: "2m", at: "59s", want: "old"},
+			{now: "2m", at: "61s", want: "counted 2"},
 		}},
 		"distinct users": {rule(func(r *Rule) { r.Distinct, r.Limit = DistinctUser, 2 }), []step{
 			{now: "0s", event: user("a"), want: "counted 1"}, {now: "1s", event: user("a"), want: "counted 1"},
@@ -181,7 +185,7 @@ func TestAdd(t *testing.T) {
 		}},
 		"a success of another source resets nothing": {rule(func(r *Rule) { r.Success = ResetSuccess }), []step{
 			{now: "0s", event: user("a"), want: "counted 1"},
-			{now: "1s", event: Event{Address: netip.MustParseAddr("198.51.100.8"), User: "a", Success: true}, want: "success"},
+			{now: "1s", event: other, want: "success"},
 			{now: "2s", event: user("a"), want: "counted 2"},
 		}},
 		"escalates": {rule(escalates, func(r *Rule) { r.Limit = 0 }), []step{
@@ -195,8 +199,9 @@ func TestAdd(t *testing.T) {
 		"shadow": {rule(func(r *Rule) { r.Limit, r.Action = 0, Shadow }), []step{
 			{now: "0s", want: "banned new shadow 198.51.100.9/32 10m"}, {now: "1s", want: "held"},
 		}},
-		"limit": {rule(func(r *Rule) { r.Limit, r.Action, r.Rate = 0, Limit, policy.Rate{PerSecond: 5, Unit: policy.Packets} }),
-			[]step{{now: "0s", want: "banned new limit 198.51.100.9/32 10m"}}},
+		"limit": {rule(func(r *Rule) { r.Limit, r.Action, r.Rate = 0, Limit, rate }), []step{
+			{now: "0s", want: "banned new limit 198.51.100.9/32 10m"},
+		}},
 		"an alert is given once": {rule(func(r *Rule) { r.Limit, r.Action = 1, Alert }), []step{
 			{now: "0s", want: "counted 1"}, {now: "1s", want: "alerted new alert 198.51.100.9/32 10m"},
 			{now: "2s", want: "counted 1"}, {now: "3s", want: "counted 2"}, {now: "9m", want: "counted 1"},
