@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/events"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -32,6 +33,8 @@ func TestReference(t *testing.T) {
 	var i Interface
 	d := detect.Default()
 	d.Widen.IPv6 = defaultWiden
+	e := events.Default()
+	e.Widen.IPv6 = defaultWiden
 	f := DefaultFeed()
 	var r Reporter
 	doc, err := os.ReadFile(docFile)
@@ -47,6 +50,7 @@ func TestReference(t *testing.T) {
 		{"keys", c.keys(), &c},
 		{"interfaces", i.keys(), &i},
 		{"detectors", detectorKeys(&d), &d},
+		{"rules", ruleKeys(&e), &e},
 		{"feeds", feedKeys(&f), &f},
 		{"reporters", reporterKeys(&r), &r},
 	} {
@@ -103,6 +107,7 @@ func usual(k key) string {
 	}
 	for list, least := range map[string][]string{
 		"detectors": {"name: x", "limit: 1000/s", "action: shadow"},
+		"rules":     {"name: x", "limit: 1", "action: shadow"},
 		"feeds":     {"name: x", "url: /x", "use: block"},
 		"reporters": {"name: x", "user: x", "sets: [x]"},
 	} {
@@ -150,6 +155,8 @@ func takes(k key) string {
 		return fmt.Sprintf("list of at most %d", MaxInterfaces)
 	case *[]detect.Detector:
 		return fmt.Sprintf("list of at most %d", detect.MaxDetectors)
+	case *[]events.Rule:
+		return fmt.Sprintf("list of at most %d", events.MaxRules)
 	case *[]Feed:
 		return fmt.Sprintf("list of at most %d", MaxFeeds)
 	case *[]Reporter:

@@ -16,7 +16,7 @@ const (
 	MaxLimit  = 10_000
 	MaxPoints = 1000 // of one event
 	MinWindow = time.Second
-	MaxWindow = 30 * 24 * time.Hour
+	MaxWindow = 28 * 24 * time.Hour
 )
 
 // Default returns a rule with the default values. It has no name, limit and action, which have no

@@ -97,7 +97,7 @@ func TestWindowAgainstModel(t *testing.T) {
 			now += policy.Deadline(rng.Int64N(int64(12 * second)))
 			e := Event{
 				Rule: "login", Address: netip.AddrFrom4([4]byte{198, 51, 100, byte(rng.IntN(2))}),
-				At: now - policy.Deadline(rng.Int64N(int64(150*second)))*policy.Deadline(rng.IntN(2)),
+				At:   now - policy.Deadline(rng.Int64N(int64(150*second)))*policy.Deadline(rng.IntN(2)),
 				User: string(rune('a' + rng.IntN(12))), Path: string(rune('a' + rng.IntN(12))),
 				Points: rng.IntN(3), Success: rng.IntN(10) == 0,
 			}
