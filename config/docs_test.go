@@ -54,7 +54,9 @@ func TestEveryFieldOfAnItemHasAKey(t *testing.T) {
 	var e events.Rule
 	var f Feed
 	var r Reporter
-	for item, keys := range map[any][]key{&d: detectorKeys(&d), &e: ruleKeys(&e), &f: feedKeys(&f), &r: reporterKeys(&r)} {
+	for item, keys := range map[any][]key{
+		&d: detectorKeys(&d), &e: ruleKeys(&e), &f: feedKeys(&f), &r: reporterKeys(&r),
+	} {
 		bound := map[any]bool{}
 		for _, k := range keys {
 			bound[k.value] = true

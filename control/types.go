@@ -38,7 +38,7 @@ type Entry struct {
 	DropsCountedBy string     `json:"drops_counted_by,omitempty"` // the origin whose entry of the prefix has them
 	Pending        *Pending   `json:"pending"`                    // null unless it waits for confirm
 	Forced         bool       `json:"forced,omitempty"`
-	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector
+	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector or rule
 }
 
 // Pending belongs to an entry that ends at ConfirmBy unless it is confirmed. If it

@@ -334,7 +334,7 @@ func TestEvidence(t *testing.T) {
 		t.Fatalf("evidence %+v", got)
 	}
 	for n, s := range got.Seen {
-		want := fmt.Sprint(n+2, strings.Repeat("é", 127)) // 256 bytes would end within a character
+		want := fmt.Sprint(n+2, strings.Repeat("é", 95)) // 192 bytes would end within a character
 		if s.Text != want || s.Where != "/var/log/x:"+fmt.Sprint(n+2) || s.At != start+policy.Deadline(n+2)*second {
 			t.Errorf("event %d: %+v", n, s)
 		}

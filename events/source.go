@@ -38,9 +38,9 @@ type record struct {
 const (
 	maxSeen  = 5
 	maxUser  = 64
-	maxPath  = 128
-	maxWhere = 192
-	maxText  = 256
+	maxPath  = 64
+	maxWhere = 160
+	maxText  = 192
 )
 
 // The memory that parts of a source take, in bytes.
