@@ -70,12 +70,12 @@ func TestWhyRule(t *testing.T) {
 	f := &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel", Matched: []control.Entry{e}}}
 	got := invoke(t.Context(), serve(t, f), "", "why", "203.0.113.99").Stdout
 	want := lines(
-		"    rule      login, told by shop",
-		"    counted   6 points in 10m; limit 5",
-		"    seen      2026-11-23 11:59:52 UTC to 2026-11-23 12:00:00 UTC",
-		"    offence   the first on record",
-		`    event     2026-11-23 11:59:52 UTC, auth.log:17, 5 points, user "ro\"ot", path "/users/log_in"`,
-		`    event     2026-11-23 12:00:00 UTC, "a\x1b[2Jb"`,
+		"    rule     login, told by shop",
+		"    counted  6 points in 10m; limit 5",
+		"    seen     2026-11-23 11:59:52 UTC to 2026-11-23 12:00:00 UTC",
+		"    offence  the first on record",
+		`    event    2026-11-23 11:59:52 UTC, auth.log:17, 5 points, user "ro\"ot", path "/users/log_in"`,
+		`    event    2026-11-23 12:00:00 UTC, "a\x1b[2Jb"`,
 	)
 	if !strings.Contains(got, want) {
 		t.Errorf("why says\n%s\nwant\n%s", got, want)
