@@ -16,10 +16,10 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control/broadcast"
 	"github.com/paraxial/paraxial/control/wire"
-	"github.com/paraxial/paraxial/detect/journal"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/ladder"
+	"github.com/paraxial/paraxial/ladder/journal"
 	"github.com/paraxial/paraxial/ladder/offenders"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
@@ -137,7 +137,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.enforcer = &enforcer{d: d}
 	d.reporting = &reporting{Daemon: d}
 	d.detection = &detection{
-		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
+		log: o.Log, journal: journal.New(o.Log, "detector"), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,
 	}
 	d.nics = &nics{

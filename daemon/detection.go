@@ -14,8 +14,8 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/detect"
-	"github.com/paraxial/paraxial/detect/journal"
 	"github.com/paraxial/paraxial/ladder"
+	"github.com/paraxial/paraxial/ladder/journal"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
@@ -136,13 +136,28 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 	for _, f := range failed {
 		d.analyzer.Remove(f.Detector, f.Prefix)
 	}
-	for _, made := range carriedOut(decisions, failed) {
-		d.journal.Decision(made)
+	for _, made := range succeeded(decisions, failed) {
+		d.journal.Decision(journal.Decision{
+			Name: made.Detector, Kind: made.Kind, Source: made.Prefix, Action: string(made.Action), For: made.For,
+			Tripped: made.Tripped, Evidence: made.Evidence.String(),
+		})
 	}
 	d.follow(now)
 	d.adapt(now)
 	d.observe(time.Since(begin))
 	return len(decisions) > 0
+}
+
+// succeeded returns the decisions about entries of which no decision has failed.
+func succeeded(made, failed []detect.Decision) []detect.Decision {
+	if len(failed) == 0 {
+		return made
+	}
+	keys := make(map[policy.Key]bool, len(failed))
+	for _, f := range failed {
+		keys[keyOfDecision(f)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(made), func(m detect.Decision) bool { return keys[keyOfDecision(m)] })
 }
 
 // flush logs what the journal holds back.

@@ -55,7 +55,7 @@ func rooms() map[string]room {
 		"ladder/offenders":  {[]string{"ladder", "policy"}, []string{sys}},
 		"events":            {[]string{"ladder", "policy"}, nil},
 		"detect":            {[]string{"ladder", "policy", "track"}, nil},
-		"detect/journal":    {[]string{"detect", "policy"}, nil},
+		"ladder/journal":    {[]string{"ladder", "policy"}, nil},
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
 		"config":            {[]string{"detect", "events", "ladder", "policy", "track"}, []string{yaml}},
 		"conns":             {nil, []string{sys}},
@@ -82,9 +82,9 @@ func rooms() map[string]room {
 		"loader/hostinfo/upstream": {nil, []string{sys}},
 		"daemon": {
 			[]string{
-				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
-				"engine", "events", "guard", "ladder", "ladder/offenders", "loader", "loader/hostinfo", "metrics",
-				"policy", "report", "sdnotify", "store", "track", "warnings",
+				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "engine",
+				"events", "guard", "ladder", "ladder/journal", "ladder/offenders", "loader", "loader/hostinfo",
+				"metrics", "policy", "report", "sdnotify", "store", "track", "warnings",
 			},
 			[]string{bart}, // in the preview of a block
 		},
