@@ -284,6 +284,7 @@ const (
 	EventDrop      = "drop"
 	EventShadow    = "shadow"
 	EventInterface = "interface"
+	EventAlert     = "alert"
 	EventLost      = "lost"
 )
 
@@ -296,7 +297,14 @@ type Event struct {
 	Flush     *FlushResult     `json:"flush,omitempty"`     // flushed
 	Packet    *Packet          `json:"packet,omitempty"`    // drop, shadow
 	Interface *InterfaceStatus `json:"interface,omitempty"` // interface
+	Alert     *Alert           `json:"alert,omitempty"`     // alert
 	Count     uint64           `json:"count,omitempty"`     // lost: events not sent
+}
+
+// Alert tells of a source above the limit of a rule that only tells.
+type Alert struct {
+	Source   string    `json:"source"` // a prefix
+	Evidence *Evidence `json:"evidence"`
 }
 
 // ImportSummary counts the entries that an import changed.

@@ -60,6 +60,7 @@ type Daemon struct {
 	wire      *wire.Converter
 	broadcast *broadcast.Broadcast
 	detection *detection
+	ruling    *ruling
 	ladder    atomic.Pointer[ladder.Ladder] // of the configuration in force
 	offenders *offenders.File
 	detecting sdnotify.Pulse // progress of the detectors' loop
@@ -135,6 +136,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	})
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
 	d.enforcer = &enforcer{d: d}
+	d.ruling = newRuling(d, o.Log)
 	d.reporting = &reporting{Daemon: d}
 	d.detection = &detection{
 		log: o.Log, journal: journal.New(o.Log, "detector"), accounts: l.Tracker(), host: d.enforcer,

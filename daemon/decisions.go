@@ -203,7 +203,7 @@ func (v *enforcer) apply(ctx context.Context, plan func(*policy.Book) ([]policy.
 		return err
 	}
 	if v.complains.Due("volatile") {
-		v.d.log.Error("bans of detectors and rules are volatile: they are in force, but not saved, and end with a restart",
+		v.d.log.Error("bans of detectors and rules are volatile: they are in force, not saved, and end with a restart",
 			"entries", len(ops), "error", err)
 	}
 	v.mu.Lock()
@@ -261,6 +261,11 @@ func keyOfDecision(d detect.Decision) policy.Key {
 // if the origin is not a detector's.
 func detectorOf(origin string) (name string, ok bool) {
 	return strings.CutPrefix(origin, policy.OriginDetector)
+}
+
+// ruleOf is detectorOf for a rule.
+func ruleOf(origin string) (name string, ok bool) {
+	return strings.CutPrefix(origin, policy.OriginRule)
 }
 
 // entryOf returns the entry that a decision puts.

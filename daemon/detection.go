@@ -344,7 +344,7 @@ func (d *detection) snapshot() metrics.Detection {
 	return metrics.Detection{}
 }
 
-// startDetection puts the detectors of a configuration in force.
+// startDetection puts the detectors and rules of a configuration in force.
 func (d *Daemon) startDetection(cfg config.Config) error {
 	now := d.engine.Now()
 	shared := ladder.New(cfg.Detection.MaxBans, cfg.Detection.Breaker.BansPerMinute)
@@ -352,6 +352,7 @@ func (d *Daemon) startDetection(cfg config.Config) error {
 	if err := d.detection.configure(cfg, now, liveEntries(d.engine, now), shared); err != nil {
 		return err
 	}
+	d.ruling.configure(cfg, now, shared)
 	d.ladder.Store(shared)
 	return nil
 }
@@ -374,6 +375,9 @@ func escalations(cfg config.Config) map[string]ladder.Escalate {
 	all := make(map[string]ladder.Escalate)
 	for _, detector := range cfg.Detectors {
 		all[policy.OriginDetector+detector.Name] = detector.Escalate
+	}
+	for _, rule := range cfg.Rules {
+		all[rule.Origin()] = rule.Escalate
 	}
 	return all
 }

@@ -66,7 +66,7 @@ func ruleEvidence() *policy.Evidence {
 		Rule: &policy.RuleEvidence{
 			Rule: "login", Limit: 5, Reporter: "shop",
 			Seen: []policy.Seen{
-				{Time: time.Unix(1793000002, 0).UTC(), Points: 2, User: "root", Path: "/login", Text: "é", Where: "log:7"},
+				{Time: time.Unix(1793000002, 0).UTC(), Points: 2, User: "a", Path: "/b", Text: "é", Where: "log:7"},
 				{Time: time.Unix(1793000007, 0).UTC(), Points: 1},
 			},
 		},

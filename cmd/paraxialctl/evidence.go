@@ -14,7 +14,8 @@ import (
 func (p *program) evidence(w io.Writer, v control.Evidence) {
 	if v.Rule != "" {
 		row(w, "    rule", printable(v.Rule)+", told by "+printable(cmp.Or(v.Reporter, "an unknown reporter")))
-		row(w, "    counted", fmt.Sprintf("%s points in %s; limit %d", count(v.Count), printable(v.Window), v.PointLimit))
+		row(w, "    counted", fmt.Sprintf("%s points in %s; limit %d",
+			count(v.Count), printable(v.Window), v.PointLimit))
 	} else {
 		row(w, "    detector", printable(v.Detector))
 		row(w, "    measured", fmt.Sprintf("%s; limit %s over %s, reached with %s %s",

@@ -67,7 +67,8 @@ func TestWhyRule(t *testing.T) {
 			{Time: caught.Evidence.Last, Points: 1, Text: "a\x1b[2Jb"},
 		},
 	}
-	f := &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel", Matched: []control.Entry{e}}}
+	f := &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel",
+		Matched: []control.Entry{e}}}
 	got := invoke(t.Context(), serve(t, f), "", "why", "203.0.113.99").Stdout
 	want := lines(
 		"    rule     login, told by shop",
