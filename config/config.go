@@ -75,6 +75,9 @@ type Config struct {
 	// The rules over events that reporters hand in. See Rules below.
 	Rules []events.Rule
 
+	// Sets of addresses, by name: `office: [198.51.100.0/24]`. The name is shown with the
+	// addresses, and `feeds.except` may use it. See Sets below.
+	Sets []Set
 	// The lists that `paraxial-agent feeds` keeps fresh. See Feeds below.
 	Feeds   []Feed
 	Reports Reports
@@ -264,6 +267,9 @@ func Parse(name string, data []byte) (Config, error) {
 	c.File = name
 	if root := d.parse(data); root != nil {
 		d.root(root, c.keys())
+	}
+	if n, err := c.checkNames(); err != nil && len(d.errs) == 0 {
+		d.errorf(d.feeds[n], "%v", err)
 	}
 	if len(d.errs) > 0 {
 		return Config{}, d.errs

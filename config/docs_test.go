@@ -34,6 +34,9 @@ func shown(k key) string {
 	if r, ok := k.value.(*policy.Rate); ok && *r == (policy.Rate{}) {
 		return "none"
 	}
+	if _, ok := k.value.(*[]Set); ok {
+		return "{}"
+	}
 	if s := fmt.Sprint(reflect.ValueOf(k.value).Elem()); s != "" {
 		return s
 	}

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +45,7 @@ feeds:
 		MaxShrink: 0, MaxGrow: 0, MaxShare: 100, MaxEntries: 10,
 		Minisign: "RWQf6LRCGA9i59SLOFxz6NxvASXDJeRtuZykwQepbDEGt87ig1BNpWaV",
 		SHA256:   "https://lists.example/x.csv.sha256", CA: "/etc/ssl/ours.pem", Private: true,
+		CrowdSec: DefaultFeed().CrowdSec,
 	}
 	least, file := DefaultFeed(), DefaultFeed()
 	least.Name, least.URL, least.Use = "least", "https://lists.example/", UseShadow
@@ -50,7 +53,7 @@ feeds:
 	if diff := cmp.Diff([]Feed{all, least, file}, c.Feeds); diff != "" {
 		t.Errorf("feeds (-want +got):\n%s", diff)
 	}
-	if f, ok := c.Feed("least"); !ok || f != least {
+	if f, ok := c.Feed("least"); !ok || !reflect.DeepEqual(f, least) {
 		t.Errorf("Feed = %v, %t", f, ok)
 	}
 	if _, ok := c.Feed("none"); ok {
@@ -95,6 +98,42 @@ func TestReporters(t *testing.T) {
 		if user != tt.user || may != tt.may {
 			t.Errorf("%s: %q may hand in %q, want %q and %q", tt.file, user, may, tt.user, tt.may)
 		}
+	}
+}
+
+// A reporter with rules may report events for these; anything else has to be named.
+func TestReporterRights(t *testing.T) {
+	const feeds = "reports: {reporters: [{name: x, user: www, "
+	for _, tt := range []struct {
+		keys   string
+		event  string // the rules of a and b that it may report events for
+		rights []Right
+	}{
+		{"sets: [a]", "", nil},
+		{"rules: [a]", "a", []Right{RightEvent}},
+		{"rules: ['*'], may: [event, ask, ban]", "ab", []Right{RightEvent, RightAsk, RightBan}},
+		{"rules: [a], may: [ask]", "", []Right{RightAsk}},
+		{"may: [ban]", "", []Right{RightBan}},
+	} {
+		r := parsed(t, feeds+tt.keys+"}]}").Reporters()[0]
+		event := ""
+		for _, rule := range []string{"a", "b"} {
+			if r.MayReport(rule) {
+				event += rule
+			}
+		}
+		if event != tt.event || !slices.Equal(r.May, tt.rights) {
+			t.Errorf("%s: events for %q and %q, want %q and %q", tt.keys, event, r.May, tt.event, tt.rights)
+		}
+		want := DefaultReporter()
+		if r.Ban != want.Ban || r.EventsPerSecond != want.EventsPerSecond {
+			t.Errorf("%s: budget %+v and %d, want the default", tt.keys, r.Ban, r.EventsPerSecond)
+		}
+	}
+	r := parsed(t, feeds+"may: [ban], events_per_second: 5, ban: {max_for: 2h, widest: {ipv6: 56}, live: 9}}]}").Reporters()[0]
+	want := BanBudget{MaxFor: 2 * time.Hour, Widest: Widest{IPv4: 32, IPv6: 56}, PerMinute: 60, Live: 9}
+	if r.Ban != want || r.EventsPerSecond != 5 {
+		t.Errorf("budget %+v and %d, want %+v and 5", r.Ban, r.EventsPerSecond, want)
 	}
 }
 

@@ -36,7 +36,7 @@ func TestReference(t *testing.T) {
 	e := events.Default()
 	e.Widen.IPv6 = defaultWiden
 	f := DefaultFeed()
-	var r Reporter
+	r := DefaultReporter()
 	doc, err := os.ReadFile(docFile)
 	if err != nil {
 		t.Fatal(err)
@@ -134,7 +134,7 @@ func usual(k key) string {
 func takes(k key) string {
 	switch k.value.(type) {
 	case *string:
-		if k.name == "socket" || k.name == "reports.socket" {
+		if slices.Contains([]string{"socket", "reports.socket", "reports.blocklist_socket"}, k.name) {
 			return fmt.Sprintf("text, at most %d bytes", maxSocketPath)
 		}
 		return "text"
@@ -159,10 +159,14 @@ func takes(k key) string {
 		return fmt.Sprintf("list of at most %d", events.MaxRules)
 	case *[]Feed:
 		return fmt.Sprintf("list of at most %d", MaxFeeds)
+	case *[]Set:
+		return fmt.Sprintf("at most %d names, each with a list of prefixes", MaxSets)
 	case *[]Reporter:
 		return fmt.Sprintf("list of at most %d", MaxReporters)
 	case *[]string:
 		return "list of text"
+	case *[]Right:
+		return "list of " + wanted(second(parseRight("")))
 	case *slog.Level:
 		_, err := ParseLevel("")
 		return wanted(err)
@@ -179,6 +183,8 @@ func takes(k key) string {
 	}
 	return wanted(k.check())
 }
+
+func second[T any](_ T, err error) error { return err }
 
 func wanted(err error) string {
 	if err == nil {

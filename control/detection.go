@@ -100,6 +100,7 @@ type TopSource struct {
 	Verdict string            `json:"verdict"` // pass, drop, limit or shadow
 	Since   time.Time         `json:"since"`   // when tracking began
 	Ports   []uint16          `json:"ports"`
+	Tags    []string          `json:"tags"` // the sets that have all of the source
 }
 
 // MarshalJSON implements json.Marshaler.
@@ -135,7 +136,7 @@ func (r TopResult) MarshalJSON() ([]byte, error) {
 // MarshalJSON implements json.Marshaler.
 func (s TopSource) MarshalJSON() ([]byte, error) {
 	type plain TopSource
-	s.Ports = orEmpty(s.Ports)
+	s.Ports, s.Tags = orEmpty(s.Ports), orEmpty(s.Tags)
 	if s.Rates == nil {
 		s.Rates = map[string]string{}
 	}

@@ -39,6 +39,7 @@ type Entry struct {
 	Pending        *Pending   `json:"pending"`                    // null unless it waits for confirm
 	Forced         bool       `json:"forced,omitempty"`
 	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector or rule
+	Tags           []string   `json:"tags,omitempty"`     // the sets that have all of the prefix
 }
 
 // Pending belongs to an entry that ends at ConfirmBy unless it is confirmed. If it
@@ -260,12 +261,14 @@ type InvalidLine struct {
 
 // WhyResult shows what happens to packets from one address, and which entries cause it.
 type WhyResult struct {
-	Address      string  `json:"address"`
-	Verdict      string  `json:"verdict"` // pass, drop, limit or shadow
-	Reason       string  `json:"reason"`  // name of the packet counter
-	Matched      []Entry `json:"matched"`
-	CheckedBy    string  `json:"checked_by"`             // kernel or model
-	Disagreement string  `json:"disagreement,omitempty"` // kernel and model differ: a defect
+	Address string  `json:"address"`
+	Verdict string  `json:"verdict"` // pass, drop, limit or shadow
+	Reason  string  `json:"reason"`  // name of the packet counter
+	Matched []Entry `json:"matched"`
+	// Tags are the names of the sets that have the address.
+	Tags         []string `json:"tags"`
+	CheckedBy    string   `json:"checked_by"`             // kernel or model
+	Disagreement string   `json:"disagreement,omitempty"` // kernel and model differ: a defect
 	// EssentialRate is the number of essential packets a second, such as DHCP, that pass on each
 	// interface although an entry would drop them. 0: none.
 	EssentialRate int `json:"essential_rate,omitempty"`
@@ -387,7 +390,7 @@ func (r ImportResult) MarshalJSON() ([]byte, error) {
 // MarshalJSON implements json.Marshaler.
 func (r WhyResult) MarshalJSON() ([]byte, error) {
 	type plain WhyResult
-	r.Matched = orEmpty(r.Matched)
+	r.Matched, r.Tags = orEmpty(r.Matched), orEmpty(r.Tags)
 	return json.Marshal(plain(r))
 }
 

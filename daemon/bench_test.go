@@ -17,6 +17,7 @@ import (
 	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
+	"github.com/paraxial/paraxial/tags"
 )
 
 var errKernel = errors.New("kernel says no")
@@ -98,8 +99,11 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	d := &Daemon{
 		log: log, store: st, broadcast: broadcast.New(), detached: make(chan struct{}),
 		detection: &detection{}, nics: &nics{log: log}, capacity: func() map[string]int { return nil },
+		tags: tags.New(filepath.Join(filepath.Dir(path), setsFolder)),
 	}
 	d.enforcer = &enforcer{d: d}
+	d.ruling = newRuling(d, log)
+	d.reporting = &reporting{Daemon: d, counter: d.ruling}
 	d.guard = guard.NewReader(log, func() config.Guard { return d.settings().Guard })
 	d.cfg.Store(&config.Config{MaxEntries: limit})
 	d.engine = engine.New(engine.Options{

@@ -26,6 +26,7 @@ import (
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/sdnotify"
 	"github.com/paraxial/paraxial/store"
+	"github.com/paraxial/paraxial/tags"
 	"github.com/paraxial/paraxial/warnings"
 )
 
@@ -68,6 +69,7 @@ type Daemon struct {
 	sweeping  sdnotify.Pulse // progress of housekeep
 	enforcer  *enforcer
 	reporting *reporting
+	tags      *tags.Board
 	warnings  warnings.Board
 	disk      warnings.Problem // why the last checkpoint failed
 	saves     warnings.Saves
@@ -134,10 +136,11 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		Observe: d.metrics.ObserveApply,
 		Saved:   func(err error) { d.saves.Note(d.log, d.settings().StateDir, err) },
 	})
-	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
+	d.tags = tags.New(filepath.Join(cfg.StateDir, setsFolder))
+	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
 	d.ruling = newRuling(d, o.Log)
-	d.reporting = &reporting{Daemon: d}
+	d.reporting = &reporting{Daemon: d, counter: d.ruling}
 	d.detection = &detection{
 		log: o.Log, journal: journal.New(o.Log, "detector"), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,
@@ -166,6 +169,7 @@ func (d *Daemon) start(ctx context.Context, status func(string)) error {
 		return err
 	}
 	cfg := d.settings()
+	d.loadTags(cfg)
 	if err := d.startDetection(cfg); err != nil {
 		return err
 	}

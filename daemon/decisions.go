@@ -341,6 +341,9 @@ func (v *enforcer) exempt(p netip.Prefix) (reason string, exempt bool) {
 		return fmt.Sprintf("part of proxies (%s): a ban would affect all users of the proxy", proxy), true
 	}
 	now := v.d.engine.Now()
+	if set, ok := v.d.tags.Proxy(p, now); ok {
+		return fmt.Sprintf("part of the set %s of proxies: a ban would affect all users of the proxy", set), true
+	}
 	v.d.engine.Read(func(b *policy.Book) {
 		for e := range b.Covering(policy.Allow, p) {
 			if e.Live(now) {
@@ -365,10 +368,10 @@ func (v *enforcer) exempt(p netip.Prefix) (reason string, exempt bool) {
 // partlyExempt implements host.
 func (v *enforcer) partlyExempt(p netip.Prefix) bool {
 	guard, err := v.fresh()
-	if err != nil || v.d.settings().BehindProxy(p) || guard.Protects(p) {
+	now, partly := v.d.engine.Now(), true
+	if err != nil || v.d.settings().BehindProxy(p) || v.d.tags.BehindProxy(p, now) || guard.Protects(p) {
 		return false
 	}
-	now, partly := v.d.engine.Now(), true
 	v.d.engine.Read(func(b *policy.Book) {
 		for e := range b.Covering(policy.Allow, p) {
 			partly = partly && !e.Live(now)

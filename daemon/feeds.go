@@ -42,6 +42,10 @@ func (d *Daemon) feedStatus(f config.Feed) control.FeedStatus {
 		State: state, Use: string(f.Use), Every: policy.FormatTTL(f.Every), TTL: policy.FormatTTL(f.TTL),
 		InForce: d.countOrigin(kind, policy.OriginFeed+f.Name), Reporter: by,
 	}
+	if !f.InKernel() {
+		set, _ := d.tags.Get(f.Name, d.engine.Now())
+		s.InForce = set.Entries
+	}
 	s.Condition = feedCondition(f, state, told, time.Now())
 	return s
 }
@@ -90,6 +94,9 @@ func (d *Daemon) feedWarnings(now time.Time) (list []string) {
 	warn := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	cfg := d.settings()
 	for _, who := range cfg.Reporters() {
+		if len(who.Sets) == 0 {
+			continue // it reports when something happens
+		}
 		present, seen := d.reporting.board.Present(who.Name)
 		switch {
 		case present || now.Sub(d.started) < report.GoneAfter:

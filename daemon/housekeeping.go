@@ -28,6 +28,7 @@ func (d *Daemon) housekeep(ctx context.Context) {
 		case <-sweep.C:
 			d.grantEvents()
 			d.sweep(ctx)
+			d.expireTags()
 		case <-checkpoint.C:
 			d.disk.Set(d.checkpoint(ctx))
 			if d.guard.Problem() != "" {

@@ -42,6 +42,7 @@ func (d *Daemon) reload(ctx context.Context, o Options) error {
 		return err
 	}
 	o.Level.Set(now.Log.Level)
+	d.configureTags(now)
 	d.recheckGuard(ctx)
 	if len(restart) > 0 {
 		d.log.Warn("these settings changed but need a restart: systemctl restart paraxiald "+

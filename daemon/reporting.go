@@ -23,14 +23,15 @@ import (
 // of a reporter while the daemon runs.
 const usersFor = 10 * time.Second
 
-// reporting takes the sets of reporters. It implements report.Backend.
+// reporting takes the sets, events and bans of reporters. It implements report.Backend.
 type reporting struct {
 	*Daemon
-	board report.Board
+	counter counter
+	board   report.Board
 
 	mu     sync.Mutex
-	users  map[uint32]config.Reporter
-	usedBy []config.Reporter // the configuration of users
+	users  map[uint32]report.Rights
+	usedBy *config.Config // from which users are
 	usedAt time.Time
 	sets   map[string]handedIn
 }
@@ -48,30 +49,46 @@ type handedIn struct {
 
 // Reporter implements report.Backend.
 func (r *reporting) Reporter(uid uint32) (report.Rights, bool) {
-	all := r.settings().Reporters()
+	cfg := r.cfg.Load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !reflect.DeepEqual(all, r.usedBy) || time.Since(r.usedAt) > usersFor {
-		r.users, r.usedBy, r.usedAt = usersOf(all), all, time.Now()
+	if cfg != r.usedBy || time.Since(r.usedAt) > usersFor {
+		r.users, r.usedBy, r.usedAt = usersOf(cfg.Reporters()), cfg, time.Now()
 	}
-	who, ok := r.users[uid]
-	return report.Rights{Name: who.Name, MayPut: who.MayPut}, ok
+	rights, ok := r.users[uid]
+	return rights, ok
 }
 
-// usersOf returns the reporters by the numbers of their users. A user that does not exist is
-// no reporter.
-func usersOf(all []config.Reporter) map[uint32]config.Reporter {
-	users := make(map[uint32]config.Reporter)
+// usersOf returns the rights of reporters by the numbers of their users. A user that does not
+// exist is no reporter.
+func usersOf(all []config.Reporter) map[uint32]report.Rights {
+	users := make(map[uint32]report.Rights)
 	for _, who := range all {
 		number := who.User
 		if u, err := user.Lookup(who.User); err == nil {
 			number = u.Uid
 		}
 		if uid, err := strconv.ParseUint(number, 10, 32); err == nil {
-			users[uint32(uid)] = who
+			users[uint32(uid)] = rightsOf(who)
 		}
 	}
 	return users
+}
+
+// rightsOf returns the rights of a reporter of the configuration.
+func rightsOf(who config.Reporter) report.Rights {
+	rights := report.Rights{
+		Name: who.Name, MayPut: who.MayPut, MayReport: who.MayReport,
+		MayAsk: who.Can(config.RightAsk), MayBan: who.Can(config.RightBan), EventsPerSecond: who.EventsPerSecond,
+		Bans: report.Bans{
+			MaxFor: who.Ban.MaxFor, WidestIPv4: who.Ban.Widest.IPv4, WidestIPv6: who.Ban.Widest.IPv6,
+			PerMinute: who.Ban.PerMinute, Live: who.Ban.Live,
+		},
+	}
+	if who.Proof == config.ProofConnection {
+		rights.Proof = &report.Proof{Rule: who.Rules[0], Ports: who.Ports}
+	}
+	return rights
 }
 
 // Put implements report.Backend. What the set does and its bounds come from the
@@ -83,6 +100,9 @@ func (r *reporting) Put(
 	feed, err := r.feed(s.Name)
 	if err != nil {
 		return report.Result{}, err
+	}
+	if !feed.InKernel() {
+		return r.putTags(ctx, feed, reporter, s, list)
 	}
 	change := r.changeOf(feed, reporter)
 	change.Accept = s.Accept && r.board.Accepted(s.Name)
@@ -100,8 +120,7 @@ func (r *reporting) Put(
 	case err != nil:
 		return report.Result{}, reportError(err)
 	case len(result.Invalid) > 0:
-		return report.Result{}, report.Errorf(report.CodeInvalidRequest, "nothing was changed: line %d: %s",
-			result.Invalid[0].Line, result.Invalid[0].Message)
+		return report.Result{}, invalidLine(result.Invalid[0].Line, result.Invalid[0].Message)
 	}
 	if err := r.flushOther(ctx, change); err != nil {
 		return report.Result{}, reportError(err)
@@ -138,6 +157,11 @@ func (r *reporting) changeOf(feed config.Feed, reporter string) listChange {
 		change.Action, change.Rate = policy.Limit, feed.Limit
 	case config.UseAllow:
 		change.Kind = policy.Allow
+	case config.UseTag: // the bound of the share is for sets that block or exempt
+		change.Action = policy.Shadow
+		if r.settings().Exempts(feed.Name) {
+			change.Action = policy.Drop
+		}
 	default:
 		change.Action = policy.Drop
 	}
@@ -164,13 +188,7 @@ func (r *reporting) flushOther(ctx context.Context, change listChange) error {
 	if change.Kind == policy.Allow {
 		other = policy.Block
 	}
-	if r.countOrigin(other, change.Origin) == 0 {
-		return nil
-	}
-	if _, err := r.emptySet(engine.For(ctx, change.author), other, change.Origin, change.author); err != nil {
-		return changeError(fmt.Errorf("remove the %ss of %s: %w", other, change.Origin, err))
-	}
-	return nil
+	return r.flushKind(ctx, other, change)
 }
 
 func (r *reporting) remember(name string, s handedIn) {
@@ -195,14 +213,16 @@ func (r *reporting) Renew(ctx context.Context, reporter, name string, generation
 	if err != nil {
 		return err
 	}
+	if !feed.InKernel() {
+		return r.renewTags(feed, generation)
+	}
 	change, now := r.changeOf(feed, reporter), r.engine.Now()
 	r.mu.Lock()
 	known, ok := r.sets[name]
 	r.mu.Unlock()
-	if !ok || known.generation != generation || known.feed != feed || known.deadline <= now ||
+	if !ok || known.generation != generation || !reflect.DeepEqual(known.feed, feed) || known.deadline <= now ||
 		known.entries != r.countOrigin(change.Kind, change.Origin) {
-		return report.Errorf(report.CodeUnknown, "generation %d of the set %s is not known to be in force: put it",
-			generation, name)
+		return notInForce(name, generation)
 	}
 	r.forget(name) // until all entries are renewed
 	deadline := policy.After(now, feed.TTL)
@@ -212,6 +232,12 @@ func (r *reporting) Renew(ctx context.Context, reporter, name string, generation
 	known.deadline = deadline
 	r.remember(name, known)
 	return nil
+}
+
+// notInForce is the error of a change of a set that the daemon does not have.
+func notInForce(name string, generation uint64) error {
+	return report.Errorf(report.CodeUnknown, "generation %d of the set %s is not known to be in force: put it",
+		generation, name)
 }
 
 // prolong lets entries stay until a deadline that would end at another one or later.

@@ -62,6 +62,13 @@ func (r *ruling) configure(cfg config.Config, now policy.Deadline, shared *ladde
 	options := events.Options{Ladder: shared, Exempt: r.exempt}
 	r.counter = events.NewCounter(cfg.Rules, options, r.counter)
 	r.counter.Adopt(now, live)
+	for _, d := range r.waiting {
+		if d.Kind == ladder.Made && d.Action != events.Alert {
+			r.counter.Adopt(now, []events.Live{{
+				Rule: d.Rule, Prefix: d.Prefix, Action: d.Action, Points: d.Evidence.Points, Until: d.Until,
+			}})
+		}
+	}
 }
 
 // live returns the live entries of rules.
@@ -97,6 +104,7 @@ func (r *ruling) add(e events.Event) events.Outcome {
 		for _, d := range o.Decisions {
 			r.counter.Remove(d.Rule, d.Prefix)
 		}
+		r.counter.Note(e.Rule, e.Reporter, events.NoRoom)
 		o.Result, o.Action, o.Decisions = events.NoRoom, "", nil
 		return o
 	}
@@ -116,6 +124,9 @@ func (r *ruling) exempt(p netip.Prefix) (result events.Result) {
 		return events.Proxy
 	}
 	now := r.engine.Now()
+	if _, proxy := r.tags.Proxy(p, now); proxy {
+		return events.Proxy
+	}
 	r.engine.Read(func(b *policy.Book) {
 		for e := range b.Covering(policy.Allow, p) {
 			if e.Live(now) {

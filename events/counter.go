@@ -110,7 +110,7 @@ func (c *Counter) add(t *table, e *Event, at, now policy.Deadline) Outcome {
 		return Outcome{Result: Invalid}
 	}
 	address := e.Address.Unmap()
-	if isBogon(address) {
+	if policy.IsBogon(address) {
 		return Outcome{Result: Bogon}
 	}
 	p, result := c.sourceOf(t, address)

@@ -59,10 +59,12 @@ func rooms() map[string]room {
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
 		"config":            {[]string{"detect", "events", "ladder", "policy", "track"}, []string{yaml}},
 		"conns":             {nil, []string{sys}},
+		"fail2ban":          {nil, nil},
 		"control":           {[]string{"conns", "policy", "report"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
+		"tags":              {[]string{"policy"}, []string{bart}},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {[]string{"conns"}, []string{prom}},
 		"lists":             {[]string{"policy"}, []string{compress, xz}},
@@ -84,7 +86,7 @@ func rooms() map[string]room {
 			[]string{
 				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "engine",
 				"events", "guard", "ladder", "ladder/journal", "ladder/offenders", "loader", "loader/hostinfo",
-				"metrics", "policy", "report", "sdnotify", "store", "track", "warnings",
+				"metrics", "policy", "report", "sdnotify", "store", "tags", "track", "warnings",
 			},
 			[]string{bart}, // in the preview of a block
 		},
@@ -93,8 +95,8 @@ func rooms() map[string]room {
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay", "service"},
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
-			[]string{"control", "doctor", "doctor/probe", "feeds/catalog", "lists", "manpage", "match",
-				"policy", "realip"},
+			[]string{"control", "doctor", "doctor/probe", "fail2ban", "feeds/catalog", "lists",
+				"manpage", "match", "policy", "realip"},
 			[]string{cli, sys, term}},
 	}
 }

@@ -3,6 +3,7 @@ package wire
 
 import (
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -30,6 +31,8 @@ type Converter struct {
 	Log    *slog.Logger
 	Ledger Ledger
 	Drops  DropCounters
+	// Tags returns the names of the sets that have all of a prefix; nil: there are no sets.
+	Tags func(netip.Prefix) []string
 }
 
 // Entries returns entries as the API shows them. The drops of a prefix are shown for one of its
@@ -56,6 +59,9 @@ func (c *Converter) entry(b *policy.Book, e policy.Entry, sampled bool) control.
 		Prefix: e.Prefix.String(), Kind: e.Kind.String(), Action: e.Action.String(), Origin: e.Origin,
 		Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
 		Expires: c.expires(e.Deadline), Evidence: evidence(e.Evidence),
+	}
+	if c.Tags != nil {
+		out.Tags = c.Tags(e.Prefix)
 	}
 	if e.Action == policy.Limit {
 		out.Rate = e.Rate.String()
