@@ -36,6 +36,7 @@ type ruling struct {
 	futile  atomic.Pointer[[]events.Going] // the bans without effect
 
 	mu      sync.Mutex
+	at      policy.Deadline // of the event that is being counted
 	counter *events.Counter
 	waiting []events.Decision
 	useless map[string]uint64 // bans without effect that were told, by rule
@@ -96,7 +97,8 @@ func (r *ruling) add(e events.Event) events.Outcome {
 	r.asked.Store(true)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := r.counter.Add(r.engine.Now(), e)
+	r.at = r.engine.Now()
+	o := r.counter.Add(r.at, e)
 	if len(o.Decisions) == 0 {
 		return o
 	}
@@ -123,7 +125,7 @@ func (r *ruling) exempt(p netip.Prefix) (result events.Result) {
 	if _, proxy := r.cfg.Load().ProxyOf(p); proxy {
 		return events.Proxy
 	}
-	now := r.engine.Now()
+	now := r.at
 	if _, proxy := r.tags.Proxy(p, now); proxy {
 		return events.Proxy
 	}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/paraxial/paraxial/events"
@@ -101,4 +102,17 @@ func refusalText(r events.Result, rule string) string {
 		return "the event is so old that a ban from its time on would be over"
 	}
 	return "the event was not counted"
+}
+
+// ruleMetrics is the state of the rules for the metrics.
+type ruleMetrics struct {
+	events.Stats
+	Futile map[string]uint64 // bans without effect that were told, by rule
+}
+
+// stats returns the state of the rules.
+func (r *ruling) stats() ruleMetrics {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return ruleMetrics{r.counter.Stats(r.engine.Now()), maps.Clone(r.useless)}
 }
