@@ -153,8 +153,9 @@ func (r *reporting) feed(name string) (config.Feed, error) {
 func (r *reporting) changeOf(feed config.Feed, reporter string) listChange {
 	change := listChange{
 		Import: control.Import{Origin: policy.OriginFeed + feed.Name, Kind: policy.Block, For: feed.TTL},
-		author: "reporter:" + reporter, guard: r.guard.Guard, bounds: bounds{feed.Bounds(), "feeds", feed.CrowdSec.URL != ""},
-		most: feed.MaxEntries, longest: feed.TTL, slack: putSlack,
+		author: "reporter:" + reporter, guard: r.guard.Guard,
+		bounds: bounds{feed.Bounds(), "feeds", feed.CrowdSec.URL != ""},
+		most:   feed.MaxEntries, longest: feed.TTL, slack: putSlack,
 		tooLong: control.Errorf(control.CodeTooLarge, "nothing was changed: the set of %s has more than %d different "+
 			"prefixes (feeds.max_entries)", feed.Name, feed.MaxEntries),
 	}
