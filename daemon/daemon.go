@@ -136,7 +136,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.tags = tags.New(filepath.Join(cfg.StateDir, setsFolder))
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
-	d.reporting = &reporting{Daemon: d, counter: noRules{}}
+	d.reporting = newReporting(d, noRules{})
 	d.detection = &detection{
 		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,

@@ -70,6 +70,9 @@ func (d *Daemon) runServers(t *tasks, cfg config.Config, socket *control.Listene
 	reports := &reportSocket{reporting: d.reporting, path: cfg.Reports.Socket}
 	reports.adjust(t.ctx)
 	t.may(reports.run)
+	proven := &blocklistSocket{reporting: d.reporting, path: cfg.Reports.BlocklistSocket}
+	proven.adjust(t.ctx)
+	t.may(proven.run)
 	server := control.NewServer(d, control.Options{Log: d.log})
 	t.must("serve the control socket", func(ctx context.Context) error { return server.Serve(ctx, socket) })
 }

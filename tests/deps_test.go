@@ -62,6 +62,7 @@ func rooms() map[string]room {
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
+		"report/blocklist":  {[]string{"report", "warnings"}, []string{sys}},
 		"clients/paraxial":  {},
 		"tags":              {[]string{"policy"}, []string{bart}},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
@@ -85,7 +86,7 @@ func rooms() map[string]room {
 			[]string{
 				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
 				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy", "report",
-				"sdnotify", "store", "tags", "track", "warnings",
+				"report/blocklist", "sdnotify", "store", "tags", "track", "warnings",
 			},
 			[]string{bart}, // in the preview of a block
 		},
