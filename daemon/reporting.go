@@ -28,6 +28,7 @@ type reporting struct {
 	*Daemon
 	counter counter
 	board   report.Board
+	server  *report.Server
 
 	mu     sync.Mutex
 	users  map[uint32]report.Rights
@@ -47,6 +48,12 @@ type handedIn struct {
 	// deadline is when the entries end, apart from those whose lines have an end of their own.
 	// They end no earlier.
 	deadline policy.Deadline
+}
+
+func newReporting(d *Daemon, c counter) *reporting {
+	r := &reporting{Daemon: d, counter: c}
+	r.server = report.NewServer(r, &r.board, report.Options{Log: d.log})
+	return r
 }
 
 // Reporter implements report.Backend.

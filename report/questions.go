@@ -88,6 +88,20 @@ func (s *Server) count(ctx context.Context, r Rights, b *batch) (Taken, error) {
 	return Taken{Accepted: accepted, Refused: b.refused}, nil
 }
 
+// CountProven counts an event whose source is proven.
+func (s *Server) CountProven(ctx context.Context, r Rights, e Event) error {
+	r.Proof = nil
+	return s.countOne(ctx, r, e)
+}
+
+func (s *Server) countOne(ctx context.Context, r Rights, e Event) error {
+	taken, err := s.count(ctx, r, &batch{events: []Event{e}, lines: []int{1}})
+	if err != nil || len(taken.Refused) == 0 {
+		return err
+	}
+	return Errorf(taken.Refused[0].Code, "%s", taken.Refused[0].Message)
+}
+
 // admit removes the events that the reporter may not report, and those beyond its budget.
 func (s *Server) admit(r Rights, b *batch) {
 	kept := 0

@@ -64,6 +64,7 @@ func rooms() map[string]room {
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
+		"report/blocklist":  {[]string{"report", "warnings"}, []string{sys}},
 		"clients/paraxial":  {},
 		"tags":              {[]string{"policy"}, []string{bart}},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
@@ -87,7 +88,7 @@ func rooms() map[string]room {
 			[]string{
 				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "engine",
 				"events", "guard", "ladder", "ladder/journal", "ladder/offenders", "loader", "loader/hostinfo",
-				"metrics", "policy", "report", "sdnotify", "store", "tags", "track", "warnings",
+				"metrics", "policy", "report", "report/blocklist", "sdnotify", "store", "tags", "track", "warnings",
 			},
 			[]string{bart}, // in the preview of a block
 		},
