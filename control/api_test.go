@@ -170,6 +170,10 @@ func TestRequests(t *testing.T) {
 			_, err := c.Unallow(ctx, UnallowRequest{Prefixes: []string{"::1"}})
 			return err
 		}, Removal{Prefixes: six, Origin: selfOrigin()}},
+		{"unallow by force", func(ctx context.Context) error {
+			_, err := c.Unallow(ctx, UnallowRequest{Prefixes: []string{"::1"}, All: true, Force: true})
+			return err
+		}, Removal{Prefixes: six, Force: true}},
 		{"import", func(ctx context.Context) error {
 			_, err := c.Import(ctx, load, strings.NewReader("192.0.2.1\n"), nil)
 			return err

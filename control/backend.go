@@ -104,6 +104,7 @@ type Removal struct {
 	Prefixes []netip.Prefix // masked, each once
 	Notes    []string       // for the result
 	Origin   string         // empty: of all origins
+	Force    bool           // may cut open sessions; of an UnallowRequest
 }
 
 // Flush is a FlushRequest as it reaches the backend.

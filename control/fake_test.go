@@ -211,11 +211,11 @@ func serveOn(tb testing.TB, l net.Listener, b Backend, opts Options) {
 	run(tb, NewServer(b, opts), l)
 }
 
-func run(tb testing.TB, s *Server, l net.Listener) {
+func run(tb testing.TB, s *Server, listeners ...net.Listener) {
 	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, l) }()
+	go func() { done <- s.Serve(ctx, listeners...) }()
 	tb.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {

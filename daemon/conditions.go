@@ -34,12 +34,12 @@ func (d *Daemon) conditions() []string {
 	}
 	list = append(list, d.guard.Unknown()...)
 	if n := d.enforcer.unsaved.Load(); n > 0 {
-		warn("%d bans of detectors and rules are in force, but not saved, and end with a restart; "+
-			"df %s shows whether the disk is full", n, d.settings().StateDir)
+		warn("%s in force, but not saved, and end with a restart; df %s shows whether the disk is full",
+			amount(int(n), "ban of detectors and rules is", "bans of detectors and rules are"), d.settings().StateDir)
 	}
 	if cause := d.saves.String(); cause != "" {
-		warn("the last change could not be saved, and was not made: %s; df %s shows whether the disk is full",
-			cause, d.settings().StateDir)
+		warn("the last change could not be saved: %s; commands and lists change nothing, and new bans of detectors "+
+			"end with a restart; df %s shows whether the disk is full", cause, d.settings().StateDir)
 	}
 	if disk := d.disk.String(); disk != "" {
 		warn("the state cannot be saved: %s; df %s shows whether the disk is full", disk, d.settings().StateDir)

@@ -33,7 +33,9 @@ func (r *reporting) Note(reporter, rule, code string) { r.counter.Note(reporter,
 // Verdict implements report.Backend.
 func (r *reporting) Verdict(a netip.Addr) report.Verdict {
 	entries, outcome := r.model(a)
-	v := report.Verdict{Address: a, Verdict: outcome.Verdict()}
+	v := report.Verdict{
+		Address: a, Verdict: outcome.Verdict(), Tags: r.tagsOf(netip.PrefixFrom(a, a.BitLen())),
+	}
 	if e, ok := deciding(entries, outcome); ok {
 		v.Origin = e.Origin
 		if e.Deadline != policy.Forever {

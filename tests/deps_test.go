@@ -64,6 +64,7 @@ func rooms() map[string]room {
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
+		"clients/paraxial":  {},
 		"tags":              {[]string{"policy"}, []string{bart}},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {[]string{"conns"}, []string{prom}},
@@ -96,7 +97,7 @@ func rooms() map[string]room {
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
 			[]string{"control", "doctor", "doctor/probe", "fail2ban", "feeds/catalog", "lists",
-				"manpage", "match", "policy", "realip"},
+				"manpage", "match", "policy", "realip", "report"},
 			[]string{cli, sys, term}},
 	}
 }

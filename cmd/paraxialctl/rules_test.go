@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -56,7 +55,7 @@ func TestOneRule(t *testing.T) {
 func TestForgive(t *testing.T) {
 	f := &fake{forgiven: control.ForgiveResult{
 		Address:  "203.0.113.99",
-		Counts:   []control.RuleSource{{Rule: "login", Source: "203.0.113.99/32", Points: 4, Limit: 5, Last: time.Now()}},
+		Counts:   []control.RuleSource{{Rule: "login", Source: "203.0.113.99/32", Points: 4, Limit: 5, Last: noon}},
 		Offences: []control.PastOffence{{Origin: "rule:login", Prefix: "203.0.113.99/32", Offences: 2}},
 		Removed:  []control.Entry{caught}, StillBlocked: []control.Entry{byHand},
 	}}
@@ -76,8 +75,8 @@ func TestForgive(t *testing.T) {
 	if diff := cmp.Diff([]any{asked}, f.asked, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
-	nothing := invoke(t.Context(), serve(t, &fake{forgiven: control.ForgiveResult{Address: "::1"}}), "", "forgive", "::1")
-	if nothing.Stdout != "Nothing was held against ::1.\n" {
+	clean := serve(t, &fake{forgiven: control.ForgiveResult{Address: "::1"}})
+	if nothing := invoke(t.Context(), clean, "", "forgive", "::1"); nothing.Stdout != "Nothing was held against ::1.\n" {
 		t.Errorf("got %+v", nothing)
 	}
 	if got := invoke(t.Context(), socket, "", "forgive", "192.0.2.0/24"); got.Code != 2 {
