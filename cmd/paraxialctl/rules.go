@@ -176,7 +176,8 @@ func (p *program) remaining(entries []control.Entry) {
 	}
 	p.printf("\nThese entries still cover it:\n")
 	for _, e := range entries {
-		p.printf("  %s %s%s (origin %s), %s: paraxialctl unblock %s --origin %s\n", printable(e.Kind),
-			printable(e.Prefix), actionText(e), printable(e.Origin), p.ending(e), printable(e.Prefix), printable(e.Origin))
+		prefix, origin := printable(e.Prefix), printable(e.Origin)
+		p.printf("  %s %s%s (origin %s), %s: paraxialctl unblock %s --origin %s\n",
+			printable(e.Kind), prefix, actionText(e), origin, p.ending(e), prefix, origin)
 	}
 }

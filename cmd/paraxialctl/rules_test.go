@@ -76,8 +76,8 @@ func TestForgive(t *testing.T) {
 		t.Errorf("asked (-want +got):\n%s", diff)
 	}
 	clean := serve(t, &fake{forgiven: control.ForgiveResult{Address: "::1"}})
-	if nothing := invoke(t.Context(), clean, "", "forgive", "::1"); nothing.Stdout != "Nothing was held against ::1.\n" {
-		t.Errorf("got %+v", nothing)
+	if got := invoke(t.Context(), clean, "", "forgive", "::1"); got.Stdout != "Nothing was held against ::1.\n" {
+		t.Errorf("got %+v", got)
 	}
 	if got := invoke(t.Context(), socket, "", "forgive", "192.0.2.0/24"); got.Code != 2 {
 		t.Errorf("a prefix: %+v", got)
