@@ -116,6 +116,16 @@ func (f *fake) FeedCommand(_ context.Context, c Caller, r FeedCommand) (FeedAnsw
 	return FeedAnswer{Text: "done"}, nil
 }
 
+func (f *fake) Rules(_ context.Context, name string) (RulesStatus, error) {
+	f.record(Caller{}, "rules "+name)
+	return RulesStatus{}, nil
+}
+
+func (f *fake) Forgive(_ context.Context, c Caller, r Forgiveness) (ForgiveResult, error) {
+	f.record(c, r)
+	return ForgiveResult{Address: r.Address.String()}, nil
+}
+
 func (f *fake) Origins(context.Context) (OriginsResult, error) {
 	f.record(Caller{}, "origins")
 	return OriginsResult{}, nil
