@@ -48,6 +48,7 @@ func rooms() map[string]room {
 		"lockfile":          {},
 		"match":             {},
 		"realip":            {},
+		"tail":              {},
 		"index":             {[]string{"policy"}, nil},
 		"store":             {[]string{"lockfile", "policy"}, []string{bbolt}},
 		"engine":            {[]string{"index", "policy", "store"}, []string{sys}},
