@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -95,6 +96,42 @@ func TestReporters(t *testing.T) {
 		if user != tt.user || may != tt.may {
 			t.Errorf("%s: %q may hand in %q, want %q and %q", tt.file, user, may, tt.user, tt.may)
 		}
+	}
+}
+
+// A reporter with rules may report events for these; anything else has to be named.
+func TestReporterRights(t *testing.T) {
+	const feeds = "reports: {reporters: [{name: x, user: www, "
+	for _, tt := range []struct {
+		keys   string
+		event  string // the rules of a and b that it may report events for
+		rights []Right
+	}{
+		{"sets: [a]", "", nil},
+		{"rules: [a]", "a", []Right{RightEvent}},
+		{"rules: ['*'], may: [event, ask, ban]", "ab", []Right{RightEvent, RightAsk, RightBan}},
+		{"rules: [a], may: [ask]", "", []Right{RightAsk}},
+		{"may: [ban]", "", []Right{RightBan}},
+	} {
+		r := parsed(t, feeds+tt.keys+"}]}").Reporters()[0]
+		event := ""
+		for _, rule := range []string{"a", "b"} {
+			if r.MayReport(rule) {
+				event += rule
+			}
+		}
+		if event != tt.event || !slices.Equal(r.May, tt.rights) {
+			t.Errorf("%s: events for %q and %q, want %q and %q", tt.keys, event, r.May, tt.event, tt.rights)
+		}
+		want := DefaultReporter()
+		if r.Ban != want.Ban || r.EventsPerSecond != want.EventsPerSecond {
+			t.Errorf("%s: budget %+v and %d, want the default", tt.keys, r.Ban, r.EventsPerSecond)
+		}
+	}
+	r := parsed(t, feeds+"may: [ban], events_per_second: 5, ban: {max_for: 2h, widest: {ipv6: 56}, live: 9}}]}").Reporters()[0]
+	want := BanBudget{MaxFor: 2 * time.Hour, Widest: Widest{IPv4: 32, IPv6: 56}, PerMinute: 60, Live: 9}
+	if r.Ban != want || r.EventsPerSecond != 5 {
+		t.Errorf("budget %+v and %d, want %+v and 5", r.Ban, r.EventsPerSecond, want)
 	}
 }
 

@@ -54,6 +54,7 @@ func (c *Config) keys() []key {
 		detectorsKey(&c.Detectors),
 		feedsKey(&c.Feeds),
 		textKey("reports.socket", false, &c.Reports.Socket, parseReportSocket),
+		textKey("reports.blocklist_socket", false, &c.Reports.BlocklistSocket, parseReportSocket),
 		reportersKey(&c.Reports.Reporters),
 	}
 }

@@ -33,7 +33,7 @@ func TestReference(t *testing.T) {
 	d := detect.Default()
 	d.Widen.IPv6 = defaultWiden
 	f := DefaultFeed()
-	var r Reporter
+	r := DefaultReporter()
 	doc, err := os.ReadFile(docFile)
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func usual(k key) string {
 func takes(k key) string {
 	switch k.value.(type) {
 	case *string:
-		if k.name == "socket" || k.name == "reports.socket" {
+		if slices.Contains([]string{"socket", "reports.socket", "reports.blocklist_socket"}, k.name) {
 			return fmt.Sprintf("text, at most %d bytes", maxSocketPath)
 		}
 		return "text"
@@ -156,6 +156,8 @@ func takes(k key) string {
 		return fmt.Sprintf("list of at most %d", MaxReporters)
 	case *[]string:
 		return "list of text"
+	case *[]Right:
+		return "list of " + wanted(second(parseRight("")))
 	case *slog.Level:
 		_, err := ParseLevel("")
 		return wanted(err)
@@ -172,6 +174,8 @@ func takes(k key) string {
 	}
 	return wanted(k.check())
 }
+
+func second[T any](_ T, err error) error { return err }
 
 func wanted(err error) string {
 	if err == nil {

@@ -33,7 +33,7 @@ func TestDiff(t *testing.T) {
 				Import:     Import{1, 1, 1},
 				Events:     Events{DropsPerSecond: 1}, Proxies: networks, ProxiesFile: "/p",
 				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
-				Feeds: []Feed{DefaultFeed()}, Reports: Reports{Reporters: []Reporter{{}}},
+				Feeds: []Feed{DefaultFeed()}, Reports: Reports{BlocklistSocket: "/l", Reporters: []Reporter{{}}},
 			}
 		},
 			[]string{"interfaces", "repair", "essential", "metrics_hosts", "log.level", "guard.never_block",
@@ -41,7 +41,7 @@ func TestDiff(t *testing.T) {
 				"events.drops_per_second", "proxies", "proxies_file", "detection.max_bans",
 				"detection.breaker.bans_per_minute", "detectors", "feeds", "reports.reporters"},
 			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries",
-				"detection.tracked", "reports.socket"}},
+				"detection.tracked", "reports.socket", "reports.blocklist_socket"}},
 		{"an interface is added", func(c *Config) {
 			c.Interfaces = append(c.Interfaces, Interface{Name: "eth1", Mode: ModeGeneric})
 		}, []string{"interfaces"}, nil},
@@ -108,6 +108,7 @@ var changes = map[string]string{
 	"detectors":                         "detectors: [{name: x, limit: 10/s, action: shadow}]",
 	"feeds":                             "feeds: [{name: x, url: /x, use: block}]",
 	"reports.socket":                    "reports: {socket: /r}",
+	"reports.blocklist_socket":          "reports: {blocklist_socket: /r}",
 	"reports.reporters":                 "reports: {reporters: [{name: x, user: y, sets: [z]}]}",
 }
 
