@@ -73,7 +73,9 @@ type Config struct {
 	Detectors []detect.Detector
 
 	// The lists that `paraxial-agent feeds` keeps fresh. See Feeds below.
-	Feeds   []Feed
+	Feeds []Feed
+	// The logs that `paraxial-agent logs` reads. See Logs below.
+	Logs    []LogSource
 	Reports Reports
 }
 

@@ -49,7 +49,11 @@ func TestEveryFieldOfAnItemHasAKey(t *testing.T) {
 	var d detect.Detector
 	var f Feed
 	var r Reporter
-	for item, keys := range map[any][]key{&d: detectorKeys(&d), &f: feedKeys(&f), &r: reporterKeys(&r)} {
+	var l LogSource
+	var p Pattern
+	var s Sample
+	for item, keys := range map[any][]key{&l: logKeys(&l), &p: patternKeys(&p), &s: sampleKeys(&s),
+		&d: detectorKeys(&d), &f: feedKeys(&f), &r: reporterKeys(&r)} {
 		bound := map[any]bool{}
 		for _, k := range keys {
 			bound[k.value] = true

@@ -53,6 +53,7 @@ func (c *Config) keys() []key {
 		numberKey("detection.breaker.bans_per_minute", true, &c.Detection.Breaker.BansPerMinute, 0, MaxBansPerMinute),
 		detectorsKey(&c.Detectors),
 		feedsKey(&c.Feeds),
+		logsKey(&c.Logs),
 		textKey("reports.socket", false, &c.Reports.Socket, parseReportSocket),
 		textKey("reports.blocklist_socket", false, &c.Reports.BlocklistSocket, parseReportSocket),
 		reportersKey(&c.Reports.Reporters),

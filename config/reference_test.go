@@ -34,6 +34,12 @@ func TestReference(t *testing.T) {
 	d.Widen.IPv6 = defaultWiden
 	f := DefaultFeed()
 	r := DefaultReporter()
+	l := DefaultLog()
+	var lines struct {
+		Pattern
+		Sample
+	}
+	pattern, sample := &lines.Pattern, &lines.Sample
 	doc, err := os.ReadFile(docFile)
 	if err != nil {
 		t.Fatal(err)
@@ -48,6 +54,8 @@ func TestReference(t *testing.T) {
 		{"interfaces", i.keys(), &i},
 		{"detectors", detectorKeys(&d), &d},
 		{"feeds", feedKeys(&f), &f},
+		{"logs", logKeys(&l), &l},
+		{"patterns", append(patternKeys(pattern), sampleKeys(sample)...), &lines},
 		{"reporters", reporterKeys(&r), &r},
 	} {
 		want = replaced(t, want, table.name, rows(t, table.keys, reflect.ValueOf(table.of).Elem(), comments))
@@ -104,6 +112,7 @@ func usual(k key) string {
 	for list, least := range map[string][]string{
 		"detectors": {"name: x", "limit: 1000/s", "action: shadow"},
 		"feeds":     {"name: x", "url: /x", "use: block"},
+		"logs":      {"name: x", "journal: {units: [a.service]}, format: sshd", "rule: x"},
 		"reporters": {"name: x", "user: x", "sets: [x]"},
 	} {
 		at := slices.IndexFunc(least, func(line string) bool {
@@ -152,6 +161,14 @@ func takes(k key) string {
 		return fmt.Sprintf("list of at most %d", detect.MaxDetectors)
 	case *[]Feed:
 		return fmt.Sprintf("list of at most %d", MaxFeeds)
+	case *[]LogSource:
+		return fmt.Sprintf("list of at most %d", MaxLogs)
+	case *[]Pattern:
+		return fmt.Sprintf("list of at most %d", maxLogPatterns)
+	case *[]Sample:
+		return fmt.Sprintf("list of at most %d", maxSamples)
+	case *[]int:
+		return "list of numbers, " + wanted(second(parseStatus("")))
 	case *[]Reporter:
 		return fmt.Sprintf("list of at most %d", MaxReporters)
 	case *[]string:

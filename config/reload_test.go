@@ -33,13 +33,13 @@ func TestDiff(t *testing.T) {
 				Import:     Import{1, 1, 1},
 				Events:     Events{DropsPerSecond: 1}, Proxies: networks, ProxiesFile: "/p",
 				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
-				Feeds: []Feed{DefaultFeed()}, Reports: Reports{BlocklistSocket: "/l", Reporters: []Reporter{{}}},
+				Feeds: []Feed{DefaultFeed()}, Logs: []LogSource{{}}, Reports: Reports{BlocklistSocket: "/l", Reporters: []Reporter{{}}},
 			}
 		},
 			[]string{"interfaces", "repair", "essential", "metrics_hosts", "log.level", "guard.never_block",
 				"guard.ssh_ports", "import.max_shrink", "import.max_grow", "import.max_share",
 				"events.drops_per_second", "proxies", "proxies_file", "detection.max_bans",
-				"detection.breaker.bans_per_minute", "detectors", "feeds", "reports.reporters"},
+				"detection.breaker.bans_per_minute", "detectors", "feeds", "logs", "reports.reporters"},
 			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries",
 				"detection.tracked", "reports.socket", "reports.blocklist_socket"}},
 		{"an interface is added", func(c *Config) {
@@ -107,6 +107,7 @@ var changes = map[string]string{
 	"detection.breaker.bans_per_minute": "detection: {breaker: {bans_per_minute: 7}}",
 	"detectors":                         "detectors: [{name: x, limit: 10/s, action: shadow}]",
 	"feeds":                             "feeds: [{name: x, url: /x, use: block}]",
+	"logs":                              "logs: [{name: x, file: /x, format: sshd, rule: y}]",
 	"reports.socket":                    "reports: {socket: /r}",
 	"reports.blocklist_socket":          "reports: {blocklist_socket: /r}",
 	"reports.reporters":                 "reports: {reporters: [{name: x, user: y, sets: [z]}]}",

@@ -56,7 +56,7 @@ func rooms() map[string]room {
 		"detect/journal":    {[]string{"detect", "policy"}, nil},
 		"detect/offenders":  {[]string{"detect", "policy"}, []string{sys}},
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
-		"config":            {[]string{"detect", "policy", "track"}, []string{yaml}},
+		"config":            {[]string{"detect", "match", "policy", "track"}, []string{yaml}},
 		"conns":             {nil, []string{sys}},
 		"control":           {[]string{"conns", "policy", "report"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
