@@ -20,7 +20,7 @@ func (f *Follower) Next() (b Batch, ok bool) {
 		if len(f.files) == 0 {
 			break
 		}
-		if f.quota > 0 {
+		if x := f.files[f.turn]; f.quota > 0 || x.until > 0 {
 			f.quota--
 			if b, ok = f.nextOf(f.files[f.turn]); ok {
 				f.last = f.byID(b.File)
