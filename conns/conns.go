@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 )
 
 // Share tells how a connection counts.
@@ -24,6 +25,9 @@ type Options[P any] struct {
 	Max     int    // connections in all
 	PerKey  int    // connections with one Share.Key
 	Reserve int    // of Max, for connections of root alone
+	// PerSecond is the number of new connections of a Share.Key in a second. Others are closed
+	// at once, which costs little. 0 is no bound.
+	PerSecond int
 
 	Peer  func(net.Conn) (P, error) // identifies the other end; after an error it is closed
 	Share func(P) Share
@@ -73,6 +77,23 @@ func (t *Table[P]) Listen(l net.Listener) net.Listener { return &listener[P]{Lis
 type listener[P any] struct {
 	net.Listener
 	table *Table[P]
+
+	// Of Accept, which one goroutine calls.
+	second time.Time      // when counting began
+	opened map[string]int // connections since then, by Share.Key
+}
+
+// tooMany counts a new connection, and reports whether it is beyond PerSecond.
+func (l *listener[P]) tooMany(key string, now time.Time) bool {
+	most := l.table.opts.PerSecond
+	if most == 0 {
+		return false
+	}
+	if l.opened == nil || now.Sub(l.second) >= time.Second {
+		l.second, l.opened = now, make(map[string]int)
+	}
+	l.opened[key]++
+	return l.opened[key] > most
 }
 
 // Accept implements net.Listener.
@@ -90,6 +111,10 @@ func (l *listener[P]) Accept() (net.Conn, error) {
 			continue
 		}
 		c := &Conn[P]{Conn: nc, Peer: peer, share: o.Share(peer), table: l.table}
+		if l.tooMany(c.share.Key, time.Now()) {
+			nc.Close()
+			continue
+		}
 		if l.table.add(c) {
 			return c, nil
 		}

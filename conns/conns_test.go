@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 )
 
 func callers(most, perKey int) *Table[Caller] {
@@ -137,5 +138,30 @@ func TestTableFollowsConnections(t *testing.T) {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	if got := table.Of(r.WithContext(table.Context(r.Context(), all[3]))); got != all[3] {
 		t.Errorf("the connection of a request is %v", got)
+	}
+}
+
+// More connections of one key than PerSecond are too many, until the second is over. Another
+// key has its own.
+func TestTooManyInASecond(t *testing.T) {
+	l := &listener[Caller]{table: New(Options[Caller]{PerSecond: 2})}
+	now := time.Now()
+	for _, tt := range []struct {
+		key     string
+		after   time.Duration
+		tooMany bool
+	}{
+		{"a", 0, false}, {"a", 0, false}, {"a", 999 * time.Millisecond, true}, {"b", 999 * time.Millisecond, false},
+		{"a", time.Second, false}, {"a", time.Second, false}, {"a", time.Second, true},
+	} {
+		if got := l.tooMany(tt.key, now.Add(tt.after)); got != tt.tooMany {
+			t.Errorf("%s after %s: %t", tt.key, tt.after, got)
+		}
+	}
+	free := &listener[Caller]{table: New(Options[Caller]{})}
+	for range 100 {
+		if free.tooMany("a", now) {
+			t.Fatal("too many without a bound")
+		}
 	}
 }

@@ -38,7 +38,8 @@ func checkOrigin(origin string) error {
 }
 
 func isReserved(origin string) bool {
-	return strings.HasPrefix(origin, policy.OriginDetector) ||
+	return strings.HasPrefix(origin, policy.OriginDetector) || strings.HasPrefix(origin, policy.OriginRule) ||
+		strings.HasPrefix(origin, policy.OriginApp) ||
 		strings.HasPrefix(origin, policy.OriginFeed) || strings.HasPrefix(origin, policy.OriginAPI) ||
 		strings.HasPrefix(origin, policy.OriginGuard)
 }

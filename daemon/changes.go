@@ -76,9 +76,19 @@ func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.Allow) (
 func (d *Daemon) put(
 	ctx context.Context, entries []policy.Entry, g guard.Changes, replace bool,
 ) (control.ChangeResult, error) {
+	return d.putIf(ctx, func(*policy.Book) error { return nil }, entries, g, replace)
+}
+
+// putIf is put if the book allows it. An error of allows is returned, and nothing is changed.
+func (d *Daemon) putIf(
+	ctx context.Context, allows func(*policy.Book) error, entries []policy.Entry, g guard.Changes, replace bool,
+) (control.ChangeResult, error) {
 	var r renewal
 	var replaced []control.Entry
 	err := d.engine.Edit(ctx, func(b *policy.Book) ([]policy.Op, error) {
+		if err := allows(b); err != nil {
+			return nil, err
+		}
 		r = renewal{}
 		ops := g.Ops(b)
 		for _, e := range entries {

@@ -133,7 +133,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	})
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
 	d.enforcer = &enforcer{d: d}
-	d.reporting = &reporting{Daemon: d}
+	d.reporting = &reporting{Daemon: d, counter: noRules{}}
 	d.detection = &detection{
 		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,

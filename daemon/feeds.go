@@ -90,6 +90,9 @@ func (d *Daemon) feedWarnings(now time.Time) (list []string) {
 	warn := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	cfg := d.settings()
 	for _, who := range cfg.Reporters() {
+		if len(who.Sets) == 0 {
+			continue // it reports when something happens
+		}
 		present, seen := d.reporting.board.Present(who.Name)
 		switch {
 		case present || now.Sub(d.started) < report.GoneAfter:

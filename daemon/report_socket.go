@@ -68,7 +68,7 @@ func (s *reportSocket) open(ctx context.Context) error {
 			s.log.Error("reporters cannot reach the daemon", "error", err)
 		}
 	})
-	s.log.Info("reporters may hand in sets", "socket", s.path)
+	s.log.Info("reporters may connect", "socket", s.path)
 	return nil
 }
 
@@ -76,7 +76,7 @@ func (s *reportSocket) open(ctx context.Context) error {
 func (s *reportSocket) tell(err error) {
 	var texts []string
 	if err != nil {
-		texts = []string{"reporters cannot hand in sets: " + warnings.OneLine(err)}
+		texts = []string{"reporters cannot reach the daemon: " + warnings.OneLine(err)}
 	}
 	for _, w := range s.Daemon.warnings.Set("reports", texts) {
 		s.log.Warn(w)

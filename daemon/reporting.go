@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os/user"
-	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,14 +22,15 @@ import (
 // of a reporter while the daemon runs.
 const usersFor = 10 * time.Second
 
-// reporting takes the sets of reporters. It implements report.Backend.
+// reporting takes the sets, events and bans of reporters. It implements report.Backend.
 type reporting struct {
 	*Daemon
-	board report.Board
+	counter counter
+	board   report.Board
 
 	mu     sync.Mutex
-	users  map[uint32]config.Reporter
-	usedBy []config.Reporter // the configuration of users
+	users  map[uint32]report.Rights
+	usedBy *config.Config // from which users are
 	usedAt time.Time
 	sets   map[string]handedIn
 }
@@ -48,30 +48,46 @@ type handedIn struct {
 
 // Reporter implements report.Backend.
 func (r *reporting) Reporter(uid uint32) (report.Rights, bool) {
-	all := r.settings().Reporters()
+	cfg := r.cfg.Load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !reflect.DeepEqual(all, r.usedBy) || time.Since(r.usedAt) > usersFor {
-		r.users, r.usedBy, r.usedAt = usersOf(all), all, time.Now()
+	if cfg != r.usedBy || time.Since(r.usedAt) > usersFor {
+		r.users, r.usedBy, r.usedAt = usersOf(cfg.Reporters()), cfg, time.Now()
 	}
-	who, ok := r.users[uid]
-	return report.Rights{Name: who.Name, MayPut: who.MayPut}, ok
+	rights, ok := r.users[uid]
+	return rights, ok
 }
 
-// usersOf returns the reporters by the numbers of their users. A user that does not exist is
-// no reporter.
-func usersOf(all []config.Reporter) map[uint32]config.Reporter {
-	users := make(map[uint32]config.Reporter)
+// usersOf returns the rights of reporters by the numbers of their users. A user that does not
+// exist is no reporter.
+func usersOf(all []config.Reporter) map[uint32]report.Rights {
+	users := make(map[uint32]report.Rights)
 	for _, who := range all {
 		number := who.User
 		if u, err := user.Lookup(who.User); err == nil {
 			number = u.Uid
 		}
 		if uid, err := strconv.ParseUint(number, 10, 32); err == nil {
-			users[uint32(uid)] = who
+			users[uint32(uid)] = rightsOf(who)
 		}
 	}
 	return users
+}
+
+// rightsOf returns the rights of a reporter of the configuration.
+func rightsOf(who config.Reporter) report.Rights {
+	rights := report.Rights{
+		Name: who.Name, MayPut: who.MayPut, MayReport: who.MayReport,
+		MayAsk: who.Can(config.RightAsk), MayBan: who.Can(config.RightBan), EventsPerSecond: who.EventsPerSecond,
+		Bans: report.Bans{
+			MaxFor: who.Ban.MaxFor, WidestIPv4: who.Ban.Widest.IPv4, WidestIPv6: who.Ban.Widest.IPv6,
+			PerMinute: who.Ban.PerMinute, Live: who.Ban.Live,
+		},
+	}
+	if who.Proof == config.ProofConnection {
+		rights.Proof = &report.Proof{Rule: who.Rules[0], Ports: who.Ports}
+	}
+	return rights
 }
 
 // Put implements report.Backend. What the set does and its bounds come from the

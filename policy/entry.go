@@ -64,7 +64,7 @@ type Entry struct {
 	Kind     Kind
 	Action   Action
 	Rate     Rate      // for Limit: the rate of the whole prefix together; otherwise zero
-	Origin   string    // the list, detector or tool that it belongs to; see ValidOrigin
+	Origin   string    // the list, detector, rule or tool that it belongs to; see ValidOrigin
 	Reason   string    // free text, may be empty
 	Author   string    // the user who asked for it: "uid:1000"
 	Created  time.Time // wall clock, whole seconds, for people to read
@@ -139,6 +139,8 @@ const OriginCLI = "cli"
 const (
 	OriginDetector = "detector:"
 	OriginFeed     = "feed:"
+	OriginRule     = "rule:"
+	OriginApp      = "app:"
 	OriginAPI      = "api:"
 	OriginGuard    = "guard:"
 )
@@ -150,10 +152,10 @@ var originName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 // ValidOrigin returns an error unless s is "cli", a name as given to import
 // (letters, digits, and . _ - inside, at most 63 bytes), or such a name after
-// "detector:", "feed:", "api:" or "guard:".
+// "detector:", "rule:", "app:", "feed:", "api:" or "guard:".
 func ValidOrigin(s string) error {
 	name := s
-	for _, p := range []string{OriginDetector, OriginFeed, OriginAPI, OriginGuard} {
+	for _, p := range []string{OriginDetector, OriginRule, OriginApp, OriginFeed, OriginAPI, OriginGuard} {
 		if rest, ok := strings.CutPrefix(s, p); ok {
 			name = rest
 			break

@@ -291,6 +291,7 @@ func TestGuard(t *testing.T) {
 func TestValidOriginAndReason(t *testing.T) {
 	for origin, ok := range map[string]bool{
 		"cli": true, "ipsum-level3": true, "feed:spamhaus": true, "detector:syn-flood": true, "api:1000": true,
+		"rule:login": true, "app:shop": true, "rule:": false, "app:a b": false,
 		"": false, "feed:": false, "a b": false, "../x": false, "-x": false, "x\n": false, "other:x": false,
 		strings.Repeat("x", 64): false,
 	} {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"syscall"
 	"time"
 )
 
@@ -28,14 +29,31 @@ type Client struct {
 // NewClient returns a client for the daemon that listens on socket. It does not connect yet.
 func NewClient(socket string) *Client {
 	return &Client{socket: socket, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
 		// The daemon may close an idle connection at any time to make room, and connecting
 		// again is cheap.
 		DisableKeepAlives:  true,
 		DisableCompression: true,
 	}}}
+}
+
+// dialAgain is how long a client waits if too many connections wait for the daemon.
+const dialAgain = 5 * time.Millisecond
+
+// dial connects to a socket. A program that opens connections as fast as it can may fill the
+// queue of the socket for moments, so it tries again then.
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	for {
+		nc, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if !errors.Is(err, syscall.EAGAIN) {
+			return nc, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(dialAgain):
+		}
+	}
 }
 
 // Put hands in a set. If Entries yields an error, nothing is changed, and Put returns that
@@ -121,13 +139,18 @@ func (c *Client) limit(ctx context.Context) (context.Context, context.CancelFunc
 
 // send sends a body and reads an answer without fields.
 func (c *Client) send(ctx context.Context, method, path string, in any) error {
+	return c.ask(ctx, method, path, in, new(empty))
+}
+
+// ask sends a body and reads the answer.
+func (c *Client) ask(ctx context.Context, method, path string, in, out any) error {
 	data, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("encode the request: %w", err)
 	}
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
-	return c.exchange(ctx, method, path, nil, bytes.NewReader(data), new(empty))
+	return c.exchange(ctx, method, path, nil, bytes.NewReader(data), out)
 }
 
 // exchange sends a request and reads the answer into out.

@@ -16,6 +16,8 @@ const (
 	CodeTooLarge         = "too_large"
 	CodeBusy             = "busy"
 	CodeUnknown          = "unknown_generation" // the set must be put
+	CodeBudget           = "budget"             // the reporter has used up what it may
+	CodeUnproven         = "unproven"           // the event needs a proof
 	CodeInternal         = "internal"
 )
 
@@ -34,15 +36,35 @@ func (e *Error) Is(target error) bool { return target == ErrUnknown && e.Code ==
 // ErrUnknown is in the chain of the error of Renew if the set has to be put.
 var ErrUnknown = errors.New("the set is not of that generation")
 
-// Errorf returns an error with one of the codes above.
+// Errorf returns an error with one of the codes above, or another one for an event or ban that
+// is refused.
 func Errorf(code, format string, args ...any) *Error {
-	status := map[string]int{
-		CodeInvalidRequest: http.StatusBadRequest, CodeNotFound: http.StatusNotFound,
-		CodeMethodNotAllowed: http.StatusMethodNotAllowed, CodeForbidden: http.StatusForbidden,
-		CodeTooLarge: http.StatusRequestEntityTooLarge, CodeBusy: http.StatusServiceUnavailable,
-		CodeUnknown: http.StatusConflict, CodeInternal: http.StatusInternalServerError,
-	}[code]
-	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: status}
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: statusOf(code)}
+}
+
+// statusOf returns the HTTP status of a code.
+func statusOf(code string) int {
+	switch code {
+	case CodeInvalidRequest:
+		return http.StatusBadRequest
+	case CodeNotFound:
+		return http.StatusNotFound
+	case CodeMethodNotAllowed:
+		return http.StatusMethodNotAllowed
+	case CodeForbidden, CodeUnproven:
+		return http.StatusForbidden
+	case CodeTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case CodeBudget:
+		return http.StatusTooManyRequests
+	case CodeBusy:
+		return http.StatusServiceUnavailable
+	case CodeUnknown:
+		return http.StatusConflict
+	case CodeInternal:
+		return http.StatusInternalServerError
+	}
+	return http.StatusUnprocessableEntity
 }
 
 func invalid(format string, args ...any) error { return Errorf(CodeInvalidRequest, format, args...) }
@@ -64,4 +86,13 @@ func wireError(err error) *Error {
 // envelope is the wire form of an error.
 type envelope struct {
 	Error *Error `json:"error"`
+}
+
+// codeOf returns the code of an error that has one.
+func codeOf(err error) string {
+	e, _ := errors.AsType[*Error](err)
+	if e == nil {
+		return ""
+	}
+	return e.Code
 }

@@ -1,8 +1,14 @@
 package report
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
+
+	"github.com/paraxial/paraxial/policy"
 )
 
 // Limits of events, verdicts and bans. docs/api.md lists them.
@@ -15,6 +21,8 @@ const (
 	MaxEventText = 256
 	// MaxPoints is the largest number of points of one event.
 	MaxPoints = 1000
+	// MaxLine is the longest line of a stream, in bytes.
+	MaxLine = 16 << 10
 )
 
 // Event is what a reporter has seen of a source. The daemon only compares User and Path, and
@@ -60,4 +68,38 @@ type Ban struct {
 	Prefix netip.Prefix
 	For    time.Duration
 	Reason string
+}
+
+// wireBan is a Ban on the wire.
+type wireBan struct {
+	Address string `json:"address"` // or a prefix
+	For     string `json:"for"`
+	Reason  string `json:"reason,omitzero"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (b Ban) MarshalJSON() ([]byte, error) {
+	seconds := int64((b.For + time.Second - 1) / time.Second)
+	return json.Marshal(wireBan{b.Prefix.String(), strconv.FormatInt(seconds, 10) + "s", b.Reason})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (b *Ban) UnmarshalJSON(data []byte) error {
+	var w wireBan
+	if err := json.Unmarshal(data, &w); err != nil {
+		return err
+	}
+	p, _, err := policy.ParsePrefix(w.Address)
+	if err != nil {
+		return fmt.Errorf("address: %w", err)
+	}
+	d, err := policy.ParseTTL(w.For)
+	switch {
+	case w.For == "":
+		return errors.New("for: missing; say how long the ban lasts, as in 1h")
+	case err != nil:
+		return fmt.Errorf("for: %w", err)
+	}
+	*b = Ban{Prefix: p, For: d, Reason: visible(w.Reason[:min(len(w.Reason), MaxEventText)])}
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/paraxial/paraxial/conns"
@@ -21,11 +22,13 @@ type handler struct {
 	*Server
 	table    *conns.Table[conns.Caller]
 	stopping <-chan struct{}
+	streams  sync.WaitGroup
 }
 
 // call is a request in progress.
 type call struct {
 	*handler
+	conn   *conns.Conn[conns.Caller]
 	w      http.ResponseWriter
 	r      *http.Request
 	rc     *http.ResponseController
@@ -37,7 +40,7 @@ type call struct {
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	conn := h.table.Of(r)
-	c := &call{handler: h, w: w, r: r, rc: http.NewResponseController(w), uid: conn.Peer.UID}
+	c := &call{handler: h, conn: conn, w: w, r: r, rc: http.NewResponseController(w), uid: conn.Peer.UID}
 	defer c.recover()
 	c.rc.SetWriteDeadline(time.Now().Add(h.opts.RequestTimeout + h.opts.StallTimeout))
 	rights, ok := h.backend.Reporter(c.uid)
@@ -59,6 +62,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer h.board.begin(rights.Name)()
 	out, err := c.route()
+	if err == errStreamed {
+		return
+	}
 	if err != nil {
 		c.fail(err)
 		return
@@ -81,6 +87,18 @@ func (c *call) route() (any, error) {
 		return c.only(http.MethodPost, func() (any, error) { return c.renew(name) })
 	case len(path) == 1 && path[0] == "feeds":
 		return c.only(http.MethodPut, c.tell)
+	case len(path) == 1 && path[0] == "events":
+		return c.only(http.MethodPost, c.events)
+	case len(path) == 1 && path[0] == "rate":
+		return c.only(http.MethodPost, c.rate)
+	case len(path) == 1 && path[0] == "verdict":
+		return c.only(http.MethodGet, c.verdict)
+	case len(path) == 1 && path[0] == "verdicts":
+		return c.only(http.MethodPost, c.verdicts)
+	case len(path) == 1 && path[0] == "ban":
+		return c.only(http.MethodPost, c.ban)
+	case len(path) == 1 && path[0] == "stream":
+		return c.only(http.MethodGet, c.stream)
 	case len(path) == 1 && path[0] == "commands":
 		return c.only(http.MethodGet, c.command)
 	case len(path) == 2 && path[0] == "commands":
@@ -212,26 +230,35 @@ func (c *call) answer(id string) (any, error) {
 
 // begin reads the body of a request into v, and waits until the request may be worked on.
 func (c *call) begin(v any) (leave func(), err error) {
+	data, leave, err := c.read()
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		leave()
+		return nil, invalid("read body: %v", err)
+	}
+	return leave, nil
+}
+
+// read waits until the request may be worked on, and returns its body.
+func (c *call) read() (data []byte, leave func(), err error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), c.opts.RequestTimeout)
 	defer cancel()
 	if err := c.work.Enter(ctx, c.uid); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	leave = func() { c.work.Leave(c.uid) }
 	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
-	data, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))
+	data, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))
 	c.rc.SetReadDeadline(time.Time{})
 	if err == nil {
-		err = json.Unmarshal(data, v)
+		return data, func() { c.work.Leave(c.uid) }, nil
 	}
-	if err == nil {
-		return leave, nil
-	}
-	leave()
+	c.work.Leave(c.uid)
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, err
+		return nil, nil, err
 	}
-	return nil, invalid("read body: %v", err)
+	return nil, nil, invalid("read body: %v", err)
 }
 
 // empty is an answer without fields.

@@ -25,14 +25,18 @@ const soon = time.Minute
 
 // fake is a backend that notes what it was asked.
 type fake struct {
-	may  string // the sets of the reporter; empty: the caller is none
-	take func(Set, io.Reader) (Result, error)
+	may    string // the sets of the reporter; empty: the caller is none
+	take   func(Set, io.Reader) (Result, error)
+	rights func(uid uint32) (Rights, bool) // instead of may
 
 	mu    sync.Mutex
 	calls []string
 }
 
 func (f *fake) Reporter(uid uint32) (Rights, bool) {
+	if f.rights != nil {
+		return f.rights(uid)
+	}
 	sets := strings.Fields(f.may)
 	return Rights{Name: "r", MayPut: func(set string) bool {
 		for _, s := range sets {
@@ -78,6 +82,12 @@ func (f *fake) taken() []string {
 func serve(t *testing.T, f *fake, o Options) (socket string, board *Board) {
 	t.Helper()
 	socket, board = filepath.Join(t.TempDir(), "s"), &Board{}
+	serveBackend(t, f, board, o, socket)
+	return socket, board
+}
+
+func serveBackend(t *testing.T, b Backend, board *Board, o Options, socket string) {
+	t.Helper()
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
@@ -87,14 +97,13 @@ func serve(t *testing.T, f *fake, o Options) (socket string, board *Board) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- NewServer(f, board, o).Serve(ctx, l) }()
+	go func() { served <- NewServer(b, board, o).Serve(ctx, l) }()
 	t.Cleanup(func() {
 		stop()
 		if err := waitFor(t, served, "the server to stop"); err != nil {
 			t.Error(err)
 		}
 	})
-	return socket, board
 }
 
 func waitFor[T any](t *testing.T, c <-chan T, what string) T {
@@ -231,6 +240,12 @@ func TestWrongRequests(t *testing.T) {
 		{"GET /v1/commands?wait=x", CodeInvalidRequest},
 		{"GET /v1/commands?wait=-1s", CodeInvalidRequest},
 		{"POST /v1/commands/x", CodeInvalidRequest},
+		{"GET /v1/events", CodeMethodNotAllowed},
+		{"POST /v1/rate", CodeInvalidRequest}, // no body
+		{"GET /v1/verdict?address=x", CodeInvalidRequest},
+		{"POST /v1/verdicts", CodeForbidden}, // the reporter may only hand in sets
+		{"POST /v1/ban", CodeInvalidRequest},
+		{"GET /v1/stream", CodeInvalidRequest}, // no upgrade
 		{"GET /v1/status", CodeNotFound},
 		{"POST /v1/block", CodeNotFound},
 		{"GET /", CodeNotFound},
@@ -256,6 +271,7 @@ func TestDocsNameEveryRequest(t *testing.T) {
 	}
 	for _, request := range []string{
 		"PUT /v1/sets/NAME", "POST /v1/sets/NAME/renew", "PUT /v1/feeds", "GET /v1/commands", "POST /v1/commands/ID",
+		"POST /v1/events", "POST /v1/rate", "GET /v1/verdict", "POST /v1/verdicts", "POST /v1/ban", "GET /v1/stream",
 	} {
 		if !strings.Contains(string(page), "`"+request+"`") {
 			t.Errorf("docs/api.md does not have %s", request)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strconv"
 	"time"
 
@@ -15,19 +16,16 @@ import (
 // Options bound the resources that callers can use. Zero means the default.
 type Options struct {
 	Log            *slog.Logger  // default: slog.Default()
-	MaxConns       int           // connections of one reporter, and of all strangers together, 8
+	MaxConns       int           // connections of one reporter, and of all strangers together, 32
 	MaxWork        int           // requests of one reporter at work, without those that wait for a command, 2
 	MaxSets        int           // sets in memory, 2; one of each reporter
 	RequestTimeout time.Duration // for an answer, without the reading of a set, 30 s
 	StallTimeout   time.Duration // without progress of a body, 30 s
 	SetTimeout     time.Duration // until a set is complete, with waiting, 10 min
 	SetRate        int           // least bytes per second of a set after two StallTimeouts, 4096
-}
-
-// Rights are what a reporter may do.
-type Rights struct {
-	Name   string // of the reporter
-	MayPut func(set string) bool
+	// OverBudget is how long the answer to a reporter is delayed that reports more events than it
+	// may, 50 ms. It then costs little.
+	OverBudget time.Duration
 }
 
 // Backend carries out the requests. All methods may be called from several goroutines at
@@ -42,6 +40,19 @@ type Backend interface {
 	// Renew lets the entries of a set stay for another ttl. It returns ErrUnknown if the set
 	// is not of that generation.
 	Renew(ctx context.Context, reporter, set string, generation uint64) error
+	// Events counts events, which are valid and which the reporter may report. It returns those
+	// that were not counted, whose lines are their places in events, from 1.
+	Events(ctx context.Context, reporter string, events []Event) ([]Refusal, error)
+	// Rate counts an event, and returns what happens to the packets of its source. It does not
+	// wait for the disk.
+	Rate(ctx context.Context, reporter string, e Event) (Verdict, error)
+	// Note notes that an event of a reporter was refused before it got to Events or Rate. The rule
+	// is as the reporter gave it.
+	Note(reporter, rule, code string)
+	// Verdict returns what happens to the packets of an address.
+	Verdict(addr netip.Addr) Verdict
+	// Ban blocks a prefix, which is within the budget of the reporter apart from Bans.Live.
+	Ban(ctx context.Context, who Rights, b Ban) (Verdict, error)
 }
 
 // Server serves a Backend over HTTP.
@@ -51,24 +62,30 @@ type Server struct {
 	opts    Options
 	work    *conns.Gate
 	sets    *conns.Gate
+	budgets budgets
 }
 
 // NewServer returns a server for b. What reporters tell of their feeds gets to the board.
 func NewServer(b Backend, board *Board, opts Options) *Server {
 	opts.Log = cmp.Or(opts.Log, slog.Default())
-	opts.MaxConns = cmp.Or(opts.MaxConns, 8)
+	opts.MaxConns = cmp.Or(opts.MaxConns, 32)
 	opts.MaxWork = cmp.Or(opts.MaxWork, 2)
 	opts.MaxSets = cmp.Or(opts.MaxSets, 2)
 	opts.RequestTimeout = cmp.Or(opts.RequestTimeout, 30*time.Second)
 	opts.StallTimeout = cmp.Or(opts.StallTimeout, 30*time.Second)
 	opts.SetTimeout = cmp.Or(opts.SetTimeout, 10*time.Minute)
 	opts.SetRate = cmp.Or(opts.SetRate, 4096)
+	opts.OverBudget = cmp.Or(opts.OverBudget, 50*time.Millisecond)
 	return &Server{
 		backend: b, board: board, opts: opts,
 		work: conns.NewGate(opts.MaxWork, maxReporters*opts.MaxWork, opts.MaxWork),
 		sets: conns.NewGate(1, opts.MaxSets, 1),
 	}
 }
+
+// maxPerSecond is the number of connections that a reporter, and all strangers together, may
+// open in a second. A program that opens more would keep others waiting for theirs.
+const maxPerSecond = 2000
 
 // maxReporters is the largest number of reporters that have room beside each other.
 const maxReporters = 16
@@ -77,9 +94,12 @@ const maxReporters = 16
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	table := conns.New(conns.Options[conns.Caller]{
 		Name: "report", Log: s.opts.Log, Max: (maxReporters + 1) * s.opts.MaxConns, PerKey: s.opts.MaxConns,
-		Peer: conns.CallerOf, Share: s.share,
+		PerSecond: maxPerSecond,
+		Peer:      conns.CallerOf, Share: s.share,
 	})
-	return table.Serve(ctx, l, &handler{Server: s, table: table, stopping: ctx.Done()})
+	h := &handler{Server: s, table: table, stopping: ctx.Done()}
+	defer h.streams.Wait()
+	return table.Serve(ctx, l, h)
 }
 
 // share counts the connections by reporter. All strangers share the connections of one, so
