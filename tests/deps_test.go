@@ -49,6 +49,8 @@ func rooms() map[string]room {
 		"match":             {},
 		"realip":            {},
 		"tail":              {},
+		"journal":           {},
+		"syslog":            {},
 		"index":             {[]string{"policy"}, nil},
 		"store":             {[]string{"lockfile", "policy"}, []string{bbolt}},
 		"engine":            {[]string{"index", "policy", "store"}, []string{sys}},
