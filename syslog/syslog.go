@@ -101,7 +101,7 @@ func (s *Socket) note(change func(*Stats)) {
 
 // serve receives messages until ctx is done or the socket is removed.
 func (s *Socket) serve(ctx context.Context) error {
-	c, info, err := listen(s.path)
+	c, info, err := listen(ctx, s.path)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", s.path, err)
 	}
@@ -142,22 +142,22 @@ func (s *Socket) serve(ctx context.Context) error {
 }
 
 // listen makes the socket. One that nobody removed is replaced.
-func listen(path string) (*net.UnixConn, fs.FileInfo, error) {
+func listen(ctx context.Context, path string) (*net.UnixConn, fs.FileInfo, error) {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
 		if err := os.Remove(path); err != nil {
 			return nil, nil, err
 		}
 	}
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	// The kernel tells the senders of messages that come after the option is set, so it is set first.
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error { return passCredentials(raw) }}
+	conn, err := config.ListenPacket(ctx, "unixgram", path)
 	if err != nil {
 		return nil, nil, err
 	}
+	c := conn.(*net.UnixConn)
 	info, err := os.Lstat(path)
 	if err == nil {
 		err = os.Chmod(path, 0o666)
-	}
-	if err == nil {
-		err = passCredentials(c)
 	}
 	if err == nil {
 		err = c.SetReadBuffer(socketBuffer)
@@ -175,13 +175,9 @@ func removeIf(path string, info fs.FileInfo) {
 	}
 }
 
-func passCredentials(c *net.UnixConn) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
+func passCredentials(raw syscall.RawConn) error {
 	var failed error
-	err = raw.Control(func(fd uintptr) {
+	err := raw.Control(func(fd uintptr) {
 		failed = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_PASSCRED, 1)
 	})
 	return errors.Join(err, failed)

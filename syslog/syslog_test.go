@@ -118,14 +118,21 @@ func TestSocket(t *testing.T) {
 // TestStrangers: messages of other users do not count, and files that come with them are closed.
 func TestStrangers(t *testing.T) {
 	s := start(t, os.Getuid()+1)
-	c := dial(t, s).(*net.UnixConn)
+	dial(t, s)
+	own := &net.UnixAddr{Name: s.path + "c", Net: "unixgram"}
+	c, err := net.ListenUnixgram("unixgram", own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
 	files := func() int {
 		names, _ := os.ReadDir("/proc/self/fd")
 		return len(names)
 	}
 	before := files()
 	for range 100 {
-		if _, _, err := c.WriteMsgUnix([]byte("x"), syscall.UnixRights(0, 1, 2), nil); err != nil {
+		if _, _, err := c.WriteMsgUnix([]byte("x"), syscall.UnixRights(0, 1, 2),
+			&net.UnixAddr{Name: s.path, Net: "unixgram"}); err != nil {
 			t.Fatal(err)
 		}
 	}
