@@ -51,6 +51,7 @@ type Follower struct {
 	mu     sync.Mutex
 	stats  Stats
 	cursor string // of the last entry that came
+	begin  string // the cursor after which the first run has begun
 }
 
 // queued is the number of entries that wait to be read. journalctl waits when there are more.
@@ -63,7 +64,7 @@ func New(opts Options) *Follower {
 	}
 	opts.Silence = cmp.Or(opts.Silence, 5*time.Minute)
 	opts.Pause = cmp.Or(opts.Pause, time.Second)
-	return &Follower{opts: opts, entries: make(chan Entry, queued), cursor: opts.Cursor}
+	return &Follower{opts: opts, entries: make(chan Entry, queued), cursor: opts.Cursor, begin: opts.Cursor}
 }
 
 // Entries returns the channel of entries, in the order of the journal.
@@ -103,6 +104,14 @@ func (f *Follower) note(change func(*Stats)) {
 	change(&f.stats)
 }
 
+// Begin returns the cursor of the entry after which the Follower has begun, or empty if that is
+// not known yet.
+func (f *Follower) Begin() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.begin
+}
+
 func (f *Follower) last() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -126,7 +135,7 @@ func (f *Follower) start(ctx context.Context) error {
 		}
 		if e.Cursor != "" {
 			from = []string{"--after-cursor=" + e.Cursor}
-			f.note(func(*Stats) { f.cursor = e.Cursor })
+			f.note(func(*Stats) { f.cursor, f.begin = e.Cursor, e.Cursor })
 		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
