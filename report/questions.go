@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"time"
@@ -71,8 +70,8 @@ func (b *batch) refuse(line int, code, message string) {
 }
 
 func (b *batch) parse(line int, data []byte) {
-	var e Event
-	if err := json.Unmarshal(data, &e); err != nil {
+	e, err := decodeEvent(data)
+	if err != nil {
 		b.refuse(line, CodeInvalidRequest, err.Error())
 		b.invalid++
 		return
@@ -123,7 +122,8 @@ func (s *Server) admit(r Rights, b *batch) {
 }
 
 func overBudget(r Rights) *Error {
-	return Errorf(CodeBudget, "more than %d events in a second (reports.reporters.events_per_second)", r.EventsPerSecond)
+	return Errorf(CodeBudget, "more than %d events in a second (reports.reporters.events_per_second)",
+		r.EventsPerSecond)
 }
 
 // slowDown waits before the answer to a reporter that is over its budget, so that it cannot use

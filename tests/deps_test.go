@@ -64,6 +64,7 @@ func rooms() map[string]room {
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
+		"clients/paraxial":  {},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {[]string{"conns"}, []string{prom}},
 		"lists":             {[]string{"policy"}, []string{compress, xz}},
@@ -95,7 +96,7 @@ func rooms() map[string]room {
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
 			[]string{"control", "doctor", "doctor/probe", "feeds/catalog", "lists", "manpage", "match",
-				"policy", "realip"},
+				"policy", "realip", "report"},
 			[]string{cli, sys, term}},
 	}
 }

@@ -34,6 +34,8 @@ func TestMain(m *testing.M) {
 
 // daemon is the other end of the socket.
 type daemon struct {
+	report.Backend // apart from sets
+
 	mu    sync.Mutex
 	sets  map[string]string // the last set of each feed
 	lines map[string]int
