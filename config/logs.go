@@ -311,3 +311,23 @@ func nextLog(before []LogSource, l LogSource) error {
 	}
 	return nil
 }
+
+// Rules returns the rules for which lines of the log count.
+func (l LogSource) Rules() (rules []string) {
+	if l.Rule != "" {
+		rules = append(rules, l.Rule)
+	}
+	for _, p := range l.Patterns {
+		if p.Rule != "" && !slices.Contains(rules, p.Rule) {
+			rules = append(rules, p.Rule)
+		}
+	}
+	return rules
+}
+
+// MayTell reports whether a reporter may tell the state of a log: it may report events for a rule
+// of it.
+func (c Config) MayTell(r Reporter, log string) bool {
+	at := slices.IndexFunc(c.Logs, func(l LogSource) bool { return l.Name == log })
+	return at >= 0 && slices.ContainsFunc(c.Logs[at].Rules(), r.MayReport)
+}

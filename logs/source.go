@@ -79,9 +79,11 @@ type files struct {
 }
 
 func newFiles(pattern string, p position, first bool) *files {
-	return &files{pattern: pattern, follower: tail.New(tail.Options{
+	s := &files{pattern: pattern, follower: tail.New(tail.Options{
 		Pattern: pattern, Positions: p.Files, FromEnd: first,
 	})}
+	s.follower.Look(time.Now()) // so that there are positions to save, however short the run is
+	return s
 }
 
 func (s *files) next() (l line, st status) {

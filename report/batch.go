@@ -46,21 +46,21 @@ func (b *Batch) Reset() { b.body, b.n = b.body[:0], 0 }
 func (b *Batch) Add(r Record) {
 	to := append(b.body, `{"address":"`...)
 	to = append(r.Address.Unmap().AppendTo(to), '"')
-	to = appendText(to, `,"rule":"`, []byte(r.Rule))
+	to = appendField(to, `,"rule":"`, []byte(r.Rule))
 	if r.Points > 1 {
 		to = strconv.AppendInt(append(to, `,"points":`...), int64(r.Points), 10)
 	}
-	to = appendText(to, `,"user":"`, r.User)
-	to = appendText(to, `,"path":"`, r.Path)
+	to = appendField(to, `,"user":"`, r.User)
+	to = appendField(to, `,"path":"`, r.Path)
 	if !r.Time.IsZero() {
 		to = append(r.Time.UTC().AppendFormat(append(to, `,"time":"`...), time.RFC3339Nano), '"')
 	}
 	if r.Success {
 		to = append(to, `,"success":true`...)
 	}
-	to = appendText(to, `,"text":"`, r.Text)
+	to = appendField(to, `,"text":"`, r.Text)
 	if r.Where != "" {
-		to = appendText(to, `,"where":"`, []byte(r.Where))
+		to = appendField(to, `,"where":"`, []byte(r.Where))
 		if r.At >= 0 {
 			to = append(strconv.AppendInt(append(to[:len(to)-1], ':'), r.At, 10), '"')
 		}
@@ -69,9 +69,9 @@ func (b *Batch) Add(r Record) {
 	b.n++
 }
 
-// appendText appends a field with a text, unless it is empty. The text is cut, and bytes that
+// appendField appends a field with a text, unless it is empty. The text is cut, and bytes that
 // are no text are replaced.
-func appendText(to []byte, field string, text []byte) []byte {
+func appendField(to []byte, field string, text []byte) []byte {
 	if len(text) == 0 {
 		return to
 	}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"time"
 )
@@ -42,4 +43,53 @@ type LogState struct {
 // Logs tells the states of all logs of the reporter.
 func (c *Client) Logs(ctx context.Context, states []LogState) error {
 	return c.send(ctx, http.MethodPut, "/v1/logs", states)
+}
+
+// toldLog is the state of a log, who told it and when it was told.
+type toldLog struct {
+	LogState
+	by string
+	at time.Time
+}
+
+// tellLogs replaces the states of logs that a reporter told before.
+func (b *Board) tellLogs(name string, states []LogState) {
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.of(name)
+	maps.DeleteFunc(b.logs, func(_ string, t toldLog) bool { return t.by == name })
+	for _, s := range states {
+		s.Source, s.Error, s.Refusal = short(s.Source), short(s.Error), short(s.Refusal)
+		b.logs[s.Name] = toldLog{s, name, now}
+	}
+}
+
+// Log returns the state of a log, the reporter that told it and when it did.
+func (b *Board) Log(name string) (s LogState, reporter string, at time.Time, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t, ok := b.logs[name]
+	return t.LogState, t.by, t.at, ok
+}
+
+// logs takes the states of logs. One of a log that the reporter does not read is an error.
+func (c *call) logs() (any, error) {
+	var states []LogState
+	leave, err := c.begin(&states)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	if len(states) > MaxLogs {
+		return nil, Errorf(CodeTooLarge, "%d states; at most %d", len(states), MaxLogs)
+	}
+	for _, s := range states {
+		if c.rights.MayTell == nil || !c.rights.MayTell(s.Name) {
+			return nil, Errorf(CodeForbidden, "the reporter %s may not tell of the log %.64q: the configuration of "+
+				"paraxiald has no such log, or the reporter may not report events for its rules", c.rights.Name, s.Name)
+		}
+	}
+	c.board.tellLogs(c.rights.Name, states)
+	return empty{}, nil
 }

@@ -134,13 +134,17 @@ func (x *file) advance(data []byte) {
 	x.rest -= int64(len(data))
 }
 
-// behind returns the number of bytes that are not read yet.
+// behind returns the number of bytes that are not read yet, apart from half a line.
 func (x *file) behind() int64 {
 	info, err := x.Stat()
 	if err != nil {
 		return 0
 	}
-	return max(0, info.Size()-x.read)
+	n := info.Size() - x.read
+	if x.atEnd {
+		n -= x.rest
+	}
+	return max(0, n)
 }
 
 // hasName reports whether the file has a name in some folder.

@@ -70,6 +70,7 @@ func rooms() map[string]room {
 		"lists":             {[]string{"policy"}, []string{compress, xz}},
 		"feeds":             {[]string{"lists", "report"}, []string{minisign}},
 		"feeds/catalog":     {},
+		"logs":              {[]string{"config", "journal", "match", "realip", "report", "syslog", "tail"}, nil},
 		"sdnotify":          {nil, []string{sys}},
 		"service":           {nil, []string{cli, systemd}},
 		"manpage":           {nil, []string{cli}},
@@ -90,7 +91,7 @@ func rooms() map[string]room {
 			},
 			[]string{bart}, // in the preview of a block
 		},
-		"cmd/paraxial-agent": {[]string{"config", "feeds", "lockfile", "manpage", "report", "sdnotify", "service"},
+		"cmd/paraxial-agent": {[]string{"config", "feeds", "lockfile", "logs", "manpage", "report", "sdnotify", "service"},
 			[]string{cli}},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay", "service"},
 			[]string{cli, systemd}},
