@@ -77,6 +77,17 @@ test: test-needs ## run all tests; needs root, or sudo for the parts that do
 test-race: ## run the tests that need no namespaces under the race detector
 	go test -race -short -timeout 30m $$(go list ./... | grep -vE '^[^/]+/[^/]+/[^/]+/($(NORACE))(/|$$)')
 
+# Servers whose logs the formats read. They are not part of test-needs, since Debian starts them.
+SERVERS := nginx haproxy vsftpd dovecot-imapd postfix apache2 openssh-server openssh-client iproute2
+
+.PHONY: test-servers
+test-servers: ## let real servers log hostile names, paths and headers; on Debian, installs these servers
+	@if command -v apt-get >/dev/null; then \
+		dpkg-query -W -f '$${Status}\n' $(SERVERS) 2>/dev/null | grep -c 'ok installed' | grep -qx $(words $(SERVERS)) || \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(SERVERS) >/dev/null; \
+	fi
+	$(TESTALL) -v -tags servers -timeout 10m ./tests/servers
+
 .PHONY: proof
 proof: ## run random tests for long: CASES (100 million) look-ups while the daemon changes, is killed and restarts
 	PARAXIAL_CASES=$(or $(CASES),100000000) $(TESTALL) -v -timeout 2h ./tests/churn
@@ -151,6 +162,7 @@ check-generate: generate ## fail if the committed objects are not what bpf/ comp
 lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-clean:"; echo "$$out"; exit 1; }
 	go vet ./...
+	go vet -tags servers ./tests/servers
 	go tool -modfile=tools/go.mod staticcheck ./...
 
 .PHONY: clean

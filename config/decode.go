@@ -12,6 +12,7 @@ import (
 type decoder struct {
 	source source
 	errs   Errors
+	feeds  []ast.Node // the items of feeds
 }
 
 func (d *decoder) add(e *Error) { d.errs = append(d.errs, e) }

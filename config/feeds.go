@@ -19,7 +19,8 @@ type Feed struct {
 	Name string
 	// Where the list is: `https://…`, `http://…` or the absolute path of a file. `http` needs
 	// `minisign` or `sha256`.
-	URL string
+	URL      string
+	CrowdSec CrowdSec
 	// The format of the list, as in `paraxialctl import --format`. `""` recognises it.
 	Format string
 	// The column of a table that has the prefixes, as in `paraxialctl import --column`.
@@ -28,8 +29,12 @@ type Feed struct {
 	Select string
 	// How often the list is asked for.
 	Every time.Duration
-	// The effect of the entries: `block`, `shadow`, `limit`, or `allow`.
+	// The effect of the entries: `block`, `shadow`, `limit`, `allow`, `proxies` (detectors leave
+	// the addresses alone) or `tag` (it only names them). See [feeds.md](feeds.md#uses).
 	Use Use
+	// Sets, and feeds with `use: tag`, `proxies` or `allow`, by name, whose addresses the feed
+	// leaves out. For `block`, `shadow` and `limit`. See [feeds.md](feeds.md#exceptions).
+	Except []string
 	// The rate of `use: limit`, for each entry.
 	Limit policy.Rate
 	// How long the entries stay without a good answer. Then the set ends.
@@ -63,6 +68,9 @@ const (
 	UseShadow Use = "shadow"
 	UseLimit  Use = "limit"
 	UseAllow  Use = "allow"
+
+	UseProxies Use = "proxies" // detectors leave the addresses alone
+	UseTag     Use = "tag"     // the name of the feed is shown with the addresses
 )
 
 // Limits of feeds.
@@ -73,12 +81,15 @@ const (
 	minTTL   = time.Second
 	maxTTL   = 52 * 7 * 24 * time.Hour
 	maxURL   = 2048
+
+	maxExcept = 16
 )
 
 // DefaultFeed returns the values of the keys that a feed leaves out.
 func DefaultFeed() Feed {
 	return Feed{
-		Every: 6 * time.Hour, TTL: 48 * time.Hour, MaxShrink: 50, MaxGrow: 3, MaxShare: 10, MaxEntries: 1 << 20,
+		CrowdSec: CrowdSec{Every: 10 * time.Second, Resync: 15 * time.Minute},
+		Every:    6 * time.Hour, TTL: 48 * time.Hour, MaxShrink: 50, MaxGrow: 3, MaxShare: 10, MaxEntries: 1 << 20,
 	}
 }
 
@@ -87,11 +98,16 @@ func feedKeys(f *Feed) []key {
 	return []key{
 		textKey("feeds.name", true, &f.Name, parseFeedName),
 		textKey("feeds.url", true, &f.URL, parseFeedURL),
+		textKey("feeds.crowdsec.url", true, &f.CrowdSec.URL, parseCrowdSecURL),
+		textKey("feeds.crowdsec.key_file", true, &f.CrowdSec.KeyFile, parseOptionalPath),
+		durationKey("feeds.crowdsec.every", true, &f.CrowdSec.Every, minEvery, time.Hour),
+		durationKey("feeds.crowdsec.resync", true, &f.CrowdSec.Resync, minEvery, 24*time.Hour),
 		textKey("feeds.format", true, &f.Format, parsePlain),
 		textKey("feeds.column", true, &f.Column, parsePlain),
 		textKey("feeds.select", true, &f.Select, parsePlain),
 		durationKey("feeds.every", true, &f.Every, minEvery, maxEvery),
 		textKey("feeds.use", true, &f.Use, parseUse),
+		listKey("feeds.except", true, &f.Except, text, parseFeedName, func(s string) string { return s }),
 		rateKey("feeds.limit", true, &f.Limit),
 		durationKey("feeds.ttl", true, &f.TTL, minTTL, maxTTL),
 		percentKey("feeds.max_shrink", true, &f.MaxShrink),
@@ -142,11 +158,7 @@ func parsePlain(s string) (string, error) {
 }
 
 func parseUse(s string) (Use, error) {
-	if s == "proxies" || s == "tag" {
-		return "", fmt.Errorf("%q is not supported yet; want %s", s,
-			alternatives([]Use{UseBlock, UseShadow, UseLimit, UseAllow}))
-	}
-	return oneOf(s, UseBlock, UseShadow, UseLimit, UseAllow)
+	return oneOf(s, UseBlock, UseShadow, UseLimit, UseAllow, UseProxies, UseTag)
 }
 
 func feedsKey(list *[]Feed) key {
@@ -159,6 +171,7 @@ func feedsKey(list *[]Feed) key {
 func (d *decoder) feed(m *ast.MappingNode) Feed {
 	f := DefaultFeed()
 	d.mapping(m, "feeds.", feedKeys(&f))
+	d.feeds = append(d.feeds, m)
 	return f
 }
 
@@ -167,14 +180,17 @@ func completeFeed(f Feed) error {
 	switch {
 	case f.Name == "":
 		return errors.New("a feed has no name; give it one, as in name: spamhaus-drop")
-	case f.URL == "":
+	case f.URL == "" && f.CrowdSec.URL == "":
 		return fmt.Errorf("%q has no url; give it one, as in url: https://www.spamhaus.org/drop/drop_v4.json", f.Name)
 	case f.Use == "":
-		return fmt.Errorf("%q has no use; want use: block, shadow (which only counts), limit or allow", f.Name)
+		return fmt.Errorf("%q has no use; want use: block, shadow (which only counts), limit, allow, proxies or tag",
+			f.Name)
 	case f.Use == UseLimit && f.Limit.PerSecond == 0:
 		return fmt.Errorf("%q has no limit; give it one, as in limit: 100/s", f.Name)
 	case f.Use != UseLimit && f.Limit.PerSecond != 0:
 		return fmt.Errorf("%q has a limit, which needs use: limit", f.Name)
+	case f.CrowdSec.URL != "":
+		return checkCrowdSec(f)
 	case f.TTL < f.Every:
 		return fmt.Errorf("%q is asked for every %s, after its ttl of %s: raise ttl or lower every",
 			f.Name, policy.FormatTTL(f.Every), policy.FormatTTL(f.TTL))
@@ -182,7 +198,7 @@ func completeFeed(f Feed) error {
 		return fmt.Errorf("%q is fetched over http, which anyone on the way can change; want https, minisign or sha256",
 			f.Name)
 	}
-	return nil
+	return checkExceptions(f)
 }
 
 // nextFeed returns an error if f cannot follow the feeds before it.
@@ -195,6 +211,9 @@ func nextFeed(before []Feed, f Feed) error {
 	}
 	return nil
 }
+
+// InKernel reports whether the set of the feed becomes entries, and is not only for the daemon.
+func (f Feed) InKernel() bool { return f.Use != UseTag && f.Use != UseProxies }
 
 // Feed returns the feed of that name.
 func (c Config) Feed(name string) (Feed, bool) {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +45,7 @@ feeds:
 		MaxShrink: 0, MaxGrow: 0, MaxShare: 100, MaxEntries: 10,
 		Minisign: "RWQf6LRCGA9i59SLOFxz6NxvASXDJeRtuZykwQepbDEGt87ig1BNpWaV",
 		SHA256:   "https://lists.example/x.csv.sha256", CA: "/etc/ssl/ours.pem", Private: true,
+		CrowdSec: DefaultFeed().CrowdSec,
 	}
 	least, file := DefaultFeed(), DefaultFeed()
 	least.Name, least.URL, least.Use = "least", "https://lists.example/", UseShadow
@@ -51,7 +53,7 @@ feeds:
 	if diff := cmp.Diff([]Feed{all, least, file}, c.Feeds); diff != "" {
 		t.Errorf("feeds (-want +got):\n%s", diff)
 	}
-	if f, ok := c.Feed("least"); !ok || f != least {
+	if f, ok := c.Feed("least"); !ok || !reflect.DeepEqual(f, least) {
 		t.Errorf("Feed = %v, %t", f, ok)
 	}
 	if _, ok := c.Feed("none"); ok {

@@ -25,6 +25,9 @@ func (c Config) Validate() error {
 			errs = append(errs, err)
 		}
 	}
+	if _, err := c.checkNames(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 

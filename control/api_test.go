@@ -42,7 +42,7 @@ func TestAnswers(t *testing.T) {
 			`"exceeded":false,"refused":0}}`}},
 		{"GET", "/v1/top", "", answer{200, one, `{"time":"2026-11-23T12:00:00Z","sources":[{"source":"192.0.2.7/32",` +
 			`"packets":0,"bytes":0,"rates":{},"share":0.5,` +
-			`"nearest":"","verdict":"","since":"2026-11-23T12:00:00Z","ports":[]}]}`}},
+			`"nearest":"","verdict":"","since":"2026-11-23T12:00:00Z","ports":[],"tags":[]}]}`}},
 		{"POST", "/v1/block", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one,
 			`{"entries":[` + entryJSON + `],"kept":[],"replaced":[],"allowed":[],"notes":[]}`}},
 		{"POST", "/v1/preview", `{"prefixes":["192.0.2.0/24"]}`, answer{200, one,
@@ -63,7 +63,7 @@ func TestAnswers(t *testing.T) {
 		{"POST", "/v1/confirm", `{"id":"x"}`,
 			answer{404, one, `{"error":{"code":"not_found","message":"nothing waits to be confirmed"}}`}},
 		{"GET", "/v1/why?address=::ffff:192.0.2.1", "", answer{200, one,
-			`{"address":"192.0.2.1","verdict":"pass","reason":"","matched":[],"checked_by":"kernel"}`}},
+			`{"address":"192.0.2.1","verdict":"pass","reason":"","matched":[],"tags":[],"checked_by":"kernel"}`}},
 		{"GET", "/v1/entries?kind=block&origin=cli", "", answer{200, lines, entryJSON}},
 		{"GET", "/v1/entries?origin=detector:syn", "", answer{200, lines,
 			strings.TrimSuffix(entryJSON, "}") + `,"evidence":{"detector":"syn","rate":"412/s","limit":"200/s",` +

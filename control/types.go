@@ -38,7 +38,8 @@ type Entry struct {
 	DropsCountedBy string     `json:"drops_counted_by,omitempty"` // the origin whose entry of the prefix has them
 	Pending        *Pending   `json:"pending"`                    // null unless it waits for confirm
 	Forced         bool       `json:"forced,omitempty"`
-	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector
+	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector or rule
+	Tags           []string   `json:"tags,omitempty"`     // the sets that have all of the prefix
 }
 
 // Pending belongs to an entry that ends at ConfirmBy unless it is confirmed. If it
@@ -260,12 +261,14 @@ type InvalidLine struct {
 
 // WhyResult shows what happens to packets from one address, and which entries cause it.
 type WhyResult struct {
-	Address      string  `json:"address"`
-	Verdict      string  `json:"verdict"` // pass, drop, limit or shadow
-	Reason       string  `json:"reason"`  // name of the packet counter
-	Matched      []Entry `json:"matched"`
-	CheckedBy    string  `json:"checked_by"`             // kernel or model
-	Disagreement string  `json:"disagreement,omitempty"` // kernel and model differ: a defect
+	Address string  `json:"address"`
+	Verdict string  `json:"verdict"` // pass, drop, limit or shadow
+	Reason  string  `json:"reason"`  // name of the packet counter
+	Matched []Entry `json:"matched"`
+	// Tags are the names of the sets that have the address.
+	Tags         []string `json:"tags"`
+	CheckedBy    string   `json:"checked_by"`             // kernel or model
+	Disagreement string   `json:"disagreement,omitempty"` // kernel and model differ: a defect
 	// EssentialRate is the number of essential packets a second, such as DHCP, that pass on each
 	// interface although an entry would drop them. 0: none.
 	EssentialRate int `json:"essential_rate,omitempty"`
@@ -284,6 +287,7 @@ const (
 	EventDrop      = "drop"
 	EventShadow    = "shadow"
 	EventInterface = "interface"
+	EventAlert     = "alert"
 	EventLost      = "lost"
 )
 
@@ -296,7 +300,14 @@ type Event struct {
 	Flush     *FlushResult     `json:"flush,omitempty"`     // flushed
 	Packet    *Packet          `json:"packet,omitempty"`    // drop, shadow
 	Interface *InterfaceStatus `json:"interface,omitempty"` // interface
+	Alert     *Alert           `json:"alert,omitempty"`     // alert
 	Count     uint64           `json:"count,omitempty"`     // lost: events not sent
+}
+
+// Alert tells of a source above the limit of a rule that only tells.
+type Alert struct {
+	Source   string    `json:"source"` // a prefix
+	Evidence *Evidence `json:"evidence"`
 }
 
 // ImportSummary counts the entries that an import changed.
@@ -379,7 +390,7 @@ func (r ImportResult) MarshalJSON() ([]byte, error) {
 // MarshalJSON implements json.Marshaler.
 func (r WhyResult) MarshalJSON() ([]byte, error) {
 	type plain WhyResult
-	r.Matched = orEmpty(r.Matched)
+	r.Matched, r.Tags = orEmpty(r.Matched), orEmpty(r.Tags)
 	return json.Marshal(plain(r))
 }
 

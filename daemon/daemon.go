@@ -16,15 +16,17 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control/broadcast"
 	"github.com/paraxial/paraxial/control/wire"
-	"github.com/paraxial/paraxial/detect/journal"
-	"github.com/paraxial/paraxial/detect/offenders"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/guard"
+	"github.com/paraxial/paraxial/ladder"
+	"github.com/paraxial/paraxial/ladder/journal"
+	"github.com/paraxial/paraxial/ladder/offenders"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/sdnotify"
 	"github.com/paraxial/paraxial/store"
+	"github.com/paraxial/paraxial/tags"
 	"github.com/paraxial/paraxial/warnings"
 )
 
@@ -59,12 +61,15 @@ type Daemon struct {
 	wire      *wire.Converter
 	broadcast *broadcast.Broadcast
 	detection *detection
+	ruling    *ruling
+	ladder    atomic.Pointer[ladder.Ladder] // of the configuration in force
 	offenders *offenders.File
 	detecting sdnotify.Pulse // progress of the detectors' loop
 	attending sdnotify.Pulse // progress of the loop that checks interfaces and socket
 	sweeping  sdnotify.Pulse // progress of housekeep
 	enforcer  *enforcer
 	reporting *reporting
+	tags      *tags.Board
 	warnings  warnings.Board
 	disk      warnings.Problem // why the last checkpoint failed
 	saves     warnings.Saves
@@ -131,11 +136,13 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		Observe: d.metrics.ObserveApply,
 		Saved:   func(err error) { d.saves.Note(d.log, d.settings().StateDir, err) },
 	})
-	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l}
+	d.tags = tags.New(filepath.Join(cfg.StateDir, setsFolder))
+	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
-	d.reporting = &reporting{Daemon: d, counter: noRules{}}
+	d.ruling = newRuling(d, o.Log)
+	d.reporting = &reporting{Daemon: d, counter: d.ruling}
 	d.detection = &detection{
-		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
+		log: o.Log, journal: journal.New(o.Log, "detector"), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,
 	}
 	d.nics = &nics{
@@ -162,6 +169,7 @@ func (d *Daemon) start(ctx context.Context, status func(string)) error {
 		return err
 	}
 	cfg := d.settings()
+	d.loadTags(cfg)
 	if err := d.startDetection(cfg); err != nil {
 		return err
 	}

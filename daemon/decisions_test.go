@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/paraxial/paraxial/detect"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/tags"
 )
 
 const offenderPrefix = "198.51.100.7/32"
@@ -216,7 +218,11 @@ func TestExempt(t *testing.T) {
 		Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 		Guard:   config.Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("198.51.100.64/26")}},
 	})
+	tagged(t, b, "cdn", true, "198.51.100.200/29")
+	tagged(t, b, "aws", false, "198.51.100.0/24")
 	for source, want := range map[string]string{
+		"198.51.100.201/32": "part of the set cdn of proxies",
+		"198.51.100.192/26": "part of the set cdn of proxies",
 		"192.0.2.7/32":      "part of proxies (192.0.2.0/24)",
 		"192.0.0.0/16":      "part of proxies",
 		"203.0.113.7/32":    "allowed by cli",
@@ -225,12 +231,21 @@ func TestExempt(t *testing.T) {
 		"198.51.100.7/32":   "",
 		"2001:db8::/64":     "",
 		"203.0.113.0/24":    "", // the allow inside beats a block
-		"198.51.100.128/25": "",
+		"198.51.100.128/26": "", // a tag alone has no effect
 	} {
 		reason, exempt := v.exempt(netip.MustParsePrefix(source))
 		if exempt != (want != "") || !strings.Contains(reason, want) {
 			t.Errorf("%s: %t, %q; want %q", source, exempt, reason, want)
 		}
+	}
+}
+
+// tagged gives a daemon a set.
+func tagged(t *testing.T, b *bench, name string, proxies bool, list string) {
+	t.Helper()
+	set := tags.Set{Name: name, Deadline: policy.Forever, Proxies: proxies}
+	if err := b.tags.Replace(set, slices.Values(prefixes(list)), b.engine.Clock); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -241,7 +256,9 @@ func TestPartlyExempt(t *testing.T) {
 		Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/25")},
 		Guard:   config.Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("198.51.100.64/26")}},
 	})
+	tagged(t, b, "cdn", true, "198.51.100.200/29")
 	for source, want := range map[string]bool{
+		"198.51.100.200/30": false,
 		"192.0.2.0/24":      true, // a part of it is a proxy
 		"192.0.2.0/26":      false,
 		"198.51.100.0/24":   true,

@@ -28,6 +28,11 @@ func (d *Daemon) Top(context.Context) (control.TopResult, error) {
 			top.Sources[i].Verdict = sourceVerdict(b, top.Sources[i].Source, now)
 		}
 	})
+	for i, s := range top.Sources {
+		if p, err := netip.ParsePrefix(s.Source); err == nil {
+			top.Sources[i].Tags = d.tagsOf(p)
+		}
+	}
 	return top, nil
 }
 

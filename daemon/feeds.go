@@ -42,6 +42,10 @@ func (d *Daemon) feedStatus(f config.Feed) control.FeedStatus {
 		State: state, Use: string(f.Use), Every: policy.FormatTTL(f.Every), TTL: policy.FormatTTL(f.TTL),
 		InForce: d.countOrigin(kind, policy.OriginFeed+f.Name), Reporter: by,
 	}
+	if !f.InKernel() {
+		set, _ := d.tags.Get(f.Name, d.engine.Now())
+		s.InForce = set.Entries
+	}
 	s.Condition = feedCondition(f, state, told, time.Now())
 	return s
 }

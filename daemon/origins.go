@@ -50,6 +50,7 @@ func (d *Daemon) Origins(ctx context.Context) (control.OriginsResult, error) {
 		}
 		result.Origins = append(result.Origins, *o)
 	}
+	result.Origins = append(result.Origins, d.tagOrigins()...)
 	return result, nil
 }
 

@@ -132,7 +132,7 @@ func (d *Daemon) why(src netip.Addr, frozen bool) (control.WhyResult, error) {
 	_, after := d.model(src)
 	result := control.WhyResult{
 		Address: src.String(), Verdict: before.Verdict(), Reason: before.String(),
-		Matched: d.wire.Entries(entries), CheckedBy: "model",
+		Matched: d.wire.Entries(entries), CheckedBy: "model", Tags: d.tagsOf(netip.PrefixFrom(src, src.BitLen())),
 	}
 	if before == policy.Blocked || before == policy.Limited {
 		result.UnseenTunnels = d.unseenTunnels()

@@ -42,6 +42,7 @@ func (d *Daemon) reload(ctx context.Context, o Options) error {
 		return err
 	}
 	o.Level.Set(now.Log.Level)
+	d.configureTags(now)
 	d.recheckGuard(ctx)
 	if len(restart) > 0 {
 		d.log.Warn("these settings changed but need a restart: systemctl restart paraxiald "+
@@ -83,7 +84,8 @@ func (d *Daemon) change(ctx context.Context, now config.Config, live []string) (
 			return err
 		}
 	}
-	if slices.ContainsFunc(live, func(name string) bool { return strings.HasPrefix(name, "detect") }) {
+	decides := func(name string) bool { return name == "rules" || strings.HasPrefix(name, "detect") }
+	if slices.ContainsFunc(live, decides) {
 		back = append(back, func() error { return d.startDetection(old) })
 		if err := d.startDetection(now); err != nil {
 			return err

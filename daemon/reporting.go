@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os/user"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -102,6 +103,9 @@ func (r *reporting) Put(
 	if err != nil {
 		return report.Result{}, err
 	}
+	if !feed.InKernel() {
+		return r.putTags(ctx, feed, reporter, s, list)
+	}
 	change := r.changeOf(feed, reporter)
 	change.Accept = s.Accept && r.board.Accepted(s.Name)
 	r.forget(s.Name) // until it is known to be in force
@@ -118,8 +122,7 @@ func (r *reporting) Put(
 	case err != nil:
 		return report.Result{}, reportError(err)
 	case len(result.Invalid) > 0:
-		return report.Result{}, report.Errorf(report.CodeInvalidRequest, "nothing was changed: line %d: %s",
-			result.Invalid[0].Line, result.Invalid[0].Message)
+		return report.Result{}, invalidLine(result.Invalid[0].Line, result.Invalid[0].Message)
 	}
 	if err := r.flushOther(ctx, change); err != nil {
 		return report.Result{}, reportError(err)
@@ -156,6 +159,11 @@ func (r *reporting) changeOf(feed config.Feed, reporter string) listChange {
 		change.Action, change.Rate = policy.Limit, feed.Limit
 	case config.UseAllow:
 		change.Kind = policy.Allow
+	case config.UseTag: // the bound of the share is for sets that block or exempt
+		change.Action = policy.Shadow
+		if r.settings().Exempts(feed.Name) {
+			change.Action = policy.Drop
+		}
 	default:
 		change.Action = policy.Drop
 	}
@@ -182,13 +190,7 @@ func (r *reporting) flushOther(ctx context.Context, change listChange) error {
 	if change.Kind == policy.Allow {
 		other = policy.Block
 	}
-	if r.countOrigin(other, change.Origin) == 0 {
-		return nil
-	}
-	if _, err := r.emptySet(engine.For(ctx, change.author), other, change.Origin, change.author); err != nil {
-		return changeError(fmt.Errorf("remove the %ss of %s: %w", other, change.Origin, err))
-	}
-	return nil
+	return r.flushKind(ctx, other, change)
 }
 
 func (r *reporting) remember(name string, s handedIn) {
@@ -213,14 +215,16 @@ func (r *reporting) Renew(ctx context.Context, reporter, name string, generation
 	if err != nil {
 		return err
 	}
+	if !feed.InKernel() {
+		return r.renewTags(feed, generation)
+	}
 	change, now := r.changeOf(feed, reporter), r.engine.Now()
 	r.mu.Lock()
 	known, ok := r.sets[name]
 	r.mu.Unlock()
-	if !ok || known.generation != generation || known.feed != feed || known.deadline <= now ||
+	if !ok || known.generation != generation || !reflect.DeepEqual(known.feed, feed) || known.deadline <= now ||
 		known.entries != r.countOrigin(change.Kind, change.Origin) {
-		return report.Errorf(report.CodeUnknown, "generation %d of the set %s is not known to be in force: put it",
-			generation, name)
+		return notInForce(name, generation)
 	}
 	r.forget(name) // until all entries are renewed
 	deadline := policy.After(now, feed.TTL)
@@ -230,6 +234,12 @@ func (r *reporting) Renew(ctx context.Context, reporter, name string, generation
 	known.deadline = deadline
 	r.remember(name, known)
 	return nil
+}
+
+// notInForce is the error of a change of a set that the daemon does not have.
+func notInForce(name string, generation uint64) error {
+	return report.Errorf(report.CodeUnknown, "generation %d of the set %s is not known to be in force: put it",
+		generation, name)
 }
 
 // prolong lets entries stay until a deadline that would end at another one or later.

@@ -86,6 +86,7 @@ func (d *Daemon) runLoops(t *tasks, socket *control.Listener, o Options, manager
 	t.may(func(ctx context.Context) { d.followReloads(ctx, o, manager) })
 	t.may(d.housekeep)
 	t.may(d.detect)
+	t.may(d.ruling.run)
 	t.may(d.keepSpared)
 }
 

@@ -229,6 +229,19 @@ func (l *List) Shorten(longest time.Duration) {
 	}
 }
 
+// Longest returns how long the line lasts that lasts longest, of a list whose lines last whole
+// at most.
+func (l *List) Longest(whole time.Duration) time.Duration {
+	longest := time.Duration(0)
+	for _, x := range l.lines {
+		if x.lasts == notSaid || x.lasts == lastsForever {
+			return whole
+		}
+		longest = max(longest, time.Duration(x.lasts)*time.Second)
+	}
+	return min(longest, whole)
+}
+
 // Len returns the number of prefixes.
 func (l *List) Len() int { return len(l.lines) }
 

@@ -22,6 +22,16 @@ func (s *subscription) wantSend() {
 	}
 }
 
+// wantSendOnce makes deliver hand in the set, unless that is wanted already and may wait after
+// a failure.
+func (s *subscription) wantSendOnce() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sendAt.IsZero() {
+		s.sendAt = s.env.now()
+	}
+}
+
 // deliver hands in the set in force, if that is wanted. A set without a good answer for its
 // TTL is not handed in: it has ended.
 func (s *subscription) deliver(ctx context.Context) error {
@@ -59,14 +69,20 @@ const justNow = time.Minute
 // hand renews the set if the sender has it, and otherwise puts it.
 func (s *subscription) hand(ctx context.Context, r record, left time.Duration, now time.Time) error {
 	whole := now.Sub(r.CheckedAt) < justNow
-	if whole && r.Sent == r.Current && !r.Again && !r.current().Timed {
+	excepted := s.exceptGenerations()
+	if whole && r.Sent == r.Current && !r.Again && !r.current().Timed && r.Excepted == excepted {
 		err := s.env.sender.Renew(ctx, s.feed.Name, r.Current)
 		if !errors.Is(err, report.ErrUnknown) {
 			return err
 		}
 	}
+	leftOut, err := s.readExceptions()
+	if err != nil {
+		return err
+	}
 	var damaged error
-	list := entries(s.dir, r.Current, left, whole, now)
+	changed := 0
+	list := leftOut.leaveOut(entries(s.dir, r.Current, left, whole, now), s.feed.MaxEntries, &changed)
 	result, err := s.env.sender.Put(ctx, report.Set{
 		Name: s.feed.Name, Generation: r.Current, Accept: r.Accepted,
 		Entries: func(yield func(report.Entry, error) bool) {
@@ -78,19 +94,26 @@ func (s *subscription) hand(ctx context.Context, r record, left time.Duration, n
 			}
 		},
 	})
+	if long, ok := errors.AsType[*exceptError](damaged); ok {
+		return long
+	}
 	if damaged != nil {
 		return errors.Join(damaged, s.change(func(r *record) { r.forget(s.env.now()) }))
 	}
 	if err != nil {
 		return err
 	}
-	return s.taken(r, result)
+	if changed > 0 {
+		result.Notes = append(result.Notes, fmt.Sprintf("%d left out or split because of except", changed))
+	}
+	return s.taken(r, result, excepted)
 }
 
 // taken notes how the sender took a set.
-func (s *subscription) taken(r record, result report.Result) error {
+func (s *subscription) taken(r record, result report.Result, excepted string) error {
 	if result.Held == "" {
 		return s.change(func(r *record) {
+			r.Excepted = excepted
 			r.Sent, r.Again, r.Accepted, r.Refused = r.Current, false, false, result.Notes
 			if result.Refused > 0 {
 				r.Refused = append([]string{fmt.Sprintf("%d refused", result.Refused)}, result.Notes...)
@@ -98,7 +121,7 @@ func (s *subscription) taken(r record, result report.Result) error {
 		})
 	}
 	if r.Sent == r.Current {
-		return errors.New("it is held: " + result.Held)
+		return errors.New("it is held: " + result.Held + "; if that is right, change this bound of the feed")
 	}
 	held := r.current()
 	return s.change(func(r *record) {

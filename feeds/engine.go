@@ -63,7 +63,7 @@ type running struct {
 // New returns an engine without feeds.
 func New(opts Options) *Engine {
 	now := func() time.Time { return time.Now().Round(0) } // the clock of the state on disk
-	return &Engine{
+	e := &Engine{
 		opts: opts,
 		env: &environment{
 			fetcher: fetcher{agent: opts.Agent, proxy: http.ProxyFromEnvironment, allow: checkPublic, now: now},
@@ -73,6 +73,14 @@ func New(opts Options) *Engine {
 		fetches: make(chan struct{}, maxFetches),
 		running: map[string]*running{},
 	}
+	e.env.find = func(name string) (*subscription, bool) {
+		r, ok := e.find(name)
+		if !ok {
+			return nil, false
+		}
+		return r.subscription, true
+	}
+	return e
 }
 
 // Configure replaces the feeds. It keeps those that have not changed, and deletes the state
@@ -175,7 +183,11 @@ func (e *Engine) loop(ctx context.Context, r *running) {
 
 func (e *Engine) step(ctx context.Context, r *running) {
 	r.clamp()
+	if r.outdated() {
+		r.wantSendOnce()
+	}
 	before, now := r.record(), e.env.now()
+	defer func() { e.changedGeneration(r, before.Current) }()
 	if !before.Paused && !now.Before(before.NextAt) {
 		err := e.fetch(ctx, r)
 		e.log(r, before, err)
@@ -326,6 +338,7 @@ func (e *Engine) Do(ctx context.Context, c report.Command) (string, error) {
 			"reload it after a change", c.Name)
 	}
 	defer r.nudge()
+	defer e.changedGeneration(r, r.record().Current)
 	e.opts.Log.Info("command", "command", c.Verb, "feed", c.Name, "generation", c.Generation)
 	switch c.Verb {
 	case report.Refresh:
@@ -342,6 +355,22 @@ func (e *Engine) Do(ctx context.Context, c report.Command) (string, error) {
 		return r.diff(c.Generation)
 	}
 	return "", fmt.Errorf("the command %q is not known", c.Verb)
+}
+
+// changedGeneration makes the feeds that leave out the addresses of r hand in their sets, if
+// another generation than before is in force.
+func (e *Engine) changedGeneration(r *running, before uint64) {
+	if r.record().Current == before {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, other := range e.running {
+		if slices.Contains(strings.Fields(other.feed.Except), r.feed.Name) {
+			other.wantSend()
+			other.nudge()
+		}
+	}
 }
 
 // nudge makes the loop look again at what is due.

@@ -23,6 +23,9 @@ type Feed struct {
 	TTL   time.Duration // the set ends this long after the last good answer
 	Use   string        // what the daemon does with the set; see Shadow
 
+	Except string // names of feeds whose addresses the set leaves out, separated by blanks
+	Exempt string // prefixes that it leaves out, separated by blanks
+
 	Format string // as lists.Options has it
 	Column string
 	Select string
@@ -47,6 +50,7 @@ const Shadow = "shadow"
 // is of no use after a change of it.
 func (f Feed) fingerprint() string {
 	f.Every, f.Timeout = 0, 0
+	f.Except, f.Exempt = "", "" // exceptions tells those
 	b, err := json.Marshal(f)
 	if err != nil {
 		panic(err) // a struct of plain values

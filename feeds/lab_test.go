@@ -78,6 +78,7 @@ func (l *lab) open(f Feed, dir string) {
 	}
 	now := func() time.Time { return l.clock }
 	s, err := newSubscription(f, dir, &environment{
+		find:    func(string) (*subscription, bool) { return nil, false },
 		fetcher: fetcher{agent: "test", proxy: noProxy, allow: allow, now: now},
 		sender:  l.daemon, now: now, random: func() float64 { return 0 },
 	})
@@ -182,6 +183,8 @@ func hosts(addresses []string) []string {
 type fakeDaemon struct {
 	mu         sync.Mutex
 	set        []string
+	sets       map[string]string // by the name of the feed
+	known      map[string]uint64 // generations
 	fors       []time.Duration
 	reasons    []string
 	generation uint64
@@ -220,17 +223,24 @@ func (d *fakeDaemon) Put(_ context.Context, s report.Set) (report.Result, error)
 		}
 		set, fors, reasons = append(set, e.Prefix.String()), append(fors, e.For), append(reasons, e.Reason)
 	}
+	if d.sets != nil {
+		if d.known == nil {
+			d.known = map[string]uint64{}
+		}
+		d.known[s.Name] = s.Generation
+		d.sets[s.Name] = strings.Join(set, " ")
+	}
 	d.set, d.fors, d.reasons, d.generation = set, fors, reasons, s.Generation
 	return report.Result{Added: len(set)}, nil
 }
 
-func (d *fakeDaemon) Renew(_ context.Context, _ string, generation uint64) error {
+func (d *fakeDaemon) Renew(_ context.Context, name string, generation uint64) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.err != nil {
 		return d.err
 	}
-	if generation != d.generation {
+	if last := d.generation; d.known[name] != generation && (d.sets != nil || last != generation) {
 		return report.ErrUnknown
 	}
 	d.renewals++

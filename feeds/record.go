@@ -33,6 +33,7 @@ type record struct {
 	Sent     uint64       `json:"sent"`               // the generation that the sender has; 0 if it has none
 	Again    bool         `json:"again,omitempty"`    // it has to be put again
 	Accepted bool         `json:"accepted,omitempty"` // an operator wants Current
+	Excepted string       `json:"excepted,omitempty"` // what Sent leaves out, as exceptGenerations
 
 	AnsweredAt time.Time `json:"answered_at,omitzero"` // the last answer that was understood
 	CheckedAt  time.Time `json:"checked_at,omitzero"`  // the last one that speaks for Current

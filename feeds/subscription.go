@@ -39,6 +39,8 @@ type environment struct {
 	random  func() float64
 	parsing sync.Mutex // one list at a time is in memory
 	sending sync.Mutex // the daemon takes one set at a time
+
+	find func(name string) (*subscription, bool) // another feed
 }
 
 // newSubscription reads the state in dir, which it makes if there is none. The error may

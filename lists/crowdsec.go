@@ -1,6 +1,7 @@
 package lists
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -54,8 +55,9 @@ func decisionBlocks(scope, kind string) bool {
 
 // crowdsecCSV reads `cscli decisions list -o raw` and files for `cscli decisions import`.
 type crowdsecCSV struct {
-	out   *sink
-	names map[string]int
+	out     *sink
+	names   map[string]int // columns by their name in the header
+	columns int
 }
 
 func openCrowdsecCSV(o *sink) parser { return &crowdsecCSV{out: o} }
@@ -72,17 +74,24 @@ func (p *crowdsecCSV) line(n int, line string) error {
 		return nil
 	}
 	if p.names == nil {
-		p.names = make(map[string]int)
-		for i, name := range f {
-			p.names[name] = i
-		}
-		return nil
+		return p.header(n, f)
 	}
-	if len(f) != len(p.names) {
-		p.out.badf(n, "the record has %d columns, the header has %d", len(f), len(p.names))
+	if len(f) != p.columns {
+		p.out.badf(n, "the record has %d columns, the header has %d", len(f), p.columns)
 		return nil
 	}
 	return p.record(n, f)
+}
+
+func (p *crowdsecCSV) header(n int, f []string) error {
+	p.names, p.columns = make(map[string]int, len(f)), len(f)
+	for i, name := range f {
+		if _, twice := p.names[name]; twice {
+			return fmt.Errorf("line %d: the header has two columns %s", n, quote(name))
+		}
+		p.names[name] = i
+	}
+	return nil
 }
 
 // get returns the first of the named columns that exists.

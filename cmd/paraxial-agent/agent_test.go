@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/feeds"
 	"github.com/paraxial/paraxial/feeds/catalog"
 	"github.com/paraxial/paraxial/report"
 )
@@ -315,7 +316,8 @@ func TestCommandLine(t *testing.T) {
 
 // TestEveryKeyHasAnEffect: a key of a feed that the agent forgets is of no use.
 func TestEveryKeyHasAnEffect(t *testing.T) {
-	zero := feedOf(config.Feed{Use: config.UseLimit})
+	cfg := config.Config{Feeds: []config.Feed{{Name: "shadow"}}}
+	zero := feedOf(cfg, config.Feed{Use: config.UseLimit})
 	fields := reflect.TypeFor[config.Feed]()
 	for i := range fields.NumField() {
 		f := config.Feed{Use: config.UseLimit}
@@ -329,12 +331,33 @@ func TestEveryKeyHasAnEffect(t *testing.T) {
 			v.SetFloat(7)
 		case reflect.Bool:
 			v.SetBool(true)
-		default:
-			f.Limit.PerSecond = 7
+		case reflect.Slice:
+			v.Set(reflect.ValueOf([]string{"shadow"}))
+		case reflect.Struct:
+			f.Limit.PerSecond, f.CrowdSec.URL = 7, "x"
 		}
-		if feedOf(f) == zero {
+		if feedOf(cfg, f) == zero {
 			t.Errorf("%s has no effect", fields.Field(i).Name)
 		}
+	}
+}
+
+// A feed leaves out the prefixes of sets, and the addresses of feeds by their names.
+func TestExceptionsOf(t *testing.T) {
+	text := "sets: {office: [198.51.100.0/24, 192.0.2.1], b: [203.0.113.1]}\n" +
+		"feeds: [{name: c, url: /c, use: block, except: [office, bot, b]}, {name: bot, url: /b, use: tag}, " +
+		"{name: nl, url: /n, use: tag}]"
+	c, err := config.Parse("f", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := feedOf(c, c.Feeds[0])
+	if f.Except != "bot" || f.Exempt != "198.51.100.0/24 192.0.2.1/32 203.0.113.1/32" {
+		t.Errorf("except %q, exempt %q", f.Except, f.Exempt)
+	}
+	// The share of the addresses that a set covers matters only if it has an effect.
+	if bot, nl := feedOf(c, c.Feeds[1]).Use, feedOf(c, c.Feeds[2]).Use; bot != "tag" || nl != feeds.Shadow {
+		t.Errorf("uses %q and %q", bot, nl)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -51,7 +53,7 @@ func (j *feedsJob) summary() string { return summary(j.engine.States()) }
 func (j *feedsJob) configure(ctx context.Context, cfg config.Config) {
 	list := make([]feeds.Feed, 0, len(cfg.Feeds))
 	for _, f := range cfg.Feeds {
-		list = append(list, feedOf(f))
+		list = append(list, feedOf(cfg, f))
 	}
 	if j.socket == "" && len(list) > 0 {
 		j.log.Error("feeds are not fetched, because reports.socket is off")
@@ -66,18 +68,39 @@ func (j *feedsJob) configure(ctx context.Context, cfg config.Config) {
 }
 
 // feedOf returns a feed of the configuration as the engine has it.
-func feedOf(f config.Feed) feeds.Feed {
+func feedOf(cfg config.Config, f config.Feed) feeds.Feed {
 	use := string(f.Use)
-	if f.Use == config.UseLimit {
+	switch {
+	case f.Use == config.UseLimit:
 		use += " " + f.Limit.String()
+	case f.Use == config.UseTag && !cfg.Exempts(f.Name):
+		use = feeds.Shadow // it has no effect, whatever its size
 	}
+	names, prefixes := exceptionsOf(cfg, f)
 	return feeds.Feed{
+		Except: names, Exempt: prefixes,
 		Name: f.Name, URL: f.URL, Every: f.Every, TTL: f.TTL, Use: use,
 		Format: f.Format, Column: f.Column, Select: f.Select,
 		Timeout: requestTime, MaxBytes: maxBody, MaxEntries: f.MaxEntries,
 		MaxShrink: float64(f.MaxShrink) / 100, MaxGrow: float64(f.MaxGrow), MaxShare: float64(f.MaxShare) / 100,
 		Private: f.Private, CA: f.CA, SHA256: f.SHA256, Minisign: f.Minisign,
 	}
+}
+
+// exceptionsOf returns the names of the feeds and the prefixes of the sets that a feed leaves out.
+func exceptionsOf(cfg config.Config, f config.Feed) (names, prefixes string) {
+	var feedNames, all []string
+	for _, name := range f.Except {
+		at := slices.IndexFunc(cfg.Sets, func(s config.Set) bool { return s.Name == name })
+		if at < 0 {
+			feedNames = append(feedNames, name)
+			continue
+		}
+		for _, p := range cfg.Sets[at].Prefixes {
+			all = append(all, p.String())
+		}
+	}
+	return strings.Join(feedNames, " "), strings.Join(all, " ")
 }
 
 // summary is what systemctl status shows.

@@ -119,7 +119,8 @@ func (p *program) commands() []command {
 		p.unallowCommand(), p.flushCommand(), p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(),
 		p.detectorsCommand(), p.feedsCommand(), p.originsCommand(), p.importCommand(), p.exportCommand(),
 		p.watchCommand(), p.confirmCommand(),
-		p.reportCommand(), p.doctorCommand(), p.realipCommand(), p.matchCommand(), p.completionCommand(),
+		p.reportCommand(), p.doctorCommand(), p.realipCommand(), p.matchCommand(), p.convertCommand(),
+		p.completionCommand(),
 		p.manCommand(),
 	}
 }

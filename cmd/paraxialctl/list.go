@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -50,7 +51,7 @@ func (p *program) entryTable(c *cli.Context, kind, origin string) error {
 		}
 		action := actionName(e, ":") // one word, so that the columns can be counted
 		row(w, printable(e.Prefix), printable(e.Kind), action, printable(e.Origin),
-			p.end(e), packets(e), printable(e.Author), printable(e.Reason))
+			p.end(e), packets(e), printable(e.Author), reasonText(e))
 		if n++; n%tableRows == 0 {
 			return w.Flush()
 		}
@@ -63,6 +64,15 @@ func (p *program) entryTable(c *cli.Context, kind, origin string) error {
 		err = flushErr
 	}
 	return err
+}
+
+// reasonText returns the reason of an entry, and the sets that have its prefix. It is the last
+// column, so that scripts that count columns are not disturbed.
+func reasonText(e control.Entry) string {
+	if len(e.Tags) == 0 {
+		return printable(e.Reason)
+	}
+	return strings.TrimSpace(printable(e.Reason) + " [" + tagsText(e.Tags) + "]")
 }
 
 func listHead(w io.Writer) {

@@ -21,9 +21,10 @@ type topColumn struct {
 	cell  func(control.TopSource) string
 }
 
-// columns returns all columns, from left to right.
+// columns returns all columns, from left to right. Without a source in a set, there is no
+// column for sets.
 func (v *topView) columns() []topColumn {
-	return []topColumn{
+	all := []topColumn{
 		{"SOURCE", 0, 15, 43, false, func(s control.TopSource) string { return sourceText(s.Source) }},
 		{"DETECTOR", 5, 8, 16, false, func(s control.TopSource) string { return s.Nearest }},
 		{"RATE", 1, 10, 10, true, func(s control.TopSource) string { return shortRate(s.Rates[s.Nearest]) }},
@@ -36,8 +37,13 @@ func (v *topView) columns() []topColumn {
 		{"PORTS", 9, 5, 24, false, func(s control.TopSource) string {
 			return strings.ReplaceAll(portList(s.Ports), " ", "")
 		}},
-		{"OTHER RATES", 10, 11, 60, false, otherRates},
+		{"TAGS", 10, 4, 24, false, func(s control.TopSource) string { return strings.Join(s.Tags, ",") }},
+		{"OTHER RATES", 11, 11, 60, false, otherRates},
 	}
+	if !slices.ContainsFunc(v.last.Sources, func(s control.TopSource) bool { return len(s.Tags) > 0 }) {
+		all = slices.DeleteFunc(all, func(c topColumn) bool { return c.title == "TAGS" })
+	}
+	return all
 }
 
 // table returns the head and a line for every source, with the columns that fit

@@ -51,6 +51,9 @@ func (p *program) verdict(r control.WhyResult) {
 	} else {
 		p.printf("This is computed from the entries; the packet filter itself could not be asked.\n")
 	}
+	if len(r.Tags) > 0 {
+		p.printf("It is in these sets: %s.\n", tagsText(r.Tags))
+	}
 	if r.EssentialRate > 0 {
 		p.printf("DHCP, IPv6 neighbour discovery, MLD and IGMP from it pass all the same, up to %d packets a second\n"+
 			"on each interface (essential).\n", r.EssentialRate)
@@ -93,6 +96,9 @@ func isAllowed(r control.WhyResult) bool {
 	}
 	return false
 }
+
+// tagsText returns the names of sets.
+func tagsText(tags []string) string { return printable(strings.Join(tags, ", ")) }
 
 func (p *program) matched(r control.WhyResult) {
 	if len(r.Matched) == 0 {

@@ -3,6 +3,7 @@ package wire
 
 import (
 	"log/slog"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -30,6 +31,8 @@ type Converter struct {
 	Log    *slog.Logger
 	Ledger Ledger
 	Drops  DropCounters
+	// Tags returns the names of the sets that have all of a prefix; nil: there are no sets.
+	Tags func(netip.Prefix) []string
 }
 
 // Entries returns entries as the API shows them. The drops of a prefix are shown for one of its
@@ -57,6 +60,9 @@ func (c *Converter) entry(b *policy.Book, e policy.Entry, sampled bool) control.
 		Reason: e.Reason, Author: e.Author, Created: e.Created, Forced: e.Forced,
 		Expires: c.expires(e.Deadline), Evidence: evidence(e.Evidence),
 	}
+	if c.Tags != nil {
+		out.Tags = c.Tags(e.Prefix)
+	}
 	if e.Action == policy.Limit {
 		out.Rate = e.Rate.String()
 	}
@@ -81,10 +87,19 @@ func evidence(v *policy.Evidence) *control.Evidence {
 	if v == nil {
 		return nil
 	}
-	return &control.Evidence{
-		Detector: v.Detector, Rate: v.Rate.String(), Limit: v.Limit.String(), Window: policy.FormatTTL(v.Window),
+	out := &control.Evidence{
+		Detector: v.Detector, Window: policy.FormatTTL(v.Window),
 		Count: v.Count, First: v.First, Last: v.Last, Ports: v.Ports, Offence: v.Offence, Sources: v.Sources,
 	}
+	if v.Rule == nil {
+		out.Rate, out.Limit = v.Rate.String(), v.Limit.String()
+		return out
+	}
+	out.Rule, out.PointLimit, out.Reporter = v.Rule.Rule, v.Rule.Limit, v.Rule.Reporter
+	for _, s := range v.Rule.Seen {
+		out.Events = append(out.Events, control.Seen(s))
+	}
+	return out
 }
 
 // sampled reports whether the program has ever counted drops of entries by sampling,

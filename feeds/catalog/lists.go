@@ -13,7 +13,7 @@ func Lists() []List {
 
 // Texts of many entries.
 const (
-	block, shadow, allow = "block", "shadow", "allow"
+	block, shadow, allow, proxies, tag = "block", "shadow", "allow", "proxies", "tag"
 
 	noLicence = "none is stated"
 	countOnly = "shadow only counts: look at what it counts before you block"
@@ -166,16 +166,18 @@ func clouds() []List {
 // visitors are lists of addresses that most servers want to hear from.
 func visitors() []List {
 	const why = "an allow beats every block"
+	const proxiesOnly = "detectors leave the addresses alone. With use: allow they pass every block, too"
+	const crawler = "name it in except of a feed that blocks clouds. With use: allow it passes every block"
 	return []List{
 		{
-			Name: "cloudflare", URL: "https://api.cloudflare.com/client/v4/ips", Every: 24 * time.Hour, Use: allow,
+			Name: "cloudflare", URL: "https://api.cloudflare.com/client/v4/ips", Every: 24 * time.Hour, Use: proxies,
 			About: "Cloudflare: the addresses from which it asks your server", Entries: "22", Licence: noLicence,
-			Note: why + ". Name them in proxies, too, for the detectors",
+			Note: proxiesOnly,
 		},
 		{
-			Name: "fastly", URL: "https://api.fastly.com/public-ip-list", Every: 24 * time.Hour, Use: allow,
+			Name: "fastly", URL: "https://api.fastly.com/public-ip-list", Every: 24 * time.Hour, Use: proxies,
 			About: "Fastly: the addresses from which it asks your server", Entries: "21", Licence: noLicence,
-			Note: why + ". Name them in proxies, too, for the detectors",
+			Note: proxiesOnly,
 		},
 		{
 			Name: "github-hooks", URL: "https://api.github.com/meta", Select: "service=hooks", Every: 24 * time.Hour,
@@ -185,13 +187,13 @@ func visitors() []List {
 		},
 		{
 			Name: "googlebot", URL: "https://developers.google.com/static/search/apis/ipranges/googlebot.json",
-			Every: 24 * time.Hour, Use: allow, About: "Google's crawler for its search", Entries: "300",
+			Every: 24 * time.Hour, Use: tag, About: "Google's crawler for its search", Entries: "300",
 			Licence: noLicence,
-			Note:    why,
+			Note:    crawler,
 		},
 		{
-			Name: "bingbot", URL: "https://www.bing.com/toolbox/bingbot.json", Every: 24 * time.Hour, Use: allow,
-			About: "Microsoft's crawler for Bing", Entries: "28", Licence: noLicence, Note: why,
+			Name: "bingbot", URL: "https://www.bing.com/toolbox/bingbot.json", Every: 24 * time.Hour, Use: tag,
+			About: "Microsoft's crawler for Bing", Entries: "28", Licence: noLicence, Note: crawler,
 		},
 		{
 			Name: "uptimerobot", URL: "https://uptimerobot.com/inc/files/ips/IPv4andIPv6.txt", Every: 24 * time.Hour,
