@@ -41,6 +41,7 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	})
 	s.Maps = d.maps()
 	s.Detection = d.detection.snapshot()
+	s.Detection.Tripped = d.ladder.Load().Breaker().Open
 	s.Feeds, s.Reporters = d.feedMetrics()
 	s.Rules, s.RuleEvents = d.ruling.metricsOf()
 	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.guard.Problem() != ""

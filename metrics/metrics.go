@@ -42,8 +42,6 @@ type Detection struct {
 	NoRoom   uint64 // sources above a limit for which there was no room
 	Exceeded bool   // packets arrive too fast for reliable detection
 	Tripped  bool   // the circuit breaker is open
-
-	TrippedAt time.Time // when it last opened or closed
 }
 
 // Interface is one network interface and its packets so far.
@@ -233,6 +231,9 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	c.feeds.collect(ch, s)
 	c.rules.collect(ch, s)
+	if s.Detection.Enabled || len(s.Rules) > 0 { // they share it
+		ch <- gauge(c.descs.tripped, truth(s.Detection.Tripped))
+	}
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
 	}
@@ -244,7 +245,6 @@ func (c *Collector) collectDetection(ch chan<- prometheus.Metric, d Detection) {
 	ch <- gauge(c.descs.tracked, float64(d.Tracked))
 	ch <- counter(c.descs.lost, d.Lost)
 	ch <- gauge(c.descs.exceeded, truth(d.Exceeded))
-	ch <- gauge(c.descs.tripped, truth(d.Tripped))
 	ch <- counter(c.descs.noRoom, d.NoRoom)
 }
 
