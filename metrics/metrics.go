@@ -23,6 +23,7 @@ type Snapshot struct {
 	Detection  Detection
 	Feeds      []Feed
 	Reporters  []Reporter
+	Logs       []Log
 
 	Warnings        int  // what status warns of
 	GuardIncomplete bool // facts for the guard could not be read
@@ -97,6 +98,7 @@ type Collector struct {
 	decide *prometheus.CounterVec
 	descs  descs
 	feeds  feedDescs
+	logs   logDescs
 }
 
 type descs struct {
@@ -128,7 +130,7 @@ func New(src Source, build Build) *Collector {
 			Help: "Sources that a detector acted upon, by action.",
 		}, []string{"detector", "action"}),
 		descs: newDescs(),
-		feeds: newFeedDescs(),
+		feeds: newFeedDescs(), logs: newLogDescs(),
 	}
 }
 
@@ -200,7 +202,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
-	for _, d := range c.feeds.all() {
+	for _, d := range append(c.feeds.all(), c.logs.all()...) {
 		ch <- d
 	}
 }
@@ -228,6 +230,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- gauge(c.descs.off, share, family)
 	}
 	c.feeds.collect(ch, s)
+	c.logs.collect(ch, s)
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
 	}

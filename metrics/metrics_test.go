@@ -46,7 +46,9 @@ func sample() fixed {
 			{Name: "new", Held: true},
 		},
 		Reporters: []Reporter{{Name: "feeds", Present: true}, {Name: "other"}},
-		Warnings:  3, GuardIncomplete: true,
+		Logs: []Log{{Name: "sshd", Up: true, Lines: 7, Matched: 6, Ambiguous: 5, NoAddress: 4, Refused: 3, LostBytes: 2,
+			Gaps: 1}, {Name: "web", Lag: 90}},
+		Warnings: 3, GuardIncomplete: true,
 		SaveFailures: 4, SaveFailing: true, Allowed: map[string]float64{"ipv4": 0.5},
 	}
 }
