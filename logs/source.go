@@ -186,7 +186,8 @@ func (s *entries) next() (l line, st status) {
 			continue
 		}
 		return line{
-			text: e.Message, time: e.Time, where: "journal " + e.Unit + " " + e.Cursor, at: -1, last: e.Cursor == s.until,
+			text: e.Message, time: e.Time, where: "journal " + e.Unit + " " + e.Cursor, at: -1,
+			last: e.Cursor == s.until,
 		}, got
 	}
 }

@@ -13,12 +13,15 @@ import (
 func TestBatch(t *testing.T) {
 	when := time.Date(2026, 1, 2, 3, 4, 5, 678000000, time.FixedZone("x", 3600))
 	var b Batch
-	b.Add(Record{Address: addr("::ffff:192.0.2.1"), Rule: "login", Points: 3, User: []byte("a\"b\\c"), Path: []byte("/ü"),
-		Time: when, Success: true, Text: []byte("a\x00b\xffc\n" + strings.Repeat("x", 300)), Where: "/var/log/x", At: 7})
+	b.Add(Record{Address: addr("::ffff:192.0.2.1"), Rule: "login", Points: 3, User: []byte("a\"b\\c"),
+		Path: []byte("/ü"),
+		Time: when, Success: true, Text: []byte("a\x00b\xffc\n" + strings.Repeat("x", 300)),
+		Where: "/var/log/x", At: 7})
 	b.Add(Record{Address: addr("2001:db8::1"), Rule: "login", Where: "journal", At: -1})
 	want := []Event{
-		{Address: addr("192.0.2.1"), Rule: "login", Points: 3, User: `a"b\c`, Path: "/ü", Time: when.UTC(), Success: true,
-			Text: "a?b?c?" + strings.Repeat("x", MaxEventText-6), Where: "/var/log/x:7"},
+		{Address: addr("192.0.2.1"), Rule: "login", Points: 3, User: `a"b\c`, Path: "/ü", Time: when.UTC(),
+			Success: true,
+			Text:    "a?b?c?" + strings.Repeat("x", MaxEventText-6), Where: "/var/log/x:7"},
 		{Address: addr("2001:db8::1"), Rule: "login", Where: "journal"},
 	}
 	var got []Event

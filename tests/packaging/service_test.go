@@ -151,7 +151,10 @@ func (s *site) logs() {
 		cat >>/etc/paraxial/paraxiald.yaml <<-'END'
 			logs:
 			  - {name: app, file: /var/log/app.log, rule: login, patterns: [{text: 'bad login from <addr>'}]}
-			  - {name: unit, journal: {units: [paraxial-test.service]}, rule: login, patterns: [{text: 'bad login from <addr>'}]}
+			  - name: unit
+			    journal: {units: [paraxial-test.service]}
+			    rule: login
+			    patterns: [{text: 'bad login from <addr>'}]
 			rules: [{name: login, limit: 3, window: 10m, action: shadow, for: 1h}]
 		END
 		systemctl reload paraxiald`)
