@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/paraxial/paraxial/metrics"
@@ -44,7 +45,7 @@ func (d *Daemon) conditions() []string {
 	if disk := d.disk.String(); disk != "" {
 		warn("the state cannot be saved: %s; df %s shows whether the disk is full", disk, d.settings().StateDir)
 	}
-	return append(list, d.feedWarnings(time.Now())...)
+	return slices.Concat(list, d.feedWarnings(time.Now()), d.logWarnings(time.Now()))
 }
 
 // fullPercent is the fill of a map from which on there is a warning.

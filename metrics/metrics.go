@@ -4,6 +4,7 @@
 package metrics
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,6 +26,7 @@ type Snapshot struct {
 	Reporters  []Reporter
 	Rules      []Rule
 	RuleEvents []RuleEvents
+	Logs       []Log
 
 	Warnings        int  // what status warns of
 	GuardIncomplete bool // facts for the guard could not be read
@@ -98,6 +100,7 @@ type Collector struct {
 	descs  descs
 	feeds  feedDescs
 	rules  ruleDescs
+	logs   logDescs
 }
 
 type descs struct {
@@ -131,6 +134,7 @@ func New(src Source, build Build) *Collector {
 		descs: newDescs(),
 		feeds: newFeedDescs(),
 		rules: newRuleDescs(),
+		logs:  newLogDescs(),
 	}
 }
 
@@ -202,7 +206,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
-	for _, d := range append(c.feeds.all(), c.rules.all()...) {
+	for _, d := range slices.Concat(c.feeds.all(), c.rules.all(), c.logs.all()) {
 		ch <- d
 	}
 }
@@ -234,6 +238,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	if s.Detection.Enabled || len(s.Rules) > 0 { // they share it
 		ch <- gauge(c.descs.tripped, truth(s.Detection.Tripped))
 	}
+	c.logs.collect(ch, s)
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
 	}

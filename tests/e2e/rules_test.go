@@ -118,7 +118,8 @@ func TestRuleForgiveAndPromote(t *testing.T) {
 	}
 	taken, err := c.Events(t.Context(), []report.Event{
 		{Address: netip.MustParseAddr(guesser), Rule: "scan"}, {Address: netip.MustParseAddr(guesser), Rule: "scan"},
-		{Address: netip.MustParseAddr("127.0.0.1"), Rule: "scan"}, {Address: netip.MustParseAddr(guesser), Rule: "other"},
+		{Address: netip.MustParseAddr("127.0.0.1"), Rule: "scan"},
+		{Address: netip.MustParseAddr(guesser), Rule: "other"},
 	})
 	if err != nil || taken.Accepted != 2 || len(taken.Refused) != 2 || taken.Refused[0].Code != "bogon" ||
 		taken.Refused[1].Code != "unknown_rule" {
