@@ -17,8 +17,8 @@ type Reports struct {
 	// The Unix socket for reporters, such as paraxial-agent. An absolute path. `off` turns it
 	// off.
 	Socket string
-	// The Unix socket for programs with libblocklist, such as
-	// `/run/paraxial/blocklist.sock`. An absolute path. `""` turns it off. See [reporting.md](reporting.md#libblocklist).
+	// The Unix socket for programs with libblocklist, such as `/run/paraxial/blocklist.sock`. An
+	// absolute path. `""` turns it off. See [reporting.md](reporting.md#libblocklist).
 	BlocklistSocket string
 	// The users that may report, and what. See Reporters below.
 	Reporters []Reporter
