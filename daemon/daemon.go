@@ -16,10 +16,11 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control/broadcast"
 	"github.com/paraxial/paraxial/control/wire"
-	"github.com/paraxial/paraxial/detect/journal"
-	"github.com/paraxial/paraxial/detect/offenders"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/guard"
+	"github.com/paraxial/paraxial/ladder"
+	"github.com/paraxial/paraxial/ladder/journal"
+	"github.com/paraxial/paraxial/ladder/offenders"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
@@ -60,6 +61,8 @@ type Daemon struct {
 	wire      *wire.Converter
 	broadcast *broadcast.Broadcast
 	detection *detection
+	ruling    *ruling
+	ladder    atomic.Pointer[ladder.Ladder] // of the configuration in force
 	offenders *offenders.File
 	detecting sdnotify.Pulse // progress of the detectors' loop
 	attending sdnotify.Pulse // progress of the loop that checks interfaces and socket
@@ -71,9 +74,9 @@ type Daemon struct {
 	disk      warnings.Problem // why the last checkpoint failed
 	saves     warnings.Saves
 
-	socketProblem string // why the socket cannot be created again; used by attend only
-	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
-	fullTold      bool   // the log says that a map is full; used by tellStatus only
+	socketProblems map[string]string // why a socket, by path, cannot be created again; used by attend only
+	sweepProblem   string            // why expired entries cannot be removed; used by housekeep only
+	fullTold       bool              // the log says that a map is full; used by tellStatus only
 
 	metrics  *metrics.Collector
 	detached chan struct{} // closed when the filter was detached on request
@@ -122,7 +125,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
 		store: st, loader: l, capacity: l.Capacity, broadcast: broadcast.New(), detached: make(chan struct{}),
-		offenders: offenders.In(cfg.StateDir),
+		offenders: offenders.In(cfg.StateDir), socketProblems: make(map[string]string),
 	}
 	d.cfg.Store(&cfg)
 	d.guard = guard.NewReader(o.Log, func() config.Guard { return d.settings().Guard })
@@ -136,9 +139,10 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.tags = tags.New(filepath.Join(cfg.StateDir, setsFolder))
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
-	d.reporting = newReporting(d, noRules{})
+	d.ruling = newRuling(d, o.Log)
+	d.reporting = newReporting(d, d.ruling)
 	d.detection = &detection{
-		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
+		log: o.Log, journal: journal.New(o.Log, "detector"), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,
 	}
 	d.nics = &nics{
@@ -178,7 +182,7 @@ func (d *Daemon) start(ctx context.Context, status func(string)) error {
 	if err := d.loader.Commit(); err != nil {
 		return err
 	}
-	d.log.Info("filter in force", "took", time.Since(begin).Round(time.Millisecond))
+	logStart(d.log, d.nics.status(), time.Since(begin))
 	return nil
 }
 

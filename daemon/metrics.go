@@ -42,6 +42,7 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	s.Maps = d.maps()
 	s.Detection = d.detection.snapshot()
 	s.Feeds, s.Reporters = d.feedMetrics()
+	s.Rules, s.RuleEvents = d.ruling.metricsOf()
 	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.guard.Problem() != ""
 	s.SaveFailures, s.SaveFailing = d.saves.Failed(), d.saves.String() != "" || d.disk.String() != ""
 	s.Allowed = make(map[string]float64)

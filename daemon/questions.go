@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"github.com/paraxial/paraxial/events"
 	"net/netip"
 
 	"github.com/paraxial/paraxial/policy"
@@ -41,6 +42,7 @@ func (r *reporting) Verdict(a netip.Addr) report.Verdict {
 			v.Until = r.engine.Wall(e.Deadline)
 		}
 	}
+	v.Tags = r.tags.Of(netip.PrefixFrom(a, a.BitLen()), r.engine.Now())
 	return v
 }
 
@@ -69,26 +71,6 @@ func leadsTo(e policy.Entry, o policy.Outcome) bool {
 	return false
 }
 
-// noRules is the counter of a configuration without rules.
-type noRules struct{ counter }
-
-// Events implements counter.
-func (noRules) Events(_ context.Context, _ string, events []report.Event) (refused []report.Refusal, _ error) {
-	for n, e := range events {
-		err := unknownRule(e.Rule)
-		refused = append(refused, report.Refusal{Line: n + 1, Code: err.Code, Message: err.Message})
-	}
-	return refused, nil
-}
-
-// Rate implements counter.
-func (noRules) Rate(_ context.Context, _ string, e report.Event) (report.Verdict, error) {
-	return report.Verdict{}, unknownRule(e.Rule)
-}
-
-// Note implements counter.
-func (noRules) Note(string, string, string) {}
-
 func unknownRule(name string) *report.Error {
-	return report.Errorf("unknown_rule", "the configuration of paraxiald has no rule %.64q", name)
+	return report.Errorf(string(events.UnknownRule), "the configuration of paraxiald has no rule %.64q", name)
 }

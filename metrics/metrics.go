@@ -23,6 +23,8 @@ type Snapshot struct {
 	Detection  Detection
 	Feeds      []Feed
 	Reporters  []Reporter
+	Rules      []Rule
+	RuleEvents []RuleEvents
 
 	Warnings        int  // what status warns of
 	GuardIncomplete bool // facts for the guard could not be read
@@ -97,6 +99,7 @@ type Collector struct {
 	decide *prometheus.CounterVec
 	descs  descs
 	feeds  feedDescs
+	rules  ruleDescs
 }
 
 type descs struct {
@@ -129,6 +132,7 @@ func New(src Source, build Build) *Collector {
 		}, []string{"detector", "action"}),
 		descs: newDescs(),
 		feeds: newFeedDescs(),
+		rules: newRuleDescs(),
 	}
 }
 
@@ -200,7 +204,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
-	for _, d := range c.feeds.all() {
+	for _, d := range append(c.feeds.all(), c.rules.all()...) {
 		ch <- d
 	}
 }
@@ -228,6 +232,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- gauge(c.descs.off, share, family)
 	}
 	c.feeds.collect(ch, s)
+	c.rules.collect(ch, s)
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
 	}

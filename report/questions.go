@@ -12,7 +12,7 @@ import (
 // events counts the events of a body, one on each line. All lines are read before one is
 // counted, so a body that is cut off counts nothing.
 func (c *call) events() (any, error) {
-	data, leave, err := c.read()
+	data, leave, err := c.read(MaxBody)
 	if err != nil {
 		return nil, err
 	}
