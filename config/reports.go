@@ -243,6 +243,11 @@ func (c Config) Reporters() []Reporter {
 		r.Name, r.User, r.Sets = feedsReporter, feedsUser, []string{All}
 		list = append(list, r)
 	}
+	if len(c.Logs) > 0 {
+		r := DefaultReporter()
+		r.Name, r.User, r.Rules, r.May = logsReporter, logsUser, []string{All}, []Right{RightEvent}
+		list = append(list, r)
+	}
 	return list
 }
 

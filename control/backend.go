@@ -59,6 +59,8 @@ type Backend interface {
 
 	// Feeds returns the state of the feeds.
 	Feeds(context.Context) (FeedsStatus, error)
+	// Logs returns the state of the logs.
+	Logs(context.Context) (LogsStatus, error)
 	// FeedCommand gives a command to the reporter of a feed, and waits for the answer.
 	FeedCommand(context.Context, Caller, FeedCommand) (FeedAnswer, error)
 	// Origins sums up the entries by origin.

@@ -170,6 +170,11 @@ func (c *Client) Feeds(ctx context.Context) (FeedsStatus, error) {
 	return exchange[FeedsStatus](ctx, c, http.MethodGet, "/v1/feeds", nil, nil)
 }
 
+// Logs returns the state of the logs.
+func (c *Client) Logs(ctx context.Context) (LogsStatus, error) {
+	return exchange[LogsStatus](ctx, c, http.MethodGet, "/v1/logs", nil, nil)
+}
+
 // FeedCommand gives a command to the reporter of a feed.
 func (c *Client) FeedCommand(ctx context.Context, r FeedCommand) (FeedAnswer, error) {
 	method, query := http.MethodPost, url.Values{}

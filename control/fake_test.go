@@ -111,6 +111,11 @@ func (f *fake) Feeds(context.Context) (FeedsStatus, error) {
 	return FeedsStatus{}, nil
 }
 
+func (f *fake) Logs(context.Context) (LogsStatus, error) {
+	f.record(Caller{}, "logs")
+	return LogsStatus{}, nil
+}
+
 func (f *fake) FeedCommand(_ context.Context, c Caller, r FeedCommand) (FeedAnswer, error) {
 	f.record(c, r)
 	return FeedAnswer{Text: "done"}, nil

@@ -51,6 +51,8 @@ func sample() fixed {
 			{Rule: "login", Reporter: "shop", Result: "counted", Count: 40},
 			{Reporter: "shop", Result: "unknown_rule", Count: 2},
 		},
+		Logs: []Log{{Name: "sshd", Up: true, Lines: 7, Matched: 6, Ambiguous: 5, NoAddress: 4, Refused: 3, LostBytes: 2,
+			Gaps: 1}, {Name: "web", Lag: 90}},
 		Warnings: 3, GuardIncomplete: true,
 		SaveFailures: 4, SaveFailing: true, Allowed: map[string]float64{"ipv4": 0.5},
 	}

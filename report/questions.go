@@ -17,12 +17,24 @@ func (c *call) events() (any, error) {
 		return nil, err
 	}
 	defer leave()
+	source := c.query.Get("source")
+	if len(source) > maxSourceName {
+		return nil, invalid("source: at most %d bytes", maxSourceName)
+	}
+	return c.once.count(c.rights.Name, source, data, func() (Taken, error) { return c.countLines(data) })
+}
+
+// maxSourceName is the length of the longest name of a source.
+const maxSourceName = 64
+
+// countLines counts the events of a body.
+func (c *call) countLines(data []byte) (Taken, error) {
 	lines := bytes.Split(data, []byte("\n"))
 	if n := len(lines); len(lines[n-1]) == 0 {
 		lines = lines[:n-1]
 	}
 	if len(lines) > MaxEvents {
-		return nil, Errorf(CodeTooLarge, "%d lines; at most %d in a request, and nothing was counted", len(lines),
+		return Taken{}, Errorf(CodeTooLarge, "%d lines; at most %d in a request, and nothing was counted", len(lines),
 			MaxEvents)
 	}
 	b := newBatch(len(lines))

@@ -203,6 +203,25 @@ func (f *fake) Feeds(context.Context) (control.FeedsStatus, error) {
 	}, nil
 }
 
+func (f *fake) Logs(context.Context) (control.LogsStatus, error) {
+	return control.LogsStatus{Logs: []control.LogStatus{
+		{
+			LogState: report.LogState{
+				Name: "sshd", Source: "journal ssh.service", Refusal: "own_address: no",
+				LogCounts: report.LogCounts{
+					Lines: 12345, Matched: 1000, Successes: 3, Ambiguous: 2, NoAddress: 1, Unread: 4, Refused: 5,
+				},
+			},
+			Condition: control.LogBehind, Lag: 90.4, Format: "sshd", Rules: []string{"login"}, Reporter: "logs",
+		},
+		{
+			LogState:  report.LogState{Name: "web", Source: "/var/log/web.log", Error: "permission denied"},
+			Condition: control.LogFailing, Format: "patterns", Rules: []string{"login", "scan"}, Reporter: "logs",
+		},
+		{LogState: report.LogState{Name: "new"}, Condition: control.LogUnknown},
+	}}, nil
+}
+
 func (f *fake) FeedCommand(
 	_ context.Context, _ control.Caller, r control.FeedCommand,
 ) (control.FeedAnswer, error) {
