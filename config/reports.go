@@ -251,6 +251,12 @@ func (c Config) Reporters() []Reporter {
 	return list
 }
 
+// Subscribers returns the reporters that hand in sets. They ask for commands all the time; others
+// report when something happens.
+func (c Config) Subscribers() []Reporter {
+	return slices.DeleteFunc(slices.Clone(c.Reporters()), func(r Reporter) bool { return len(r.Sets) == 0 })
+}
+
 // MayPut reports whether r may hand in the set of a feed.
 func (r Reporter) MayPut(name string) bool { return allOr(r.Sets, name) }
 
