@@ -52,6 +52,7 @@ func (c *Config) keys() []key {
 		numberKey("detection.max_bans", true, &c.Detection.MaxBans, 1, MaxMaxBans),
 		numberKey("detection.breaker.bans_per_minute", true, &c.Detection.Breaker.BansPerMinute, 0, MaxBansPerMinute),
 		detectorsKey(&c.Detectors),
+		rulesKey(&c.Rules),
 		setsKey(&c.Sets),
 		feedsKey(&c.Feeds),
 		textKey("reports.socket", false, &c.Reports.Socket, parseReportSocket),

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/events"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -27,11 +28,13 @@ var update = flag.Bool("update", false, "write the tables of "+docFile)
 // TestReference compares the tables in the reference with the keys, the defaults and the
 // comments in the code. With -update it writes the tables.
 func TestReference(t *testing.T) {
-	comments := fieldComments(t, ".", "../detect")
+	comments := fieldComments(t, ".", "../detect", "../events", "../ladder")
 	c := Default()
 	var i Interface
 	d := detect.Default()
 	d.Widen.IPv6 = defaultWiden
+	e := events.Default()
+	e.Widen.IPv6 = defaultWiden
 	f := DefaultFeed()
 	r := DefaultReporter()
 	doc, err := os.ReadFile(docFile)
@@ -47,6 +50,7 @@ func TestReference(t *testing.T) {
 		{"keys", c.keys(), &c},
 		{"interfaces", i.keys(), &i},
 		{"detectors", detectorKeys(&d), &d},
+		{"rules", ruleKeys(&e), &e},
 		{"feeds", feedKeys(&f), &f},
 		{"reporters", reporterKeys(&r), &r},
 	} {
@@ -103,6 +107,7 @@ func usual(k key) string {
 	}
 	for list, least := range map[string][]string{
 		"detectors": {"name: x", "limit: 1000/s", "action: shadow"},
+		"rules":     {"name: x", "limit: 1", "action: shadow"},
 		"feeds":     {"name: x", "url: /x", "use: block"},
 		"reporters": {"name: x", "user: x", "sets: [x]"},
 	} {
@@ -150,6 +155,8 @@ func takes(k key) string {
 		return fmt.Sprintf("list of at most %d", MaxInterfaces)
 	case *[]detect.Detector:
 		return fmt.Sprintf("list of at most %d", detect.MaxDetectors)
+	case *[]events.Rule:
+		return fmt.Sprintf("list of at most %d", events.MaxRules)
 	case *[]Feed:
 		return fmt.Sprintf("list of at most %d", MaxFeeds)
 	case *[]Set:

@@ -89,7 +89,9 @@ const All = "*"
 func DefaultReporter() Reporter {
 	return Reporter{
 		EventsPerSecond: 100_000,
-		Ban:             BanBudget{MaxFor: 24 * time.Hour, Widest: Widest{IPv4: 32, IPv6: 64}, PerMinute: 60, Live: 1000},
+		Ban: BanBudget{
+			MaxFor: 24 * time.Hour, Widest: Widest{IPv4: 32, IPv6: 64}, PerMinute: 60, Live: 1000,
+		},
 	}
 }
 

@@ -16,7 +16,7 @@ func (d *Daemon) conditions() []string {
 	var list []string
 	warn := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	if s := d.detection.snapshot(); s.Tripped {
-		warn("the circuit breaker is open since %s: detectors only add shadow entries: paraxialctl list; "+
+		warn("the circuit breaker is open since %s: detectors and rules only add shadow entries: paraxialctl list; "+
 			"detection.breaker in the configuration sets when it opens", s.TrippedAt.Format(time.RFC3339))
 	}
 	list = append(list, wideWarnings(d.filteringOff())...)
@@ -26,16 +26,16 @@ func (d *Daemon) conditions() []string {
 			"run systemctl restart paraxiald", full)
 	}
 	if err := d.enforcer.noRoom(); err != nil {
-		warn("detectors cannot add bans: %v", err)
+		warn("detectors and rules cannot add bans: %v", err)
 	}
 	if incomplete := d.guard.Problem(); incomplete != "" {
-		warn("the guard is incomplete, so detectors take no decisions, and blocks need --force: %s; "+
+		warn("the guard is incomplete, so detectors and rules take no decisions, and blocks need --force: %s; "+
 			"journalctl -u paraxiald has the details", incomplete)
 	}
 	list = append(list, d.guard.Unknown()...)
 	if n := d.enforcer.unsaved.Load(); n > 0 {
 		warn("%s in force, but not saved, and end with a restart; df %s shows whether the disk is full",
-			amount(int(n), "ban of detectors is", "bans of detectors are"), d.settings().StateDir)
+			amount(int(n), "ban of detectors and rules is", "bans of detectors and rules are"), d.settings().StateDir)
 	}
 	if cause := d.saves.String(); cause != "" {
 		warn("the last change could not be saved: %s; commands and lists change nothing, and new bans of detectors "+

@@ -42,6 +42,9 @@ func (d *Daemon) feedStatus(f config.Feed) control.FeedStatus {
 		State: state, Use: string(f.Use), Every: policy.FormatTTL(f.Every), TTL: policy.FormatTTL(f.TTL),
 		InForce: d.countOrigin(kind, policy.OriginFeed+f.Name), Reporter: by,
 	}
+	if f.CrowdSec.URL != "" {
+		s.Every = policy.FormatTTL(f.CrowdSec.Every)
+	}
 	if !f.InKernel() {
 		set, _ := d.tags.Get(f.Name, d.engine.Now())
 		s.InForce = set.Entries
@@ -53,6 +56,9 @@ func (d *Daemon) feedStatus(f config.Feed) control.FeedStatus {
 // feedCondition returns how fresh a feed is.
 func feedCondition(f config.Feed, s report.State, told bool, now time.Time) control.FeedCondition {
 	old := max(3*f.Every, f.TTL/4)
+	if f.CrowdSec.URL != "" {
+		old = 3 * f.CrowdSec.Resync
+	}
 	switch {
 	case !told:
 		return control.FeedUnknown

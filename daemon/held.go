@@ -23,6 +23,8 @@ var (
 type bounds struct {
 	config.Import
 	section string // of the configuration that has them
+	// mayBeEmpty tells that an empty set is usual, as long as it was small before.
+	mayBeEmpty bool
 }
 
 // check returns an error if the list is to change nothing. result has its effect, and the
@@ -48,6 +50,7 @@ func (b bounds) heldBy(
 	add := func(format string, args ...any) { causes = append(causes, fmt.Sprintf(format, args...)) }
 	before, after := counts.Before(), counts.After()
 	switch {
+	case b.mayBeEmpty && before < smallSet:
 	case empty && before == 0:
 		add("the list has no prefix")
 	case empty:

@@ -12,8 +12,8 @@ import (
 
 // TestHeldBy reaches each bound, and goes over it by one.
 func TestHeldBy(t *testing.T) {
-	usual := bounds{config.Default().Import, "import"}
-	off := bounds{config.Import{MaxShrink: 100, MaxGrow: 0, MaxShare: 100}, "import"}
+	usual := bounds{Import: config.Default().Import, section: "import"}
+	off := bounds{Import: config.Import{MaxShrink: 100, MaxGrow: 0, MaxShare: 100}, section: "import"}
 	for _, tt := range []struct {
 		name                      string
 		bounds                    bounds

@@ -24,6 +24,7 @@ type listChange struct {
 	bounds    bounds
 	most      int           // prefixes
 	longest   time.Duration // the longest lifetime of a line; 0: no bound
+	slack     time.Duration // by which the end of an entry may differ and the entry stays as it is
 	checkWide bool          // refuse allows that together turn filtering off for much, as one wide allow
 	tooLong   error         // the error of a list with more than most prefixes; nil: that of the engine
 }
@@ -47,7 +48,7 @@ func (d *Daemon) Import(
 func (d *Daemon) importOf(c control.Caller, r control.Import) listChange {
 	const families = 2
 	change := listChange{
-		Import: r, author: c.Author(), bounds: bounds{d.settings().Import, "import"},
+		Import: r, author: c.Author(), bounds: bounds{Import: d.settings().Import, section: "import"},
 		most:      families * d.settings().MaxEntries,
 		guard:     func(ctx context.Context) (*policy.Guard, error) { return d.guard.GuardFor(ctx, guardCaller(c)) },
 		checkWide: r.Kind == policy.Allow && !r.Wide && !r.Force,
@@ -85,10 +86,7 @@ func (d *Daemon) replaceSet(
 	}
 	changes.Spare = append(changes.Spare, d.spareWithoutAllows(ctx, r, wanted, &result)...)
 	result.Coverage = control.Coverage{IPv4: wanted.Share(policy.IPv4), IPv6: wanted.Share(policy.IPv6)}
-	set := engine.Set{List: wanted, Now: now, Entry: policy.Entry{
-		Kind: r.Kind, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Reason: r.Reason,
-		Author: r.author, Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(now, r.For),
-	}}
+	set := r.setOf(wanted, now)
 	set.Check = func(counts engine.Replaced) error {
 		countChanges(&result, r.Origin, counts)
 		err := r.check(empty, counts, &result)
@@ -114,6 +112,14 @@ func (d *Daemon) replaceSet(
 		Renewed: result.Renewed, Refused: len(result.Refused),
 	}})
 	return result, nil
+}
+
+// setOf returns the set that a list becomes.
+func (r listChange) setOf(wanted *engine.List, now policy.Deadline) engine.Set {
+	return engine.Set{List: wanted, Now: now, Slack: policy.Deadline(r.slack), Entry: policy.Entry{
+		Kind: r.Kind, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Reason: r.Reason,
+		Author: r.author, Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(now, r.For),
+	}}
 }
 
 func countChanges(result *control.ImportResult, origin string, r engine.Replaced) {

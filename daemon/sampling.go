@@ -54,7 +54,7 @@ func (d *detection) report() {
 		if s.Reason == guardUnknown {
 			continue // it applies to all sources, and was logged
 		}
-		d.journal.Spared(s)
+		d.journal.Spared(s.Detector, s.Prefix, s.Reason, s.Evidence.String())
 	}
 	stats := d.analyzer.Stats()
 	d.reportNoRoom(stats)

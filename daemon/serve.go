@@ -91,6 +91,7 @@ func (d *Daemon) runLoops(t *tasks, sockets []*control.Listener, o Options, mana
 	t.may(func(ctx context.Context) { d.followReloads(ctx, o, manager) })
 	t.may(d.housekeep)
 	t.may(d.detect)
+	t.may(d.ruling.run)
 	t.may(d.keepSpared)
 }
 

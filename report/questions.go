@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"time"
@@ -13,7 +12,7 @@ import (
 // events counts the events of a body, one on each line. All lines are read before one is
 // counted, so a body that is cut off counts nothing.
 func (c *call) events() (any, error) {
-	data, leave, err := c.read()
+	data, leave, err := c.read(MaxBody)
 	if err != nil {
 		return nil, err
 	}
@@ -59,8 +58,8 @@ func (b *batch) refuse(line int, code, message string) {
 }
 
 func (b *batch) parse(line int, data []byte) {
-	var e Event
-	if err := json.Unmarshal(data, &e); err != nil {
+	e, err := decodeEvent(data)
+	if err != nil {
 		b.refuse(line, CodeInvalidRequest, err.Error())
 		b.invalid++
 		return
@@ -111,7 +110,8 @@ func (s *Server) admit(r Rights, b *batch) {
 }
 
 func overBudget(r Rights) *Error {
-	return Errorf(CodeBudget, "more than %d events in a second (reports.reporters.events_per_second)", r.EventsPerSecond)
+	return Errorf(CodeBudget, "more than %d events in a second (reports.reporters.events_per_second)",
+		r.EventsPerSecond)
 }
 
 // slowDown waits before the answer to a reporter that is over its budget, so that it cannot use

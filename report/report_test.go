@@ -57,6 +57,12 @@ func (f *fake) Put(_ context.Context, reporter string, s Set, list io.Reader) (R
 	return Result{Added: 3, Held: "why"}, err
 }
 
+func (f *fake) Change(_ context.Context, reporter string, c Changes, list io.Reader) (Result, error) {
+	data, err := io.ReadAll(list)
+	f.note("change %s %s %d %q %v %v", reporter, c.Name, c.Generation, data, c.Remove, err)
+	return Result{Added: 1, Removed: 2}, err
+}
+
 func (f *fake) Renew(_ context.Context, reporter, set string, generation uint64) error {
 	f.note("renew %s %s %d", reporter, set, generation)
 	if generation != 7 {

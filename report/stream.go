@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -52,7 +53,9 @@ func (c *call) stream() (any, error) {
 		}
 	}()
 	nc.SetDeadline(time.Time{})
-	s := stream{call: c, nc: nc, in: bufio.NewReaderSize(rw.Reader, MaxLine)}
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	in := io.MultiReader(bytes.NewReader(early), nc)
+	s := stream{call: c, nc: nc, in: bufio.NewReaderSize(in, MaxLine)}
 	s.out.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + streamProtocol +
 		"\r\n\r\n")
 	for s.flush() && s.next() {
@@ -139,8 +142,8 @@ func (s *stream) line() ([]byte, bool) {
 
 // reply answers a question.
 func (s *stream) reply(ctx context.Context, line []byte) (any, error) {
-	var q question
-	if err := json.Unmarshal(line, &q); err != nil {
+	q, err := decodeQuestion(line)
+	if err != nil {
 		return nil, invalid("%v", err)
 	}
 	switch (question{Event: q.Event, Rate: q.Rate, Verdict: q.Verdict}) {
@@ -171,6 +174,10 @@ func (s *stream) answer(v any, err error) {
 			s.opts.Log.Error("report: question failed", "reporter", s.rights.Name, "error", err)
 		}
 		v = envelope{&Error{Code: e.Code, Message: visible(cut(e.Message, maxRefusal))}}
+	}
+	if verdict, ok := v.(Verdict); ok {
+		s.out.Write(append(appendVerdict(s.out.AvailableBuffer(), verdict), '\n'))
+		return
 	}
 	data, err := json.Marshal(v)
 	if err != nil {

@@ -51,17 +51,20 @@ func rooms() map[string]room {
 		"index":             {[]string{"policy"}, nil},
 		"store":             {[]string{"lockfile", "policy"}, []string{bbolt}},
 		"engine":            {[]string{"index", "policy", "store"}, []string{sys}},
-		"detect":            {[]string{"policy", "track"}, nil},
-		"detect/journal":    {[]string{"detect", "policy"}, nil},
-		"detect/offenders":  {[]string{"detect", "policy"}, []string{sys}},
+		"ladder":            {[]string{"policy"}, nil},
+		"ladder/offenders":  {[]string{"ladder", "policy"}, []string{sys}},
+		"events":            {[]string{"ladder", "policy"}, nil},
+		"detect":            {[]string{"ladder", "policy", "track"}, nil},
+		"ladder/journal":    {[]string{"ladder", "policy"}, nil},
 		"replay":            {[]string{"detect", "policy", "track"}, []string{gopacket}},
-		"config":            {[]string{"detect", "policy", "track"}, []string{yaml}},
+		"config":            {[]string{"detect", "events", "ladder", "policy", "track"}, []string{yaml}},
 		"conns":             {nil, []string{sys}},
 		"fail2ban":          {nil, nil},
 		"control":           {[]string{"conns", "policy", "report"}, []string{sys}},
 		"control/broadcast": {[]string{"control"}, nil},
 		"control/wire":      {[]string{"control", "policy"}, nil},
 		"report":            {[]string{"conns", "policy"}, nil},
+		"clients/paraxial":  {},
 		"tags":              {[]string{"policy"}, []string{bart}},
 		"guard":             {[]string{"config", "loader/hostinfo", "policy", "warnings"}, nil},
 		"metrics":           {[]string{"conns"}, []string{prom}},
@@ -82,9 +85,9 @@ func rooms() map[string]room {
 		"loader/hostinfo/upstream": {nil, []string{sys}},
 		"daemon": {
 			[]string{
-				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "detect/journal",
-				"detect/offenders", "engine", "guard", "loader", "loader/hostinfo", "metrics", "policy", "report",
-				"sdnotify", "store", "tags", "track", "warnings",
+				"config", "conns", "control", "control/broadcast", "control/wire", "detect", "engine",
+				"events", "guard", "ladder", "ladder/journal", "ladder/offenders", "loader", "loader/hostinfo",
+				"metrics", "policy", "report", "sdnotify", "store", "tags", "track", "warnings",
 			},
 			[]string{bart}, // in the preview of a block
 		},
@@ -94,7 +97,7 @@ func rooms() map[string]room {
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
 			[]string{"control", "doctor", "doctor/probe", "fail2ban", "feeds/catalog", "lists",
-				"manpage", "match", "policy", "realip"},
+				"manpage", "match", "policy", "realip", "report"},
 			[]string{cli, sys, term}},
 	}
 }

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // daemon is the other end of the socket.
 type daemon struct {
-	report.Backend // nil: the agent of feeds sends none of its other requests
+	report.Backend // apart from sets
 
 	mu    sync.Mutex
 	sets  map[string]string // the last set of each feed
@@ -65,6 +65,10 @@ func (d *daemon) Put(_ context.Context, _ string, s report.Set, list io.Reader) 
 	d.sets[s.Name], d.lines[s.Name] = first, n
 	d.puts++
 	return report.Result{Added: n}, nil
+}
+
+func (d *daemon) Change(context.Context, string, report.Changes, io.Reader) (report.Result, error) {
+	return report.Result{}, report.Errorf(report.CodeUnknown, "put it")
 }
 
 func (d *daemon) Renew(context.Context, string, string, uint64) error { return nil }

@@ -119,7 +119,7 @@ func (p *program) exitCode(err error) int {
 	case isUsage:
 		fmt.Fprintln(p.stderr, cmp.Or(usage.hint, "See `"+p.app.Name+" --help`."))
 		return exitUsage
-	case errors.Is(err, control.ErrUnreachable):
+	case errors.Is(err, control.ErrUnreachable), isUnreachable(err):
 		return exitUnreachable
 	}
 	return exitFailed
@@ -132,7 +132,8 @@ func (p *program) commands() []command {
 		p.unallowCommand(), p.flushCommand(), p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(),
 		p.detectorsCommand(), p.feedsCommand(), p.originsCommand(), p.importCommand(), p.exportCommand(),
 		p.watchCommand(), p.confirmCommand(),
-		p.doctorCommand(), p.realipCommand(), p.matchCommand(), p.convertCommand(), p.completionCommand(),
+		p.reportCommand(), p.doctorCommand(), p.realipCommand(), p.matchCommand(), p.convertCommand(),
+		p.completionCommand(),
 		p.manCommand(),
 	}
 }

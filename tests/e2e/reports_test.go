@@ -355,7 +355,7 @@ func TestReporterIsKilled(t *testing.T) {
 // fillReportSocket opens more connections than a user may have, of which the daemon closes the surplus.
 func (h *host) fillReportSocket(uid int) {
 	h.Helper()
-	const opened, most = 100, 8
+	const opened, most = 100, 32
 	var all []net.Conn
 	for range opened {
 		c, err := dialAs(uid, nil, "unix", reportSocket)
