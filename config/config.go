@@ -80,7 +80,9 @@ type Config struct {
 	// addresses, and `feeds.except` may use it. See Sets below.
 	Sets []Set
 	// The lists that `paraxial-agent feeds` keeps fresh. See Feeds below.
-	Feeds   []Feed
+	Feeds []Feed
+	// The logs that `paraxial-agent logs` reads. See Logs below.
+	Logs    []LogSource
 	Reports Reports
 }
 

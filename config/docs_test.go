@@ -57,8 +57,12 @@ func TestEveryFieldOfAnItemHasAKey(t *testing.T) {
 	var e events.Rule
 	var f Feed
 	var r Reporter
+	var l LogSource
+	var p Pattern
+	var s Sample
 	for item, keys := range map[any][]key{
-		&d: detectorKeys(&d), &e: ruleKeys(&e), &f: feedKeys(&f), &r: reporterKeys(&r),
+		&d: detectorKeys(&d), &e: ruleKeys(&e), &f: feedKeys(&f), &r: reporterKeys(&r), &l: logKeys(&l),
+		&p: patternKeys(&p), &s: sampleKeys(&s),
 	} {
 		bound := map[any]bool{}
 		for _, k := range keys {

@@ -55,6 +55,7 @@ func (c *Config) keys() []key {
 		rulesKey(&c.Rules),
 		setsKey(&c.Sets),
 		feedsKey(&c.Feeds),
+		logsKey(&c.Logs),
 		textKey("reports.socket", false, &c.Reports.Socket, parseReportSocket),
 		textKey("reports.blocklist_socket", false, &c.Reports.BlocklistSocket, parseReportSocket),
 		reportersKey(&c.Reports.Reporters),

@@ -37,6 +37,12 @@ func TestReference(t *testing.T) {
 	e.Widen.IPv6 = defaultWiden
 	f := DefaultFeed()
 	r := DefaultReporter()
+	l := DefaultLog()
+	var lines struct {
+		Pattern
+		Sample
+	}
+	pattern, sample := &lines.Pattern, &lines.Sample
 	doc, err := os.ReadFile(docFile)
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +58,8 @@ func TestReference(t *testing.T) {
 		{"detectors", detectorKeys(&d), &d},
 		{"rules", ruleKeys(&e), &e},
 		{"feeds", feedKeys(&f), &f},
+		{"logs", logKeys(&l), &l},
+		{"patterns", append(patternKeys(pattern), sampleKeys(sample)...), &lines},
 		{"reporters", reporterKeys(&r), &r},
 	} {
 		want = replaced(t, want, table.name, rows(t, table.keys, reflect.ValueOf(table.of).Elem(), comments))
@@ -109,6 +117,7 @@ func usual(k key) string {
 		"detectors": {"name: x", "limit: 1000/s", "action: shadow"},
 		"rules":     {"name: x", "limit: 1", "action: shadow"},
 		"feeds":     {"name: x", "url: /x", "use: block"},
+		"logs":      {"name: x", "journal: {units: [a.service]}, format: sshd", "rule: x"},
 		"reporters": {"name: x", "user: x", "sets: [x]"},
 	} {
 		at := slices.IndexFunc(least, func(line string) bool {
@@ -159,6 +168,14 @@ func takes(k key) string {
 		return fmt.Sprintf("list of at most %d", events.MaxRules)
 	case *[]Feed:
 		return fmt.Sprintf("list of at most %d", MaxFeeds)
+	case *[]LogSource:
+		return fmt.Sprintf("list of at most %d", MaxLogs)
+	case *[]Pattern:
+		return fmt.Sprintf("list of at most %d", maxLogPatterns)
+	case *[]Sample:
+		return fmt.Sprintf("list of at most %d", maxSamples)
+	case *[]int:
+		return "list of numbers, " + wanted(second(parseStatus("")))
 	case *[]Set:
 		return fmt.Sprintf("at most %d names, each with a list of prefixes", MaxSets)
 	case *[]Reporter:

@@ -277,6 +277,8 @@ type WhyResult struct {
 	// UnseenTunnels are the tunnels of this host that the filter does not look into, so that
 	// packets from the source pass there although an entry drops or limits it.
 	UnseenTunnels []Tunnel `json:"unseen_tunnels,omitempty"`
+	// Ineffective says why a ban has no effect although it is in force, and the way out.
+	Ineffective string `json:"ineffective,omitempty"`
 }
 
 // The types of events.

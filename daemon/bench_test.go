@@ -105,6 +105,7 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 		tags:     tags.New(filepath.Join(filepath.Dir(path), setsFolder)),
 	}
 	d.enforcer = &enforcer{d: d}
+	d.ladder.Store(ladder.New(1000, 0))
 	d.ruling = newRuling(d, log)
 	d.reporting = &reporting{Daemon: d, counter: d.ruling}
 	d.guard = guard.NewReader(log, func() config.Guard { return d.settings().Guard })

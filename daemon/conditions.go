@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/paraxial/paraxial/metrics"
@@ -15,9 +16,9 @@ func (d *Daemon) allWarnings() []string { return append(d.conditions(), d.warnin
 func (d *Daemon) conditions() []string {
 	var list []string
 	warn := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
-	if s := d.detection.snapshot(); s.Tripped {
+	if b := d.ladder.Load().Breaker(); b.Open {
 		warn("the circuit breaker is open since %s: detectors and rules only add shadow entries: paraxialctl list; "+
-			"detection.breaker in the configuration sets when it opens", s.TrippedAt.Format(time.RFC3339))
+			"detection.breaker in the configuration sets when it opens", d.engine.Wall(b.Since).Format(time.RFC3339))
 	}
 	list = append(list, wideWarnings(d.filteringOff())...)
 	list = append(list, roomWarnings(d.maps())...)
@@ -44,7 +45,7 @@ func (d *Daemon) conditions() []string {
 	if disk := d.disk.String(); disk != "" {
 		warn("the state cannot be saved: %s; df %s shows whether the disk is full", disk, d.settings().StateDir)
 	}
-	return append(list, d.feedWarnings(time.Now())...)
+	return slices.Concat(list, d.feedWarnings(time.Now()), d.logWarnings(time.Now()))
 }
 
 // fullPercent is the fill of a map from which on there is a warning.

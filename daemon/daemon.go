@@ -140,7 +140,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
 	d.ruling = newRuling(d, o.Log)
-	d.reporting = &reporting{Daemon: d, counter: d.ruling}
+	d.reporting = newReporting(d, d.ruling)
 	d.detection = &detection{
 		log: o.Log, journal: journal.New(o.Log, "detector"), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,

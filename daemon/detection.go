@@ -77,8 +77,6 @@ type detection struct {
 	observed  policy.Deadline // when drops were last read
 	followed  policy.Deadline // when the tracked sources were last chosen
 	splits    []netip.Prefix  // sources whose addresses are counted one by one
-	tripped   bool            // state of the circuit breaker, as last logged
-	trippedAt time.Time       // when that changed
 	complains warnings.Limiter
 	journal   *journal.Journal
 	noRoom    uint64 // sources without room, as last said
@@ -330,7 +328,7 @@ func (d *detection) show() {
 	if d.analyzer != nil {
 		s = metrics.Detection{
 			Enabled: true, Tracked: d.promoter.Tracked(), Lost: d.accounts.LostSamples(),
-			Exceeded: d.sampling.exceeded, Tripped: d.tripped, TrippedAt: d.trippedAt, NoRoom: d.noRoom,
+			Exceeded: d.sampling.exceeded, NoRoom: d.noRoom,
 		}
 	}
 	d.shown.Store(&s)

@@ -17,12 +17,24 @@ func (c *call) events() (any, error) {
 		return nil, err
 	}
 	defer leave()
+	source := c.query.Get("source")
+	if len(source) > maxSourceName {
+		return nil, invalid("source: at most %d bytes", maxSourceName)
+	}
+	return c.once.count(c.rights.Name, source, data, func() (Taken, error) { return c.countLines(data) })
+}
+
+// maxSourceName is the length of the longest name of a source.
+const maxSourceName = 64
+
+// countLines counts the events of a body.
+func (c *call) countLines(data []byte) (Taken, error) {
 	lines := bytes.Split(data, []byte("\n"))
 	if n := len(lines); len(lines[n-1]) == 0 {
 		lines = lines[:n-1]
 	}
 	if len(lines) > MaxEvents {
-		return nil, Errorf(CodeTooLarge, "%d lines; at most %d in a request, and nothing was counted", len(lines),
+		return Taken{}, Errorf(CodeTooLarge, "%d lines; at most %d in a request, and nothing was counted", len(lines),
 			MaxEvents)
 	}
 	b := newBatch(len(lines))
@@ -86,6 +98,20 @@ func (s *Server) count(ctx context.Context, r Rights, b *batch) (Taken, error) {
 	}
 	slices.SortFunc(b.refused, func(x, y Refusal) int { return cmp.Compare(x.Line, y.Line) })
 	return Taken{Accepted: accepted, Refused: b.refused}, nil
+}
+
+// CountProven counts an event whose source is proven.
+func (s *Server) CountProven(ctx context.Context, r Rights, e Event) error {
+	r.Proof = nil
+	return s.countOne(ctx, r, e)
+}
+
+func (s *Server) countOne(ctx context.Context, r Rights, e Event) error {
+	taken, err := s.count(ctx, r, &batch{events: []Event{e}, lines: []int{1}})
+	if err != nil || len(taken.Refused) == 0 {
+		return err
+	}
+	return Errorf(taken.Refused[0].Code, "%s", taken.Refused[0].Message)
 }
 
 // admit removes the events that the reporter may not report, and those beyond its budget.

@@ -12,6 +12,7 @@ type Rights struct {
 	Name            string // of the reporter
 	MayPut          func(set string) bool
 	MayReport       func(rule string) bool
+	MayTell         func(log string) bool // of the state of a log
 	MayAsk          bool
 	MayBan          bool
 	EventsPerSecond int

@@ -130,7 +130,8 @@ func (p *program) commands() []command {
 	return []command{
 		p.statusCommand(), p.blockCommand(), p.promoteCommand(), p.unblockCommand(), p.allowCommand(),
 		p.unallowCommand(), p.flushCommand(), p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(),
-		p.detectorsCommand(), p.feedsCommand(), p.originsCommand(), p.importCommand(), p.exportCommand(),
+		p.detectorsCommand(), p.rulesCommand(), p.forgiveCommand(),
+		p.feedsCommand(), p.logsCommand(), p.originsCommand(), p.importCommand(), p.exportCommand(),
 		p.watchCommand(), p.confirmCommand(),
 		p.reportCommand(), p.doctorCommand(), p.realipCommand(), p.matchCommand(), p.convertCommand(),
 		p.completionCommand(),

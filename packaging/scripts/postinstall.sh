@@ -20,6 +20,12 @@ else
 	getent passwd paraxial-feeds >/dev/null ||
 		useradd --system --user-group --no-create-home --home-dir /var/lib/paraxial-feeds \
 			--shell /usr/sbin/nologin --comment "Paraxial feeds" paraxial-feeds
+	getent passwd paraxial-logs >/dev/null ||
+		useradd --system --user-group --no-create-home --home-dir /var/lib/paraxial-logs \
+			--shell /usr/sbin/nologin --comment "Paraxial logs" paraxial-logs
+	for group in adm systemd-journal; do
+		getent group "$group" >/dev/null && usermod --append --groups "$group" paraxial-logs
+	done
 fi
 
 if booted; then
