@@ -142,9 +142,9 @@ func (l *lapi) decide(decisions ...lapiDecision) {
 		l.Fatal(err)
 	}
 	var ids []string
-	if err := l.ask(http.MethodPost, "/v1/alerts", body, &ids); err != nil {
-		l.Fatal(err)
-	}
+	l.waitFor("the decisions", func() bool { // at times its database is locked
+		return l.ask(http.MethodPost, "/v1/alerts", body, &ids) == nil
+	})
 	l.ids += len(decisions)
 }
 
@@ -152,9 +152,9 @@ func (l *lapi) decide(decisions ...lapiDecision) {
 func (l *lapi) active() map[string]time.Time {
 	l.Helper()
 	var stream struct{ New []lapiDecision }
-	if err := l.ask(http.MethodGet, "/v1/decisions/stream?startup=true&dedup=false", nil, &stream); err != nil {
-		l.Fatal(err)
-	}
+	l.waitFor("all decisions", func() bool {
+		return l.ask(http.MethodGet, "/v1/decisions/stream?startup=true&dedup=false", nil, &stream) == nil
+	})
 	ends := map[string]time.Time{}
 	for _, d := range stream.New {
 		left, err := time.ParseDuration(d.Duration)
