@@ -14,6 +14,7 @@ import (
 	"strconv"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/events"
 )
 
 // Config is the configuration of the daemon. The comments of its fields, and of the types
@@ -64,20 +65,24 @@ type Config struct {
 	Import     Import
 	Events     Events
 
-	// Addresses and prefixes of proxies and CDNs that your visitors use. Detectors leave
-	// them alone. See Proxies below.
+	// Addresses and prefixes of proxies and CDNs that your visitors use. Detectors and rules
+	// leave them alone. See Proxies below.
 	Proxies []netip.Prefix
 	// A file with more of them, one per line. An absolute path. `""` is no file.
 	ProxiesFile string
 	Detection   Detection
 	// The rules by which sources are blocked, limited or shadowed. See Detectors below.
 	Detectors []detect.Detector
+	// The rules over events that reporters hand in. See Rules below.
+	Rules []events.Rule
 
 	// Sets of addresses, by name: `office: [198.51.100.0/24]`. The name is shown with the
 	// addresses, and `feeds.except` may use it. See Sets below.
 	Sets []Set
 	// The lists that `paraxial-agent feeds` keeps fresh. See Feeds below.
-	Feeds   []Feed
+	Feeds []Feed
+	// The logs that `paraxial-agent logs` reads. See Logs below.
+	Logs    []LogSource
 	Reports Reports
 }
 
@@ -181,22 +186,22 @@ type Events struct {
 	DropsPerSecond int
 }
 
-// Detection has the limits for all detectors together.
+// Detection has the limits for all detectors and rules together.
 type Detection struct {
 	// The number of sources that are counted exactly at the same time. Each takes about
 	// 100 bytes, and another 100 bytes for every detector.
 	Tracked int
-	// The largest number of entries of detectors at the same time. A new one then
-	// replaces a shadow entry, or the oldest ban whose source has stopped. Entries of
-	// other origins are not affected.
+	// The largest number of entries of detectors and rules at the same time. A new one then
+	// replaces a shadow entry, or the oldest ban of a detector whose source has stopped.
+	// Entries of other origins are not affected.
 	MaxBans int
 	Breaker Breaker
 }
 
-// Breaker turns the bans of detectors into shadow entries when there are too many.
+// Breaker turns the bans of detectors and rules into shadow entries when there are too many.
 type Breaker struct {
-	// The number of new entries a minute above which detectors only count (shadow). They
-	// act again after a minute with half as many or fewer. 0 turns this off.
+	// The number of new entries a minute above which detectors and rules only count (shadow).
+	// They act again after a minute with half as many or fewer. 0 turns this off.
 	BansPerMinute int
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/events"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -29,6 +30,9 @@ func shown(k key) string {
 	}
 	if d, ok := k.value.(*time.Duration); ok {
 		return policy.FormatTTL(*d)
+	}
+	if r, ok := k.value.(*policy.Rate); ok && *r == (policy.Rate{}) {
+		return "none"
 	}
 	if _, ok := k.value.(*[]Set); ok {
 		return "{}"
@@ -50,9 +54,16 @@ func TestEveryFieldHasAKey(t *testing.T) {
 
 func TestEveryFieldOfAnItemHasAKey(t *testing.T) {
 	var d detect.Detector
+	var e events.Rule
 	var f Feed
 	var r Reporter
-	for item, keys := range map[any][]key{&d: detectorKeys(&d), &f: feedKeys(&f), &r: reporterKeys(&r)} {
+	var l LogSource
+	var p Pattern
+	var s Sample
+	for item, keys := range map[any][]key{
+		&d: detectorKeys(&d), &e: ruleKeys(&e), &f: feedKeys(&f), &r: reporterKeys(&r), &l: logKeys(&l),
+		&p: patternKeys(&p), &s: sampleKeys(&s),
+	} {
 		bound := map[any]bool{}
 		for _, k := range keys {
 			bound[k.value] = true
@@ -137,13 +148,14 @@ func TestExampleFile(t *testing.T) {
 	}
 }
 
-// TestExampleDetectors removes the # before the detectors of the example.
+// TestExampleDetectors removes the # before the detectors and rules of the example.
 func TestExampleDetectors(t *testing.T) {
 	data, err := os.ReadFile(exampleFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := strings.Replace(string(data), "#detectors: []", "detectors:", 1)
+	text = strings.Replace(text, "#rules: []", "rules:", 1)
 	text = regexp.MustCompile(`(?m)^#(  - name:|    [a-z]+:)`).ReplaceAllString(text, "$1")
 	c, err := Parse(exampleFile, []byte(text))
 	if err != nil {
@@ -151,6 +163,14 @@ func TestExampleDetectors(t *testing.T) {
 	}
 	if len(c.Detectors) < 5 {
 		t.Errorf("only %d detectors", len(c.Detectors))
+	}
+	if len(c.Rules) < 3 {
+		t.Errorf("only %d rules", len(c.Rules))
+	}
+	for _, r := range c.Rules {
+		if r.Action != events.Shadow {
+			t.Errorf("%s does more than count", r.Name)
+		}
 	}
 	for _, d := range c.Detectors {
 		// The packets they count can be forged, so none of them may block.

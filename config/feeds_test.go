@@ -130,7 +130,8 @@ func TestReporterRights(t *testing.T) {
 			t.Errorf("%s: budget %+v and %d, want the default", tt.keys, r.Ban, r.EventsPerSecond)
 		}
 	}
-	r := parsed(t, feeds+"may: [ban], events_per_second: 5, ban: {max_for: 2h, widest: {ipv6: 56}, live: 9}}]}").Reporters()[0]
+	const budget = "may: [ban], events_per_second: 5, ban: {max_for: 2h, widest: {ipv6: 56}, live: 9}}]}"
+	r := parsed(t, feeds+budget).Reporters()[0]
 	want := BanBudget{MaxFor: 2 * time.Hour, Widest: Widest{IPv4: 32, IPv6: 56}, PerMinute: 60, Live: 9}
 	if r.Ban != want || r.EventsPerSecond != 5 {
 		t.Errorf("budget %+v and %d, want %+v and 5", r.Ban, r.EventsPerSecond, want)

@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/events"
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/tests/testenv"
 )
@@ -333,6 +335,50 @@ detectors:
 	}
 }
 
+func TestParseRules(t *testing.T) {
+	c, err := Parse("f", []byte(`
+rules:
+- name: all
+  limit: 0
+  window: 5s
+  per: {ipv4: 24, ipv6: 48}
+  distinct: user
+  success: reset
+  action: limit
+  rate: 20/s
+  for: 1h
+  escalate: {factor: 2, max: 12h, forget: 2d}
+  widen: {sources: 3, ipv6: 40, ipv4: 20}
+- {name: least, limit: 5, action: alert}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := events.Rule{
+		Name: "all", Window: 5 * time.Second, Per: ladder.Per{IPv4: 24, IPv6: 48}, Distinct: events.DistinctUser,
+		Success: events.ResetSuccess, Action: events.Limit, Rate: policy.Rate{PerSecond: 20, Unit: policy.Packets},
+		For: time.Hour, Escalate: ladder.Escalate{Factor: 2, Max: 12 * time.Hour, Forget: 48 * time.Hour},
+		Widen: ladder.Widen{Sources: 3, IPv6: 40, IPv4: 20},
+	}
+	least := events.Default()
+	least.Name, least.Limit, least.Action, least.Widen.IPv6 = "least", 5, events.Alert, 56
+	if diff := cmp.Diff([]events.Rule{all, least}, c.Rules); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+}
+
+func TestTooManyRules(t *testing.T) {
+	var in strings.Builder
+	in.WriteString("rules:\n")
+	for n := range 65 {
+		fmt.Fprintf(&in, "- {name: r%d, limit: 1, action: shadow}\n", n)
+	}
+	_, err := Parse("f", []byte(in.String()))
+	if got := fmt.Sprint(err); !strings.HasPrefix(got, "f:66:3: rules: more than 64; \"r64\" is one too many\n") {
+		t.Errorf("error %q", got)
+	}
+}
+
 func TestTooManyDetectors(t *testing.T) {
 	var in strings.Builder
 	in.WriteString("detectors:\n")
@@ -372,11 +418,11 @@ func blank(name string) string {
 	return strings.ReplaceAll(name, ".", ": {") + ":" + strings.Repeat("}", strings.Count(name, "."))
 }
 
-// No key of a detector may be without a value, a list of ports included.
+// No key of a detector or rule may be without a value, a list of ports included.
 func TestKeysOfADetectorWithoutAValue(t *testing.T) {
-	for _, k := range detectorKeys(new(detect.Detector)) {
-		name := strings.TrimPrefix(k.name, "detectors.")
-		file := "detectors: [{" + blank(name) + "}]"
+	for _, k := range append(detectorKeys(new(detect.Detector)), ruleKeys(new(events.Rule))...) {
+		list, name, _ := strings.Cut(k.name, ".")
+		file := list + ": [{" + blank(name) + "}]"
 		_, err := Parse("f", []byte(file))
 		if want := k.name + " has no value"; err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", file, err, want)

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/events"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -27,13 +28,21 @@ var update = flag.Bool("update", false, "write the tables of "+docFile)
 // TestReference compares the tables in the reference with the keys, the defaults and the
 // comments in the code. With -update it writes the tables.
 func TestReference(t *testing.T) {
-	comments := fieldComments(t, ".", "../detect")
+	comments := fieldComments(t, ".", "../detect", "../events", "../ladder")
 	c := Default()
 	var i Interface
 	d := detect.Default()
 	d.Widen.IPv6 = defaultWiden
+	e := events.Default()
+	e.Widen.IPv6 = defaultWiden
 	f := DefaultFeed()
 	r := DefaultReporter()
+	l := DefaultLog()
+	var lines struct {
+		Pattern
+		Sample
+	}
+	pattern, sample := &lines.Pattern, &lines.Sample
 	doc, err := os.ReadFile(docFile)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +56,10 @@ func TestReference(t *testing.T) {
 		{"keys", c.keys(), &c},
 		{"interfaces", i.keys(), &i},
 		{"detectors", detectorKeys(&d), &d},
+		{"rules", ruleKeys(&e), &e},
 		{"feeds", feedKeys(&f), &f},
+		{"logs", logKeys(&l), &l},
+		{"patterns", append(patternKeys(pattern), sampleKeys(sample)...), &lines},
 		{"reporters", reporterKeys(&r), &r},
 	} {
 		want = replaced(t, want, table.name, rows(t, table.keys, reflect.ValueOf(table.of).Elem(), comments))
@@ -103,7 +115,9 @@ func usual(k key) string {
 	}
 	for list, least := range map[string][]string{
 		"detectors": {"name: x", "limit: 1000/s", "action: shadow"},
+		"rules":     {"name: x", "limit: 1", "action: shadow"},
 		"feeds":     {"name: x", "url: /x", "use: block"},
+		"logs":      {"name: x", "journal: {units: [a.service]}, format: sshd", "rule: x"},
 		"reporters": {"name: x", "user: x", "sets: [x]"},
 	} {
 		at := slices.IndexFunc(least, func(line string) bool {
@@ -150,8 +164,18 @@ func takes(k key) string {
 		return fmt.Sprintf("list of at most %d", MaxInterfaces)
 	case *[]detect.Detector:
 		return fmt.Sprintf("list of at most %d", detect.MaxDetectors)
+	case *[]events.Rule:
+		return fmt.Sprintf("list of at most %d", events.MaxRules)
 	case *[]Feed:
 		return fmt.Sprintf("list of at most %d", MaxFeeds)
+	case *[]LogSource:
+		return fmt.Sprintf("list of at most %d", MaxLogs)
+	case *[]Pattern:
+		return fmt.Sprintf("list of at most %d", maxLogPatterns)
+	case *[]Sample:
+		return fmt.Sprintf("list of at most %d", maxSamples)
+	case *[]int:
+		return "list of numbers, " + wanted(second(parseStatus("")))
 	case *[]Set:
 		return fmt.Sprintf("at most %d names, each with a list of prefixes", MaxSets)
 	case *[]Reporter:

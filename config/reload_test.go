@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/events"
 )
 
 func TestDiff(t *testing.T) {
@@ -33,13 +34,14 @@ func TestDiff(t *testing.T) {
 				Import:     Import{1, 1, 1},
 				Events:     Events{DropsPerSecond: 1}, Proxies: networks, ProxiesFile: "/p",
 				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
-				Feeds: []Feed{DefaultFeed()}, Reports: Reports{BlocklistSocket: "/l", Reporters: []Reporter{{}}},
+				Rules: []events.Rule{events.Default()}, Feeds: []Feed{DefaultFeed()}, Logs: []LogSource{{}},
+				Reports: Reports{BlocklistSocket: "/l", Reporters: []Reporter{{}}},
 			}
 		},
 			[]string{"interfaces", "repair", "essential", "metrics_hosts", "log.level", "guard.never_block",
 				"guard.ssh_ports", "import.max_shrink", "import.max_grow", "import.max_share",
 				"events.drops_per_second", "proxies", "proxies_file", "detection.max_bans",
-				"detection.breaker.bans_per_minute", "detectors", "feeds", "reports.reporters"},
+				"detection.breaker.bans_per_minute", "detectors", "rules", "feeds", "logs", "reports.reporters"},
 			[]string{"xdp_mode", "socket", "socket_group", "state_dir", "bpffs", "metrics", "log.format", "max_entries",
 				"detection.tracked", "reports.socket", "reports.blocklist_socket"}},
 		{"an interface is added", func(c *Config) {
@@ -106,8 +108,10 @@ var changes = map[string]string{
 	"detection.max_bans":                "detection: {max_bans: 7}",
 	"detection.breaker.bans_per_minute": "detection: {breaker: {bans_per_minute: 7}}",
 	"detectors":                         "detectors: [{name: x, limit: 10/s, action: shadow}]",
+	"rules":                             "rules: [{name: x, limit: 1, action: shadow}]",
 	"sets":                              "sets: {x: [192.0.2.0/24]}",
 	"feeds":                             "feeds: [{name: x, url: /x, use: block}]",
+	"logs":                              "logs: [{name: x, file: /x, format: sshd, rule: y}]",
 	"reports.socket":                    "reports: {socket: /r}",
 	"reports.blocklist_socket":          "reports: {blocklist_socket: /r}",
 	"reports.reporters":                 "reports: {reporters: [{name: x, user: y, sets: [z]}]}",

@@ -17,8 +17,8 @@ type Reports struct {
 	// The Unix socket for reporters, such as paraxial-agent. An absolute path. `off` turns it
 	// off.
 	Socket string
-	// The Unix socket for programs with libblocklist, such as `/run/blocklistd.sock`. An
-	// absolute path. `""` turns it off. See [reporting.md](reporting.md#libblocklist).
+	// The Unix socket for programs with libblocklist, such as
+	// `/run/paraxial/blocklist.sock`. An absolute path. `""` turns it off. See [reporting.md](reporting.md#libblocklist).
 	BlocklistSocket string
 	// The users that may report, and what. See Reporters below.
 	Reporters []Reporter
@@ -89,7 +89,9 @@ const All = "*"
 func DefaultReporter() Reporter {
 	return Reporter{
 		EventsPerSecond: 100_000,
-		Ban:             BanBudget{MaxFor: 24 * time.Hour, Widest: Widest{IPv4: 32, IPv6: 64}, PerMinute: 60, Live: 1000},
+		Ban: BanBudget{
+			MaxFor: 24 * time.Hour, Widest: Widest{IPv4: 32, IPv6: 64}, PerMinute: 60, Live: 1000,
+		},
 	}
 }
 
@@ -239,6 +241,11 @@ func (c Config) Reporters() []Reporter {
 	if len(c.Feeds) > 0 {
 		r := DefaultReporter()
 		r.Name, r.User, r.Sets = feedsReporter, feedsUser, []string{All}
+		list = append(list, r)
+	}
+	if len(c.Logs) > 0 {
+		r := DefaultReporter()
+		r.Name, r.User, r.Rules, r.May = logsReporter, logsUser, []string{All}, []Right{RightEvent}
 		list = append(list, r)
 	}
 	return list

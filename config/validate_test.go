@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/events"
 )
 
 func valid() Config {
@@ -72,6 +73,8 @@ func TestValidate(t *testing.T) {
 			`proxies_file: "p" is not an absolute path; want one that starts with /`},
 		{"detector", func(c *Config) { c.Detectors = []detect.Detector{detect.Default()} },
 			`detectors: detector "": name "": want letters, digits, '.', '_' and '-', at most 63`},
+		{"rule", func(c *Config) { c.Rules = []events.Rule{events.Default()} },
+			`rules: rule "": name "": want letters, digits, '.', '_' and '-', at most 63`},
 		{"metrics", func(c *Config) { c.Metrics = "9798" },
 			`metrics: "9798" is not an address to listen on; want host:port, ` +
 				`as in 127.0.0.1:9798 or [::1]:9798, or unix:/run/paraxial/metrics.sock, or off`},

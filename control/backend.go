@@ -59,10 +59,18 @@ type Backend interface {
 
 	// Feeds returns the state of the feeds.
 	Feeds(context.Context) (FeedsStatus, error)
+	// Logs returns the state of the logs.
+	Logs(context.Context) (LogsStatus, error)
 	// FeedCommand gives a command to the reporter of a feed, and waits for the answer.
 	FeedCommand(context.Context, Caller, FeedCommand) (FeedAnswer, error)
 	// Origins sums up the entries by origin.
 	Origins(context.Context) (OriginsResult, error)
+
+	// Rules returns the state of the rules, or of one of them with the sources nearest to its
+	// limit.
+	Rules(ctx context.Context, name string) (RulesStatus, error)
+	// Forgive forgets what is held against an address.
+	Forgive(context.Context, Caller, Forgiveness) (ForgiveResult, error)
 
 	// Detach detaches the filter from all interfaces.
 	Detach(context.Context, Caller) error

@@ -151,9 +151,28 @@ func (c *Client) Why(ctx context.Context, address string) (WhyResult, error) {
 	return exchange[WhyResult](ctx, c, http.MethodGet, "/v1/why", url.Values{"address": {address}}, nil)
 }
 
+// Rules returns the state of all rules, or of the one with a name.
+func (c *Client) Rules(ctx context.Context, name string) (RulesStatus, error) {
+	query := url.Values{}
+	if name != "" {
+		query.Set("name", name)
+	}
+	return exchange[RulesStatus](ctx, c, http.MethodGet, "/v1/rules", query, nil)
+}
+
+// Forgive forgets what is held against an address.
+func (c *Client) Forgive(ctx context.Context, r ForgiveRequest) (ForgiveResult, error) {
+	return exchange[ForgiveResult](ctx, c, http.MethodPost, "/v1/forgive", nil, r)
+}
+
 // Feeds returns the state of the feeds.
 func (c *Client) Feeds(ctx context.Context) (FeedsStatus, error) {
 	return exchange[FeedsStatus](ctx, c, http.MethodGet, "/v1/feeds", nil, nil)
+}
+
+// Logs returns the state of the logs.
+func (c *Client) Logs(ctx context.Context) (LogsStatus, error) {
+	return exchange[LogsStatus](ctx, c, http.MethodGet, "/v1/logs", nil, nil)
 }
 
 // FeedCommand gives a command to the reporter of a feed.

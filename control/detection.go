@@ -5,18 +5,34 @@ import (
 	"time"
 )
 
-// Evidence tells why a detector made an entry.
+// Evidence tells why a detector or a rule made an entry.
 type Evidence struct {
-	Detector string    `json:"detector"`
-	Rate     string    `json:"rate"` // measured, as policy.ParseRate
-	Limit    string    `json:"limit"`
+	Detector string    `json:"detector"` // empty for a rule
+	Rate     string    `json:"rate"`     // measured, as policy.ParseRate; empty for a rule
+	Limit    string    `json:"limit"`    // empty for a rule
 	Window   string    `json:"window"`
-	Count    uint64    `json:"count"` // packets or bytes in the window, in the limit's unit
+	Count    uint64    `json:"count"` // packets or bytes in the window, in the limit's unit; points for a rule
 	First    time.Time `json:"first"` // when counting of the source began
 	Last     time.Time `json:"last"`
 	Ports    []uint16  `json:"ports"`   // some of the destination ports
 	Offence  int       `json:"offence"` // 1 for the first offence that is remembered
 	Sources  int       `json:"sources"` // distinct offenders in a widened prefix, else 0
+
+	// These are of a rule.
+	Rule       string `json:"rule,omitempty"`
+	PointLimit int    `json:"point_limit,omitempty"`
+	Reporter   string `json:"reporter,omitempty"` // of the last event
+	Events     []Seen `json:"events,omitempty"`   // the last ones, the oldest first
+}
+
+// Seen is an event that a reporter has told. Hidden characters of its texts are escaped.
+type Seen struct {
+	Time   time.Time `json:"time"`
+	Points int       `json:"points"`
+	User   string    `json:"user,omitempty"`
+	Path   string    `json:"path,omitempty"`
+	Text   string    `json:"text,omitempty"`
+	Where  string    `json:"where,omitempty"`
 }
 
 // DetectorsStatus is the state of the rate analysis.

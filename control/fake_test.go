@@ -111,9 +111,24 @@ func (f *fake) Feeds(context.Context) (FeedsStatus, error) {
 	return FeedsStatus{}, nil
 }
 
+func (f *fake) Logs(context.Context) (LogsStatus, error) {
+	f.record(Caller{}, "logs")
+	return LogsStatus{}, nil
+}
+
 func (f *fake) FeedCommand(_ context.Context, c Caller, r FeedCommand) (FeedAnswer, error) {
 	f.record(c, r)
 	return FeedAnswer{Text: "done"}, nil
+}
+
+func (f *fake) Rules(_ context.Context, name string) (RulesStatus, error) {
+	f.record(Caller{}, "rules "+name)
+	return RulesStatus{}, nil
+}
+
+func (f *fake) Forgive(_ context.Context, c Caller, r Forgiveness) (ForgiveResult, error) {
+	f.record(c, r)
+	return ForgiveResult{Address: r.Address.String()}, nil
 }
 
 func (f *fake) Origins(context.Context) (OriginsResult, error) {

@@ -38,7 +38,7 @@ type Entry struct {
 	DropsCountedBy string     `json:"drops_counted_by,omitempty"` // the origin whose entry of the prefix has them
 	Pending        *Pending   `json:"pending"`                    // null unless it waits for confirm
 	Forced         bool       `json:"forced,omitempty"`
-	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector
+	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector or rule
 	Tags           []string   `json:"tags,omitempty"`     // the sets that have all of the prefix
 }
 
@@ -277,6 +277,8 @@ type WhyResult struct {
 	// UnseenTunnels are the tunnels of this host that the filter does not look into, so that
 	// packets from the source pass there although an entry drops or limits it.
 	UnseenTunnels []Tunnel `json:"unseen_tunnels,omitempty"`
+	// Ineffective says why a ban has no effect although it is in force, and the way out.
+	Ineffective string `json:"ineffective,omitempty"`
 }
 
 // The types of events.
@@ -289,6 +291,7 @@ const (
 	EventDrop      = "drop"
 	EventShadow    = "shadow"
 	EventInterface = "interface"
+	EventAlert     = "alert"
 	EventLost      = "lost"
 )
 
@@ -301,7 +304,14 @@ type Event struct {
 	Flush     *FlushResult     `json:"flush,omitempty"`     // flushed
 	Packet    *Packet          `json:"packet,omitempty"`    // drop, shadow
 	Interface *InterfaceStatus `json:"interface,omitempty"` // interface
+	Alert     *Alert           `json:"alert,omitempty"`     // alert
 	Count     uint64           `json:"count,omitempty"`     // lost: events not sent
+}
+
+// Alert tells of a source above the limit of a rule that only tells.
+type Alert struct {
+	Source   string    `json:"source"` // a prefix
+	Evidence *Evidence `json:"evidence"`
 }
 
 // ImportSummary counts the entries that an import changed.

@@ -31,7 +31,7 @@ func newReporterBench(t *testing.T) *reporterBench {
 	shop.Ban.Live = 2
 	cfg.Reports.Reporters = []config.Reporter{shop}
 	b.cfg.Store(&cfg)
-	r := &reporting{Daemon: b.Daemon, counter: noRules{}}
+	r := newReporting(b.Daemon, b.ruling)
 	rights, ok := r.Reporter(4242)
 	if !ok {
 		t.Fatal("the reporter is not known")
@@ -41,7 +41,8 @@ func newReporterBench(t *testing.T) *reporterBench {
 
 // ban returns the verdict of a ban for an hour, or the code of its error.
 func (b *reporterBench) ban(prefix string) string {
-	v, err := b.reporting.Ban(b.Context(), b.shop, report.Ban{Prefix: prefixes(prefix)[0], For: time.Hour, Reason: "why"})
+	ban := report.Ban{Prefix: prefixes(prefix)[0], For: time.Hour, Reason: "why"}
+	v, err := b.reporting.Ban(b.Context(), b.shop, ban)
 	if e, ok := errors.AsType[*report.Error](err); ok {
 		return e.Code
 	} else if err != nil {

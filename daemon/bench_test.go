@@ -15,6 +15,8 @@ import (
 	"github.com/paraxial/paraxial/control/wire"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/guard"
+	"github.com/paraxial/paraxial/ladder"
+	"github.com/paraxial/paraxial/ladder/offenders"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/store"
 	"github.com/paraxial/paraxial/tags"
@@ -98,10 +100,14 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	log := slog.New(slog.DiscardHandler)
 	d := &Daemon{
 		log: log, store: st, broadcast: broadcast.New(), detached: make(chan struct{}),
-		detection: &detection{}, nics: &nics{log: log}, capacity: func() map[string]int { return nil },
-		tags: tags.New(filepath.Join(filepath.Dir(path), setsFolder)),
+		offenders: offenders.In(filepath.Dir(path)), detection: &detection{}, nics: &nics{log: log},
+		capacity: func() map[string]int { return nil },
+		tags:     tags.New(filepath.Join(filepath.Dir(path), setsFolder)),
 	}
 	d.enforcer = &enforcer{d: d}
+	d.ladder.Store(ladder.New(1000, 0))
+	d.ruling = newRuling(d, log)
+	d.reporting = &reporting{Daemon: d, counter: d.ruling}
 	d.guard = guard.NewReader(log, func() config.Guard { return d.settings().Guard })
 	d.cfg.Store(&config.Config{MaxEntries: limit})
 	d.engine = engine.New(engine.Options{
@@ -192,4 +198,11 @@ func TestCodesOfRefusedChanges(t *testing.T) {
 	if e, ok := errors.AsType[*control.Error](err); !ok || e.Code != control.CodeStoreFailed {
 		t.Errorf("without a disk: %v, want code %s", err, control.CodeStoreFailed)
 	}
+}
+
+// restartRules puts the rules of the configuration in force, as a start or a reload does.
+func (b *bench) restartRules() {
+	limits := b.settings().Detection
+	b.ladder.Store(ladder.New(limits.MaxBans, limits.Breaker.BansPerMinute))
+	b.ruling.configure(b.settings(), b.engine.Now(), b.ladder.Load())
 }

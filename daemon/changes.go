@@ -123,8 +123,14 @@ func (d *Daemon) Unblock(ctx context.Context, c control.Caller, r control.Remova
 	if err != nil {
 		return control.RemoveResult{}, err
 	}
-	d.detection.removed(removed)
+	d.removed(removed)
 	return control.RemoveResult{Removed: removed, StillBlocked: d.stillBlocked(ctx, r.Prefixes), Notes: r.Notes}, nil
+}
+
+// removed tells detectors and rules about entries that are gone on request.
+func (d *Daemon) removed(entries []control.Entry) {
+	d.detection.removed(entries)
+	d.ruling.removed(entries)
 }
 
 // remove removes the entries of exactly these prefixes, and returns them as they were

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/paraxial/paraxial/metrics"
@@ -15,9 +16,9 @@ func (d *Daemon) allWarnings() []string { return append(d.conditions(), d.warnin
 func (d *Daemon) conditions() []string {
 	var list []string
 	warn := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
-	if s := d.detection.snapshot(); s.Tripped {
-		warn("the circuit breaker is open since %s: detectors only add shadow entries: paraxialctl list; "+
-			"detection.breaker in the configuration sets when it opens", s.TrippedAt.Format(time.RFC3339))
+	if b := d.ladder.Load().Breaker(); b.Open {
+		warn("the circuit breaker is open since %s: detectors and rules only add shadow entries: paraxialctl list; "+
+			"detection.breaker in the configuration sets when it opens", d.engine.Wall(b.Since).Format(time.RFC3339))
 	}
 	list = append(list, wideWarnings(d.filteringOff())...)
 	list = append(list, roomWarnings(d.maps())...)
@@ -26,25 +27,25 @@ func (d *Daemon) conditions() []string {
 			"run systemctl restart paraxiald", full)
 	}
 	if err := d.enforcer.noRoom(); err != nil {
-		warn("detectors cannot add bans: %v", err)
+		warn("detectors and rules cannot add bans: %v", err)
 	}
 	if incomplete := d.guard.Problem(); incomplete != "" {
-		warn("the guard is incomplete, so detectors take no decisions, and blocks need --force: %s; "+
+		warn("the guard is incomplete, so detectors and rules take no decisions, and blocks need --force: %s; "+
 			"journalctl -u paraxiald has the details", incomplete)
 	}
 	list = append(list, d.guard.Unknown()...)
 	if n := d.enforcer.unsaved.Load(); n > 0 {
-		warn("%d bans of detectors are in force, but not saved, and end with a restart; "+
-			"df %s shows whether the disk is full", n, d.settings().StateDir)
+		warn("%s in force, but not saved, and end with a restart; df %s shows whether the disk is full",
+			amount(int(n), "ban of detectors and rules is", "bans of detectors and rules are"), d.settings().StateDir)
 	}
 	if cause := d.saves.String(); cause != "" {
-		warn("the last change could not be saved, and was not made: %s; df %s shows whether the disk is full",
-			cause, d.settings().StateDir)
+		warn("the last change could not be saved: %s; commands and lists change nothing, and new bans of detectors "+
+			"end with a restart; df %s shows whether the disk is full", cause, d.settings().StateDir)
 	}
 	if disk := d.disk.String(); disk != "" {
 		warn("the state cannot be saved: %s; df %s shows whether the disk is full", disk, d.settings().StateDir)
 	}
-	return append(list, d.feedWarnings(time.Now())...)
+	return slices.Concat(list, d.feedWarnings(time.Now()), d.logWarnings(time.Now()))
 }
 
 // fullPercent is the fill of a map from which on there is a warning.

@@ -16,10 +16,11 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control/broadcast"
 	"github.com/paraxial/paraxial/control/wire"
-	"github.com/paraxial/paraxial/detect/journal"
-	"github.com/paraxial/paraxial/detect/offenders"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/guard"
+	"github.com/paraxial/paraxial/ladder"
+	"github.com/paraxial/paraxial/ladder/journal"
+	"github.com/paraxial/paraxial/ladder/offenders"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
@@ -60,6 +61,8 @@ type Daemon struct {
 	wire      *wire.Converter
 	broadcast *broadcast.Broadcast
 	detection *detection
+	ruling    *ruling
+	ladder    atomic.Pointer[ladder.Ladder] // of the configuration in force
 	offenders *offenders.File
 	detecting sdnotify.Pulse // progress of the detectors' loop
 	attending sdnotify.Pulse // progress of the loop that checks interfaces and socket
@@ -136,9 +139,10 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.tags = tags.New(filepath.Join(cfg.StateDir, setsFolder))
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
-	d.reporting = &reporting{Daemon: d, counter: noRules{}}
+	d.ruling = newRuling(d, o.Log)
+	d.reporting = newReporting(d, d.ruling)
 	d.detection = &detection{
-		log: o.Log, journal: journal.New(o.Log), accounts: l.Tracker(), host: d.enforcer,
+		log: o.Log, journal: journal.New(o.Log, "detector"), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,
 	}
 	d.nics = &nics{

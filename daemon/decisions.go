@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 	"github.com/paraxial/paraxial/detect"
 	"github.com/paraxial/paraxial/engine"
 	"github.com/paraxial/paraxial/guard"
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/warnings"
@@ -26,7 +28,7 @@ const detectorAuthor = "detector"
 // for every source of an attack would cost more than the attack.
 const guardAge = 2 * time.Second
 
-// enforcer carries out the decisions of detectors. It implements host.
+// enforcer carries out the decisions of detectors and rules. It implements host.
 type enforcer struct {
 	d *Daemon
 
@@ -37,21 +39,77 @@ type enforcer struct {
 	volatile map[policy.Key]bool // entries in force that are not saved
 	unsaved  atomic.Int64        // length of volatile; read without mu, which is held while the disk is slow
 
-	complains warnings.Limiter // used by act alone
 	full      fullRoom
+	complains complaints
+}
+
+// complaints is a limiter for several goroutines.
+type complaints struct {
+	mu sync.Mutex
+	warnings.Limiter
+}
+
+// Due is warnings.Limiter.Due.
+func (c *complaints) Due(what string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.Limiter.Due(what)
 }
 
 // volatileMark is the start of the reason of an entry that is in force but not saved.
 const volatileMark = "volatile, not saved: "
 
+// decision is a decision of a detector or a rule, as a change of the book.
+type decision struct {
+	kind  ladder.Kind
+	entry policy.Entry // if it is lifted, only the key and the author count
+	index int          // in the list that the caller has
+}
+
 // act implements host.
-func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detect.Decision) (failed []detect.Decision) {
+func (v *enforcer) act(ctx context.Context, _ policy.Deadline, made []detect.Decision) (failed []detect.Decision) {
+	decisions := make([]decision, len(made))
+	for i, m := range made {
+		decisions[i] = decision{m.Kind, v.entryOf(m), i}
+	}
+	lost := v.carryOut(ctx, decisions)
+	for _, n := range lost {
+		failed = append(failed, made[n])
+	}
+	for _, m := range carriedOut(made, lost) {
+		if m.Kind == detect.New {
+			v.d.metrics.CountDecision(m.Detector, string(m.Action))
+		}
+	}
+	return failed
+}
+
+// carriedOut returns the decisions whose numbers are not among lost.
+func carriedOut[T any](made []T, lost []int) []T {
+	if len(lost) == 0 {
+		return made
+	}
+	missing := make(map[int]bool, len(lost))
+	for _, n := range lost {
+		missing[n] = true
+	}
+	var done []T
+	for n, m := range made {
+		if !missing[n] {
+			done = append(done, m)
+		}
+	}
+	return done
+}
+
+// carryOut carries out decisions, and returns the indices of those that failed.
+func (v *enforcer) carryOut(ctx context.Context, decisions []decision) (failed []int) {
 	if len(decisions) == 0 {
 		return nil
 	}
 	decisions, held := v.admitted(decisions)
 	if len(decisions) == 0 {
-		return held
+		return indices(held)
 	}
 	var planned plannedDecisions
 	current, _ := v.fresh() // exempt has refused decisions that the guard does not know enough about
@@ -60,74 +118,60 @@ func (v *enforcer) act(ctx context.Context, _ policy.Deadline, decisions []detec
 		return planned.ops, nil
 	})
 	if errors.Is(err, engine.ErrFull) {
-		return v.refused(ctx, decisions, err)
+		return append(indices(held), v.refused(ctx, decisions, err)...)
 	}
 	if err != nil {
 		if v.complains.Due("act") {
-			v.d.log.Error("decisions of detectors could not be carried out; they are tried again",
+			v.d.log.Error("decisions of detectors and rules could not be carried out; they are tried again",
 				"decisions", len(decisions), "error", err)
 		}
-		return append(held, decisions...)
+		return indices(append(held, decisions...))
 	}
 	v.found(decisions)
-	for _, made := range carriedOut(decisions, planned.gone) {
-		if made.Kind == detect.New {
-			v.d.metrics.CountDecision(made.Detector, string(made.Action))
-		}
-	}
 	v.d.broadcast.Announce(control.EventAdded, v.d.wire.Entries(planned.put))
 	v.d.broadcast.Announce(control.EventRemoved, planned.lifted)
-	return append(held, planned.gone...)
+	return indices(append(held, planned.gone...))
 }
 
-// carriedOut returns the decisions that are not among failed.
-func carriedOut(decisions, failed []detect.Decision) []detect.Decision {
-	if len(failed) == 0 {
-		return decisions
-	}
-	keys := make(map[policy.Key]bool, len(failed))
-	for _, f := range failed {
-		keys[keyOfDecision(f)] = true
-	}
-	var done []detect.Decision
+func indices(decisions []decision) []int {
+	list := make([]int, 0, len(decisions))
 	for _, d := range decisions {
-		if !keys[keyOfDecision(d)] {
-			done = append(done, d)
-		}
+		list = append(list, d.index)
 	}
-	return done
+	slices.Sort(list)
+	return list
 }
 
 // plannedDecisions are the changes of the book that carry out decisions.
 type plannedDecisions struct {
 	ops    []policy.Op
 	put    []policy.Entry
-	lifted []control.Entry   // with their drops, which are gone afterwards
-	gone   []detect.Decision // extensions of entries that are no longer in the book
+	lifted []control.Entry // with their drops, which are gone afterwards
+	gone   []decision      // extensions of entries that are no longer in the book
 }
 
 // plan turns decisions into changes of the book. It reads the present entries while no
 // other change is under way, so that it does not undo an operator's unblock.
-func (v *enforcer) plan(b *policy.Book, current *policy.Guard, decisions []detect.Decision) (p plannedDecisions) {
+func (v *enforcer) plan(b *policy.Book, current *policy.Guard, decisions []decision) (p plannedDecisions) {
 	var lifted []policy.Entry
 	now := v.d.engine.Now()
 	for _, decision := range decisions {
-		key := keyOfDecision(decision)
+		e := decision.entry
+		key := e.Key()
 		old, known := b.Get(key)
-		if decision.Kind == detect.Lifted {
+		if decision.kind == ladder.Lifted {
 			// A ban that an operator armed stays until its end.
-			if known && old.Author == detectorAuthor {
+			if known && old.Author == e.Author {
 				p.ops, lifted = append(p.ops, policy.RemoveOp(key)), append(lifted, old)
 			}
 			continue
 		}
-		if decision.Kind == detect.Extended && !known {
+		if decision.kind == ladder.Extended && !known {
 			p.gone = append(p.gone, decision)
 			continue
 		}
-		e := v.entryOf(decision)
 		live := known && old.Live(now)
-		if live || decision.Kind == detect.Extended {
+		if live || decision.kind == ladder.Extended {
 			e = extended(old, e)
 		}
 		if live {
@@ -159,7 +203,7 @@ func (v *enforcer) apply(ctx context.Context, plan func(*policy.Book) ([]policy.
 		return err
 	}
 	if v.complains.Due("volatile") {
-		v.d.log.Error("bans of detectors are volatile: they are in force, but not saved, and end with a restart",
+		v.d.log.Error("bans of detectors and rules are volatile: they are in force, not saved, and end with a restart",
 			"entries", len(ops), "error", err)
 	}
 	v.mu.Lock()
@@ -205,7 +249,7 @@ func (v *enforcer) saveVolatile(ctx context.Context) error {
 	}
 	clear(v.volatile)
 	v.unsaved.Store(0)
-	v.d.log.Info("bans of detectors that were volatile are saved now", "entries", saved)
+	v.d.log.Info("bans of detectors and rules that were volatile are saved now", "entries", saved)
 	return nil
 }
 
@@ -217,6 +261,11 @@ func keyOfDecision(d detect.Decision) policy.Key {
 // if the origin is not a detector's.
 func detectorOf(origin string) (name string, ok bool) {
 	return strings.CutPrefix(origin, policy.OriginDetector)
+}
+
+// ruleOf is detectorOf for a rule.
+func ruleOf(origin string) (name string, ok bool) {
+	return strings.CutPrefix(origin, policy.OriginRule)
 }
 
 // entryOf returns the entry that a decision puts.
@@ -244,7 +293,7 @@ func (v *enforcer) entryOf(dec detect.Decision) policy.Entry {
 // promoted the entry meanwhile, it keeps the operator's action.
 func extended(old, fresh policy.Entry) policy.Entry {
 	fresh.Created = old.Created
-	if old.Author != detectorAuthor {
+	if old.Author != fresh.Author {
 		fresh.Action, fresh.Rate, fresh.Author, fresh.Forced = old.Action, old.Rate, old.Author, old.Forced
 	}
 	return fresh

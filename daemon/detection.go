@@ -14,7 +14,8 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/detect"
-	"github.com/paraxial/paraxial/detect/journal"
+	"github.com/paraxial/paraxial/ladder"
+	"github.com/paraxial/paraxial/ladder/journal"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
@@ -76,23 +77,18 @@ type detection struct {
 	observed  policy.Deadline // when drops were last read
 	followed  policy.Deadline // when the tracked sources were last chosen
 	splits    []netip.Prefix  // sources whose addresses are counted one by one
-	tripped   bool            // state of the circuit breaker, as last logged
-	trippedAt time.Time       // when that changed
 	complains warnings.Limiter
 	journal   *journal.Journal
 	noRoom    uint64 // sources without room, as last said
 }
 
-// configure puts the detectors of cfg in force. They start with the live entries and
-// offenders given. If detectors were in force before, their offenders replace these.
+// configure puts the detectors of cfg in force. They start with the live entries given, and
+// with what the ladder remembers.
 func (d *detection) configure(
-	cfg config.Config, now policy.Deadline, live []detect.Entry, offenders []detect.Offender,
+	cfg config.Config, now policy.Deadline, live []detect.Entry, shared *ladder.Ladder,
 ) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.analyzer != nil {
-		offenders = d.analyzer.Offenders(now)
-	}
 	levels, classes := detect.Compile(cfg.Detectors)
 	if err := d.accounts.SetClasses(levels, classes); err != nil {
 		return fmt.Errorf("put %d detectors in force: %w", len(cfg.Detectors), err)
@@ -107,11 +103,9 @@ func (d *detection) configure(
 	}
 	d.promoter = detect.NewPromoter(cfg.Detectors, d.accounts.Capacity(), rand.Uint64())
 	d.analyzer = detect.NewAnalyzer(cfg.Detectors, detect.Options{
-		Tracked: d.accounts.Capacity(), MaxBans: cfg.Detection.MaxBans,
-		BansPerMinute: cfg.Detection.Breaker.BansPerMinute,
-		Exempt:        d.host.exempt, PartlyExempt: d.host.partlyExempt, About: d.promoter.About,
+		Tracked: d.accounts.Capacity(), Ladder: shared,
+		Exempt: d.host.exempt, PartlyExempt: d.host.partlyExempt, About: d.promoter.About,
 	})
-	d.analyzer.Restore(now, offenders)
 	d.analyzer.Adopt(now, live)
 	d.sampling = sampling{}
 	d.sampling.interval, _ = d.promoter.Interval(0)
@@ -140,13 +134,28 @@ func (d *detection) tick(ctx context.Context, now policy.Deadline) (acted bool) 
 	for _, f := range failed {
 		d.analyzer.Remove(f.Detector, f.Prefix)
 	}
-	for _, made := range carriedOut(decisions, failed) {
-		d.journal.Decision(made)
+	for _, made := range succeeded(decisions, failed) {
+		d.journal.Decision(journal.Decision{
+			Name: made.Detector, Kind: made.Kind, Source: made.Prefix, Action: string(made.Action), For: made.For,
+			Tripped: made.Tripped, Evidence: made.Evidence.String(),
+		})
 	}
 	d.follow(now)
 	d.adapt(now)
 	d.observe(time.Since(begin))
 	return len(decisions) > 0
+}
+
+// succeeded returns the decisions about entries of which no decision has failed.
+func succeeded(made, failed []detect.Decision) []detect.Decision {
+	if len(failed) == 0 {
+		return made
+	}
+	keys := make(map[policy.Key]bool, len(failed))
+	for _, f := range failed {
+		keys[keyOfDecision(f)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(made), func(m detect.Decision) bool { return keys[keyOfDecision(m)] })
 }
 
 // flush logs what the journal holds back.
@@ -312,16 +321,6 @@ func (d *detection) removed(entries []control.Entry) {
 	}
 }
 
-// offenders returns the remembered offenders.
-func (d *detection) offenders(now policy.Deadline) []detect.Offender {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.analyzer == nil {
-		return nil
-	}
-	return d.analyzer.Offenders(now)
-}
-
 // show copies the values for the metrics, so that a scrape does not wait for a tick. A
 // tick waits for the changes that it makes.
 func (d *detection) show() {
@@ -329,7 +328,7 @@ func (d *detection) show() {
 	if d.analyzer != nil {
 		s = metrics.Detection{
 			Enabled: true, Tracked: d.promoter.Tracked(), Lost: d.accounts.LostSamples(),
-			Exceeded: d.sampling.exceeded, Tripped: d.tripped, TrippedAt: d.trippedAt, NoRoom: d.noRoom,
+			Exceeded: d.sampling.exceeded, NoRoom: d.noRoom,
 		}
 	}
 	d.shown.Store(&s)
@@ -343,20 +342,48 @@ func (d *detection) snapshot() metrics.Detection {
 	return metrics.Detection{}
 }
 
-// startDetection puts the detectors of a configuration in force.
+// startDetection puts the detectors and rules of a configuration in force.
 func (d *Daemon) startDetection(cfg config.Config) error {
 	now := d.engine.Now()
+	shared := ladder.New(cfg.Detection.MaxBans, cfg.Detection.Breaker.BansPerMinute)
+	shared.Restore(now, d.knownOffenders(now), escalations(cfg))
+	if err := d.detection.configure(cfg, now, liveEntries(d.engine, now), shared); err != nil {
+		return err
+	}
+	d.ruling.configure(cfg, now, shared)
+	d.ladder.Store(shared)
+	return nil
+}
+
+// knownOffenders returns the offenders that the ladder in force remembers. The first time it
+// reads them from the file.
+func (d *Daemon) knownOffenders(now policy.Deadline) []ladder.Offender {
+	if before := d.ladder.Load(); before != nil {
+		return before.Offenders(now)
+	}
 	offenders, err := d.offenders.Load(now, time.Now())
 	if err != nil {
 		d.log.Warn("the file of repeat offenders has a problem; those that cannot be read are forgotten", "error", err)
 	}
-	return d.detection.configure(cfg, now, liveEntries(d.engine, now), offenders)
+	return offenders
+}
+
+// escalations returns how bans get longer, by the origin of their entries.
+func escalations(cfg config.Config) map[string]ladder.Escalate {
+	all := make(map[string]ladder.Escalate)
+	for _, detector := range cfg.Detectors {
+		all[policy.OriginDetector+detector.Name] = detector.Escalate
+	}
+	for _, rule := range cfg.Rules {
+		all[rule.Origin()] = rule.Escalate
+	}
+	return all
 }
 
 // saveOffenders keeps the memory of offenders for the next run, if it changed.
 func (d *Daemon) saveOffenders() error {
 	now := d.engine.Now()
-	return d.offenders.Save(d.detection.offenders(now), now)
+	return d.offenders.Save(d.ladder.Load().Offenders(now), now)
 }
 
 // detect runs a tick of the detectors every tickInterval until ctx is done, and saves

@@ -24,9 +24,10 @@ func (d *Daemon) Flush(ctx context.Context, c control.Caller, r control.Flush) (
 		return found, nil
 	}
 	ctx = asCaller(ctx, c)
-	// Detectors keep state about their entries.
+	// Detectors and rules keep state about their entries.
 	var lifted []control.Entry
-	if _, automatic := detectorOf(r.Origin); automatic && r.Kind != policy.Allow {
+	_, detector := detectorOf(r.Origin)
+	if _, rule := ruleOf(r.Origin); (detector || rule) && r.Kind != policy.Allow {
 		lifted = d.wire.Entries(d.entriesOf(policy.Block, r.Origin))
 	}
 	result := control.FlushResult{Origin: r.Origin}
@@ -39,13 +40,13 @@ func (d *Daemon) Flush(ctx context.Context, c control.Caller, r control.Flush) (
 	}
 	if err := d.flushRest(ctx, c, r, &result); err != nil {
 		if result.Blocks > 0 {
-			d.detection.removed(lifted)
-			err = fmt.Errorf("%d blocks of %s were removed, but not its other entries: %w",
-				result.Blocks, r.Origin, err)
+			d.removed(lifted)
+			err = fmt.Errorf("%s of %s removed, but not its other entries: %w",
+				amount(result.Blocks, "block", "blocks"), r.Origin, err)
 		}
 		return result, changeError(err)
 	}
-	d.detection.removed(lifted)
+	d.removed(lifted)
 	d.log.Info("the entries of an origin were removed on request", "origin", r.Origin, "blocks", result.Blocks,
 		"allows", result.Allows, "by", c.Author())
 	d.broadcast.Send(control.Event{Type: control.EventFlushed, Flush: &result})

@@ -72,7 +72,7 @@ func (d *Daemon) checkpoint(ctx context.Context) error {
 		}
 	}
 	fail("repeat offenders cannot be saved; a restart would forget them", d.saveOffenders())
-	fail("volatile bans of detectors still cannot be saved", d.enforcer.saveVolatile(ctx))
+	fail("volatile bans of detectors and rules still cannot be saved", d.enforcer.saveVolatile(ctx))
 	corrected, err := d.engine.Checkpoint(ctx)
 	fail("checkpoint failed", err)
 	if corrected {

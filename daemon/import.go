@@ -126,7 +126,7 @@ func countChanges(result *control.ImportResult, origin string, r engine.Replaced
 	result.Added, result.Removed, result.Unchanged, result.Renewed = r.Added, r.Removed, r.Unchanged, r.Renewed
 	if r.Shortened > 0 {
 		result.Notes = append(result.Notes, fmt.Sprintf(
-			"%d entries of %s end earlier than before, because the list replaces them", r.Shortened, origin))
+			"the list shortens the time of %s of %s", entriesText(r.Shortened), origin))
 	}
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"github.com/paraxial/paraxial/events"
 	"net/netip"
 
 	"github.com/paraxial/paraxial/policy"
@@ -32,13 +33,16 @@ func (r *reporting) Note(reporter, rule, code string) { r.counter.Note(reporter,
 // Verdict implements report.Backend.
 func (r *reporting) Verdict(a netip.Addr) report.Verdict {
 	entries, outcome := r.model(a)
-	v := report.Verdict{Address: a, Verdict: outcome.Verdict(), Tags: r.tagsOf(netip.PrefixFrom(a, a.BitLen()))}
+	v := report.Verdict{
+		Address: a, Verdict: outcome.Verdict(), Tags: r.tagsOf(netip.PrefixFrom(a, a.BitLen())),
+	}
 	if e, ok := deciding(entries, outcome); ok {
 		v.Origin = e.Origin
 		if e.Deadline != policy.Forever {
 			v.Until = r.engine.Wall(e.Deadline)
 		}
 	}
+	v.Tags = r.tags.Of(netip.PrefixFrom(a, a.BitLen()), r.engine.Now())
 	return v
 }
 
@@ -67,26 +71,6 @@ func leadsTo(e policy.Entry, o policy.Outcome) bool {
 	return false
 }
 
-// noRules is the counter of a configuration without rules.
-type noRules struct{ counter }
-
-// Events implements counter.
-func (noRules) Events(_ context.Context, _ string, events []report.Event) (refused []report.Refusal, _ error) {
-	for n, e := range events {
-		err := unknownRule(e.Rule)
-		refused = append(refused, report.Refusal{Line: n + 1, Code: err.Code, Message: err.Message})
-	}
-	return refused, nil
-}
-
-// Rate implements counter.
-func (noRules) Rate(_ context.Context, _ string, e report.Event) (report.Verdict, error) {
-	return report.Verdict{}, unknownRule(e.Rule)
-}
-
-// Note implements counter.
-func (noRules) Note(string, string, string) {}
-
 func unknownRule(name string) *report.Error {
-	return report.Errorf("unknown_rule", "the configuration of paraxiald has no rule %.64q", name)
+	return report.Errorf(string(events.UnknownRule), "the configuration of paraxiald has no rule %.64q", name)
 }

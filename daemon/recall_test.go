@@ -17,7 +17,8 @@ import (
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/detect"
-	"github.com/paraxial/paraxial/detect/journal"
+	"github.com/paraxial/paraxial/ladder"
+	"github.com/paraxial/paraxial/ladder/journal"
 	"github.com/paraxial/paraxial/loader"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/tests/lab"
@@ -180,14 +181,15 @@ func (r *recall) configure() {
 	cfg.Detectors = detectorsOf(r.kinds)
 	log := slog.New(slog.NewTextHandler(r.t.Output(), nil))
 	r.detection = &detection{
-		log: log, journal: journal.New(log), accounts: r.loader.Tracker(), host: r,
+		log: log, journal: journal.New(log, "detector"), accounts: r.loader.Tracker(), host: r,
 		observe: func(d time.Duration) { r.slowest = max(r.slowest, d) },
 	}
-	if err := r.detection.configure(cfg, r.now, nil, nil); err != nil {
+	shared := ladder.New(cfg.Detection.MaxBans, cfg.Detection.Breaker.BansPerMinute)
+	if err := r.detection.configure(cfg, r.now, nil, shared); err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() {
-		if err := r.detection.configure(config.Default(), r.now, nil, nil); err != nil {
+		if err := r.detection.configure(config.Default(), r.now, nil, ladder.New(1, 0)); err != nil {
 			r.t.Error(err)
 		}
 	})

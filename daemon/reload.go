@@ -84,7 +84,8 @@ func (d *Daemon) change(ctx context.Context, now config.Config, live []string) (
 			return err
 		}
 	}
-	if slices.ContainsFunc(live, func(name string) bool { return strings.HasPrefix(name, "detect") }) {
+	decides := func(name string) bool { return name == "rules" || strings.HasPrefix(name, "detect") }
+	if slices.ContainsFunc(live, decides) {
 		back = append(back, func() error { return d.startDetection(old) })
 		if err := d.startDetection(now); err != nil {
 			return err

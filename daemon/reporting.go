@@ -28,6 +28,7 @@ type reporting struct {
 	*Daemon
 	counter counter
 	board   report.Board
+	server  *report.Server
 
 	mu     sync.Mutex
 	users  map[uint32]report.Rights
@@ -49,13 +50,19 @@ type handedIn struct {
 	deadline policy.Deadline
 }
 
+func newReporting(d *Daemon, c counter) *reporting {
+	r := &reporting{Daemon: d, counter: c}
+	r.server = report.NewServer(r, &r.board, report.Options{Log: d.log})
+	return r
+}
+
 // Reporter implements report.Backend.
 func (r *reporting) Reporter(uid uint32) (report.Rights, bool) {
 	cfg := r.cfg.Load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if cfg != r.usedBy || time.Since(r.usedAt) > usersFor {
-		r.users, r.usedBy, r.usedAt = usersOf(cfg.Reporters()), cfg, time.Now()
+		r.users, r.usedBy, r.usedAt = usersOf(cfg), cfg, time.Now()
 	}
 	rights, ok := r.users[uid]
 	return rights, ok
@@ -63,15 +70,17 @@ func (r *reporting) Reporter(uid uint32) (report.Rights, bool) {
 
 // usersOf returns the rights of reporters by the numbers of their users. A user that does not
 // exist is no reporter.
-func usersOf(all []config.Reporter) map[uint32]report.Rights {
+func usersOf(cfg *config.Config) map[uint32]report.Rights {
 	users := make(map[uint32]report.Rights)
-	for _, who := range all {
+	for _, who := range cfg.Reporters() {
 		number := who.User
 		if u, err := user.Lookup(who.User); err == nil {
 			number = u.Uid
 		}
 		if uid, err := strconv.ParseUint(number, 10, 32); err == nil {
-			users[uint32(uid)] = rightsOf(who)
+			rights := rightsOf(who)
+			rights.MayTell = func(log string) bool { return cfg.MayTell(who, log) }
+			users[uint32(uid)] = rights
 		}
 	}
 	return users
@@ -153,8 +162,9 @@ func (r *reporting) feed(name string) (config.Feed, error) {
 func (r *reporting) changeOf(feed config.Feed, reporter string) listChange {
 	change := listChange{
 		Import: control.Import{Origin: policy.OriginFeed + feed.Name, Kind: policy.Block, For: feed.TTL},
-		author: "reporter:" + reporter, guard: r.guard.Guard, bounds: bounds{feed.Bounds(), "feeds", feed.CrowdSec.URL != ""},
-		most: feed.MaxEntries, longest: feed.TTL,
+		author: "reporter:" + reporter, guard: r.guard.Guard,
+		bounds: bounds{feed.Bounds(), "feeds", feed.CrowdSec.URL != ""},
+		most:   feed.MaxEntries, longest: feed.TTL,
 		tooLong: control.Errorf(control.CodeTooLarge, "nothing was changed: the set of %s has more than %d different "+
 			"prefixes (feeds.max_entries)", feed.Name, feed.MaxEntries),
 	}

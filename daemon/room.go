@@ -5,18 +5,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/warnings"
 )
 
-// After a decision of a detector found no room, new ones are not tried for a time that
+// After a decision found no room, new ones are not tried for a time that
 // doubles with every further failure. Otherwise each tick of a flood would fail.
 const (
 	firstPause = 2 * time.Second
 	mostPause  = 30 * time.Second
 )
 
-// fullRoom is the state of detectors that find no room for new entries.
+// fullRoom is the state of detectors and rules that find no room for new entries.
 type fullRoom struct {
 	mu     sync.Mutex
 	cause  error // nil while there is room
@@ -54,7 +54,7 @@ func (r *fullRoom) waits(now time.Time) bool {
 	return r.cause != nil && now.Before(r.until)
 }
 
-// noRoom returns why detectors cannot add entries, or nil if they can.
+// noRoom returns why detectors and rules cannot add entries, or nil if they can.
 func (v *enforcer) noRoom() error {
 	v.full.mu.Lock()
 	defer v.full.mu.Unlock()
@@ -62,7 +62,7 @@ func (v *enforcer) noRoom() error {
 }
 
 // admitted returns the decisions to carry out now, and those that wait for room.
-func (v *enforcer) admitted(decisions []detect.Decision) (now, held []detect.Decision) {
+func (v *enforcer) admitted(decisions []decision) (now, held []decision) {
 	if !needsRoom(decisions) || !v.full.waits(time.Now()) {
 		return decisions, nil
 	}
@@ -70,34 +70,34 @@ func (v *enforcer) admitted(decisions []detect.Decision) (now, held []detect.Dec
 }
 
 // found tells the log when there is room again after there was none.
-func (v *enforcer) found(decisions []detect.Decision) {
+func (v *enforcer) found(decisions []decision) {
 	if needsRoom(decisions) && v.full.open() {
-		v.d.log.Warn("detectors have room for new entries again")
+		v.d.log.Warn("detectors and rules have room for new entries again")
 	}
 }
 
-// refused carries out those decisions for which no room is needed, and returns the
-// others.
-func (v *enforcer) refused(ctx context.Context, decisions []detect.Decision, cause error) []detect.Decision {
+// refused carries out those decisions for which no room is needed, and returns the indices of
+// the others.
+func (v *enforcer) refused(ctx context.Context, decisions []decision, cause error) []int {
 	if v.full.close(time.Now(), cause) {
-		v.d.log.Error("detectors cannot add entries: sources above a limit are not blocked; they try again, "+
+		v.d.log.Error("detectors and rules cannot add entries: sources above a limit are not blocked; they try again, "+
 			"less and less often", "decisions", len(decisions), "error", cause)
 	}
 	now, held := withoutRoom(decisions)
 	if len(held) == 0 {
-		return decisions
+		return indices(decisions)
 	}
-	return append(held, v.act(ctx, 0, now)...)
+	return append(indices(held), v.carryOut(ctx, now)...)
 }
 
 // needsRoom reports whether decisions put more entries than they lift.
-func needsRoom(decisions []detect.Decision) bool {
+func needsRoom(decisions []decision) bool {
 	more := 0
 	for _, d := range decisions {
-		switch d.Kind {
-		case detect.New:
+		switch d.kind {
+		case ladder.Made:
 			more++
-		case detect.Lifted:
+		case ladder.Lifted:
 			more--
 		}
 	}
@@ -106,9 +106,9 @@ func needsRoom(decisions []detect.Decision) bool {
 
 // withoutRoom separates the extensions, which need no room. An entry that was to be
 // lifted for a new one is held with it.
-func withoutRoom(decisions []detect.Decision) (now, held []detect.Decision) {
+func withoutRoom(decisions []decision) (now, held []decision) {
 	for _, d := range decisions {
-		if d.Kind == detect.Extended {
+		if d.kind == ladder.Extended {
 			now = append(now, d)
 		} else {
 			held = append(held, d)

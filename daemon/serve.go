@@ -71,6 +71,9 @@ func (d *Daemon) runServers(t *tasks, cfg config.Config, sockets []*control.List
 	reports := &reportSocket{reporting: d.reporting, path: cfg.Reports.Socket}
 	reports.adjust(t.ctx)
 	t.may(reports.run)
+	proven := &blocklistSocket{reporting: d.reporting, path: cfg.Reports.BlocklistSocket}
+	proven.adjust(t.ctx)
+	t.may(proven.run)
 	server := control.NewServer(d, control.Options{Log: d.log})
 	listeners := make([]net.Listener, len(sockets))
 	for i, l := range sockets {
@@ -91,6 +94,7 @@ func (d *Daemon) runLoops(t *tasks, sockets []*control.Listener, o Options, mana
 	t.may(func(ctx context.Context) { d.followReloads(ctx, o, manager) })
 	t.may(d.housekeep)
 	t.may(d.detect)
+	t.may(d.ruling.run)
 	t.may(d.keepSpared)
 }
 

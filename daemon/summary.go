@@ -75,7 +75,7 @@ func summaryOf(interfaces []control.InterfaceStatus, blocks, allows int, warning
 	if len(good) > 0 {
 		parts = append(parts, "protecting "+strings.Join(good, ", "))
 	}
-	parts = append(parts, fmt.Sprintf("%d blocks, %d allows", blocks, allows))
+	parts = append(parts, amount(blocks, "block", "blocks")+", "+amount(allows, "allow", "allows"))
 	if len(warnings) > 0 {
 		parts = append(parts, fmt.Sprintf("warnings: %d, see paraxialctl status: %s", len(warnings), warnings[0]))
 	}

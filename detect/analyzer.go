@@ -5,15 +5,19 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
 // Options are the settings of an Analyzer besides its detectors.
 type Options struct {
 	Tracked int // number of slots
-	MaxBans int // most entries at once; see makeRoom for those that make room for a new one
-	// BansPerMinute is the rate above which the circuit breaker opens. 0 is no breaker.
-	BansPerMinute int
+	// Ladder bounds the entries, and has the circuit breaker and the repeat offenders. See
+	// makeRoom for the entries that make room for a new one. Nil is a ladder of its own, with
+	// MaxBans and BansPerMinute.
+	Ladder        *ladder.Ladder
+	MaxBans       int // most entries at once
+	BansPerMinute int // the rate above which the breaker opens; 0 is no breaker
 	// Exempt reports whether a prefix must be left alone, and why: it is allowed,
 	// protected by the guard, or part of a proxy. Nil exempts nothing.
 	Exempt func(netip.Prefix) (reason string, exempt bool)
@@ -30,9 +34,8 @@ type Analyzer struct {
 	detectors []Detector
 	index     map[string]int // detector number by name
 	windows   []*window
-	memory    memory
 	entries   entries
-	breaker   *breaker
+	closed    uint64                           // how often the breaker had closed at the last tick
 	splits    map[netip.Prefix]policy.Deadline // see split
 	stats     []DetectorStats
 
@@ -68,13 +71,15 @@ type candidate struct {
 
 // NewAnalyzer returns an analyzer of detectors that CheckAll accepts.
 func NewAnalyzer(list []Detector, o Options) *Analyzer {
+	if o.Ladder == nil {
+		o.Ladder = ladder.New(o.MaxBans, o.BansPerMinute)
+	}
 	a := &Analyzer{
 		options:   o,
 		detectors: slices.Clone(list),
 		index:     make(map[string]int, len(list)),
-		memory:    memory{capacity: max(4*o.MaxBans, 1024), offences: map[entryKey]offence{}},
 		entries:   newEntries(),
-		breaker:   newBreaker(o.BansPerMinute),
+		closed:    o.Ladder.Breaker().Closed(),
 		splits:    map[netip.Prefix]policy.Deadline{},
 		stats:     make([]DetectorStats, len(list)),
 	}
@@ -97,7 +102,8 @@ func (a *Analyzer) Tick(now policy.Deadline, counts []Counts) []Decision {
 	now = max(now, before)
 	a.expire(now)
 	a.expireSplits(now)
-	if a.breaker.calm(now) {
+	if closed := a.options.Ladder.Calm(now).Closed(); closed != a.closed {
+		a.closed = closed
 		a.releaseTripped()
 	}
 	if now >= a.retry {
@@ -173,18 +179,11 @@ func (a *Analyzer) settle(s *slot, c *Counts, before, now policy.Deadline) {
 func (a *Analyzer) maskOf(p netip.Prefix) DetectorSet {
 	var mask DetectorSet
 	for n, d := range a.detectors {
-		if d.Per.of(p.Addr().Is4()) == p.Bits() || p.IsSingleIP() && a.splitFrom(&d, p.Addr()) {
+		if d.Per.Of(p.Addr().Is4()) == p.Bits() || p.IsSingleIP() && a.splitFrom(&d, p.Addr()) {
 			mask |= 1 << n
 		}
 	}
 	return mask
-}
-
-func (p Per) of(is4 bool) int {
-	if is4 {
-		return p.IPv4
-	}
-	return p.IPv6
 }
 
 // growTo makes room for slot s. It reports false if s is not a valid slot number.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -418,7 +419,7 @@ func TestOffendersSurviveRestart(t *testing.T) {
 	w.add("192.0.2.1/32", 1000)
 	w.add("2001:db8::/64", 1000)
 	w.run(2 * time.Second)
-	saved, live := w.Offenders(w.now), w.Entries()
+	saved, live := w.options.Ladder.Offenders(w.now), w.Entries()
 	if len(saved) != 2 || saved[0].Prefix.String() != "192.0.2.1/32" || saved[0].Offences != 1 ||
 		saved[0].Forget < time.Hour || saved[0].Forget > time.Hour+time.Minute {
 		t.Fatalf("offenders %+v", saved)
@@ -426,8 +427,11 @@ func TestOffendersSurviveRestart(t *testing.T) {
 	// A new boot: other deadlines with the same time left.
 	again := newWorld(t, Options{}, d)
 	again.now = 100 * second
-	again.Restore(again.now, append(saved, Offender{"gone", saved[0].Prefix, 3, time.Hour}))
-	if got := again.Offenders(again.now); !reflect.DeepEqual(got, saved) {
+	gone := ladder.Offender{Offences: 3, Forget: time.Hour}
+	gone.Origin, gone.Prefix = "detector:gone", saved[0].Prefix
+	memory := again.options.Ladder
+	memory.Restore(again.now, append(saved, gone), map[string]Escalate{"detector:flood": d.Escalate})
+	if got := memory.Offenders(again.now); !reflect.DeepEqual(got, saved) {
 		t.Errorf("restored %+v, want %+v", got, saved)
 	}
 	for n := range live {
@@ -444,7 +448,7 @@ func TestOffendersSurviveRestart(t *testing.T) {
 	again.sources[0].rate = 1000
 	want(t, again.run(2*time.Second), "new block 192.0.2.1/32 2m;")
 	again.now += policy.Deadline(2 * time.Hour)
-	if got := again.Offenders(again.now); len(got) != 0 {
+	if got := memory.Offenders(again.now); len(got) != 0 {
 		t.Errorf("not forgotten: %+v", got)
 	}
 }
@@ -455,24 +459,6 @@ func TestAdoptedEntriesAreExtended(t *testing.T) {
 	w.Adopt(w.now, []Entry{{"flood", p, Block, false, time.Minute, w.now + 20*second}})
 	w.add("192.0.2.1/32", 1000).blocked = true
 	want(t, w.run(25*time.Second), "extended block 192.0.2.1/32 10m;")
-}
-
-func TestMemoryIsBounded(t *testing.T) {
-	m := memory{capacity: 1000, offences: map[entryKey]offence{}}
-	for n := range 5000 {
-		k := entryKey{0, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 32)}
-		at := policy.Deadline(n) * second
-		m.note(k, offence{1, at, at + 1e6*second}, at)
-		if len(m.offences) > 1000 {
-			t.Fatalf("%d offenders", len(m.offences))
-		}
-	}
-	for n := 4999; n > 4999-800; n-- { // the latest are kept
-		k := entryKey{0, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 32)}
-		if m.count(k, 5000*second) != 1 {
-			t.Fatalf("offender %d is forgotten", n)
-		}
-	}
 }
 
 func TestRemovedEntryIsDecidedAnew(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -21,7 +22,7 @@ func (a *Analyzer) judge(c candidate, now policy.Deadline) {
 	k := entryKey{c.detector, s.source}
 	old := a.entries.byKey[k]
 	switch {
-	case old != nil && (!old.tripped || a.breaker.open):
+	case old != nil && (!old.tripped || a.options.Ladder.Breaker().Open):
 		old.slot = int64(c.slot) // the entry was adopted, or the source has another slot now
 		a.hold(old)
 		return
@@ -93,15 +94,15 @@ func (a *Analyzer) decide(e *entry, now policy.Deadline) bool {
 	d := &a.detectors[e.detector]
 	e.action = d.Action
 	// A shadow detector bans no source, so its decisions do not count for the breaker.
-	if d.Action != Shadow && a.breaker.ban(now) {
+	if d.Action != Shadow && a.options.Ladder.Ban(now) {
 		e.action, e.tripped = Shadow, true
 	}
 	old := a.entries.byKey[e.entryKey]
 	if old == nil && !a.makeRoom(e.action, e.tripped, now) {
 		return false
 	}
-	e.offence = min(a.memory.count(e.entryKey, now)+1, maxOffences)
-	e.ttl = d.ttl(e.offence)
+	e.offence = min(a.offences(e.entryKey, now)+1, ladder.MaxOffences)
+	e.ttl = d.Escalate.TTL(d.For, e.offence)
 	e.until, e.decided = policy.After(now, e.ttl), now
 	if !e.tripped {
 		a.remember(e, now)
@@ -113,32 +114,14 @@ func (a *Analyzer) decide(e *entry, now policy.Deadline) bool {
 }
 
 func (a *Analyzer) remember(e *entry, now policy.Deadline) {
-	esc := a.detectors[e.detector].Escalate
-	if esc.Factor > 1 {
-		a.memory.note(e.entryKey, offence{e.offence, e.until, policy.After(e.until, esc.Forget)}, now)
-	}
-}
-
-// ttl returns the length of a ban, given the number of offences.
-func (d *Detector) ttl(offence int) time.Duration {
-	ttl := d.For
-	if d.Escalate.Factor <= 1 {
-		return ttl
-	}
-	for n := 1; n < offence && ttl < d.Escalate.Max; n++ {
-		if ttl > d.Escalate.Max/time.Duration(d.Escalate.Factor) {
-			return d.Escalate.Max
-		}
-		ttl *= time.Duration(d.Escalate.Factor)
-	}
-	return ttl
+	a.options.Ladder.Remember(a.offender(e.entryKey), a.detectors[e.detector].Escalate, e.offence, e.until, now)
 }
 
 // widen decides about the wider prefix of a new offender if it contains enough of
 // them. It does nothing while the breaker is open, when too many sources offend anyway.
 func (a *Analyzer) widen(k entryKey, c candidate, now policy.Deadline) {
 	wide, ok := a.widened(k)
-	if !ok || a.breaker.open || a.entries.byKey[wide] != nil {
+	if !ok || a.options.Ladder.Breaker().Open || a.entries.byKey[wide] != nil {
 		return
 	}
 	sources := a.entries.inside[wide]

@@ -6,30 +6,19 @@ import (
 	"strings"
 	"time"
 
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
 // Kind is what a decision does to the entry of its detector and prefix.
-type Kind uint8
+type Kind = ladder.Kind
 
 // The kinds.
 const (
-	New      Kind = 1 // put an entry; it replaces an older one
-	Extended Kind = 2 // put the entry with a later deadline: the source has not stopped
-	Lifted   Kind = 3 // remove the entry, to make room for a newer one
+	New      = ladder.Made
+	Extended = ladder.Extended
+	Lifted   = ladder.Lifted
 )
-
-func (k Kind) String() string {
-	switch k {
-	case New:
-		return "new"
-	case Extended:
-		return "extended"
-	case Lifted:
-		return "lifted"
-	}
-	return fmt.Sprintf("kind(%d)", uint8(k))
-}
 
 // Decision is a change of an entry, with the reason for it.
 type Decision struct {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/track"
 )
@@ -28,11 +29,11 @@ const MaxLevels = track.Levels
 const (
 	MinWindow  = time.Second
 	MaxWindow  = time.Hour
-	MaxFor     = 52 * 7 * 24 * time.Hour
-	MaxFactor  = 100
+	MaxFor     = ladder.MaxFor
+	MaxFactor  = ladder.MaxFactor
 	MaxPorts   = 16
-	MinSources = 2 // fewest offenders that a network is widened for
-	MaxSources = 1000
+	MinSources = ladder.MinSources
+	MaxSources = ladder.MaxSources
 )
 
 // Action is what is done to a source above the limit. Configuration, JSON and metrics
@@ -69,49 +70,13 @@ type Detector struct {
 	Widen    Widen
 }
 
-// Per defines one source by the length of its prefix. All detectors together may have
-// at most MaxLevels different values.
-type Per struct {
-	// The length of the prefix that counts as one IPv4 source.
-	IPv4 int
-	// The length of the prefix that counts as one IPv6 source. All detectors together
-	// may have at most two different values of `per`.
-	IPv6 int
-}
-
-// Escalate makes the bans of a repeat offender longer. Each is Factor times as long as
-// the previous one, up to Max, until no ban was needed for Forget after the end of the
-// last one. With a Factor of 0 or 1 all bans are equally long.
-type Escalate struct {
-	// The factor by which each ban is longer than the previous one.
-	Factor int
-	// The longest ban.
-	Max time.Duration
-	// How long after the end of its last ban a source is forgotten.
-	Forget time.Duration
-}
-
-// Widen acts on a whole network when Sources of its sources have entries at the same
-// time. A length of 0 turns it off.
-type Widen struct {
-	// The number of sources of a network that must have entries at the same time before
-	// the whole network gets one.
-	Sources int
-	// The prefix length of such an IPv4 network. It contains many unrelated hosts. 0
-	// turns this off.
-	IPv4 int
-	// The prefix length of such an IPv6 network, shorter than `per.ipv6`. 0 turns this
-	// off. If the default is not shorter than `per.ipv6`, it is 0.
-	IPv6 int
-}
-
-// to returns the prefix length to widen a source of a family to, 0 for none.
-func (w Widen) to(is4 bool) int {
-	if is4 {
-		return w.IPv4
-	}
-	return w.IPv6
-}
+// The settings that detectors and rules share. All detectors together may have at most MaxLevels
+// different values of Per.
+type (
+	Per      = ladder.Per
+	Escalate = ladder.Escalate
+	Widen    = ladder.Widen
+)
 
 // Default returns a detector with the default values. It has no name, limit and
 // action, which have no default, and matches all packets.
@@ -129,7 +94,8 @@ func Default() Detector {
 // Check returns an error if d is not valid.
 func (d Detector) Check() error {
 	checks := []error{
-		d.checkName(), d.Match.Check(), d.checkRate(), d.checkPer(), d.checkAction(), d.checkEscalate(), d.checkWiden(),
+		d.checkName(), d.Match.Check(), d.checkRate(), d.Per.Check(), d.checkAction(), d.Escalate.Check(d.For),
+		d.Widen.Check(d.Per),
 	}
 	for _, err := range checks {
 		if err != nil {
@@ -150,17 +116,7 @@ func (d Detector) checkRate() error {
 	if err := d.Limit.Check(); err != nil {
 		return fmt.Errorf("limit: %w", err)
 	}
-	return within("window", d.Window, MinWindow, MaxWindow)
-}
-
-func (d Detector) checkPer() error {
-	if d.Per.IPv4 < policy.WidestIPv4 || d.Per.IPv4 > 32 {
-		return fmt.Errorf("per.ipv4: got %d; want a length from %d to 32", d.Per.IPv4, policy.WidestIPv4)
-	}
-	if d.Per.IPv6 < policy.WidestIPv6 || d.Per.IPv6 > 128 {
-		return fmt.Errorf("per.ipv6: got %d; want a length from %d to 128", d.Per.IPv6, policy.WidestIPv6)
-	}
-	return nil
+	return ladder.Within("window", d.Window, MinWindow, MaxWindow)
 }
 
 func (d Detector) checkAction() error {
@@ -173,48 +129,7 @@ func (d Detector) checkAction() error {
 	if d.For < d.Window {
 		return fmt.Errorf("for: %s is shorter than the window, %s", policy.FormatTTL(d.For), policy.FormatTTL(d.Window))
 	}
-	return within("for", d.For, time.Second, MaxFor)
-}
-
-func (d Detector) checkEscalate() error {
-	e := d.Escalate
-	if e.Factor < 0 || e.Factor > MaxFactor {
-		return fmt.Errorf("escalate.factor: got %d; want a number from 1 to %d", e.Factor, MaxFactor)
-	}
-	if e.Factor <= 1 {
-		return nil
-	}
-	if e.Max < d.For {
-		return fmt.Errorf("escalate.max: %s is shorter than for, %s", policy.FormatTTL(e.Max), policy.FormatTTL(d.For))
-	}
-	if err := within("escalate.max", e.Max, time.Second, MaxFor); err != nil {
-		return err
-	}
-	return within("escalate.forget", e.Forget, time.Second, MaxFor)
-}
-
-func (d Detector) checkWiden() error {
-	w := d.Widen
-	if w.IPv4 != 0 && (w.IPv4 < policy.WidestIPv4 || w.IPv4 >= d.Per.IPv4) {
-		return fmt.Errorf("widen.ipv4: got %d; want a length from %d to %d, shorter than per.ipv4, or 0 for never",
-			w.IPv4, policy.WidestIPv4, d.Per.IPv4-1)
-	}
-	if w.IPv6 != 0 && (w.IPv6 < policy.WidestIPv6 || w.IPv6 >= d.Per.IPv6) {
-		return fmt.Errorf("widen.ipv6: got %d; want a length from %d to %d, shorter than per.ipv6, or 0 for never",
-			w.IPv6, policy.WidestIPv6, d.Per.IPv6-1)
-	}
-	if (w.IPv4 != 0 || w.IPv6 != 0) && (w.Sources < MinSources || w.Sources > MaxSources) {
-		return fmt.Errorf("widen.sources: got %d; want a number from %d to %d", w.Sources, MinSources, MaxSources)
-	}
-	return nil
-}
-
-func within(name string, d, low, high time.Duration) error {
-	if d < low || d > high {
-		return fmt.Errorf("%s: got %s; want a duration from %s to %s",
-			name, policy.FormatTTL(d), policy.FormatTTL(low), policy.FormatTTL(high))
-	}
-	return nil
+	return ladder.Within("for", d.For, time.Second, MaxFor)
 }
 
 // CheckAll returns an error if one of the detectors, or all of them together, are not

@@ -34,8 +34,6 @@ type entries struct {
 	order  *list.List       // of *entry, the oldest first
 	inside map[entryKey]int // number of live entries inside a wider prefix
 	wide   int              // number of wide entries
-	// tripped is the number of entries that the breaker turned into shadow entries.
-	tripped int
 }
 
 func newEntries() entries {
@@ -49,9 +47,7 @@ func (a *Analyzer) put(e *entry) {
 	}
 	a.entries.byKey[e.entryKey] = e
 	e.order = a.entries.order.PushBack(e)
-	if e.tripped {
-		a.entries.tripped++
-	}
+	a.options.Ladder.Take(e.tripped)
 	if e.wide {
 		a.entries.wide++
 	} else if k, ok := a.widened(e.entryKey); ok {
@@ -64,9 +60,7 @@ func (a *Analyzer) put(e *entry) {
 func (a *Analyzer) remove(e *entry) {
 	delete(a.entries.byKey, e.entryKey)
 	a.entries.order.Remove(e.order)
-	if e.tripped {
-		a.entries.tripped--
-	}
+	a.options.Ladder.Give(e.tripped)
 	if s := a.slotOf(e); s != nil {
 		s.held &^= 1 << e.detector
 	}
@@ -99,8 +93,8 @@ func (a *Analyzer) releaseInside(e *entry) {
 // if the detector does not widen it. The network of an address of a split source contains
 // an exempt address, so it is not widened.
 func (a *Analyzer) widened(k entryKey) (entryKey, bool) {
-	to := a.detectors[k.detector].Widen.to(k.prefix.Addr().Is4())
-	if to == 0 || to >= k.prefix.Bits() || k.prefix.Bits() > a.detectors[k.detector].Per.of(k.prefix.Addr().Is4()) {
+	to := a.detectors[k.detector].Widen.To(k.prefix.Addr().Is4())
+	if to == 0 || to >= k.prefix.Bits() || k.prefix.Bits() > a.detectors[k.detector].Per.Of(k.prefix.Addr().Is4()) {
 		return entryKey{}, false
 	}
 	wide, err := k.prefix.Addr().Prefix(to)
@@ -199,10 +193,10 @@ func (a *Analyzer) Adopt(now policy.Deadline, live []Entry) {
 		// Only the breaker makes shadow entries for a detector that bans. The book does not
 		// record this.
 		tripped := l.Tripped || l.Action == Shadow && a.detectors[d].Action != Shadow
-		wide := k.prefix.Bits() < a.detectors[d].Per.of(k.prefix.Addr().Is4())
+		wide := k.prefix.Bits() < a.detectors[d].Per.Of(k.prefix.Addr().Is4())
 		a.put(&entry{
 			entryKey: k, action: l.Action, tripped: tripped, ttl: max(l.TTL, a.detectors[d].For), until: l.Until,
-			slot: a.find(k.prefix), wide: wide, offence: max(a.memory.count(k, now), 1), first: now, decided: now,
+			slot: a.find(k.prefix), wide: wide, offence: max(a.offences(k, now), 1), first: now, decided: now,
 		})
 	}
 }

@@ -2,11 +2,6 @@ package detect
 
 import "github.com/paraxial/paraxial/policy"
 
-// MaxTripped is the largest number of live entries that the circuit breaker turned into
-// shadow entries. Forged sources are the likely cause of so many decisions. A few hundred
-// examples are enough for people, and more would take the room of bans.
-const MaxTripped = 256
-
 // victims are the entries that can make room for another one, the oldest first. They are
 // determined once in a tick at most.
 type victims struct {
@@ -20,10 +15,11 @@ type victims struct {
 // none. A ban makes room only if its source has stopped, and never for a shadow entry. So
 // forged sources do not free a source that goes on.
 func (a *Analyzer) makeRoom(action Action, tripped bool, now policy.Deadline) bool {
-	if tripped && a.entries.tripped >= MaxTripped {
-		return false
-	}
-	for len(a.entries.byKey) >= a.options.MaxBans {
+	for {
+		full, tooMany := a.options.Ladder.Full(tripped)
+		if !full || tooMany {
+			return !tooMany
+		}
 		e := a.victim(action, now)
 		if e == nil {
 			return false
@@ -32,7 +28,6 @@ func (a *Analyzer) makeRoom(action Action, tripped bool, now policy.Deadline) bo
 		a.stats[e.detector].Lifted++
 		a.decisions = append(a.decisions, a.decision(Lifted, e, now, a.evidence(e, now)))
 	}
-	return true
 }
 
 // victim returns the entry to lift for a new one with an action, or nil.
@@ -96,7 +91,7 @@ func (a *Analyzer) stillRefused(k entryKey, s *slot, now policy.Deadline) bool {
 		return false
 	}
 	action := a.detectors[k.detector].Action
-	tripped := action != Shadow && a.breaker.open
+	tripped := action != Shadow && a.options.Ladder.Breaker().Open
 	if tripped {
 		action = Shadow
 	}

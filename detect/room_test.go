@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/paraxial/paraxial/ladder"
 )
 
 const attackerPrefix = "203.0.113.66/32"
@@ -103,7 +105,7 @@ func TestForgedSourcesFreeNobody(t *testing.T) {
 // The breaker makes a few shadow entries, counts the sources it made none for, and bans
 // those that go on once it is calm.
 func TestTrippedEntriesAreFew(t *testing.T) {
-	const sources = 3 * MaxTripped
+	const sources = 3 * ladder.MaxTripped
 	w := newWorld(t, Options{BansPerMinute: 10, MaxBans: 1000}, detector(func(d *Detector) { d.For = time.Hour }))
 	for n := range sources {
 		w.add(forged(n).String(), 1000)
@@ -115,10 +117,10 @@ func TestTrippedEntriesAreFew(t *testing.T) {
 			tripped++
 		}
 	}
-	if tripped != MaxTripped {
-		t.Errorf("%d shadow entries of the breaker, want %d", tripped, MaxTripped)
+	if tripped != ladder.MaxTripped {
+		t.Errorf("%d shadow entries of the breaker, want %d", tripped, ladder.MaxTripped)
 	}
-	if got, want := w.Stats().Detectors[0].NoRoom, uint64(sources-10-MaxTripped); got != want {
+	if got, want := w.Stats().Detectors[0].NoRoom, uint64(sources-10-ladder.MaxTripped); got != want {
 		t.Errorf("no room for %d sources, want each counted once, %d", got, want)
 	}
 	if trips := w.Stats().Breaker.Trips; trips != 1 {

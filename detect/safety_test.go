@@ -31,7 +31,7 @@ func TestBreaker(t *testing.T) {
 	if blocked != 10 || tripped != 5 || !w.Stats().Breaker.Open || w.Stats().Breaker.Trips != 1 {
 		t.Fatalf("%d blocked, %d tripped, %+v; want 10, 5 and open", blocked, tripped, w.Stats().Breaker)
 	}
-	if n := len(w.Offenders(w.now)); n != 10 {
+	if n := len(w.options.Ladder.Offenders(w.now)); n != 10 {
 		t.Errorf("%d offenders, want those that were banned", n)
 	}
 	want(t, w.run(50*time.Second), "")
@@ -256,7 +256,7 @@ func TestDeterminism(t *testing.T) {
 		if len(w.made) < 100 {
 			t.Errorf("only %d decisions", len(w.made))
 		}
-		return fmt.Sprintf("%+v %+v %+v", w.made, w.Entries(), w.Offenders(w.now))
+		return fmt.Sprintf("%+v %+v %+v", w.made, w.Entries(), w.options.Ladder.Offenders(w.now))
 	}
 	order := make([]int, 200)
 	for n := range order {

@@ -68,7 +68,7 @@ func (a *Analyzer) InSplit(address netip.Addr) bool {
 
 // splitFrom reports whether the source that a detector counts an address for is split.
 func (a *Analyzer) splitFrom(d *Detector, address netip.Addr) bool {
-	source, err := address.Prefix(d.Per.of(address.Is4()))
+	source, err := address.Prefix(d.Per.Of(address.Is4()))
 	return err == nil && a.IsSplit(source)
 }
 

@@ -1,6 +1,6 @@
 package detect
 
-import "github.com/paraxial/paraxial/policy"
+import "github.com/paraxial/paraxial/ladder"
 
 // DetectorStats counts the decisions of a detector.
 type DetectorStats struct {
@@ -32,22 +32,15 @@ type Stats struct {
 	Tracked   int             // sources with counters in the last tick
 	Entries   int             // live entries
 	Offenders int             // remembered offenders
-	Breaker   BreakerStats
-}
-
-// BreakerStats is the state of the circuit breaker.
-type BreakerStats struct {
-	Open  bool            // new bans are shadow entries
-	Since policy.Deadline // when Open last changed; 0 is never
-	Trips uint64
+	Breaker   ladder.Breaker
 }
 
 // Stats returns the state of a.
 func (a *Analyzer) Stats() Stats {
 	s := Stats{
 		Entries:   len(a.entries.byKey),
-		Offenders: len(a.memory.offences),
-		Breaker:   BreakerStats{a.breaker.open, a.breaker.since, a.breaker.trips},
+		Offenders: a.options.Ladder.Remembered(),
+		Breaker:   a.options.Ladder.Breaker(),
 	}
 	for n, d := range a.detectors {
 		stats := a.stats[n]

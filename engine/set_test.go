@@ -295,8 +295,8 @@ func TestSlack(t *testing.T) {
 		stays           bool
 	}{
 		{1000, 1003, 3, true}, {1003, 1000, 3, true}, {1000, 1004, 3, false}, {1000, 1001, 0, false},
-		{1000, 1000, 0, true}, {policy.Forever, policy.Forever, 3, true}, {policy.Forever, policy.Forever - 1, 3, false},
-		{policy.Forever - 1, policy.Forever, 3, false},
+		{1000, 1000, 0, true}, {policy.Forever, policy.Forever, 3, true},
+		{policy.Forever, policy.Forever - 1, 3, false}, {policy.Forever - 1, policy.Forever, 3, false},
 	} {
 		s := Set{Slack: tt.slack}
 		if got := s.near(tt.old, tt.end); got != tt.stays {

@@ -5,17 +5,20 @@ import "bytes"
 // accessFormats are access logs whose first field is the address.
 func accessFormats() []definition {
 	return []definition{
-		{name: "nginx-access", aliases: []string{"nginx-combined"}, parse: func(_ *Format, line []byte) Result {
-			return parseCombined(line, false)
-		}},
-		{name: "apache-access", aliases: []string{"apache-combined"}, parse: func(_ *Format, line []byte) Result {
-			return parseCombined(line, false)
-		}},
+		{name: "nginx-access", aliases: []string{"nginx-combined"}, http: true,
+			parse: func(_ *Format, line []byte) Result {
+				return parseCombined(line, false)
+			}},
+		{name: "apache-access", aliases: []string{"apache-combined"}, http: true,
+			parse: func(_ *Format, line []byte) Result {
+				return parseCombined(line, false)
+			}},
 		// A browser asks without a name first, gets 401, and then asks the user.
-		{name: "traefik-clf", aliases: []string{"traefik-auth"}, parse: func(_ *Format, line []byte) Result {
-			return parseCombined(line, true)
-		}},
-		{name: "haproxy", parse: func(_ *Format, line []byte) Result { return parseHAProxy(line) }},
+		{name: "traefik-clf", aliases: []string{"traefik-auth"}, http: true,
+			parse: func(_ *Format, line []byte) Result {
+				return parseCombined(line, true)
+			}},
+		{name: "haproxy", http: true, parse: func(_ *Format, line []byte) Result { return parseHAProxy(line) }},
 	}
 }
 
@@ -53,8 +56,11 @@ func parseCombined(line []byte, needUser bool) Result {
 		r.User = user
 	}
 	r.HTTP.Method, r.HTTP.Path = splitRequest(request)
-	_, agent := lastTwo(rest)
-	r.HTTP.Agent = agent
+	_, rest = nextQuoted(rest) // the referrer
+	r.HTTP.Agent, rest = nextQuoted(rest)
+	if !needUser {
+		r.HTTP.Forwarded, _ = nextQuoted(rest) // as the format "main" of nginx has it
+	}
 	if isFailure(status) && !(needUser && status == 401 && r.User == nil) {
 		r.Kind = Failure
 	}
@@ -93,18 +99,14 @@ func quoted(b []byte) (inner, rest []byte, ok bool) {
 	return nil, b, false
 }
 
-// lastTwo returns the first two quoted strings in b: the referrer and the agent.
-func lastTwo(b []byte) (referrer, agent []byte) {
+// nextQuoted returns the next string in quotes, and what follows it.
+func nextQuoted(b []byte) (inner, rest []byte) {
 	i := bytes.IndexByte(b, '"')
 	if i < 0 {
 		return nil, nil
 	}
-	referrer, b, _ = quoted(b[i:])
-	if i = bytes.IndexByte(b, '"'); i < 0 {
-		return referrer, nil
-	}
-	agent, _, _ = quoted(b[i:])
-	return referrer, agent
+	inner, rest, _ = quoted(b[i:])
+	return inner, rest
 }
 
 // splitRequest returns the method and the path without its query.

@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 )
 
 // definition is a built-in format. In its patterns {a|b} stands for a or b.
@@ -17,6 +18,7 @@ type definition struct {
 	failure  []string
 	success  []string
 	other    []string
+	http     bool // an access log
 	parse    func(*Format, []byte) Result
 }
 
@@ -46,20 +48,28 @@ func New(name string) (*Format, error) {
 
 // Patterns returns a format that a user wrote as patterns for whole lines. Each has one
 // <addr>. A field such as <user:[^:]*> is a run of bytes of a set; without a set any text fits.
-func Patterns(texts []string) (*Format, error) {
-	f := &Format{name: "patterns", longest: Longest}
-	for _, t := range texts {
+// With a layout a line begins with its time, and the patterns are for what follows.
+func Patterns(texts []string, layout Layout) (*Format, error) {
+	f := &Format{name: "patterns", longest: Longest, layout: layout}
+	if layout != "" {
+		f.head = func(line []byte) ([]byte, bool) {
+			_, rest, ok := layout.read(line, time.Time{})
+			return rest, ok
+		}
+	}
+	for n, t := range texts {
 		p, err := parsePattern(t, Failure)
 		if err != nil {
 			return nil, err
 		}
+		p.index = n
 		f.add(p)
 	}
 	return f, nil
 }
 
 func (d definition) build() *Format {
-	f := &Format{name: d.name, longest: d.longest, parse: d.parse}
+	f := &Format{name: d.name, longest: d.longest, parse: d.parse, http: d.http}
 	if f.longest == 0 {
 		f.longest = Longest
 	}

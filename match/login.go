@@ -50,6 +50,8 @@ func loginFormats() []definition {
 				"tty=<:[^ ]*> ruser=<:[^ ]*> rhost=<addr>{| <:.*>}",
 		},
 		success: []string{
+			"Accepted {password|publickey|keyboard-interactive/pam|keyboard-interactive|hostbased|gssapi-with-mic" +
+				"|gssapi-keyex|none} for <user:[^:]*> from <addr> port <:[0-9]+>{| ssh<:[12]+>| ssh<:[12]+>: <:.*>}",
 			"Accepted <:[a-z/-]+> for <user:[^:]*> from <addr> port <:[0-9]+>{| ssh<:[12]+>| ssh<:[12]+>: <:.*>}",
 		},
 		other: []string{

@@ -40,6 +40,7 @@ type Result struct {
 	Address netip.Addr // invalid if nobody can be named
 	User    []byte     // the name that the client gave, if it is read
 	Count   int        // how many events the line stands for
+	Pattern int        // which of the patterns of a user fits, from 0
 	HTTP    Request    // for access logs
 }
 
@@ -48,6 +49,8 @@ type Result struct {
 type Request struct {
 	Method, Path, Host, Agent []byte
 	Status                    int
+	// Forwarded is the value of X-Forwarded-For or a header like it.
+	Forwarded []byte
 }
 
 // Held returns the address that the line is held against. It is invalid if that is nobody.
@@ -75,12 +78,17 @@ type Format struct {
 	parse   func(f *Format, line []byte) Result         // nil: by patterns
 	byFirst [256][]pattern                              // by the first byte of the message
 	rest    []pattern                                   // those that begin with a field
+	layout  Layout                                      // of the time, if the user has named one
+	http    bool
 	scratch scratch
 	values  []value // of a JSON line
 }
 
 // Name returns the name of the format.
 func (f *Format) Name() string { return f.name }
+
+// IsHTTP reports whether the lines are of requests.
+func (f *Format) IsHTTP() bool { return f.http }
 
 // Match reads a line, without its line end.
 func (f *Format) Match(line []byte) Result {
@@ -118,7 +126,7 @@ func (r *reading) result(count int) Result {
 	case r.ambiguous, r.found && r.name:
 		return Result{Kind: Ambiguous}
 	case r.found:
-		return Result{Kind: r.kind, Address: r.addr, User: r.user, Count: count}
+		return Result{Kind: r.kind, Address: r.addr, User: r.user, Count: count, Pattern: r.pattern}
 	case r.name:
 		return Result{Kind: NoAddress}
 	}

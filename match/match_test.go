@@ -133,7 +133,7 @@ func TestPatterns(t *testing.T) {
 		{`a <n:\d+> <addr>`, "a 12 198.51.100.20", client},
 		{`a <n:\d+> <addr>`, "a  198.51.100.20", "unread"},
 	} {
-		f, err := Patterns([]string{tt.pattern})
+		f, err := Patterns([]string{tt.pattern}, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestPatterns(t *testing.T) {
 	for _, bad := range []string{"", "x", "<addr> <addr>", "<a><addr>", "<a><b> <addr>", "<a:[b]> <addr>", "<addr",
 		"<a:[z-a]*> <addr>",
 		"<A> <addr>", "<a:x*> <addr>", strings.Repeat("a<b>", 40) + "a<addr>"} {
-		if _, err := Patterns([]string{bad}); err == nil {
+		if _, err := Patterns([]string{bad}, ""); err == nil {
 			t.Errorf("%q: no error", bad)
 		}
 	}
@@ -153,7 +153,7 @@ func TestPatterns(t *testing.T) {
 // TestHostileTime: a line that fits in very many ways takes time in proportion to its length. With
 // backtracking over nine fields, twice the length would take 500 times as long.
 func TestHostileTime(t *testing.T) {
-	f, err := Patterns([]string{"<a> <b> <c> <d> <e> from <addr> <f> <g> <h> <i> "})
+	f, err := Patterns([]string{"<a> <b> <c> <d> <e> from <addr> <f> <g> <h> <i> "}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

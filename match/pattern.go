@@ -15,6 +15,7 @@ import (
 type pattern struct {
 	left, right []element
 	kind        Kind
+	index       int  // in the list of a user
 	sameLeft    bool // left is that of the pattern before it in the list
 }
 
@@ -169,6 +170,7 @@ type reading struct {
 	addr      netip.Addr
 	kind      Kind
 	user      []byte
+	pattern   int
 	found     bool // addr fits
 	ambiguous bool
 	name      bool // a host name fits where the address should be
@@ -244,7 +246,7 @@ func (p *pattern) tryAt(text []byte, start, low int, behind byte, r *reading, m 
 		}
 		fits = true
 		if r.add(a, p.kind) {
-			r.user = p.capture(text, start)
+			r.user, r.pattern = p.capture(text, start), p.index
 		}
 	}
 	if fits {

@@ -59,7 +59,7 @@ type jsonKeys struct {
 }
 
 func jsonAccess(k jsonKeys) definition {
-	return definition{name: k.name, parse: k.parse}
+	return definition{name: k.name, http: true, parse: k.parse}
 }
 
 func (k jsonKeys) parse(f *Format, line []byte) Result {
@@ -87,6 +87,7 @@ func (k jsonKeys) parse(f *Format, line []byte) Result {
 		Method: f.text(k.method...), Path: withoutQuery(f.text(k.path...)),
 		Host: f.text(k.host...), Agent: f.text(k.agent...), Status: status,
 	}
+	result.HTTP.Forwarded = f.forwarded()
 	if k.request != "" && result.HTTP.Path == nil {
 		result.HTTP.Method, result.HTTP.Path = splitRequest(f.text(k.request))
 	}
@@ -94,6 +95,23 @@ func (k jsonKeys) parse(f *Format, line []byte) Result {
 		result.Kind = Failure
 	}
 	return result
+}
+
+// forwarded returns the header that names the client behind a proxy. If it is there twice, it
+// cannot be read as one.
+func (f *Format) forwarded() []byte {
+	var all []value
+	for _, k := range []string{"http_x_forwarded_for", "x_forwarded_for", "x-forwarded-for", "X-Forwarded-For",
+		"forwarded_for", "http_forwarded", "request_X-Forwarded-For", "headers.x-forwarded-for"} {
+		all = append(all, f.get(k)...)
+	}
+	switch len(all) {
+	case 0:
+		return nil
+	case 1:
+		return unescape(all[0].raw)
+	}
+	return []byte("?")
 }
 
 // isCollected reports whether the text before a JSON object can be a time, a stream and a tag

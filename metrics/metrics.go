@@ -4,6 +4,7 @@
 package metrics
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,9 @@ type Snapshot struct {
 	Detection  Detection
 	Feeds      []Feed
 	Reporters  []Reporter
+	Rules      []Rule
+	RuleEvents []RuleEvents
+	Logs       []Log
 
 	Warnings        int  // what status warns of
 	GuardIncomplete bool // facts for the guard could not be read
@@ -40,8 +44,6 @@ type Detection struct {
 	NoRoom   uint64 // sources above a limit for which there was no room
 	Exceeded bool   // packets arrive too fast for reliable detection
 	Tripped  bool   // the circuit breaker is open
-
-	TrippedAt time.Time // when it last opened or closed
 }
 
 // Interface is one network interface and its packets so far.
@@ -97,6 +99,8 @@ type Collector struct {
 	decide *prometheus.CounterVec
 	descs  descs
 	feeds  feedDescs
+	rules  ruleDescs
+	logs   logDescs
 }
 
 type descs struct {
@@ -129,6 +133,8 @@ func New(src Source, build Build) *Collector {
 		}, []string{"detector", "action"}),
 		descs: newDescs(),
 		feeds: newFeedDescs(),
+		rules: newRuleDescs(),
+		logs:  newLogDescs(),
 	}
 }
 
@@ -200,7 +206,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
-	for _, d := range c.feeds.all() {
+	for _, d := range slices.Concat(c.feeds.all(), c.rules.all(), c.logs.all()) {
 		ch <- d
 	}
 }
@@ -228,6 +234,11 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- gauge(c.descs.off, share, family)
 	}
 	c.feeds.collect(ch, s)
+	c.rules.collect(ch, s)
+	if s.Detection.Enabled || len(s.Rules) > 0 { // they share it
+		ch <- gauge(c.descs.tripped, truth(s.Detection.Tripped))
+	}
+	c.logs.collect(ch, s)
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
 	}
@@ -239,7 +250,6 @@ func (c *Collector) collectDetection(ch chan<- prometheus.Metric, d Detection) {
 	ch <- gauge(c.descs.tracked, float64(d.Tracked))
 	ch <- counter(c.descs.lost, d.Lost)
 	ch <- gauge(c.descs.exceeded, truth(d.Exceeded))
-	ch <- gauge(c.descs.tripped, truth(d.Tripped))
 	ch <- counter(c.descs.noRoom, d.NoRoom)
 }
 

@@ -71,7 +71,7 @@ type Entry struct {
 	Deadline Deadline
 	Forced   bool      // the operator overrode the guard
 	Pending  *Pending  // nil if confirmed, or if no confirmation is needed
-	Evidence *Evidence // of a detector; nil for other origins
+	Evidence *Evidence // of a detector or rule; nil for other origins
 }
 
 // Pending marks an entry that has to be confirmed before its Deadline. The book

@@ -44,3 +44,17 @@ func TestEvidence(t *testing.T) {
 		t.Errorf("Get: %v, %t", got, ok)
 	}
 }
+
+func TestVisible(t *testing.T) {
+	for in, want := range map[string]string{
+		"": "", "héllo \\ \"": "héllo \\ \"", "a\nb\x1b[2J": `a\x0ab\x1b[2J`, "\u0085\u202egnp": `\u0085\u202egnp`,
+		"\xff\xc3": `\xff\xc3`, "\U000E0041": `\U000e0041`, "\ufffd": `\ufffd`,
+	} {
+		if got := policy.Visible(in); got != want {
+			t.Errorf("%q: %s, want %s", in, got, want)
+		}
+		if err := policy.ValidReason(policy.Visible(in)); err != nil {
+			t.Error(err)
+		}
+	}
+}

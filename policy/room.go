@@ -13,7 +13,7 @@ type Standing uint8
 // does not.
 const (
 	Common    Standing = iota // lists, and commands of users other than root
-	Automatic                 // detectors
+	Automatic                 // detectors and rules
 	Operator                  // commands of root
 )
 
@@ -26,7 +26,7 @@ func StandingOf(origin, author string) Standing {
 	switch {
 	case strings.HasPrefix(origin, OriginGuard):
 		return Operator // it keeps an operator's session open
-	case strings.HasPrefix(origin, OriginDetector):
+	case strings.HasPrefix(origin, OriginDetector), strings.HasPrefix(origin, OriginRule):
 		return Automatic
 	case author == AuthorRoot && (origin == OriginCLI || origin == OriginAPI+"0"):
 		return Operator

@@ -31,6 +31,7 @@ const GoneAfter = 3 * MaxWait
 type Board struct {
 	mu        sync.Mutex
 	states    map[string]told      // by the name of the feed
+	logs      map[string]toldLog   // by the name of the log
 	accepted  map[string]time.Time // when an operator said so last, by the name of the feed
 	reporters map[string]*reporter
 }
@@ -59,6 +60,7 @@ type order struct {
 func (b *Board) of(name string) *reporter {
 	if b.reporters == nil {
 		b.reporters, b.states, b.accepted = map[string]*reporter{}, map[string]told{}, map[string]time.Time{}
+		b.logs = map[string]toldLog{}
 	}
 	r := b.reporters[name]
 	if r == nil {
@@ -225,7 +227,6 @@ func (b *Board) answer(name, id string, a Answer) bool {
 // plain bounds the texts of a state, and removes what a terminal would act on: they come from
 // a reporter, and partly from a server on the Internet.
 func plain(s State) State {
-	short := func(s string) string { return visible(cut(s, maxText)) }
 	s.URL, s.Error, s.Format = short(s.URL), short(s.Error), short(s.Format)
 	if s.Held != nil {
 		held := *s.Held
@@ -240,6 +241,9 @@ func plain(s State) State {
 	s.Kept = slices.Clone(s.Kept[max(0, len(s.Kept)-maxKept):])
 	return s
 }
+
+// short bounds a text and removes what a terminal would act on.
+func short(s string) string { return visible(cut(s, maxText)) }
 
 func cut(s string, n int) string {
 	if len(s) <= n {

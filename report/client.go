@@ -16,6 +16,9 @@ import (
 	"time"
 )
 
+// DefaultSocket is where the daemon listens for reporters, unless its configuration says otherwise.
+const DefaultSocket = "/run/paraxial/report.sock"
+
 // patience is longer than a daemon that works takes for an answer, apart from that to Put.
 const patience = 2 * time.Minute
 

@@ -101,7 +101,8 @@ func TestEvents(t *testing.T) {
 	if err != nil || len(list) != 2 || list[1].Address != addr("192.0.2.9") || list[1].Tags == nil {
 		t.Errorf("verdicts %v, %v", list, err)
 	}
-	b := Ban{Prefix: netip.MustParsePrefix("192.0.2.0/24"), For: time.Hour, Reason: "a\x1b[2J" + strings.Repeat("r", 300)}
+	reason := "a\x1b[2J" + strings.Repeat("r", 300)
+	b := Ban{Prefix: netip.MustParsePrefix("192.0.2.0/24"), For: time.Hour, Reason: reason}
 	if _, err := c.Ban(ctx, b); err != nil {
 		t.Error(err)
 	}

@@ -102,6 +102,8 @@ func (c *call) route() (any, error) {
 		return c.only(http.MethodPost, c.ban)
 	case len(path) == 1 && path[0] == "stream":
 		return c.only(http.MethodGet, c.stream)
+	case len(path) == 1 && path[0] == "logs":
+		return c.only(http.MethodPut, c.logs)
 	case len(path) == 1 && path[0] == "commands":
 		return c.only(http.MethodGet, c.command)
 	case len(path) == 2 && path[0] == "commands":

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"net/netip"
 	"slices"
 	"time"
@@ -18,12 +17,24 @@ func (c *call) events() (any, error) {
 		return nil, err
 	}
 	defer leave()
+	source := c.query.Get("source")
+	if len(source) > maxSourceName {
+		return nil, invalid("source: at most %d bytes", maxSourceName)
+	}
+	return c.once.count(c.rights.Name, source, data, func() (Taken, error) { return c.countLines(data) })
+}
+
+// maxSourceName is the length of the longest name of a source.
+const maxSourceName = 64
+
+// countLines counts the events of a body.
+func (c *call) countLines(data []byte) (Taken, error) {
 	lines := bytes.Split(data, []byte("\n"))
 	if n := len(lines); len(lines[n-1]) == 0 {
 		lines = lines[:n-1]
 	}
 	if len(lines) > MaxEvents {
-		return nil, Errorf(CodeTooLarge, "%d lines; at most %d in a request, and nothing was counted", len(lines),
+		return Taken{}, Errorf(CodeTooLarge, "%d lines; at most %d in a request, and nothing was counted", len(lines),
 			MaxEvents)
 	}
 	b := newBatch(len(lines))
@@ -59,8 +70,8 @@ func (b *batch) refuse(line int, code, message string) {
 }
 
 func (b *batch) parse(line int, data []byte) {
-	var e Event
-	if err := json.Unmarshal(data, &e); err != nil {
+	e, err := decodeEvent(data)
+	if err != nil {
 		b.refuse(line, CodeInvalidRequest, err.Error())
 		b.invalid++
 		return
@@ -89,6 +100,20 @@ func (s *Server) count(ctx context.Context, r Rights, b *batch) (Taken, error) {
 	return Taken{Accepted: accepted, Refused: b.refused}, nil
 }
 
+// CountProven counts an event whose source is proven.
+func (s *Server) CountProven(ctx context.Context, r Rights, e Event) error {
+	r.Proof = nil
+	return s.countOne(ctx, r, e)
+}
+
+func (s *Server) countOne(ctx context.Context, r Rights, e Event) error {
+	taken, err := s.count(ctx, r, &batch{events: []Event{e}, lines: []int{1}})
+	if err != nil || len(taken.Refused) == 0 {
+		return err
+	}
+	return Errorf(taken.Refused[0].Code, "%s", taken.Refused[0].Message)
+}
+
 // admit removes the events that the reporter may not report, and those beyond its budget.
 func (s *Server) admit(r Rights, b *batch) {
 	kept := 0
@@ -111,7 +136,8 @@ func (s *Server) admit(r Rights, b *batch) {
 }
 
 func overBudget(r Rights) *Error {
-	return Errorf(CodeBudget, "more than %d events in a second (reports.reporters.events_per_second)", r.EventsPerSecond)
+	return Errorf(CodeBudget, "more than %d events in a second (reports.reporters.events_per_second)",
+		r.EventsPerSecond)
 }
 
 // slowDown waits before the answer to a reporter that is over its budget, so that it cannot use

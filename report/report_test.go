@@ -204,7 +204,8 @@ func TestRights(t *testing.T) {
 		_, putErr := c.Put(ctx, Set{Name: "a", Entries: entries()})
 		_, changeErr := c.Change(ctx, Changes{Name: "a"})
 		for what, err := range map[string]error{
-			"put": putErr, "renew": c.Renew(ctx, "a", 7), "change": changeErr, "report": c.Report(ctx, []State{{Name: "b"}, {Name: "a"}}),
+			"put": putErr, "renew": c.Renew(ctx, "a", 7), "change": changeErr,
+			"report": c.Report(ctx, []State{{Name: "b"}, {Name: "a"}}),
 		} {
 			if code(err) != tt.want {
 				t.Errorf("%s with the sets %q: %v", what, tt.may, err)
@@ -286,7 +287,8 @@ func TestDocsNameEveryRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, request := range []string{
-		"PUT /v1/sets/NAME", "POST /v1/sets/NAME/renew", "POST /v1/sets/NAME/changes", "PUT /v1/feeds", "GET /v1/commands", "POST /v1/commands/ID",
+		"PUT /v1/sets/NAME", "POST /v1/sets/NAME/renew", "POST /v1/sets/NAME/changes", "PUT /v1/feeds",
+		"GET /v1/commands", "POST /v1/commands/ID",
 		"POST /v1/events", "POST /v1/rate", "GET /v1/verdict", "POST /v1/verdicts", "POST /v1/ban", "GET /v1/stream",
 	} {
 		if !strings.Contains(string(page), "`"+request+"`") {

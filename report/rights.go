@@ -12,6 +12,7 @@ type Rights struct {
 	Name            string // of the reporter
 	MayPut          func(set string) bool
 	MayReport       func(rule string) bool
+	MayTell         func(log string) bool // of the state of a log
 	MayAsk          bool
 	MayBan          bool
 	EventsPerSecond int
@@ -73,14 +74,14 @@ func (r Rights) checkBan(b Ban) error {
 	}
 	switch {
 	case !r.MayBan:
-		return Errorf(CodeForbidden, "the reporter %s may not ban: root adds ban to its rights in the configuration of "+
-			"paraxiald, reports.reporters.may", r.Name)
+		return Errorf(CodeForbidden, "the reporter %s may not ban: root adds ban to its rights in the configuration "+
+			"of paraxiald, reports.reporters.may", r.Name)
 	case b.For == policy.TTLForever || b.For > r.Bans.MaxFor:
 		return Errorf(CodeBudget, "for: %s is longer than %s, the longest ban of %s (reports.reporters.ban.max_for)",
 			policy.FormatTTL(b.For), policy.FormatTTL(r.Bans.MaxFor), r.Name)
 	case b.Prefix.Bits() < widest:
-		return Errorf(CodeBudget, "address: %s is wider than a /%d, the widest ban of %s (reports.reporters.ban.widest)",
-			b.Prefix, widest, r.Name)
+		return Errorf(CodeBudget, "address: %s is wider than a /%d, the widest ban of %s "+
+			"(reports.reporters.ban.widest)", b.Prefix, widest, r.Name)
 	}
 	return nil
 }

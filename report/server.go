@@ -65,6 +65,7 @@ type Server struct {
 	opts    Options
 	work    *conns.Gate
 	sets    *conns.Gate
+	once    once // requests with a source
 	budgets budgets
 }
 

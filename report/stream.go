@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -52,7 +53,9 @@ func (c *call) stream() (any, error) {
 		}
 	}()
 	nc.SetDeadline(time.Time{})
-	s := stream{call: c, nc: nc, in: bufio.NewReaderSize(rw.Reader, MaxLine)}
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	in := io.MultiReader(bytes.NewReader(early), nc)
+	s := stream{call: c, nc: nc, in: bufio.NewReaderSize(in, MaxLine)}
 	s.out.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: " + streamProtocol +
 		"\r\n\r\n")
 	for s.flush() && s.next() {
@@ -139,14 +142,14 @@ func (s *stream) line() ([]byte, bool) {
 
 // reply answers a question.
 func (s *stream) reply(ctx context.Context, line []byte) (any, error) {
-	var q question
-	if err := json.Unmarshal(line, &q); err != nil {
+	q, err := decodeQuestion(line)
+	if err != nil {
 		return nil, invalid("%v", err)
 	}
 	switch (question{Event: q.Event, Rate: q.Rate, Verdict: q.Verdict}) {
 	case question{Event: q.Event}:
 		if q.Event != nil {
-			return s.countOne(ctx, *q.Event)
+			return empty{}, s.countOne(ctx, s.rights, *q.Event)
 		}
 	case question{Rate: q.Rate}:
 		return s.rateOf(ctx, s.rights, *q.Rate)
@@ -156,14 +159,6 @@ func (s *stream) reply(ctx context.Context, line []byte) (any, error) {
 	return nil, invalid(`want one of {"event":EVENT}, {"rate":EVENT} and {"verdict":ADDRESS}`)
 }
 
-func (s *stream) countOne(ctx context.Context, e Event) (any, error) {
-	taken, err := s.count(ctx, s.rights, &batch{events: []Event{e}, lines: []int{1}})
-	if err != nil || len(taken.Refused) == 0 {
-		return empty{}, err
-	}
-	return nil, Errorf(taken.Refused[0].Code, "%s", taken.Refused[0].Message)
-}
-
 func (s *stream) answer(v any, err error) {
 	if err != nil {
 		e := wireError(err)
@@ -171,6 +166,10 @@ func (s *stream) answer(v any, err error) {
 			s.opts.Log.Error("report: question failed", "reporter", s.rights.Name, "error", err)
 		}
 		v = envelope{&Error{Code: e.Code, Message: visible(cut(e.Message, maxRefusal))}}
+	}
+	if verdict, ok := v.(Verdict); ok {
+		s.out.Write(append(appendVerdict(s.out.AvailableBuffer(), verdict), '\n'))
+		return
 	}
 	data, err := json.Marshal(v)
 	if err != nil {

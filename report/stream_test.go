@@ -63,7 +63,8 @@ const rateQuestion = `{"rate":{"address":"192.0.2.3","rule":"login"}}`
 func TestStream(t *testing.T) {
 	f := allow(shop())
 	socket, board := serve(t, f, Options{})
-	s := openStream(t, socket, `{"event":{"address":"192.0.2.1","rule":"login"}}`+"\n"+`{"verdict":"192.0.2.2"}`+"\n"+rateQuestion[:9])
+	s := openStream(t, socket,
+		`{"event":{"address":"192.0.2.1","rule":"login"}}`+"\n"+`{"verdict":"192.0.2.2"}`+"\n"+rateQuestion[:9])
 	io.WriteString(s, rateQuestion[9:]+"\n"+strings.Join([]string{
 		`{}`, `x`, `{"verdict":"192.0.2.2","rate":{"address":"192.0.2.3","rule":"login"}}`, `{"ban":{}}`,
 		`{"event":{"address":"192.0.2.1","rule":"unknown"}}`, `{"event":{"address":"192.0.2.1","rule":"other"}}`,

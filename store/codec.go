@@ -32,6 +32,8 @@ const (
 	// tagEvidence does not affect packets. So earlier versions may skip it, and it
 	// needs no new format of the file.
 	tagEvidence = 5
+	// tagRuleEvidence is the evidence of a rule. Earlier versions skip it, too.
+	tagRuleEvidence = 6
 )
 
 const (
@@ -158,7 +160,11 @@ func appendEntry(dst, key []byte, e policy.Entry, epoch uint32) []byte {
 		dst = binary.AppendUvarint(dst, rateSize)
 		dst = appendRate(dst, e.Rate)
 	}
-	if e.Evidence != nil {
+	switch {
+	case e.Evidence == nil:
+	case e.Evidence.Rule != nil:
+		dst = appendField(dst, tagRuleEvidence, string(appendRuleEvidence(nil, e.Evidence)))
+	default:
 		dst = appendField(dst, tagEvidence, string(appendEvidence(nil, e.Evidence)))
 	}
 	return appendSum(dst, key, start)
@@ -172,7 +178,7 @@ func appendField(dst []byte, tag uint64, s string) []byte {
 
 // entryDecoder reads entries. It reuses the last strings, because the entries of a
 // list mostly have the same ones.
-type entryDecoder struct{ reason, author, detector string }
+type entryDecoder struct{ reason, author, detector, reporter string }
 
 // entry reads a value that appendEntry wrote for key. entryKey is the part of key
 // that appendKey wrote.
@@ -230,6 +236,10 @@ func (d *entryDecoder) optional(e *policy.Entry, f *fields) error {
 		case tagEvidence:
 			p := fields{b: content}
 			e.Evidence = d.evidence(&p)
+			f.failed = f.failed || p.failed
+		case tagRuleEvidence:
+			p := fields{b: content}
+			e.Evidence = d.ruleEvidence(&p)
 			f.failed = f.failed || p.failed
 		}
 	}

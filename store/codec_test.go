@@ -11,13 +11,15 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
+var sampleTime = time.Unix(1793000000, 0).UTC()
+
 func sampleEntry(origin string) policy.Entry {
 	return policy.Entry{
 		Prefix:   netip.MustParsePrefix("192.0.2.0/24"),
 		Kind:     policy.Block,
 		Action:   policy.Drop,
 		Origin:   origin,
-		Created:  time.Unix(1793000000, 0).UTC(),
+		Created:  sampleTime,
 		Deadline: policy.Forever,
 	}
 }
@@ -57,25 +59,39 @@ func TestUnknownFieldsAreSkipped(t *testing.T) {
 // Fields that a later version appends to an evidence are skipped. An evidence that is
 // cut short is refused.
 func TestEvidenceMayGrow(t *testing.T) {
-	want := sampleEntry("detector:a")
-	want.Evidence = &policy.Evidence{
-		Detector: "a", Count: 7, First: want.Created, Last: want.Created, Ports: []uint16{443, 80},
+	detector := &policy.Evidence{Detector: "a", Count: 7, First: sampleTime, Last: sampleTime, Ports: []uint16{443, 80}}
+	rule := &policy.Evidence{
+		Window: time.Minute, Count: 6, First: sampleTime, Last: sampleTime, Offence: 3, Sources: 4,
+		Rule: &policy.RuleEvidence{Rule: "a", Limit: 5, Reporter: "b", Seen: []policy.Seen{
+			{Time: sampleTime, Points: 2, User: "c", Path: "d", Text: "e", Where: "f"},
+		}},
 	}
-	plain := want
-	plain.Evidence = nil
-	key := otherKey(nil, want.Key())
+	for tag, v := range map[uint64]*policy.Evidence{tagEvidence: detector, tagRuleEvidence: rule} {
+		content := string(appendEvidence(nil, v))
+		if v.Rule != nil {
+			content = string(appendRuleEvidence(nil, v))
+		}
+		testEvidenceMayGrow(t, tag, content, v)
+	}
+}
+
+func testEvidenceMayGrow(t *testing.T, tag uint64, content string, v *policy.Evidence) {
+	t.Helper()
+	plain := sampleEntry("detector:a")
+	key := otherKey(nil, plain.Key())
 	value, err := checkSum(key, appendEntry(nil, key, plain, 3))
 	if err != nil {
 		t.Fatal(err)
 	}
-	content := string(appendEvidence(nil, want.Evidence))
-	got, err := decode(key, seal(key, appendField(value, tagEvidence, content+"from later")))
+	want := plain
+	want.Evidence = v
+	got, err := decode(key, seal(key, appendField(value, tag, content+"from later")))
 	if d := cmp.Diff(want, got.Entry, cmpopts.EquateComparable(netip.Prefix{})); d != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, d)
 	}
 	for n := range content {
-		if _, err := decode(key, seal(key, appendField(slices.Clone(value), tagEvidence, content[:n]))); err == nil {
-			t.Errorf("%d of %d bytes were accepted", n, len(content))
+		if _, err := decode(key, seal(key, appendField(slices.Clone(value), tag, content[:n]))); err == nil {
+			t.Errorf("tag %d: %d of %d bytes were accepted", tag, n, len(content))
 		}
 	}
 }
@@ -113,9 +129,13 @@ func FuzzEntry(f *testing.F) {
 	key = otherKey(nil, e.Key())
 	body, _ = checkSum(key, appendEntry(nil, key, e, 1))
 	f.Add(key, body)
-	e.Evidence = &policy.Evidence{Detector: "a", Count: 7, Offence: 1, Ports: []uint16{443, 80}}
-	body, _ = checkSum(key, appendEntry(nil, key, e, 1))
-	f.Add(key, body)
+	for _, e.Evidence = range []*policy.Evidence{
+		{Detector: "a", Count: 7, Offence: 1, Ports: []uint16{443, 80}},
+		{Count: 7, Rule: &policy.RuleEvidence{Rule: "a", Limit: 5, Seen: []policy.Seen{{User: "b", Text: "c"}}}},
+	} {
+		body, _ = checkSum(key, appendEntry(nil, key, e, 1))
+		f.Add(key, body)
+	}
 	f.Fuzz(func(t *testing.T, key, body []byte) {
 		got, err := decode(key, seal(key, body))
 		if err != nil {

@@ -58,6 +58,21 @@ func evidence() *policy.Evidence {
 	}
 }
 
+// ruleEvidence returns the evidence of a rule in which no two numbers are equal.
+func ruleEvidence() *policy.Evidence {
+	return &policy.Evidence{
+		Window: time.Minute, Count: 6, First: time.Unix(1793000001, 0).UTC(), Last: time.Unix(1793000007, 0).UTC(),
+		Offence: 3, Sources: 4,
+		Rule: &policy.RuleEvidence{
+			Rule: "login", Limit: 5, Reporter: "shop",
+			Seen: []policy.Seen{
+				{Time: time.Unix(1793000002, 0).UTC(), Points: 2, User: "a", Path: "/b", Text: "é", Where: "log:7"},
+				{Time: time.Unix(1793000007, 0).UTC(), Points: 1},
+			},
+		},
+	}
+}
+
 func puts(entries ...policy.Entry) (ops []policy.Op) {
 	for _, e := range entries {
 		ops = append(ops, policy.PutOp(e))

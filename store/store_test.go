@@ -36,7 +36,7 @@ func TestRoundTrip(t *testing.T) {
 	other.Pending = &policy.Pending{ID: "2f", Deadline: 7 * hour}
 	confirmed := block("192.0.2.0/24", "cli", 3*hour)
 	widened := block("2001:db8:1::/48", "detector:syn-flood", 5*hour)
-	widened.Evidence = &policy.Evidence{Sources: 12}
+	widened.Evidence = ruleEvidence()
 	entries := []policy.Entry{v6, shadow, widened, allow, bare, pending, other, confirmed}
 	apply(t, s, at(1), puts(entries...)...)
 	wantEntries(t, s, entries...)
@@ -70,7 +70,17 @@ func TestApplyRefusesWhole(t *testing.T) {
 		"pending":   func(e *policy.Entry) { e.Pending = &policy.Pending{} },
 		"detector":  func(e *policy.Entry) { e.Evidence = &policy.Evidence{Detector: strings.Repeat("x", 5000)} },
 		"ports":     func(e *policy.Entry) { e.Evidence = &policy.Evidence{Ports: make([]uint16, 1000)} },
-		"offence":   func(e *policy.Entry) { e.Evidence = &policy.Evidence{Offence: -1} },
+		"events": func(e *policy.Entry) {
+			e.Evidence = &policy.Evidence{Rule: &policy.RuleEvidence{Seen: make([]policy.Seen, 65)}}
+		},
+		"text": func(e *policy.Entry) {
+			seen := []policy.Seen{{Text: strings.Repeat("x", 5000)}}
+			e.Evidence = &policy.Evidence{Rule: &policy.RuleEvidence{Seen: seen}}
+		},
+		"two": func(e *policy.Entry) {
+			e.Evidence = &policy.Evidence{Detector: "a", Rule: &policy.RuleEvidence{}}
+		},
+		"offence": func(e *policy.Entry) { e.Evidence = &policy.Evidence{Offence: -1} },
 	}
 	for name, spoil := range bad {
 		t.Run(name, func(t *testing.T) {

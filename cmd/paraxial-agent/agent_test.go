@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // daemon is the other end of the socket.
 type daemon struct {
-	report.Backend // nil: the agent of feeds sends none of its other requests
+	report.Backend // apart from sets
 
 	mu    sync.Mutex
 	sets  map[string]string // the last set of each feed

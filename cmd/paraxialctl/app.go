@@ -119,7 +119,7 @@ func (p *program) exitCode(err error) int {
 	case isUsage:
 		fmt.Fprintln(p.stderr, cmp.Or(usage.hint, "See `"+p.app.Name+" --help`."))
 		return exitUsage
-	case errors.Is(err, control.ErrUnreachable):
+	case errors.Is(err, control.ErrUnreachable), isUnreachable(err):
 		return exitUnreachable
 	}
 	return exitFailed
@@ -130,9 +130,11 @@ func (p *program) commands() []command {
 	return []command{
 		p.statusCommand(), p.blockCommand(), p.promoteCommand(), p.unblockCommand(), p.allowCommand(),
 		p.unallowCommand(), p.flushCommand(), p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(),
-		p.detectorsCommand(), p.feedsCommand(), p.originsCommand(), p.importCommand(), p.exportCommand(),
+		p.detectorsCommand(), p.rulesCommand(), p.forgiveCommand(),
+		p.feedsCommand(), p.logsCommand(), p.originsCommand(), p.importCommand(), p.exportCommand(),
 		p.watchCommand(), p.confirmCommand(),
-		p.doctorCommand(), p.realipCommand(), p.matchCommand(), p.convertCommand(), p.completionCommand(),
+		p.reportCommand(), p.doctorCommand(), p.realipCommand(), p.matchCommand(), p.convertCommand(),
+		p.completionCommand(),
 		p.manCommand(),
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,5 +52,33 @@ func TestWhyEvidence(t *testing.T) {
 	), ""}
 	if diff := cmp.Diff(want, invoke(t.Context(), serve(t, f), "", "why", "203.0.113.99")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestWhyRule: why shows the events that a rule has counted, with texts that forge no line.
+func TestWhyRule(t *testing.T) {
+	e := caught
+	e.Origin, e.Reason, e.Author = "rule:login", "6 points in 10m, limit 5", "rule"
+	e.Evidence = &control.Evidence{
+		Rule: "login", Reporter: "shop", PointLimit: 5, Window: "10m", Count: 6, Offence: 1,
+		First: caught.Evidence.First, Last: caught.Evidence.Last,
+		Events: []control.Seen{
+			{Time: caught.Evidence.First, Points: 5, User: `ro"ot`, Path: "/users/log_in", Where: "auth.log:17"},
+			{Time: caught.Evidence.Last, Points: 1, Text: "a\x1b[2Jb"},
+		},
+	}
+	f := &fake{why: control.WhyResult{Verdict: "drop", Reason: "block", CheckedBy: "kernel",
+		Matched: []control.Entry{e}}}
+	got := invoke(t.Context(), serve(t, f), "", "why", "203.0.113.99").Stdout
+	want := lines(
+		"    rule     login, told by shop",
+		"    counted  6 points in 10m; limit 5",
+		"    seen     2026-11-23 11:59:52 UTC to 2026-11-23 12:00:00 UTC",
+		"    offence  the first on record",
+		`    event    2026-11-23 11:59:52 UTC, auth.log:17, 5 points, user "ro\"ot", path "/users/log_in"`,
+		`    event    2026-11-23 12:00:00 UTC, "a\x1b[2Jb"`,
+	)
+	if !strings.Contains(got, want) {
+		t.Errorf("why says\n%s\nwant\n%s", got, want)
 	}
 }

@@ -87,7 +87,7 @@ func matchArguments(c *cli.Context) (*match.Format, string, error) {
 	switch patterns := c.StringSlice("pattern"); {
 	case len(patterns) > 0:
 		most = 1
-		format, err = match.Patterns(patterns)
+		format, err = match.Patterns(patterns, "")
 	case len(args) == 0:
 		return nil, "", misuse(c, "match needs a format: one of %s", strings.Join(match.Names(), ", "))
 	default:

@@ -87,10 +87,19 @@ func evidence(v *policy.Evidence) *control.Evidence {
 	if v == nil {
 		return nil
 	}
-	return &control.Evidence{
-		Detector: v.Detector, Rate: v.Rate.String(), Limit: v.Limit.String(), Window: policy.FormatTTL(v.Window),
+	out := &control.Evidence{
+		Detector: v.Detector, Window: policy.FormatTTL(v.Window),
 		Count: v.Count, First: v.First, Last: v.Last, Ports: v.Ports, Offence: v.Offence, Sources: v.Sources,
 	}
+	if v.Rule == nil {
+		out.Rate, out.Limit = v.Rate.String(), v.Limit.String()
+		return out
+	}
+	out.Rule, out.PointLimit, out.Reporter = v.Rule.Rule, v.Rule.Limit, v.Rule.Reporter
+	for _, s := range v.Rule.Seen {
+		out.Events = append(out.Events, control.Seen(s))
+	}
+	return out
 }
 
 // sampled reports whether the program has ever counted drops of entries by sampling,

@@ -29,3 +29,19 @@ func TestEvidence(t *testing.T) {
 		t.Errorf("nil became %v", got)
 	}
 }
+
+func TestRuleEvidence(t *testing.T) {
+	now := time.Unix(1793000000, 0).UTC()
+	seen := policy.Seen{Time: now, Points: 2, User: "a", Path: "b", Text: "c", Where: "d"}
+	got := evidence(&policy.Evidence{
+		Window: time.Minute, Count: 6, First: now, Last: now, Offence: 1, Sources: 2,
+		Rule: &policy.RuleEvidence{Rule: "login", Limit: 5, Reporter: "shop", Seen: []policy.Seen{seen}},
+	})
+	want := &control.Evidence{
+		Rule: "login", PointLimit: 5, Reporter: "shop", Window: "1m", Count: 6, First: now, Last: now, Offence: 1,
+		Sources: 2, Events: []control.Seen{{Time: now, Points: 2, User: "a", Path: "b", Text: "c", Where: "d"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}

@@ -20,10 +20,26 @@ else
 	getent passwd paraxial-feeds >/dev/null ||
 		useradd --system --user-group --no-create-home --home-dir /var/lib/paraxial-feeds \
 			--shell /usr/sbin/nologin --comment "Paraxial feeds" paraxial-feeds
+	getent passwd paraxial-logs >/dev/null ||
+		useradd --system --user-group --no-create-home --home-dir /var/lib/paraxial-logs \
+			--shell /usr/sbin/nologin --comment "Paraxial logs" paraxial-logs
+	for group in adm systemd-journal; do
+		getent group "$group" >/dev/null && usermod --append --groups "$group" paraxial-logs
+	done
 fi
 
 if booted; then
 	systemctl daemon-reload || true
+fi
+
+enabled() { command -v systemctl >/dev/null && systemctl --quiet is-enabled paraxiald.service 2>/dev/null; }
+
+# Before the restart, which starts the unit as well. See the script before the installation.
+if [ -e /run/paraxial-new-unit ]; then
+	rm -f /run/paraxial-new-unit
+	if enabled; then
+		systemctl --quiet enable paraxial-agent-feeds.service || true
+	fi
 fi
 
 # The daemon leaves its filter in the kernel when it ends, and the next one takes
@@ -41,7 +57,6 @@ if [ -n "$upgrade" ] && booted && systemctl is-active --quiet paraxiald.service;
 	END
 fi
 
-enabled() { command -v systemctl >/dev/null && systemctl --quiet is-enabled paraxiald.service 2>/dev/null; }
 if [ -z "$upgrade" ] && ! enabled; then
 	cat <<-'END'
 		Paraxial is installed, and filters nothing yet. Next:

@@ -6,7 +6,7 @@ set -e
 case "$1" in
 purge)
 	# Group and user stay, because other files may belong to them.
-	rm -rf /var/lib/paraxial /var/lib/paraxial-feeds
+	rm -rf /var/lib/paraxial /var/lib/paraxial-feeds /var/lib/paraxial-logs
 	# The script before the removal has removed the pins.
 	if [ -e /sys/fs/bpf/paraxial ]; then
 		echo "paraxial: /sys/fs/bpf/paraxial stays, because it has files that are not Paraxial's" >&2

@@ -11,9 +11,10 @@ esac
 
 if command -v systemctl >/dev/null; then
 	if [ -d /run/systemd/system ]; then
-		systemctl stop paraxial-agent-feeds.service paraxiald.service || true
+		systemctl stop paraxial-agent-feeds.service paraxial-agent-logs.service paraxiald.service || true
 	fi
-	systemctl --quiet disable paraxiald.service paraxial-agent-feeds.service 2>/dev/null || true
+	systemctl --quiet disable paraxiald.service paraxial-agent-feeds.service \
+		paraxial-agent-logs.service 2>/dev/null || true
 fi
 
 # The daemon has left its filter in place. Remove it now, while the command for it

@@ -41,10 +41,10 @@ reports: {reporters: [{name: agent, user: "65534", sets: [a, b]}]}
 `)
 	h.start()
 	server := h.serve()
-	expectEqual(t, "change of a set that was not put", h.hand(reporterUID, "+203.0.113.1/32\n", "change a 1 false").Code,
-		report.CodeUnknown)
+	r := h.hand(reporterUID, "+203.0.113.1/32\n", "change a 1 false")
+	expectEqual(t, "change of a set that was not put", r.Code, report.CodeUnknown)
 	expectEqual(t, "put", h.hand(reporterUID, someHosts(150), "put a 1 false").Code, "")
-	r := h.hand(reporterUID, "+203.0.115.1/32\n+203.0.113.5/32\n+127.0.0.1/32\n-203.0.113.1/32\n-192.0.2.1/32\n",
+	r = h.hand(reporterUID, "+203.0.115.1/32\n+203.0.113.5/32\n+127.0.0.1/32\n-203.0.113.1/32\n-192.0.2.1/32\n",
 		"change a 2 false")
 	expectEqual(t, "change", fmt.Sprint(r.Code, r.Result.Added, r.Result.Removed, r.Result.Unchanged, r.Result.Refused),
 		"1 1 1 1")
@@ -71,7 +71,8 @@ reports: {reporters: [{name: agent, user: "65534", sets: [a, b]}]}
 	}
 	expectEqual(t, "entries after all that", len(h.entriesOf("feed:a")), 150)
 	// All may go, because each is named. The bounds of a set that is held stay known.
-	expectEqual(t, "a set that shrinks is held", h.hand(reporterUID, someHosts(1), "put a 3 false").Result.Held != "", true)
+	r = h.hand(reporterUID, someHosts(1), "put a 3 false")
+	expectEqual(t, "a set that shrinks is held", r.Result.Held != "", true)
 	r = h.hand(reporterUID, strings.ReplaceAll("-"+strings.TrimSuffix(someHosts(150), "\n"), "\n", "\n-")+"\n",
 		"change a 4 false")
 	expectEqual(t, "change", fmt.Sprint(r.Code, r.Result.Removed), "149")

@@ -60,10 +60,10 @@ func (h *host) cannotSave(s *lab.Server, why string) {
 	if !h.dropped(s, offender.String()) {
 		h.Error("the volatile ban is not in force")
 	}
-	if !strings.Contains(h.run.Log(), "bans of detectors are volatile") {
+	if !strings.Contains(h.run.Log(), "bans of detectors and rules are volatile") {
 		h.Error("the log does not report the volatile bans")
 	}
-	h.warns(true, "1 bans of detectors are in force, but not saved")
+	h.warns(true, "1 ban of detectors and rules is in force, but not saved")
 }
 
 func mountTmpfs(t *testing.T, size string) string {

@@ -181,8 +181,8 @@ func TestListLeavesRoom(t *testing.T) {
 	}
 	h.flood(netip.MustParseAddr("198.51.100.2"), 60, 2000, 5*time.Second)
 	if n := strings.Count(h.run.Log(), "level=ERROR"); n > 3 ||
-		!strings.Contains(h.run.Log(), "detectors cannot add entries") {
-		t.Errorf("%d errors in the log, want one a minute that detectors cannot add entries", n)
+		!strings.Contains(h.run.Log(), "detectors and rules cannot add entries") {
+		t.Errorf("%d errors in the log, want one a minute that detectors and rules cannot add entries", n)
 	}
 	h.ctl(0, "block", "203.0.113.3")
 }

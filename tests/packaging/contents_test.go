@@ -21,6 +21,7 @@ func wanted() []string {
 	return []string{
 		"-rw-r--r-- /etc/paraxial/paraxiald.yaml",
 		"-rw-r--r-- /usr/lib/systemd/system/paraxial-agent-feeds.service",
+		"-rw-r--r-- /usr/lib/systemd/system/paraxial-agent-logs.service",
 		"-rw-r--r-- /usr/lib/systemd/system/paraxiald.service",
 		"-rw-r--r-- /usr/lib/sysusers.d/paraxial.conf",
 		"-rw-r--r-- /usr/share/bash-completion/completions/paraxialctl",

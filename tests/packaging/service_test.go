@@ -107,7 +107,7 @@ func TestService(t *testing.T) {
 	s.status("protecting eth0 (native); 0 blocks, 0 allows")
 	s.do("paraxialctl", "block", enemy)
 	s.filtered("blocked")
-	s.status("protecting eth0 (native); 1 blocks, 0 allows")
+	s.status("protecting eth0 (native); 1 block, 0 allows")
 	s.feeds()
 	if said := s.upgrade(after); strings.Contains(said, "Next:") {
 		t.Errorf("an upgrade prints the next steps:\n%s", said)
@@ -115,37 +115,77 @@ func TestService(t *testing.T) {
 	s.filtered("upgraded")
 	s.feeds()
 	s.do("systemctl", "stop", "paraxiald")
-	if out, _ := s.try("systemctl", "is-active", agentService); strings.TrimSpace(out) != "inactive" {
-		t.Errorf("paraxiald is stopped, but %s is %s", agentService, out)
-	}
+	s.inactive("stopped", agentService, logsService)
 	s.do("systemctl", "start", "paraxiald")
 	s.feeds()
+	s.logs()
 	s.removed("dpkg", "--remove", "paraxial")
-	for _, unit := range []string{"paraxiald", agentService} {
+	s.inactive("removed", "paraxiald", agentService, logsService)
+}
+
+func (s *site) inactive(after string, units ...string) {
+	s.Helper()
+	for _, unit := range units {
 		if out, _ := s.try("systemctl", "is-active", unit); strings.TrimSpace(out) != "inactive" {
-			t.Errorf("removed, but %s is %s", unit, out)
+			s.Errorf("%s, but %s is %s", after, unit, out)
 		}
 	}
 }
 
-const agentService = "paraxial-agent-feeds"
+const (
+	agentService = "paraxial-agent-feeds"
+	logsService  = "paraxial-agent-logs"
+)
 
 // feeds checks that the agent runs beside the daemon, as its own user and without capabilities.
 func (s *site) feeds() {
 	s.Helper()
-	s.eventually("the agent has started", func() error {
-		if got := s.do("systemctl", "show", "--property=StatusText", "--value", agentService); got != "no feeds\n" {
+	s.agent(agentService, "no feeds", "paraxial-feeds")
+}
+
+// logs checks that lines of a file and of the journal are read.
+func (s *site) logs() {
+	s.Helper()
+	s.agent(logsService, "no logs", "paraxial-logs")
+	s.do("sh", "-c", `umask 027; : >/var/log/app.log; chgrp adm /var/log/app.log
+		cat >>/etc/paraxial/paraxiald.yaml <<-'END'
+			logs:
+			  - {name: app, file: /var/log/app.log, rule: login, patterns: [{text: 'bad login from <addr>'}]}
+			  - {name: unit, journal: {units: [paraxial-test.service]}, rule: login,
+				patterns: [{text: 'bad login from <addr>'}]}
+			rules: [{name: login, limit: 3, window: 10m, action: shadow, for: 1h}]
+		END
+		systemctl reload paraxiald`)
+	s.agent(logsService, "2 logs, 0 lines, 0 matched", "paraxial-logs")
+	s.do("sh", "-c", `for n in 1 2 3 4; do echo 'bad login from 203.0.113.7' >>/var/log/app.log; done
+		systemd-run --unit=paraxial-test --wait sh -c 'for n in 1 2 3 4; do echo bad login from 203.0.113.8; done'`)
+	s.eventually("both sources are in shadow", func() error {
+		for _, source := range []string{"203.0.113.7", "203.0.113.8"} {
+			if out, _ := s.try("paraxialctl", "why", source); !strings.Contains(out, "rule:login") {
+				return errors.New(out + s.do("paraxialctl", "logs"))
+			}
+		}
+		return nil
+	})
+}
+
+// agent checks that an agent runs beside the daemon, as its own user and without capabilities.
+func (s *site) agent(service, status, user string) {
+	s.Helper()
+	s.eventually(service+" says: "+status, func() error {
+		got := s.do("systemctl", "show", "--property=StatusText", "--value", service)
+		if strings.TrimSpace(got) != status {
 			return errors.New(got)
 		}
 		return nil
 	})
-	pid := strings.TrimSpace(s.do("systemctl", "show", "--property=MainPID", "--value", agentService))
-	if user := strings.TrimSpace(s.do("stat", "--format=%U", "/proc/"+pid)); user != "paraxial-feeds" {
-		s.Errorf("the agent runs as %s", user)
+	pid := strings.TrimSpace(s.do("systemctl", "show", "--property=MainPID", "--value", service))
+	if got := strings.TrimSpace(s.do("stat", "--format=%U", "/proc/"+pid)); got != user {
+		s.Errorf("%s runs as %s", service, got)
 	}
 	for line := range strings.Lines(s.do("cat", "/proc/"+pid+"/status")) {
 		if strings.HasPrefix(line, "Cap") && strings.Trim(line[len("CapXxx:"):], "0\t\n") != "" {
-			s.Errorf("the agent has capabilities: %s", line)
+			s.Errorf("%s has capabilities: %s", service, line)
 		}
 	}
 }
@@ -248,7 +288,7 @@ func TestWatchdog(t *testing.T) {
 		}
 		return nil
 	})
-	s.status("protecting eth0 (native); 1 blocks, 0 allows")
+	s.status("protecting eth0 (native); 1 block, 0 allows")
 	s.filtered("restarted")
 }
 

@@ -22,6 +22,7 @@ import (
 const (
 	unit      = repository + "/packaging/paraxiald.service"
 	agentUnit = repository + "/packaging/paraxial-agent-feeds.service"
+	logsUnit  = repository + "/packaging/paraxial-agent-logs.service"
 )
 
 // TestUnitIsValid checks the units, and their exposure, in tenths: of the daemon 2.7 of 10 at most,
@@ -31,7 +32,7 @@ func TestUnitIsValid(t *testing.T) {
 	s.chrooted()
 	need(t, "systemd-analyze")
 	for _, u := range []struct{ file, program, exposure string }{
-		{unit, "paraxiald", "27"}, {agentUnit, "paraxial-agent", "13"},
+		{unit, "paraxiald", "27"}, {agentUnit, "paraxial-agent", "13"}, {logsUnit, "paraxial-agent", "6"},
 	} {
 		s.do("cp", "/bin/true", "/usr/sbin/"+u.program)
 		installed := "/usr/lib/systemd/system/" + filepath.Base(u.file)

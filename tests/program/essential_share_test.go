@@ -97,8 +97,10 @@ func TestEssentialFloods(t *testing.T) {
 		others uint64 // from the victim afterwards, of the same kind
 	}{
 		{"one source", func(uint16) (uint16, uint16) { return 1, 1 }, 2*inShare + inPool, 2 * inShare},
-		{"any source, by one station", func(i uint16) (uint16, uint16) { return i, 1 }, inRow + inShare + inPool, inShare},
-		{"one source, by any station", func(i uint16) (uint16, uint16) { return 1, i }, inShare + inRow + inPool, inShare},
+		{"any source, by one station", func(i uint16) (uint16, uint16) { return i, 1 }, inRow + inShare + inPool,
+			inShare},
+		{"one source, by any station", func(i uint16) (uint16, uint16) { return 1, i }, inShare + inRow + inPool,
+			inShare},
 		{"any source, by any station", func(i uint16) (uint16, uint16) { return i, 7 * i }, 2*inRow + inPool, 0},
 	}
 	eachBuild(t, func(t *testing.T, f *filter) {

@@ -194,7 +194,10 @@ func (f *filter) checkEssential(t *testing.T, name string, c essentialCase, p fr
 		name    string
 		buckets essentialBuckets
 		want    reason
-	}{{"on", anyRate, essential}, {"over the rate", noRate(), essentialLimited}, {"off", essentialBuckets{}, otherwise}} {
+	}{
+		{"on", anyRate, essential}, {"over the rate", noRate(), essentialLimited},
+		{"off", essentialBuckets{}, otherwise},
+	} {
 		if !dropped && state.want != essential {
 			continue
 		}

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -22,7 +22,7 @@ type storm struct {
 
 func newStorm() *storm {
 	s := &storm{now: policy.Deadline(time.Hour)}
-	s.Journal = New(slog.New(slog.NewTextHandler(&s.log, nil)))
+	s.Journal = New(slog.New(slog.NewTextHandler(&s.log, nil)), "detector")
 	return s
 }
 
@@ -33,9 +33,8 @@ func (s *storm) ticks(count, decisions int) {
 		s.Turn(s.now)
 		for n := range decisions {
 			source := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), 32)
-			s.Decision(detect.Decision{
-				Kind: detect.New, Detector: "flood", Prefix: source, Action: detect.Shadow, Tripped: true,
-				For: time.Minute,
+			s.Decision(Decision{
+				Kind: ladder.Made, Name: "flood", Source: source, Action: "shadow", Tripped: true, For: time.Minute,
 			})
 		}
 	}

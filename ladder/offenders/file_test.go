@@ -9,17 +9,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
 // idleOffender returns what the analyzer says of one offender at now: the time that is left
 // counts down.
-func idleOffender(now policy.Deadline, offences int) []detect.Offender {
+func idleOffender(now policy.Deadline, offences int) []ladder.Offender {
 	const forgets = policy.Deadline(24 * time.Hour)
-	return []detect.Offender{{
-		Detector: "syn", Prefix: netip.MustParsePrefix("192.0.2.7/32"), Offences: offences,
-		Forget: time.Duration(forgets - now),
+	return []ladder.Offender{{
+		Key:      ladder.Key{Origin: "detector:syn", Prefix: netip.MustParsePrefix("192.0.2.7/32")},
+		Offences: offences, Forget: time.Duration(forgets - now),
 	}}
 }
 
@@ -39,7 +39,7 @@ func same(a, b os.FileInfo) bool { return os.SameFile(a, b) && a.ModTime().Equal
 func TestOffendersAreWrittenOnlyIfTheyChanged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), FileName)
 	s := &File{path: path}
-	save := func(s *File, list []detect.Offender, now policy.Deadline) {
+	save := func(s *File, list []ladder.Offender, now policy.Deadline) {
 		t.Helper()
 		if err := s.Save(list, now); err != nil {
 			t.Fatal(err)
@@ -128,5 +128,33 @@ func TestTemporaryFilesOfAKilledRun(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, left); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+var samePrefix = cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+
+// TestFileOfOlderVersion reads the text that a version without rules wrote, and adds a rule.
+func TestFileOfOlderVersion(t *testing.T) {
+	f := In(t.TempDir())
+	old := `[{"detector":"syn","prefix":"192.0.2.7/32","offences":2,"forget":"24h0m0s"}]`
+	if err := os.WriteFile(f.path, []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	written := identity(t, f.path).ModTime()
+	list, err := f.Load(1e9, written)
+	want := idleOffender(0, 2)
+	if diff := cmp.Diff(want, list, samePrefix); err != nil || diff != "" {
+		t.Fatalf("%v, offenders (-want +got):\n%s", err, diff)
+	}
+	want = append(want, ladder.Offender{
+		Key:      ladder.Key{Origin: "rule:login", Prefix: netip.MustParsePrefix("192.0.2.7/32")},
+		Offences: 3, Forget: time.Hour,
+	})
+	if err := f.Save(want, 1e9); err != nil {
+		t.Fatal(err)
+	}
+	list, err = f.Load(1e9, identity(t, f.path).ModTime())
+	if diff := cmp.Diff(want, list, samePrefix); err != nil || diff != "" {
+		t.Errorf("%v, offenders (-want +got):\n%s", err, diff)
 	}
 }

@@ -1,4 +1,4 @@
-// Package journal logs the decisions of detectors.
+// Package journal logs the decisions of detectors and rules.
 package journal
 
 import (
@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -21,11 +21,12 @@ const (
 	namedSources = 5
 )
 
-// Journal logs what detectors decide. Each decision has a line. After the first lines of a
+// Journal logs what detectors, or rules, decide. Each decision has a line. After the first lines of a
 // storm there is one summary a second, until a second has few decisions. Otherwise a flood
 // of forged sources would bury other messages, and the rate limit of the log would drop them.
 type Journal struct {
 	log    *slog.Logger
+	by     string          // detector or rule
 	began  policy.Deadline // of the present second
 	count  int             // decisions in it
 	storm  bool            // the previous second had more than linesPerSecond
@@ -33,11 +34,11 @@ type Journal struct {
 	first  []netip.Prefix // some of the sources in summed
 }
 
-// New returns a journal that writes to log.
-func New(log *slog.Logger) *Journal { return &Journal{log: log} }
+// New returns a journal of detectors or rules, as by says in the singular, that writes to log.
+func New(log *slog.Logger, by string) *Journal { return &Journal{log: log, by: by} }
 
 // decisionKind is what a summary counts.
-type decisionKind struct{ detector, what string }
+type decisionKind struct{ name, what string }
 
 // Turn ends the present second if it is over.
 func (j *Journal) Turn(now policy.Deadline) {
@@ -58,49 +59,60 @@ func (j *Journal) Flush() {
 	var kinds, sources []string
 	for k, n := range j.summed {
 		total += n
-		kinds = append(kinds, fmt.Sprintf("%s: %d %s", k.detector, n, k.what))
+		kinds = append(kinds, fmt.Sprintf("%s: %d %s", k.name, n, k.what))
 	}
 	slices.SortFunc(kinds, cmp.Compare[string])
 	for _, p := range j.first {
 		sources = append(sources, p.String())
 	}
-	j.log.Info("detectors: many decisions in a second; list and watch show each", "decisions", total,
+	j.log.Info(j.by+"s: many decisions in a second; list and watch show each", "decisions", total,
 		"counts", strings.Join(kinds, ", "), "some_sources", strings.Join(sources, " "))
 	clear(j.summed)
 	j.first = j.first[:0]
 }
 
+// Decision is what a detector or a rule has decided about a source.
+type Decision struct {
+	Name     string // of the detector or rule
+	Kind     ladder.Kind
+	Source   netip.Prefix
+	Action   string
+	For      time.Duration
+	Tripped  bool   // by the circuit breaker
+	Evidence string // for people
+}
+
 // Decision logs a decision that was carried out.
-func (j *Journal) Decision(d detect.Decision) {
-	what := d.Kind.String() + " " + string(d.Action)
+func (j *Journal) Decision(d Decision) {
+	what := d.Kind.String() + " " + d.Action
 	if d.Tripped {
 		what += " (breaker)"
 	}
-	if j.sum(d.Detector, what, d.Prefix) {
+	if j.sum(d.Name, what, d.Source) {
 		return
 	}
-	j.log.Info("detector "+d.Kind.String(), "detector", d.Detector, "source", d.Prefix, "action", string(d.Action),
-		"for", policy.FormatTTL(d.For), "breaker", d.Tripped, "evidence", d.Evidence.String())
+	j.log.Info(j.by+" "+d.Kind.String(), j.by, d.Name, "source", d.Source, "action", d.Action,
+		"for", policy.FormatTTL(d.For), "breaker", d.Tripped, "evidence", d.Evidence)
 }
 
 // Spared logs a source that was left alone.
-func (j *Journal) Spared(s detect.Spared) {
-	if j.sum(s.Detector, "left alone", s.Prefix) {
+func (j *Journal) Spared(name string, source netip.Prefix, because, evidence string) {
+	if j.sum(name, "left alone", source) {
 		return
 	}
-	j.log.Info("above a limit, and left alone", "detector", s.Detector, "source", s.Prefix, "because", s.Reason,
-		"evidence", s.Evidence.String())
+	j.log.Info("above a limit, and left alone", j.by, name, "source", source, "because", because,
+		"evidence", evidence)
 }
 
 // sum adds a decision to the summary. It reports false if the decision has a line of its own.
-func (j *Journal) sum(detector, what string, source netip.Prefix) bool {
+func (j *Journal) sum(name, what string, source netip.Prefix) bool {
 	if j.count++; !j.storm && j.count <= linesPerSecond {
 		return false
 	}
 	if j.summed == nil {
 		j.summed = make(map[decisionKind]int)
 	}
-	j.summed[decisionKind{detector, what}]++
+	j.summed[decisionKind{name, what}]++
 	if len(j.first) < namedSources {
 		j.first = append(j.first, source)
 	}

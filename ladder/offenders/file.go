@@ -1,5 +1,5 @@
-// Package offenders keeps the repeat offenders of the detectors in a file from one run to the
-// next.
+// Package offenders keeps the repeat offenders of detectors and rules in a file from one run to
+// the next.
 package offenders
 
 import (
@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -25,12 +25,31 @@ import (
 // is not part of the store: without it only the next ban of an offender is shorter.
 const FileName = "offenders.json"
 
-// offender is a repeat offender in the file.
+// offender is a repeat offender in the file. It has one of Detector and Rule. Versions without
+// rules read the others.
 type offender struct {
-	Detector string       `json:"detector"`
+	Detector string       `json:"detector,omitempty"`
+	Rule     string       `json:"rule,omitempty"`
 	Prefix   netip.Prefix `json:"prefix"`
 	Offences int          `json:"offences"`
 	Forget   string       `json:"forget"` // time until it is forgotten, when the file was written
+}
+
+func storedOf(o ladder.Offender) offender {
+	s := offender{Prefix: o.Prefix, Offences: o.Offences, Forget: o.Forget.Round(time.Second).String()}
+	if name, ok := strings.CutPrefix(o.Origin, policy.OriginRule); ok {
+		s.Rule = name
+	} else {
+		s.Detector = strings.TrimPrefix(o.Origin, policy.OriginDetector)
+	}
+	return s
+}
+
+func (o offender) key() ladder.Key {
+	if o.Rule != "" {
+		return ladder.Key{Origin: policy.OriginRule + o.Rule, Prefix: o.Prefix}
+	}
+	return ladder.Key{Origin: policy.OriginDetector + o.Detector, Prefix: o.Prefix}
 }
 
 // File is the file of the offenders, and its content. Several goroutines save.
@@ -46,15 +65,14 @@ func In(dir string) *File { return &File{path: filepath.Join(dir, FileName)} }
 // remembered is an offender with the time at which it is forgotten. Unlike the time that
 // is left, this does not change while nothing happens.
 type remembered struct {
-	detector string
-	prefix   netip.Prefix
+	ladder.Key
 	offences int
 	forgets  policy.Deadline
 }
 
 // Load reads the file, and removes temporary files that a killed run has left. The time
 // since the file was written counts, by the wall clock.
-func (f *File) Load(now policy.Deadline, wall time.Time) ([]detect.Offender, error) {
+func (f *File) Load(now policy.Deadline, wall time.Time) ([]ladder.Offender, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	list, err := readOffenders(f.path, wall)
@@ -62,7 +80,7 @@ func (f *File) Load(now policy.Deadline, wall time.Time) ([]detect.Offender, err
 	return list, errors.Join(err, removeTemporary(f.path))
 }
 
-func readOffenders(path string, wall time.Time) ([]detect.Offender, error) {
+func readOffenders(path string, wall time.Time) ([]ladder.Offender, error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -79,23 +97,21 @@ func readOffenders(path string, wall time.Time) ([]detect.Offender, error) {
 	if err := json.Unmarshal(b, &stored); err != nil {
 		return nil, fmt.Errorf("read offenders from %s: %w", path, err)
 	}
-	var list []detect.Offender
+	var list []ladder.Offender
 	for _, o := range stored {
 		forget, err := time.ParseDuration(o.Forget)
 		if err != nil {
 			return nil, fmt.Errorf("read offenders from %s: %w", path, err)
 		}
 		if forget -= age; forget > 0 {
-			list = append(list, detect.Offender{
-				Detector: o.Detector, Prefix: o.Prefix, Offences: o.Offences, Forget: forget,
-			})
+			list = append(list, ladder.Offender{Key: o.key(), Offences: o.Offences, Forget: forget})
 		}
 	}
 	return list, nil
 }
 
 // Save writes the file, unless it has these offenders already.
-func (f *File) Save(list []detect.Offender, now policy.Deadline) error {
+func (f *File) Save(list []ladder.Offender, now policy.Deadline) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(list) == 0 {
@@ -111,7 +127,7 @@ func (f *File) Save(list []detect.Offender, now policy.Deadline) error {
 	}
 	stored := make([]offender, len(list))
 	for i, o := range list {
-		stored[i] = offender{o.Detector, o.Prefix, o.Offences, o.Forget.Round(time.Second).String()}
+		stored[i] = storedOf(o)
 	}
 	b, err := json.Marshal(stored)
 	if err != nil {
@@ -124,10 +140,10 @@ func (f *File) Save(list []detect.Offender, now policy.Deadline) error {
 	return nil
 }
 
-func rememberedAt(list []detect.Offender, now policy.Deadline) []remembered {
+func rememberedAt(list []ladder.Offender, now policy.Deadline) []remembered {
 	all := make([]remembered, len(list))
 	for i, o := range list {
-		all[i] = remembered{o.Detector, o.Prefix, o.Offences, policy.After(now, o.Forget)}
+		all[i] = remembered{o.Key, o.Offences, policy.After(now, o.Forget)}
 	}
 	return all
 }

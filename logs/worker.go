@@ -1,0 +1,294 @@
+package logs
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/paraxial/paraxial/config"
+	"github.com/paraxial/paraxial/match"
+	"github.com/paraxial/paraxial/report"
+)
+
+const (
+	// gather is how long a batch waits for more lines.
+	gather = 50 * time.Millisecond
+	// idle is how long a source may wait for lines.
+	idle = time.Second
+	// saveEvery is the time between two saves of a position without events.
+	saveEvery = time.Second
+	// looksAt is the number of lines between two looks at the clock.
+	looksAt = 256
+	// firstRetry and lastRetry bound the time between two tries to hand events in.
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+// worker reads a log and hands its events in. A batch is saved before it is handed in, and is
+// read and handed in again if the worker is killed before it knows the answer.
+type worker struct {
+	log     config.LogSource
+	reader  *config.Reader
+	source  source
+	proxies *proxies
+	store   store
+	sender  Sender
+	logger  *slog.Logger
+	now     func() time.Time
+
+	batch    report.Batch
+	since    time.Time // when the first event of the batch came
+	saved    time.Time // when a position was saved last
+	saves    bool      // the source has a position to save
+	unsaved  bool      // it has changed since
+	counts   report.LogCounts
+	failed   error  // of the last try to hand in
+	unstored error  // of the last save
+	refusal  string // the last one
+	caughtUp time.Time
+
+	mu    sync.Mutex
+	state report.LogState
+}
+
+// run reads the log until ctx is done.
+func (w *worker) run(ctx context.Context) {
+	defer w.source.close()
+	defer w.finish()
+	for n := 1; ctx.Err() == nil; n++ {
+		l, st := w.source.next()
+		switch {
+		case st != got:
+			w.pause(ctx, st)
+		case w.read(l), n%looksAt == 0 && w.late():
+			w.flush(ctx)
+		}
+	}
+}
+
+// late reports whether the batch, or the position, has waited long enough.
+func (w *worker) late() bool {
+	if w.batch.Len() == 0 {
+		return w.now().Sub(w.saved) > saveEvery
+	}
+	return w.now().Sub(w.since) > gather
+}
+
+// pause waits for more lines, and hands in what is there.
+func (w *worker) pause(ctx context.Context, st status) {
+	if w.batch.Len() > 0 && st == none && !w.late() {
+		w.source.wait(ctx, gather/4)
+		return
+	}
+	w.flush(ctx)
+	if st == none {
+		w.source.wait(ctx, idle)
+	}
+}
+
+// read counts a line, and adds it to the batch if it is an event. It returns true if the batch
+// has to be handed in before another line is read.
+func (w *worker) read(l line) bool {
+	w.counts.Lines++
+	addr, m := w.reader.Read(l.text)
+	switch m.Kind {
+	case match.Ambiguous:
+		w.counts.Ambiguous++
+	case match.NoAddress:
+		w.counts.NoAddress++
+	case match.TooLong:
+		w.counts.TooLong++
+	case match.Unread:
+		w.counts.Unread++
+	}
+	success := m.Kind == match.Success && m.Address.IsValid()
+	if success {
+		addr = m.Address
+	}
+	if addr.IsValid() {
+		w.add(l, addr, m, success)
+	}
+	return l.last || w.batch.Full()
+}
+
+// add adds an event to the batch, if the client behind a proxy can be named.
+func (w *worker) add(l line, addr netip.Addr, m match.Result, success bool) {
+	addr, ok := w.proxies.client(addr, m.HTTP)
+	if !ok {
+		w.counts.Proxied++
+		return
+	}
+	when := l.time
+	if when.IsZero() {
+		when, _ = w.reader.Format.Time(l.text, w.now())
+	}
+	if w.batch.Len() == 0 {
+		w.since = w.now()
+	}
+	w.batch.Add(report.Record{
+		Address: addr, Rule: w.reader.Rule(m), Points: min(m.Count, report.MaxPoints), User: m.User, Path: m.HTTP.Path,
+		Time: when, Success: success, Text: l.text, Where: l.where, At: l.at,
+	})
+	if success {
+		w.counts.Successes++
+	} else {
+		w.counts.Matched++
+	}
+}
+
+// flush hands the batch in, however long that takes, and saves the position.
+func (w *worker) flush(ctx context.Context) {
+	p, fresh := w.source.position()
+	w.unsaved = w.unsaved || fresh
+	if w.batch.Len() > 0 {
+		w.save(p)
+		if !w.handIn(ctx) {
+			return
+		}
+		w.batch.Reset()
+		w.unsaved = true
+	}
+	w.source.commit()
+	if now := w.now(); w.unsaved && now.Sub(w.saved) > saveEvery {
+		p, _ := w.source.position()
+		w.save(p)
+		w.unsaved = false
+	}
+	w.tell()
+}
+
+// save saves a position. If that fails, events are handed in all the same: after a restart some
+// would count twice, which is less bad than that none count.
+func (w *worker) save(p position) {
+	if !w.saves {
+		return
+	}
+	w.saved = w.now()
+	err := w.store.save(p)
+	if err != nil && w.unstored == nil {
+		w.logger.Error("the position of a log cannot be saved; a restart may count lines twice", "error", err)
+	}
+	w.unstored = err
+}
+
+// handIn hands the batch in, and tries again until that works. It returns false if ctx is done
+// before.
+func (w *worker) handIn(ctx context.Context) bool {
+	batch, name, pause := &w.batch, w.log.Name, firstRetry
+	for {
+		taken, err := w.sender.Send(ctx, name, batch)
+		if err == nil {
+			w.recovered()
+			// What is over the budget is handed in once more. It is not the same batch.
+			again := w.refused(taken)
+			if len(again) == 0 {
+				return true
+			}
+			batch, name = batch.Select(again), ""
+			continue
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if isUseless(err) {
+			w.counts.Refused += batch.Len()
+			w.logger.Error("events are given up, because the daemon does not understand them", "error", err)
+			return true
+		}
+		w.failing(err)
+		sleep(ctx, pause)
+		pause = min(2*pause, lastRetry)
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+}
+
+// isUseless reports whether it is of no use to send the same batch again.
+func isUseless(err error) bool {
+	e, ok := errors.AsType[*report.Error](err)
+	return ok && (e.Code == report.CodeInvalidRequest || e.Code == report.CodeTooLarge)
+}
+
+// refused counts the events that the daemon has not counted. It returns the numbers of those
+// that are to be handed in again.
+func (w *worker) refused(taken report.Taken) (again []int) {
+	for _, r := range taken.Refused {
+		if r.Code == report.CodeBudget {
+			again = append(again, r.Line)
+			continue
+		}
+		w.counts.Refused++
+		w.refusal = r.Code + ": " + r.Message
+	}
+	return again
+}
+
+// failing notes that events cannot be handed in.
+func (w *worker) failing(err error) {
+	if w.failed == nil {
+		w.logger.Warn("events cannot be handed in, and wait", "error", err)
+	}
+	w.failed = err
+	w.tell()
+}
+
+func (w *worker) recovered() {
+	if w.failed != nil {
+		w.logger.Info("events are handed in again")
+	}
+	w.failed = nil
+}
+
+// finish saves the position at the end. A batch that may have been handed in is read again by the
+// next run.
+func (w *worker) finish() {
+	p, _ := w.source.position()
+	w.save(p)
+}
+
+// tell publishes the state.
+func (w *worker) tell() {
+	t, now := w.source.totals(), w.now()
+	s := report.LogState{
+		Name: w.log.Name, Source: sourceOf(w.log), LogCounts: w.counts, Files: t.Files, BehindBytes: t.Behind,
+		At: now, Error: t.Problem,
+	}
+	s.TooLong += t.TooLong
+	s.LostBytes, s.Lost, s.Gaps, s.Foreign = t.LostBytes, t.Lost, t.Gaps, t.Foreign
+	if w.failed != nil {
+		s.Error = "events wait: " + w.failed.Error()
+	} else if s.Error == "" && w.unstored != nil {
+		s.Error = w.unstored.Error()
+	}
+	s.Refusal = w.refusal
+	if t.Behind == 0 && w.failed == nil {
+		w.caughtUp = now
+	}
+	s.CaughtUp = w.caughtUp
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.state = s
+}
+
+// current returns the state that was published last.
+func (w *worker) current() report.LogState {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.state
+}
+
+// sourceOf says where the lines of a log come from.
+func sourceOf(l config.LogSource) string {
+	switch {
+	case l.File != "":
+		return l.File
+	case l.Syslog.Socket != "":
+		return "syslog " + l.Syslog.Socket
+	}
+	return "journal " + strings.Join(l.Journal.Units, " ")
+}

@@ -1,0 +1,91 @@
+package report
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestBatch: a batch has the same lines as events that encoding/json writes.
+func TestBatch(t *testing.T) {
+	when := time.Date(2026, 1, 2, 3, 4, 5, 678000000, time.FixedZone("x", 3600))
+	var b Batch
+	b.Add(Record{Address: addr("::ffff:192.0.2.1"), Rule: "login", Points: 3, User: []byte("a\"b\\c"),
+		Path: []byte("/ü"),
+		Time: when, Success: true, Text: []byte("a\x00b\xffc\n" + strings.Repeat("x", 300)), Where: "/var/log/x",
+		At: 7})
+	b.Add(Record{Address: addr("2001:db8::1"), Rule: "login", Where: "journal", At: -1})
+	want := []Event{
+		{Address: addr("192.0.2.1"), Rule: "login", Points: 3, User: `a"b\c`, Path: "/ü", Time: when.UTC(),
+			Success: true,
+			Text:    "a?b?c?" + strings.Repeat("x", MaxEventText-6), Where: "/var/log/x:7"},
+		{Address: addr("2001:db8::1"), Rule: "login", Where: "journal"},
+	}
+	var got []Event
+	for line := range strings.Lines(string(b.body)) {
+		var e Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		got = append(got, e)
+	}
+	if diff := cmp.Diff(want, got, cmp.Comparer(equalAddr)); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+	if one := b.Select([]int{2}); one.Len() != 1 || !strings.HasPrefix(string(one.body), `{"address":"2001:db8::1"`) {
+		t.Errorf("the second event is %s", one.body)
+	}
+	b.Reset()
+	for !b.Full() {
+		b.Add(Record{Address: addr("192.0.2.1"), Rule: "login", Text: []byte(strings.Repeat(`"`, MaxEventText))})
+	}
+	if b.Len() >= MaxEvents || len(b.body) > batchSize+2*MaxEventText+200 {
+		t.Errorf("%d events, %d bytes", b.Len(), len(b.body))
+	}
+}
+
+// TestOnce: a batch that is sent again is counted once.
+func TestOnce(t *testing.T) {
+	f := allow(shop())
+	socket, _ := serve(t, f, Options{})
+	send := func(source, text string) Taken {
+		t.Helper()
+		var b Batch
+		b.Add(Record{Address: addr("192.0.2.1"), Rule: "login", User: []byte(text)})
+		b.Add(Record{Address: addr("192.0.2.1"), Rule: "unknown"})
+		taken, err := NewClient(socket).Send(t.Context(), source, &b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return taken
+	}
+	for _, tt := range []struct {
+		source, text string
+		counted      bool
+	}{
+		{"a", "1", true}, {"a", "1", false}, {"b", "1", true}, {"a", "1", false}, {"a", "2", true}, {"a", "1", true},
+		{"", "1", true}, {"", "1", true},
+	} {
+		taken := send(tt.source, tt.text)
+		if taken.Accepted != 1 || len(taken.Refused) != 1 || taken.Refused[0].Line != 2 {
+			t.Errorf("%s %s: %+v", tt.source, tt.text, taken)
+		}
+		if counted := len(f.taken()) > 0; counted != tt.counted {
+			t.Errorf("%s %s: counted %t", tt.source, tt.text, counted)
+		}
+	}
+	var o once
+	for n := range 10 * maxSources {
+		o.of("x", strings.Repeat("s", n))
+	}
+	if n := len(o.last["x"]); n > maxSources {
+		t.Errorf("%d sources are remembered", n)
+	}
+	if answer := sendRaw(t, socket, "POST /v1/events?source="+strings.Repeat("x", 65)+" HTTP/1.1\r\nHost: x\r\n"+
+		"Connection: close\r\nContent-Length: 0\r\n\r\n"); !strings.Contains(answer, CodeInvalidRequest) {
+		t.Errorf("a long name: %s", answer)
+	}
+}
