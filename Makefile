@@ -66,6 +66,7 @@ test-needs:
 
 .PHONY: test
 test: test-needs ## run all tests; needs root, or sudo for the parts that do
+	@command -v crowdsec >/dev/null || echo "CrowdSec is not installed: TestCrowdSec of tests/e2e is skipped"
 	@echo "Testing all packages. On two idle cores this takes about 10 minutes, and the first time longer,"
 	@echo "since everything is compiled. Each package is printed when it is done; tests/e2e takes longest."
 	@# The tests of packages have no network to download it.
