@@ -170,7 +170,8 @@ func (s *loginSite) startSSH() error {
 func writeLog(log io.Writer, messages io.Reader) {
 	lines := bufio.NewScanner(messages)
 	for lines.Scan() {
-		fmt.Fprintf(log, "%s web1 sshd[22]: %s\n", time.Now().Format(time.Stamp), strings.TrimSuffix(lines.Text(), "\r"))
+		message := strings.TrimSuffix(lines.Text(), "\r")
+		fmt.Fprintf(log, "%s web1 sshd[22]: %s\n", time.Now().Format(time.Stamp), message)
 	}
 }
 
