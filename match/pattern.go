@@ -15,6 +15,7 @@ import (
 type pattern struct {
 	left, right []element
 	kind        Kind
+	end         bool // see Result.End
 	index       int  // in the list of a user
 	sameLeft    bool // left is that of the pattern before it in the list
 }
@@ -171,6 +172,7 @@ type reading struct {
 	kind      Kind
 	user      []byte
 	pattern   int
+	end       bool
 	found     bool // addr fits
 	ambiguous bool
 	name      bool // a host name fits where the address should be
@@ -246,7 +248,7 @@ func (p *pattern) tryAt(text []byte, start, low int, behind byte, r *reading, m 
 		}
 		fits = true
 		if r.add(a, p.kind) {
-			r.user, r.pattern = p.capture(text, start), p.index
+			r.user, r.pattern, r.end = p.capture(text, start), p.index, p.end
 		}
 	}
 	if fits {
