@@ -44,9 +44,9 @@ run: build ## filter on a real interface: make run IFACE=eth0
 
 # The programs that tests run, beside those of the project, and Debian's packages of them.
 NEEDED   := zsh fish systemd-analyze nsenter setpriv ip sshd ssh dropbear rpm lintian mandoc promtool mkfs.ext4 nft busybox \
-	fail2ban-server dnsmasq chronyd
+	fail2ban-server dnsmasq chronyd mix
 PACKAGES := zsh fish systemd util-linux iproute2 openssh-server openssh-client dropbear-bin rpm lintian mandoc prometheus \
-	e2fsprogs nftables busybox fail2ban dnsmasq-base chrony
+	e2fsprogs nftables busybox fail2ban dnsmasq-base chrony elixir
 
 .PHONY: test-needs
 test-needs:
@@ -66,6 +66,7 @@ test-needs:
 
 .PHONY: test
 test: test-needs ## run all tests; needs root, or sudo for the parts that do
+	@command -v crowdsec >/dev/null || echo "CrowdSec is not installed: TestCrowdSec of tests/e2e is skipped"
 	@echo "Testing all packages. On two idle cores this takes about 10 minutes, and the first time longer,"
 	@echo "since everything is compiled. Each package is printed when it is done; tests/e2e takes longest."
 	@# The tests of packages have no network to download it.

@@ -18,8 +18,8 @@ logs:
   - name: web
     syslog: {socket: /run/x.sock, users: [www-data]}
     format: nginx-access
-    match: {method: [POST], path: [/users/log_in, '**.php'], status: [401, 403], host: ['*.example.com'],
-	agent: ['**bot**']}
+    match: {method: [POST], path: [/users/log_in, '**.php'], status: [401, 403],
+      host: ['*.example.com'], agent: ['**bot**']}
     rule: login
   - name: own
     file: /var/log/app/*.log
@@ -118,7 +118,8 @@ func TestLogErrors(t *testing.T) {
 		{"{name: x, file: /x, rule: y, patterns: [{text: 'from <user>'}]}",
 			"logs.patterns: pattern \"from <user>\": <addr> is"},
 		{"{name: x, file: /x, patterns: [{text: '<addr>'}]}", `"x" has no rule`},
-		{"{name: x, file: /x, rule: y, patterns: [{text: '<addr>'}], samples: [{line: '198.51.100.9', offender: none}]}",
+		{"{name: x, file: /x, rule: y, patterns: [{text: '<addr>'}], samples: [{line: '198.51.100.9', " +
+			"offender: none}]}",
 			`"x": the sample "198.51.100.9" is held against 198.51.100.9, not none: change the patterns or the sample`},
 		{"{name: x, file: /x, rule: y, patterns: [{text: '<addr>'}], samples: [{line: 'a'}]}",
 			"a sample has no offender"},
@@ -126,11 +127,10 @@ func TestLogErrors(t *testing.T) {
 			`"b" is not an address; want one, or none`},
 		{"{name: x, file: /x, format: sshd, rule: y}, {name: x, file: /y, format: sshd, rule: y}",
 			`"x" is listed twice`},
-		{"{name: x, syslog: {socket: /s}, format: sshd, rule: y}, {name: y, syslog: {socket: /s}, format: sshd, rule: y}",
+		{"{name: x, syslog: {socket: /s}, format: sshd, rule: y}, {name: y, syslog: {socket: /s}, " +
+			"format: sshd, rule: y}",
 			`"y" has the socket of another log`},
-		{strings.TrimPrefix(strings.Repeat(", {name: x, file: /x, format: sshd, rule: y}", 1), ", ") +
-			manyLogs(MaxLogs),
-			"more than 64"},
+		{"{name: x, file: /x, format: sshd, rule: y}" + manyLogs(MaxLogs), "more than 64"},
 		{"{name: x, file: /x, rule: y, patterns: [" + strings.Repeat("{text: '<addr>'}, ", maxLogPatterns+1) + "]}",
 			"more than 64 patterns"},
 	} {

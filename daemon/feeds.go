@@ -16,7 +16,7 @@ import (
 // Feeds implements control.Backend.
 func (d *Daemon) Feeds(context.Context) (control.FeedsStatus, error) {
 	var s control.FeedsStatus
-	for _, who := range d.settings().Reporters() {
+	for _, who := range d.settings().Subscribers() {
 		present, seen := d.reporting.board.Present(who.Name)
 		s.Reporters = append(s.Reporters, control.ReporterStatus{
 			Name: who.Name, User: who.User, Present: present, Seen: seen,
@@ -99,10 +99,7 @@ func (d *Daemon) FeedCommand(ctx context.Context, c control.Caller, r control.Fe
 func (d *Daemon) feedWarnings(now time.Time) (list []string) {
 	warn := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	cfg := d.settings()
-	for _, who := range cfg.Reporters() {
-		if len(who.Sets) == 0 {
-			continue // it reports when something happens
-		}
+	for _, who := range cfg.Subscribers() {
 		present, seen := d.reporting.board.Present(who.Name)
 		switch {
 		case present || now.Sub(d.started) < report.GoneAfter:
@@ -148,7 +145,7 @@ func (d *Daemon) feedMetrics() (feeds []metrics.Feed, reporters []metrics.Report
 			Up:   s.Condition == control.FeedFresh || s.Condition == control.FeedHeld,
 		})
 	}
-	for _, who := range d.settings().Reporters() {
+	for _, who := range d.settings().Subscribers() {
 		present, _ := d.reporting.board.Present(who.Name)
 		reporters = append(reporters, metrics.Reporter{Name: who.Name, Present: present})
 	}

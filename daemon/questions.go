@@ -2,9 +2,9 @@ package daemon
 
 import (
 	"context"
-	"github.com/paraxial/paraxial/events"
 	"net/netip"
 
+	"github.com/paraxial/paraxial/events"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/report"
 )
@@ -42,7 +42,6 @@ func (r *reporting) Verdict(a netip.Addr) report.Verdict {
 			v.Until = r.engine.Wall(e.Deadline)
 		}
 	}
-	v.Tags = r.tags.Of(netip.PrefixFrom(a, a.BitLen()), r.engine.Now())
 	return v
 }
 

@@ -141,8 +141,8 @@ func (f *Follower) replace(s stream, now time.Time) error {
 	before, after := len(f.book.ids), len(fresh.ids)
 	if float64(after) < float64(before)*(1-f.source.MaxShrink) && !f.doubted {
 		f.doubted = true
-		return fmt.Errorf("of %d prefixes only %d would be left (max_shrink); CrowdSec is asked again before this counts",
-			before, after)
+		return fmt.Errorf("of %d prefixes only %d would be left (max_shrink); CrowdSec is asked again before this "+
+			"counts", before, after)
 	}
 	if f.doubted { // the daemon would hold a set that shrinks so much
 		for _, b := range []*book{f.book, fresh} {

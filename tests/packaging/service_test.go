@@ -151,14 +151,21 @@ func (s *site) logs() {
 		cat >>/etc/paraxial/paraxiald.yaml <<-'END'
 			logs:
 			  - {name: app, file: /var/log/app.log, rule: login, patterns: [{text: 'bad login from <addr>'}]}
-			  - {name: unit, journal: {units: [paraxial-test.service]}, rule: login,
-				patterns: [{text: 'bad login from <addr>'}]}
+			  - name: unit
+			    journal: {units: [paraxial-test.service]}
+			    rule: login
+			    patterns: [{text: 'bad login from <addr>'}]
 			rules: [{name: login, limit: 3, window: 10m, action: shadow, for: 1h}]
 		END
 		systemctl reload paraxiald`)
 	s.agent(logsService, "2 logs, 0 lines, 0 matched", "paraxial-logs")
 	s.do("sh", "-c", `for n in 1 2 3 4; do echo 'bad login from 203.0.113.7' >>/var/log/app.log; done
-		systemd-run --unit=paraxial-test --wait sh -c 'for n in 1 2 3 4; do echo bad login from 203.0.113.8; done'`)
+		cat >/run/systemd/system/paraxial-test.service <<-'END'
+			[Service]
+			Type=oneshot
+			ExecStart=/bin/sh -c 'for n in 1 2 3 4; do echo bad login from 203.0.113.8; done; sleep 1'
+		END
+		systemctl daemon-reload && systemctl start paraxial-test`)
 	s.eventually("both sources are in shadow", func() error {
 		for _, source := range []string{"203.0.113.7", "203.0.113.8"} {
 			if out, _ := s.try("paraxialctl", "why", source); !strings.Contains(out, "rule:login") {
