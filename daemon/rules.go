@@ -69,7 +69,7 @@ func (r *ruling) configure(cfg config.Config, now policy.Deadline, shared *ladde
 	if len(cfg.Rules) > 0 {
 		r.readGuard()
 	}
-	live := r.live(cfg, now)
+	live := r.live(now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	options := events.Options{Ladder: shared, Exempt: r.exempt}
@@ -86,24 +86,36 @@ func (r *ruling) configure(cfg config.Config, now policy.Deadline, shared *ladde
 	}
 }
 
-// live returns the live entries of rules.
-func (r *ruling) live(cfg config.Config, now policy.Deadline) (live []events.Live) {
+// live returns the live entries of rules. It looks at every block, in parts, if there are some.
+func (r *ruling) live(now policy.Deadline) (live []events.Live) {
+	var refs []policy.EntryRef
 	r.engine.Read(func(b *policy.Book) {
-		for _, rule := range cfg.Rules {
-			for ref := range b.Origin(policy.Block, rule.Origin()) {
-				e, ok := b.Resolve(ref)
-				if !ok || !e.Live(now) || e.Pending != nil {
-					continue
-				}
-				l := events.Live{Rule: rule.Name, Prefix: e.Prefix, Action: ruleActionFrom(e.Action), Until: e.Deadline}
-				if e.Evidence != nil {
-					l.Points = int(e.Evidence.Count)
-				}
-				live = append(live, l)
+		for g := range b.Counts() {
+			if _, ok := ruleOf(g.Origin); ok && refs == nil {
+				refs = b.Refs(policy.Block)
 			}
 		}
 	})
+	for batch := range slices.Chunk(refs, entriesBatch) {
+		r.engine.Read(func(b *policy.Book) {
+			for _, ref := range batch {
+				e, ok := b.Resolve(ref)
+				name, rule := ruleOf(e.Origin)
+				if ok && rule && e.Kind == policy.Block && e.Pending == nil && e.Live(now) {
+					live = append(live, liveOf(name, e))
+				}
+			}
+		})
+	}
 	return live
+}
+
+func liveOf(rule string, e policy.Entry) events.Live {
+	l := events.Live{Rule: rule, Prefix: e.Prefix, Action: ruleActionFrom(e.Action), Until: e.Deadline}
+	if e.Evidence != nil {
+		l.Points = int(e.Evidence.Count)
+	}
+	return l
 }
 
 // add counts an event. It waits for no disk.
