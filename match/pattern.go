@@ -16,7 +16,50 @@ type pattern struct {
 	left, right []element
 	kind        Kind
 	index       int  // in the list of a user
+	order       int  // of all patterns of a format
 	sameLeft    bool // left is that of the pattern before it in the list
+}
+
+// beginning is the length of the text by which patterns are found.
+const beginning = 12
+
+// bucket has the patterns that begin with the same byte. Formats have hundreds of patterns, and
+// comparing each with the start of a line would take most of the time.
+type bucket struct {
+	short groups                     // those that begin with a text shorter than beginning
+	long  map[[beginning]byte]groups // the others
+}
+
+// groups are patterns by the whole text that they begin with.
+type groups []group
+
+type group struct {
+	literal  string
+	patterns []pattern
+}
+
+func (g groups) add(p pattern) groups {
+	l := p.left[0].literal
+	for i := range g {
+		if g[i].literal == l {
+			g[i].patterns = appendPattern(g[i].patterns, p)
+			return g
+		}
+	}
+	return append(g, group{l, []pattern{p}})
+}
+
+// match tries the patterns whose beginning is that of the text.
+func (g groups) match(text []byte, r *reading, m *scratch) {
+	for i := range g {
+		l := g[i].literal
+		if len(text) < len(l) || string(text[:len(l)]) != l {
+			continue
+		}
+		for j := range g[i].patterns {
+			g[i].patterns[j].match(text, r, m)
+		}
+	}
 }
 
 // element is a literal, or a field: a run of bytes of one class.
@@ -170,22 +213,24 @@ type reading struct {
 	addr      netip.Addr
 	kind      Kind
 	user      []byte
-	pattern   int
+	pattern   int // its index
+	order     int
 	found     bool // addr fits
 	ambiguous bool
 	name      bool // a host name fits where the address should be
 }
 
-// add notes that an address fits.
-func (r *reading) add(a netip.Addr, kind Kind) (first bool) {
-	switch {
-	case !r.found:
-		r.addr, r.kind, r.found = a, kind, true
-		return true
-	case r.addr != a:
+// add notes that an address fits p. first says that p is the first of the patterns that fit.
+func (r *reading) add(a netip.Addr, p *pattern) (first bool) {
+	if r.found && r.addr != a {
 		r.ambiguous = true
+		return false
 	}
-	return false
+	if r.found && r.order <= p.order {
+		return false
+	}
+	r.addr, r.kind, r.order, r.pattern, r.found = a, p.kind, p.order, p.index, true
+	return true
 }
 
 // match tries p with every address of the text.
@@ -245,8 +290,8 @@ func (p *pattern) tryAt(text []byte, start, low int, behind byte, r *reading, m 
 			continue
 		}
 		fits = true
-		if r.add(a, p.kind) {
-			r.user, r.pattern = p.capture(text, start), p.index
+		if r.add(a, p) {
+			r.user = p.capture(text, start)
 		}
 	}
 	if fits {
