@@ -113,6 +113,7 @@ func (f *Format) matchPatterns(line []byte) Result {
 	}
 	message, count := repeated(message)
 	var r reading
+	f.scratch.known = 0
 	b := &f.byFirst[message[0]]
 	b.short.match(message, &r, &f.scratch)
 	if len(b.long) > 0 && len(message) >= beginning {

@@ -80,6 +80,9 @@ type span struct{ lo, hi int }
 // scratch is memory for the sets of positions, used again for every line.
 type scratch struct {
 	left, right, spare []span
+	few                bool // right is not known
+	places             [4]place
+	known              int // places of this line that were looked at
 }
 
 // forward returns the positions at which elements end if they begin at position 0. The result
@@ -106,6 +109,12 @@ func forward(text []byte, elements []element, set, spare []span) (result, other 
 // find appends the positions behind each literal that begins in s.
 func (e *element) find(text []byte, s span, to []span) []span {
 	n := len(e.literal)
+	if s.lo == s.hi {
+		if s.lo+n <= len(text) && string(text[s.lo:s.lo+n]) == e.literal {
+			to = append(to, span{s.lo + n, s.lo + n})
+		}
+		return to
+	}
 	for lo := s.lo; lo <= s.hi; {
 		end := min(s.hi+n, len(text))
 		if lo+n > end {
@@ -163,6 +172,14 @@ func backward(text []byte, elements []element, set, spare []span) (result, other
 // findBack appends the positions before each literal that ends in s.
 func (e *element) findBack(text []byte, s span, to []span) []span {
 	n := len(e.literal)
+	if s.hi-s.lo <= fewPositions {
+		for hi := s.hi; hi >= s.lo && hi >= n; hi-- {
+			if text[hi-1] == e.literal[n-1] && string(text[hi-n:hi]) == e.literal {
+				to = append(to, span{hi - n, hi - n})
+			}
+		}
+		return to
+	}
 	for hi := s.hi; hi >= s.lo && hi >= n; {
 		if string(text[hi-n:hi]) == e.literal {
 			to = append(to, span{hi - n, hi - n})
@@ -177,6 +194,9 @@ func (e *element) findBack(text []byte, s span, to []span) []span {
 	}
 	return to
 }
+
+// fewPositions are compared one by one. bytes.LastIndex would look at more bytes than that.
+const fewPositions = 16
 
 // runBack appends the positions before each run of the class that ends at s.
 func (e *element) runBack(text []byte, s span, to []span) []span {
@@ -244,17 +264,18 @@ func (p *pattern) match(text []byte, r *reading, m *scratch) {
 	if len(m.left) == 0 || !p.mayEnd(text) {
 		return
 	}
-	m.right, m.spare = backward(text, p.right, m.right, m.spare)
-	if len(m.right) == 0 {
-		return
+	if m.few = isFew(m.left); !m.few {
+		m.right, m.spare = backward(text, p.right, m.right, m.spare)
+		if len(m.right) == 0 {
+			return
+		}
 	}
 	var behind byte // begins the text that must follow the address
 	if len(p.right) > 0 && p.right[0].literal != "" {
 		behind = p.right[0].literal[0]
 	}
-	low := m.right[len(m.right)-1].lo // the end of the address is not before it
 	for _, s := range m.left {
-		p.tryAt(text, s.lo, low, behind, r, m)
+		p.tryAt(text, m.place(text, s.lo, behind), r, m)
 	}
 }
 
@@ -277,34 +298,51 @@ func (p *pattern) mayEnd(text []byte) bool {
 	return len(text) >= len(l) && string(text[len(text)-len(l):]) == l
 }
 
-// tryAt reads an address, or a host name, that begins at start.
-func (p *pattern) tryAt(text []byte, start, low int, behind byte, r *reading, m *scratch) {
+// tryAt tries the addresses, or the host name, at a place.
+func (p *pattern) tryAt(text []byte, at *place, r *reading, m *scratch) {
 	fits := false
-	limit := addressEnd(text, start)
-	for end := max(start+2, low); end <= limit; end++ {
-		if !contains(m.right, end) || !isBoundary(text, end, behind) {
-			continue
-		}
-		a, ok := parseAddr(text[start:end])
-		if !ok {
-			continue
-		}
-		fits = true
-		if r.add(a, p) {
-			r.user = p.capture(text, start)
+	for _, e := range at.ends {
+		if p.follows(text, e.end, m) {
+			fits = true
+			if r.add(e.addr, p) {
+				r.user = p.capture(text, at.start)
+			}
 		}
 	}
-	if fits {
-		return
-	}
-	end, letters := start, false
-	for end < len(text) && isNameByte(text[end]) {
-		letters = letters || text[end]|0x20 >= 'a' && text[end]|0x20 <= 'z'
-		end++
-	}
-	if letters && contains(m.right, end) && text[start] != '-' {
+	if !fits && at.name > 0 && p.follows(text, at.name, m) {
 		r.name = true
 	}
+}
+
+// isFew reports whether there are so few positions that it takes less time to match the right
+// side behind each address than to find out once where it may begin. A hostile line has many.
+func isFew(set []span) bool {
+	n := 0
+	for _, s := range set {
+		n += s.hi - s.lo + 1
+	}
+	return n <= 2
+}
+
+// follows reports whether the right side of p matches the whole text from end on.
+func (p *pattern) follows(text []byte, end int, m *scratch) bool {
+	if !m.few {
+		return contains(m.right, end)
+	}
+	rest := text[end:]
+	if len(p.right) == 0 {
+		return len(rest) == 0
+	}
+	if l := p.right[0].literal; len(rest) < len(l) || string(rest[:len(l)]) != l {
+		return false
+	}
+	m.right, m.spare = forward(rest, p.right, m.right, m.spare)
+	for _, s := range m.right {
+		if s.lo <= len(rest) && len(rest) <= s.hi {
+			return true
+		}
+	}
+	return false
 }
 
 // capture returns the text of the field named user on the left side, if it is the only field
