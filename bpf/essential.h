@@ -2,7 +2,7 @@
 /*
  * Packets that a host needs to have an address and to reach its neighbours: DHCP, IPv6
  * neighbour discovery, and multicast membership. They pass whatever a list says, up to
- * a rate. ARP always passes. Only packets that an entry would drop get here.
+ * a rate, of which each sender has a share. ARP always passes. Only packets that an entry would drop get here.
  */
 #ifndef PARAXIAL_ESSENTIAL_H
 #define PARAXIAL_ESSENTIAL_H
@@ -11,6 +11,7 @@
 #include "maps.h"
 #include "packet.h"
 #include "parse.h"
+#include "verifier.h"
 
 /* True if one port is a and the other is b. */
 static __always_inline bool ports_are(struct ports ports, __u16 a, __u16 b)
@@ -58,24 +59,30 @@ struct icmp_start {
 DEFINE_LOAD(load_ports, struct ports)
 DEFINE_LOAD(load_icmp, struct icmp_start)
 
-static __always_inline bool essential_ipv4(struct xdp_md *ctx, const struct iphdr *ip, __u32 l3_offset)
+static __always_inline enum essential_kind essential_ipv4(struct xdp_md *ctx, const struct iphdr *ip,
+							   __u32 l3_offset)
 {
 	__u32 offset = l3_offset + (ip->ihl * 4 & 0x3f);
 	struct icmp_start igmp;
 	struct ports ports;
 
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT) || ipv4_malformed(ip, frame_length(ctx) - l3_offset))
-		return false;
+		return ESSENTIAL_NONE;
 	switch (ip->protocol) {
 	case IPPROTO_UDP:
-		return load_ports(ctx, offset, &ports) && is_dhcpv4(ports);
+		if (load_ports(ctx, offset, &ports) && is_dhcpv4(ports))
+			return ESSENTIAL_DHCPV4;
+		break;
 	case IPPROTO_IGMP:
-		return load_icmp(ctx, offset, &igmp) && is_igmp(igmp.type);
+		if (load_icmp(ctx, offset, &igmp) && is_igmp(igmp.type))
+			return ESSENTIAL_GROUPS;
+		break;
 	}
-	return false;
+	return ESSENTIAL_NONE;
 }
 
-static __always_inline bool essential_ipv6(struct xdp_md *ctx, const struct ipv6hdr *ip, __u32 l3_offset)
+static __always_inline enum essential_kind essential_ipv6(struct xdp_md *ctx, const struct ipv6hdr *ip,
+							   __u32 l3_offset)
 {
 	__u32 offset = l3_offset + sizeof(*ip);
 	__u8 proto = ip->nexthdr, hops = ip->hop_limit;
@@ -84,19 +91,70 @@ static __always_inline bool essential_ipv6(struct xdp_md *ctx, const struct ipv6
 	struct ports ports;
 
 	if (ipv6_malformed(ip, frame_length(ctx) - l3_offset))
-		return false;
+		return ESSENTIAL_NONE;
 	if (proto == IPPROTO_UDP)
-		return load_ports(ctx, offset, &ports) && is_dhcpv6(ports);
+		return load_ports(ctx, offset, &ports) && is_dhcpv6(ports) ? ESSENTIAL_DHCPV6 : ESSENTIAL_NONE;
 	/* Listener discovery has the router alert option, which takes eight bytes. */
 	if (proto == IPPROTO_HOPOPTS && hops == HOPS_MLD) {
 		if (!load_extension(ctx, offset, &router_alert) || router_alert.length)
-			return false;
+			return ESSENTIAL_NONE;
 		proto = router_alert.nexthdr;
 		offset += sizeof(router_alert);
 	}
 	if (proto != IPPROTO_ICMPV6 || !load_icmp(ctx, offset, &icmp) || icmp.code)
-		return false;
-	return hops == HOPS_ND ? is_nd(icmp.type) : hops == HOPS_MLD && is_mld(icmp.type);
+		return ESSENTIAL_NONE;
+	if (hops == HOPS_ND && is_nd(icmp.type))
+		return ESSENTIAL_ND;
+	return hops == HOPS_MLD && is_mld(icmp.type) ? ESSENTIAL_GROUPS : ESSENTIAL_NONE;
+}
+
+static __always_inline __u32 fold_ipv6(const struct ipv6hdr *ip)
+{
+	const __be32 *words = ip->saddr.in6_u.u6_addr32;
+
+	return ((words[0] * 31 + words[1]) * 31 + words[2]) * 31 + words[3];
+}
+
+/* The station that has sent the frame. */
+static __always_inline __u32 fold_station(struct xdp_md *ctx)
+{
+	struct cursor c = cursor_of(ctx);
+	struct ethhdr *eth = PARSE(struct ethhdr, &c);
+	__u32 low;
+	__u16 high;
+
+	if (!eth)
+		return 0;
+	__builtin_memcpy(&high, eth->h_source, sizeof(high));
+	__builtin_memcpy(&low, eth->h_source + sizeof(high), sizeof(low));
+	return low * 31 + high;
+}
+
+/* Returns the bucket in the row of a kind. */
+static __always_inline __u64 *share_of(struct essential_buckets *buckets, __u64 row, __u32 sender)
+{
+	__u64 at = sender * 0x9e3779b1 >> (32 - ESSENTIAL_ROW_BITS);
+
+	return &buckets->shares[BOUNDED(row * ESSENTIAL_ROW + at, ESSENTIAL_SHARES - 1)];
+}
+
+/*
+ * Returns whether an essential packet may pass. A packet takes from the share of its source
+ * address, or else from that of the station, or else from the pool of its kind. So a flood
+ * from one source, or from any sources by one station such as a router, leaves the shares of
+ * nearly all other stations alone, and every flood leaves the other kinds alone.
+ */
+static __always_inline bool take_essential(struct essential_buckets *buckets, enum essential_kind kind,
+					   __u32 source, __u32 station)
+{
+	__u64 cost = LIMIT_FIELD(buckets->share_cost), burst = LIMIT_FIELD(buckets->share_burst);
+	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 at = BOUNDED((__u64)kind - 1, ESSENTIAL_KINDS - 1);
+
+	if (bucket_take(share_of(buckets, 2 * at, source), now, cost, burst) ||
+	    bucket_take(share_of(buckets, 2 * at + 1, station), now, cost, burst))
+		return true;
+	return bucket_take(&buckets->pools[at], now, LIMIT_FIELD(buckets->pool_cost), LIMIT_FIELD(buckets->pool_burst));
 }
 
 /*
@@ -106,12 +164,12 @@ static __always_inline bool essential_ipv6(struct xdp_md *ctx, const struct ipv6
 __attribute__((noinline)) __u32 spare_essential(struct xdp_md *ctx, __u32 l3_offset, __u32 reason)
 {
 	__u32 at = slot;
-	struct limit *bucket = bpf_map_lookup_elem(&essential, &at);
+	struct essential_buckets *buckets = bpf_map_lookup_elem(&essential, &at);
+	enum essential_kind kind = ESSENTIAL_NONE;
+	__u32 source = 0;
 	struct cursor c;
-	bool found;
 
-	/* No cost: it is off. */
-	if (!bucket || !LIMIT_FIELD(bucket->cost))
+	if (!buckets || !LIMIT_FIELD(buckets->pool_cost))
 		return reason;
 	l3_offset &= L3_OFFSET_MASK;
 	c = headers_at(ctx, l3_offset);
@@ -120,15 +178,23 @@ __attribute__((noinline)) __u32 spare_essential(struct xdp_md *ctx, __u32 l3_off
 	if (*(__u8 *)c.pos >> 4 == 4) {
 		struct iphdr *ip = parse_ipv4(&c);
 
-		found = ip && essential_ipv4(ctx, ip, l3_offset);
+		if (ip) {
+			source = ip->saddr;
+			kind = essential_ipv4(ctx, ip, l3_offset);
+		}
 	} else {
 		struct ipv6hdr *ip = parse_ipv6(&c);
 
-		found = ip && essential_ipv6(ctx, ip, l3_offset);
+		if (ip) {
+			source = fold_ipv6(ip);
+			kind = essential_ipv6(ctx, ip, l3_offset);
+		}
 	}
-	if (!found)
+	if (kind == ESSENTIAL_NONE)
 		return reason;
-	return limit_take(bucket, bpf_ktime_get_boot_ns(), 1) ? REASON_ESSENTIAL : REASON_ESSENTIAL_LIMITED;
+	if (take_essential(buckets, kind, source, fold_station(ctx)))
+		return REASON_ESSENTIAL;
+	return REASON_ESSENTIAL_LIMITED;
 }
 
 /*

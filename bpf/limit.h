@@ -32,32 +32,39 @@ static __always_inline struct limit *limit_at(__u32 id)
 }
 
 /*
- * Returns whether the bucket has room for a packet, and takes it from the bucket. There
- * is no compare-and-swap before Linux 5.12. CPUs that race all see the room that is left
- * for one of them. The sum of what they add closes the bucket for that much longer, so
- * that the rate holds. A CPU that finds a full bucket just when another CPU begins to
+ * Returns whether the bucket has room, and takes cost from it. burst is in microseconds.
+ * There is no compare-and-swap before Linux 5.12. CPUs that race all see the room that is
+ * left for one of them. The sum of what they add closes the bucket for that much longer,
+ * so that the rate holds. A CPU that finds a full bucket just when another CPU begins to
  * drain it may undo what that one has taken, once.
  */
+static __always_inline bool bucket_take(__u64 *bucket, __u64 now, __u64 cost, __u64 burst)
+{
+	__u64 tat = LIMIT_FIELD(*bucket);
+
+	now <<= LIMIT_TIME_SHIFT;
+	if (tat < now) {
+		tat = now;
+		if (!probe)
+			LIMIT_FIELD(*bucket) = now;
+	}
+	if (tat - now > (burst * 1000) << LIMIT_TIME_SHIFT)
+		return false;
+	if (!probe)
+		__sync_fetch_and_add(bucket, cost >> (LIMIT_COST_SHIFT - LIMIT_TIME_SHIFT));
+	return true;
+}
+
+/* Takes a packet from the bucket of a limit, if there is room for it. */
 static __always_inline bool limit_take(struct limit *bucket, __u64 now, __u64 length)
 {
-	__u64 cost = LIMIT_FIELD(bucket->cost), tat = LIMIT_FIELD(bucket->tat);
+	__u64 cost = LIMIT_FIELD(bucket->cost);
 
 	if (!(cost & LIMIT_PER_BYTE))
 		length = 1;
 	else if (length > LIMIT_LONGEST)
 		length = LIMIT_LONGEST;
-	cost = (cost & ~LIMIT_PER_BYTE) * length >> (LIMIT_COST_SHIFT - LIMIT_TIME_SHIFT);
-	now <<= LIMIT_TIME_SHIFT;
-	if (tat < now) {
-		tat = now;
-		if (!probe)
-			LIMIT_FIELD(bucket->tat) = now;
-	}
-	if (tat - now > ((__u64)LIMIT_FIELD(bucket->burst) * 1000) << LIMIT_TIME_SHIFT)
-		return false;
-	if (!probe)
-		__sync_fetch_and_add(&bucket->tat, cost);
-	return true;
+	return bucket_take(&bucket->tat, now, (cost & ~LIMIT_PER_BYTE) * length, LIMIT_FIELD(bucket->burst));
 }
 
 /*

@@ -115,15 +115,15 @@ struct {
 
 /*
  * The buckets for packets that pass although an entry would drop them, by interface
- * slot; see essential.h. The daemon writes cost and burst through mapped memory, and
- * cost 0 turns it off. The program adds to tat. The other fields are not used.
+ * slot; see essential.h. The daemon writes costs and bursts through mapped memory, and
+ * the program adds to the buckets.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, MAX_SLOTS);
 	__type(key, __u32);
-	__type(value, struct limit);
+	__type(value, struct essential_buckets);
 } essential SEC(".maps");
 
 /*

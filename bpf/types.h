@@ -134,6 +134,34 @@ struct limit {
 };
 _Static_assert(sizeof(struct limit) == 64, "a limit is one cache line");
 
+/* The kinds of essential packets, which have buckets of their own. */
+enum essential_kind {
+	ESSENTIAL_NONE = 0,	/* no essential packet */
+	ESSENTIAL_ND = 1,	/* IPv6 neighbour discovery */
+	ESSENTIAL_GROUPS = 2,	/* MLD and IGMP */
+	ESSENTIAL_DHCPV4 = 3,
+	ESSENTIAL_DHCPV6 = 4,
+};
+
+#define ESSENTIAL_KINDS 4
+#define ESSENTIAL_ROW_BITS 5
+#define ESSENTIAL_ROW (1u << ESSENTIAL_ROW_BITS)
+#define ESSENTIAL_SHARES (ESSENTIAL_KINDS * 2 * ESSENTIAL_ROW)
+
+/*
+ * The buckets of an interface for essential packets; see take_essential(). The elements
+ * of pools and shares are as tat of struct limit, and the program adds to them. The daemon
+ * writes the other fields. No pool_cost turns the exception off.
+ */
+struct essential_buckets {
+	__u64 pool_cost;	/* as cost of struct limit, in a bucket of pools */
+	__u64 share_cost;	/* in a bucket of shares */
+	__u32 pool_burst;	/* microseconds */
+	__u32 share_burst;
+	__u64 pools[ESSENTIAL_KINDS];
+	__u64 shares[ESSENTIAL_SHARES];	/* two rows for each kind */
+};
+
 #define INDEX_LINE_WORDS 8
 
 /* One cache line of an index generation. */

@@ -38,7 +38,8 @@ type Config struct {
 	// The tunnels that end on this host and into which the filter looks: `gre`, `ipip`,
 	// `sit`, `vxlan:4789`, `geneve:6081`. See Tunnels below.
 	Tunnels []Tunnel
-	// The Unix socket for `paraxialctl`. An absolute path.
+	// The Unix socket for `paraxialctl`. An absolute path. Beside it is one for root alone, with
+	// `-root` before the extension.
 	Socket string
 	// The group whose members may use the socket. A name or, in quotes, a number. With
 	// `""` only root may.

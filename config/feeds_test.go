@@ -138,6 +138,14 @@ func TestReporterRights(t *testing.T) {
 	}
 }
 
+// Applications that only report are not missed.
+func TestSubscribers(t *testing.T) {
+	c := parsed(t, "reports: {reporters: [{name: a, user: a, rules: [x]}, {name: b, user: b, sets: [x], rules: [x]}]}")
+	if got := c.Subscribers(); len(got) != 1 || got[0].Name != "b" || len(c.Reporters()) != 2 {
+		t.Errorf("subscribers %+v", got)
+	}
+}
+
 func TestTooManyReporters(t *testing.T) {
 	var in strings.Builder
 	in.WriteString("reports:\n  reporters:\n")

@@ -17,7 +17,7 @@ type Reports struct {
 	// The Unix socket for reporters, such as paraxial-agent. An absolute path. `off` turns it
 	// off.
 	Socket string
-	// The Unix socket for programs with libblocklist, such as `/run/blocklistd.sock`. An
+	// The Unix socket for programs with libblocklist, such as `/run/paraxial/blocklist.sock`. An
 	// absolute path. `""` turns it off. See [reporting.md](reporting.md#libblocklist).
 	BlocklistSocket string
 	// The users that may report, and what. See Reporters below.
@@ -249,6 +249,12 @@ func (c Config) Reporters() []Reporter {
 		list = append(list, r)
 	}
 	return list
+}
+
+// Subscribers returns the reporters that hand in sets. They ask for commands all the time; others
+// report when something happens.
+func (c Config) Subscribers() []Reporter {
+	return slices.DeleteFunc(slices.Clone(c.Reporters()), func(r Reporter) bool { return len(r.Sets) == 0 })
 }
 
 // MayPut reports whether r may hand in the set of a feed.

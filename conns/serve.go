@@ -17,9 +17,9 @@ const (
 	maxHeader       = 16 << 10
 )
 
-// Serve answers requests on l with h until ctx is done. It then gives running requests five
-// seconds, and returns nil. The handler sets the deadlines of bodies and answers.
-func (t *Table[P]) Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+// Serve answers requests on the listeners with h until ctx is done. It then gives running requests
+// five seconds, and returns nil. The handler sets the deadlines of bodies and answers.
+func (t *Table[P]) Serve(ctx context.Context, h http.Handler, listeners ...net.Listener) error {
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
@@ -31,10 +31,13 @@ func (t *Table[P]) Serve(ctx context.Context, l net.Listener, h http.Handler) er
 		// OPTIONS gets the same answer as any other wrong method.
 		DisableGeneralOptionsHandler: true,
 	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(t.Listen(l)) }()
+	served := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { served <- srv.Serve(t.Listen(l)) }()
+	}
 	select {
 	case err := <-served:
+		srv.Close()
 		return fmt.Errorf("serve the %s socket: %w", t.opts.Name, err)
 	case <-ctx.Done():
 	}
@@ -45,8 +48,10 @@ func (t *Table[P]) Serve(ctx context.Context, l net.Listener, h http.Handler) er
 		t.opts.Log.Warn(t.opts.Name+": requests still at work were cut off", "error", err)
 		srv.Close()
 	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve the %s socket: %w", t.opts.Name, err)
+	for range listeners {
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve the %s socket: %w", t.opts.Name, err)
+		}
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/paraxial/paraxial/policy"
 )
@@ -88,7 +89,7 @@ func TestAnswers(t *testing.T) {
 }
 
 // prefixes lets cmp compare prefixes.
-var prefixes = cmp.Comparer(func(x, y netip.Prefix) bool { return x == y })
+var prefixes = cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})
 
 // TestRequests shows what the backend receives: defaults filled in, and the author that the kernel
 // reported.
@@ -169,6 +170,10 @@ func TestRequests(t *testing.T) {
 			_, err := c.Unallow(ctx, UnallowRequest{Prefixes: []string{"::1"}})
 			return err
 		}, Removal{Prefixes: six, Origin: selfOrigin()}},
+		{"unallow by force", func(ctx context.Context) error {
+			_, err := c.Unallow(ctx, UnallowRequest{Prefixes: []string{"::1"}, All: true, Force: true})
+			return err
+		}, Removal{Prefixes: six, Force: true}},
 		{"import", func(ctx context.Context) error {
 			_, err := c.Import(ctx, load, strings.NewReader("192.0.2.1\n"), nil)
 			return err
@@ -193,6 +198,10 @@ func TestRequests(t *testing.T) {
 			_, err := c.FeedCommand(ctx, FeedCommand{Name: "x", Command: "diff", Generation: 5})
 			return err
 		}, FeedCommand{Name: "x", Command: "diff", Generation: 5}},
+		{"forgive", func(ctx context.Context) error {
+			_, err := c.Forgive(ctx, ForgiveRequest{Address: "::ffff:192.0.2.1", Unblock: true})
+			return err
+		}, Forgiveness{Address: netip.MustParseAddr("192.0.2.1"), Unblock: true}},
 		{"detach", c.Detach, "detach"},
 	}
 	for _, tt := range tests {
@@ -323,6 +332,8 @@ func TestBadRequests(t *testing.T) {
 		{"promote nothing", "POST", "/v1/promote", `{"origin":"x"}`, 400, CodeInvalidRequest, "prefixes"},
 		{"promote for all", "POST", "/v1/promote", `{"prefixes":["::1"],"all":true}`,
 			400, CodeInvalidRequest, "unknown field"},
+		{"forgive a prefix", "POST", "/v1/forgive", `{"address":"192.0.2.0/24"}`, 400, CodeInvalidRequest, "address"},
+		{"a rule by a bad name", "GET", "/v1/rules?name=a%20b", "", 400, CodeInvalidRequest, "name"},
 		{"import without origin", "POST", "/v1/import", "192.0.2.1\n", 400, CodeInvalidRequest, "origin: name the set"},
 		{"import into cli", "POST", "/v1/import?origin=cli", "192.0.2.1\n",
 			400, CodeInvalidRequest, "choose another name"},

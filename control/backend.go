@@ -66,6 +66,12 @@ type Backend interface {
 	// Origins sums up the entries by origin.
 	Origins(context.Context) (OriginsResult, error)
 
+	// Rules returns the state of the rules, or of one of them with the sources nearest to its
+	// limit.
+	Rules(ctx context.Context, name string) (RulesStatus, error)
+	// Forgive forgets what is held against an address.
+	Forgive(context.Context, Caller, Forgiveness) (ForgiveResult, error)
+
 	// Detach detaches the filter from all interfaces.
 	Detach(context.Context, Caller) error
 }
@@ -100,6 +106,7 @@ type Removal struct {
 	Prefixes []netip.Prefix // masked, each once
 	Notes    []string       // for the result
 	Origin   string         // empty: of all origins
+	Force    bool           // may cut open sessions; of an UnallowRequest
 }
 
 // Flush is a FlushRequest as it reaches the backend.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,14 +35,33 @@ const answerWithin = 2 * time.Minute
 
 // NewClient returns a client for the daemon that listens on socket. It does
 // not connect yet.
-func NewClient(socket string) *Client {
+func NewClient(socket string) *Client { return newClient(socket, socket) }
+
+// NewRootClient is NewClient for a process of root. The client uses the socket for root alone, if
+// the daemon has one.
+func NewRootClient(socket string) *Client { return newClient(socket, RootSocket(socket), socket) }
+
+// newClient returns a client that connects to the first of the paths on which a daemon listens.
+func newClient(socket string, paths ...string) *Client {
 	return &Client{socket: socket, patience: answerWithin, http: &http.Client{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialFirst(ctx, paths) },
 		// The daemon may close an idle connection at any time to make room, and connecting again is
 		// cheap.
 		DisableKeepAlives:  true,
 		DisableCompression: true,
 	}}}
+}
+
+// dialFirst connects to the first of the paths on which a daemon listens. Without one the error is
+// that of the last path.
+func dialFirst(ctx context.Context, paths []string) (c net.Conn, err error) {
+	for _, path := range paths {
+		c, err = dial(ctx, path)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED) {
+			break
+		}
+	}
+	return c, err
 }
 
 // dial connects. If the queue of the listener is full, it tries again for up to
@@ -129,6 +149,20 @@ func (c *Client) Confirm(ctx context.Context, r ConfirmRequest) (ChangeResult, e
 // Why returns what happens to packets from address.
 func (c *Client) Why(ctx context.Context, address string) (WhyResult, error) {
 	return exchange[WhyResult](ctx, c, http.MethodGet, "/v1/why", url.Values{"address": {address}}, nil)
+}
+
+// Rules returns the state of all rules, or of the one with a name.
+func (c *Client) Rules(ctx context.Context, name string) (RulesStatus, error) {
+	query := url.Values{}
+	if name != "" {
+		query.Set("name", name)
+	}
+	return exchange[RulesStatus](ctx, c, http.MethodGet, "/v1/rules", query, nil)
+}
+
+// Forgive forgets what is held against an address.
+func (c *Client) Forgive(ctx context.Context, r ForgiveRequest) (ForgiveResult, error) {
+	return exchange[ForgiveResult](ctx, c, http.MethodPost, "/v1/forgive", nil, r)
 }
 
 // Feeds returns the state of the feeds.

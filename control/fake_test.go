@@ -121,6 +121,16 @@ func (f *fake) FeedCommand(_ context.Context, c Caller, r FeedCommand) (FeedAnsw
 	return FeedAnswer{Text: "done"}, nil
 }
 
+func (f *fake) Rules(_ context.Context, name string) (RulesStatus, error) {
+	f.record(Caller{}, "rules "+name)
+	return RulesStatus{}, nil
+}
+
+func (f *fake) Forgive(_ context.Context, c Caller, r Forgiveness) (ForgiveResult, error) {
+	f.record(c, r)
+	return ForgiveResult{Address: r.Address.String()}, nil
+}
+
 func (f *fake) Origins(context.Context) (OriginsResult, error) {
 	f.record(Caller{}, "origins")
 	return OriginsResult{}, nil
@@ -206,11 +216,11 @@ func serveOn(tb testing.TB, l net.Listener, b Backend, opts Options) {
 	run(tb, NewServer(b, opts), l)
 }
 
-func run(tb testing.TB, s *Server, l net.Listener) {
+func run(tb testing.TB, s *Server, listeners ...net.Listener) {
 	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, l) }()
+	go func() { done <- s.Serve(ctx, listeners...) }()
 	tb.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {

@@ -105,6 +105,8 @@ func newHandler(s *Server, table *conns.Table[Caller], stopping <-chan struct{})
 			"/v1/import":    {http.MethodPost, (*call).importList},
 			"/v1/origins":   {http.MethodGet, get(b.Origins)},
 			"/v1/feeds":     {http.MethodGet, get(b.Feeds)},
+			"/v1/rules":     {http.MethodGet, (*call).rules},
+			"/v1/forgive":   {http.MethodPost, post[ForgiveRequest](b.Forgive)},
 			"/v1/logs":      {http.MethodGet, get(b.Logs)},
 
 			"/v1/feeds/NAME/refresh":  {http.MethodPost, (*call).feedCommand},

@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -19,6 +20,14 @@ import (
 
 // maxSocketPath is the longest path that fits sockaddr_un, in bytes.
 const maxSocketPath = 107
+
+// RootSocket returns the path of the socket for root alone that a daemon has beside its socket at
+// path. Connections wait in a queue of the socket to be accepted, and each user that may connect
+// can fill this queue. So root has a queue of its own.
+func RootSocket(path string) string {
+	ext := filepath.Ext(path)
+	return strings.TrimSuffix(path, ext) + "-root" + ext
+}
 
 // Listen listens on a Unix socket at path that root and the group may use
 // (0660). If there is no such group, only root may use it, and a warning is

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,4 +170,68 @@ func TestSilentDaemon(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRootSocketPath(t *testing.T) {
+	for path, want := range map[string]string{
+		DefaultSocket: "/run/paraxial/paraxiald-root.sock", "/a.b/s": "/a.b/s-root", "s.x.sock": "s.x-root.sock",
+	} {
+		if got := RootSocket(path); got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+}
+
+// A client of root uses the socket for root alone, and the usual one without it or with one that a
+// daemon has left behind.
+func TestRootClient(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(t *testing.T, path string) net.Listener // nil: no listener
+		want int                                          // requests on the socket for root
+	}{
+		{"in force", func(t *testing.T, path string) net.Listener {
+			l, err := Listen(path, "")
+			check(t, err)
+			return l
+		}, 1},
+		{"absent", func(*testing.T, string) net.Listener { return nil }, 0},
+		{"left behind", func(t *testing.T, path string) net.Listener {
+			l, err := net.Listen("unix", path)
+			check(t, err)
+			l.(*net.UnixListener).SetUnlinkOnClose(false)
+			check(t, l.Close())
+			return nil
+		}, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "s.sock")
+			usual, err := Listen(path, "")
+			check(t, err)
+			all := []net.Listener{&countingListener{Listener: usual}}
+			if l := tt.make(t, RootSocket(path)); l != nil {
+				all = append(all, &countingListener{Listener: l})
+			}
+			run(t, NewServer(&fake{}, Options{Log: slog.New(slog.DiscardHandler)}), all...)
+			if _, err := NewRootClient(path).Status(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := int(all[0].(*countingListener).accepted.Load()); got != 1-tt.want {
+				t.Errorf("%d connections on the usual socket, want %d", got, 1-tt.want)
+			}
+		})
+	}
+}
+
+type countingListener struct {
+	net.Listener
+	accepted atomic.Int32
+}
+
+func (l *countingListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.accepted.Add(1)
+	}
+	return c, err
 }

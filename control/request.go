@@ -76,7 +76,9 @@ func (r *UnblockRequest) parse(c Caller) (Removal, error) {
 }
 
 func (r *UnallowRequest) parse(c Caller) (Removal, error) {
-	return parseRemoval(r.Prefixes, r.Origin, r.All, c)
+	removal, err := parseRemoval(r.Prefixes, r.Origin, r.All, c)
+	removal.Force = r.Force
+	return removal, err
 }
 
 func parseRemoval(prefixes []string, origin string, all bool, c Caller) (Removal, error) {

@@ -61,12 +61,12 @@ func NewServer(b Backend, opts Options) *Server {
 	}
 }
 
-// Serve answers on l, a listener of Unix sockets, until ctx is done. It then ends the streams,
-// gives running requests five seconds, and returns nil.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+// Serve answers on the listeners, which are of Unix sockets, until ctx is done. It then ends the
+// streams, gives running requests five seconds, and returns nil. All listeners share the bounds.
+func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	table := conns.New(conns.Options[Caller]{
 		Name: "control", Log: s.opts.Log, Max: s.opts.MaxConns, PerKey: s.opts.MaxConnsPerUID,
 		Reserve: s.opts.MaxConnsPerUID, Peer: conns.CallerOf, Share: Caller.Share,
 	})
-	return table.Serve(ctx, l, newHandler(s, table, ctx.Done()))
+	return table.Serve(ctx, newHandler(s, table, ctx.Done()), listeners...)
 }

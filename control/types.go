@@ -133,9 +133,10 @@ type FlushRequest struct {
 
 // FlushResult counts the entries that were removed, or would be.
 type FlushResult struct {
-	Origin string `json:"origin"`
-	Blocks int    `json:"blocks"`
-	Allows int    `json:"allows"`
+	Origin string   `json:"origin"`
+	Blocks int      `json:"blocks"`
+	Allows int      `json:"allows"`
+	Notes  []string `json:"notes,omitempty"`
 }
 
 // Allowed is a prefix that an allow covers, so that its packets pass whatever blocks it.
@@ -158,6 +159,7 @@ type UnallowRequest struct {
 	Prefixes []string `json:"prefixes"`
 	Origin   string   `json:"origin,omitempty"` // default api:UID; not with All
 	All      bool     `json:"all,omitempty"`
+	Force    bool     `json:"force,omitempty"` // also those that spare sessions; sessions may be cut
 }
 
 // PromoteRequest asks to change shadow entries with exactly these prefixes, of one origin, to drop.
@@ -275,6 +277,8 @@ type WhyResult struct {
 	// UnseenTunnels are the tunnels of this host that the filter does not look into, so that
 	// packets from the source pass there although an entry drops or limits it.
 	UnseenTunnels []Tunnel `json:"unseen_tunnels,omitempty"`
+	// Ineffective says why a ban has no effect although it is in force, and the way out.
+	Ineffective string `json:"ineffective,omitempty"`
 }
 
 // The types of events.

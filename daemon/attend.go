@@ -12,12 +12,12 @@ import (
 
 const (
 	glanceInterval = 250 * time.Millisecond // between cheap checks of the links
-	attestInterval = 2 * time.Second        // between full checks of interfaces and socket
+	attestInterval = 2 * time.Second        // between full checks of interfaces and sockets
 )
 
-// attend checks the interfaces and the socket until ctx is done. It never waits for other
+// attend checks the interfaces and the sockets until ctx is done. It never waits for other
 // changes or for the disk, so the watchdog expects progress of it.
-func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
+func (d *Daemon) attend(ctx context.Context, sockets []*control.Listener) {
 	glance := time.NewTicker(glanceInterval)
 	attest := time.NewTicker(attestInterval)
 	defer glance.Stop()
@@ -31,7 +31,9 @@ func (d *Daemon) attend(ctx context.Context, socket *control.Listener) {
 			d.nics.glance(ctx)
 		case <-attest.C:
 			d.nics.attest(ctx)
-			d.keepSocket(socket)
+			for _, l := range sockets {
+				d.keepSocket(l)
+			}
 		}
 	}
 }
@@ -72,18 +74,5 @@ func (d *Daemon) recheckBridges() {
 	}
 	for _, w := range d.warnings.Set("bridges", found) {
 		d.log.Warn(w)
-	}
-}
-
-// keepSocket creates the socket again if it was removed.
-func (d *Daemon) keepSocket(socket *control.Listener) {
-	switch restored, err := socket.Restore(); {
-	case err != nil && d.socketProblem != err.Error():
-		d.socketProblem = err.Error()
-		d.log.Error("paraxialctl cannot reach the daemon: its socket was removed and cannot be created again",
-			"error", err)
-	case restored:
-		d.socketProblem = ""
-		d.log.Warn("the socket was removed and has been created again", "socket", socket.Addr())
 	}
 }

@@ -57,8 +57,12 @@ func (r *reporting) mayHold(p netip.Prefix) error {
 		return report.Errorf(codeProxy, "nothing was banned: %s is part of proxies (%s), and a ban would affect all "+
 			"users of the proxy", p, proxy)
 	}
-	var err error
 	now := r.engine.Now()
+	if set, ok := r.tags.Proxy(p, now); ok {
+		return report.Errorf(codeProxy, "nothing was banned: %s is part of the set %s of proxies, and a ban would "+
+			"affect all users of the proxy", p, set)
+	}
+	var err error
 	r.engine.Read(func(b *policy.Book) {
 		for e := range b.Covering(policy.Allow, p) {
 			if e.Live(now) {

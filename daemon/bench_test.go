@@ -100,10 +100,12 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	log := slog.New(slog.DiscardHandler)
 	d := &Daemon{
 		log: log, store: st, broadcast: broadcast.New(), detached: make(chan struct{}),
-		offenders: offenders.In(filepath.Dir(path)), detection: &detection{}, nics: &nics{log: log}, capacity: func() map[string]int { return nil },
-		tags: tags.New(filepath.Join(filepath.Dir(path), setsFolder)),
+		offenders: offenders.In(filepath.Dir(path)), detection: &detection{}, nics: &nics{log: log},
+		capacity: func() map[string]int { return nil },
+		tags:     tags.New(filepath.Join(filepath.Dir(path), setsFolder)),
 	}
 	d.enforcer = &enforcer{d: d}
+	d.ladder.Store(ladder.New(1000, 0))
 	d.ruling = newRuling(d, log)
 	d.reporting = &reporting{Daemon: d, counter: d.ruling}
 	d.guard = guard.NewReader(log, func() config.Guard { return d.settings().Guard })

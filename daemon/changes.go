@@ -67,8 +67,14 @@ func (d *Daemon) Allow(ctx context.Context, c control.Caller, r control.Allow) (
 		}
 	}
 	result, err := d.put(asCaller(ctx, c), entries, guard.Changes{}, r.Replace)
+	if err != nil {
+		return control.ChangeResult{}, err
+	}
+	if r.For < guard.SpareAhead {
+		d.spareNow(ctx) // the next check may be too late
+	}
 	result.Notes = append(r.Notes, result.Notes...)
-	return result, err
+	return result, nil
 }
 
 // put saves and enforces entries with what the guard asks for, and announces them. Unless
@@ -113,7 +119,7 @@ func (d *Daemon) added(entries []policy.Entry) control.ChangeResult {
 
 // Unblock implements control.Backend.
 func (d *Daemon) Unblock(ctx context.Context, c control.Caller, r control.Removal) (control.RemoveResult, error) {
-	removed, err := d.remove(asCaller(ctx, c), policy.Block, r)
+	removed, _, err := d.remove(asCaller(ctx, c), policy.Block, r, nil)
 	if err != nil {
 		return control.RemoveResult{}, err
 	}
@@ -127,36 +133,47 @@ func (d *Daemon) removed(entries []control.Entry) {
 	d.ruling.removed(entries)
 }
 
-// Unallow implements control.Backend.
-func (d *Daemon) Unallow(ctx context.Context, c control.Caller, r control.Removal) (control.RemoveResult, error) {
-	removed, err := d.remove(asCaller(ctx, c), policy.Allow, r)
-	if err != nil {
-		return control.RemoveResult{}, err
-	}
-	return control.RemoveResult{Removed: removed, Notes: r.Notes}, nil
-}
-
 // remove removes the entries of exactly these prefixes, and returns them as they were
-// before.
-func (d *Daemon) remove(ctx context.Context, kind policy.Kind, r control.Removal) ([]control.Entry, error) {
-	var removed []control.Entry
-	err := d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
-		var entries []policy.Entry
-		for _, p := range r.Prefixes {
-			for e := range b.At(kind, p) {
-				if r.Origin == "" || e.Origin == r.Origin {
-					entries, ops = append(entries, e), append(ops, policy.RemoveOp(e.Key()))
-				}
-			}
+// before. It spares those of the sessions that would be cut.
+func (d *Daemon) remove(
+	ctx context.Context, kind policy.Kind, r control.Removal, sessions []netip.Addr,
+) (removed []control.Entry, spared []policy.Entry, err error) {
+	err = d.engine.Edit(ctx, func(b *policy.Book) ([]policy.Op, error) {
+		entries := chosen(b, kind, r)
+		var remove []policy.Op
+		ends := make(map[policy.Key]bool)
+		for _, e := range entries {
+			remove, ends[e.Key()] = append(remove, policy.RemoveOp(e.Key())), true
 		}
+		spared = guard.SparesWithout(b, sessions, func(e policy.Entry) bool { return ends[e.Key()] }, d.engine.Now())
 		removed = d.wire.Entries(entries) // with their drop counts, which are lost afterwards
-		return ops, nil
+		return append(puts(spared), remove...), nil
 	})
 	if err != nil {
-		return nil, changeError(err)
+		return nil, nil, changeError(err)
 	}
+	d.broadcast.Announce(control.EventAdded, d.wire.Entries(spared))
 	d.broadcast.Announce(control.EventRemoved, removed)
-	return removed, nil
+	return removed, spared, nil
+}
+
+// chosen returns the entries that a request removes.
+func chosen(b *policy.Book, kind policy.Kind, r control.Removal) (entries []policy.Entry) {
+	for _, p := range r.Prefixes {
+		for e := range b.At(kind, p) {
+			if r.Origin == e.Origin || r.Origin == "" && (r.Force || e.Origin != policy.OriginSession) {
+				entries = append(entries, e)
+			}
+		}
+	}
+	return entries
+}
+
+func puts(entries []policy.Entry) (ops []policy.Op) {
+	for _, e := range entries {
+		ops = append(ops, policy.PutOp(e))
+	}
+	return ops
 }
 
 // stillBlocked returns the blocks in force that cover any of the prefixes. It returns

@@ -16,9 +16,9 @@ func (d *Daemon) allWarnings() []string { return append(d.conditions(), d.warnin
 func (d *Daemon) conditions() []string {
 	var list []string
 	warn := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
-	if s := d.detection.snapshot(); s.Tripped {
+	if b := d.ladder.Load().Breaker(); b.Open {
 		warn("the circuit breaker is open since %s: detectors and rules only add shadow entries: paraxialctl list; "+
-			"detection.breaker in the configuration sets when it opens", s.TrippedAt.Format(time.RFC3339))
+			"detection.breaker in the configuration sets when it opens", d.engine.Wall(b.Since).Format(time.RFC3339))
 	}
 	list = append(list, wideWarnings(d.filteringOff())...)
 	list = append(list, roomWarnings(d.maps())...)
@@ -35,12 +35,12 @@ func (d *Daemon) conditions() []string {
 	}
 	list = append(list, d.guard.Unknown()...)
 	if n := d.enforcer.unsaved.Load(); n > 0 {
-		warn("%d bans of detectors and rules are in force, but not saved, and end with a restart; "+
-			"df %s shows whether the disk is full", n, d.settings().StateDir)
+		warn("%s in force, but not saved, and end with a restart; df %s shows whether the disk is full",
+			amount(int(n), "ban of detectors and rules is", "bans of detectors and rules are"), d.settings().StateDir)
 	}
 	if cause := d.saves.String(); cause != "" {
-		warn("the last change could not be saved, and was not made: %s; df %s shows whether the disk is full",
-			cause, d.settings().StateDir)
+		warn("the last change could not be saved: %s; commands and lists change nothing, and new bans of detectors "+
+			"end with a restart; df %s shows whether the disk is full", cause, d.settings().StateDir)
 	}
 	if disk := d.disk.String(); disk != "" {
 		warn("the state cannot be saved: %s; df %s shows whether the disk is full", disk, d.settings().StateDir)

@@ -74,9 +74,9 @@ type Daemon struct {
 	disk      warnings.Problem // why the last checkpoint failed
 	saves     warnings.Saves
 
-	socketProblem string // why the socket cannot be created again; used by attend only
-	sweepProblem  string // why expired entries cannot be removed; used by housekeep only
-	fullTold      bool   // the log says that a map is full; used by tellStatus only
+	socketProblems map[string]string // why a socket, by path, cannot be created again; used by attend only
+	sweepProblem   string            // why expired entries cannot be removed; used by housekeep only
+	fullTold       bool              // the log says that a map is full; used by tellStatus only
 
 	metrics  *metrics.Collector
 	detached chan struct{} // closed when the filter was detached on request
@@ -125,7 +125,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d := &Daemon{
 		log: o.Log, version: o.Version, started: time.Now().UTC().Truncate(time.Second),
 		store: st, loader: l, capacity: l.Capacity, broadcast: broadcast.New(), detached: make(chan struct{}),
-		offenders: offenders.In(cfg.StateDir),
+		offenders: offenders.In(cfg.StateDir), socketProblems: make(map[string]string),
 	}
 	d.cfg.Store(&cfg)
 	d.guard = guard.NewReader(o.Log, func() config.Guard { return d.settings().Guard })
@@ -140,7 +140,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
 	d.ruling = newRuling(d, o.Log)
-	d.reporting = &reporting{Daemon: d, counter: d.ruling}
+	d.reporting = newReporting(d, d.ruling)
 	d.detection = &detection{
 		log: o.Log, journal: journal.New(o.Log, "detector"), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,
@@ -182,7 +182,7 @@ func (d *Daemon) start(ctx context.Context, status func(string)) error {
 	if err := d.loader.Commit(); err != nil {
 		return err
 	}
-	d.log.Info("filter in force", "took", time.Since(begin).Round(time.Millisecond))
+	logStart(d.log, d.nics.status(), time.Since(begin))
 	return nil
 }
 

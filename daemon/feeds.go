@@ -16,7 +16,7 @@ import (
 // Feeds implements control.Backend.
 func (d *Daemon) Feeds(context.Context) (control.FeedsStatus, error) {
 	var s control.FeedsStatus
-	for _, who := range d.settings().Reporters() {
+	for _, who := range d.settings().Subscribers() {
 		present, seen := d.reporting.board.Present(who.Name)
 		s.Reporters = append(s.Reporters, control.ReporterStatus{
 			Name: who.Name, User: who.User, Present: present, Seen: seen,
@@ -42,6 +42,9 @@ func (d *Daemon) feedStatus(f config.Feed) control.FeedStatus {
 		State: state, Use: string(f.Use), Every: policy.FormatTTL(f.Every), TTL: policy.FormatTTL(f.TTL),
 		InForce: d.countOrigin(kind, policy.OriginFeed+f.Name), Reporter: by,
 	}
+	if f.CrowdSec.URL != "" {
+		s.Every = policy.FormatTTL(f.CrowdSec.Every)
+	}
 	if !f.InKernel() {
 		set, _ := d.tags.Get(f.Name, d.engine.Now())
 		s.InForce = set.Entries
@@ -53,6 +56,9 @@ func (d *Daemon) feedStatus(f config.Feed) control.FeedStatus {
 // feedCondition returns how fresh a feed is.
 func feedCondition(f config.Feed, s report.State, told bool, now time.Time) control.FeedCondition {
 	old := max(3*f.Every, f.TTL/4)
+	if f.CrowdSec.URL != "" {
+		old = 3 * f.CrowdSec.Resync
+	}
 	switch {
 	case !told:
 		return control.FeedUnknown
@@ -93,10 +99,7 @@ func (d *Daemon) FeedCommand(ctx context.Context, c control.Caller, r control.Fe
 func (d *Daemon) feedWarnings(now time.Time) (list []string) {
 	warn := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	cfg := d.settings()
-	for _, who := range cfg.Reporters() {
-		if len(who.Sets) == 0 {
-			continue // it reports when something happens
-		}
+	for _, who := range cfg.Subscribers() {
 		present, seen := d.reporting.board.Present(who.Name)
 		switch {
 		case present || now.Sub(d.started) < report.GoneAfter:
@@ -142,7 +145,7 @@ func (d *Daemon) feedMetrics() (feeds []metrics.Feed, reporters []metrics.Report
 			Up:   s.Condition == control.FeedFresh || s.Condition == control.FeedHeld,
 		})
 	}
-	for _, who := range d.settings().Reporters() {
+	for _, who := range d.settings().Subscribers() {
 		present, _ := d.reporting.board.Present(who.Name)
 		reporters = append(reporters, metrics.Reporter{Name: who.Name, Present: present})
 	}

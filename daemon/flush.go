@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/guard"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -36,11 +38,11 @@ func (d *Daemon) Flush(ctx context.Context, c control.Caller, r control.Flush) (
 		}
 		result.Blocks = removed
 	}
-	if err := d.flushRest(ctx, r, &result); err != nil {
+	if err := d.flushRest(ctx, c, r, &result); err != nil {
 		if result.Blocks > 0 {
 			d.removed(lifted)
-			err = fmt.Errorf("%d blocks of %s were removed, but not its other entries: %w",
-				result.Blocks, r.Origin, err)
+			err = fmt.Errorf("%s of %s removed, but not its other entries: %w",
+				amount(result.Blocks, "block", "blocks"), r.Origin, err)
 		}
 		return result, changeError(err)
 	}
@@ -86,11 +88,22 @@ func (d *Daemon) emptySet(ctx context.Context, kind policy.Kind, origin, author 
 	return replaced.Removed, err
 }
 
-// flushRest removes all entries of the origin that are left, in one change.
-func (d *Daemon) flushRest(ctx context.Context, r control.Flush, result *control.FlushResult) error {
+// flushRest removes all entries of the origin that are left, in one change. It spares the open
+// sessions that a block would cut without the allows.
+func (d *Daemon) flushRest(
+	ctx context.Context, c control.Caller, r control.Flush, result *control.FlushResult,
+) error {
 	var blocks, allows int
+	var sessions []netip.Addr
+	var spared []policy.Entry
+	if r.Kind != policy.Block {
+		sessions, result.Notes = d.openSessions(ctx, c)
+	}
 	err := d.engine.Edit(ctx, func(b *policy.Book) (ops []policy.Op, _ error) {
 		blocks, allows = 0, 0
+		ends := func(e policy.Entry) bool { return e.Origin == r.Origin }
+		spared = guard.SparesWithout(b, sessions, ends, d.engine.Now())
+		ops = puts(spared)
 		remove := func(e policy.Entry) {
 			if r.Kind != 0 && e.Kind != r.Kind {
 				return
@@ -115,10 +128,13 @@ func (d *Daemon) flushRest(ctx context.Context, r control.Flush, result *control
 		}
 		return ops, nil
 	})
-	if err == nil {
-		result.Blocks, result.Allows = result.Blocks+blocks, result.Allows+allows
+	if err != nil {
+		return err
 	}
-	return err
+	result.Blocks, result.Allows = result.Blocks+blocks, result.Allows+allows
+	result.Notes = append(result.Notes, guard.SpareNotes(spared)...)
+	d.broadcast.Announce(control.EventAdded, d.wire.Entries(spared))
+	return nil
 }
 
 // entriesOf returns the confirmed entries of an origin.

@@ -57,6 +57,18 @@ func (r *ruling) drops(g events.Going) (drops uint64, in bool) {
 	return drops, in
 }
 
+// futileOf returns the number of bans of a rule that have no effect.
+func (r *ruling) futileOf(rule string) (n int) {
+	if futile := r.futile.Load(); futile != nil {
+		for _, g := range *futile {
+			if g.Rule == rule {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // isFutile reports whether the ban of a source by an origin has no effect.
 func (r *ruling) isFutile(prefix, origin string) bool {
 	futile := r.futile.Load()

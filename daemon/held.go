@@ -23,6 +23,8 @@ var (
 type bounds struct {
 	config.Import
 	section string // of the configuration that has them
+	// mayBeEmpty tells that an empty set is usual, as long as it was small before.
+	mayBeEmpty bool
 }
 
 // check returns an error if the list is to change nothing. result has its effect, and the
@@ -48,19 +50,20 @@ func (b bounds) heldBy(
 	add := func(format string, args ...any) { causes = append(causes, fmt.Sprintf(format, args...)) }
 	before, after := counts.Before(), counts.After()
 	switch {
+	case b.mayBeEmpty && before < smallSet:
 	case empty && before == 0:
 		add("the list has no prefix")
 	case empty:
-		add("the list has no prefix, and would remove all %d entries", before)
+		add("the list has no prefix, and would remove all %s", entriesText(before))
 	case after == 0 && before == 0:
 		add("the guard refuses all of its prefixes")
 	case after == 0:
-		add("it would remove all %d entries", before)
+		add("it would remove all %s", entriesText(before))
 	case before < smallSet:
 	case 100*after < before*(100-int(b.MaxShrink)):
-		add("of %d entries only %d would be left (%s.max_shrink is %s)", before, after, b.section, b.MaxShrink)
+		add("of %s only %d would be left (%s.max_shrink is %s)", entriesText(before), after, b.section, b.MaxShrink)
 	case b.MaxGrow > 0 && after > before*b.MaxGrow:
-		add("%d entries would become %d (%s.max_grow is %d)", before, after, b.section, b.MaxGrow)
+		add("%s would become %d (%s.max_grow is %d)", entriesText(before), after, b.section, b.MaxGrow)
 	}
 	if r.Force || r.Action == policy.Shadow {
 		return causes
@@ -77,7 +80,8 @@ func (b bounds) heldBy(
 
 // held returns the error of a list that is held.
 func held(r control.ImportResult) error {
-	return control.Errorf(control.CodeHeld, "the list is held, and nothing was changed: %s. It would add %d entries, "+
+	return control.Errorf(control.CodeHeld, "the list is held, and nothing was changed: %s. It would add %s, "+
 		"remove %d and keep %d, and the guard refuses %d. If the list is right, add --accept",
-		strings.Join(r.Held, "; "), r.Added, r.Removed, r.Unchanged, len(r.Refused))
+		strings.Join(r.Held, "; "), entriesText(r.Added), r.Removed, r.Unchanged,
+		len(r.Refused))
 }

@@ -12,8 +12,8 @@ import (
 
 // TestHeldBy reaches each bound, and goes over it by one.
 func TestHeldBy(t *testing.T) {
-	usual := bounds{config.Default().Import, "import"}
-	off := bounds{config.Import{MaxShrink: 100, MaxGrow: 0, MaxShare: 100}, "import"}
+	usual := bounds{Import: config.Default().Import, section: "import"}
+	off := bounds{Import: config.Import{MaxShrink: 100, MaxGrow: 0, MaxShare: 100}, section: "import"}
 	for _, tt := range []struct {
 		name                      string
 		bounds                    bounds
@@ -27,7 +27,7 @@ func TestHeldBy(t *testing.T) {
 			"of 100 entries only 49 would be left (import.max_shrink is 50%)"},
 		{"all are replaced", usual, 100, 100, 0, control.Coverage{}, ""},
 		{"small set shrinks", usual, 0, 98, 1, control.Coverage{}, ""},
-		{"small set becomes empty", usual, 0, 1, 0, control.Coverage{}, "it would remove all 1 entries"},
+		{"small set becomes empty", usual, 0, 1, 0, control.Coverage{}, "it would remove all 1 entry"},
 		{"nothing to add or remove", usual, 0, 0, 0, control.Coverage{}, "the guard refuses all of its prefixes"},
 		{"three times as many", usual, 200, 0, 100, control.Coverage{}, ""},
 		{"more than that", usual, 201, 0, 100, control.Coverage{},
@@ -56,6 +56,14 @@ func TestHeldBy(t *testing.T) {
 		got := off.heldBy(control.Import{}, true, engine.Replaced{Removed: before}, control.Coverage{})
 		if len(got) != 1 || !strings.HasPrefix(got[0], "the list has no prefix") {
 			t.Errorf("an empty list in place of %d entries: %q", before, got)
+		}
+	}
+}
+
+func TestAmount(t *testing.T) {
+	for n, want := range map[int]string{0: "0 entries", 1: "1 entry", 2: "2 entries", 1200: "1200 entries"} {
+		if got := entriesText(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
 		}
 	}
 }

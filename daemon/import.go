@@ -24,6 +24,7 @@ type listChange struct {
 	bounds    bounds
 	most      int           // prefixes
 	longest   time.Duration // the longest lifetime of a line; 0: no bound
+	slack     time.Duration // by which the end of an entry may differ and the entry stays as it is
 	checkWide bool          // refuse allows that together turn filtering off for much, as one wide allow
 	tooLong   error         // the error of a list with more than most prefixes; nil: that of the engine
 }
@@ -47,7 +48,7 @@ func (d *Daemon) Import(
 func (d *Daemon) importOf(c control.Caller, r control.Import) listChange {
 	const families = 2
 	change := listChange{
-		Import: r, author: c.Author(), bounds: bounds{d.settings().Import, "import"},
+		Import: r, author: c.Author(), bounds: bounds{Import: d.settings().Import, section: "import"},
 		most:      families * d.settings().MaxEntries,
 		guard:     func(ctx context.Context) (*policy.Guard, error) { return d.guard.GuardFor(ctx, guardCaller(c)) },
 		checkWide: r.Kind == policy.Allow && !r.Wide && !r.Force,
@@ -83,11 +84,9 @@ func (d *Daemon) replaceSet(
 	if err != nil {
 		return control.ImportResult{}, err
 	}
+	changes.Spare = append(changes.Spare, d.spareWithoutAllows(ctx, r, wanted, &result)...)
 	result.Coverage = control.Coverage{IPv4: wanted.Share(policy.IPv4), IPv6: wanted.Share(policy.IPv6)}
-	set := engine.Set{List: wanted, Now: now, Entry: policy.Entry{
-		Kind: r.Kind, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Reason: r.Reason,
-		Author: r.author, Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(now, r.For),
-	}}
+	set := r.setOf(wanted, now)
 	set.Check = func(counts engine.Replaced) error {
 		countChanges(&result, r.Origin, counts)
 		err := r.check(empty, counts, &result)
@@ -115,11 +114,19 @@ func (d *Daemon) replaceSet(
 	return result, nil
 }
 
+// setOf returns the set that a list becomes.
+func (r listChange) setOf(wanted *engine.List, now policy.Deadline) engine.Set {
+	return engine.Set{List: wanted, Now: now, Slack: policy.Deadline(r.slack), Entry: policy.Entry{
+		Kind: r.Kind, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Reason: r.Reason,
+		Author: r.author, Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(now, r.For),
+	}}
+}
+
 func countChanges(result *control.ImportResult, origin string, r engine.Replaced) {
 	result.Added, result.Removed, result.Unchanged, result.Renewed = r.Added, r.Removed, r.Unchanged, r.Renewed
 	if r.Shortened > 0 {
 		result.Notes = append(result.Notes, fmt.Sprintf(
-			"%d entries of %s end earlier than before, because the list replaces them", r.Shortened, origin))
+			"the list shortens the time of %s of %s", entriesText(r.Shortened), origin))
 	}
 }
 
@@ -237,4 +244,23 @@ func (d *Daemon) spareSessions(ctx context.Context, g guard.Changes) error {
 	}
 	d.broadcast.Announce(control.EventAdded, d.wire.Entries(g.Spare))
 	return nil
+}
+
+// spareWithoutAllows returns the allows for open sessions that a block would cut without the allows
+// that a list of allows replaces. It adds them to the notes of the result.
+func (d *Daemon) spareWithoutAllows(
+	ctx context.Context, r listChange, wanted *engine.List, result *control.ImportResult,
+) (spared []policy.Entry) {
+	if r.Kind != policy.Allow || r.Force || d.countOrigin(policy.Allow, r.Origin) == 0 {
+		return nil
+	}
+	current, err := r.guard(ctx)
+	sessions := guard.SessionsOf(current)
+	for p := range wanted.Prefixes() {
+		sessions = slices.DeleteFunc(sessions, p.Contains)
+	}
+	ends := func(e policy.Entry) bool { return e.Origin == r.Origin }
+	d.engine.Read(func(b *policy.Book) { spared = guard.SparesWithout(b, sessions, ends, d.engine.Now()) })
+	result.Notes = append(result.Notes, append(mayCut(err), guard.SpareNotes(spared)...)...)
+	return spared
 }

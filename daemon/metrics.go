@@ -41,7 +41,9 @@ func (d *Daemon) Snapshot() metrics.Snapshot {
 	})
 	s.Maps = d.maps()
 	s.Detection = d.detection.snapshot()
+	s.Detection.Tripped = d.ladder.Load().Breaker().Open
 	s.Feeds, s.Reporters = d.feedMetrics()
+	s.Rules, s.RuleEvents = d.ruling.metricsOf()
 	s.Logs = d.logMetrics()
 	s.Warnings, s.GuardIncomplete = len(d.allWarnings()), d.guard.Problem() != ""
 	s.SaveFailures, s.SaveFailing = d.saves.Failed(), d.saves.String() != "" || d.disk.String() != ""

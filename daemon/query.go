@@ -140,6 +140,11 @@ func (d *Daemon) why(src netip.Addr, frozen bool) (control.WhyResult, error) {
 	if d.settings().Essential == config.EssentialOn && (before == policy.Blocked || before == policy.Limited) {
 		result.EssentialRate = loader.EssentialRate
 	}
+	for _, e := range result.Matched {
+		if d.ruling.isFutile(e.Prefix, e.Origin) {
+			result.Ineffective = "the ban by " + e.Origin + " has no effect: " + futileText
+		}
+	}
 	if !asked {
 		return result, nil
 	}

@@ -2,9 +2,9 @@ package daemon
 
 import (
 	"context"
-	"github.com/paraxial/paraxial/events"
 	"net/netip"
 
+	"github.com/paraxial/paraxial/events"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/report"
 )
@@ -33,14 +33,15 @@ func (r *reporting) Note(reporter, rule, code string) { r.counter.Note(reporter,
 // Verdict implements report.Backend.
 func (r *reporting) Verdict(a netip.Addr) report.Verdict {
 	entries, outcome := r.model(a)
-	v := report.Verdict{Address: a, Verdict: outcome.Verdict()}
+	v := report.Verdict{
+		Address: a, Verdict: outcome.Verdict(), Tags: r.tagsOf(netip.PrefixFrom(a, a.BitLen())),
+	}
 	if e, ok := deciding(entries, outcome); ok {
 		v.Origin = e.Origin
 		if e.Deadline != policy.Forever {
 			v.Until = r.engine.Wall(e.Deadline)
 		}
 	}
-	v.Tags = r.tags.Of(netip.PrefixFrom(a, a.BitLen()), r.engine.Now())
 	return v
 }
 

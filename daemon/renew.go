@@ -106,7 +106,7 @@ func (d *Daemon) allowed(ctx context.Context, prefixes []netip.Prefix) (found []
 		}
 	}
 	if more := len(found) - len(notes); more > 0 {
-		notes = append(notes, fmt.Sprintf("allows cover %d more of the prefixes", more))
+		notes = append(notes, "allows cover "+amount(more, "more prefix", "more of the prefixes"))
 	}
 	return found, notes
 }

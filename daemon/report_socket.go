@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/report"
-	"github.com/paraxial/paraxial/warnings"
 )
 
 // reportSocket keeps the socket for reporters open while the configuration has reporters. It
@@ -26,16 +24,21 @@ const reportInterval = 2 * time.Second
 
 // run keeps the socket as it should be until ctx is done.
 func (s *reportSocket) run(ctx context.Context) {
+	keep(ctx, s.adjust)
+	s.served.Wait()
+}
+
+// keep calls adjust again and again until ctx is done.
+func keep(ctx context.Context, adjust func(context.Context)) {
 	tick := time.NewTicker(reportInterval)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
-			s.adjust(ctx)
+			adjust(ctx)
 		}
 	}
-	s.served.Wait()
 }
 
 // adjust opens or closes the socket, or creates it again if it was removed.
@@ -52,7 +55,7 @@ func (s *reportSocket) adjust(ctx context.Context) {
 		s.served.Wait()
 		s.listener = nil
 	}
-	s.tell(err)
+	tellSocket(s.Daemon, "reports", "reporters cannot reach the daemon: ", err)
 }
 
 func (s *reportSocket) open(ctx context.Context) error {
@@ -62,23 +65,11 @@ func (s *reportSocket) open(ctx context.Context) error {
 	}
 	ctx, s.stop = context.WithCancel(ctx)
 	s.listener = l
-	server := report.NewServer(s.reporting, &s.board, report.Options{Log: s.log})
 	s.served.Go(func() {
-		if err := server.Serve(ctx, l); err != nil {
+		if err := s.server.Serve(ctx, l); err != nil {
 			s.log.Error("reporters cannot reach the daemon", "error", err)
 		}
 	})
 	s.log.Info("reporters may connect", "socket", s.path)
 	return nil
-}
-
-// tell warns that reporters cannot reach the daemon, or ends the warning if err is nil.
-func (s *reportSocket) tell(err error) {
-	var texts []string
-	if err != nil {
-		texts = []string{"reporters cannot reach the daemon: " + warnings.OneLine(err)}
-	}
-	for _, w := range s.Daemon.warnings.Set("reports", texts) {
-		s.log.Warn(w)
-	}
 }

@@ -28,6 +28,7 @@ type reporting struct {
 	*Daemon
 	counter counter
 	board   report.Board
+	server  *report.Server
 
 	mu     sync.Mutex
 	users  map[uint32]report.Rights
@@ -42,9 +43,17 @@ type handedIn struct {
 	generation uint64
 	feed       config.Feed // as it was then
 	entries    int
+	base       int              // entries when it was put
+	covers     control.Coverage // by what was put since then, at most
 	// deadline is when the entries end, apart from those whose lines have an end of their own.
 	// They end no earlier.
 	deadline policy.Deadline
+}
+
+func newReporting(d *Daemon, c counter) *reporting {
+	r := &reporting{Daemon: d, counter: c}
+	r.server = report.NewServer(r, &r.board, report.Options{Log: d.log})
+	return r
 }
 
 // Reporter implements report.Backend.
@@ -108,7 +117,7 @@ func (r *reporting) Put(
 	}
 	change := r.changeOf(feed, reporter)
 	change.Accept = s.Accept && r.board.Accepted(s.Name)
-	r.forget(s.Name) // until it is known to be in force
+	before, known := r.takeKnown(s.Name) // it is not known any more until it is in force
 	deadline := policy.After(r.engine.Now(), feed.TTL)
 	result, err := r.replaceSet(ctx, change, list, func(control.ImportProgress) {})
 	out := report.Result{
@@ -117,6 +126,9 @@ func (r *reporting) Put(
 	}
 	switch {
 	case errors.Is(err, errHeld):
+		if known {
+			r.remember(s.Name, before)
+		}
 		out.Held = strings.Join(result.Held, "; ")
 		return out, nil
 	case err != nil:
@@ -130,7 +142,10 @@ func (r *reporting) Put(
 	if change.Accept {
 		r.board.Took(s.Name)
 	}
-	r.remember(s.Name, handedIn{s.Generation, feed, r.countOrigin(change.Kind, change.Origin), deadline})
+	n := r.countOrigin(change.Kind, change.Origin)
+	r.remember(s.Name, handedIn{
+		generation: s.Generation, feed: feed, entries: n, base: n, covers: result.Coverage, deadline: deadline,
+	})
 	return out, nil
 }
 
@@ -147,10 +162,14 @@ func (r *reporting) feed(name string) (config.Feed, error) {
 func (r *reporting) changeOf(feed config.Feed, reporter string) listChange {
 	change := listChange{
 		Import: control.Import{Origin: policy.OriginFeed + feed.Name, Kind: policy.Block, For: feed.TTL},
-		author: "reporter:" + reporter, guard: r.guard.Guard, bounds: bounds{feed.Bounds(), "feeds"},
-		most: feed.MaxEntries, longest: feed.TTL,
+		author: "reporter:" + reporter, guard: r.guard.Guard,
+		bounds: bounds{feed.Bounds(), "feeds", feed.CrowdSec.URL != ""},
+		most:   feed.MaxEntries, longest: feed.TTL,
 		tooLong: control.Errorf(control.CodeTooLarge, "nothing was changed: the set of %s has more than %d different "+
 			"prefixes (feeds.max_entries)", feed.Name, feed.MaxEntries),
+	}
+	if feed.CrowdSec.URL != "" {
+		change.slack = decisionSlack
 	}
 	switch feed.Use {
 	case config.UseShadow:
@@ -169,6 +188,10 @@ func (r *reporting) changeOf(feed config.Feed, reporter string) listChange {
 	}
 	return change
 }
+
+// decisionSlack is more than what is left of a decision of CrowdSec can differ between two sets,
+// by rounding and delays.
+const decisionSlack = 3 * time.Second
 
 // maxPutNotes is the number of notes about refused and spared prefixes.
 const maxPutNotes = 10
@@ -202,10 +225,13 @@ func (r *reporting) remember(name string, s handedIn) {
 	r.sets[name] = s
 }
 
-func (r *reporting) forget(name string) {
+// takeKnown forgets a set, and returns what was known of it.
+func (r *reporting) takeKnown(name string) (known handedIn, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	known, ok = r.sets[name]
 	delete(r.sets, name)
+	return known, ok
 }
 
 // Renew implements report.Backend. A set that has ended or lost entries, or whose feed has
@@ -226,7 +252,7 @@ func (r *reporting) Renew(ctx context.Context, reporter, name string, generation
 		known.entries != r.countOrigin(change.Kind, change.Origin) {
 		return notInForce(name, generation)
 	}
-	r.forget(name) // until all entries are renewed
+	r.takeKnown(name) // until all entries are renewed
 	deadline := policy.After(now, feed.TTL)
 	if err := r.prolong(engine.For(ctx, change.author), change, known.deadline, deadline); err != nil {
 		return reportError(changeError(fmt.Errorf("renew the set %s: %w", name, err)))

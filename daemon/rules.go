@@ -32,6 +32,7 @@ type ruling struct {
 	known   atomic.Pointer[policy.Guard]   // as the loop has read it; nil while it is incomplete
 	wake    chan struct{}                  // there are decisions
 	asked   atomic.Bool                    // there were events since the loop last read the guard
+	tripped bool                           // the circuit breaker was open, as last logged; used by the loop alone
 	told    map[policy.Key]time.Time       // when a ban without effect was last told; used by the loop alone
 	futile  atomic.Pointer[[]events.Going] // the bans without effect
 
@@ -256,12 +257,28 @@ func (r *ruling) removed(entries []control.Entry) {
 	}
 }
 
-// look tells of bans without effect, and logs that there was no room for decisions.
+// look tells of bans without effect, and of the circuit breaker.
 func (r *ruling) look(now time.Time) {
 	r.mu.Lock()
 	going := r.counter.GoingOn()
 	r.mu.Unlock()
 	r.findFutile(going, now)
+	r.tellBreaker()
+}
+
+// tellBreaker logs changes of the circuit breaker, which rules and detectors share.
+func (r *ruling) tellBreaker() {
+	open := r.ladder.Load().Calm(r.engine.Now()).Open
+	if open == r.tripped {
+		return
+	}
+	if r.tripped = open; open {
+		r.log.Error("circuit breaker open: detectors and rules ban too many sources at once; "+
+			"until it closes they only add shadow entries",
+			"bans_per_minute", r.settings().Detection.Breaker.BansPerMinute)
+	} else {
+		r.log.Warn("circuit breaker closed: detectors and rules act again")
+	}
 }
 
 // entryOf returns the entry that a decision puts.

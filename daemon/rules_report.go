@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/events"
+	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/report"
 )
@@ -115,4 +116,21 @@ func (r *ruling) stats() ruleMetrics {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return ruleMetrics{r.counter.Stats(r.engine.Now()), maps.Clone(r.useless)}
+}
+
+// metricsOf returns the state of the rules in the form of the metrics.
+func (r *ruling) metricsOf() (rules []metrics.Rule, counts []metrics.RuleEvents) {
+	stats := r.stats()
+	for _, s := range stats.Rules {
+		rules = append(rules, metrics.Rule{
+			Name: s.Rule, Sources: s.Sources, Entries: s.Entries, Evicted: s.Evicted,
+			Ineffective: stats.Futile[s.Rule],
+		})
+	}
+	for _, t := range stats.Tallies {
+		counts = append(counts, metrics.RuleEvents{
+			Rule: t.Rule, Reporter: t.Reporter, Result: string(t.Result), Count: t.Events,
+		})
+	}
+	return rules, counts
 }

@@ -99,7 +99,8 @@ func TestRuleBans(t *testing.T) {
 			t.Fatalf("entry %+v", got)
 		}
 		seen := got.Evidence.Rule.Seen
-		if got.Evidence.Count != 4 || len(seen) != 4 || seen[0].Text != `failed\x1b[2J` || seen[0].Where != "auth.log:17" {
+		if got.Evidence.Count != 4 || len(seen) != 4 || seen[0].Text != `failed\x1b[2J` ||
+			seen[0].Where != "auth.log:17" {
 			t.Errorf("evidence %+v", got.Evidence)
 		}
 		if c := b.copies(); c.book != 1 || c.stored != 1 || c.kernel != 1 {

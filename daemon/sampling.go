@@ -48,7 +48,7 @@ func (d *detection) adapt(now policy.Deadline) {
 	s.packets, s.at, s.lost = packets, now, lost
 }
 
-// report logs changes of the circuit breaker, sources that were left alone, and lack of room.
+// report logs sources that were left alone, and lack of room.
 func (d *detection) report() {
 	for _, s := range d.analyzer.Spared() {
 		if s.Reason == guardUnknown {
@@ -58,18 +58,6 @@ func (d *detection) report() {
 	}
 	stats := d.analyzer.Stats()
 	d.reportNoRoom(stats)
-	open := stats.Breaker.Open
-	if open == d.tripped {
-		return
-	}
-	d.trippedAt = time.Now()
-	if d.tripped = open; open {
-		d.log.Error("circuit breaker open: detectors ban too many sources at once; "+
-			"until it closes they only add shadow entries",
-			"bans_per_minute", d.cfg.Detection.Breaker.BansPerMinute)
-	} else {
-		d.log.Warn("circuit breaker closed: detectors act again")
-	}
 }
 
 // reportNoRoom logs that there was no room for entries. It is silent while the breaker is

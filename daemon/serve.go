@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 
 	"github.com/paraxial/paraxial/config"
@@ -34,16 +35,16 @@ func (t *tasks) may(f func(context.Context)) { t.Go(func() { f(t.ctx) }) }
 // detached on request.
 func (d *Daemon) serve(ctx context.Context, o Options, manager *sdnotify.Manager) error {
 	cfg := d.settings()
-	socket, err := control.Listen(cfg.Socket, cfg.SocketGroup)
+	sockets, err := d.listen(cfg)
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	running := &tasks{ctx: ctx, stop: stop}
-	d.runServers(running, cfg, socket)
+	d.runServers(running, cfg, sockets)
 	manager.Status(d.summary())
-	d.runLoops(running, socket, o, manager)
+	d.runLoops(running, sockets, o, manager)
 
 	manager.Ready()
 	d.log.Info("ready", "socket", cfg.Socket, "metrics", cfg.Metrics)
@@ -61,7 +62,7 @@ func (d *Daemon) serve(ctx context.Context, o Options, manager *sdnotify.Manager
 }
 
 // runServers runs the servers for the API, for reporters and for the metrics.
-func (d *Daemon) runServers(t *tasks, cfg config.Config, socket *control.Listener) {
+func (d *Daemon) runServers(t *tasks, cfg config.Config, sockets []*control.Listener) {
 	if cfg.Metrics != "" {
 		web := d.metricsServer(cfg)
 		web.Listen()
@@ -70,19 +71,26 @@ func (d *Daemon) runServers(t *tasks, cfg config.Config, socket *control.Listene
 	reports := &reportSocket{reporting: d.reporting, path: cfg.Reports.Socket}
 	reports.adjust(t.ctx)
 	t.may(reports.run)
+	proven := &blocklistSocket{reporting: d.reporting, path: cfg.Reports.BlocklistSocket}
+	proven.adjust(t.ctx)
+	t.may(proven.run)
 	server := control.NewServer(d, control.Options{Log: d.log})
-	t.must("serve the control socket", func(ctx context.Context) error { return server.Serve(ctx, socket) })
+	listeners := make([]net.Listener, len(sockets))
+	for i, l := range sockets {
+		listeners[i] = l
+	}
+	t.must("serve the control socket", func(ctx context.Context) error { return server.Serve(ctx, listeners...) })
 }
 
 // runLoops runs the loops that watch and act.
-func (d *Daemon) runLoops(t *tasks, socket *control.Listener, o Options, manager *sdnotify.Manager) {
+func (d *Daemon) runLoops(t *tasks, sockets []*control.Listener, o Options, manager *sdnotify.Manager) {
 	t.must("read drop events", d.relayDrops)
 	t.must("watch interfaces", d.watchInterfaces)
 	t.must("watch addresses and routes", d.watchAddresses)
 	t.must("watch servers and tunnels", d.watchServers)
 	t.may(func(ctx context.Context) { manager.Feed(ctx, d.log, d.loops()) })
 	t.may(func(ctx context.Context) { d.tellStatus(ctx, manager) })
-	t.may(func(ctx context.Context) { d.attend(ctx, socket) })
+	t.may(func(ctx context.Context) { d.attend(ctx, sockets) })
 	t.may(func(ctx context.Context) { d.followReloads(ctx, o, manager) })
 	t.may(d.housekeep)
 	t.may(d.detect)

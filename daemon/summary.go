@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -26,6 +27,27 @@ func (d *Daemon) tellStatus(ctx context.Context, m *sdnotify.Manager) {
 			m.Status(d.summary())
 			d.warnOfRoom()
 		}
+	}
+}
+
+// logStart logs on which interfaces the filter is in force after a start.
+func logStart(log *slog.Logger, interfaces []control.InterfaceStatus, took time.Duration) {
+	var protected, other []string
+	for _, i := range interfaces {
+		if i.Protected {
+			protected = append(protected, i.Name)
+		} else {
+			other = append(other, i.Name)
+		}
+	}
+	t := slog.Duration("took", took.Round(time.Millisecond))
+	switch {
+	case len(other) == 0:
+		log.Info("filter in force", "interfaces", protected, t)
+	case len(protected) > 0:
+		log.Warn("filter in force, but not on all interfaces", "interfaces", protected, "unprotected", other, t)
+	default:
+		log.Error("filter not in force: no interface is protected yet", "unprotected", other, t)
 	}
 }
 
@@ -53,7 +75,7 @@ func summaryOf(interfaces []control.InterfaceStatus, blocks, allows int, warning
 	if len(good) > 0 {
 		parts = append(parts, "protecting "+strings.Join(good, ", "))
 	}
-	parts = append(parts, fmt.Sprintf("%d blocks, %d allows", blocks, allows))
+	parts = append(parts, amount(blocks, "block", "blocks")+", "+amount(allows, "allow", "allows"))
 	if len(warnings) > 0 {
 		parts = append(parts, fmt.Sprintf("warnings: %d, see paraxialctl status: %s", len(warnings), warnings[0]))
 	}

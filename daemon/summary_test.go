@@ -1,7 +1,10 @@
 package daemon
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/paraxial/paraxial/control"
 )
@@ -32,6 +35,27 @@ func TestSummary(t *testing.T) {
 	} {
 		if got := summaryOf(tc.interfaces, 120430, 3, tc.warnings); got != tc.want {
 			t.Errorf("%v:\n got %s\nwant %s", tc.interfaces, got, tc.want)
+		}
+	}
+}
+
+// The log says that the filter is in force only where it is.
+func TestLogStart(t *testing.T) {
+	up, missing := control.InterfaceStatus{Name: "eth0", Protected: true}, control.InterfaceStatus{Name: "eth1"}
+	for _, tt := range []struct {
+		interfaces []control.InterfaceStatus
+		want       string
+	}{
+		{[]control.InterfaceStatus{up}, `level=INFO msg="filter in force" interfaces=[eth0] took=1s`},
+		{[]control.InterfaceStatus{up, missing}, `level=WARN msg="filter in force, but not on all interfaces" ` +
+			`interfaces=[eth0] unprotected=[eth1] took=1s`},
+		{[]control.InterfaceStatus{missing}, `level=ERROR msg="filter not in force: no interface is protected yet" ` +
+			`unprotected=[eth1] took=1s`},
+	} {
+		var log strings.Builder
+		logStart(slog.New(slog.NewTextHandler(&log, nil)), tt.interfaces, time.Second)
+		if !strings.HasSuffix(log.String(), tt.want+"\n") {
+			t.Errorf("%+v: %s, want %s", tt.interfaces, log.String(), tt.want)
 		}
 	}
 }

@@ -191,13 +191,14 @@ func (l *List) Filter(keep func(p netip.Prefix, number int) (keep, forced bool))
 func (l *List) Notes() []string {
 	var notes []string
 	if l.masked > 0 {
-		notes = append(notes, fmt.Sprintf("%d prefixes had host bits set, which were cleared", l.masked))
+		notes = append(notes, fmt.Sprintf("host bits were cleared in %d of the lines", l.masked))
 	}
 	if l.repeated > 0 {
-		notes = append(notes, fmt.Sprintf("%d lines repeat a prefix of another", l.repeated))
+		notes = append(notes, fmt.Sprintf("%d of the lines repeat a prefix of another", l.repeated))
 	}
 	if l.bad > len(l.Invalid) {
-		notes = append(notes, fmt.Sprintf("%d lines are invalid, the first %d are listed", l.bad, len(l.Invalid)))
+		const format = "%d of the lines are invalid, the first %d are listed"
+		notes = append(notes, fmt.Sprintf(format, l.bad, len(l.Invalid)))
 	}
 	return notes
 }

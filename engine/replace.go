@@ -24,6 +24,9 @@ type Set struct {
 	Entry policy.Entry    // for every prefix, except Prefix, Forced and the details of a line
 	Now   policy.Deadline // when the lifetimes of the lines begin
 	List  *List           // Replace uses it up
+	// Slack is how much the end of an entry may differ for the entry to stay as it is. Ends that
+	// come as lifetimes differ a little each time.
+	Slack policy.Deadline
 
 	// Check is called with the changes before any is made, unless it is nil. If it returns
 	// an error, nothing is changed, and Replace returns that error.
@@ -133,12 +136,20 @@ func (j *importJob) entry(l line, old policy.Entry, exists bool) (e policy.Entry
 	if !exists {
 		return e, false
 	}
-	if old.Deadline == e.Deadline && old.Reason == e.Reason && old.Action == e.Action && old.Rate == e.Rate &&
+	if j.set.near(old.Deadline, e.Deadline) && old.Reason == e.Reason && old.Action == e.Action && old.Rate == e.Rate &&
 		old.Forced == e.Forced {
 		return old, true
 	}
 	e.Created = old.Created
 	return e, false
+}
+
+// near reports whether the end x may stay though the list says y.
+func (s *Set) near(x, y policy.Deadline) bool {
+	if x == policy.Forever || y == policy.Forever {
+		return x == y
+	}
+	return max(x, y)-min(x, y) <= s.Slack
 }
 
 // each calls f with the wanted entry of every line.

@@ -48,8 +48,9 @@ type Engine struct {
 
 	configuring sync.Mutex
 
-	mu      sync.Mutex
-	running map[string]*running
+	mu       sync.Mutex
+	running  map[string]*running
+	followed map[string]*followed
 }
 
 // running is a subscription with its loop.
@@ -71,7 +72,7 @@ func New(opts Options) *Engine {
 		},
 		changed: make(chan struct{}, 1),
 		fetches: make(chan struct{}, maxFetches),
-		running: map[string]*running{},
+		running: map[string]*running{}, followed: map[string]*followed{},
 	}
 	e.env.find = func(name string) (*subscription, bool) {
 		r, ok := e.find(name)
@@ -92,8 +93,11 @@ func (e *Engine) Configure(ctx context.Context, feeds []Feed) error {
 		return fmt.Errorf("make the folder of the state: %w", err)
 	}
 	e.drop(feeds)
-	var err error
+	err := e.follow(ctx, feeds)
 	for _, f := range feeds {
+		if f.CrowdSec.URL != "" {
+			continue
+		}
 		if _, ok := e.find(f.Name); !ok {
 			err = errors.Join(err, e.start(ctx, f))
 		}
@@ -151,7 +155,7 @@ func (e *Engine) removeOthers(feeds []Feed) error {
 	}
 	for _, d := range folders {
 		record := filepath.Join(e.opts.Dir, d.Name(), recordName)
-		if slices.ContainsFunc(feeds, func(f Feed) bool { return f.Name == d.Name() }) {
+		if slices.ContainsFunc(feeds, func(f Feed) bool { return f.Name == d.Name() && f.CrowdSec.URL == "" }) {
 			continue
 		}
 		if _, missing := os.Stat(record); missing == nil {
@@ -252,6 +256,9 @@ func (e *Engine) States() []report.State {
 	for _, r := range e.running {
 		all = append(all, r.state())
 	}
+	for _, f := range e.followed {
+		all = append(all, f.State())
+	}
 	slices.SortFunc(all, func(x, y report.State) int { return strings.Compare(x.Name, y.Name) })
 	return all
 }
@@ -267,6 +274,10 @@ func (e *Engine) Run(ctx context.Context) {
 	for _, r := range e.running {
 		r.stop()
 		<-r.done
+	}
+	for _, f := range e.followed {
+		f.stop()
+		<-f.done
 	}
 }
 
@@ -332,6 +343,10 @@ func (e *Engine) commands(ctx context.Context) {
 
 // Do executes a command and returns its output.
 func (e *Engine) Do(ctx context.Context, c report.Command) (string, error) {
+	if f, ok := e.findFollowed(c.Name); ok {
+		defer f.nudge()
+		return f.Do(ctx, c)
+	}
 	r, ok := e.find(c.Name)
 	if !ok {
 		return "", fmt.Errorf("no feed has the name %q in the configuration of paraxial-agent; "+

@@ -37,10 +37,20 @@ type Feed struct {
 	MaxGrow    float64 // how many times its entries it may have after a change; 0: any number
 	MaxShare   float64 // part of IPv4, or of 2000::/3 of IPv6, that it may cover
 
-	Private  bool   // the server may have an address that is not public
-	CA       string // file of the certificates to trust, instead of those of the system
+	Private  bool     // the server may have an address that is not public
+	CA       string   // file of the certificates to trust, instead of those of the system
+	CrowdSec CrowdSec // instead of URL
+
 	SHA256   string // URL of the checksum
 	Minisign string // public key
+}
+
+// CrowdSec is a local API of CrowdSec.
+type CrowdSec struct {
+	URL     string // empty: the feed is a list
+	KeyFile string
+	Every   time.Duration // between two requests for changes
+	Resync  time.Duration // between two requests for all decisions
 }
 
 // Shadow is the use of a set that only counts. Other uses matter to the daemon alone.
@@ -91,6 +101,8 @@ func shownURL(s string) string {
 type Sender interface {
 	// Put replaces a set.
 	Put(ctx context.Context, s report.Set) (report.Result, error)
+	// Change changes a set that was put. The error is a report.ErrUnknown if it has to be put.
+	Change(ctx context.Context, c report.Changes) (report.Result, error)
 	// Renew lets the entries of a set stay for another TTL. The error is a report.ErrUnknown if
 	// the set has to be put.
 	Renew(ctx context.Context, name string, generation uint64) error

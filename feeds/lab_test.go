@@ -247,6 +247,10 @@ func (d *fakeDaemon) Renew(_ context.Context, name string, generation uint64) er
 	return nil
 }
 
+func (d *fakeDaemon) Change(_ context.Context, c report.Changes) (report.Result, error) {
+	return report.Result{}, fmt.Errorf("changes of %s", c.Name)
+}
+
 func (d *fakeDaemon) Report(context.Context, []report.State) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

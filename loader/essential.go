@@ -2,16 +2,37 @@ package loader
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/paraxial/paraxial/policy"
 )
 
 // EssentialRate is the number of essential packets a second that pass on an interface although an
 // entry would drop them.
-const EssentialRate = 1000
+const EssentialRate = essentialKinds*essentialPool + essentialShares*essentialShare
 
-// essentialBurst is how far ahead of the rate they may be, in microseconds.
-const essentialBurst = 100_000
+// EssentialRate is divided among the kinds of packets, and most of the part of a kind among its
+// senders. The rates are in packets a second.
+const (
+	essentialKinds  = len(plainEssentialBuckets{}.Pools)
+	essentialShares = len(plainEssentialBuckets{}.Shares)
+	essentialPool   = 122 // of a kind, for senders that have used up their shares
+	essentialShare  = 2   // of a share
+)
+
+// How far ahead of the rate they may be, in microseconds: about 100 packets of a pool, and 4 of a share.
+const (
+	essentialPoolBurst  = 800_000
+	essentialShareBurst = 1_500_000
+)
+
+// The words of struct essential_buckets of bpf/types.h. The bursts share a word.
+const (
+	essentialPoolCost = iota
+	essentialShareCost
+	essentialBursts
+	essentialWords = uint32(unsafe.Sizeof(plainEssentialBuckets{}) / 8)
+)
 
 // SetEssential turns the exception for essential packets on or off, for all interfaces. They
 // are those without which the host loses its address or its neighbours: see
@@ -21,14 +42,15 @@ func (l *Loader) SetEssential(on bool) error {
 	if err != nil {
 		return fmt.Errorf("set the rate of essential packets: %w", err)
 	}
-	var cost uint64
+	var pool uint64
 	if on {
-		cost = limitCostOf(policy.Rate{PerSecond: EssentialRate, Unit: policy.Packets})
+		pool = limitCostOf(policy.Rate{PerSecond: essentialPool, Unit: policy.Packets})
 	}
-	const words = limitSteps + 4
-	for slot := range uint32(MaxSlots) {
-		buckets.store(slot*words+limitBurstHit, essentialBurst)
-		buckets.store(slot*words+limitCost, cost)
+	share := limitCostOf(policy.Rate{PerSecond: essentialShare, Unit: policy.Packets})
+	for at := uint32(0); at < MaxSlots*essentialWords; at += essentialWords {
+		buckets.store(at+essentialShareCost, share)
+		buckets.store(at+essentialBursts, essentialPoolBurst|essentialShareBurst<<32)
+		buckets.store(at+essentialPoolCost, pool)
 	}
 	return nil
 }

@@ -31,21 +31,21 @@ type fragsCounter struct {
 	Bytes   uint64
 }
 
+type fragsEssentialBuckets struct {
+	_          structs.HostLayout
+	PoolCost   uint64
+	ShareCost  uint64
+	PoolBurst  uint32
+	ShareBurst uint32
+	Pools      [4]uint64
+	Shares     [256]uint64
+}
+
 type fragsHeaders struct {
 	_     structs.HostLayout
 	Pad   [2]uint8
 	Bytes [74]uint8
 	_     [4]byte
-}
-
-type fragsLimit struct {
-	_     structs.HostLayout
-	Tat   uint64
-	Cost  uint64
-	Owner uint64
-	Burst uint32
-	HitId uint32
-	Steps [4]uint64
 }
 
 type fragsLpmV4 struct {

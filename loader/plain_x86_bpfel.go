@@ -45,6 +45,16 @@ type plainDropEvent struct {
 	Flags   uint8
 }
 
+type plainEssentialBuckets struct {
+	_          structs.HostLayout
+	PoolCost   uint64
+	ShareCost  uint64
+	PoolBurst  uint32
+	ShareBurst uint32
+	Pools      [4]uint64
+	Shares     [256]uint64
+}
+
 type plainLimit struct {
 	_     structs.HostLayout
 	Tat   uint64

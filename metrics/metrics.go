@@ -4,6 +4,7 @@
 package metrics
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,8 @@ type Snapshot struct {
 	Detection  Detection
 	Feeds      []Feed
 	Reporters  []Reporter
+	Rules      []Rule
+	RuleEvents []RuleEvents
 	Logs       []Log
 
 	Warnings        int  // what status warns of
@@ -41,8 +44,6 @@ type Detection struct {
 	NoRoom   uint64 // sources above a limit for which there was no room
 	Exceeded bool   // packets arrive too fast for reliable detection
 	Tripped  bool   // the circuit breaker is open
-
-	TrippedAt time.Time // when it last opened or closed
 }
 
 // Interface is one network interface and its packets so far.
@@ -98,6 +99,7 @@ type Collector struct {
 	decide *prometheus.CounterVec
 	descs  descs
 	feeds  feedDescs
+	rules  ruleDescs
 	logs   logDescs
 }
 
@@ -130,7 +132,9 @@ func New(src Source, build Build) *Collector {
 			Help: "Sources that a detector acted upon, by action.",
 		}, []string{"detector", "action"}),
 		descs: newDescs(),
-		feeds: newFeedDescs(), logs: newLogDescs(),
+		feeds: newFeedDescs(),
+		rules: newRuleDescs(),
+		logs:  newLogDescs(),
 	}
 }
 
@@ -202,7 +206,7 @@ func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
 	} {
 		ch <- d
 	}
-	for _, d := range append(c.feeds.all(), c.logs.all()...) {
+	for _, d := range slices.Concat(c.feeds.all(), c.rules.all(), c.logs.all()) {
 		ch <- d
 	}
 }
@@ -230,6 +234,10 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- gauge(c.descs.off, share, family)
 	}
 	c.feeds.collect(ch, s)
+	c.rules.collect(ch, s)
+	if s.Detection.Enabled || len(s.Rules) > 0 { // they share it
+		ch <- gauge(c.descs.tripped, truth(s.Detection.Tripped))
+	}
 	c.logs.collect(ch, s)
 	if s.Detection.Enabled {
 		c.collectDetection(ch, s.Detection)
@@ -242,7 +250,6 @@ func (c *Collector) collectDetection(ch chan<- prometheus.Metric, d Detection) {
 	ch <- gauge(c.descs.tracked, float64(d.Tracked))
 	ch <- counter(c.descs.lost, d.Lost)
 	ch <- gauge(c.descs.exceeded, truth(d.Exceeded))
-	ch <- gauge(c.descs.tripped, truth(d.Tripped))
 	ch <- counter(c.descs.noRoom, d.NoRoom)
 }
 

@@ -46,6 +46,11 @@ func sample() fixed {
 			{Name: "new", Held: true},
 		},
 		Reporters: []Reporter{{Name: "feeds", Present: true}, {Name: "other"}},
+		Rules:     []Rule{{Name: "login", Sources: 7, Entries: 2, Evicted: 5, Ineffective: 1}},
+		RuleEvents: []RuleEvents{
+			{Rule: "login", Reporter: "shop", Result: "counted", Count: 40},
+			{Reporter: "shop", Result: "unknown_rule", Count: 2},
+		},
 		Logs: []Log{{Name: "sshd", Up: true, Lines: 7, Matched: 6, Ambiguous: 5, NoAddress: 4, Refused: 3, LostBytes: 2,
 			Gaps: 1}, {Name: "web", Lag: 90}},
 		Warnings: 3, GuardIncomplete: true,

@@ -96,19 +96,42 @@ func writeSet(w io.Writer, s Set) error {
 		if err != nil {
 			return err
 		}
-		line = e.Prefix.AppendTo(line[:0])
-		if e.For > 0 {
-			line = strconv.AppendInt(append(line, " for="...), int64((e.For+time.Second-1)/time.Second), 10)
-			line = append(line, 's')
-		}
-		if e.Reason != "" {
-			line = append(append(line, " reason="...), url.QueryEscape(e.Reason)...)
-		}
-		if _, err := bw.Write(append(line, '\n')); err != nil {
+		line = e.appendTo(line[:0])
+		if _, err := bw.Write(line); err != nil {
 			return err
 		}
 	}
 	return bw.Flush()
+}
+
+// appendTo appends the line of an entry.
+func (e Entry) appendTo(line []byte) []byte {
+	line = e.Prefix.AppendTo(line)
+	if e.For > 0 {
+		line = strconv.AppendInt(append(line, " for="...), int64((e.For+time.Second-1)/time.Second), 10)
+		line = append(line, 's')
+	}
+	if e.Reason != "" {
+		line = append(append(line, " reason="...), url.QueryEscape(e.Reason)...)
+	}
+	return append(line, '\n')
+}
+
+// Change changes a set that was put. The error is an ErrUnknown if the set has to be put.
+func (c *Client) Change(ctx context.Context, s Changes) (Result, error) {
+	var body []byte
+	for _, e := range s.Put {
+		body = e.appendTo(append(body, '+'))
+	}
+	for _, p := range s.Remove {
+		body = append(p.AppendTo(append(body, '-')), '\n')
+	}
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	query := url.Values{"generation": {strconv.FormatUint(s.Generation, 10)}}
+	var result Result
+	path := "/v1/sets/" + s.Name + "/changes"
+	return result, c.exchange(ctx, http.MethodPost, path, query, bytes.NewReader(body), &result)
 }
 
 // Renew lets the entries of a set stay for another ttl. The error is an ErrUnknown if the

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -85,6 +86,8 @@ func (c *call) route() (any, error) {
 		return c.only(http.MethodPut, func() (any, error) { return c.put(name) })
 	case len(path) == 3 && path[0] == "sets" && path[2] == "renew":
 		return c.only(http.MethodPost, func() (any, error) { return c.renew(name) })
+	case len(path) == 3 && path[0] == "sets" && path[2] == "changes":
+		return c.only(http.MethodPost, func() (any, error) { return c.change(name) })
 	case len(path) == 1 && path[0] == "feeds":
 		return c.only(http.MethodPut, c.tell)
 	case len(path) == 1 && path[0] == "events":
@@ -135,8 +138,8 @@ func (c *call) put(name string) (any, error) {
 	}
 	set := Set{Name: name}
 	var err error
-	if set.Generation, err = strconv.ParseUint(c.query.Get("generation"), 10, 64); err != nil {
-		return nil, invalid("generation: want a number")
+	if set.Generation, err = c.generation(); err != nil {
+		return nil, err
 	}
 	if c.query.Has("accept") {
 		if set.Accept, err = strconv.ParseBool(c.query.Get("accept")); err != nil {
@@ -159,6 +162,58 @@ func (c *call) put(name string) (any, error) {
 		Fail: func(format string, args ...any) error { return invalid("read the set: "+format, args...) },
 	})
 	return c.backend.Put(c.r.Context(), c.rights.Name, set, http.MaxBytesReader(c.w, body, MaxSet))
+}
+
+func (c *call) generation() (uint64, error) {
+	n, err := strconv.ParseUint(c.query.Get("generation"), 10, 64)
+	if err != nil {
+		return 0, invalid("generation: want a number")
+	}
+	return n, nil
+}
+
+func (c *call) change(name string) (any, error) {
+	if err := c.mayPut(name); err != nil {
+		return nil, err
+	}
+	changes := Changes{Name: name}
+	var err error
+	if changes.Generation, err = c.generation(); err != nil {
+		return nil, err
+	}
+	data, leave, err := c.read(MaxChangesBody)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	list, err := splitChanges(data, &changes)
+	if err != nil {
+		return nil, err
+	}
+	return c.backend.Change(c.r.Context(), c.rights.Name, changes, bytes.NewReader(list))
+}
+
+// splitChanges returns the lines of prefixes to put, without their "+", and adds the prefixes to
+// remove.
+func splitChanges(data []byte, c *Changes) (list []byte, err error) {
+	n := 0
+	for line := range bytes.Lines(data) {
+		switch n++; {
+		case n > MaxChanges:
+			return nil, Errorf(CodeTooLarge, "more than %d changes", MaxChanges)
+		case line[0] == '+':
+			list = append(list, line[1:]...)
+		case line[0] == '-':
+			p, _, err := policy.ParsePrefix(string(bytes.TrimSpace(line[1:])))
+			if err != nil {
+				return nil, invalid("line %d: %v", n, err)
+			}
+			c.Remove = append(c.Remove, p)
+		default:
+			return nil, invalid("line %d: want + or - and a prefix", n)
+		}
+	}
+	return list, nil
 }
 
 func (c *call) renew(name string) (any, error) {
@@ -232,7 +287,7 @@ func (c *call) answer(id string) (any, error) {
 
 // begin reads the body of a request into v, and waits until the request may be worked on.
 func (c *call) begin(v any) (leave func(), err error) {
-	data, leave, err := c.read()
+	data, leave, err := c.read(MaxBody)
 	if err != nil {
 		return nil, err
 	}
@@ -244,14 +299,14 @@ func (c *call) begin(v any) (leave func(), err error) {
 }
 
 // read waits until the request may be worked on, and returns its body.
-func (c *call) read() (data []byte, leave func(), err error) {
+func (c *call) read(most int64) (data []byte, leave func(), err error) {
 	ctx, cancel := context.WithTimeout(c.r.Context(), c.opts.RequestTimeout)
 	defer cancel()
 	if err := c.work.Enter(ctx, c.uid); err != nil {
 		return nil, nil, err
 	}
 	c.rc.SetReadDeadline(time.Now().Add(c.opts.StallTimeout))
-	data, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, MaxBody))
+	data, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, most))
 	c.rc.SetReadDeadline(time.Time{})
 	if err == nil {
 		return data, func() { c.work.Leave(c.uid) }, nil

@@ -12,7 +12,7 @@ import (
 // events counts the events of a body, one on each line. All lines are read before one is
 // counted, so a body that is cut off counts nothing.
 func (c *call) events() (any, error) {
-	data, leave, err := c.read()
+	data, leave, err := c.read(MaxBody)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +98,20 @@ func (s *Server) count(ctx context.Context, r Rights, b *batch) (Taken, error) {
 	}
 	slices.SortFunc(b.refused, func(x, y Refusal) int { return cmp.Compare(x.Line, y.Line) })
 	return Taken{Accepted: accepted, Refused: b.refused}, nil
+}
+
+// CountProven counts an event whose source is proven.
+func (s *Server) CountProven(ctx context.Context, r Rights, e Event) error {
+	r.Proof = nil
+	return s.countOne(ctx, r, e)
+}
+
+func (s *Server) countOne(ctx context.Context, r Rights, e Event) error {
+	taken, err := s.count(ctx, r, &batch{events: []Event{e}, lines: []int{1}})
+	if err != nil || len(taken.Refused) == 0 {
+		return err
+	}
+	return Errorf(taken.Refused[0].Code, "%s", taken.Refused[0].Message)
 }
 
 // admit removes the events that the reporter may not report, and those beyond its budget.

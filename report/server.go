@@ -37,6 +37,9 @@ type Backend interface {
 	// Put makes list the set of a feed, or changes nothing and returns an error, also when
 	// reading list fails midway. A set that a guard holds is no error, but a Result.
 	Put(ctx context.Context, reporter string, s Set, list io.Reader) (Result, error)
+	// Change puts the prefixes of list into the set of a feed, and removes others from it, or
+	// changes nothing and returns an error. It returns ErrUnknown if the set has to be put.
+	Change(ctx context.Context, reporter string, c Changes, list io.Reader) (Result, error)
 	// Renew lets the entries of a set stay for another ttl. It returns ErrUnknown if the set
 	// is not of that generation.
 	Renew(ctx context.Context, reporter, set string, generation uint64) error
@@ -100,7 +103,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	})
 	h := &handler{Server: s, table: table, stopping: ctx.Done()}
 	defer h.streams.Wait()
-	return table.Serve(ctx, l, h)
+	return table.Serve(ctx, h, l)
 }
 
 // share counts the connections by reporter. All strangers share the connections of one, so

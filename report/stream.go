@@ -149,7 +149,7 @@ func (s *stream) reply(ctx context.Context, line []byte) (any, error) {
 	switch (question{Event: q.Event, Rate: q.Rate, Verdict: q.Verdict}) {
 	case question{Event: q.Event}:
 		if q.Event != nil {
-			return s.countOne(ctx, *q.Event)
+			return empty{}, s.countOne(ctx, s.rights, *q.Event)
 		}
 	case question{Rate: q.Rate}:
 		return s.rateOf(ctx, s.rights, *q.Rate)
@@ -157,14 +157,6 @@ func (s *stream) reply(ctx context.Context, line []byte) (any, error) {
 		return s.verdictOf(s.rights, *q.Verdict)
 	}
 	return nil, invalid(`want one of {"event":EVENT}, {"rate":EVENT} and {"verdict":ADDRESS}`)
-}
-
-func (s *stream) countOne(ctx context.Context, e Event) (any, error) {
-	taken, err := s.count(ctx, s.rights, &batch{events: []Event{e}, lines: []int{1}})
-	if err != nil || len(taken.Refused) == 0 {
-		return empty{}, err
-	}
-	return nil, Errorf(taken.Refused[0].Code, "%s", taken.Refused[0].Message)
 }
 
 func (s *stream) answer(v any, err error) {

@@ -14,6 +14,10 @@ import (
 const (
 	// MaxSet is the longest set accepted, in bytes.
 	MaxSet = 256 << 20
+	// MaxChanges is the largest number of prefixes that change in one request.
+	MaxChanges = 20_000
+	// MaxChangesBody is the longest list of changes accepted, in bytes.
+	MaxChangesBody = 8 << 20
 	// MaxBody is the longest JSON body accepted, in bytes.
 	MaxBody = 1 << 20
 	// MaxStates is the largest number of feeds whose states a reporter may tell.
@@ -35,6 +39,14 @@ type Set struct {
 	Generation uint64
 	Accept     bool // an operator has accepted a change that a guard holds
 	Entries    iter.Seq2[Entry, error]
+}
+
+// Changes are changes of a set that was put.
+type Changes struct {
+	Name       string
+	Generation uint64 // of the set with the changes
+	Put        []Entry
+	Remove     []netip.Prefix
 }
 
 // Result tells how a set was taken.

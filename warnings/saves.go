@@ -37,7 +37,7 @@ func (s *Saves) Note(log *slog.Logger, dir string, err error) {
 		log.Info("changes can be saved again")
 	case err != nil && time.Since(s.logged) >= Every:
 		s.logged = time.Now()
-		log.Error("a change could not be saved, and was not made: check that the disk has room and can be written to",
-			"state_dir", dir, "error", err)
+		log.Error("a change could not be saved: commands and lists change nothing, and new bans of detectors end with "+
+			"a restart: check that the disk has room and can be written to", "state_dir", dir, "error", err)
 	}
 }

@@ -37,6 +37,7 @@ type daemon struct {
 	mu     sync.Mutex
 	events []report.Event
 	rates  int
+	banned map[string]int
 }
 
 func (d *daemon) Reporter(uint32) (report.Rights, bool) { return d.rights, true }
@@ -70,7 +71,11 @@ func (d *daemon) Verdict(a netip.Addr) report.Verdict {
 }
 
 func (d *daemon) Ban(_ context.Context, _ report.Rights, b report.Ban) (report.Verdict, error) {
-	return report.Verdict{Address: b.Prefix.Addr(), Verdict: "drop", Origin: fmt.Sprint(b.Prefix, b.For, b.Reason)}, nil
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ban := fmt.Sprint(b.Prefix, " ", b.For, " ", b.Reason)
+	d.banned[ban]++
+	return report.Verdict{Address: b.Prefix.Addr(), Verdict: "drop", Origin: ban}, nil
 }
 
 func (d *daemon) taken() []report.Event {
@@ -82,7 +87,7 @@ func (d *daemon) taken() []report.Event {
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func newDaemon() *daemon {
-	return &daemon{rights: report.Rights{
+	return &daemon{banned: map[string]int{}, rights: report.Rights{
 		Name: "shop", MayReport: func(rule string) bool { return rule == "login" }, MayAsk: true, MayBan: true,
 		EventsPerSecond: 1_000_000,
 		Bans:            report.Bans{MaxFor: time.Hour, WidestIPv4: 32, WidestIPv6: 64, PerMinute: 100},
@@ -161,7 +166,7 @@ func TestQuestions(t *testing.T) {
 		t.Errorf("verdicts: %v, %v", list, err)
 	}
 	v, err = s.Ban(ctx, paraxial.PrefixOf(addr("2001:db8::1%eth0")), time.Minute, "why")
-	if err != nil || v.Origin != "2001:db8::/64 1m0swhy" {
+	if err != nil || v.Origin != "2001:db8::/64 1m0s why" {
 		t.Errorf("ban: %+v, %v", v, err)
 	}
 	_, err = s.Ban(ctx, paraxial.PrefixOf(addr("::ffff:192.0.2.1")), 2*time.Hour, "why")

@@ -67,6 +67,10 @@ func (d *daemon) Put(_ context.Context, _ string, s report.Set, list io.Reader) 
 	return report.Result{Added: n}, nil
 }
 
+func (d *daemon) Change(context.Context, string, report.Changes, io.Reader) (report.Result, error) {
+	return report.Result{}, report.Errorf(report.CodeUnknown, "put it")
+}
+
 func (d *daemon) Renew(context.Context, string, string, uint64) error { return nil }
 
 func (d *daemon) set(name string) (first string, lines int) {

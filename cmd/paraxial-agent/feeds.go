@@ -78,7 +78,7 @@ func feedOf(cfg config.Config, f config.Feed) feeds.Feed {
 	}
 	names, prefixes := exceptionsOf(cfg, f)
 	return feeds.Feed{
-		Except: names, Exempt: prefixes,
+		Except: names, Exempt: prefixes, CrowdSec: feeds.CrowdSec(f.CrowdSec),
 		Name: f.Name, URL: f.URL, Every: f.Every, TTL: f.TTL, Use: use,
 		Format: f.Format, Column: f.Column, Select: f.Select,
 		Timeout: requestTime, MaxBytes: maxBody, MaxEntries: f.MaxEntries,

@@ -36,6 +36,8 @@ type environment struct {
 	getenv         func(string) string
 	now            func() time.Time
 	probe          func(probe.Options) (doctor.Facts, error)
+	socket         string // of paraxiald, if the user names none
+	root           bool   // the program runs as root
 }
 
 // program is one run.
@@ -82,9 +84,20 @@ func (p *program) execute(ctx context.Context, args []string) error {
 		return err
 	}
 	p.format = line.output
-	socket := cmp.Or(line.socket, p.getenv("PARAXIAL_SOCKET"), control.DefaultSocket)
-	p.client = control.NewClient(socket)
+	p.client = p.connectTo(cmp.Or(line.socket, p.getenv("PARAXIAL_SOCKET")))
 	return p.app.RunContext(ctx, append([]string{p.app.Name}, line.args...))
+}
+
+// connectTo returns a client for the daemon on a socket that the user has named, or for the usual
+// one.
+func (p *program) connectTo(named string) *control.Client {
+	switch {
+	case named != "":
+		return control.NewClient(named)
+	case p.root:
+		return control.NewRootClient(p.socket)
+	}
+	return control.NewClient(p.socket)
 }
 
 // exitCode reports err and returns the exit code for it.
@@ -117,8 +130,9 @@ func (p *program) commands() []command {
 	return []command{
 		p.statusCommand(), p.blockCommand(), p.promoteCommand(), p.unblockCommand(), p.allowCommand(),
 		p.unallowCommand(), p.flushCommand(), p.listCommand(), p.whyCommand(), p.statsCommand(), p.topCommand(),
-		p.detectorsCommand(), p.feedsCommand(), p.logsCommand(), p.originsCommand(), p.importCommand(),
-		p.exportCommand(), p.watchCommand(), p.confirmCommand(),
+		p.detectorsCommand(), p.rulesCommand(), p.forgiveCommand(),
+		p.feedsCommand(), p.logsCommand(), p.originsCommand(), p.importCommand(), p.exportCommand(),
+		p.watchCommand(), p.confirmCommand(),
 		p.reportCommand(), p.doctorCommand(), p.realipCommand(), p.matchCommand(), p.convertCommand(),
 		p.completionCommand(),
 		p.manCommand(),

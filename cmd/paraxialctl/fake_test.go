@@ -62,6 +62,7 @@ type fake struct {
 	mu              sync.Mutex
 	asked           []any
 	removed         control.RemoveResult
+	forgiven        control.ForgiveResult
 	imported        control.ImportResult
 	beside          []control.Entry
 	stateDir        string
@@ -149,6 +150,38 @@ func (f *fake) Unblock(_ context.Context, _ control.Caller, r control.Removal) (
 func (f *fake) Unallow(_ context.Context, _ control.Caller, r control.Removal) (control.RemoveResult, error) {
 	f.ask(r)
 	return f.removed, f.err
+}
+
+func (f *fake) Rules(_ context.Context, name string) (control.RulesStatus, error) {
+	last := noon.Add(-time.Minute)
+	s := control.RulesStatus{
+		Entries: 2, MaxEntries: 10_000, Memory: 3000, MaxMemory: 64 << 20,
+		Rules: []control.RuleStatus{{
+			Name: "login", Limit: 5, Window: "10m", IPv4Prefix: 32, IPv6Prefix: 64, Success: "ignore", Action: "block",
+			For: "10m", Events: map[string]uint64{"counted": 1200, "banned": 2, "bogon": 3, "old": 4}, Sources: 7,
+			Entries: 2, Ineffective: 1,
+		}},
+	}
+	switch name {
+	case "":
+		s.Rules = append(s.Rules, control.RuleStatus{
+			Name: "scan", Distinct: "path", Window: "1m", Action: "limit", Rate: "20/s", For: "1h",
+		})
+	case "login":
+		s.Rules[0].Nearest = []control.RuleSource{
+			{Rule: "login", Source: "198.51.100.9/32", Points: 4, Limit: 5, Last: last},
+		}
+	default:
+		return control.RulesStatus{}, control.Errorf(control.CodeNotFound, "the configuration has no rule %q", name)
+	}
+	return s, nil
+}
+
+func (f *fake) Forgive(
+	_ context.Context, _ control.Caller, r control.Forgiveness,
+) (control.ForgiveResult, error) {
+	f.ask(r)
+	return f.forgiven, f.err
 }
 
 func (f *fake) Feeds(context.Context) (control.FeedsStatus, error) {

@@ -46,6 +46,7 @@ func (p *program) flush(c *cli.Context) error {
 	if p.json() {
 		return p.printJSON(result)
 	}
+	p.notes(result.Notes)
 	p.printf("%s: %s removed\n", printable(result.Origin), flushed(result))
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/doctor/probe"
 )
 
@@ -22,5 +23,7 @@ func main() {
 		getenv: os.Getenv,
 		now:    time.Now,
 		probe:  probe.Gather,
+		socket: control.DefaultSocket,
+		root:   os.Geteuid() == 0,
 	}))
 }

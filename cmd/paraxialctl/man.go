@@ -28,6 +28,8 @@ func (p *program) man(c *cli.Context) error {
 			{Title: "FILES", Items: []manpage.Item{
 				{Term: control.DefaultSocket,
 					Text: "The socket of paraxiald. Root may use it, and the group paraxial."},
+				{Term: control.RootSocket(control.DefaultSocket),
+					Text: "The socket of paraxiald for root alone, which root's commands use if it exists."},
 			}},
 			{Title: "EXAMPLES", Items: examples()},
 		},

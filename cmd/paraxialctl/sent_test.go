@@ -54,6 +54,8 @@ func TestSent(t *testing.T) {
 		{split("unblock 192.0.2.1 --origin detector:syn"), control.Removal{Prefixes: one, Origin: "detector:syn"}},
 		{split("unblock --all 192.0.2.1"), control.Removal{Prefixes: one}},
 		{split("unallow 192.0.2.1"), control.Removal{Prefixes: one, Origin: "cli"}},
+		{split("unallow 192.0.2.1 --origin guard:session --force"),
+			control.Removal{Prefixes: one, Origin: "guard:session", Force: true}},
 		{split("confirm k7"), control.ConfirmRequest{ID: "k7"}},
 		{split("confirm"), control.ConfirmRequest{}},
 		{split("import - --for 7d --skip-invalid --force"),

@@ -12,8 +12,9 @@ func (p *program) unallowCommand() command {
 			Name:      "unallow",
 			Usage:     "remove allows",
 			ArgsUsage: "PREFIX...",
-			Flags:     removeFlags(),
-			Action:    p.unallow,
+			Flags: append(removeFlags(),
+				boolFlag("force", "also remove allows that spare open sessions, and cut these sessions")),
+			Action: p.unallow,
 		},
 	}
 }
@@ -23,7 +24,7 @@ func (p *program) unallow(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	req := control.UnallowRequest{Prefixes: prefixes, Origin: origin, All: c.Bool("all")}
+	req := control.UnallowRequest{Prefixes: prefixes, Origin: origin, All: c.Bool("all"), Force: c.Bool("force")}
 	result, err := p.client.Unallow(c.Context, req)
 	if err != nil {
 		return err

@@ -62,6 +62,10 @@ func (p *program) eventText(e control.Event) string {
 		return fmt.Sprintf("%s: %s and %s removed", f.Origin, blocksText(f.Blocks), allowsText(f.Allows))
 	case e.Packet != nil:
 		return packetText(*e.Packet)
+	case e.Alert != nil && e.Alert.Evidence != nil:
+		v := e.Alert.Evidence
+		return fmt.Sprintf("%s: %s points in %s by rule %s, limit %d; told by %s",
+			e.Alert.Source, count(v.Count), v.Window, v.Rule, v.PointLimit, v.Reporter)
 	case e.Interface != nil:
 		return interfaceText(*e.Interface)
 	case e.Type == control.EventLost:

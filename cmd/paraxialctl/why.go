@@ -62,6 +62,9 @@ func (p *program) verdict(r control.WhyResult) {
 		p.printf("Packets from it that come through a tunnel pass, because the filter does not look into it:\n%s.\n",
 			tunnelNames(r.UnseenTunnels))
 	}
+	if r.Ineffective != "" {
+		p.printf("\nWARNING: %s.\n", printable(r.Ineffective))
+	}
 	if r.Disagreement != "" {
 		p.printf("\nWARNING: packet filter and entries disagree: %s\nThis is a defect of Paraxial; please report it.\n",
 			printable(r.Disagreement))

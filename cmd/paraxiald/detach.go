@@ -20,7 +20,7 @@ func detach(c *cli.Context) error {
 		return err
 	}
 	log := service.NewLogger(c.App.ErrWriter, cfg.Log.Format == config.FormatJSON, cfg.Log.Level)
-	err = control.NewClient(cfg.Socket).Detach(c.Context)
+	err = control.NewRootClient(cfg.Socket).Detach(c.Context)
 	switch {
 	case err == nil:
 		_, err = fmt.Fprintln(c.App.Writer, "detached: the daemon has removed the filter from all interfaces and stops")

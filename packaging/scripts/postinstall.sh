@@ -32,6 +32,16 @@ if booted; then
 	systemctl daemon-reload || true
 fi
 
+enabled() { command -v systemctl >/dev/null && systemctl --quiet is-enabled paraxiald.service 2>/dev/null; }
+
+# Before the restart, which starts the unit as well. See the script before the installation.
+if [ -e /run/paraxial-new-unit ]; then
+	rm -f /run/paraxial-new-unit
+	if enabled; then
+		systemctl --quiet enable paraxial-agent-feeds.service || true
+	fi
+fi
+
 # The daemon leaves its filter in the kernel when it ends, and the next one takes
 # it over, so no blocked packet passes. A daemon that did not run is not started.
 if [ -n "$upgrade" ] && booted && systemctl is-active --quiet paraxiald.service; then
@@ -47,7 +57,6 @@ if [ -n "$upgrade" ] && booted && systemctl is-active --quiet paraxiald.service;
 	END
 fi
 
-enabled() { command -v systemctl >/dev/null && systemctl --quiet is-enabled paraxiald.service 2>/dev/null; }
 if [ -z "$upgrade" ] && ! enabled; then
 	cat <<-'END'
 		Paraxial is installed, and filters nothing yet. Next:

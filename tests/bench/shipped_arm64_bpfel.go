@@ -31,14 +31,14 @@ type shippedCounter struct {
 	Bytes   uint64
 }
 
-type shippedLimit struct {
-	_     structs.HostLayout
-	Tat   uint64
-	Cost  uint64
-	Owner uint64
-	Burst uint32
-	HitId uint32
-	Steps [4]uint64
+type shippedEssentialBuckets struct {
+	_          structs.HostLayout
+	PoolCost   uint64
+	ShareCost  uint64
+	PoolBurst  uint32
+	ShareBurst uint32
+	Pools      [4]uint64
+	Shares     [256]uint64
 }
 
 type shippedLpmV4 struct {

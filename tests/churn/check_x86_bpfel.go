@@ -40,6 +40,16 @@ type checkCounter struct {
 	Bytes   uint64
 }
 
+type checkEssentialBuckets struct {
+	_          structs.HostLayout
+	PoolCost   uint64
+	ShareCost  uint64
+	PoolBurst  uint32
+	ShareBurst uint32
+	Pools      [4]uint64
+	Shares     [256]uint64
+}
+
 type checkJudged struct {
 	_    structs.HostLayout
 	Addr struct {
@@ -51,16 +61,6 @@ type checkJudged struct {
 	}
 	Known uint64
 	Class uint64
-}
-
-type checkLimit struct {
-	_     structs.HostLayout
-	Tat   uint64
-	Cost  uint64
-	Owner uint64
-	Burst uint32
-	HitId uint32
-	Steps [4]uint64
 }
 
 type checkLpmV4 struct {

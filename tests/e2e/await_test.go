@@ -48,6 +48,9 @@ func TestInterfaceComesLate(t *testing.T) {
 		up > strings.Index(h.run.Log(), "waiting for interfaces") {
 		t.Error("existing interfaces waited for the missing one")
 	}
+	if !strings.Contains(h.run.Log(), "filter in force, but not on all interfaces") {
+		t.Error("the log does not say that an interface is unprotected")
+	}
 	if i := h.lateOf(); i.Protected || !strings.Contains(i.Note, "no such interface") {
 		t.Errorf("status of the missing interface: %+v", i)
 	}

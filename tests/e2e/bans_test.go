@@ -121,7 +121,7 @@ func TestSecondBanByOtherWays(t *testing.T) {
 	h.ctl(0, "import", writeFile(t, "198.51.100.8\n"), "--origin", "tool")
 	r := h.ctl(0, "import", writeFile(t, "198.51.100.8\n"), "--origin", "tool", "--for", "1h")
 	if e := h.only("198.51.100.8/32", "tool"); e.Expires == nil ||
-		!strings.Contains(r.Stderr, "1 entries of tool end earlier than before") {
+		!strings.Contains(r.Stderr, "the list shortens the time of 1 entry of tool") {
 		t.Errorf("an import for 1h: %+v\n%s", e, r.Stderr)
 	}
 }
@@ -347,9 +347,9 @@ func TestHiddenCharactersInReasons(t *testing.T) {
 // reportsFailedSaves checks that log, status and metrics report a change that could not be saved.
 func (h *host) reportsFailedSaves() {
 	h.Helper()
-	h.warns(true, "the last change could not be saved, and was not made: ")
+	h.warns(true, "the last change could not be saved: ")
 	if log := h.run.Log(); !strings.Contains(log,
-		"a change could not be saved, and was not made: check that the disk") {
+		"a change could not be saved: commands and lists change nothing") {
 		h.Errorf("the log does not report the change that could not be saved:\n%s", log)
 	}
 	h.within("the metrics of failed saves", patience, func() bool {

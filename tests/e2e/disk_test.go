@@ -63,7 +63,7 @@ func (h *host) cannotSave(s *lab.Server, why string) {
 	if !strings.Contains(h.run.Log(), "bans of detectors and rules are volatile") {
 		h.Error("the log does not report the volatile bans")
 	}
-	h.warns(true, "1 bans of detectors and rules are in force, but not saved")
+	h.warns(true, "1 ban of detectors and rules is in force, but not saved")
 }
 
 func mountTmpfs(t *testing.T, size string) string {

@@ -54,6 +54,8 @@ func runReporter(args string) int {
 		out.Result, err = c.Put(ctx, set)
 	case "renew":
 		err = c.Renew(ctx, name, set.Generation)
+	case "change":
+		out.Result, err = c.Change(ctx, stdinChanges(name, set.Generation))
 	case "agent":
 		out.Result, err = carryOut(ctx, c, set)
 	}
@@ -352,18 +354,29 @@ func TestReporterIsKilled(t *testing.T) {
 	expectEqual(t, "put", h.hand(reporterUID, someHosts(301), "put a 3 false").Code, "")
 }
 
+// fillReportSocket opens more connections than a user may have, of which the daemon closes the surplus.
+func (h *host) fillReportSocket(uid int) {
+	h.Helper()
+	const opened, most = 100, 32
+	var all []net.Conn
+	for range opened {
+		c, err := dialAs(uid, nil, "unix", reportSocket)
+		check(h.T, err)
+		h.Cleanup(func() { c.Close() })
+		all = append(all, c)
+	}
+	h.waitFor("the end of the surplus connections", func() bool { return served(h.T, all) >= opened-most })
+	expectEqual(h.T, fmt.Sprint("connections of uid ", uid), opened-served(h.T, all), most)
+}
+
 // Storms of strangers and of the reporter itself keep neither the operator nor the reporter
 // out.
 func TestReportStorm(t *testing.T) {
 	h := newReportingHost(t, "1h")
 	ctx, stop := context.WithCancel(t.Context())
 	var storm sync.WaitGroup
-	for range 100 { // root is a stranger here
-		nc, err := net.Dial("unix", reportSocket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
+	for _, uid := range []int{0, reporterUID} { // root is a stranger here
+		h.fillReportSocket(uid)
 	}
 	for _, uid := range []uint32{strangerUID, reporterUID} {
 		for range 6 {

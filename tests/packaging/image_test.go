@@ -48,6 +48,42 @@ func TestImage(t *testing.T) {
 	s.do("getent", "group", "paraxial")
 }
 
+// TestUpgradeEnablesAgent: an upgrade from a version without the unit of the agent enables it if the
+// daemon is enabled, and leaves a unit alone that was disabled.
+func TestUpgradeEnablesAgent(t *testing.T) {
+	before, after := older(t), newer(t)
+	need(t, "systemctl")
+	const unit = "/usr/lib/systemd/system/paraxial-agent-feeds.service"
+	const wanted = "/etc/systemd/system/paraxiald.service.wants/paraxial-agent-feeds.service"
+	for _, tt := range []struct {
+		name string
+		do   [][]string // between the versions
+		want bool
+	}{
+		{"without the unit", [][]string{{"systemctl", "enable", "paraxiald"}, {"rm", unit, wanted}}, true},
+		{"daemon disabled", [][]string{{"rm", unit}}, false},
+		{"agent disabled", [][]string{{"systemctl", "enable", "paraxiald"},
+			{"systemctl", "disable", "paraxial-agent-feeds"}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := newSite(t)
+			s.chrooted()
+			s.install(before.deb())
+			for _, args := range tt.do {
+				s.do(args...)
+			}
+			s.install(after.deb())
+			if _, err := s.try("test", "-L", wanted); (err == nil) != tt.want {
+				t.Errorf("the agent is enabled: %t, want %t", err == nil, tt.want)
+			}
+			if s.exists("/run/paraxial-new-unit") {
+				t.Error("the mark of the script before the installation is still there")
+			}
+			s.do("dpkg", "--purge", "paraxial")
+		})
+	}
+}
+
 // TestRemoveWithBadConfiguration: an invalid configuration does not keep the filter in
 // force, wherever its pins are.
 func TestRemoveWithBadConfiguration(t *testing.T) {

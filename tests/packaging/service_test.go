@@ -107,7 +107,7 @@ func TestService(t *testing.T) {
 	s.status("protecting eth0 (native); 0 blocks, 0 allows")
 	s.do("paraxialctl", "block", enemy)
 	s.filtered("blocked")
-	s.status("protecting eth0 (native); 1 blocks, 0 allows")
+	s.status("protecting eth0 (native); 1 block, 0 allows")
 	s.feeds()
 	if said := s.upgrade(after); strings.Contains(said, "Next:") {
 		t.Errorf("an upgrade prints the next steps:\n%s", said)
@@ -294,7 +294,7 @@ func TestWatchdog(t *testing.T) {
 		}
 		return nil
 	})
-	s.status("protecting eth0 (native); 1 blocks, 0 allows")
+	s.status("protecting eth0 (native); 1 block, 0 allows")
 	s.filtered("restarted")
 }
 

@@ -5,32 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"testing"
-	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/paraxial/paraxial/tests/lab/frame"
 )
 
 const igmp = 2
-
-// setEssential sets the bucket for essential packets. No cost turns it off.
-func (f *filter) setEssential(b bucket) {
-	f.tb.Helper()
-	value := make([]byte, 8*limitWords)
-	for i, word := range []uint64{b.TAT, b.Cost, 0, uint64(b.Burst)} {
-		binary.NativeEndian.PutUint64(value[8*i:], word)
-	}
-	if err := f.maps["essential"].Put(uint32(testSlot), value); err != nil {
-		f.tb.Fatal(err)
-	}
-}
-
-// anyRate is a bucket that passes everything, and noRate one that passes nothing.
-var (
-	anyRate = bucket{Cost: 1}
-	noRate  = bucket{Cost: 1, TAT: neverFull}
-)
 
 // needed tells whether a frame is one that a host needs, as docs/config.md lists them. It is the
 // reference for bpf/essential.h.
@@ -212,14 +191,17 @@ func (f *filter) checkEssential(t *testing.T, name string, c essentialCase, p fr
 	}
 	dropped := source == blocked || source == limited
 	for _, state := range []struct {
-		name   string
-		bucket bucket
-		want   reason
-	}{{"on", anyRate, essential}, {"over the rate", noRate, essentialLimited}, {"off", bucket{}, otherwise}} {
+		name    string
+		buckets essentialBuckets
+		want    reason
+	}{
+		{"on", anyRate, essential}, {"over the rate", noRate(), essentialLimited},
+		{"off", essentialBuckets{}, otherwise},
+	} {
 		if !dropped && state.want != essential {
 			continue
 		}
-		f.setEssential(state.bucket)
+		f.setEssential(state.buckets)
 		f.setCredit(1)
 		want := wantOne(otherwise, len(b))
 		if c.need && dropped {
@@ -237,38 +219,4 @@ func (f *filter) checkEssential(t *testing.T, name string, c essentialCase, p fr
 		check(t, fmt.Sprintf("%s from a source that is %s, essential %s", name, source, state.name), want,
 			f.observe(b), b)
 	}
-}
-
-// The bucket of an interface passes its burst, and an essential packet of a source that is not
-// dropped takes nothing from it.
-func TestEssentialRate(t *testing.T) {
-	hour := uint64(time.Hour) * nanosecond
-	eachBuild(t, func(t *testing.T, f *filter) {
-		f.listSources()
-		answer := udp(67, 68)
-		f.setEssential(bucket{Cost: 10 * uint64(time.Minute) * nanosecond, Burst: 60 * 60 * 1e6})
-		for range 100 {
-			f.run(answer(start(sourcesV4[notListed])))
-			f.run(start(sourcesV4[blocked]).UDP(67, 69, nil))
-		}
-		got := f.change(func() uint32 {
-			for range 19 {
-				f.run(answer(start(sourcesV4[blocked])))
-			}
-			return f.run(answer(start(sourcesV4[blocked])))
-		})
-		size := uint64(len(answer(start(sourcesV4[blocked]))))
-		want := outcome{Action: drop, Hits: map[uint32]uint64{hitBlocked: 13},
-			Counters: map[reason]counter{essential: {7, 7 * size}, essentialLimited: {13, 13 * size}}}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("20 answers of a blocked source (-want +got):\n%s", diff)
-		}
-		// IPv6 has the same bucket.
-		b := icmp6(255, 136, 0)(start(sourcesV6[blocked]))
-		f.setEssential(bucket{Cost: hour})
-		actions := []uint32{f.run(b), f.run(answer(start(sourcesV4[blocked])))}
-		if !slices.Equal(actions, []uint32{pass, drop}) {
-			t.Errorf("an advertisement and a DHCP answer with room for one packet: actions %d", actions)
-		}
-	})
 }

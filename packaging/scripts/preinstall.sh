@@ -1,0 +1,12 @@
+#!/bin/sh
+# Runs before the files are installed. dpkg and rpm pass what they do, which is not
+# needed here.
+set -e
+
+# An older version had no unit for the agent. The script after the installation
+# enables it if paraxiald is enabled, as `systemctl enable paraxiald` does. It leaves
+# alone a unit that was there and that somebody has disabled.
+units=/usr/lib/systemd/system
+if [ -e "$units/paraxiald.service" ] && [ ! -e "$units/paraxial-agent-feeds.service" ]; then
+	: >/run/paraxial-new-unit
+fi
