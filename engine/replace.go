@@ -88,6 +88,8 @@ type importJob struct {
 	Replaced
 	need policy.Need // the room for the new entries
 	ops  []policy.Op // the changes, unless there are more than smallImport
+
+	added []bool // by the number of the line, those that were applied: whether the entry is new
 }
 
 // mayBeLarge reports whether the import may have more than smallImport changes.
