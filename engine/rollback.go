@@ -34,12 +34,7 @@ func (j *importJob) restore(ctx context.Context) error {
 			return fmt.Errorf("read back the saved entries: %w", err)
 		}
 		saved = slices.DeleteFunc(saved, func(e policy.Entry) bool { return !j.hasChanged(e) })
-		err = j.enforceStep(ctx, func(c *policy.Change) {
-			for step := range slices.Chunk(saved, writeStep) {
-				j.write(func() { c.Put(step) })
-			}
-		})
-		if err != nil || next == nil {
+		if err := j.enforcePuts(ctx, saved); err != nil || next == nil {
 			return err
 		}
 		from = next

@@ -15,7 +15,7 @@ import (
 // and only then are stale entries removed. A crash before that transaction leaves
 // nodes that the next start removes.
 //
-// The turn is taken for each chunk, so that other changes need not wait for the
+// The turn is taken for each step, so that other changes need not wait for the
 // whole import.
 func (j *importJob) large(ctx context.Context) error {
 	start := time.Now()
@@ -91,15 +91,25 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 		})
 		buffers[0], buffers[1] = buffers[1], entries
 		save <- entries
+		if err := j.enforcePuts(ctx, entries); err != nil {
+			return err
+		}
+		j.progress(len(j.added), total)
+	}
+	return nil
+}
+
+// enforcePuts puts entries into the book and the tries, in steps.
+func (j *importJob) enforcePuts(ctx context.Context, entries []policy.Entry) error {
+	for part := range slices.Chunk(entries, turnStep) {
 		err := j.enforceStep(ctx, func(c *policy.Change) {
-			for step := range slices.Chunk(entries, writeStep) {
+			for step := range slices.Chunk(part, writeStep) {
 				j.write(func() { c.Put(step) })
 			}
 		})
 		if err != nil {
 			return err
 		}
-		j.progress(len(j.added), total)
 	}
 	return nil
 }
@@ -129,7 +139,7 @@ func (j *importJob) removeFrom(ctx context.Context, remove func(policy.Entry) bo
 	for from := policy.EntryRef(1); from != 0; {
 		err := j.enforceStep(ctx, func(c *policy.Change) {
 			var refs []policy.EntryRef
-			refs, from = j.book.OriginFrom(policy.Block, j.set.Entry.Origin, from, importChunk)
+			refs, from = j.book.OriginFrom(policy.Block, j.set.Entry.Origin, from, turnStep)
 			refs = slices.DeleteFunc(refs, func(r policy.EntryRef) bool {
 				e, _ := j.book.Resolve(r)
 				return !remove(e)
