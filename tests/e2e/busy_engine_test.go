@@ -120,7 +120,8 @@ func (h *host) quietBlocks(n int) time.Duration {
 	for i := range n {
 		begin := time.Now()
 		p := fmt.Sprintf("198.51.100.%d", i)
-		if _, err := h.client().Block(h.Context(), control.BlockRequest{Prefixes: []string{p}, Origin: "quiet"}); err != nil {
+		if _, err := h.client().Block(h.Context(),
+			control.BlockRequest{Prefixes: []string{p}, Origin: "quiet"}); err != nil {
 			h.Fatal(err)
 		}
 		took = append(took, time.Since(begin))

@@ -45,7 +45,8 @@ func TestClientGoesAway(t *testing.T) {
 	}
 	// A change of the set waits until it is as before.
 	ended := h.background(func() error {
-		_, err := h.client().Block(t.Context(), control.BlockRequest{Prefixes: []string{"198.51.100.1"}, Origin: "list"})
+		_, err := h.client().Block(t.Context(),
+			control.BlockRequest{Prefixes: []string{"198.51.100.1"}, Origin: "list"})
 		return err
 	})
 	blocks := during(ended, func(i int) {
