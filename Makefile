@@ -66,6 +66,7 @@ test-needs:
 
 .PHONY: test
 test: test-needs ## run all tests; needs root, or sudo for the parts that do
+	@command -v crowdsec >/dev/null || echo "CrowdSec is not installed: TestCrowdSec of tests/e2e is skipped"
 	@echo "Testing all packages. On two idle cores this takes about 10 minutes, and the first time longer,"
 	@echo "since everything is compiled. Each package is printed when it is done; tests/e2e takes longest."
 	@# The tests of packages have no network to download it.
@@ -124,6 +125,10 @@ upgrade-from: ## upgrade from the version REF, and go back to it, under traffic:
 	git worktree remove --force $(BIN)/previous/src
 	PARAXIAL_PREVIOUS=$(CURDIR)/$(BIN)/previous PARAXIAL_RESTARTS=$(or $(RESTARTS),20) \
 		PARAXIAL_UPGRADES=$(or $(UPGRADES),10) $(TESTALL) -v -timeout 1h -run 'TestUpgrade|TestRestartsAndUpgrades' ./tests/e2e
+
+.PHONY: bench-logs
+bench-logs: build ## how many lines paraxial-agent reads in a second, beside fail2ban and sshguard
+	go run ./tests/bench/logs -bin $(BIN)
 
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs

@@ -11,6 +11,7 @@
 #include "maps.h"
 #include "packet.h"
 #include "parse.h"
+#include "verifier.h"
 
 /* True if one port is a and the other is b. */
 static __always_inline bool ports_are(struct ports ports, __u16 a, __u16 b)
@@ -130,11 +131,11 @@ static __always_inline __u32 fold_station(struct xdp_md *ctx)
 }
 
 /* Returns the bucket in the row of a kind. */
-static __always_inline __u64 *share_of(struct essential_buckets *buckets, __u32 row, __u32 sender)
+static __always_inline __u64 *share_of(struct essential_buckets *buckets, __u64 row, __u32 sender)
 {
-	__u32 at = sender * 0x9e3779b1 >> (32 - ESSENTIAL_ROW_BITS);
+	__u64 at = sender * 0x9e3779b1 >> (32 - ESSENTIAL_ROW_BITS);
 
-	return &buckets->shares[(row * ESSENTIAL_ROW + at) & (ESSENTIAL_SHARES - 1)];
+	return &buckets->shares[BOUNDED(row * ESSENTIAL_ROW + at, ESSENTIAL_SHARES - 1)];
 }
 
 /*
@@ -148,7 +149,7 @@ static __always_inline bool take_essential(struct essential_buckets *buckets, en
 {
 	__u64 cost = LIMIT_FIELD(buckets->share_cost), burst = LIMIT_FIELD(buckets->share_burst);
 	__u64 now = bpf_ktime_get_boot_ns();
-	__u32 at = (kind - 1) & (ESSENTIAL_KINDS - 1);
+	__u64 at = BOUNDED((__u64)kind - 1, ESSENTIAL_KINDS - 1);
 
 	if (bucket_take(share_of(buckets, 2 * at, source), now, cost, burst) ||
 	    bucket_take(share_of(buckets, 2 * at + 1, station), now, cost, burst))

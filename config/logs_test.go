@@ -18,7 +18,8 @@ logs:
   - name: web
     syslog: {socket: /run/x.sock, users: [www-data]}
     format: nginx-access
-    match: {method: [POST], path: [/users/log_in, '**.php'], status: [401, 403], host: ['*.example.com'], agent: ['**bot**']}
+    match: {method: [POST], path: [/users/log_in, '**.php'], status: [401, 403],
+      host: ['*.example.com'], agent: ['**bot**']}
     rule: login
   - name: own
     file: /var/log/app/*.log
@@ -108,23 +109,28 @@ func TestLogErrors(t *testing.T) {
 		{"{name: x, file: /x, rule: y, time: iso, patterns: [{text: '<addr>'}]}", `logs.time: time "iso" is not known`},
 		{"{name: x, file: /x, format: sshd, rule: y, match: {path: [/x]}}", `"x": match is for access logs`},
 		{"{name: x, file: /x, format: nginx-access, rule: y, match: {path: [x]}}", `logs.match.path: path "x": want`},
-		{"{name: x, file: /x, format: nginx-access, rule: y, match: {status: [99]}}", "logs.match.status: got 99; want"},
+		{"{name: x, file: /x, format: nginx-access, rule: y, match: {status: [99]}}",
+			"logs.match.status: got 99; want"},
 		{"{name: x, file: /x, format: nginx-access, rule: y, match: {method: [post]}}", `"post" cannot be a method`},
 		{"{name: x, journal: {units: [ssh]}, format: sshd, rule: y}", `"ssh" cannot be a unit; want its full name`},
 		{"{name: x, journal: {units: ['*.service']}, format: sshd, rule: y}", "cannot be a unit"},
 		{"{name: x, journal: {units: [a.service], users: []}, format: sshd, rule: y}", `"x" has no users`},
-		{"{name: x, file: /x, rule: y, patterns: [{text: 'from <user>'}]}", "logs.patterns: pattern \"from <user>\": <addr> is"},
+		{"{name: x, file: /x, rule: y, patterns: [{text: 'from <user>'}]}",
+			"logs.patterns: pattern \"from <user>\": <addr> is"},
 		{"{name: x, file: /x, patterns: [{text: '<addr>'}]}", `"x" has no rule`},
-		{"{name: x, file: /x, rule: y, patterns: [{text: '<addr>'}], samples: [{line: '198.51.100.9', offender: none}]}",
+		{"{name: x, file: /x, rule: y, patterns: [{text: '<addr>'}], samples: [{line: '198.51.100.9', " +
+			"offender: none}]}",
 			`"x": the sample "198.51.100.9" is held against 198.51.100.9, not none: change the patterns or the sample`},
-		{"{name: x, file: /x, rule: y, patterns: [{text: '<addr>'}], samples: [{line: 'a'}]}", "a sample has no offender"},
+		{"{name: x, file: /x, rule: y, patterns: [{text: '<addr>'}], samples: [{line: 'a'}]}",
+			"a sample has no offender"},
 		{"{name: x, file: /x, rule: y, patterns: [{text: '<addr>'}], samples: [{line: a, offender: b}]}",
 			`"b" is not an address; want one, or none`},
-		{"{name: x, file: /x, format: sshd, rule: y}, {name: x, file: /y, format: sshd, rule: y}", `"x" is listed twice`},
-		{"{name: x, syslog: {socket: /s}, format: sshd, rule: y}, {name: y, syslog: {socket: /s}, format: sshd, rule: y}",
+		{"{name: x, file: /x, format: sshd, rule: y}, {name: x, file: /y, format: sshd, rule: y}",
+			`"x" is listed twice`},
+		{"{name: x, syslog: {socket: /s}, format: sshd, rule: y}, {name: y, syslog: {socket: /s}, " +
+			"format: sshd, rule: y}",
 			`"y" has the socket of another log`},
-		{strings.TrimPrefix(strings.Repeat(", {name: x, file: /x, format: sshd, rule: y}", 1), ", ") + manyLogs(MaxLogs),
-			"more than 64"},
+		{"{name: x, file: /x, format: sshd, rule: y}" + manyLogs(MaxLogs), "more than 64"},
 		{"{name: x, file: /x, rule: y, patterns: [" + strings.Repeat("{text: '<addr>'}, ", maxLogPatterns+1) + "]}",
 			"more than 64 patterns"},
 	} {

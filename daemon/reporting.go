@@ -164,9 +164,12 @@ func (r *reporting) changeOf(feed config.Feed, reporter string) listChange {
 		Import: control.Import{Origin: policy.OriginFeed + feed.Name, Kind: policy.Block, For: feed.TTL},
 		author: "reporter:" + reporter, guard: r.guard.Guard,
 		bounds: bounds{feed.Bounds(), "feeds", feed.CrowdSec.URL != ""},
-		most:   feed.MaxEntries, longest: feed.TTL, slack: putSlack,
+		most:   feed.MaxEntries, longest: feed.TTL,
 		tooLong: control.Errorf(control.CodeTooLarge, "nothing was changed: the set of %s has more than %d different "+
 			"prefixes (feeds.max_entries)", feed.Name, feed.MaxEntries),
+	}
+	if feed.CrowdSec.URL != "" {
+		change.slack = decisionSlack
 	}
 	switch feed.Use {
 	case config.UseShadow:
@@ -186,8 +189,9 @@ func (r *reporting) changeOf(feed config.Feed, reporter string) listChange {
 	return change
 }
 
-// putSlack is more than lifetimes in seconds can differ between two sets with the same ends.
-const putSlack = 3 * time.Second
+// decisionSlack is more than what is left of a decision of CrowdSec can differ between two sets,
+// by rounding and delays.
+const decisionSlack = 3 * time.Second
 
 // maxPutNotes is the number of notes about refused and spared prefixes.
 const maxPutNotes = 10

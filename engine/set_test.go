@@ -255,3 +255,52 @@ func TestReplaceLimits(t *testing.T) {
 		t.Errorf("%d limits are left, %v", len(k.limits), err)
 	}
 }
+
+// Amend puts and removes some prefixes, and leaves the others and other origins alone.
+func TestAmend(t *testing.T) {
+	b := newBench(t, 1000)
+	e := entry("::")
+	e.Deadline = 77
+	if _, err := b.replaceWith(e, nil, "192.0.2.1", "192.0.2.2", "192.0.2.3"); err != nil {
+		t.Fatal(err)
+	}
+	other := entry("192.0.2.4")
+	if err := b.apply(policy.PutOp(other)); err != nil {
+		t.Fatal(err)
+	}
+	list, err := ReadList(strings.NewReader("192.0.2.3\n192.0.2.2 for=1h reason=x\n192.0.2.9"), 10, func(int) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Origin = "feed"
+	gone := []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.4/32"),
+		netip.MustParsePrefix("192.0.2.9/32"), netip.MustParsePrefix("192.0.2.77/32")}
+	got, err := b.Amend(b.Context(), Set{List: list, Entry: e, Now: 1000}, gone)
+	if want := (Replaced{Added: 1, Removed: 1, Unchanged: 2, Renewed: 1}); err != nil || got != want {
+		t.Errorf("amended %+v, %v; want %+v", got, err, want)
+	}
+	found := b.imported(policy.Block)
+	if len(found) != 3 || found["192.0.2.2/32"].Reason != "x" || found["192.0.2.9/32"].Deadline != 77 {
+		t.Errorf("entries %+v", found)
+	}
+	if _, ok := b.book.Get(other.Key()); !ok {
+		t.Error("the entry of another origin is gone")
+	}
+}
+
+// An end that differs by less than the slack stays as it is.
+func TestSlack(t *testing.T) {
+	for _, tt := range []struct {
+		old, end, slack policy.Deadline
+		stays           bool
+	}{
+		{1000, 1003, 3, true}, {1003, 1000, 3, true}, {1000, 1004, 3, false}, {1000, 1001, 0, false},
+		{1000, 1000, 0, true}, {policy.Forever, policy.Forever, 3, true},
+		{policy.Forever, policy.Forever - 1, 3, false}, {policy.Forever - 1, policy.Forever, 3, false},
+	} {
+		s := Set{Slack: tt.slack}
+		if got := s.near(tt.old, tt.end); got != tt.stays {
+			t.Errorf("%+v: stays %t", tt, got)
+		}
+	}
+}

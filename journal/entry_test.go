@@ -27,8 +27,7 @@ func TestEntries(t *testing.T) {
 		{"text", head + "MESSAGE=a=b\n\n", "a=b", "ssh.service", 0, false},
 		{"blank lines before it", "\n\n" + head + "MESSAGE=a\n\n", "a", "ssh.service", 0, false},
 		{"binary", head + field("MESSAGE", "a\nMESSAGE=b\n\n_UID=7\x00") + "\n", "a\nMESSAGE=b\n\n_UID=7\x00",
-			"ssh.service",
-			0, false},
+			"ssh.service", 0, false},
 		{"long text", head + "MESSAGE=" + long + "\nX=y\n\n", long[:Longest], "ssh.service", 0, true},
 		{"long binary", head + field("MESSAGE", long) + "X=y\n\n", long[:Longest], "ssh.service", 0, true},
 		{"a message twice", head + "MESSAGE=a\nMESSAGE=b\n\n", "a", "ssh.service", 0, false},
@@ -39,8 +38,7 @@ func TestEntries(t *testing.T) {
 		r := newReader(strings.NewReader(tt.in + head + "MESSAGE=next\n\n"))
 		e, err := r.next()
 		if err != nil || string(e.Message) != tt.message || e.Unit != tt.unit || e.UID != tt.uid ||
-			e.TooLong != tt.tooLong ||
-			e.Cursor != "c" {
+			e.TooLong != tt.tooLong || e.Cursor != "c" {
 			t.Errorf("%s: %.100v, %v", tt.name, e, err)
 		}
 		if e, err := r.next(); err != nil || string(e.Message) != "next" {

@@ -252,8 +252,8 @@ func killJournalctl(t *testing.T) {
 		for pid := range strings.FieldsSeq(string(pids)) {
 			name, _ := os.ReadFile("/proc/" + pid + "/comm")
 			var n int
-			if fmt.Sscan(pid, &n); string(bytes.TrimSpace(name)) == "journalctl" &&
-				syscall.Kill(n, syscall.SIGKILL) == nil {
+			fmt.Sscan(pid, &n)
+			if string(bytes.TrimSpace(name)) == "journalctl" && syscall.Kill(n, syscall.SIGKILL) == nil {
 				killed = true
 			}
 		}
@@ -288,16 +288,17 @@ func TestFailures(t *testing.T) {
 	} {
 		j := &journald{T: t}
 		f, stop := j.follow(fake(t, script))
-		j.eventually("another start after "+want,
-			func() bool { s := f.Stats(); return s.Starts > 1 && s.Problem == want })
+		j.eventually("another start after "+want, func() bool {
+			s := f.Stats()
+			return s.Starts > 1 && s.Problem == want
+		})
 		stop()
 	}
 	j := &journald{T: t}
 	opts := sshd()
 	opts.Command = []string{"/nowhere/journalctl"}
 	f, stop := j.follow(opts)
-	j.eventually("it is told that it is missing",
-		func() bool { return strings.Contains(f.Stats().Problem, "/nowhere") })
+	j.eventually("its absence is told", func() bool { return strings.Contains(f.Stats().Problem, "/nowhere") })
 	stop()
 }
 

@@ -192,8 +192,8 @@ func (h *host) read(name string, lines int) (s report.LogState) {
 const sshdLog = "logs: [{name: sshd, file: DIR/auth.log, format: sshd, rule: login}]\n"
 
 func failed(n int) string {
-	return fmt.Sprintf("2026-01-02T03:04:05Z h sshd[1]: Failed password for u%d from 198.51.100.%d port 1 ssh2\n", n,
-		n%250)
+	const line = "2026-01-02T03:04:05Z h sshd[1]: Failed password for u%d from 198.51.100.%d port 1 ssh2\n"
+	return fmt.Sprintf(line, n, n%250)
 }
 
 func TestFile(t *testing.T) {
@@ -209,7 +209,8 @@ func TestFile(t *testing.T) {
 	want := []report.Event{
 		{Address: netip.MustParseAddr("198.51.100.2"), Rule: "login", User: "u2", Time: when,
 			Text: strings.TrimSuffix(failed(2), "\n"), Where: fmt.Sprint(at, first)},
-		{Address: netip.MustParseAddr("198.51.100.3"), Rule: "login", User: "u3", Time: when.Add(time.Second),
+		{Address: netip.MustParseAddr("198.51.100.3"), Rule: "login", User: "u3",
+			Time:    when.Add(time.Second),
 			Success: true,
 			Text:    "2026-01-02T03:04:06Z h sshd[1]: Accepted password for u3 from 198.51.100.3 port 1 ssh2",
 			Where:   fmt.Sprint(at, first+int64(len(failed(2)))+38)},
@@ -220,6 +221,21 @@ func TestFile(t *testing.T) {
 	s := h.read("sshd", 3)
 	if s.Matched != 1 || s.Successes != 1 || s.Unread != 1 || s.Error != "" || s.Source != h.path("auth.log") {
 		t.Errorf("%+v", s)
+	}
+}
+
+// TestEnds: the end of a connection is no further failure.
+func TestEnds(t *testing.T) {
+	h := newHost(t)
+	h.write("auth.log", "")
+	h.start(sshdLog)
+	h.eventually("the file is open", func() bool { return h.engine.States()[0].Files == 1 })
+	const closed = "2026-01-02T03:04:05Z h sshd[1]: Connection closed by authenticating user u%d 198.51.100.%d port 1 " +
+		"[preauth]\n"
+	h.write("auth.log", failed(1)+fmt.Sprintf(closed, 1, 1)+fmt.Sprintf(closed, 2, 2))
+	s := h.read("sshd", 3)
+	if got := h.await(2); s.Matched != 2 || s.Ends != 1 || got[1].Address != netip.MustParseAddr("198.51.100.2") {
+		t.Errorf("%+v, %+v", s, got)
 	}
 }
 
@@ -376,8 +392,8 @@ func TestReload(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	if err := h.engine.Configure(h.ctx, []config.LogSource{{
-		Name: "x", Syslog: config.Syslog{Socket: h.path("s"), Users: []string{"nobody-there"}}, Format: "sshd",
-		Rule: "x",
+		Name: "x", Syslog: config.Syslog{Socket: h.path("s"), Users: []string{"nobody-there"}},
+		Format: "sshd", Rule: "x",
 	}}, nil); err == nil || !strings.Contains(err.Error(), "log x: the user nobody-there does not exist") {
 		t.Errorf("a log of an unknown user: %v", err)
 	}
@@ -422,7 +438,8 @@ func TestProxies(t *testing.T) {
 
 func TestSocket(t *testing.T) {
 	h := newHost(t)
-	h.start(fmt.Sprintf("logs: [{name: web, syslog: {socket: DIR/log, users: ['%d']}, format: nginx-access, rule: scan}]",
+	h.start(fmt.Sprintf("logs: [{name: web, syslog: {socket: DIR/log, users: ['%d']}, "+
+		"format: nginx-access, rule: scan}]",
 		os.Getuid()))
 	var c net.Conn
 	h.eventually("the socket is there", func() bool {
@@ -432,7 +449,8 @@ func TestSocket(t *testing.T) {
 	})
 	defer c.Close()
 	before := time.Now()
-	fmt.Fprint(c, `<190>Nov 28 10:00:00 web nginx: 198.51.100.1 - - [28/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" 404 1`)
+	fmt.Fprint(c, `<190>Nov 28 10:00:00 web nginx: `+`198.51.100.1 - - [28/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" `+
+		`404 1`)
 	e := h.await(1)[0]
 	if e.Address.String() != "198.51.100.1" || e.Time.Before(before.Add(-time.Second)) || e.Where != h.path("log") {
 		t.Errorf("%+v", e)
@@ -443,12 +461,16 @@ func TestSocket(t *testing.T) {
 func TestJournal(t *testing.T) {
 	h := newHost(t)
 	script := `from=0
-for a in "$@"; do case "$a" in --after-cursor=*) from=${a#*=};; --cursor=*) echo "__CURSOR=${a#*=}"; echo; exit;; esac; done
+for a in "$@"; do case "$a" in
+  --after-cursor=*) from=${a#*=};;
+  --cursor=*) echo "__CURSOR=${a#*=}"; echo; exit;;
+esac; done
 case "$*" in *--follow*) ;; *) echo __CURSOR=0; echo; exit;; esac
 while :; do
   n=$(cat ` + h.path("n") + `)
   while [ $from -lt $n ]; do from=$((from+1))
-    printf '__CURSOR=%s\n__REALTIME_TIMESTAMP=1700000000000000\n_UID=0\n_SYSTEMD_UNIT=ssh.service\nMESSAGE=Failed password for u%s from 198.51.100.7 port 1 ssh2\n\n' $from $from
+    printf '__CURSOR=%s\n__REALTIME_TIMESTAMP=1700000000000000\n_UID=0\n_SYSTEMD_UNIT=ssh.service\n' $from
+    printf 'MESSAGE=Failed password for u%s from 198.51.100.7 port 1 ssh2\n\n' $from
   done; sleep 0.02
 done`
 	h.write("n", "0")
@@ -506,8 +528,8 @@ func TestHostileLines(t *testing.T) {
 	texts := []string{
 		stranger, "a from " + stranger + " port 22", "a from " + stranger + " port 22 ssh2",
 		stranger + " port 22 \\[preauth]",
-		"x\" 404 1\" " + stranger, "/x\", client: " + stranger + ", server: a, request: \"b",
-		"\\\" " + stranger + " - - [",
+		"x\" 404 1\" " + stranger,
+		"/x\", client: " + stranger + ", server: a, request: \"b", "\\\" " + stranger + " - - [",
 		"x\x00" + stranger, "Nov 28 10:00:00 h sshd[1]: Failed password for root from " + stranger + " port 22 ssh2",
 		"\r" + failedFrom(stranger), strings.Repeat("x", 900) + " from " + stranger + " port 22 ssh2",
 		strings.Repeat("x", 70_000) + failedFrom(stranger),
@@ -522,8 +544,9 @@ func TestHostileLines(t *testing.T) {
 		escaped := strings.NewReplacer("\"", "\\x22", "\\", "\\x5C", "\x00", "\\x00", "\r", "\\x0D").Replace(x)
 		h.write("access.log", `198.51.100.9 - `+escaped+` [28/Nov/2026:10:00:00 +0000] "GET `+escaped+
 			` HTTP/1.1" 404 1 "`+escaped+`" "`+escaped+"\"\n")
-		h.write("error.log", `2026/11/28 10:00:00 [error] 1#1: *2 open() "/www/`+x+`" failed (2: No such file or directory), `+
-			`client: 198.51.100.9, server: s, request: "GET `+x+` HTTP/1.1", host: "h", referrer: "`+x+"\"\n")
+		h.write("error.log", `2026/11/28 10:00:00 [error] 1#1: *2 open() "/www/`+x+`" failed (2: No such file or `+
+			`directory), client: 198.51.100.9, server: s, request: "GET `+x+` HTTP/1.1", host: "h", `+
+			`referrer: "`+x+"\"\n")
 		lines++
 	}
 	// A line that was written in two halves, with a truncation between them.
@@ -535,7 +558,7 @@ func TestHostileLines(t *testing.T) {
 	}
 	h.eventually("the lines of sshd", func() bool {
 		st := h.engine.States()[0]
-		return st.Lines+st.TooLong >= 3*lines && st.Matched > 20
+		return st.Lines+st.TooLong >= 3*lines && st.Matched+st.Ends > 20
 	})
 	for _, e := range h.daemon.taken() {
 		if e.Address.String() != "198.51.100.9" {

@@ -5,22 +5,17 @@ import "bytes"
 // accessFormats are access logs whose first field is the address.
 func accessFormats() []definition {
 	return []definition{
-		{name: "nginx-access", aliases: []string{"nginx-combined"}, http: true,
-			parse: func(_ *Format, line []byte) Result {
-				return parseCombined(line, false)
-			}},
-		{name: "apache-access", aliases: []string{"apache-combined"}, http: true,
-			parse: func(_ *Format, line []byte) Result {
-				return parseCombined(line, false)
-			}},
+		{name: "nginx-access", aliases: []string{"nginx-combined"}, http: true, parse: parseAccess},
+		{name: "apache-access", aliases: []string{"apache-combined"}, http: true, parse: parseAccess},
 		// A browser asks without a name first, gets 401, and then asks the user.
-		{name: "traefik-clf", aliases: []string{"traefik-auth"}, http: true,
-			parse: func(_ *Format, line []byte) Result {
-				return parseCombined(line, true)
-			}},
+		{name: "traefik-clf", aliases: []string{"traefik-auth"}, http: true, parse: parseNamed},
 		{name: "haproxy", http: true, parse: func(_ *Format, line []byte) Result { return parseHAProxy(line) }},
 	}
 }
+
+func parseAccess(_ *Format, line []byte) Result { return parseCombined(line, false) }
+
+func parseNamed(_ *Format, line []byte) Result { return parseCombined(line, true) }
 
 // parseCombined reads the common log format, with or without what follows the size. Servers
 // escape quotes in the name of the user and in the request.

@@ -21,12 +21,11 @@ func newLogDescs() logDescs {
 		return prometheus.NewDesc("paraxial_log_"+name, help, []string{"log"}, nil)
 	}
 	return logDescs{
-		up:      desc("up", "1 if a log is read, otherwise 0."),
-		lag:     desc("lag_seconds", "Time since all lines of a log were read and handed in, 0 if they are."),
-		lines:   desc("lines_total", "Lines of a log since its agent was started."),
-		matched: desc("matched_total", "Lines that count for a rule."),
-		ambiguous: desc("ambiguous_total",
-			"Lines that could be held against two addresses, and are held against none."),
+		up:        desc("up", "1 if a log is read, otherwise 0."),
+		lag:       desc("lag_seconds", "Time since all lines of a log were read and handed in, 0 if they are."),
+		lines:     desc("lines_total", "Lines of a log since its agent was started."),
+		matched:   desc("matched_total", "Lines that count for a rule."),
+		ambiguous: desc("ambiguous_total", "Lines that could be held against two addresses, and count for nobody."),
 		noAddress: desc("no_address_total", "Lines without an address that can be held responsible."),
 		refused:   desc("refused_total", "Events that the daemon has not counted."),
 		lostBytes: desc("lost_bytes_total", "Bytes that were gone before they were read, as far as is known."),

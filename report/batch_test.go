@@ -15,8 +15,8 @@ func TestBatch(t *testing.T) {
 	var b Batch
 	b.Add(Record{Address: addr("::ffff:192.0.2.1"), Rule: "login", Points: 3, User: []byte("a\"b\\c"),
 		Path: []byte("/ü"),
-		Time: when, Success: true, Text: []byte("a\x00b\xffc\n" + strings.Repeat("x", 300)), Where: "/var/log/x",
-		At: 7})
+		Time: when, Success: true, Text: []byte("a\x00b\xffc\n" + strings.Repeat("x", 300)),
+		Where: "/var/log/x", At: 7})
 	b.Add(Record{Address: addr("2001:db8::1"), Rule: "login", Where: "journal", At: -1})
 	want := []Event{
 		{Address: addr("192.0.2.1"), Rule: "login", Points: 3, User: `a"b\c`, Path: "/ü", Time: when.UTC(),

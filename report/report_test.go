@@ -154,12 +154,19 @@ func TestRequests(t *testing.T) {
 	if err := c.Renew(ctx, "b", 7); err != nil {
 		t.Error(err)
 	}
+	result, err = c.Change(ctx, Changes{Name: "a", Generation: 6,
+		Put:    []Entry{{Prefix: netip.MustParsePrefix("192.0.2.1/32"), For: time.Minute, Reason: "a b"}},
+		Remove: []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")},
+	})
+	if err != nil || result.Removed != 2 {
+		t.Errorf("change: %+v, %v", result, err)
+	}
 	if err := c.Renew(ctx, "b", 8); !errors.Is(err, ErrUnknown) {
 		t.Errorf("renew of another generation: %v", err)
 	}
 	want := []string{
 		`put r a 5 true "192.0.2.0/24\n2001:db8::1/128 for=2s reason=ssh+login+%23+5\n" <nil>`,
-		"renew r b 7", "renew r b 8",
+		"renew r b 7", `change r a 6 "192.0.2.1/32 for=60s reason=a+b\n" [2001:db8::/32] <nil>`, "renew r b 8",
 	}
 	if diff := cmp.Diff(want, f.taken()); diff != "" {
 		t.Errorf("the backend was asked (-want +got):\n%s", diff)
@@ -195,8 +202,10 @@ func TestRights(t *testing.T) {
 		socket, board := serve(t, f, Options{})
 		c := NewClient(socket)
 		_, putErr := c.Put(ctx, Set{Name: "a", Entries: entries()})
+		_, changeErr := c.Change(ctx, Changes{Name: "a"})
 		for what, err := range map[string]error{
-			"put": putErr, "renew": c.Renew(ctx, "a", 7), "report": c.Report(ctx, []State{{Name: "b"}, {Name: "a"}}),
+			"put": putErr, "renew": c.Renew(ctx, "a", 7), "change": changeErr,
+			"report": c.Report(ctx, []State{{Name: "b"}, {Name: "a"}}),
 		} {
 			if code(err) != tt.want {
 				t.Errorf("%s with the sets %q: %v", what, tt.may, err)
@@ -241,6 +250,8 @@ func TestWrongRequests(t *testing.T) {
 		{"GET /v1/sets/a", CodeMethodNotAllowed},
 		{"POST /v1/sets/a/renew", CodeInvalidRequest}, // no body
 		{"POST /v1/sets/a/force", CodeNotFound},
+		{"POST /v1/sets/a/changes", CodeInvalidRequest}, // no generation
+		{"PUT /v1/sets/a/changes", CodeMethodNotAllowed},
 		{"PUT /v1/feeds", CodeInvalidRequest},
 		{"GET /v1/feeds", CodeMethodNotAllowed},
 		{"GET /v1/commands?wait=x", CodeInvalidRequest},
@@ -276,11 +287,34 @@ func TestDocsNameEveryRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, request := range []string{
-		"PUT /v1/sets/NAME", "POST /v1/sets/NAME/renew", "PUT /v1/feeds", "GET /v1/commands", "POST /v1/commands/ID",
+		"PUT /v1/sets/NAME", "POST /v1/sets/NAME/renew", "POST /v1/sets/NAME/changes", "PUT /v1/feeds",
+		"GET /v1/commands", "POST /v1/commands/ID",
 		"POST /v1/events", "POST /v1/rate", "GET /v1/verdict", "POST /v1/verdicts", "POST /v1/ban", "GET /v1/stream",
 	} {
 		if !strings.Contains(string(page), "`"+request+"`") {
 			t.Errorf("docs/api.md does not have %s", request)
+		}
+	}
+}
+
+func TestSplitChanges(t *testing.T) {
+	for _, tt := range []struct{ body, list, want string }{
+		{"+192.0.2.1 for=1s\n-192.0.2.2\n+192.0.2.3", "192.0.2.1 for=1s\n192.0.2.3", "[192.0.2.2/32]"},
+		{"-2001:db8::/32 \r\n", "", "[2001:db8::/32]"},
+		{"", "", "[]"},
+		{"+1\n-x\n", "", "line 2: "},
+		{"192.0.2.1\n", "", "line 1: want + or -"},
+		{"+192.0.2.1\n\n", "", "line 2: want + or -"},
+		{strings.Repeat("+192.0.2.1\n", MaxChanges+1), "", "more than 20000 changes"},
+	} {
+		var c Changes
+		list, err := splitChanges([]byte(tt.body), &c)
+		got := fmt.Sprint(c.Remove)
+		if err != nil {
+			list, got = nil, err.Error()
+		}
+		if string(list) != tt.list || !strings.Contains(got, tt.want) {
+			t.Errorf("%.40q: list %.40q, %s; want %q, %s", tt.body, list, got, tt.list, tt.want)
 		}
 	}
 }

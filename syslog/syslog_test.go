@@ -13,6 +13,7 @@ import (
 )
 
 func TestText(t *testing.T) {
+	const unfinished = `<165>1 2026-11-28T10:00:00Z h app - - [a b="]`
 	for in, want := range map[string]string{
 		`<190>Nov 28 10:00:00 web nginx: 198.51.100.9 - - [x]`:               `198.51.100.9 - - [x]`,
 		`<190>Nov 28 10:00:00 nginx: 2001:db8::1 - - [x]`:                    `2001:db8::1 - - [x]`,
@@ -23,9 +24,9 @@ func TestText(t *testing.T) {
 		`<190>2001:db8::1: y`:                              `2001:db8::1: y`,
 		`<165>1 2026-11-28T10:00:00Z h app 1 ID - text: x`: `text: x`,
 		`<165>1 2026-11-28T10:00:00Z h app - - [a b="\"] x"][c d="e"] ` + "\xef\xbb\xbft": `t`,
-		`<165>1 2026-11-28T10:00:00Z h app - - [a b="]`:                                   `1 2026-11-28T10:00:00Z h app - - [a b="]`,
-		`<165>1 2026-11-28T10:00:00Z h app - - -`:                                         ``,
-		`<13>2026-11-28T10:00:00+00:00 host prog: x`:                                      `x`,
+		unfinished: unfinished[len("<165>"):],
+		`<165>1 2026-11-28T10:00:00Z h app - - -`:    ``,
+		`<13>2026-11-28T10:00:00+00:00 host prog: x`: `x`,
 		`<999999>x`:       `<999999>x`,
 		`<a>x`:            `<a>x`,
 		`no head: at all`: `no head: at all`,

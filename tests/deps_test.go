@@ -97,8 +97,8 @@ func rooms() map[string]room {
 			},
 			[]string{bart}, // in the preview of a block
 		},
-		"cmd/paraxial-agent": {[]string{"config", "feeds", "lockfile", "logs", "manpage", "report", "sdnotify",
-			"service"},
+		"cmd/paraxial-agent": {
+			[]string{"config", "feeds", "lockfile", "logs", "manpage", "report", "sdnotify", "service"},
 			[]string{cli}},
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay", "service"},
 			[]string{cli, systemd}},

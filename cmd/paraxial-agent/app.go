@@ -89,8 +89,8 @@ func manual() manpage.Page {
 		Version: version,
 		Extra: []manpage.Section{
 			{Title: "SIGNALS", Items: []manpage.Item{
-				{Term: "SIGTERM, SIGINT", Text: "Stop. The sets stay in force until their ttl, and logs are read from where " +
-					"the reading has stopped."},
+				{Term: "SIGTERM, SIGINT", Text: "Stop. The sets stay in force until their ttl. The next " +
+					"run reads logs from where this one has stopped."},
 				{Term: "SIGHUP",
 					Text: "Reload the configuration. An invalid configuration changes nothing; the log reports it."},
 			}},
@@ -100,7 +100,8 @@ func manual() manpage.Page {
 						"hosts, so only addresses in URLs are checked then."},
 			}},
 			{Title: "FILES", Items: []manpage.Item{
-				{Term: defaultConfig, Text: "The configuration of paraxiald: feeds, logs, proxies, reports.socket and log."},
+				{Term: defaultConfig,
+					Text: "The configuration of paraxiald: feeds, logs, proxies, reports.socket and log."},
 				{Term: defaultState, Text: "The last generations of each list, and its state. It can be deleted: the " +
 					"lists are then fetched again."},
 				{Term: defaultLogs, Text: "How far each log was read. If it is deleted, logs are read from their end."},

@@ -22,8 +22,8 @@ const logsMemory = 40 << 20
 func runLogs(c *cli.Context, stderr io.Writer) error {
 	debug.SetMemoryLimit(logsMemory)
 	return runJob(c, stderr, "logs", readAll, func(a *agent, dir string) job {
-		return &logsJob{agent: a, engine: logs.New(logs.Options{Dir: dir, Sender: report.NewClient(a.socket),
-			Log: a.log})}
+		options := logs.Options{Dir: dir, Sender: report.NewClient(a.socket), Log: a.log}
+		return &logsJob{agent: a, engine: logs.New(options)}
 	})
 }
 
@@ -31,8 +31,8 @@ func runLogs(c *cli.Context, stderr io.Writer) error {
 func readAll(path string) (config.Config, error) {
 	cfg, err := config.Load(path)
 	if errors.Is(err, fs.ErrPermission) {
-		err = fmt.Errorf("%w; the user of paraxial-agent must be able to read it: setfacl -m u:paraxial-logs:r FILE",
-			err)
+		err = fmt.Errorf("%w; the user of paraxial-agent must be able to read it: "+
+			"setfacl -m u:paraxial-logs:r FILE", err)
 	}
 	return cfg, err
 }

@@ -45,13 +45,22 @@ func tell(ctx context.Context) (err error) {
 	return withParaxial(ctx, w, s)
 }
 
-func withParaxial(ctx context.Context, w *lab.Wire, s sample) error {
+func withParaxial(ctx context.Context, w *lab.Wire, s sample) (err error) {
+	site, err := newLoginSite(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.close()) }()
 	d, err := newDaemon(w)
 	if err != nil {
 		return err
 	}
+	if len(site.missing) == 0 {
+		d.Interfaces = append(d.Interfaces, loginCard)
+	}
 	heading("Start the daemon, and give it the list")
-	fmt.Printf("$ paraxiald --interface %s --state-dir %s --config %s --metrics '' &\n", nic, stateDir, configFile)
+	fmt.Printf("$ paraxiald --interface %s --state-dir %s --config %s --metrics '' &\n",
+		strings.Join(d.Interfaces, " --interface "), stateDir, configFile)
 	p, err := d.Start(ctx)
 	if err != nil {
 		return err
@@ -65,6 +74,9 @@ func withParaxial(ctx context.Context, w *lab.Wire, s sample) error {
 	if err != nil {
 		return err
 	}
+	if err := showLogins(ctx, d, site); err != nil {
+		return err
+	}
 	return errors.Join(takeOff(ctx, d, p), conclude(filtered, c))
 }
 
@@ -72,7 +84,7 @@ func newDaemon(w *lab.Wire) (lab.Daemon, error) {
 	if err := os.Mkdir(stateDir, 0o700); err != nil {
 		return lab.Daemon{}, err
 	}
-	if err := os.WriteFile(configFile, []byte(detectors), 0o600); err != nil {
+	if err := os.WriteFile(configFile, []byte(detectors+logins()), 0o644); err != nil {
 		return lab.Daemon{}, err
 	}
 	bin, err := filepath.Abs(binDir)

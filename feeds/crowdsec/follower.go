@@ -107,13 +107,14 @@ func (f *Follower) follow(ctx context.Context, all bool) error {
 	if err != nil {
 		return err
 	}
+	// What is left counts from the time of the request, so that a slow answer prolongs nothing.
 	if !all {
-		f.take(s, f.opts.Now())
+		f.take(s, now)
 		err := f.book.check(f.source.MaxEntries)
 		f.whole = err == nil
 		return err
 	}
-	return f.replace(s, f.opts.Now())
+	return f.replace(s, now)
 }
 
 // take applies changes.
@@ -141,8 +142,8 @@ func (f *Follower) replace(s stream, now time.Time) error {
 	before, after := len(f.book.ids), len(fresh.ids)
 	if float64(after) < float64(before)*(1-f.source.MaxShrink) && !f.doubted {
 		f.doubted = true
-		return fmt.Errorf("of %d prefixes only %d would be left (max_shrink); CrowdSec is asked again before this counts",
-			before, after)
+		return fmt.Errorf("of %d prefixes only %d would be left (max_shrink); CrowdSec is asked again before this "+
+			"counts", before, after)
 	}
 	if f.doubted { // the daemon would hold a set that shrinks so much
 		for _, b := range []*book{f.book, fresh} {

@@ -46,14 +46,17 @@ func (h *host) replace(path, text string) {
 }
 
 // startAgent starts paraxial-agent as the user of the reporter.
-func (h *host) startAgent(dir string) *exec.Cmd {
+func (h *host) startAgent(dir string) *exec.Cmd { return h.startAgentFor("feeds", dir) }
+
+// startAgentFor starts a command of paraxial-agent as the user of the reporter.
+func (h *host) startAgentFor(command, dir string) *exec.Cmd {
 	h.Helper()
 	binary, err := os.Open(h.daemon.Agent) // the build directory may be closed to others
 	if err != nil {
 		h.Fatal(err)
 	}
 	defer binary.Close()
-	cmd := exec.CommandContext(h.Context(), "/proc/self/fd/3", "feeds",
+	cmd := exec.CommandContext(h.Context(), "/proc/self/fd/3", command,
 		"--config", filepath.Join(dir, "agent.yaml"), "--state-dir", filepath.Join(dir, "state"))
 	cmd.ExtraFiles, cmd.Dir, cmd.Stderr = []*os.File{binary}, "/", os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: reporterUID, Gid: reporterUID}}

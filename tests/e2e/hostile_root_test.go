@@ -69,7 +69,7 @@ func (s *storm) command(name string, args ...string) (stdout string, ok bool) {
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
 	begin := time.Now()
-	r, err := s.daemon.Run(ctx, args...)
+	r, err := s.daemon.RunDefault(ctx, args...)
 	took := time.Since(begin)
 	ok = err == nil && r.Code == 0
 	s.took["root's "+name] = append(s.took["root's "+name], took)

@@ -54,6 +54,8 @@ func runReporter(args string) int {
 		out.Result, err = c.Put(ctx, set)
 	case "renew":
 		err = c.Renew(ctx, name, set.Generation)
+	case "change":
+		out.Result, err = c.Change(ctx, stdinChanges(name, set.Generation))
 	case "agent":
 		out.Result, err = carryOut(ctx, c, set)
 	}

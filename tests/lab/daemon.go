@@ -138,9 +138,18 @@ func (d Daemon) Run(ctx context.Context, args ...string) (Result, error) {
 
 // RunInput runs paraxialctl with stdin as its standard input.
 func (d Daemon) RunInput(ctx context.Context, stdin string, args ...string) (Result, error) {
+	return d.runCtl(ctx, stdin, []string{"PARAXIAL_SOCKET=" + d.Socket}, args...)
+}
+
+// RunDefault runs paraxialctl without naming a socket, as people do.
+func (d Daemon) RunDefault(ctx context.Context, args ...string) (Result, error) {
+	return d.runCtl(ctx, "", nil, args...)
+}
+
+func (d Daemon) runCtl(ctx context.Context, stdin string, env []string, args ...string) (Result, error) {
 	var stdout, stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, d.Ctl, args...)
-	cmd.Env = append(os.Environ(), "PARAXIAL_SOCKET="+d.Socket)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	err := cmd.Run()
 	r := Result{Stdout: stdout.String(), Stderr: stderr.String(), Code: cmd.ProcessState.ExitCode()}

@@ -3,6 +3,7 @@ package packaging
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -151,14 +152,21 @@ func (s *site) logs() {
 		cat >>/etc/paraxial/paraxiald.yaml <<-'END'
 			logs:
 			  - {name: app, file: /var/log/app.log, rule: login, patterns: [{text: 'bad login from <addr>'}]}
-			  - {name: unit, journal: {units: [paraxial-test.service]}, rule: login,
-				patterns: [{text: 'bad login from <addr>'}]}
+			  - name: unit
+			    journal: {units: [paraxial-test.service]}
+			    rule: login
+			    patterns: [{text: 'bad login from <addr>'}]
 			rules: [{name: login, limit: 3, window: 10m, action: shadow, for: 1h}]
 		END
 		systemctl reload paraxiald`)
 	s.agent(logsService, "2 logs, 0 lines, 0 matched", "paraxial-logs")
 	s.do("sh", "-c", `for n in 1 2 3 4; do echo 'bad login from 203.0.113.7' >>/var/log/app.log; done
-		systemd-run --unit=paraxial-test --wait sh -c 'for n in 1 2 3 4; do echo bad login from 203.0.113.8; done'`)
+		cat >/run/systemd/system/paraxial-test.service <<-'END'
+			[Service]
+			Type=oneshot
+			ExecStart=/bin/sh -c 'for n in 1 2 3 4; do echo bad login from 203.0.113.8; done; sleep 1'
+		END
+		systemctl daemon-reload && systemctl start paraxial-test`)
 	s.eventually("both sources are in shadow", func() error {
 		for _, source := range []string{"203.0.113.7", "203.0.113.8"} {
 			if out, _ := s.try("paraxialctl", "why", source); !strings.Contains(out, "rule:login") {
@@ -172,17 +180,16 @@ func (s *site) logs() {
 // agent checks that an agent runs beside the daemon, as its own user and without capabilities.
 func (s *site) agent(service, status, user string) {
 	s.Helper()
-	s.eventually(service+" says: "+status, func() error {
-		got := s.do("systemctl", "show", "--property=StatusText", "--value", service)
-		if strings.TrimSpace(got) != status {
-			return errors.New(got)
+	var pid string
+	s.eventually(service+" of "+user+" says: "+status, func() error {
+		got := strings.TrimSpace(s.do("systemctl", "show", "--property=StatusText", "--value", service))
+		pid = strings.TrimSpace(s.do("systemctl", "show", "--property=MainPID", "--value", service))
+		owner, _ := s.try("stat", "--format=%U", "/proc/"+pid)
+		if got != status || strings.TrimSpace(owner) != user {
+			return fmt.Errorf("%s: %s", owner, got)
 		}
 		return nil
 	})
-	pid := strings.TrimSpace(s.do("systemctl", "show", "--property=MainPID", "--value", service))
-	if got := strings.TrimSpace(s.do("stat", "--format=%U", "/proc/"+pid)); got != user {
-		s.Errorf("%s runs as %s", service, got)
-	}
 	for line := range strings.Lines(s.do("cat", "/proc/"+pid+"/status")) {
 		if strings.HasPrefix(line, "Cap") && strings.Trim(line[len("CapXxx:"):], "0\t\n") != "" {
 			s.Errorf("%s has capabilities: %s", service, line)
