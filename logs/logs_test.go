@@ -316,6 +316,19 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
+// TestEqualBatches: a line without a time that is at the same place in the next file counts again.
+func TestEqualBatches(t *testing.T) {
+	h := newHost(t)
+	h.write("a.log", "")
+	h.start("logs: [{name: a, file: DIR/a.log, rule: r, patterns: [{text: 'no password from <addr>'}]}]")
+	h.eventually("the file is open", func() bool { return h.engine.States()[0].Files == 1 })
+	for n := 1; n <= 3; n++ {
+		h.write("a.log", "no password from 198.51.100.9\n")
+		h.await(n)
+		os.Rename(h.path("a.log"), h.path(fmt.Sprintf("a.log.%d", n)))
+	}
+}
+
 // lossy loses all answers.
 type lossy struct {
 	*report.Client
