@@ -40,7 +40,6 @@ type worker struct {
 	logger  *slog.Logger
 	now     func() time.Time
 
-	ends     match.Ends
 	batch    report.Batch
 	clock    time.Time // that is looked at for every batch, and not for every line
 	since    time.Time // when the first event of the batch came
@@ -114,12 +113,8 @@ func (w *worker) read(l line) bool {
 	if success {
 		addr = m.Address
 	}
-	switch {
-	case !addr.IsValid():
-	case success || w.ends.Counts(m):
+	if addr.IsValid() {
 		w.add(l, addr, m, success)
-	default:
-		w.counts.Ends++
 	}
 	return l.last || w.batch.Full()
 }
@@ -140,7 +135,7 @@ func (w *worker) add(l line, addr netip.Addr, m match.Result, success bool) {
 	}
 	w.batch.Add(report.Record{
 		Address: addr, Rule: w.reader.Rule(m), Points: min(m.Count, report.MaxPoints), User: m.User, Path: m.HTTP.Path,
-		Time: when, Success: success, Text: l.text, Where: l.where, At: l.at,
+		Time: when, Success: success, End: m.End, Text: l.text, Where: l.where, At: l.at,
 	})
 	if success {
 		w.counts.Successes++

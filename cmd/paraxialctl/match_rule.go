@@ -22,7 +22,6 @@ type rulesReplay struct {
 	reader  *config.Reader
 	rule    string // of all lines; empty: that of the log
 	counter *rules.Counter
-	ends    match.Ends
 	now     time.Time // of the last line
 	untimed int
 	bans    int
@@ -124,7 +123,7 @@ func (r *rulesReplay) count(n int, line []byte, addr netip.Addr, m match.Result)
 	if success {
 		addr = m.Address
 	}
-	if !addr.IsValid() || !success && !r.ends.Counts(m) {
+	if !addr.IsValid() {
 		return nil
 	}
 	at, ok := r.reader.Format.Time(line, time.Now())
@@ -140,7 +139,7 @@ func (r *rulesReplay) count(n int, line []byte, addr netip.Addr, m match.Result)
 		rule = r.reader.Rule(m)
 	}
 	o := r.counter.Add(policy.Deadline(r.now.UnixNano()), rules.Event{
-		Address: addr, Rule: rule, Points: m.Count, At: policy.Deadline(at.UnixNano()), Success: success,
+		Address: addr, Rule: rule, Points: m.Count, At: policy.Deadline(at.UnixNano()), Success: success, End: m.End,
 		User: string(m.User), Path: string(m.HTTP.Path), Where: fmt.Sprintf("line %d", n),
 	})
 	for _, d := range o.Decisions {
