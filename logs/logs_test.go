@@ -421,7 +421,8 @@ func TestProxies(t *testing.T) {
 	} {
 		h.write("a.log", tt[0]+fmt.Sprintf(rest, tt[1], tt[2]))
 	}
-	h.read("web", 7)
+	h.write("a.log", `192.0.2.7 - - [28/Nov/2026:10:00:00 +0000] "GET /x/none HTTP/1.1" 200 5 "-" "agent"`+"\n")
+	h.read("web", 8)
 	var got []string
 	for _, e := range h.await(5) {
 		got = append(got, e.Address.String()+" "+e.Path)
@@ -431,7 +432,7 @@ func TestProxies(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if s := h.read("web", 7); s.Proxied != 2 || s.Matched != 5 {
+	if s := h.read("web", 8); s.Proxied != 3 || s.Matched != 5 {
 		t.Errorf("%+v", s)
 	}
 }
