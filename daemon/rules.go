@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +31,7 @@ const mostWaiting = 4096
 type ruling struct {
 	*Daemon
 	journal *journal.Journal               // used by the loop alone
-	known   atomic.Pointer[policy.Guard]   // as the loop has read it; nil while it is incomplete
+	known   atomic.Pointer[knownGuard]     // nil before there are rules
 	wake    chan struct{}                  // there are decisions
 	asked   atomic.Bool                    // there were events since the loop last read the guard
 	tripped bool                           // the circuit breaker was open, as last logged; used by the loop alone
@@ -42,6 +44,15 @@ type ruling struct {
 	waiting []events.Decision
 	useless map[string]uint64 // bans without effect that were told, by rule
 }
+
+// knownGuard is a guard that was read for the rules.
+type knownGuard struct {
+	*policy.Guard // nil if it is incomplete
+	at            time.Time
+}
+
+// isOld reports whether a guard must be read for the next event.
+func (g *knownGuard) isOld() bool { return g == nil || g.Guard == nil || time.Since(g.at) >= knownFor }
 
 func newRuling(d *Daemon, log *slog.Logger) *ruling {
 	r := &ruling{
@@ -58,12 +69,14 @@ func (r *ruling) configure(cfg config.Config, now policy.Deadline, shared *ladde
 	if len(cfg.Rules) > 0 {
 		r.readGuard()
 	}
-	live := r.live(cfg, now)
+	live := r.live(now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	options := events.Options{Ladder: shared, Exempt: r.exempt}
 	r.counter = events.NewCounter(cfg.Rules, options, r.counter)
 	r.counter.Adopt(now, live)
+	maps.DeleteFunc(r.useless, func(name string, _ uint64) bool { return !r.counter.Has(name) })
+	r.waiting = slices.DeleteFunc(r.waiting, func(d events.Decision) bool { return !r.counter.Has(d.Rule) })
 	for _, d := range r.waiting {
 		if d.Kind == ladder.Made && d.Action != events.Alert {
 			r.counter.Adopt(now, []events.Live{{
@@ -73,24 +86,36 @@ func (r *ruling) configure(cfg config.Config, now policy.Deadline, shared *ladde
 	}
 }
 
-// live returns the live entries of rules.
-func (r *ruling) live(cfg config.Config, now policy.Deadline) (live []events.Live) {
+// live returns the live entries of rules. It looks at every block, in parts, if there are some.
+func (r *ruling) live(now policy.Deadline) (live []events.Live) {
+	var refs []policy.EntryRef
 	r.engine.Read(func(b *policy.Book) {
-		for _, rule := range cfg.Rules {
-			for ref := range b.Origin(policy.Block, rule.Origin()) {
-				e, ok := b.Resolve(ref)
-				if !ok || !e.Live(now) || e.Pending != nil {
-					continue
-				}
-				l := events.Live{Rule: rule.Name, Prefix: e.Prefix, Action: ruleActionFrom(e.Action), Until: e.Deadline}
-				if e.Evidence != nil {
-					l.Points = int(e.Evidence.Count)
-				}
-				live = append(live, l)
+		for g := range b.Counts() {
+			if _, ok := ruleOf(g.Origin); ok && refs == nil {
+				refs = b.Refs(policy.Block)
 			}
 		}
 	})
+	for batch := range slices.Chunk(refs, entriesBatch) {
+		r.engine.Read(func(b *policy.Book) {
+			for _, ref := range batch {
+				e, ok := b.Resolve(ref)
+				name, rule := ruleOf(e.Origin)
+				if ok && rule && e.Kind == policy.Block && e.Pending == nil && e.Live(now) {
+					live = append(live, liveOf(name, e))
+				}
+			}
+		})
+	}
 	return live
+}
+
+func liveOf(rule string, e policy.Entry) events.Live {
+	l := events.Live{Rule: rule, Prefix: e.Prefix, Action: ruleActionFrom(e.Action), Until: e.Deadline}
+	if e.Evidence != nil {
+		l.Points = int(e.Evidence.Count)
+	}
+	return l
 }
 
 // add counts an event. It waits for no disk.
@@ -141,11 +166,15 @@ func (r *ruling) exempt(p netip.Prefix) (result events.Result) {
 	if result != "" {
 		return result
 	}
-	if guard := r.known.Load(); guard == nil || guard.Check(p) != nil {
+	if guard := r.known.Load(); guard == nil || guard.Guard == nil || guard.Check(p) != nil {
 		return events.OwnAddress
 	}
 	return ""
 }
+
+// knownFor is the age of the guard at which it is read again while there are events. That costs
+// much more than an event, and before a decision is carried out a fresh guard is asked.
+const knownFor = 30 * time.Second
 
 // readGuard reads the protected addresses.
 func (r *ruling) readGuard() {
@@ -153,7 +182,7 @@ func (r *ruling) readGuard() {
 	if err != nil {
 		guard = nil // no source may be held: a ban could cut off the operator
 	}
-	r.known.Store(guard)
+	r.known.Store(&knownGuard{guard, time.Now()})
 }
 
 // run carries out decisions until ctx is done.
@@ -170,7 +199,7 @@ func (r *ruling) run(ctx context.Context) {
 		case <-tick.C:
 			r.look(time.Now())
 		}
-		if r.asked.Swap(false) || r.known.Load() == nil {
+		if r.asked.Swap(false) && r.known.Load().isOld() {
 			r.readGuard()
 		}
 		r.journal.Turn(r.engine.Now())
@@ -193,6 +222,7 @@ func (r *ruling) judge(ctx context.Context) bool {
 	if len(made) == 0 {
 		return false
 	}
+	r.readGuard()
 	var decisions []decision
 	for n, d := range made {
 		if d.Action != events.Alert {

@@ -264,6 +264,45 @@ func TestRulePromotion(t *testing.T) {
 	}
 }
 
+// A reload keeps the counts of a rule, and the decisions that wait, unless the rule is gone.
+func TestReloadOfRules(t *testing.T) {
+	b := ruled(t, events.Block)
+	e := event("198.51.100.7")
+	e.Rule = "login"
+	rate := func(n int) (v report.Verdict) {
+		t.Helper()
+		for range n {
+			var err error
+			if v, err = b.ruling.Rate(t.Context(), "shop", e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return v
+	}
+	rate(2)
+	b.restartRules()
+	if v := rate(1); v.Points != 3 {
+		t.Errorf("after a reload: %+v", v)
+	}
+	rate(1) // its decision waits
+	b.restartRules()
+	if v := rate(1); v.Points != 4 { // held, with the points of the ban
+		t.Errorf("after a reload with a decision that waits: %+v", v)
+	}
+	b.rules()
+	b.ruling.judge(t.Context())
+	if c := b.copies(); c.book != 0 {
+		t.Errorf("copies %+v: a rule that is gone has banned", c)
+	}
+	b.rules(loginRule(events.Block))
+	rate(4)
+	b.restartRules()
+	b.ruling.judge(t.Context())
+	if _, ok := b.entry("198.51.100.7/32"); !ok {
+		t.Error("a decision was lost by a reload")
+	}
+}
+
 // A source that becomes exempt between the count and the ban is left alone.
 func TestExemptIsCheckedAgain(t *testing.T) {
 	b := ruled(t, events.Block)

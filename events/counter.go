@@ -66,6 +66,9 @@ func NewCounter(rules []Rule, o Options, before *Counter) *Counter {
 	return c
 }
 
+// Has reports whether there is a rule.
+func (c *Counter) Has(rule string) bool { return c.byName[rule] != nil }
+
 // inherit takes over what old has counted.
 func (c *Counter) inherit(t, old *table) {
 	if old == nil {

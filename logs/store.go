@@ -54,7 +54,10 @@ func (s *store) load(from string) (p position, ok bool, err error) {
 		return position{}, false, fmt.Errorf("read the position %s: %w", s.path, err)
 	}
 	s.number = last.Number
-	return last.position, last.Number > 0 && last.From == from, nil
+	if last.Number == 0 || last.From != from {
+		return position{}, false, nil
+	}
+	return last.position, true, nil
 }
 
 // save keeps a position. Either file is replaced as a whole, so that a crash leaves an old

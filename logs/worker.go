@@ -40,6 +40,7 @@ type worker struct {
 	logger  *slog.Logger
 	now     func() time.Time
 
+	ends     match.Ends
 	batch    report.Batch
 	clock    time.Time // that is looked at for every batch, and not for every line
 	since    time.Time // when the first event of the batch came
@@ -113,8 +114,12 @@ func (w *worker) read(l line) bool {
 	if success {
 		addr = m.Address
 	}
-	if addr.IsValid() {
+	switch {
+	case !addr.IsValid():
+	case success || w.ends.Counts(m):
 		w.add(l, addr, m, success)
+	default:
+		w.counts.Ends++
 	}
 	return l.last || w.batch.Full()
 }

@@ -16,6 +16,7 @@ type definition struct {
 	programs []string // the names in the syslog head; none: no head
 	strip    []string // words before a message that do not change its meaning
 	failure  []string
+	ends     []string // failures that end a connection
 	success  []string
 	other    []string
 	http     bool // an access log
@@ -78,14 +79,16 @@ func (d definition) build() *Format {
 	}
 	for _, set := range []struct {
 		kind  Kind
+		end   bool
 		texts []string
-	}{{Failure, d.failure}, {Success, d.success}, {Other, d.other}} {
+	}{{Failure, false, d.failure}, {Failure, true, d.ends}, {Success, false, d.success}, {Other, false, d.other}} {
 		for _, text := range set.texts {
 			for _, expanded := range expand(text) {
 				p, err := parsePattern(expanded, set.kind)
 				if err != nil {
 					panic(err) // the tests build every format
 				}
+				p.end = set.end
 				f.add(p)
 			}
 		}

@@ -24,13 +24,6 @@ func loginFormats() []definition {
 			"ROOT LOGIN REFUSED FROM <addr>{| port <:[0-9]+>}" + end,
 			"maximum authentication attempts exceeded for {|invalid user }<user:[^:]*> from <addr>" +
 				" port <:[0-9]+> ssh<:[12]+>" + end,
-			"{Connection closed by|Connection reset by|Disconnected from} {invalid|authenticating} user " +
-				"<user:[^:]*> <addr> port <:[0-9]+>" + end,
-			"{Connection closed by|Connection reset by|Disconnected from} <addr>{| port <:[0-9]+>} \\[preauth]",
-			"Disconnecting {invalid|authenticating} user <user:[^:]*> <addr> port <:[0-9]+>: <:.*>",
-			"Disconnecting <addr>{| port <:[0-9]+>}: <:.*>",
-			"Received disconnect from <addr>{: | port <:[0-9]+>:}{3|14}: <:.*>",
-			"Received disconnect from <addr>{: | port <:[0-9]+>:}<:[0-9]+>: <:.*> \\[preauth]",
 			"Unable to negotiate with <addr>{| port <:[0-9]+>}: <:.*>",
 			"Unable to negotiate a key exchange method with <addr><:[^0-9a-zA-Z]*>",
 			"banner exchange: Connection from <addr> port <:[0-9]+>: <:.*>",
@@ -48,6 +41,15 @@ func loginFormats() []definition {
 				"tty=<:[^ ]*> ruser=<:[^ ]*> rhost=<addr>{| <:.*>}",
 			"PAM <:[0-9]+> more authentication {failure|failures}; logname=<:[^ ]*> uid=<:[0-9]*> euid=<:[0-9]*> " +
 				"tty=<:[^ ]*> ruser=<:[^ ]*> rhost=<addr>{| <:.*>}",
+		},
+		ends: []string{
+			"{Connection closed by|Connection reset by|Disconnected from} {invalid|authenticating} user " +
+				"<user:[^:]*> <addr> port <:[0-9]+>" + end,
+			"{Connection closed by|Connection reset by|Disconnected from} <addr>{| port <:[0-9]+>} \\[preauth]",
+			"Disconnecting {invalid|authenticating} user <user:[^:]*> <addr> port <:[0-9]+>: <:.*>",
+			"Disconnecting <addr>{| port <:[0-9]+>}: <:.*>",
+			"Received disconnect from <addr>{: | port <:[0-9]+>:}{3|14}: <:.*>",
+			"Received disconnect from <addr>{: | port <:[0-9]+>:}<:[0-9]+>: <:.*> \\[preauth]",
 		},
 		success: []string{
 			"Accepted {password|publickey|keyboard-interactive/pam|keyboard-interactive|hostbased|gssapi-with-mic" +

@@ -41,6 +41,7 @@ type Result struct {
 	User    []byte     // the name that the client gave, if it is read
 	Count   int        // how many events the line stands for
 	Pattern int        // which of the patterns of a user fits, from 0
+	End     bool       // of a connection, whose failures may have had lines of their own; see Ends
 	HTTP    Request    // for access logs
 }
 
@@ -130,7 +131,7 @@ func (r *reading) result(count int) Result {
 	case r.ambiguous, r.found && r.name:
 		return Result{Kind: Ambiguous}
 	case r.found:
-		return Result{Kind: r.kind, Address: r.addr, User: r.user, Count: count, Pattern: r.pattern}
+		return Result{Kind: r.kind, Address: r.addr, User: r.user, Count: count, Pattern: r.pattern, End: r.end}
 	case r.name:
 		return Result{Kind: NoAddress}
 	}

@@ -15,6 +15,7 @@ import (
 type pattern struct {
 	left, right []element
 	kind        Kind
+	end         bool // see Result.End
 	index       int  // in the list of a user
 	order       int  // of all patterns of a format
 	sameLeft    bool // left is that of the pattern before it in the list
@@ -235,6 +236,7 @@ type reading struct {
 	user      []byte
 	pattern   int // its index
 	order     int
+	end       bool
 	found     bool // addr fits
 	ambiguous bool
 	name      bool // a host name fits where the address should be
@@ -249,7 +251,7 @@ func (r *reading) add(a netip.Addr, p *pattern) (first bool) {
 	if r.found && r.order <= p.order {
 		return false
 	}
-	r.addr, r.kind, r.order, r.pattern, r.found = a, p.kind, p.order, p.index, true
+	r.addr, r.kind, r.end, r.order, r.pattern, r.found = a, p.kind, p.end, p.order, p.index, true
 	return true
 }
 
