@@ -47,7 +47,6 @@ type Engine struct {
 
 	mu      sync.Mutex
 	logs    []config.LogSource
-	proxies []netip.Prefix
 	workers map[string]*running
 }
 
