@@ -301,6 +301,19 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
+// TestEqualBatches: a line without a time that is at the same place in the next file counts again.
+func TestEqualBatches(t *testing.T) {
+	h := newHost(t)
+	h.write("a.log", "")
+	h.start("logs: [{name: a, file: DIR/a.log, rule: r, patterns: [{text: 'no password from <addr>'}]}]")
+	h.eventually("the file is open", func() bool { return h.engine.States()[0].Files == 1 })
+	for n := 1; n <= 3; n++ {
+		h.write("a.log", "no password from 198.51.100.9\n")
+		h.await(n)
+		os.Rename(h.path("a.log"), h.path(fmt.Sprintf("a.log.%d", n)))
+	}
+}
+
 // lossy loses all answers.
 type lossy struct {
 	*report.Client
@@ -401,23 +414,25 @@ func TestProxies(t *testing.T) {
 		{"192.0.2.200", "two", "203.0.113.5, 198.51.100.3, 192.0.2.9"},
 		{"2001:db8::1", "six", "198.51.100.4"},
 		{"192.0.2.7", "forwarded", "for=203.0.113.5, for=198.51.100.5"},
+		// A client cannot hide behind a text that it puts before the address that the proxy adds.
+		{"192.0.2.7", "hiding", "for=203.0.113.5, 198.51.100.6"},
 		{"192.0.2.7", "nobody", "203.0.113.5, unknown"},
 		{"192.0.2.7", "missing", "-"},
 	} {
 		h.write("a.log", tt[0]+fmt.Sprintf(rest, tt[1], tt[2]))
 	}
 	h.write("a.log", `192.0.2.7 - - [28/Nov/2026:10:00:00 +0000] "GET /x/none HTTP/1.1" 200 5 "-" "agent"`+"\n")
-	h.read("web", 8)
+	h.read("web", 9)
 	var got []string
-	for _, e := range h.await(5) {
+	for _, e := range h.await(6) {
 		got = append(got, e.Address.String()+" "+e.Path)
 	}
 	want := []string{"198.51.100.1 /x/direct", "198.51.100.2 /x/one", "198.51.100.3 /x/two", "198.51.100.4 /x/six",
-		"198.51.100.5 /x/forwarded"}
+		"198.51.100.5 /x/forwarded", "198.51.100.6 /x/hiding"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if s := h.read("web", 8); s.Proxied != 3 || s.Matched != 5 {
+	if s := h.read("web", 9); s.Proxied != 3 || s.Matched != 6 {
 		t.Errorf("%+v", s)
 	}
 }

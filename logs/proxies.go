@@ -64,8 +64,9 @@ func (p *proxies) client(peer netip.Addr, r match.Request) (netip.Addr, bool) {
 	if len(r.Forwarded) == 0 {
 		return peer, false
 	}
-	name := "x-forwarded-for"
-	if bytes.Contains(bytes.ToLower(r.Forwarded), []byte("for=")) {
+	// The proxy adds the last part. Those before it may be the choice of the client.
+	name, last := "x-forwarded-for", r.Forwarded[bytes.LastIndexByte(r.Forwarded, ',')+1:]
+	if bytes.Contains(bytes.ToLower(last), []byte("for=")) {
 		name = "forwarded"
 	}
 	return p.rules.Client(peer, []realip.Header{{Name: name, Value: string(r.Forwarded)}})

@@ -149,6 +149,7 @@ func (w *worker) flush(ctx context.Context) {
 	p, fresh := w.source.position()
 	w.unsaved = w.unsaved || fresh
 	if w.batch.Len() > 0 {
+		w.batch.Seal()
 		w.save(p)
 		if !w.handIn(ctx) {
 			return

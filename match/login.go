@@ -14,15 +14,15 @@ func loginFormats() []definition {
 		failure: []string{
 			"{Invalid|Illegal} user <user:[^:]*> from <addr>{| port <:[0-9]+>}" + end,
 			"Failed {password|keyboard-interactive/pam|keyboard-interactive|hostbased|gssapi-with-mic" +
-				"|gssapi-keyex|challenge-response|rhosts|rhosts-rsa|rsa|bsdauth|skey} for {|invalid user " +
-				"|illegal user }<user:[^:]*> from <addr>" +
+				"|gssapi-keyex|challenge-response|rhosts|rhosts-rsa|rsa|bsdauth|skey} for {invalid user " +
+				"|illegal user |}<user:[^:]*> from <addr>" +
 				"{| port <:[0-9]+>| port <:[0-9]+> ssh<:[12]+>| port <:[0-9]+> ssh<:[12]+>: <:.*>}",
 			"Failed {publickey|none} for {invalid|illegal} user <user:[^:]*> from <addr>" +
 				"{| port <:[0-9]+>| port <:[0-9]+> ssh<:[12]+>| port <:[0-9]+> ssh<:[12]+>: <:.*>}",
-			"PAM: <:[^:]*> for {|illegal user |invalid user }<user:[^:]*> from <addr>" + end,
+			"PAM: <:[^:]*> for {illegal user |invalid user |}<user:[^:]*> from <addr>" + end,
 			"User <user:[^:]*> from <addr> not allowed because <:[^0-9:]*>" + end,
 			"ROOT LOGIN REFUSED FROM <addr>{| port <:[0-9]+>}" + end,
-			"maximum authentication attempts exceeded for {|invalid user }<user:[^:]*> from <addr>" +
+			"maximum authentication attempts exceeded for {invalid user |}<user:[^:]*> from <addr>" +
 				" port <:[0-9]+> ssh<:[12]+>" + end,
 			"Unable to negotiate with <addr>{| port <:[0-9]+>}: <:.*>",
 			"Unable to negotiate a key exchange method with <addr><:[^0-9a-zA-Z]*>",

@@ -48,12 +48,26 @@ func (f *Format) Time(line []byte, now time.Time) (time.Time, bool) {
 	if t, _, ok := anyTime(bytes.TrimPrefix(rest, []byte("[")), now); ok {
 		return t, ok
 	}
-	// Access logs have it behind the names.
-	if i := bytes.Index(line, []byte(" [")); i >= 0 {
-		t, _, ok := anyTime(line[i+2:], now)
+	if at := accessTime(line); f.http && at >= 0 {
+		t, _, ok := anyTime(line[at:], now)
 		return t, ok
 	}
 	return time.Time{}, false
+}
+
+// accessTime returns where the time of an access log begins, or -1. It is directly before the
+// request: a client chooses the name of the user, which may hold a time. HAProxy writes the time
+// behind the address, and headers of the client before the request.
+func accessTime(line []byte) int {
+	head, _, _ := bytes.Cut(line, []byte(`"`))
+	find := bytes.Index
+	if bytes.HasSuffix(head, []byte("] ")) {
+		find = bytes.LastIndex
+	}
+	if i := find(head, []byte(" [")); i >= 0 {
+		return i + len(" [")
+	}
+	return -1
 }
 
 // anyTime reads a time of any layout but Epoch at the start of b.

@@ -21,7 +21,16 @@ func TestTime(t *testing.T) {
 		{"sshd", "Jan 32 11:59:58 h sshd[1]: x", ""},
 		{"nginx-access", `198.51.100.9 - - [02/Jan/2026:11:59:58 -0130] "GET / HTTP/1.1" 404 1`,
 			"2026-01-02T13:29:58Z"},
-		{"nginx-access", `198.51.100.9 - a [02/Jan [02/Jan/2026:11:59:58 +0000] "GET / HTTP/1.1" 404 1`, ""},
+		{"nginx-access", `198.51.100.9 - a [02/Jan [02/Jan/2026:11:59:58 +0000] "GET / HTTP/1.1" 404 1`,
+			"2026-01-02T11:59:58Z"},
+		// A client chooses the name of the user, and must not choose the time with it.
+		{"nginx-access", `198.51.100.9 - a [02/Jan/2020:11:59:58 +0000] [02/Jan/2026:11:59:58 +0000] "GET / HTTP/1.1" 404 1`,
+			"2026-01-02T11:59:58Z"},
+		{"nginx-access", `198.51.100.9 - - [02/Jan/2026:11:59:58 +0000] "GET / [02/Jan/2020:11:59:58 +0000] " 404 1`,
+			"2026-01-02T11:59:58Z"},
+		{"haproxy", `198.51.100.9:1 [02/Jan/2026:11:59:58.5] f b/s 0/0/0 404 1 - - ---- 1/1 0/0 ` +
+			`{a [02/Jan/2020:11:59:58 +0000]} "GET / HTTP/1.1"`, "2026-01-02T11:59:58.5Z"},
+		{"grafana", `logger=context msg="Invalid username or password" uname="a [02/Jan/2020:11:59:58 +0000]"`, ""},
 		{"nginx-error", "2026/01/02 11:59:58 [error] 1#1: *2 x", "2026-01-02T10:59:58Z"},
 		{"apache-error", "[Fri Jan 02 11:59:58.5 2026] [x] [client 198.51.100.9] x", "2026-01-02T10:59:58.5Z"},
 		{"vaultwarden", "[2026-01-02 11:59:58.123][x][ERROR] x", "2026-01-02T10:59:58.123Z"},

@@ -14,12 +14,15 @@ import (
 
 // decodeQuestion reads a line of a stream.
 func decodeQuestion(line []byte) (q question, err error) {
-	if fastQuestion(&q, bytes.TrimSpace(line)) {
+	if fastQuestion(&q, trim(line)) {
 		return q, nil
 	}
 	q = question{}
 	return q, json.Unmarshal(line, &q)
 }
+
+// trim removes what JSON takes for blanks around a line.
+func trim(line []byte) []byte { return bytes.Trim(line, " \t\r\n") }
 
 func fastQuestion(q *question, line []byte) bool {
 	if inner, ok := enclosed(line, `{"rate":`); ok {
@@ -47,7 +50,7 @@ func enclosed(line []byte, begin string) ([]byte, bool) {
 
 // decodeEvent reads a line of events.
 func decodeEvent(line []byte) (e Event, err error) {
-	if fastEvent(&e, bytes.TrimSpace(line)) {
+	if fastEvent(&e, trim(line)) {
 		return e, nil
 	}
 	e = Event{}

@@ -18,7 +18,7 @@ func decodedLines() []string {
 		`{"rule":"a""user":"b"}`, `{"rule":null}`, `{"success":false}`, `{"success":tru}`, `{"Rule":"x"}`,
 		`{"other":1}`, `{"rule":"a","rule":"b"}`, `{"rule" : "a"}`, `{"rule":"a"} x`, `{"time":"x"}`, `{"time":null}`,
 		`{"rule":{"a":1}}`, `{"rule":"a}`, "{\"rule\":\"a\x01\"}", `{"rule":"`, `{"rule":`, `{"rule"`, `{"points":}`,
-		`{"rule":"x",`, ` {"rule":"x"} `,
+		`{"rule":"x",`, ` {"rule":"x"} `, "{\"rule\":\"x\"}\r\n\t", "{}\v", "{}\u00a0", "\u0085{}",
 	}
 }
 
