@@ -126,6 +126,10 @@ upgrade-from: ## upgrade from the version REF, and go back to it, under traffic:
 	PARAXIAL_PREVIOUS=$(CURDIR)/$(BIN)/previous PARAXIAL_RESTARTS=$(or $(RESTARTS),20) \
 		PARAXIAL_UPGRADES=$(or $(UPGRADES),10) $(TESTALL) -v -timeout 1h -run 'TestUpgrade|TestRestartsAndUpgrades' ./tests/e2e
 
+.PHONY: bench-logs
+bench-logs: build ## how many lines paraxial-agent reads in a second, beside fail2ban and sshguard
+	go run ./tests/bench/logs -bin $(BIN)
+
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
 	CGO_ENABLED=0 go build -trimpath -o $(BIN)/bench ./tests/bench

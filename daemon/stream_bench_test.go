@@ -116,7 +116,8 @@ func BenchmarkStream(b *testing.B) {
 		loaded := make(chan error, 1)
 		go func() {
 			_, err := d.Import(context.Background(), control.Caller{}, control.Import{
-				Origin: "list", Kind: policy.Block, Action: policy.Shadow, For: policy.TTLForever, Force: true, Accept: true,
+				Origin: "list", Kind: policy.Block, Action: policy.Shadow, For: policy.TTLForever, Force: true,
+				Accept: true,
 			}, strings.NewReader(list.String()), func(control.ImportProgress) {})
 			loaded <- err
 		}()

@@ -281,6 +281,11 @@ func (l *List) Prefixes() iter.Seq[netip.Prefix] {
 }
 
 func (l *List) has(p netip.Prefix) bool {
-	_, ok := slices.BinarySearchFunc(l.lines, newLine(p, 0), line.comparePrefix)
+	_, ok := l.find(p)
 	return ok
+}
+
+// find returns the index of the line of a prefix.
+func (l *List) find(p netip.Prefix) (at int, ok bool) {
+	return slices.BinarySearchFunc(l.lines, newLine(p, 0), line.comparePrefix)
 }

@@ -10,10 +10,12 @@ import (
 )
 
 const (
-	// importChunk is the number of entries of a large import that are compared, or
-	// written to the book, the kernel and the store, at a time. Other changes are
-	// carried out between two chunks.
+	// importChunk is the number of entries of a large import that are compared, or written
+	// to the store, at a time.
 	importChunk = 8192
+	// turnStep is the number of entries that are written to the book and the kernel while other
+	// changes wait.
+	turnStep = 2048
 	// smallImport is the largest import, in changes, that is one transaction. The
 	// set of a larger one is staged.
 	smallImport = 20_000
@@ -88,6 +90,8 @@ type importJob struct {
 	Replaced
 	need policy.Need // the room for the new entries
 	ops  []policy.Op // the changes, unless there are more than smallImport
+
+	added []bool // by the number of the line, those that were applied: whether the entry is new
 }
 
 // mayBeLarge reports whether the import may have more than smallImport changes.

@@ -15,7 +15,7 @@ import (
 // and only then are stale entries removed. A crash before that transaction leaves
 // nodes that the next start removes.
 //
-// The turn is taken for each chunk, so that other changes need not wait for the
+// The turn is taken for each step, so that other changes need not wait for the
 // whole import.
 func (j *importJob) large(ctx context.Context) error {
 	start := time.Now()
@@ -77,27 +77,39 @@ func (j *importJob) stage(ctx context.Context, staged staging) error {
 func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entry) error {
 	// One buffer is filled while the other is saved.
 	var buffers [2][]policy.Entry
-	done, total := 0, len(j.set.List.lines)
+	total := len(j.set.List.lines)
+	j.added = make([]bool, 0, total)
 	for lines := range slices.Chunk(j.set.List.lines, importChunk) {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("given up: %w", err)
 		}
 		entries := buffers[0][:0]
 		j.Read(func(b *policy.Book) {
-			j.each(b, lines, func(e, _ policy.Entry, _, _ bool) { entries = append(entries, e) })
+			j.each(b, lines, func(e, _ policy.Entry, exists, _ bool) {
+				entries, j.added = append(entries, e), append(j.added, !exists)
+			})
 		})
 		buffers[0], buffers[1] = buffers[1], entries
 		save <- entries
+		if err := j.enforcePuts(ctx, entries); err != nil {
+			return err
+		}
+		j.progress(len(j.added), total)
+	}
+	return nil
+}
+
+// enforcePuts puts entries into the book and the tries, in steps.
+func (j *importJob) enforcePuts(ctx context.Context, entries []policy.Entry) error {
+	for part := range slices.Chunk(entries, turnStep) {
 		err := j.enforceStep(ctx, func(c *policy.Change) {
-			for step := range slices.Chunk(entries, writeStep) {
+			for step := range slices.Chunk(part, writeStep) {
 				j.write(func() { c.Put(step) })
 			}
 		})
 		if err != nil {
 			return err
 		}
-		done += len(lines)
-		j.progress(done, total)
 	}
 	return nil
 }
@@ -115,47 +127,30 @@ func (j *importJob) enforceStep(ctx context.Context, change func(*policy.Change)
 // removeStale removes the entries that are not in the list from the book and the
 // tries.
 func (j *importJob) removeStale(ctx context.Context) error {
+	err := j.removeFrom(ctx, func(e policy.Entry) bool { return !j.set.List.has(e.Prefix) })
+	if err != nil {
+		return fmt.Errorf("the list is saved, but old entries are still in the kernel: %w; restart paraxiald", err)
+	}
+	return nil
+}
+
+// removeFrom removes entries of the set from the book and the tries, in steps.
+func (j *importJob) removeFrom(ctx context.Context, remove func(policy.Entry) bool) error {
 	for from := policy.EntryRef(1); from != 0; {
 		err := j.enforceStep(ctx, func(c *policy.Change) {
 			var refs []policy.EntryRef
-			refs, from = j.book.OriginFrom(policy.Block, j.set.Entry.Origin, from, importChunk)
+			refs, from = j.book.OriginFrom(policy.Block, j.set.Entry.Origin, from, turnStep)
 			refs = slices.DeleteFunc(refs, func(r policy.EntryRef) bool {
 				e, _ := j.book.Resolve(r)
-				return j.set.List.has(e.Prefix)
+				return !remove(e)
 			})
 			for step := range slices.Chunk(refs, writeStep) {
 				j.write(func() { c.Remove(step) })
 			}
 		})
 		if err != nil {
-			return fmt.Errorf("the list is saved, but old entries are still in the kernel: %w; restart paraxiald", err)
+			return err
 		}
 	}
 	return nil
-}
-
-// rollBack restores the set of the origin from the store, which has committed
-// nothing of this import, in the book and the kernel.
-func (j *importJob) rollBack(ctx context.Context) error {
-	j.turn.Lock()
-	defer j.turn.Unlock()
-	origin := j.set.Entry.Origin
-	var ops []policy.Op
-	for r := range j.book.Origin(policy.Block, origin) {
-		e, _ := j.book.Resolve(r)
-		ops = append(ops, policy.RemoveOp(e.Key()))
-	}
-	_, err := j.store.Load(func(e policy.Entry) error {
-		if e.Kind == policy.Block && e.Origin == origin && e.Pending == nil {
-			ops = append(ops, policy.PutOp(e))
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read back the saved entries: %w; restart paraxiald", err)
-	}
-	// One change, so that the kernel sees only the differences and no entry is
-	// missing for a moment.
-	delta, _ := j.change(ops)
-	return j.enforce(ctx, delta, j.index.follow)
 }

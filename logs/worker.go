@@ -35,13 +35,13 @@ type worker struct {
 	reader  *config.Reader
 	source  source
 	proxies *proxies
-	store   store
+	store   *store
 	sender  Sender
 	logger  *slog.Logger
 	now     func() time.Time
 
-	ends     match.Ends
 	batch    report.Batch
+	clock    time.Time // that is looked at for every batch, and not for every line
 	since    time.Time // when the first event of the batch came
 	saved    time.Time // when a position was saved last
 	saves    bool      // the source has a position to save
@@ -60,7 +60,10 @@ type worker struct {
 func (w *worker) run(ctx context.Context) {
 	defer w.source.close()
 	defer w.finish()
-	for n := 1; ctx.Err() == nil; n++ {
+	for n := 0; ctx.Err() == nil; n++ {
+		if n%looksAt == 0 || w.batch.Len() == 0 {
+			w.clock = w.now()
+		}
 		l, st := w.source.next()
 		switch {
 		case st != got:
@@ -110,12 +113,8 @@ func (w *worker) read(l line) bool {
 	if success {
 		addr = m.Address
 	}
-	switch {
-	case !addr.IsValid():
-	case success || w.ends.Counts(m):
+	if addr.IsValid() {
 		w.add(l, addr, m, success)
-	default:
-		w.counts.Ends++
 	}
 	return l.last || w.batch.Full()
 }
@@ -129,14 +128,14 @@ func (w *worker) add(l line, addr netip.Addr, m match.Result, success bool) {
 	}
 	when := l.time
 	if when.IsZero() {
-		when, _ = w.reader.Format.Time(l.text, w.now())
+		when, _ = w.reader.Format.Time(l.text, w.clock)
 	}
 	if w.batch.Len() == 0 {
-		w.since = w.now()
+		w.since = w.clock
 	}
 	w.batch.Add(report.Record{
 		Address: addr, Rule: w.reader.Rule(m), Points: min(m.Count, report.MaxPoints), User: m.User, Path: m.HTTP.Path,
-		Time: when, Success: success, Text: l.text, Where: l.where, At: l.at,
+		Time: when, Success: success, End: m.End, Text: l.text, Where: l.where, At: l.at,
 	})
 	if success {
 		w.counts.Successes++
@@ -173,7 +172,7 @@ func (w *worker) save(p position) {
 		return
 	}
 	w.saved = w.now()
-	err := w.store.save(p)
+	err := w.store.save(p, w.saved)
 	if err != nil && w.unstored == nil {
 		w.logger.Error("the position of a log cannot be saved; a restart may count lines twice", "error", err)
 	}
@@ -253,7 +252,9 @@ func (w *worker) recovered() {
 // next run.
 func (w *worker) finish() {
 	p, _ := w.source.position()
+	w.store.synced = time.Time{}
 	w.save(p)
+	w.store.close()
 }
 
 // tell publishes the state.

@@ -40,6 +40,56 @@ func isBoundary(text []byte, end int, behind byte) bool {
 	return true
 }
 
+// place is where an address may begin, and what can be read there.
+type place struct {
+	start  int
+	behind byte // that was taken as the end of an address
+	ends   []addressTo
+	name   int // the end of a host name, or 0
+}
+
+// addressTo is an address and its end.
+type addressTo struct {
+	end  int
+	addr netip.Addr
+}
+
+// place returns what can be read at start. The patterns of a format look at the same places, so
+// the last ones are remembered.
+func (m *scratch) place(text []byte, start int, behind byte) *place {
+	if behind != ':' && behind != '/' {
+		behind = 0
+	}
+	for i := range min(m.known, len(m.places)) {
+		if p := &m.places[i]; p.start == start && p.behind == behind {
+			return p
+		}
+	}
+	p := &m.places[m.known%len(m.places)]
+	m.known++
+	p.start, p.behind, p.ends, p.name = start, behind, p.ends[:0], 0
+	limit := addressEnd(text, start)
+	for end := start + 2; end <= limit; end++ {
+		if isBoundary(text, end, behind) {
+			if a, ok := parseAddr(text[start:end]); ok {
+				p.ends = append(p.ends, addressTo{end, a})
+			}
+		}
+	}
+	if start == len(text) || text[start] == '-' {
+		return p
+	}
+	end, letters := start, false
+	for end < len(text) && isNameByte(text[end]) {
+		letters = letters || text[end]|0x20 >= 'a' && text[end]|0x20 <= 'z'
+		end++
+	}
+	if letters {
+		p.name = end
+	}
+	return p
+}
+
 // parseAddr reads an address. A zone is cut off, since it is only a name on the server. An
 // IPv4-mapped IPv6 address means the IPv4 address.
 func parseAddr(b []byte) (netip.Addr, bool) {

@@ -96,16 +96,32 @@ func (d definition) build() *Format {
 	return f
 }
 
-// add adds p to the patterns that begin with the same byte.
+// add adds p to the patterns that begin with the same text.
 func (f *Format) add(p pattern) {
-	set := &f.rest
-	if len(p.left) > 0 && p.left[0].literal != "" {
-		set = &f.byFirst[p.left[0].literal[0]]
+	p.order = f.added
+	f.added++
+	if len(p.left) == 0 || p.left[0].literal == "" {
+		f.rest = appendPattern(f.rest, p)
+		return
 	}
-	if n := len(*set); n > 0 {
-		p.sameLeft = reflect.DeepEqual((*set)[n-1].left, p.left)
+	l := p.left[0].literal
+	b := &f.byFirst[l[0]]
+	if len(l) < beginning {
+		b.short = b.short.add(p)
+		return
 	}
-	*set = append(*set, p)
+	if b.long == nil {
+		b.long = map[[beginning]byte]groups{}
+	}
+	key := [beginning]byte([]byte(l[:beginning]))
+	b.long[key] = b.long[key].add(p)
+}
+
+func appendPattern(list []pattern, p pattern) []pattern {
+	if n := len(list); n > 0 {
+		p.sameLeft = reflect.DeepEqual(list[n-1].left, p.left)
+	}
+	return append(list, p)
 }
 
 // expand returns the texts that a text with {a|b} stands for. Alternatives are not nested.

@@ -167,7 +167,7 @@ func (f *Format) address(r *reading, keys ...string) {
 		all := f.get(k)
 		for _, v := range all {
 			if a, ok := parseHostPort(unescape(v.raw)); ok {
-				r.add(a, Other)
+				r.add(a, &pattern{kind: Other})
 			} else {
 				r.name = true
 			}

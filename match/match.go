@@ -41,7 +41,7 @@ type Result struct {
 	User    []byte     // the name that the client gave, if it is read
 	Count   int        // how many events the line stands for
 	Pattern int        // which of the patterns of a user fits, from 0
-	End     bool       // of a connection, whose failures may have had lines of their own; see Ends
+	End     bool       // of a connection, whose failures may have had lines of their own; see report.Event
 	HTTP    Request    // for access logs
 }
 
@@ -77,8 +77,9 @@ type Format struct {
 	longest int
 	head    func(line []byte) (message []byte, ok bool) // nil: the line is the message
 	parse   func(f *Format, line []byte) Result         // nil: by patterns
-	byFirst [256][]pattern                              // by the first byte of the message
+	byFirst [256]bucket                                 // by the first byte of the message
 	rest    []pattern                                   // those that begin with a field
+	added   int                                         // patterns
 	layout  Layout                                      // of the time, if the user has named one
 	http    bool
 	scratch scratch
@@ -113,8 +114,11 @@ func (f *Format) matchPatterns(line []byte) Result {
 	}
 	message, count := repeated(message)
 	var r reading
-	for i := range f.byFirst[message[0]] {
-		f.byFirst[message[0]][i].match(message, &r, &f.scratch)
+	f.scratch.known = 0
+	b := &f.byFirst[message[0]]
+	b.short.match(message, &r, &f.scratch)
+	if len(b.long) > 0 && len(message) >= beginning {
+		b.long[[beginning]byte(message[:beginning])].match(message, &r, &f.scratch)
 	}
 	for i := range f.rest {
 		f.rest[i].match(message, &r, &f.scratch)

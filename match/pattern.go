@@ -17,7 +17,50 @@ type pattern struct {
 	kind        Kind
 	end         bool // see Result.End
 	index       int  // in the list of a user
+	order       int  // of all patterns of a format
 	sameLeft    bool // left is that of the pattern before it in the list
+}
+
+// beginning is the length of the text by which patterns are found.
+const beginning = 12
+
+// bucket has the patterns that begin with the same byte. Formats have hundreds of patterns, and
+// comparing each with the start of a line would take most of the time.
+type bucket struct {
+	short groups                     // those that begin with a text shorter than beginning
+	long  map[[beginning]byte]groups // the others
+}
+
+// groups are patterns by the whole text that they begin with.
+type groups []group
+
+type group struct {
+	literal  string
+	patterns []pattern
+}
+
+func (g groups) add(p pattern) groups {
+	l := p.left[0].literal
+	for i := range g {
+		if g[i].literal == l {
+			g[i].patterns = appendPattern(g[i].patterns, p)
+			return g
+		}
+	}
+	return append(g, group{l, []pattern{p}})
+}
+
+// match tries the patterns whose beginning is that of the text.
+func (g groups) match(text []byte, r *reading, m *scratch) {
+	for i := range g {
+		l := g[i].literal
+		if len(text) < len(l) || string(text[:len(l)]) != l {
+			continue
+		}
+		for j := range g[i].patterns {
+			g[i].patterns[j].match(text, r, m)
+		}
+	}
 }
 
 // element is a literal, or a field: a run of bytes of one class.
@@ -38,6 +81,9 @@ type span struct{ lo, hi int }
 // scratch is memory for the sets of positions, used again for every line.
 type scratch struct {
 	left, right, spare []span
+	few                bool // right is not known
+	places             [4]place
+	known              int // places of this line that were looked at
 }
 
 // forward returns the positions at which elements end if they begin at position 0. The result
@@ -64,6 +110,12 @@ func forward(text []byte, elements []element, set, spare []span) (result, other 
 // find appends the positions behind each literal that begins in s.
 func (e *element) find(text []byte, s span, to []span) []span {
 	n := len(e.literal)
+	if s.lo == s.hi {
+		if s.lo+n <= len(text) && string(text[s.lo:s.lo+n]) == e.literal {
+			to = append(to, span{s.lo + n, s.lo + n})
+		}
+		return to
+	}
 	for lo := s.lo; lo <= s.hi; {
 		end := min(s.hi+n, len(text))
 		if lo+n > end {
@@ -121,6 +173,14 @@ func backward(text []byte, elements []element, set, spare []span) (result, other
 // findBack appends the positions before each literal that ends in s.
 func (e *element) findBack(text []byte, s span, to []span) []span {
 	n := len(e.literal)
+	if s.hi-s.lo <= fewPositions {
+		for hi := s.hi; hi >= s.lo && hi >= n; hi-- {
+			if text[hi-1] == e.literal[n-1] && string(text[hi-n:hi]) == e.literal {
+				to = append(to, span{hi - n, hi - n})
+			}
+		}
+		return to
+	}
 	for hi := s.hi; hi >= s.lo && hi >= n; {
 		if string(text[hi-n:hi]) == e.literal {
 			to = append(to, span{hi - n, hi - n})
@@ -135,6 +195,9 @@ func (e *element) findBack(text []byte, s span, to []span) []span {
 	}
 	return to
 }
+
+// fewPositions are compared one by one. bytes.LastIndex would look at more bytes than that.
+const fewPositions = 16
 
 // runBack appends the positions before each run of the class that ends at s.
 func (e *element) runBack(text []byte, s span, to []span) []span {
@@ -171,23 +234,25 @@ type reading struct {
 	addr      netip.Addr
 	kind      Kind
 	user      []byte
-	pattern   int
+	pattern   int // its index
+	order     int
 	end       bool
 	found     bool // addr fits
 	ambiguous bool
 	name      bool // a host name fits where the address should be
 }
 
-// add notes that an address fits.
-func (r *reading) add(a netip.Addr, kind Kind) (first bool) {
-	switch {
-	case !r.found:
-		r.addr, r.kind, r.found = a, kind, true
-		return true
-	case r.addr != a:
+// add notes that an address fits p. first says that p is the first of the patterns that fit.
+func (r *reading) add(a netip.Addr, p *pattern) (first bool) {
+	if r.found && r.addr != a {
 		r.ambiguous = true
+		return false
 	}
-	return false
+	if r.found && r.order <= p.order {
+		return false
+	}
+	r.addr, r.kind, r.end, r.order, r.pattern, r.found = a, p.kind, p.end, p.order, p.index, true
+	return true
 }
 
 // match tries p with every address of the text.
@@ -201,17 +266,18 @@ func (p *pattern) match(text []byte, r *reading, m *scratch) {
 	if len(m.left) == 0 || !p.mayEnd(text) {
 		return
 	}
-	m.right, m.spare = backward(text, p.right, m.right, m.spare)
-	if len(m.right) == 0 {
-		return
+	if m.few = isFew(m.left); !m.few {
+		m.right, m.spare = backward(text, p.right, m.right, m.spare)
+		if len(m.right) == 0 {
+			return
+		}
 	}
 	var behind byte // begins the text that must follow the address
 	if len(p.right) > 0 && p.right[0].literal != "" {
 		behind = p.right[0].literal[0]
 	}
-	low := m.right[len(m.right)-1].lo // the end of the address is not before it
 	for _, s := range m.left {
-		p.tryAt(text, s.lo, low, behind, r, m)
+		p.tryAt(text, m.place(text, s.lo, behind), r, m)
 	}
 }
 
@@ -234,34 +300,51 @@ func (p *pattern) mayEnd(text []byte) bool {
 	return len(text) >= len(l) && string(text[len(text)-len(l):]) == l
 }
 
-// tryAt reads an address, or a host name, that begins at start.
-func (p *pattern) tryAt(text []byte, start, low int, behind byte, r *reading, m *scratch) {
+// tryAt tries the addresses, or the host name, at a place.
+func (p *pattern) tryAt(text []byte, at *place, r *reading, m *scratch) {
 	fits := false
-	limit := addressEnd(text, start)
-	for end := max(start+2, low); end <= limit; end++ {
-		if !contains(m.right, end) || !isBoundary(text, end, behind) {
-			continue
-		}
-		a, ok := parseAddr(text[start:end])
-		if !ok {
-			continue
-		}
-		fits = true
-		if r.add(a, p.kind) {
-			r.user, r.pattern, r.end = p.capture(text, start), p.index, p.end
+	for _, e := range at.ends {
+		if p.follows(text, e.end, m) {
+			fits = true
+			if r.add(e.addr, p) {
+				r.user = p.capture(text, at.start)
+			}
 		}
 	}
-	if fits {
-		return
-	}
-	end, letters := start, false
-	for end < len(text) && isNameByte(text[end]) {
-		letters = letters || text[end]|0x20 >= 'a' && text[end]|0x20 <= 'z'
-		end++
-	}
-	if letters && contains(m.right, end) && text[start] != '-' {
+	if !fits && at.name > 0 && p.follows(text, at.name, m) {
 		r.name = true
 	}
+}
+
+// isFew reports whether there are so few positions that it takes less time to match the right
+// side behind each address than to find out once where it may begin. A hostile line has many.
+func isFew(set []span) bool {
+	n := 0
+	for _, s := range set {
+		n += s.hi - s.lo + 1
+	}
+	return n <= 2
+}
+
+// follows reports whether the right side of p matches the whole text from end on.
+func (p *pattern) follows(text []byte, end int, m *scratch) bool {
+	if !m.few {
+		return contains(m.right, end)
+	}
+	rest := text[end:]
+	if len(p.right) == 0 {
+		return len(rest) == 0
+	}
+	if l := p.right[0].literal; len(rest) < len(l) || string(rest[:len(l)]) != l {
+		return false
+	}
+	m.right, m.spare = forward(rest, p.right, m.right, m.spare)
+	for _, s := range m.right {
+		if s.lo <= len(rest) && len(rest) <= s.hi {
+			return true
+		}
+	}
+	return false
 }
 
 // capture returns the text of the field named user on the left side, if it is the only field

@@ -182,7 +182,7 @@ func TestEventsAllOrNone(t *testing.T) {
 	head := "POST /v1/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
 	for name, tt := range map[string]struct{ request, want string }{
 		"1001 lines": {head + fmt.Sprintf("%d\r\n\r\n", 1001*len(line)) + strings.Repeat(line, 1001), CodeTooLarge},
-		"too long": {head + fmt.Sprintf("%d\r\n\r\n", 1+MaxBody) + line + strings.Repeat(" ", 1+MaxBody-len(line)),
+		"too long": {head + fmt.Sprintf("%d\r\n\r\n", 8*MaxBody) + line + strings.Repeat(" ", 8*MaxBody-len(line)),
 			CodeTooLarge},
 		"silent": {head + "500\r\n\r\n" + line, CodeInvalidRequest},
 	} {

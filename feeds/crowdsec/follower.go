@@ -107,13 +107,14 @@ func (f *Follower) follow(ctx context.Context, all bool) error {
 	if err != nil {
 		return err
 	}
+	// What is left counts from the time of the request, so that a slow answer prolongs nothing.
 	if !all {
-		f.take(s, f.opts.Now())
+		f.take(s, now)
 		err := f.book.check(f.source.MaxEntries)
 		f.whole = err == nil
 		return err
 	}
-	return f.replace(s, f.opts.Now())
+	return f.replace(s, now)
 }
 
 // take applies changes.

@@ -3,6 +3,7 @@ package packaging
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -179,17 +180,16 @@ func (s *site) logs() {
 // agent checks that an agent runs beside the daemon, as its own user and without capabilities.
 func (s *site) agent(service, status, user string) {
 	s.Helper()
-	s.eventually(service+" says: "+status, func() error {
-		got := s.do("systemctl", "show", "--property=StatusText", "--value", service)
-		if strings.TrimSpace(got) != status {
-			return errors.New(got)
+	var pid string
+	s.eventually(service+" of "+user+" says: "+status, func() error {
+		got := strings.TrimSpace(s.do("systemctl", "show", "--property=StatusText", "--value", service))
+		pid = strings.TrimSpace(s.do("systemctl", "show", "--property=MainPID", "--value", service))
+		owner, _ := s.try("stat", "--format=%U", "/proc/"+pid)
+		if got != status || strings.TrimSpace(owner) != user {
+			return fmt.Errorf("%s: %s", owner, got)
 		}
 		return nil
 	})
-	pid := strings.TrimSpace(s.do("systemctl", "show", "--property=MainPID", "--value", service))
-	if got := strings.TrimSpace(s.do("stat", "--format=%U", "/proc/"+pid)); got != user {
-		s.Errorf("%s runs as %s", service, got)
-	}
 	for line := range strings.Lines(s.do("cat", "/proc/"+pid+"/status")) {
 		if strings.HasPrefix(line, "Cap") && strings.Trim(line[len("CapXxx:"):], "0\t\n") != "" {
 			s.Errorf("%s has capabilities: %s", service, line)
