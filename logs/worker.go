@@ -42,8 +42,8 @@ type worker struct {
 	logger  *slog.Logger
 	now     func() time.Time
 
-	ends     match.Ends
 	began    time.Time
+	lastID   string // of the batch before
 	batch    report.Batch
 	clock    time.Time // that is looked at for every batch, and not for every line
 	since    time.Time // when the first event of the batch came
@@ -122,13 +122,9 @@ func (w *worker) read(l line) bool {
 	if success {
 		addr = m.Address
 	}
-	switch {
-	case !addr.IsValid():
-	case w.batch.Full(): // only if the last run has left out lines of this batch
-	case success || w.ends.Counts(m):
+	// A batch that is full gets more only if the last run has left out lines of it.
+	if addr.IsValid() && !w.batch.Full() {
 		w.add(l, addr, m, success)
-	default:
-		w.counts.Ends++
 	}
 	return l.last || w.batch.Full() && !w.source.again()
 }
@@ -149,7 +145,7 @@ func (w *worker) add(l line, addr netip.Addr, m match.Result, success bool) {
 	}
 	w.batch.Add(report.Record{
 		Address: addr, Rule: w.reader.Rule(m), Points: min(m.Count, report.MaxPoints), User: m.User, Path: m.HTTP.Path,
-		Time: when, Success: success, Text: l.text, Where: l.where, At: l.at,
+		Time: when, Success: success, End: m.End, Text: l.text, Where: l.where, At: l.at,
 	})
 	if success {
 		w.counts.Successes++
@@ -197,6 +193,10 @@ func (w *worker) save(p position) {
 // before.
 func (w *worker) handIn(ctx context.Context) bool {
 	batch, name, id, pause := &w.batch, w.log.Name, w.source.id(), firstRetry
+	if id != "" && id == w.lastID {
+		id += "+" // equal lines at the same place of a file that was truncated
+	}
+	w.lastID = id
 	for {
 		taken, err := w.sender.Send(ctx, name, id, batch)
 		if err == nil {

@@ -19,7 +19,7 @@ type Record struct {
 	Points           int
 	User, Path, Text []byte
 	Time             time.Time
-	Success          bool
+	Success, End     bool
 	Where            string
 	At               int64
 }
@@ -57,6 +57,9 @@ func (b *Batch) Add(r Record) {
 	}
 	if r.Success {
 		to = append(to, `,"success":true`...)
+	}
+	if r.End {
+		to = append(to, `,"end":true`...)
 	}
 	to = appendField(to, `,"text":"`, r.Text)
 	if r.Where != "" {

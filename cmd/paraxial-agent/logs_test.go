@@ -28,7 +28,8 @@ func (h *host) log1(user string) {
 	h.Helper()
 	f, err := os.OpenFile(h.path("log"), os.O_APPEND|os.O_WRONLY, 0)
 	if err == nil {
-		_, err = fmt.Fprintf(f, "Nov 28 10:00:00 h sshd[1]: Failed password for %s from 198.51.100.9 port 4 ssh2\n", user)
+		_, err = fmt.Fprintf(f, "Nov 28 10:00:00 h sshd[1]: Failed password for %s from 198.51.100.9 port 4 ssh2\n",
+			user)
 		f.Close()
 	}
 	if err != nil {

@@ -139,7 +139,7 @@ func (r *rulesReplay) count(n int, line []byte, addr netip.Addr, m match.Result)
 		rule = r.reader.Rule(m)
 	}
 	o := r.counter.Add(policy.Deadline(r.now.UnixNano()), rules.Event{
-		Address: addr, Rule: rule, Points: m.Count, At: policy.Deadline(at.UnixNano()), Success: success,
+		Address: addr, Rule: rule, Points: m.Count, At: policy.Deadline(at.UnixNano()), Success: success, End: m.End,
 		User: string(m.User), Path: string(m.HTTP.Path), Where: fmt.Sprintf("line %d", n),
 	})
 	for _, d := range o.Decisions {

@@ -80,7 +80,8 @@ logs:
 		{"match shop -o json", access("/login") + access("/login"), outcome{exitDone, lines(
 			`{"line":1,"address":"9.9.9.9","ambiguous":false,"result":"other","count":1}`,
 			`{"line":2,"address":"9.9.9.9","ambiguous":false,"result":"other","count":1,"bans":[{`+
-				`"rule":"scan","prefix":"9.9.9.9/32","action":"shadow","at":"2026-11-28T10:00:00Z","for":"10m","points":2,"limit":1}]}`,
+				`"rule":"scan","prefix":"9.9.9.9/32","action":"shadow","at":"2026-11-28T10:00:00Z",`+
+				`"for":"10m","points":2,"limit":1}]}`,
 		), ""}},
 		{"match sshd - --rule none", "", outcome{exitFailed, "", "paraxialctl: " + config + " has no rule none\n"}},
 	} {
