@@ -16,7 +16,7 @@ import (
 // counting is a daemon that only counts.
 type counting struct{ events int }
 
-func (c *counting) Send(_ context.Context, _ string, b *report.Batch) (report.Taken, error) {
+func (c *counting) Send(_ context.Context, _, _ string, b *report.Batch) (report.Taken, error) {
 	c.events += b.Len()
 	return report.Taken{Accepted: b.Len()}, nil
 }

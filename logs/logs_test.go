@@ -92,13 +92,16 @@ func newHost(t *testing.T) *host {
 	if err := os.Mkdir(h.path("state"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	// The server remembers the last batch of each log, and the daemon the counts. A real daemon
+	// forgets both with a restart.
+	server := report.NewServer(h.daemon, &h.board, report.Options{OverBudget: time.Millisecond})
 	h.listen = func() {
 		l, err := net.Listen("unix", h.path("sock"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		h.close = background(context.Background(), func(ctx context.Context) {
-			report.NewServer(h.daemon, &h.board, report.Options{OverBudget: time.Millisecond}).Serve(ctx, l)
+			server.Serve(ctx, l)
 		})
 	}
 	h.listen()
@@ -320,8 +323,8 @@ type lossy struct {
 	sent func()
 }
 
-func (l lossy) Send(ctx context.Context, source string, b *report.Batch) (report.Taken, error) {
-	_, err := l.Client.Send(ctx, source, b)
+func (l lossy) Send(ctx context.Context, source, id string, b *report.Batch) (report.Taken, error) {
+	_, err := l.Client.Send(ctx, source, id, b)
 	if err == nil {
 		l.sent()
 		err = errors.New("the answer is lost")
