@@ -45,7 +45,7 @@ func (d *Daemon) conditions() []string {
 	if disk := d.disk.String(); disk != "" {
 		warn("the state cannot be saved: %s; df %s shows whether the disk is full", disk, d.settings().StateDir)
 	}
-	return slices.Concat(list, d.feedWarnings(time.Now()), d.logWarnings(time.Now()))
+	return slices.Concat(list, d.settings().Doubts(), d.feedWarnings(time.Now()), d.logWarnings(time.Now()))
 }
 
 // fullPercent is the fill of a map from which on there is a warning.

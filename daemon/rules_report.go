@@ -74,7 +74,7 @@ const farthest = 100 * 365 * 24 * time.Hour
 // eventOf returns an event as the rules take it.
 func (r *ruling) eventOf(reporter string, e report.Event) events.Event {
 	out := events.Event{
-		Address: e.Address, Rule: e.Rule, Reporter: reporter, Points: e.Points, Success: e.Success,
+		Address: e.Address, Rule: e.Rule, Reporter: reporter, Points: e.Points, Success: e.Success, End: e.End,
 		User: e.User, Path: e.Path, Text: e.Text, Where: e.Where,
 	}
 	if !e.Time.IsZero() {

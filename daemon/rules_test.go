@@ -333,7 +333,12 @@ func TestRuleAlerts(t *testing.T) {
 	for range 4 {
 		b.rate(event("198.51.100.7"))
 	}
-	e := <-got
+	var e control.Event
+	select {
+	case e = <-got:
+	case <-time.After(time.Minute):
+		t.Fatal("no alert")
+	}
 	if e.Type != control.EventAlert || e.Alert.Source != "198.51.100.7/32" || e.Alert.Evidence.Count != 4 {
 		t.Errorf("event %+v", e)
 	}

@@ -5,7 +5,9 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -86,4 +88,56 @@ func TestForgiveAndNearest(t *testing.T) {
 		t.Errorf("forgiven: %+v", got)
 	}
 	step{now: "1s", want: "counted 1"}.run(t, c, 1)
+}
+
+// A ban that the breaker turned into a shadow does not count against its source, and widens
+// nothing.
+func TestTrippedCountsAgainstNobody(t *testing.T) {
+	o := Options{Ladder: ladder.New(1000, 1)}
+	c := counter(t, o, rule(func(r *Rule) {
+		r.Limit, r.Widen = 0, ladder.Widen{Sources: 2, IPv4: 24}
+		r.Escalate = ladder.Escalate{Factor: 2, Max: time.Hour, Forget: time.Hour}
+	}))
+	for n, s := range []step{
+		{now: "0s", event: from("198.51.100.1"), want: "banned new block 198.51.100.1/32 10m"},
+		{now: "0s", event: from("198.51.100.2"), want: "banned new shadow 198.51.100.2/32 10m"},
+		{now: "0s", event: from("198.51.100.3"), want: "banned new shadow 198.51.100.3/32 10m"},
+		{now: "20m", event: from("198.51.100.2"), want: "banned new block 198.51.100.2/32 10m"},
+	} {
+		s.run(t, c, n)
+	}
+}
+
+// A network with an exempt address is not widened, and neither is that of an address that counts by
+// itself.
+func TestExemptIsNotWidened(t *testing.T) {
+	o := Options{Exempt: func(p netip.Prefix) Result {
+		if p.Contains(netip.MustParseAddr("2001:db8::1")) || p.Contains(netip.MustParseAddr("198.51.100.1")) {
+			return OwnAddress
+		}
+		return ""
+	}}
+	c := counter(t, o, rule(func(r *Rule) { r.Limit, r.Widen = 0, ladder.Widen{Sources: 2, IPv4: 24, IPv6: 56} }))
+	for n := 2; n < 6; n++ {
+		for _, source := range []string{fmt.Sprintf("198.51.100.%d/32", n), fmt.Sprintf("2001:db8::%d/128", n)} {
+			address, _, _ := strings.Cut(source, "/")
+			step{now: "0s", event: from(address), want: "banned new block " + source + " 10m"}.run(t, c, n)
+		}
+	}
+	if n := len(c.byName["login"].inside); n != 1 { // that of IPv4
+		t.Errorf("offenders are counted inside %d networks", n)
+	}
+}
+
+// Entries that were removed leave nothing behind.
+func TestRemovedEntriesLeaveNothing(t *testing.T) {
+	c := counter(t, Options{}, rule(func(r *Rule) { r.Limit = 0 }))
+	for n := range 10_000 {
+		e := from(fmt.Sprintf("203.0.%d.%d", n>>8, n&255))
+		e.Rule = "login"
+		c.Remove("login", c.Add(start, e).Source)
+	}
+	if len(c.entries.byKey) != 0 || len(c.entries.ends) > 2000 {
+		t.Errorf("%d entries, %d ends", len(c.entries.byKey), len(c.entries.ends))
+	}
 }

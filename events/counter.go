@@ -184,6 +184,9 @@ func (c *Counter) isOld(t *table, p netip.Prefix, at, now policy.Deadline) bool 
 func (c *Counter) count(t *table, e *Event, p netip.Prefix, at, now policy.Deadline) Outcome {
 	points := max(e.Points, 1)
 	s := t.touch(p, now)
+	if !s.counts(e.End) {
+		return Outcome{Result: Ended, Source: p, Points: s.points}
+	}
 	r := record{at: at, points: int32(points), user: c.hash(e.User)}
 	switch t.rule.Distinct {
 	case DistinctUser:

@@ -16,6 +16,7 @@ type Event struct {
 	Points   int             // 0 counts as 1
 	At       policy.Deadline // when it happened, in boot time; see Counter.Add
 	Success  bool
+	End      bool // of a connection, whose failures may have been events of their own
 	User     string
 	Path     string
 	Text     string // the line or a description
@@ -31,6 +32,7 @@ const (
 	Banned      Result = "banned"       // it exceeded the limit, and there is an entry now
 	Alerted     Result = "alerted"      // it exceeded the limit of a rule that only tells
 	Held        Result = "held"         // the source is under an entry of the rule already
+	Ended       Result = "ended"        // the end of a connection whose failures have counted
 	Succeeded   Result = "success"      // it tells of a success, and nothing was counted
 	Old         Result = "old"          // a ban from its time on would be over
 	NoRoom      Result = "no_room"      // it exceeded the limit, and there is no room for an entry
@@ -52,7 +54,7 @@ const (
 // Results returns all results.
 func Results() []Result {
 	return []Result{
-		Counted, Banned, Alerted, Held, Succeeded, Old, NoRoom, UnknownRule, Invalid, Bogon, OwnAddress, Proxy,
+		Counted, Banned, Alerted, Held, Succeeded, Ended, Old, NoRoom, UnknownRule, Invalid, Bogon, OwnAddress, Proxy,
 		Allowed, Future, Forbidden, Budget, Unproven,
 	}
 }

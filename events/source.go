@@ -21,6 +21,7 @@ type source struct {
 	newest   policy.Deadline
 	touched  policy.Deadline // when the last event arrived
 	quiet    policy.Deadline // an alert was given, and there is no other one before
+	ends     int             // ends of connections that need not count
 	reporter string
 	seen     []Seen // the last events
 	cost     int    // as counted in table
@@ -49,6 +50,29 @@ const (
 	recordSize = 32
 	seenSize   = 80
 )
+
+// sshd writes one or two lines for the end of a connection. Each failure therefore lets so many
+// later events pass that tell of an end. The events of several connections are mixed, so they are
+// not told apart.
+const (
+	endLines = 2
+	maxEnds  = 64
+)
+
+// counts reports whether an event is a failure, and not only the end of a connection that has
+// failed already. The end of a connection without a failure counts once.
+func (s *source) counts(end bool) bool {
+	switch {
+	case !end:
+		s.ends = min(s.ends+endLines, maxEnds)
+	case s.ends == 0:
+		s.ends = endLines - 1
+	default:
+		s.ends--
+		return false
+	}
+	return true
+}
 
 // add counts an event, and reports whether it is in the window that ends with the newest one.
 func (s *source) add(rule *Rule, r record) bool {

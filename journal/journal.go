@@ -55,7 +55,7 @@ type Follower struct {
 }
 
 // queued is the number of entries that wait to be read. journalctl waits when there are more.
-const queued = 1024
+const queued = 256
 
 // New returns a Follower. Run starts it.
 func New(opts Options) *Follower {

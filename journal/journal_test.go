@@ -338,3 +338,15 @@ func TestSilence(t *testing.T) {
 	}
 	stop()
 }
+
+// TestForeign: entries of other units and users do not count, whatever journalctl gives.
+func TestForeign(t *testing.T) {
+	opts := fake(t, `e() { printf '__CURSOR=%s\n_UID=%s\n_SYSTEMD_UNIT=%s\nMESSAGE=%s\n\n' "$@"; }
+case "$*" in *follow*) e a 1000 ssh.service x; e b 0 other.service x; e c 0 ssh.service y; exec sleep 100;; esac`)
+	j := &journald{T: t}
+	f, stop := j.follow(opts)
+	defer stop()
+	if e := j.next(f); string(e.Message) != "y" || f.Stats().Foreign != 2 {
+		t.Errorf("got %+v, %+v", e, f.Stats())
+	}
+}

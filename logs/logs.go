@@ -25,8 +25,9 @@ import (
 
 // Sender takes events and states.
 type Sender interface {
-	// Send hands in a batch. With a source it may be called again with the same batch.
-	Send(ctx context.Context, source string, b *report.Batch) (report.Taken, error)
+	// Send hands in a batch. With a source it may be called again with the same batch, which the
+	// id names.
+	Send(ctx context.Context, source, id string, b *report.Batch) (report.Taken, error)
 	// Logs tells the states of all logs.
 	Logs(ctx context.Context, states []report.LogState) error
 }
@@ -47,7 +48,6 @@ type Engine struct {
 
 	mu      sync.Mutex
 	logs    []config.LogSource
-	proxies []netip.Prefix
 	workers map[string]*running
 }
 

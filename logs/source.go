@@ -58,6 +58,13 @@ type source interface {
 	// position returns the place up to which everything was handed in, and the one up to which
 	// lines were read. fresh says that it has changed since the last call.
 	position() (p position, fresh bool)
+	// id names the lines that were read since the last commit, by their end. Another run that reads
+	// them again has the same id, although it may not make the same events of them. It is empty if
+	// no other run can read them.
+	id() string
+	// again reports whether lines are read that may have been handed in. They have to be handed in
+	// as the same batch.
+	again() bool
 	// commit says that all lines that were read were handed in.
 	commit()
 	totals() totals
@@ -133,6 +140,13 @@ func (s *files) position() (position, bool) {
 	return position{From: s.pattern, Files: s.follower.Positions()}, s.follower.Dirty()
 }
 
+func (s *files) id() string {
+	s.take()
+	return s.follower.End(s.file)
+}
+
+func (s *files) again() bool { return s.follower.Again() }
+
 func (s *files) commit() {
 	s.take()
 	s.follower.Commit()
@@ -181,13 +195,17 @@ func (s *entries) next() (l line, st status) {
 			}
 		}
 		s.read = e.Cursor
+		last := s.until == e.Cursor
+		if last {
+			s.until = ""
+		}
 		if e.TooLong {
 			s.tooLong++
 			continue
 		}
 		return line{
 			text: e.Message, time: e.Time, where: "journal " + e.Unit + " " + e.Cursor, at: -1,
-			last: e.Cursor == s.until,
+			last: last,
 		}, got
 	}
 }
@@ -212,7 +230,9 @@ func (s *entries) position() (position, bool) {
 		s.saved, s.fresh = s.follower.Begin(), s.follower.Begin() != ""
 	}
 	p := position{From: s.from, Cursor: s.saved}
-	if s.read != s.saved {
+	if s.until != "" {
+		p.Until = s.until // this run may end before it has read all of that again
+	} else if s.read != s.saved {
 		p.Until = s.read
 	}
 	fresh := s.fresh
@@ -220,12 +240,15 @@ func (s *entries) position() (position, bool) {
 	return p, fresh
 }
 
+func (s *entries) id() string { return s.read }
+
+func (s *entries) again() bool { return s.until != "" }
+
 func (s *entries) commit() {
 	s.fresh = s.fresh || s.read != s.saved && s.read != ""
 	if s.read != "" {
 		s.saved = s.read
 	}
-	s.until = ""
 }
 
 func (s *entries) totals() totals {
@@ -277,6 +300,10 @@ func (s *datagrams) wait(ctx context.Context, most time.Duration) {
 }
 
 func (s *datagrams) position() (position, bool) { return position{From: s.path}, false }
+
+func (s *datagrams) id() string { return "" }
+
+func (s *datagrams) again() bool { return false }
 
 func (s *datagrams) commit() {}
 

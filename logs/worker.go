@@ -23,6 +23,8 @@ const (
 	saveEvery = time.Second
 	// looksAt is the number of lines between two looks at the clock.
 	looksAt = 256
+	// againFor is how long a run waits for the lines that the last one may have handed in.
+	againFor = 10 * time.Second
 	// firstRetry and lastRetry bound the time between two tries to hand events in.
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = 5 * time.Second
@@ -40,7 +42,8 @@ type worker struct {
 	logger  *slog.Logger
 	now     func() time.Time
 
-	ends     match.Ends
+	began    time.Time
+	lastID   string // of the batch before
 	batch    report.Batch
 	clock    time.Time // that is looked at for every batch, and not for every line
 	since    time.Time // when the first event of the batch came
@@ -61,6 +64,7 @@ type worker struct {
 func (w *worker) run(ctx context.Context) {
 	defer w.source.close()
 	defer w.finish()
+	w.began = w.now()
 	for n := 0; ctx.Err() == nil; n++ {
 		if n%looksAt == 0 || w.batch.Len() == 0 {
 			w.clock = w.now()
@@ -69,7 +73,7 @@ func (w *worker) run(ctx context.Context) {
 		switch {
 		case st != got:
 			w.pause(ctx, st)
-		case w.read(l), n%looksAt == 0 && w.late():
+		case w.read(l), n%looksAt == 0 && w.late() && !w.source.again():
 			w.flush(ctx)
 		}
 	}
@@ -85,6 +89,10 @@ func (w *worker) late() bool {
 
 // pause waits for more lines, and hands in what is there.
 func (w *worker) pause(ctx context.Context, st status) {
+	if st == none && w.source.again() && w.now().Sub(w.began) < againFor {
+		w.source.wait(ctx, gather/4)
+		return
+	}
 	if w.batch.Len() > 0 && st == none && !w.late() {
 		w.source.wait(ctx, gather/4)
 		return
@@ -114,14 +122,11 @@ func (w *worker) read(l line) bool {
 	if success {
 		addr = m.Address
 	}
-	switch {
-	case !addr.IsValid():
-	case success || w.ends.Counts(m):
+	// A batch that is full gets more only if the last run has left out lines of it.
+	if addr.IsValid() && !w.batch.Full() {
 		w.add(l, addr, m, success)
-	default:
-		w.counts.Ends++
 	}
-	return l.last || w.batch.Full()
+	return l.last || w.batch.Full() && !w.source.again()
 }
 
 // add adds an event to the batch, if the client behind a proxy can be named.
@@ -140,7 +145,7 @@ func (w *worker) add(l line, addr netip.Addr, m match.Result, success bool) {
 	}
 	w.batch.Add(report.Record{
 		Address: addr, Rule: w.reader.Rule(m), Points: min(m.Count, report.MaxPoints), User: m.User, Path: m.HTTP.Path,
-		Time: when, Success: success, Text: l.text, Where: l.where, At: l.at,
+		Time: when, Success: success, End: m.End, Text: l.text, Where: l.where, At: l.at,
 	})
 	if success {
 		w.counts.Successes++
@@ -188,9 +193,13 @@ func (w *worker) save(p position) {
 // handIn hands the batch in, and tries again until that works. It returns false if ctx is done
 // before.
 func (w *worker) handIn(ctx context.Context) bool {
-	batch, name, pause := &w.batch, w.log.Name, firstRetry
+	batch, name, id, pause := &w.batch, w.log.Name, w.source.id(), firstRetry
+	if id != "" && id == w.lastID {
+		id += "+" // equal lines at the same place of a file that was truncated
+	}
+	w.lastID = id
 	for {
-		taken, err := w.sender.Send(ctx, name, batch)
+		taken, err := w.sender.Send(ctx, name, id, batch)
 		if err == nil {
 			w.recovered()
 			// What is over the budget is handed in once more. It is not the same batch.

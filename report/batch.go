@@ -21,7 +21,7 @@ type Record struct {
 	Points           int
 	User, Path, Text []byte
 	Time             time.Time
-	Success          bool
+	Success, End     bool
 	Where            string
 	At               int64
 }
@@ -74,6 +74,9 @@ func (b *Batch) Add(r Record) {
 	}
 	if r.Success {
 		to = append(to, `,"success":true`...)
+	}
+	if r.End {
+		to = append(to, `,"end":true`...)
 	}
 	to = appendField(to, `,"text":"`, r.Text)
 	if r.Where != "" {
@@ -132,11 +135,15 @@ func (b *Batch) Select(numbers []int) *Batch {
 
 // Send reports the events of a batch. If source is not empty, the batch may be sent again after
 // an error, or by another run of the program: the same batch is counted once, until another
-// batch of the source is sent.
-func (c *Client) Send(ctx context.Context, source string, b *Batch) (taken Taken, err error) {
+// batch of the source is sent. A batch with the same id is the same; without an id, one with the
+// same events is.
+func (c *Client) Send(ctx context.Context, source, id string, b *Batch) (taken Taken, err error) {
 	var query url.Values
 	if source != "" {
 		query = url.Values{"source": {source}}
+		if id != "" {
+			query.Set("batch", id)
+		}
 	}
 	ctx, cancel := c.limit(ctx)
 	defer cancel()

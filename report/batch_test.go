@@ -51,25 +51,26 @@ func TestBatch(t *testing.T) {
 func TestOnce(t *testing.T) {
 	f := allow(shop())
 	socket, _ := serve(t, f, Options{})
-	send := func(source, text string) Taken {
+	send := func(source, id, text string) Taken {
 		t.Helper()
 		var b Batch
 		b.Add(Record{Address: addr("192.0.2.1"), Rule: "login", User: []byte(text)})
 		b.Add(Record{Address: addr("192.0.2.1"), Rule: "unknown"})
-		taken, err := NewClient(socket).Send(t.Context(), source, &b)
+		taken, err := NewClient(socket).Send(t.Context(), source, id, &b)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return taken
 	}
 	for _, tt := range []struct {
-		source, text string
-		counted      bool
+		source, id, text string
+		counted          bool
 	}{
-		{"a", "1", true}, {"a", "1", false}, {"b", "1", true}, {"a", "1", false}, {"a", "2", true}, {"a", "1", true},
-		{"", "1", true}, {"", "1", true},
+		{"a", "", "1", true}, {"a", "", "1", false}, {"b", "", "1", true}, {"a", "", "1", false}, {"a", "", "2", true},
+		{"a", "", "1", true}, {"", "", "1", true}, {"", "", "1", true},
+		{"a", "x", "1", true}, {"a", "x", "2", false}, {"a", "y", "2", true}, {"a", "y", "2", false},
 	} {
-		taken := send(tt.source, tt.text)
+		taken := send(tt.source, tt.id, tt.text)
 		if taken.Accepted != 1 || len(taken.Refused) != 1 || taken.Refused[0].Line != 2 {
 			t.Errorf("%s %s: %+v", tt.source, tt.text, taken)
 		}

@@ -35,6 +35,7 @@ type Event struct {
 	Path    string     `json:"path,omitzero"`   // the path that the source asked for
 	Time    time.Time  `json:"time,omitzero"`   // when it happened; zero: now
 	Success bool       `json:"success,omitzero"`
+	End     bool       `json:"end,omitzero"`   // of a connection, whose failures may have been events of their own
 	Text    string     `json:"text,omitzero"`  // the line or a description
 	Where   string     `json:"where,omitzero"` // file and offset, or journal cursor
 }

@@ -131,6 +131,9 @@ func (e *Event) set(key, value []byte) bool {
 	case "success":
 		e.Success = string(value) == "true"
 		return e.Success || string(value) == "false"
+	case "end":
+		e.End = string(value) == "true"
+		return e.End || string(value) == "false"
 	case "rule":
 		field = &e.Rule
 	case "user":

@@ -15,7 +15,6 @@ type LogCounts struct {
 	Lines     int `json:"lines"`
 	Matched   int `json:"matched"`    // counted for a rule
 	Successes int `json:"successes"`  // logins
-	Ends      int `json:"ends"`       // tell of the end of a connection whose failures were counted
 	Ambiguous int `json:"ambiguous"`  // could be held against two addresses
 	NoAddress int `json:"no_address"` // have a name where the address should be
 	Proxied   int `json:"proxied"`    // come from a proxy, and name no client that can be trusted

@@ -43,21 +43,22 @@ func (o *once) of(reporter, source string) *lastRequest {
 	return sources[source]
 }
 
-// count counts a request by calling f, unless it is the last one of its source again.
-func (o *once) count(reporter, source string, body []byte, f func() (Taken, error)) (Taken, error) {
+// count counts a request by calling f, unless it is the last one of its source again. key is the
+// id of the request, or its body.
+func (o *once) count(reporter, source string, key []byte, f func() (Taken, error)) (Taken, error) {
 	if source == "" {
 		return f()
 	}
 	r := o.of(reporter, source)
 	r.Lock()
 	defer r.Unlock()
-	sum := maphash.Bytes(o.seed, body)
-	if r.counted && r.sum == sum && r.length == len(body) {
+	sum := maphash.Bytes(o.seed, key)
+	if r.counted && r.sum == sum && r.length == len(key) {
 		return r.taken, nil
 	}
 	taken, err := f()
 	if err == nil {
-		r.counted, r.sum, r.length, r.taken = true, sum, len(body), taken
+		r.counted, r.sum, r.length, r.taken = true, sum, len(key), taken
 	}
 	return taken, err
 }

@@ -21,7 +21,11 @@ func (c *call) events() (any, error) {
 	if len(source) > maxSourceName {
 		return nil, invalid("source: at most %d bytes", maxSourceName)
 	}
-	return c.once.count(c.rights.Name, source, data, func() (Taken, error) { return c.countLines(data) })
+	key := data
+	if id := c.query.Get("batch"); id != "" {
+		key = []byte(id)
+	}
+	return c.once.count(c.rights.Name, source, key, func() (Taken, error) { return c.countLines(data) })
 }
 
 // maxSourceName is the length of the longest name of a source.

@@ -3,6 +3,7 @@ package tail
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"time"
 )
@@ -31,13 +32,23 @@ func (f *Follower) Positions() []Position {
 	return append(list, f.closed...)
 }
 
+// End names the place up to which a file was read, by its bytes before it. It is empty if the file
+// is not followed.
+func (f *Follower) End(id ID) string {
+	x := f.byID(id)
+	if x == nil {
+		return ""
+	}
+	return fmt.Sprintf("%x:%x:%d:%s", id.Device, id.Inode, x.read, fingerprint(x.mark))
+}
+
 func (x *file) position() Position {
 	p := Position{
 		Path: x.path, Device: x.id.Device, Inode: x.id.Inode, Offset: x.taken, Mark: fingerprint(x.takenMark),
 		Inner: x.takenInner, Old: x.old, Seen: x.seen, Size: x.read + max(x.rest, 0),
 	}
-	if x.read > x.taken {
-		p.Until = x.read
+	if x.read > x.taken || x.until > 0 {
+		p.Until = max(x.read, x.until) // this run may end before it has read all of that again
 	}
 	return p
 }
@@ -69,6 +80,7 @@ func (f *Follower) restore() {
 			continue
 		}
 		x.path, x.old, x.seen, x.until = p.Path, p.Old, p.Seen, p.Until
+		f.rereads = f.rereads || p.Until > 0
 		f.add(x)
 	}
 }

@@ -13,6 +13,10 @@ func (f *Follower) Next() (b Batch, ok bool) {
 	if f.buffer == nil {
 		f.buffer = make([]byte, Longest+markSize)
 	}
+	if f.Again() {
+		// First what may have been handed in: the daemon knows only the last batch.
+		f.turn = slices.IndexFunc(f.files, func(x *file) bool { return x.until > 0 })
+	}
 	for range len(f.files) + 1 {
 		if f.turn >= len(f.files) {
 			f.turn = 0
@@ -89,6 +93,12 @@ func (f *Follower) skip(x *file, data *[]byte) bool {
 	x.inner = false
 	*data = (*data)[end:]
 	return len(*data) > 0
+}
+
+// Again reports whether lines are read again that may have been handed in.
+func (f *Follower) Again() bool {
+	f.rereads = f.rereads && slices.ContainsFunc(f.files, func(x *file) bool { return x.until > 0 })
+	return f.rereads
 }
 
 // Take moves the position past the first n bytes of b, which is the last batch.

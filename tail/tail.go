@@ -73,6 +73,7 @@ type Follower struct {
 	last     *file      // of the last batch
 	closed   []Position // of files that are not open, so that they are not taken for new ones
 	begun    bool       // the first look is done
+	rereads  bool       // see Again
 	dirty    bool       // the set of files has changed
 	nextLook time.Time
 	nextGlob time.Time

@@ -103,8 +103,8 @@ func rooms() map[string]room {
 		"cmd/paraxiald": {[]string{"config", "control", "daemon", "manpage", "policy", "replay", "service"},
 			[]string{cli, systemd}},
 		"cmd/paraxialctl": {
-			[]string{"control", "doctor", "doctor/probe", "fail2ban", "feeds/catalog", "lists",
-				"manpage", "match", "policy", "realip", "report"},
+			[]string{"config", "control", "doctor", "doctor/probe", "events", "fail2ban", "feeds/catalog", "ladder",
+				"lists", "manpage", "match", "policy", "realip", "report"},
 			[]string{cli, sys, term}},
 	}
 }

@@ -42,10 +42,29 @@ type daemon struct {
 	lines map[string]int
 	puts  int
 	board report.Board
+
+	events  map[string]int // by user
+	counted func()         // is called for every request with events; may be nil
 }
 
 func (d *daemon) Reporter(uid uint32) (report.Rights, bool) {
-	return report.Rights{Name: "feeds", MayPut: func(string) bool { return true }}, uid == uint32(os.Getuid())
+	all := func(string) bool { return true }
+	return report.Rights{
+		Name: "feeds", MayPut: all, MayReport: all, MayTell: all, EventsPerSecond: 1_000_000,
+	}, uid == uint32(os.Getuid())
+}
+
+func (d *daemon) Events(_ context.Context, _ string, events []report.Event) ([]report.Refusal, error) {
+	d.mu.Lock()
+	for _, e := range events {
+		d.events[e.User]++
+	}
+	counted := d.counted
+	d.mu.Unlock()
+	if counted != nil {
+		counted()
+	}
+	return nil, nil
 }
 
 func (d *daemon) Put(_ context.Context, _ string, s report.Set, list io.Reader) (report.Result, error) {
@@ -89,6 +108,7 @@ type host struct {
 	told   chan string // by the agent to the service manager
 	ended  chan error
 	extras string // of the configuration
+	verb   string // the command of the agent
 }
 
 func newHost(t *testing.T) *host {
@@ -98,7 +118,8 @@ func newHost(t *testing.T) *host {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	h := &host{T: t, dir: dir, daemon: &daemon{sets: map[string]string{}, lines: map[string]int{}}}
+	h := &host{T: t, dir: dir, daemon: &daemon{sets: map[string]string{}, lines: map[string]int{},
+		events: map[string]int{}}, verb: "feeds"}
 	l, err := net.Listen("unix", h.path("report.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +176,7 @@ func (h *host) start() {
 			told <- string(b[:n])
 		}
 	}()
-	h.agent = exec.Command(os.Args[0], "feeds", "--config", h.path("paraxiald.yaml"), "--state-dir", h.path("state"))
+	h.agent = exec.Command(os.Args[0], h.verb, "--config", h.path("paraxiald.yaml"), "--state-dir", h.path("state"))
 	h.agent.Env = append(os.Environ(), asAgent+"=1", "NOTIFY_SOCKET="+h.path("notify.sock"))
 	h.agent.Stderr = &h.log
 	if err := h.agent.Start(); err != nil {
@@ -301,7 +322,7 @@ func TestCommandLine(t *testing.T) {
 		stderr string
 	}{
 		{"version", 0, "paraxial-agent dev", ""},
-		{"", 2, "", "name a command: feeds"},
+		{"", 2, "", "name a command: feeds or logs"},
 		{"fetch", 2, "", `unknown command "fetch"`},
 		{"feeds now", 2, "", `feeds takes no argument, but there is "now"`},
 		{"feeds --fast", 2, "", "fast"},

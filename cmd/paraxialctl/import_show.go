@@ -52,8 +52,13 @@ type dryImport struct {
 	Refused     []control.RefusedLine `json:"refused"`    // by the guard
 	Spared      []control.SparedLine  `json:"spared"`
 	Connections int                   `json:"connections"` // that it would cut
-	Held        []string              `json:"held"`        // why it would not be applied without --accept
-	Notes       []string              `json:"notes"`
+	// Services are the ports of these connections, and Visitors the sources in the list that the
+	// rate analysis tracks now. Both are the first ones only.
+	Services []control.PreviewService `json:"services"`
+	Visitors []control.TopSource      `json:"visitors"`
+
+	Held  []string `json:"held"` // why it would not be applied without --accept
+	Notes []string `json:"notes"`
 }
 
 // importPreview shows what an import would change, as the daemon answers.
@@ -66,6 +71,7 @@ func (p *program) importPreview(
 		Added:    result.Added, Removed: result.Removed, Unchanged: result.Unchanged, Renewed: result.Renewed,
 		IPv4Share: result.Coverage.IPv4, IPv6Share: result.Coverage.IPv6,
 		Refused: result.Refused, Spared: result.Spared, Held: result.Held, Notes: result.Notes,
+		Services: []control.PreviewService{}, Visitors: []control.TopSource{},
 	}
 	if req.Kind != policy.Allow.String() && req.Action != policy.Shadow.String() {
 		if err := p.askConnections(c, req, list, &r); err != nil {
@@ -83,6 +89,9 @@ func (p *program) importPreview(
 		p.importSummary(req, result, false, list.Bad)
 		p.printf("The list covers %.4f%% of IPv4 and %.4f%% of 2000::/3, and would cut %s\n",
 			100*r.IPv4Share, 100*r.IPv6Share, amount(r.Connections, "connection", "connections"))
+		if err := p.printCut(r); err != nil {
+			return err
+		}
 		for _, cause := range r.Held {
 			p.printf("It would be held, unless you add --accept: %s\n", printable(cause))
 		}
@@ -91,6 +100,17 @@ func (p *program) importPreview(
 		return errReported
 	}
 	return nil
+}
+
+// mostCut bounds the services and the visitors that an import names.
+const mostCut = 100
+
+// printCut names the connections and the visitors that an import would cut.
+func (p *program) printCut(r dryImport) error {
+	if err := p.printServices(r.Services); err != nil || len(r.Visitors) == 0 {
+		return err
+	}
+	return p.printTraffic(control.PreviewTraffic{Enabled: true, Sources: r.Visitors})
 }
 
 // askConnections adds the connections that would be cut.
@@ -114,6 +134,10 @@ func (p *program) askConnections(
 			return err
 		}
 		r.Connections += answer.Connections.Count
+		r.Services = append(r.Services, answer.Connections.Services...)
+		r.Visitors = append(r.Visitors, answer.Traffic.Sources...)
+		r.Services = r.Services[:min(len(r.Services), mostCut)]
+		r.Visitors = r.Visitors[:min(len(r.Visitors), mostCut)]
 	}
 	return nil
 }

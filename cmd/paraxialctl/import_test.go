@@ -143,9 +143,18 @@ func TestImportDryRun(t *testing.T) {
 	const text = "Nothing was changed. stdin: 1 added, 1 removed, 2 unchanged (1 renewed), 1 refused\nRefused:\n" +
 		"  203.0.113.0/24 (line 3): why\n" +
 		"The list covers 75.0000% of IPv4 and 50.0000% of 2000::/3, and would cut 4 connections\n" +
+		"  to our port 22/tcp  4  sshd[7]\n" +
+		"\nSources that the rate analysis tracks now:\n  203.0.113.9  412/s  syn  pass  ports \n" +
 		"It would be held, unless you add --accept: it is large\n"
 	for args, code := range map[string]int{"": exitFailed, "--accept": exitDone} {
-		f := &fake{imported: result, preview: control.PreviewResult{Connections: control.PreviewConnection{Count: 4}}}
+		f := &fake{imported: result, preview: control.PreviewResult{
+			Connections: control.PreviewConnection{Count: 4, Services: []control.PreviewService{
+				{Protocol: "tcp", Direction: "in", Port: 22, Count: 4, Processes: []string{"sshd[7]"}},
+			}},
+			Traffic: control.PreviewTraffic{Sources: []control.TopSource{
+				{Source: "203.0.113.9/32", Rates: map[string]string{"syn": "412/s"}, Nearest: "syn", Verdict: "pass"},
+			}},
+		}}
 		got := invoke(t.Context(), serve(t, f), "192.0.2.0/24\n# x\n203.0.113.0/24\n",
 			append(split("import - --dry-run"), split(args)...)...)
 		if diff := cmp.Diff(outcome{code, text, ""}, got); diff != "" {

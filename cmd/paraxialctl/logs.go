@@ -86,7 +86,6 @@ func (p *program) oneLog(l control.LogStatus) error {
 		{"lines", l.Lines, ""},
 		{"matched", l.Matched, ""},
 		{"successes", l.Successes, ""},
-		{"ends", l.Ends, "tell of the end of a connection whose failures have counted"},
 		{"unread", l.Unread, "fit no pattern"},
 		{"ambiguous", l.Ambiguous, "can be held against two addresses"},
 		{"no address", l.NoAddress, "have a name in its place"},

@@ -26,9 +26,16 @@ func (p *program) matchCommand() command {
 				"against.\n" +
 				"A line that can be read with two different addresses is ambiguous, and held against nobody.\n" +
 				"Needs no running paraxiald. FORMAT is one of " + strings.Join(match.Names(), ", ") + ".\n" +
-				"With --pattern there is no FORMAT.",
-			Flags: []cli.Flag{&cli.StringSliceFlag{Name: "pattern",
-				Usage: "read lines with `TEXT`, such as 'login failed for <user:[^:]*> from <addr>'; may be repeated"}},
+				"With --pattern there is no FORMAT. With --config the lines are counted for a rule of that\n" +
+				"configuration, by the times in them, and the bans are printed; FORMAT may be the name of a log.",
+			Flags: []cli.Flag{
+				&cli.StringSliceFlag{Name: "pattern",
+					Usage: "read lines with `TEXT`, such as 'login failed for <user:[^:]*> from <addr>'; may be " +
+						"repeated"},
+				&cli.StringFlag{Name: "config",
+					Usage: "count the lines by a rule in `FILE`, the configuration of paraxiald"},
+				&cli.StringFlag{Name: "rule", Usage: "the rule, by its `NAME`; without it, that of the log"},
+			},
 			Action: p.match,
 		},
 		args: offer{Words: match.Names(), Files: true},
@@ -43,22 +50,22 @@ type matchedLine struct {
 	Result    string      `json:"result"`
 	User      string      `json:"user,omitempty"`
 	Count     int         `json:"count,omitempty"`
+	Bans      []ban       `json:"bans,omitempty"` // with --config
 }
 
 func (p *program) match(c *cli.Context) error {
+	if c.IsSet("config") || c.IsSet("rule") {
+		return p.matchRule(c)
+	}
 	format, name, err := matchArguments(c)
 	if err != nil {
 		return err
 	}
-	in := p.stdin
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		in = file
+	in, err := p.input(name)
+	if err != nil {
+		return err
 	}
+	defer in.Close()
 	summary := map[string]int{}
 	held := map[netip.Addr]int{}
 	err = matchLines(in, func(n int, line []byte, cut bool) error {
@@ -77,6 +84,28 @@ func (p *program) match(c *cli.Context) error {
 	}
 	p.matchSummary(held, summary)
 	return nil
+}
+
+// matchRule prints the bans of a rule.
+func (p *program) matchRule(c *cli.Context) error {
+	r, name, err := p.newReplay(c)
+	if err != nil {
+		return err
+	}
+	in, err := p.input(name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	return r.run(in)
+}
+
+// input opens a file, or standard input for "-".
+func (p *program) input(name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(p.stdin), nil
+	}
+	return os.Open(name)
 }
 
 // matchArguments returns the format and the name of the file.
@@ -129,9 +158,7 @@ func matchLines(in io.Reader, do func(n int, line []byte, cut bool) error) error
 }
 
 func (p *program) printMatch(n int, r match.Result) error {
-	m := matchedLine{
-		Line: n, Ambiguous: r.Kind == match.Ambiguous, Result: r.Kind.String(), User: string(r.User), Count: r.Count,
-	}
+	m := newMatchedLine(n, r)
 	address := "nobody"
 	if a := r.Held(); a.IsValid() {
 		m.Address, address = &a, a.String()
@@ -141,6 +168,12 @@ func (p *program) printMatch(n int, r match.Result) error {
 	}
 	_, err := fmt.Fprintf(p.out, "%d  %s  %s\n", n, address, m.Result)
 	return err
+}
+
+func newMatchedLine(n int, r match.Result) matchedLine {
+	return matchedLine{
+		Line: n, Ambiguous: r.Kind == match.Ambiguous, Result: r.Kind.String(), User: string(r.User), Count: r.Count,
+	}
 }
 
 // matchSummary prints the addresses that would be held, those with most events first.

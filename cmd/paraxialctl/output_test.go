@@ -76,7 +76,6 @@ func TestTables(t *testing.T) {
 			"lines       12,345",
 			"matched     1,000",
 			"successes   3",
-			"ends        0",
 			"unread      4 (fit no pattern)",
 			"ambiguous   2 (can be held against two addresses)",
 			"no address  1 (have a name in its place)",

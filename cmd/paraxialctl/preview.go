@@ -90,6 +90,24 @@ func intent(req control.BlockRequest) string {
 	return "Would be dropped"
 }
 
+// printServices names ports with their connections.
+func (p *program) printServices(list []control.PreviewService) error {
+	w := newTable(p.out)
+	for _, s := range list[:min(len(list), shown)] {
+		side := "to our port"
+		if s.Direction == "out" {
+			side = "from us to port"
+		}
+		service := fmt.Sprintf("  %s %d/%s", side, s.Port, printable(s.Protocol))
+		row(w, service, count(s.Count), printable(strings.Join(s.Processes, " ")))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	more(p.out, len(list))
+	return nil
+}
+
 func (p *program) printConnections(c control.PreviewConnection) error {
 	switch {
 	case !c.Known:
@@ -103,19 +121,9 @@ func (p *program) printConnections(c control.PreviewConnection) error {
 	if c.Spared > 0 {
 		p.printf("Not affected, because an allow covers them: %s\n", count(c.Spared))
 	}
-	w := newTable(p.out)
-	for _, s := range c.Services[:min(len(c.Services), shown)] {
-		side := "to our port"
-		if s.Direction == "out" {
-			side = "from us to port"
-		}
-		service := fmt.Sprintf("  %s %d/%s", side, s.Port, printable(s.Protocol))
-		row(w, service, count(s.Count), printable(strings.Join(s.Processes, " ")))
-	}
-	if err := w.Flush(); err != nil {
+	if err := p.printServices(c.Services); err != nil {
 		return err
 	}
-	more(p.out, len(c.Services))
 	for _, u := range c.Unknown {
 		number := ""
 		if u.Count != nil {

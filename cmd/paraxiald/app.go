@@ -81,6 +81,9 @@ func check(c *cli.Context) error {
 	if from == "" {
 		from = "the command line"
 	}
+	for _, doubt := range cfg.Doubts() {
+		fmt.Fprintf(c.App.ErrWriter, "warning: %s\n", doubt)
+	}
 	_, err = fmt.Fprintf(c.App.Writer, "%s: ok, %d interfaces\n", from, len(cfg.Interfaces))
 	return err
 }

@@ -36,10 +36,12 @@ enabled() { command -v systemctl >/dev/null && systemctl --quiet is-enabled para
 
 # Before the restart, which starts the unit as well. See the script before the installation.
 if [ -e /run/paraxial-new-unit ]; then
-	rm -f /run/paraxial-new-unit
 	if enabled; then
-		systemctl --quiet enable paraxial-agent-feeds.service || true
+		while read -r unit; do
+			systemctl --quiet enable "$unit" || true
+		done </run/paraxial-new-unit
 	fi
+	rm -f /run/paraxial-new-unit
 fi
 
 # The daemon leaves its filter in the kernel when it ends, and the next one takes

@@ -7,6 +7,8 @@ set -e
 # enables it if paraxiald is enabled, as `systemctl enable paraxiald` does. It leaves
 # alone a unit that was there and that somebody has disabled.
 units=/usr/lib/systemd/system
-if [ -e "$units/paraxiald.service" ] && [ ! -e "$units/paraxial-agent-feeds.service" ]; then
-	: >/run/paraxial-new-unit
-fi
+for unit in paraxial-agent-feeds.service paraxial-agent-logs.service; do
+	if [ -e "$units/paraxiald.service" ] && [ ! -e "$units/$unit" ]; then
+		echo "$unit" >>/run/paraxial-new-unit
+	fi
+done

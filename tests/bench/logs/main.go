@@ -245,9 +245,8 @@ func nginx(w *bufio.Writer, r *rand.Rand, n int) bool {
 	if r.IntN(10) == 0 {
 		status, path = 404, "/wp-login.php"
 	}
-	fmt.Fprintf(w, "%s - - [%s] \"GET %s HTTP/1.1\" %d %d \"https://www.example.com/\" \"Mozilla/5.0 (X11; Linux x86_64; "+
-		"rv:128.0) Gecko/20100101 Firefox/128.0\"\n", address(r),
-		time.Unix(1_780_000_000+int64(n/100), 0).UTC().Format("02/Jan/2006:15:04:05 -0700"), path, status,
-		r.IntN(90_000))
+	at := time.Unix(1_780_000_000+int64(n/100), 0).UTC().Format("02/Jan/2006:15:04:05 -0700")
+	fmt.Fprintf(w, "%s - - [%s] \"GET %s HTTP/1.1\" %d %d \"https://www.example.com/\" \"Mozilla/5.0 (X11; Linux "+
+		"x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\"\n", address(r), at, path, status, r.IntN(90_000))
 	return status == 404
 }
