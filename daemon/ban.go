@@ -50,8 +50,8 @@ func (r *reporting) Ban(ctx context.Context, who report.Rights, b report.Ban) (r
 // mayHold returns an error for a prefix that a reporter cannot have held, apart from those that
 // the guard protects.
 func (r *reporting) mayHold(p netip.Prefix) error {
-	if policy.IsBogon(p.Addr()) {
-		return report.Errorf(codeBogon, "nothing was banned: %s is not part of the public Internet", p)
+	if policy.HasBogon(p) {
+		return report.Errorf(codeBogon, "nothing was banned: %s is not part of the public Internet, or not all of it", p)
 	}
 	if proxy, ok := r.settings().ProxyOf(p); ok {
 		return report.Errorf(codeProxy, "nothing was banned: %s is part of proxies (%s), and a ban would affect all "+

@@ -63,6 +63,7 @@ func TestBansOfReporters(t *testing.T) {
 		{"198.51.100.7", codeProxy}, {"203.0.113.200", codeAllowed}, {"203.0.113.5", codeOwnAddress},
 		{"127.0.0.1", codeBogon}, {"10.0.0.4", codeBogon}, {"224.0.0.1", codeBogon}, {"0.0.0.2", codeBogon},
 		{"::1", codeBogon}, {"fe80::/64", codeBogon}, {"100.64.0.1", codeBogon}, {"255.255.255.255", codeBogon},
+		{"172.0.0.0/8", codeBogon}, {"2000::/2", codeBogon},
 	} {
 		if got := b.ban(tt.prefix); got != tt.want {
 			t.Errorf("ban of %s: %s, want %s", tt.prefix, got, tt.want)

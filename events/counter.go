@@ -149,6 +149,9 @@ func (c *Counter) sourceOf(t *table, address netip.Addr) (netip.Prefix, Result) 
 }
 
 func (c *Counter) exempt(p netip.Prefix) Result {
+	if policy.HasBogon(p) {
+		return Bogon
+	}
 	if c.options.Exempt == nil {
 		return ""
 	}

@@ -216,6 +216,19 @@ func TestAdd(t *testing.T) {
 			{now: "0s", event: from("::ffff:192.168.0.1"), want: "bogon"},
 			{now: "0s", event: from("fe80::1%eth0"), want: "invalid"},
 		}},
+		"a network with addresses that are not public": {
+			rule(func(r *Rule) { r.Per.IPv4, r.Limit = 8, 0 }), []step{
+				{now: "0s", event: from("172.1.2.3"), want: "banned new block 172.1.2.3/32 10m"},
+				{now: "0s", event: from("9.1.2.3"), want: "banned new block 9.0.0.0/8 10m"},
+			},
+		},
+		"widened by addresses beside private ones": {
+			rule(func(r *Rule) { r.Limit, r.Widen.Sources, r.Widen.IPv4 = 0, 2, 8 }), []step{
+				{now: "0s", event: from("172.1.2.3"), want: "banned new block 172.1.2.3/32 10m"},
+				{now: "0s", event: from("172.1.2.4"), want: "banned new block 172.1.2.4/32 10m"},
+				{now: "0s", event: from("172.1.2.5"), want: "banned new block 172.1.2.5/32 10m"},
+			},
+		},
 		"another rule": {rule(), []step{{now: "0s", event: Event{Rule: "scan"}, want: "unknown_rule"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
