@@ -461,6 +461,37 @@ func TestSocket(t *testing.T) {
 	}
 }
 
+// TestPrograms: a message of another program on the socket is none of the format's program, whatever
+// its text is.
+func TestPrograms(t *testing.T) {
+	h := newHost(t)
+	h.start(fmt.Sprintf("logs: [{name: a, syslog: {socket: DIR/log, users: ['%d']}, format: sshd, rule: r}]", os.Getuid()))
+	var c net.Conn
+	h.eventually("the socket is there", func() bool {
+		var err error
+		c, err = net.Dial("unixgram", h.path("log"))
+		return err == nil
+	})
+	defer c.Close()
+	const text = "Failed password for root from 198.51.100.%d port 22 ssh2"
+	for n, head := range []string{
+		"<38>Nov 28 10:00:00 h web[1]: ", "<38>Nov 28 10:00:00 h web[1]: sshd[1]: ", "<38>web: ",
+		"<38>1 2026-11-28T10:00:00Z h web 1 - - ", "<38>2026-11-28T10:00:00+00:00 h web: ",
+		"<38>Nov 28 10:00:00 h sshd[1]: ", "<38>sshd-session: ", "<38>1 2026-11-28T10:00:00Z h sshd 1 - - ", "",
+	} {
+		fmt.Fprintf(c, head+text, n)
+	}
+	var got []string
+	h.read("a", 9)
+	for _, e := range h.daemon.taken() {
+		got = append(got, e.Address.String())
+	}
+	want := []string{"198.51.100.5", "198.51.100.6", "198.51.100.7", "198.51.100.8"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
 // TestJournal uses a program in place of journalctl, which gives the entries behind a cursor.
 func TestJournal(t *testing.T) {
 	h := newHost(t)

@@ -12,10 +12,12 @@ import (
 
 // line is a line of a log. text is valid until the next line is read.
 type line struct {
-	text  []byte
-	time  time.Time // when it was written; zero: it says so itself
-	where string
-	at    int64 // the offset in where, or -1
+	text []byte
+	// program has written the message; empty: it is not known, or in the text.
+	program []byte
+	time    time.Time // when it was written; zero: it says so itself
+	where   string
+	at      int64 // the offset in where, or -1
 	// last says that a batch of the last run ended here.
 	last bool
 }
@@ -283,7 +285,7 @@ func (s *datagrams) next() (l line, st status) {
 		}
 	}
 	s.socket.Done(m)
-	return line{text: syslog.Text(m), time: time.Now(), where: s.path, at: -1}, got
+	return line{text: syslog.Text(m), program: syslog.Program(m), time: time.Now(), where: s.path, at: -1}, got
 }
 
 func (s *datagrams) wait(ctx context.Context, most time.Duration) {

@@ -107,6 +107,10 @@ func (w *worker) pause(ctx context.Context, st status) {
 // has to be handed in before another line is read.
 func (w *worker) read(l line) bool {
 	w.counts.Lines++
+	if !w.reader.Format.Reads(l.program) {
+		w.counts.Unread++
+		return l.last || w.batch.Full()
+	}
 	addr, m := w.reader.Read(l.text)
 	switch m.Kind {
 	case match.Ambiguous:

@@ -9,7 +9,8 @@ func accessFormats() []definition {
 		{name: "apache-access", aliases: []string{"apache-combined"}, http: true, parse: parseAccess},
 		// A browser asks without a name first, gets 401, and then asks the user.
 		{name: "traefik-clf", aliases: []string{"traefik-auth"}, http: true, parse: parseNamed},
-		{name: "haproxy", http: true, parse: func(_ *Format, line []byte) Result { return parseHAProxy(line) }},
+		{name: "haproxy", http: true, programs: []string{"haproxy"},
+			parse: func(_ *Format, line []byte) Result { return parseHAProxy(line) }},
 	}
 }
 

@@ -70,7 +70,7 @@ func Patterns(texts []string, layout Layout) (*Format, error) {
 }
 
 func (d definition) build() *Format {
-	f := &Format{name: d.name, longest: d.longest, parse: d.parse, http: d.http}
+	f := &Format{name: d.name, programs: d.programs, longest: d.longest, parse: d.parse, http: d.http}
 	if f.longest == 0 {
 		f.longest = Longest
 	}

@@ -13,6 +13,7 @@ package match
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 )
 
 // Kind says what a line means.
@@ -73,17 +74,18 @@ const cutAt = 1000
 
 // Format reads the lines of one kind of log. It may be used by one goroutine at a time.
 type Format struct {
-	name    string
-	longest int
-	head    func(line []byte) (message []byte, ok bool) // nil: the line is the message
-	parse   func(f *Format, line []byte) Result         // nil: by patterns
-	byFirst [256]bucket                                 // by the first byte of the message
-	rest    []pattern                                   // those that begin with a field
-	added   int                                         // patterns
-	layout  Layout                                      // of the time, if the user has named one
-	http    bool
-	scratch scratch
-	values  []value // of a JSON line
+	name     string
+	longest  int
+	programs []string                                    // the names in the syslog head; none: any
+	head     func(line []byte) (message []byte, ok bool) // nil: the line is the message
+	parse    func(f *Format, line []byte) Result         // nil: by patterns
+	byFirst  [256]bucket                                 // by the first byte of the message
+	rest     []pattern                                   // those that begin with a field
+	added    int                                         // patterns
+	layout   Layout                                      // of the time, if the user has named one
+	http     bool
+	scratch  scratch
+	values   []value // of a JSON line
 }
 
 // Name returns the name of the format.
@@ -91,6 +93,12 @@ func (f *Format) Name() string { return f.name }
 
 // IsHTTP reports whether the lines are of requests.
 func (f *Format) IsHTTP() bool { return f.http }
+
+// Reads reports whether the format is for messages of a program. A message of another one may be
+// all the text of a client. An empty name is that of a message without one.
+func (f *Format) Reads(program []byte) bool {
+	return len(f.programs) == 0 || len(program) == 0 || isTag(append(slices.Clone(program), ':'), f.programs)
+}
 
 // Match reads a line, without its line end.
 func (f *Format) Match(line []byte) Result {

@@ -19,6 +19,28 @@ func Text(b []byte) []byte {
 	return skip3164(rest)
 }
 
+// Program returns the name of the program in the head of a message, or nothing if it has none.
+func Program(b []byte) []byte {
+	text := Text(b)
+	b = bytes.TrimRight(b, "\x00\r\n")
+	rest, ok := skipPriority(b[:len(b)-len(text)])
+	if !ok {
+		return nil
+	}
+	words := bytes.Fields(rest)
+	if bytes.HasPrefix(rest, []byte("1 ")) {
+		if len(words) < 4 {
+			return nil
+		}
+		return words[3] // behind the version, the time and the host
+	}
+	if n := len(words); n > 0 && isTag(words[n-1]) {
+		name, _, _ := bytes.Cut(words[n-1][:len(words[n-1])-1], []byte("["))
+		return name
+	}
+	return nil
+}
+
 // skipPriority removes <13>.
 func skipPriority(b []byte) (rest []byte, ok bool) {
 	end := bytes.IndexByte(b[:min(len(b), 5)], '>')
