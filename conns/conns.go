@@ -81,6 +81,20 @@ type listener[P any] struct {
 	// Of Accept, which one goroutine calls.
 	second time.Time      // when counting began
 	opened map[string]int // connections since then, by Share.Key
+	failed time.Time      // when a connection without a peer was logged last
+	full   time.Time      // when one without room was logged last
+}
+
+// logEvery is the time between two lines of the log about connections that are closed at once.
+const logEvery = time.Minute
+
+// isDue reports whether a line may be logged, and notes that it is.
+func isDue(last *time.Time) bool {
+	if now := time.Now(); last.IsZero() || now.Sub(*last) >= logEvery {
+		*last = now
+		return true
+	}
+	return false
 }
 
 // tooMany counts a new connection, and reports whether it is beyond PerSecond.
@@ -106,7 +120,9 @@ func (l *listener[P]) Accept() (net.Conn, error) {
 		}
 		peer, err := o.Peer(nc)
 		if err != nil {
-			o.Log.Warn(o.Name+": connection closed", "error", err)
+			if isDue(&l.failed) {
+				o.Log.Warn(o.Name+": connection closed", "error", err)
+			}
 			nc.Close()
 			continue
 		}
@@ -118,7 +134,9 @@ func (l *listener[P]) Accept() (net.Conn, error) {
 		if l.table.add(c) {
 			return c, nil
 		}
-		o.Log.Warn(o.Name+": connection closed: too many connections have requests at work", "peer", c.share.Key)
+		if isDue(&l.full) {
+			o.Log.Warn(o.Name+": connections are closed: too many have requests at work", "peer", c.share.Key)
+		}
 		nc.Close()
 	}
 }

@@ -1,9 +1,13 @@
 package conns
 
 import (
+	"bytes"
+	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 )
@@ -140,6 +144,40 @@ func TestTableFollowsConnections(t *testing.T) {
 		t.Errorf("the connection of a request is %v", got)
 	}
 }
+
+// TestRefusalsAreLoggedSeldom: connections that are refused do not fill the log.
+func TestRefusalsAreLoggedSeldom(t *testing.T) {
+	var log bytes.Buffer
+	l := &listener[Caller]{table: New(Options[Caller]{
+		Name: "x", Max: 1, Log: slog.New(slog.NewTextHandler(&log, nil)), Share: Caller.Share,
+		Peer: func(net.Conn) (Caller, error) { return Caller{}, errors.New("gone") },
+	})}
+	one, other := net.Pipe()
+	defer other.Close()
+	l.Listener = &alwaysAccept{one, 100}
+	l.Accept()
+	l.table.opts.Peer = func(net.Conn) (Caller, error) { return Caller{}, nil }
+	l.Listener = &alwaysAccept{one, 100}
+	l.Accept()
+	if n := strings.Count(log.String(), "\n"); n != 2 {
+		t.Errorf("%d lines, want one of each kind:\n%s", n, log.String())
+	}
+}
+
+// alwaysAccept accepts the same connection a number of times, and then fails.
+type alwaysAccept struct {
+	net.Conn
+	left int
+}
+
+func (a *alwaysAccept) Accept() (net.Conn, error) {
+	if a.left--; a.left < 0 {
+		return nil, net.ErrClosed
+	}
+	return a.Conn, nil
+}
+
+func (a *alwaysAccept) Addr() net.Addr { return nil }
 
 // More connections of one key than PerSecond are too many, until the second is over. Another
 // key has its own.

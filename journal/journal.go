@@ -118,6 +118,11 @@ func (f *Follower) last() string {
 	return f.cursor
 }
 
+// nothing is the problem of a journal without entries. journalctl does not fail for a user that may
+// read none of its files.
+const nothing = "the journal has no entry that this user may read: add the user of paraxial-agent to the group " +
+	"systemd-journal"
+
 // start finds out where to go on, and follows the journal until journalctl ends.
 func (f *Follower) start(ctx context.Context) error {
 	f.note(func(s *Stats) { s.Starts++ })
@@ -128,12 +133,17 @@ func (f *Follower) start(ctx context.Context) error {
 		if err == nil && e.Cursor != cursor {
 			f.note(func(s *Stats) { s.Gaps++ })
 		}
+		if err == nil && e.Cursor == "" {
+			f.note(func(s *Stats) { s.Problem = nothing })
+		}
 	} else {
 		e, err := f.one(ctx)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
-		}
-		if e.Cursor != "" {
+		case e.Cursor == "":
+			f.note(func(s *Stats) { s.Problem = nothing })
+		default:
 			from = []string{"--after-cursor=" + e.Cursor}
 			f.note(func(*Stats) { f.cursor, f.begin = e.Cursor, e.Cursor })
 		}

@@ -302,6 +302,29 @@ func TestFailures(t *testing.T) {
 	stop()
 }
 
+// TestNothingToRead: journalctl does not fail if the user may read no file of the journal.
+func TestNothingToRead(t *testing.T) {
+	const entry = `printf '__CURSOR=a\n_UID=0\n_SYSTEMD_UNIT=ssh.service\nMESSAGE=m\n\n'`
+	come := filepath.Join(t.TempDir(), "come")
+	for _, cursor := range []string{"", "x"} {
+		j := &journald{T: t}
+		opts := fake(t, `case "$*" in *follow*) while ! test -e `+come+`; do sleep 0.05; done; `+entry+
+			`; exec sleep 100; esac`)
+		opts.Cursor = cursor
+		f, stop := j.follow(opts)
+		j.eventually("it is told", func() bool { return strings.Contains(f.Stats().Problem, "systemd-journal") })
+		if err := os.WriteFile(come, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j.next(f)
+		if s := f.Stats(); s.Problem != "" {
+			t.Errorf("%+v after an entry", s)
+		}
+		stop()
+		os.Remove(come)
+	}
+}
+
 // TestSilence: a journalctl that tells nothing although there are entries is started again.
 func TestSilence(t *testing.T) {
 	const entry = `printf '__CURSOR=%s\n_UID=0\n_SYSTEMD_UNIT=ssh.service\nMESSAGE=m\n\n' `
