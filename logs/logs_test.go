@@ -465,7 +465,8 @@ func TestSocket(t *testing.T) {
 // its text is.
 func TestPrograms(t *testing.T) {
 	h := newHost(t)
-	h.start(fmt.Sprintf("logs: [{name: a, syslog: {socket: DIR/log, users: ['%d']}, format: sshd, rule: r}]", os.Getuid()))
+	h.start(fmt.Sprintf("logs: [{name: a, syslog: {socket: DIR/log, users: ['%d']}, format: sshd, rule: r}]",
+		os.Getuid()))
 	var c net.Conn
 	h.eventually("the socket is there", func() bool {
 		var err error
