@@ -185,7 +185,7 @@ func TestProgram(t *testing.T) {
 	for message, want := range map[string]string{
 		"<38>Nov 28 10:00:00 h sshd[7]: x: y": "sshd", "<38>Nov 28 10:00:00 sshd: x": "sshd", "<38>web[7]: x": "web",
 		"<38>Nov 28 10:00:00 h postfix/smtpd[7]: x": "postfix/smtpd", "<38>Nov 28 10:00:00 h web[1]: sshd[7]: x": "web",
-		"<38>1 2026-11-28T10:00:00Z h sshd 7 - - x": "sshd",
+		"<38>1 2026-11-28T10:00:00Z h sshd 7 - - x":           "sshd",
 		"<38>1 2026-11-28T10:00:00Z h sshd 7 - [a b=\"c\"] x": "sshd",
 		"<38>x y": "", "sshd[7]: x": "", "": "", "<38>": "", "<38>1 x": "",
 	} {
