@@ -3,12 +3,10 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/events"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/report"
 )
@@ -63,16 +61,10 @@ func logCondition(s control.LogStatus, told bool, now time.Time) control.LogCond
 	return control.LogRead
 }
 
-// logWarnings warns of logs that are not read, and of those that count for no rule.
+// logWarnings warns of logs that are not read.
 func (d *Daemon) logWarnings(now time.Time) (list []string) {
 	warn := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
-	cfg := d.settings()
-	for _, l := range cfg.Logs {
-		for _, rule := range l.Rules() {
-			if !slices.ContainsFunc(cfg.Rules, func(r events.Rule) bool { return r.Name == rule }) {
-				warn("the log %s counts for the rule %s, which is not there: add it under rules:", l.Name, rule)
-			}
-		}
+	for _, l := range d.settings().Logs {
 		s := d.logStatus(l, now)
 		switch {
 		case s.Condition == control.LogUnknown && now.Sub(d.started) < report.GoneAfter:
