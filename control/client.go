@@ -52,12 +52,12 @@ func newClient(socket string, paths ...string) *Client {
 	}}}
 }
 
-// dialFirst connects to the first of the paths on which a daemon listens. Without one the error is
-// that of the last path.
+// dialFirst connects to the first of the paths on which a daemon listens and which this process may
+// use. Without one the error is that of the last path.
 func dialFirst(ctx context.Context, paths []string) (c net.Conn, err error) {
 	for _, path := range paths {
 		c, err = dial(ctx, path)
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED) {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, fs.ErrPermission) {
 			break
 		}
 	}
