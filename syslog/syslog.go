@@ -104,7 +104,8 @@ func (s *Socket) serve(ctx context.Context) error {
 	c, info, err := listen(ctx, s.path)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("its folder does not exist: make it, or add it as RuntimeDirectory to the service: %w", err)
+			err = fmt.Errorf("its folder does not exist: make it, or add it as RuntimeDirectory to the service: %w",
+				err)
 		}
 		return fmt.Errorf("listen on %s: %w", s.path, err)
 	}
