@@ -51,7 +51,8 @@ func (r *reporting) Ban(ctx context.Context, who report.Rights, b report.Ban) (r
 // the guard protects.
 func (r *reporting) mayHold(p netip.Prefix) error {
 	if policy.HasBogon(p) {
-		return report.Errorf(codeBogon, "nothing was banned: %s is not, or not all, part of the public Internet", p)
+		return report.Errorf(codeBogon,
+			"nothing was banned: %s has addresses that are not part of the public Internet", p)
 	}
 	if proxy, ok := r.settings().ProxyOf(p); ok {
 		return report.Errorf(codeProxy, "nothing was banned: %s is part of proxies (%s), and a ban would affect all "+

@@ -70,7 +70,7 @@ func TestApplicationReports(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"ban " + sshServer + " --for 1h":                       "nothing was banned", // an address of this host
-		"ban 192.168.7.7 --for 1h":                             "not part of the public Internet",
+		"ban 192.168.7.7 --for 1h":                             "are not part of the public Internet",
 		"ban 203.0.113.11 --for 3h":                            "longer than 2h",
 		"ban 203.0.112.0/23 --for 1h":                          "wider than a /32",
 		"event bsd 203.0.113.11":                               "not counted (forbidden)",
