@@ -9,12 +9,27 @@ import (
 	"github.com/goccy/go-yaml/ast"
 
 	"github.com/paraxial/paraxial/detect"
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
 // defaultWiden is the default of widen.ipv6: a /56 is commonly one customer. IPv4 sources
 // are not widened by default.
 const defaultWiden = 56
+
+// unset is widen.ipv6 of an item that does not name it.
+const unset = -1
+
+// completeWiden gives widen.ipv6 its default, if a source of per is not as wide already.
+func completeWiden(w *ladder.Widen, per ladder.Per) {
+	if w.IPv6 >= 0 {
+		return
+	}
+	w.IPv6 = 0
+	if per.IPv6 > defaultWiden {
+		w.IPv6 = defaultWiden
+	}
+}
 
 // detectorKeys returns the keys of an item of detectors.
 func detectorKeys(t *detect.Detector) []key {
@@ -71,14 +86,9 @@ func detectorsKey(list *[]detect.Detector) key {
 
 func (d *decoder) detector(m *ast.MappingNode) detect.Detector {
 	t := detect.Default()
-	t.Widen.IPv6 = -1
+	t.Widen.IPv6 = unset
 	d.mapping(m, "detectors.", detectorKeys(&t))
-	if t.Widen.IPv6 < 0 {
-		t.Widen.IPv6 = 0
-		if t.Per.IPv6 > defaultWiden {
-			t.Widen.IPv6 = defaultWiden
-		}
-	}
+	completeWiden(&t.Widen, t.Per)
 	return t
 }
 

@@ -61,14 +61,9 @@ func rulesKey(list *[]events.Rule) key {
 
 func (d *decoder) rule(m *ast.MappingNode) events.Rule {
 	r := events.Default()
-	r.Widen.IPv6 = -1
+	r.Widen.IPv6 = unset
 	d.mapping(m, "rules.", ruleKeys(&r))
-	if r.Widen.IPv6 < 0 {
-		r.Widen.IPv6 = 0
-		if r.Per.IPv6 > defaultWiden {
-			r.Widen.IPv6 = defaultWiden
-		}
-	}
+	completeWiden(&r.Widen, r.Per)
 	return r
 }
 

@@ -19,19 +19,7 @@ func (c *call) why() error {
 	if err != nil {
 		return invalid("address: %v", err)
 	}
-	if err := c.begin(); err != nil {
-		return err
-	}
-	ctx, cancel := c.timeout()
-	defer cancel()
-	if err := c.pass(ctx, c.work); err != nil {
-		return err
-	}
-	out, err := c.backend.Why(ctx, addr)
-	if err != nil {
-		return err
-	}
-	return c.send(out)
+	return sendResult(c, func(ctx context.Context) (WhyResult, error) { return c.backend.Why(ctx, addr) })
 }
 
 // empty is a body or an answer without fields.

@@ -276,20 +276,25 @@ func get[Out any](f func(context.Context) (Out, error)) func(*call) error {
 		if err := knownParameters(c.query); err != nil {
 			return err
 		}
-		if err := c.begin(); err != nil {
-			return err
-		}
-		ctx, cancel := c.timeout()
-		defer cancel()
-		if err := c.pass(ctx, c.work); err != nil {
-			return err
-		}
-		out, err := f(ctx)
-		if err != nil {
-			return err
-		}
-		return c.send(out)
+		return sendResult(c, f)
 	}
+}
+
+// sendResult sends what f returns, once the request may be worked on.
+func sendResult[Out any](c *call, f func(context.Context) (Out, error)) error {
+	if err := c.begin(); err != nil {
+		return err
+	}
+	ctx, cancel := c.timeout()
+	defer cancel()
+	if err := c.pass(ctx, c.work); err != nil {
+		return err
+	}
+	out, err := f(ctx)
+	if err != nil {
+		return err
+	}
+	return c.send(out)
 }
 
 // parser is the wire form of a request. parse checks it and fills in defaults.

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 	"net/netip"
 	"time"
@@ -96,19 +97,7 @@ func (c *call) rules() error {
 	if name != "" && policy.ValidOrigin(policy.OriginRule+name) != nil {
 		return invalid("name: %.128q is not the name of a rule", name)
 	}
-	if err := c.begin(); err != nil {
-		return err
-	}
-	ctx, cancel := c.timeout()
-	defer cancel()
-	if err := c.pass(ctx, c.work); err != nil {
-		return err
-	}
-	out, err := c.backend.Rules(ctx, name)
-	if err != nil {
-		return err
-	}
-	return c.send(out)
+	return sendResult(c, func(ctx context.Context) (RulesStatus, error) { return c.backend.Rules(ctx, name) })
 }
 
 // MarshalJSON implements json.Marshaler.

@@ -297,26 +297,26 @@ func extended(old, fresh policy.Entry) policy.Entry {
 	return fresh
 }
 
-// decidedAction returns the action of an entry that a detector puts.
-func decidedAction(a detect.Action) policy.Action {
+// decidedAction returns the action of an entry that a detector or a rule puts.
+func decidedAction(a ladder.Action) policy.Action {
 	switch a {
-	case detect.Block:
+	case ladder.Block:
 		return policy.Drop
-	case detect.Limit:
+	case ladder.Limit:
 		return policy.Limit
 	}
 	return policy.Shadow
 }
 
 // actionFrom is the inverse of decidedAction.
-func actionFrom(a policy.Action) detect.Action {
+func actionFrom(a policy.Action) ladder.Action {
 	switch a {
 	case policy.Drop:
-		return detect.Block
+		return ladder.Block
 	case policy.Limit:
-		return detect.Limit
+		return ladder.Limit
 	}
-	return detect.Shadow
+	return ladder.Shadow
 }
 
 // drops implements host.

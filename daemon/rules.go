@@ -111,7 +111,7 @@ func (r *ruling) live(now policy.Deadline) (live []events.Live) {
 }
 
 func liveOf(rule string, e policy.Entry) events.Live {
-	l := events.Live{Rule: rule, Prefix: e.Prefix, Action: ruleActionFrom(e.Action), Until: e.Deadline}
+	l := events.Live{Rule: rule, Prefix: e.Prefix, Action: actionFrom(e.Action), Until: e.Deadline}
 	if e.Evidence != nil {
 		l.Points = int(e.Evidence.Count)
 	}
@@ -314,7 +314,7 @@ func (r *ruling) tellBreaker() {
 // entryOf returns the entry that a decision puts.
 func (r *ruling) entryOf(d events.Decision) policy.Entry {
 	e := policy.Entry{
-		Prefix: d.Prefix, Kind: policy.Block, Action: ruleAction(d.Action), Origin: policy.OriginRule + d.Rule,
+		Prefix: d.Prefix, Kind: policy.Block, Action: decidedAction(d.Action), Origin: policy.OriginRule + d.Rule,
 		Reason: evidenceText(d.Evidence), Author: ruleAuthor, Created: time.Now().UTC().Truncate(time.Second),
 		Deadline: d.Until, Evidence: r.evidence(d.Rule, d.Evidence),
 	}
@@ -354,26 +354,4 @@ func (r *ruling) evidence(rule string, e events.Evidence) *policy.Evidence {
 		})
 	}
 	return v
-}
-
-// ruleAction returns the action of an entry that a rule puts.
-func ruleAction(a events.Action) policy.Action {
-	switch a {
-	case events.Block:
-		return policy.Drop
-	case events.Limit:
-		return policy.Limit
-	}
-	return policy.Shadow
-}
-
-// ruleActionFrom is the inverse of ruleAction.
-func ruleActionFrom(a policy.Action) events.Action {
-	switch a {
-	case policy.Drop:
-		return events.Block
-	case policy.Limit:
-		return events.Limit
-	}
-	return events.Shadow
 }

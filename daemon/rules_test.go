@@ -94,7 +94,7 @@ func TestRuleBans(t *testing.T) {
 			t.Errorf("the next event: %+v", v)
 		}
 		got, ok := b.entry("198.51.100.7/32")
-		if !ok || got.Action != ruleAction(action) || got.Author != "rule" ||
+		if !ok || got.Action != decidedAction(action) || got.Author != "rule" ||
 			got.Reason != "4 points in 1m, limit 3; told by shop" {
 			t.Fatalf("entry %+v", got)
 		}

@@ -36,15 +36,14 @@ const (
 	MaxSources = ladder.MaxSources
 )
 
-// Action is what is done to a source above the limit. Configuration, JSON and metrics
-// use the same words.
-type Action string
+// Action is what is done to a source above the limit.
+type Action = ladder.Action
 
 // The actions.
 const (
-	Block  Action = "block"  // drop all packets of the source
-	Limit  Action = "limit"  // drop packets above the limit
-	Shadow Action = "shadow" // only count the packets that would be dropped
+	Block  = ladder.Block
+	Limit  = ladder.Limit
+	Shadow = ladder.Shadow
 )
 
 // Detector is a rule. It acts on sources that send more of the packets described by

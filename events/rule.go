@@ -12,16 +12,15 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
-// Action is what is done to a source above the limit. Configuration, JSON and metrics use the
-// same words.
-type Action string
+// Action is what is done to a source above the limit.
+type Action = ladder.Action
 
 // The actions.
 const (
-	Block  Action = "block"  // drop all packets of the source
-	Limit  Action = "limit"  // drop packets above the rate
-	Shadow Action = "shadow" // only count the packets that would be dropped
-	Alert  Action = "alert"  // make no entry, and only tell
+	Block         = ladder.Block
+	Limit         = ladder.Limit
+	Shadow        = ladder.Shadow
+	Alert  Action = "alert" // make no entry, and only tell
 )
 
 // Distinct is the part of an event whose different values are counted.

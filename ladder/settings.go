@@ -7,6 +7,17 @@ import (
 	"github.com/paraxial/paraxial/policy"
 )
 
+// Action is what is done to a source above the limit. Configuration, JSON and metrics use the
+// same words.
+type Action string
+
+// The actions of detectors and rules.
+const (
+	Block  Action = "block"  // drop all packets of the source
+	Limit  Action = "limit"  // drop packets above the limit
+	Shadow Action = "shadow" // only count the packets that would be dropped
+)
+
 // Per defines one source by the length of its prefix.
 type Per struct {
 	// The length of the prefix that counts as one IPv4 source.
