@@ -34,7 +34,7 @@ type Reporter struct {
 	Sets []string
 	// The rules for which it may report events, by their names. `["*"]` means all.
 	Rules []string
-	// What it may do besides handing in sets: `event`, `ask`, `ban`. The default is
+	// The requests that it may make besides handing in sets: `event`, `ask`, `ban`. The default is
 	// `[event]` if it has rules, otherwise `[]`.
 	May []Right
 	// The largest number of events a second. Those beyond it are refused.

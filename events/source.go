@@ -35,7 +35,7 @@ type record struct {
 	points int32
 }
 
-// What an event leaves as evidence.
+// Bounds of the evidence that events leave.
 const (
 	maxSeen  = 5
 	maxUser  = 64

@@ -163,7 +163,6 @@ func (w *worker) flush(ctx context.Context) {
 	p, fresh := w.source.position()
 	w.unsaved = w.unsaved || fresh
 	if w.batch.Len() > 0 {
-		w.batch.Seal()
 		w.save(p)
 		if !w.handIn(ctx) {
 			return
@@ -206,7 +205,7 @@ func (w *worker) handIn(ctx context.Context) bool {
 		taken, err := w.sender.Send(ctx, name, id, batch)
 		if err == nil {
 			w.recovered()
-			// What is over the budget is handed in once more. It is not the same batch.
+			// Events over the budget are handed in once more, as another batch.
 			again := w.refused(taken)
 			if len(again) == 0 {
 				return true

@@ -3,11 +3,9 @@ package report
 import (
 	"bytes"
 	"context"
-	"hash/maphash"
 	"net/http"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -30,8 +28,6 @@ type Record struct {
 type Batch struct {
 	body []byte
 	n    int
-	seed maphash.Seed
-	last uint64 // the hash of the batch that was sealed before
 }
 
 // batchSize is the size of a body from which on a Batch is full.
@@ -45,19 +41,6 @@ func (b *Batch) Full() bool { return b.n == MaxEvents || len(b.body) >= batchSiz
 
 // Reset removes all events.
 func (b *Batch) Reset() { b.body, b.n = b.body[:0], 0 }
-
-// Seal ends a batch that Send sends with a source. Lines without a time that are at the same place
-// of two files give equal batches one after another. A blank tells them apart, because the server
-// would take the second one for the first one sent again.
-func (b *Batch) Seal() {
-	if b.last == 0 {
-		b.seed = maphash.MakeSeed()
-	}
-	if maphash.Bytes(b.seed, b.body) == b.last {
-		b.body = slices.Insert(b.body, 0, ' ')
-	}
-	b.last = maphash.Bytes(b.seed, b.body)
-}
 
 // Add adds an event. It allocates nothing, so that many lines a second can be reported.
 func (b *Batch) Add(r Record) {

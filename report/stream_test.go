@@ -87,7 +87,7 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// What a reporter may do is asked again while its stream is open.
+// Rights are asked again while a stream is open.
 func TestStreamRights(t *testing.T) {
 	rights := make(chan Rights, 3)
 	f := &fake{rights: func(uint32) (Rights, bool) {

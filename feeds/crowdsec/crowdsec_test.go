@@ -210,7 +210,7 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// What changes without a word is seen when all decisions are read again.
+// Silent changes are seen when all decisions are read again.
 func TestResync(t *testing.T) {
 	l := newLab(t)
 	l.good(0, answer(made(1, "198.51.100.9", "1h")+","+made(2, "198.51.100.8", "2h"), ""),

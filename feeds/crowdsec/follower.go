@@ -107,7 +107,7 @@ func (f *Follower) follow(ctx context.Context, all bool) error {
 	if err != nil {
 		return err
 	}
-	// What is left counts from the time of the request, so that a slow answer prolongs nothing.
+	// Durations count from the time of the request, so that a slow answer prolongs nothing.
 	if !all {
 		f.take(s, now)
 		err := f.book.check(f.source.MaxEntries)

@@ -116,7 +116,7 @@ type ban struct {
 	reason string
 }
 
-// What becomes of decisions that are no bans of addresses.
+// Reasons why a decision is no ban of an address.
 const (
 	otherType  = "of another type than ban"
 	otherScope = "of another scope than Ip and Range"
