@@ -277,20 +277,15 @@ func completeLog(l LogSource) error {
 	case sources != 1:
 		return fmt.Errorf("%q needs one of file, journal: {units: […]} and syslog: {socket: …}", l.Name)
 	case len(l.Journal.Units) > maxUnits:
-		return fmt.Errorf("%q has more than %d units", l.Name, maxUnits)
+		return fmt.Errorf("%q has more than %d units; make a second log of the rest", l.Name, maxUnits)
 	case len(l.Journal.Users) == 0 || len(l.Syslog.Users) == 0:
 		return fmt.Errorf("%q has no users; name them, as in users: [root]", l.Name)
 	case (l.Format == "") == (len(l.Patterns) == 0):
 		return fmt.Errorf("%q needs a format or patterns, and not both", l.Name)
 	case l.Time != "" && l.Format != "":
 		return fmt.Errorf("%q has a time, which is for patterns; the format finds it", l.Name)
-	}
-	for _, p := range l.Patterns {
-		if l.Rule == "" && p.Rule == "" {
-			return fmt.Errorf("%q has no rule; name one, as in rule: login", l.Name)
-		}
-	}
-	if l.Rule == "" && l.Format != "" {
+	case l.Rule == "" && (l.Format != "" || slices.ContainsFunc(l.Patterns,
+		func(p Pattern) bool { return p.Rule == "" })):
 		return fmt.Errorf("%q has no rule; name one, as in rule: login", l.Name)
 	}
 	return l.try()

@@ -70,6 +70,16 @@ func (r *Reader) Read(line []byte) (netip.Addr, match.Result) {
 	return netip.Addr{}, m
 }
 
+// Event returns the address of a line that counts, and whether the line tells of a success. The
+// address is invalid if the line does not count.
+func (r *Reader) Event(line []byte) (a netip.Addr, m match.Result, success bool) {
+	a, m = r.Read(line)
+	if success = m.Kind == match.Success && m.Address.IsValid(); success {
+		a = m.Address
+	}
+	return a, m, success
+}
+
 // Rule returns the rule for which a line counts.
 func (r *Reader) Rule(m match.Result) string { return r.rules[min(m.Pattern, len(r.rules)-1)] }
 

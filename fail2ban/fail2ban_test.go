@@ -47,7 +47,7 @@ logpath: /var/log/nginx/error.log
 	}
 	want := []Jail{{
 		Name: "sshd", Filter: "sshd", Files: []string{"/srv/100%/auth.log", "/var/log/other.log"}, MaxRetry: 3,
-		FindTime: 10 * time.Minute, BanTime: -1, IgnoreIP: []string{"127.0.0.1/8", "::1", "192.0.2.1"}, Port: "ssh",
+		FindTime: 10 * time.Minute, BanTime: -1, IgnoreIP: []string{"127.0.0.1/8", "::1", "192.0.2.1"},
 		Actions: []string{"sendmail"},
 	}, {
 		Name: "shop", Filter: "nginx-http-auth", Mode: "aggressive", Files: []string{"/var/log/nginx/error.log"},

@@ -26,7 +26,6 @@ type Jail struct {
 	Escalate bool          // each ban is longer than the one before
 	Longest  time.Duration // of these bans; 0: not stated
 	IgnoreIP []string
-	Port     string
 	Actions  []string // apart from the usual ban
 	Notes    []string // settings that have no counterpart or are not understood
 }
@@ -121,7 +120,7 @@ func (r *reader) time(key string) time.Duration {
 
 func (s *settings) jail(section string) (Jail, error) {
 	r := &reader{settings: s, section: section}
-	j := Jail{Name: section, IgnoreIP: words(r.text("ignoreip")), Port: r.text("port")}
+	j := Jail{Name: section, IgnoreIP: words(r.text("ignoreip"))}
 	j.Filter, j.Mode = filterOf(r.text("filter"))
 	j.Journal = strings.HasPrefix(r.text("backend"), "systemd")
 	for line := range strings.Lines(r.text("logpath")) {

@@ -111,7 +111,7 @@ func (w *worker) read(l line) bool {
 		w.counts.Unread++
 		return l.last || w.batch.Full()
 	}
-	addr, m := w.reader.Read(l.text)
+	addr, m, success := w.reader.Event(l.text)
 	switch m.Kind {
 	case match.Ambiguous:
 		w.counts.Ambiguous++
@@ -121,10 +121,6 @@ func (w *worker) read(l line) bool {
 		w.counts.TooLong++
 	case match.Unread:
 		w.counts.Unread++
-	}
-	success := m.Kind == match.Success && m.Address.IsValid()
-	if success {
-		addr = m.Address
 	}
 	// A batch that is full gets more only if the last run has left out lines of it.
 	if addr.IsValid() && !w.batch.Full() {
@@ -205,7 +201,7 @@ func (w *worker) handIn(ctx context.Context) bool {
 		taken, err := w.sender.Send(ctx, name, id, batch)
 		if err == nil {
 			w.recovered()
-			// Events over the budget are handed in once more, as another batch.
+			// Events over the budget are handed in again, as another batch, until all are taken.
 			again := w.refused(taken)
 			if len(again) == 0 {
 				return true

@@ -127,10 +127,10 @@ func (g Glob) fits(text []byte) bool {
 	return slices.ContainsFunc(set, func(s span) bool { return s.lo <= len(text) && len(text) <= s.hi })
 }
 
-// cleanPath returns a path as a server understands it: escapes are read once, and slashes in a
-// row and at the end do not count. Most paths are returned as they are.
+// cleanPath returns a path as a server understands it: escapes are read once, dot segments are
+// removed as in RFC 3986, 5.2.4, and slashes in a row and at the end do not count. Most paths are returned as they are.
 func cleanPath(path []byte) []byte {
-	if bytes.IndexByte(path, '%') >= 0 || bytes.Contains(path, []byte("//")) || bytes.Contains(path, []byte("/./")) {
+	if bytes.IndexByte(path, '%') >= 0 || bytes.Contains(path, []byte("//")) || bytes.Contains(path, []byte("/.")) {
 		path = unescapePath(path)
 	}
 	return bytes.TrimRight(path, "/")
@@ -146,15 +146,22 @@ func unescapePath(path []byte) []byte {
 				i += 2
 			}
 		}
-		if c == '/' && bytes.HasSuffix(out, []byte("/.")) {
-			out = out[:len(out)-1]
+		if c == '/' {
+			out = withoutDots(out)
 		}
-		if c == '/' && len(out) > 0 && out[len(out)-1] == '/' {
-			continue
+		if c != '/' || len(out) == 0 || out[len(out)-1] != '/' {
+			out = append(out, c)
 		}
-		out = append(out, c)
 	}
-	return out
+	return withoutDots(out)
+}
+
+// withoutDots removes a last segment of one dot, and one of two dots with the segment before it.
+func withoutDots(path []byte) []byte {
+	if rest, ok := bytes.CutSuffix(path, []byte("/..")); ok {
+		return rest[:max(bytes.LastIndexByte(rest, '/'), 0)]
+	}
+	return bytes.TrimSuffix(path, []byte("/."))
 }
 
 func unhex(c byte) int {

@@ -15,8 +15,9 @@ func TestPaths(t *testing.T) {
 		fit  string // with blanks between them
 		not  string
 	}{
-		{"/users/log_in", "/users/log_in /users/log_in/ //users///log_in /users/%6Cog_in /users/./log_in",
-			"/users/log_in2 /users /x/users/log_in /Users/log_in / /users/%256Cog_in"},
+		{"/users/log_in", "/users/log_in /users/log_in/ //users///log_in /users/%6Cog_in /users/./log_in " +
+			"/x/../users/log_in /../users/log_in /x/%2e%2e/users/log_in /users/log_in/. /users/log_in/x/..",
+			"/users/log_in2 /users /users/log_in/.. /users/..log_in /x/users/log_in /Users/log_in / /users/%256Cog_in"},
 		{"/users/*/edit", "/users/7/edit /users/a.b/edit/", "/users/edit /users/a/b/edit /users//edit"},
 		{"/users/*", "/users/7", "/users /users/ /users/7/8"},
 		{"/admin/**", "/admin /admin/ /admin/x /admin/x/y.php", "/administrator /x/admin"},

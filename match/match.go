@@ -42,7 +42,7 @@ type Result struct {
 	User    []byte     // the name that the client gave, if it is read
 	Count   int        // how many events the line stands for
 	Pattern int        // which of the patterns of a user fits, from 0
-	End     bool       // of a connection, whose failures may have had lines of their own; see report.Event
+	End     bool       // of a connection, whose failures may have had lines of their own; package events counts it
 	HTTP    Request    // for access logs
 }
 

@@ -62,7 +62,7 @@ func skipTime(line []byte) (rest []byte, ok bool) {
 		}
 		return line, false
 	}
-	if len(line) < 15 || line[3] != ' ' || !isMonth(line[:3]) {
+	if len(line) < 15 || line[3] != ' ' || month(line, 0) < 0 {
 		return line, false
 	}
 	day, rest := number(bytes.TrimLeft(line[4:], " "))
@@ -70,11 +70,6 @@ func skipTime(line []byte) (rest []byte, ok bool) {
 		return line, false
 	}
 	return rest[10:], true
-}
-
-func isMonth(b []byte) bool {
-	i := bytes.Index([]byte("JanFebMarAprMayJunJulAugSepOctNovDec"), b)
-	return i >= 0 && i%3 == 0
 }
 
 // isTag reports whether word is "program:", "program[123]:" or "[program]:". Of a program with a

@@ -101,7 +101,7 @@ func (l Layout) read(b []byte, now time.Time) (t time.Time, rest []byte, ok bool
 	case RFC3164:
 		t, rest, ok = readRFC3164(b, now)
 	case CLF:
-		t, rest, ok = readCLF(b)
+		t, rest, ok = readCLF(b, now.Location())
 	case NginxError:
 		t, rest, ok = readNginxError(b, now.Location())
 	case Epoch:
@@ -142,10 +142,14 @@ func clock(b []byte, at int) (h, m, s int) {
 }
 
 func month(b []byte, at int) int {
-	if at+3 > len(b) || !isMonth(b[at:at+3]) {
+	if at+3 > len(b) {
 		return -1
 	}
-	return bytes.Index([]byte("JanFebMarAprMayJunJulAugSepOctNovDec"), b[at:at+3])/3 + 1
+	i := bytes.Index([]byte("JanFebMarAprMayJunJulAugSepOctNovDec"), b[at:at+3])
+	if i < 0 || i%3 != 0 {
+		return -1
+	}
+	return i/3 + 1
 }
 
 func readRFC3339(b []byte, local *time.Location) (t time.Time, rest []byte, ok bool) {
@@ -223,15 +227,18 @@ func readRFC3164(b []byte, now time.Time) (t time.Time, rest []byte, ok bool) {
 	return t.Add(fraction), rest, ok
 }
 
-func readCLF(b []byte) (t time.Time, rest []byte, ok bool) {
+func readCLF(b []byte, local *time.Location) (t time.Time, rest []byte, ok bool) {
 	b = bytes.TrimPrefix(b, []byte("["))
 	if len(b) < 20 || b[2] != '/' || b[6] != '/' || b[11] != ':' {
 		return t, b, false
 	}
 	h, m, s := clock(b, 12)
 	fraction, rest := readFraction(b[20:])
-	offset, rest, _ := readZone(rest)
-	t, ok = date(digits(b, 7, 4), month(b, 3), digits(b, 0, 2), h, m, s, time.UTC)
+	offset, rest, zoned := readZone(rest)
+	if zoned {
+		local = time.UTC
+	}
+	t, ok = date(digits(b, 7, 4), month(b, 3), digits(b, 0, 2), h, m, s, local)
 	return t.Add(fraction - offset), bytes.TrimPrefix(rest, []byte("]")), ok
 }
 

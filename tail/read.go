@@ -26,7 +26,7 @@ func (f *Follower) Next() (b Batch, ok bool) {
 		}
 		if x := f.files[f.turn]; f.quota > 0 || x.until > 0 {
 			f.quota--
-			if b, ok = f.nextOf(f.files[f.turn]); ok {
+			if b, ok = f.nextOf(x); ok {
 				f.last = f.byID(b.File)
 				return b, true
 			}
@@ -129,7 +129,6 @@ func (f *Follower) Dirty() bool {
 // truncated begins a file anew that was truncated, or whose inode was used again. If a copy of
 // it was made before, the rest of the lines is in the copy.
 func (f *Follower) truncated(x *file) {
-	f.stats.Rotations++
 	f.dirty = true
 	if rest := f.copyOf(x); rest != nil && len(f.files) < maxOpen {
 		f.files = slices.Insert(f.files, f.turn, rest)

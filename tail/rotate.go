@@ -203,7 +203,6 @@ func (f *Follower) copyOf(x *file) *file {
 
 // has reports whether mark is before offset.
 func (x *file) has(offset int64, mark []byte) bool {
-	b := make([]byte, len(mark))
-	_, err := x.ReadAt(b, offset-int64(len(b)))
+	b, err := x.before(offset)
 	return err == nil && bytes.Equal(b, mark)
 }

@@ -47,7 +47,6 @@ type Stats struct {
 	LostBytes int64  // that were there and cannot be read any more, as far as that is known
 	Gaps      int    // how often lines may have been lost
 	Skipped   int    // lines longer than Longest
-	Rotations int    // how often another file took the name, or a file was truncated
 	Problem   string // why a file is not read; empty if there is none
 }
 
@@ -263,7 +262,6 @@ func (f *Follower) add(x *file) {
 // rename notes that a file has lost its name. It stays open.
 func (f *Follower) rename(x *file) {
 	x.old = true
-	f.stats.Rotations++
 	f.dirty = true
 }
 
@@ -276,7 +274,6 @@ func (f *Follower) findNext(path string, seen time.Time, head []byte) {
 			continue
 		}
 		next.old = true
-		f.stats.Rotations++
 		f.add(next)
 	}
 }

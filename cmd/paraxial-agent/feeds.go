@@ -56,7 +56,8 @@ func (j *feedsJob) configure(ctx context.Context, cfg config.Config) {
 		list = append(list, feedOf(cfg, f))
 	}
 	if j.socket == "" && len(list) > 0 {
-		j.log.Error("feeds are not fetched, because reports.socket is off")
+		j.log.Error("feeds are not fetched, because reports.socket is off; set it, and restart the daemon and " +
+			"this service")
 		return
 	}
 	if len(list) == 0 {

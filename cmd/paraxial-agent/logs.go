@@ -48,7 +48,7 @@ func (j *logsJob) run(ctx context.Context) { j.engine.Run(ctx) }
 // configure hands the logs to the engine. Without a socket to report to, there are none.
 func (j *logsJob) configure(ctx context.Context, cfg config.Config) {
 	if j.socket == "" && len(cfg.Logs) > 0 {
-		j.log.Error("logs are not read, because reports.socket is off")
+		j.log.Error("logs are not read, because reports.socket is off; set it, and restart the daemon and this service")
 		return
 	}
 	if len(cfg.Logs) == 0 {

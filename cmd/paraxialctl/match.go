@@ -110,23 +110,22 @@ func (p *program) input(name string) (io.ReadCloser, error) {
 
 // matchArguments returns the format and the name of the file.
 func matchArguments(c *cli.Context) (*match.Format, string, error) {
-	args, most := c.Args().Slice(), 2
+	args := c.Args().Slice()
 	var format *match.Format
 	var err error
 	switch patterns := c.StringSlice("pattern"); {
 	case len(patterns) > 0:
-		most = 1
 		format, err = match.Patterns(patterns, "")
 	case len(args) == 0:
 		return nil, "", misuse(c, "match needs a format: one of %s", strings.Join(match.Names(), ", "))
 	default:
 		format, err = match.New(args[0])
-		args, most = args[1:], 1
+		args = args[1:]
 	}
 	switch {
 	case err != nil:
 		return nil, "", misuse(c, "%v", err)
-	case len(args) > most:
+	case len(args) > 1:
 		return nil, "", misuse(c, "match takes one file, got %d", len(args))
 	case len(args) == 0:
 		return format, "-", nil

@@ -91,11 +91,15 @@ func (r *rulesReplay) run(in io.Reader) error {
 	err := matchLines(in, func(n int, line []byte, cut bool) error {
 		m := match.Result{Kind: match.TooLong}
 		var addr netip.Addr
+		var success bool
 		if !cut {
-			addr, m = r.reader.Read(line)
+			addr, m, success = r.reader.Event(line)
 		}
-		bans := r.count(n, line, addr, m)
+		bans := r.count(n, line, addr, m, success)
 		r.bans += len(bans)
+		if success {
+			addr = netip.Addr{} // nothing is held against it
+		}
 		return r.print(n, addr, m, bans)
 	})
 	if err != nil || r.program.json() {
@@ -118,11 +122,9 @@ func plural(n int, what string) string {
 }
 
 // count counts a line, and returns the decisions that follow.
-func (r *rulesReplay) count(n int, line []byte, addr netip.Addr, m match.Result) (bans []ban) {
-	success := m.Kind == match.Success && m.Address.IsValid()
-	if success {
-		addr = m.Address
-	}
+func (r *rulesReplay) count(
+	n int, line []byte, addr netip.Addr, m match.Result, success bool,
+) (bans []ban) {
 	if !addr.IsValid() {
 		return nil
 	}
@@ -139,7 +141,8 @@ func (r *rulesReplay) count(n int, line []byte, addr netip.Addr, m match.Result)
 		rule = r.reader.Rule(m)
 	}
 	o := r.counter.Add(policy.Deadline(r.now.UnixNano()), rules.Event{
-		Address: addr, Rule: rule, Points: m.Count, At: policy.Deadline(at.UnixNano()), Success: success, End: m.End,
+		Address: addr, Rule: rule, Points: min(m.Count, rules.MaxPoints), At: policy.Deadline(at.UnixNano()),
+		Success: success, End: m.End,
 		User: string(m.User), Path: string(m.HTTP.Path), Where: fmt.Sprintf("line %d", n),
 	})
 	for _, d := range o.Decisions {
