@@ -56,9 +56,7 @@ type Engine struct {
 // running is a subscription with its loop.
 type running struct {
 	*subscription
-	wakeUp chan struct{}
-	stop   context.CancelFunc
-	done   chan struct{}
+	*task
 }
 
 // New returns an engine without feeds.
@@ -118,8 +116,7 @@ func (e *Engine) drop(feeds []Feed) {
 	}
 	e.mu.Unlock()
 	for _, r := range old {
-		r.stop()
-		<-r.done
+		r.quit()
 		r.close()
 	}
 }
@@ -135,15 +132,14 @@ func (e *Engine) start(ctx context.Context, f Feed) error {
 	if err != nil {
 		e.opts.Log.Warn("the state of a feed cannot be read and starts anew", "feed", f.Name, "error", err)
 	}
-	ctx, stop := context.WithCancel(ctx)
-	r := &running{subscription: s, wakeUp: make(chan struct{}, 1), stop: stop, done: make(chan struct{})}
+	r := &running{subscription: s, task: newTask()}
 	e.mu.Lock()
 	e.running[f.Name] = r
 	e.mu.Unlock()
-	go func() {
-		defer close(r.done)
-		e.loop(ctx, r)
-	}()
+	r.begin(ctx, func(ctx context.Context) time.Duration {
+		e.step(ctx, r)
+		return r.wake().Sub(e.env.now())
+	})
 	return nil
 }
 
@@ -173,18 +169,6 @@ func (e *Engine) find(name string) (*running, bool) {
 }
 
 // loop does what is due for a feed until ctx is done.
-func (e *Engine) loop(ctx context.Context, r *running) {
-	for ctx.Err() == nil {
-		e.step(ctx, r)
-		nap := min(max(r.wake().Sub(e.env.now()), 0), longestNap)
-		select {
-		case <-ctx.Done():
-		case <-r.wakeUp:
-		case <-time.After(nap):
-		}
-	}
-}
-
 func (e *Engine) step(ctx context.Context, r *running) {
 	r.clamp()
 	if r.outdated() {
@@ -272,12 +256,10 @@ func (e *Engine) Run(ctx context.Context) {
 	e.configuring.Lock()
 	defer e.configuring.Unlock()
 	for _, r := range e.running {
-		r.stop()
-		<-r.done
+		r.quit()
 	}
 	for _, f := range e.followed {
-		f.stop()
-		<-f.done
+		f.quit()
 	}
 }
 
@@ -385,13 +367,5 @@ func (e *Engine) changedGeneration(r *running, before uint64) {
 			other.wantSend()
 			other.nudge()
 		}
-	}
-}
-
-// nudge makes the loop look again at what is due.
-func (r *running) nudge() {
-	select {
-	case r.wakeUp <- struct{}{}:
-	default:
 	}
 }

@@ -103,7 +103,8 @@ func (x exceptions) leaveOut(
 type exceptError struct{ most int }
 
 func (e *exceptError) Error() string {
-	return fmt.Sprintf("without the prefixes of except it has more than %d entries (max_entries)", e.most)
+	return fmt.Sprintf("without the prefixes of except it has more than %d entries; raise max_entries of the feed",
+		e.most)
 }
 
 // exceptGenerations identifies what the feed leaves out: the generations of feeds, and a digest

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/paraxial/paraxial/feeds/crowdsec"
 	"github.com/paraxial/paraxial/report"
 )
 
@@ -99,10 +100,7 @@ func shownURL(s string) string {
 
 // Sender takes the sets. It is a report.Client, but in tests.
 type Sender interface {
-	// Put replaces a set.
-	Put(ctx context.Context, s report.Set) (report.Result, error)
-	// Change changes a set that was put. The error is a report.ErrUnknown if it has to be put.
-	Change(ctx context.Context, c report.Changes) (report.Result, error)
+	crowdsec.Sender
 	// Renew lets the entries of a set stay for another TTL. The error is a report.ErrUnknown if
 	// the set has to be put.
 	Renew(ctx context.Context, name string, generation uint64) error

@@ -14,10 +14,8 @@ import (
 // followed is a feed of CrowdSec with its loop.
 type followed struct {
 	*crowdsec.Follower
-	feed   Feed
-	wakeUp chan struct{}
-	stop   context.CancelFunc
-	done   chan struct{}
+	*task
+	feed Feed
 }
 
 // follow replaces the feeds of CrowdSec. It keeps those that have not changed.
@@ -32,8 +30,7 @@ func (e *Engine) follow(ctx context.Context, feeds []Feed) (err error) {
 	}
 	e.mu.Unlock()
 	for _, f := range old {
-		f.stop()
-		<-f.done
+		f.quit()
 	}
 	for _, f := range feeds {
 		if _, ok := e.findFollowed(f.Name); ok || f.CrowdSec.URL == "" {
@@ -69,50 +66,34 @@ func (e *Engine) startFollowing(ctx context.Context, f Feed) error {
 		Name: f.Name, URL: f.CrowdSec.URL, KeyFile: f.CrowdSec.KeyFile, Every: f.CrowdSec.Every,
 		Resync: f.CrowdSec.Resync, TTL: f.TTL, MaxEntries: f.MaxEntries, MaxBytes: f.MaxBytes, MaxShrink: f.MaxShrink,
 	}, crowdsec.Options{Sender: e.opts.Sender, Agent: e.opts.Agent, Client: client, Now: e.env.now})
-	ctx, stop := context.WithCancel(ctx)
-	r := &followed{follower, f, make(chan struct{}, 1), stop, make(chan struct{})}
+	r := &followed{follower, newTask(), f}
 	e.mu.Lock()
 	e.followed[f.Name] = r
 	e.mu.Unlock()
-	go func() {
-		defer close(r.done)
-		e.followLoop(ctx, r)
-	}()
+	r.begin(ctx, func(ctx context.Context) time.Duration {
+		e.followStep(ctx, r)
+		return r.Wake().Sub(e.env.now())
+	})
 	return nil
 }
 
-// followLoop does what is due for a feed of CrowdSec until ctx is done.
-func (e *Engine) followLoop(ctx context.Context, f *followed) {
-	for ctx.Err() == nil {
-		before := f.State()
-		err := f.Step(ctx)
-		after := f.State()
-		if err != nil && ctx.Err() == nil && after.Error != before.Error {
-			e.opts.Log.Warn("CrowdSec could not be followed; its entries stay until their ends",
-				"feed", f.feed.Name, "error", err)
-		}
-		if err == nil && before.Error != "" {
-			e.opts.Log.Info("CrowdSec is followed again", "feed", f.feed.Name, "entries", after.Entries)
-		}
-		if after.Held != nil && before.Held == nil {
-			e.opts.Log.Warn("a change of a feed is held until it is accepted", "feed", f.feed.Name,
-				"reason", after.Held.Reason)
-		}
-		if before.Generation != after.Generation || before.Error != after.Error || before.CheckedAt.IsZero() {
-			e.tell()
-		}
-		select {
-		case <-ctx.Done():
-		case <-f.wakeUp:
-		case <-time.After(min(max(f.Wake().Sub(e.env.now()), 0), longestNap)):
-		}
+// followStep does what is due for a feed of CrowdSec.
+func (e *Engine) followStep(ctx context.Context, f *followed) {
+	before := f.State()
+	err := f.Step(ctx)
+	after := f.State()
+	if err != nil && ctx.Err() == nil && after.Error != before.Error {
+		e.opts.Log.Warn("CrowdSec could not be followed; its entries stay until their ends",
+			"feed", f.feed.Name, "error", err)
 	}
-}
-
-// nudge makes the loop look again at what is due.
-func (f *followed) nudge() {
-	select {
-	case f.wakeUp <- struct{}{}:
-	default:
+	if err == nil && before.Error != "" {
+		e.opts.Log.Info("CrowdSec is followed again", "feed", f.feed.Name, "entries", after.Entries)
+	}
+	if after.Held != nil && before.Held == nil {
+		e.opts.Log.Warn("a change of a feed is held until it is accepted", "feed", f.feed.Name,
+			"reason", after.Held.Reason)
+	}
+	if before.Generation != after.Generation || before.Error != after.Error || before.CheckedAt.IsZero() {
+		e.tell()
 	}
 }

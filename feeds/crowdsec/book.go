@@ -72,9 +72,11 @@ const mostDecisions = 4
 func (b *book) check(most int) error {
 	switch {
 	case len(b.ids) > most:
-		return fmt.Errorf("CrowdSec has bans of %d prefixes, more than %d (max_entries)", len(b.ids), most)
+		return fmt.Errorf("CrowdSec has bans of %d prefixes, more than %d; raise max_entries of the feed", len(b.ids),
+			most)
 	case len(b.bans) > mostDecisions*most:
-		return fmt.Errorf("CrowdSec has %d bans, more than %d times max_entries", len(b.bans), mostDecisions)
+		return fmt.Errorf("CrowdSec has %d bans, more than %d times max_entries of the feed; raise it", len(b.bans),
+			mostDecisions)
 	}
 	return nil
 }
