@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/paraxial/paraxial/warnings"
 )
 
 // Share tells how a connection counts.
@@ -81,20 +83,8 @@ type listener[P any] struct {
 	// Of Accept, which one goroutine calls.
 	second time.Time      // when counting began
 	opened map[string]int // connections since then, by Share.Key
-	failed time.Time      // when a connection without a peer was logged last
-	full   time.Time      // when one without room was logged last
-}
 
-// logEvery is the time between two lines of the log about connections that are closed at once.
-const logEvery = time.Minute
-
-// isDue reports whether a line may be logged, and notes that it is.
-func isDue(last *time.Time) bool {
-	if now := time.Now(); last.IsZero() || now.Sub(*last) >= logEvery {
-		*last = now
-		return true
-	}
-	return false
+	complains warnings.Limiter // of connections that are closed at once
 }
 
 // tooMany counts a new connection, and reports whether it is beyond PerSecond.
@@ -120,7 +110,7 @@ func (l *listener[P]) Accept() (net.Conn, error) {
 		}
 		peer, err := o.Peer(nc)
 		if err != nil {
-			if isDue(&l.failed) {
+			if l.complains.Due("no peer") {
 				o.Log.Warn(o.Name+": connection closed", "error", err)
 			}
 			nc.Close()
@@ -134,7 +124,7 @@ func (l *listener[P]) Accept() (net.Conn, error) {
 		if l.table.add(c) {
 			return c, nil
 		}
-		if isDue(&l.full) {
+		if l.complains.Due("no room") {
 			o.Log.Warn(o.Name+": connections are closed: too many have requests at work", "peer", c.share.Key)
 		}
 		nc.Close()

@@ -19,7 +19,6 @@ const (
 // The defaults of the socket and of the group that may use it.
 const (
 	DefaultSocket = "/run/paraxial/paraxiald.sock"
-	DefaultGroup  = "paraxial"
 )
 
 // Entry is an entry of the book in the form that the API returns.

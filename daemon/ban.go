@@ -81,12 +81,7 @@ func roomForBan(b *policy.Book, who report.Rights, key policy.Key) error {
 	if _, known := b.Get(key); known {
 		return nil
 	}
-	live := 0
-	for g, n := range b.Counts() {
-		if g.Kind == key.Kind && g.Origin == key.Origin {
-			live += n
-		}
-	}
+	live := b.CountOf(key.Kind, key.Origin)
 	if live < who.Bans.Live {
 		return nil
 	}

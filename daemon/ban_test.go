@@ -31,7 +31,7 @@ func newReporterBench(t *testing.T) *reporterBench {
 	shop.Ban.Live = 2
 	cfg.Reports.Reporters = []config.Reporter{shop}
 	b.cfg.Store(&cfg)
-	r := newReporting(b.Daemon, b.ruling)
+	r := newReporting(b.Daemon)
 	rights, ok := r.Reporter(4242)
 	if !ok {
 		t.Fatal("the reporter is not known")

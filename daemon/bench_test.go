@@ -107,7 +107,7 @@ func newDaemonOver(tb testing.TB, k kernelAndDrops, path string, limit int) *Dae
 	d.enforcer = &enforcer{d: d}
 	d.ladder.Store(ladder.New(1000, 0))
 	d.ruling = newRuling(d, log)
-	d.reporting = &reporting{Daemon: d, counter: d.ruling}
+	d.reporting = &reporting{Daemon: d}
 	d.guard = guard.NewReader(log, func() config.Guard { return d.settings().Guard })
 	d.cfg.Store(&config.Config{MaxEntries: limit})
 	d.engine = engine.New(engine.Options{
@@ -204,5 +204,6 @@ func TestCodesOfRefusedChanges(t *testing.T) {
 func (b *bench) restartRules() {
 	limits := b.settings().Detection
 	b.ladder.Store(ladder.New(limits.MaxBans, limits.Breaker.BansPerMinute))
+	b.ruling.ready(b.settings())
 	b.ruling.configure(b.settings(), b.engine.Now(), b.ladder.Load())
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/report"
 	"github.com/paraxial/paraxial/report/blocklist"
-	"github.com/paraxial/paraxial/warnings"
 )
 
 // blocklistSocket keeps the socket of libblocklist open while a reporter needs it.
@@ -40,7 +39,7 @@ func (s *blocklistSocket) adjust(ctx context.Context) {
 	if wanted && s.file == nil {
 		err = s.open(ctx)
 	}
-	tellSocket(s.Daemon, "blocklist socket", "programs with libblocklist cannot report: ", err)
+	s.tellProblem("blocklist socket", "programs with libblocklist cannot report: ", err)
 }
 
 // there reports whether the socket is still in its place.
@@ -84,16 +83,5 @@ func (s *blocklistSocket) run(ctx context.Context) {
 	keep(ctx, s.adjust)
 	if s.file != nil {
 		s.close()
-	}
-}
-
-// tellSocket warns that a socket cannot be opened, or ends the warning if err is nil.
-func tellSocket(d *Daemon, subject, text string, err error) {
-	var texts []string
-	if err != nil {
-		texts = []string{text + warnings.OneLine(err)}
-	}
-	for _, w := range d.warnings.Set(subject, texts) {
-		d.log.Warn(w)
 	}
 }

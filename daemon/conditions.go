@@ -7,6 +7,7 @@ import (
 
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
+	"github.com/paraxial/paraxial/warnings"
 )
 
 // allWarnings returns what an operator should look at.
@@ -46,6 +47,17 @@ func (d *Daemon) conditions() []string {
 		warn("the state cannot be saved: %s; df %s shows whether the disk is full", disk, d.settings().StateDir)
 	}
 	return slices.Concat(list, d.settings().Doubts(), d.feedWarnings(time.Now()), d.logWarnings(time.Now()))
+}
+
+// tellProblem warns of a problem in the log and in status, or ends the warning if err is nil.
+func (d *Daemon) tellProblem(subject, text string, err error) {
+	var texts []string
+	if err != nil {
+		texts = []string{text + warnings.OneLine(err)}
+	}
+	for _, w := range d.warnings.Set(subject, texts) {
+		d.log.Warn(w)
+	}
 }
 
 // fullPercent is the fill of a map from which on there is a warning.

@@ -65,7 +65,8 @@ type Daemon struct {
 	ladder    atomic.Pointer[ladder.Ladder] // of the configuration in force
 	offenders *offenders.File
 	detecting sdnotify.Pulse // progress of the detectors' loop
-	attending sdnotify.Pulse // progress of the loop that checks interfaces and socket
+	judging   sdnotify.Pulse // progress of the rules' loop
+	attending sdnotify.Pulse // progress of the loop that checks interfaces and sockets
 	sweeping  sdnotify.Pulse // progress of housekeep
 	enforcer  *enforcer
 	reporting *reporting
@@ -140,7 +141,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
 	d.ruling = newRuling(d, o.Log)
-	d.reporting = newReporting(d, d.ruling)
+	d.reporting = newReporting(d)
 	d.detection = &detection{
 		log: o.Log, journal: journal.New(o.Log, "detector"), accounts: l.Tracker(), host: d.enforcer,
 		observe: d.metrics.ObserveTick,
@@ -169,7 +170,6 @@ func (d *Daemon) start(ctx context.Context, status func(string)) error {
 		return err
 	}
 	cfg := d.settings()
-	d.loadTags(cfg)
 	if err := d.startDetection(cfg); err != nil {
 		return err
 	}
@@ -182,6 +182,9 @@ func (d *Daemon) start(ctx context.Context, status func(string)) error {
 	if err := d.loader.Commit(); err != nil {
 		return err
 	}
+	// The filter is in force. Nobody asks for what follows before the loops and sockets begin.
+	d.loadTags(cfg)
+	d.ruling.ready(cfg)
 	logStart(d.log, d.nics.status(), time.Since(begin))
 	return nil
 }

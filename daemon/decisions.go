@@ -38,20 +38,7 @@ type enforcer struct {
 	unsaved  atomic.Int64        // length of volatile; read without mu, which is held while the disk is slow
 
 	full      fullRoom
-	complains complaints
-}
-
-// complaints is a limiter for several goroutines.
-type complaints struct {
-	mu sync.Mutex
-	warnings.Limiter
-}
-
-// Due is warnings.Limiter.Due.
-func (c *complaints) Due(what string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.Limiter.Due(what)
+	complains warnings.Limiter
 }
 
 // volatileMark is the start of the reason of an entry that is in force but not saved.

@@ -11,6 +11,7 @@ import (
 	"github.com/paraxial/paraxial/control"
 	"github.com/paraxial/paraxial/detect"
 	"github.com/paraxial/paraxial/engine"
+	"github.com/paraxial/paraxial/ladder"
 	"github.com/paraxial/paraxial/policy"
 )
 
@@ -70,18 +71,23 @@ func (d *detection) status(c engine.Clock) control.DetectorsStatus {
 	s := control.DetectorsStatus{
 		Enabled: true, Tracked: stats.Tracked, Capacity: d.accounts.Capacity(), Offenders: stats.Offenders,
 		Entries: stats.Entries, MaxEntries: d.cfg.Detection.MaxBans,
-		Breaker: control.BreakerStatus{Open: stats.Breaker.Open, Trips: stats.Breaker.Trips},
+		Breaker: breakerStatus(stats.Breaker, c),
 		Sampling: control.SamplingStatus{
 			Interval: d.sampling.interval, Lost: d.accounts.LostSamples(),
 			Exceeded: d.sampling.exceeded, Refused: d.promoter.Refused(),
 		},
 	}
-	if stats.Breaker.Since != 0 {
-		since := c.Wall(stats.Breaker.Since)
-		s.Breaker.Since = &since
-	}
 	for i, detector := range d.cfg.Detectors {
 		s.Detectors = append(s.Detectors, detectorStatus(detector, stats.Detectors[i]))
+	}
+	return s
+}
+
+func breakerStatus(b ladder.Breaker, c engine.Clock) control.BreakerStatus {
+	s := control.BreakerStatus{Open: b.Open, Trips: b.Trips}
+	if b.Since != 0 {
+		since := c.Wall(b.Since)
+		s.Since = &since
 	}
 	return s
 }

@@ -67,13 +67,7 @@ func (d *Daemon) countOf(r control.Flush) control.FlushResult {
 
 // countOrigin returns the number of entries of a kind and origin.
 func (d *Daemon) countOrigin(kind policy.Kind, origin string) (n int) {
-	d.engine.Read(func(b *policy.Book) {
-		for g, count := range b.Counts() {
-			if g.Kind == kind && g.Origin == origin {
-				n += count
-			}
-		}
-	})
+	d.engine.Read(func(b *policy.Book) { n = b.CountOf(kind, origin) })
 	return n
 }
 

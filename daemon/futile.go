@@ -26,7 +26,7 @@ func (r *ruling) findFutile(going []events.Going, now time.Time) {
 		}
 	}
 	for _, g := range futile {
-		key := policy.Key{Kind: policy.Block, Prefix: g.Prefix, Origin: policy.OriginRule + g.Rule}
+		key := keyOfRule(g.Rule, g.Prefix)
 		if _, told := r.told[key]; told {
 			continue
 		}
@@ -46,7 +46,7 @@ const futileText = "the source goes on, and no packet of it was dropped; either 
 // drops returns the packets that the entry of a source has dropped. in is false if there is no
 // such entry any more.
 func (r *ruling) drops(g events.Going) (drops uint64, in bool) {
-	key := policy.Key{Kind: policy.Block, Prefix: g.Prefix, Origin: policy.OriginRule + g.Rule}
+	key := keyOfRule(g.Rule, g.Prefix)
 	r.engine.Read(func(b *policy.Book) {
 		e, ok := b.Get(key)
 		in = ok && e.Action == policy.Drop

@@ -12,7 +12,6 @@ import (
 	"github.com/paraxial/paraxial/loader/hostinfo"
 	"github.com/paraxial/paraxial/metrics"
 	"github.com/paraxial/paraxial/policy"
-	"github.com/paraxial/paraxial/warnings"
 )
 
 // Snapshot implements metrics.Source. It walks no entries, because the book keeps totals.
@@ -86,15 +85,7 @@ func listenMetrics(cfg config.Config) (net.Listener, error) {
 
 // reportMetrics warns that the metrics are not served, or ends the warning if err is nil.
 func (d *Daemon) reportMetrics(err error) {
-	const subject = "metrics"
-	if err == nil {
-		d.warnings.Set(subject, nil)
-		return
-	}
-	text := "metrics are not served, and are tried again: " + warnings.OneLine(err)
-	if len(d.warnings.Set(subject, []string{text})) > 0 {
-		d.log.Warn(text)
-	}
+	d.tellProblem("metrics", "metrics are not served, and are tried again: ", err)
 }
 
 // metricsHosts returns the names by which the metrics may be requested.

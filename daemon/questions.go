@@ -4,31 +4,22 @@ import (
 	"context"
 	"net/netip"
 
-	"github.com/paraxial/paraxial/events"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/report"
 )
 
-// counter counts the events of reporters by the rules of the configuration. Its methods are
-// those of report.Backend.
-type counter interface {
-	Events(ctx context.Context, reporter string, events []report.Event) ([]report.Refusal, error)
-	Rate(ctx context.Context, reporter string, e report.Event) (report.Verdict, error)
-	Note(reporter, rule, code string)
-}
-
 // Events implements report.Backend.
 func (r *reporting) Events(ctx context.Context, reporter string, events []report.Event) ([]report.Refusal, error) {
-	return r.counter.Events(ctx, reporter, events)
+	return r.ruling.Events(ctx, reporter, events)
 }
 
 // Rate implements report.Backend.
 func (r *reporting) Rate(ctx context.Context, reporter string, e report.Event) (report.Verdict, error) {
-	return r.counter.Rate(ctx, reporter, e)
+	return r.ruling.Rate(ctx, reporter, e)
 }
 
 // Note implements report.Backend.
-func (r *reporting) Note(reporter, rule, code string) { r.counter.Note(reporter, rule, code) }
+func (r *reporting) Note(reporter, rule, code string) { r.ruling.Note(reporter, rule, code) }
 
 // Verdict implements report.Backend.
 func (r *reporting) Verdict(a netip.Addr) report.Verdict {
@@ -68,8 +59,4 @@ func leadsTo(e policy.Entry, o policy.Outcome) bool {
 		return e.Kind == policy.Block && e.Action == policy.Shadow
 	}
 	return false
-}
-
-func unknownRule(name string) *report.Error {
-	return report.Errorf(string(events.UnknownRule), "the configuration of paraxiald has no rule %.64q", name)
 }

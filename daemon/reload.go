@@ -87,6 +87,7 @@ func (d *Daemon) change(ctx context.Context, now config.Config, live []string) (
 	decides := func(name string) bool { return name == "rules" || strings.HasPrefix(name, "detect") }
 	if slices.ContainsFunc(live, decides) {
 		back = append(back, func() error { return d.startDetection(old) })
+		d.ruling.ready(now)
 		if err := d.startDetection(now); err != nil {
 			return err
 		}

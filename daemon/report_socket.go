@@ -55,7 +55,7 @@ func (s *reportSocket) adjust(ctx context.Context) {
 		s.served.Wait()
 		s.listener = nil
 	}
-	tellSocket(s.Daemon, "reports", "reporters cannot reach the daemon: ", err)
+	s.tellProblem("reports", "reporters cannot reach the daemon: ", err)
 }
 
 func (s *reportSocket) open(ctx context.Context) error {

@@ -26,9 +26,8 @@ const usersFor = 10 * time.Second
 // reporting takes the sets, events and bans of reporters. It implements report.Backend.
 type reporting struct {
 	*Daemon
-	counter counter
-	board   report.Board
-	server  *report.Server
+	board  report.Board
+	server *report.Server
 
 	mu     sync.Mutex
 	users  map[uint32]report.Rights
@@ -50,8 +49,8 @@ type handedIn struct {
 	deadline policy.Deadline
 }
 
-func newReporting(d *Daemon, c counter) *reporting {
-	r := &reporting{Daemon: d, counter: c}
+func newReporting(d *Daemon) *reporting {
+	r := &reporting{Daemon: d}
 	r.server = report.NewServer(r, &r.board, report.Options{Log: d.log})
 	return r
 }

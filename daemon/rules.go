@@ -66,9 +66,6 @@ func newRuling(d *Daemon, log *slog.Logger) *ruling {
 // configure puts the rules of cfg in force. They start with the live entries of the book and with
 // what the ladder remembers. Rules that have not changed go on counting.
 func (r *ruling) configure(cfg config.Config, now policy.Deadline, shared *ladder.Ladder) {
-	if len(cfg.Rules) > 0 {
-		r.readGuard()
-	}
 	live := r.live(now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,6 +173,13 @@ func (r *ruling) exempt(p netip.Prefix) (result events.Result) {
 // much more than an event, and before a decision is carried out a fresh guard is asked.
 const knownFor = 30 * time.Second
 
+// ready reads the protected addresses, if there are rules. Without them all events are refused.
+func (r *ruling) ready(cfg config.Config) {
+	if len(cfg.Rules) > 0 {
+		r.readGuard()
+	}
+}
+
 // readGuard reads the protected addresses.
 func (r *ruling) readGuard() {
 	guard, err := r.enforcer.fresh()
@@ -191,6 +195,7 @@ func (r *ruling) run(ctx context.Context) {
 	defer tick.Stop()
 	saved, unsaved := time.Time{}, false
 	for {
+		r.judging.Beat()
 		select {
 		case <-ctx.Done():
 			r.journal.Flush()
@@ -225,18 +230,17 @@ func (r *ruling) judge(ctx context.Context) bool {
 	r.readGuard()
 	var decisions []decision
 	for n, d := range made {
-		if d.Action != events.Alert {
-			if reason, exempt := r.enforcer.exempt(d.Prefix); exempt {
-				r.remove(d.Rule, d.Prefix)
-				r.journal.Spared(d.Rule, d.Prefix, reason, evidenceText(d.Evidence))
-				continue
-			}
-			decisions = append(decisions, decision{d.Kind, r.entryOf(d), n})
-		}
 		if d.Action == events.Alert {
 			r.alert(d)
 			r.note(d)
+			continue
 		}
+		if reason, exempt := r.enforcer.exempt(d.Prefix); exempt {
+			r.remove(d.Rule, d.Prefix)
+			r.journal.Spared(d.Rule, d.Prefix, reason, evidenceText(d.Evidence))
+			continue
+		}
+		decisions = append(decisions, decision{d.Kind, r.entryOf(d), n})
 	}
 	failed := make(map[int]bool)
 	for _, n := range r.enforcer.carryOut(ctx, decisions) {
@@ -309,6 +313,10 @@ func (r *ruling) tellBreaker() {
 	} else {
 		r.log.Warn("circuit breaker closed: detectors and rules act again")
 	}
+}
+
+func keyOfRule(rule string, p netip.Prefix) policy.Key {
+	return policy.Key{Kind: policy.Block, Prefix: p, Origin: policy.OriginRule + rule}
 }
 
 // entryOf returns the entry that a decision puts.

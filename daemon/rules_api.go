@@ -18,14 +18,9 @@ const mostNearest = 20
 func (d *Daemon) Rules(_ context.Context, name string) (control.RulesStatus, error) {
 	cfg := d.settings()
 	stats := d.ruling.stats()
-	breaker := d.ladder.Load().Breaker()
 	s := control.RulesStatus{
 		MaxEntries: cfg.Detection.MaxBans, Memory: stats.Memory, MaxMemory: events.DefaultMemory,
-		Breaker: control.BreakerStatus{Open: breaker.Open, Trips: breaker.Trips},
-	}
-	if breaker.Since != 0 {
-		since := d.engine.Wall(breaker.Since)
-		s.Breaker.Since = &since
+		Breaker: breakerStatus(d.ladder.Load().Breaker(), d.engine.Clock),
 	}
 	for _, r := range cfg.Rules {
 		n := slices.IndexFunc(stats.Rules, func(o events.RuleStats) bool { return o.Rule == r.Name })

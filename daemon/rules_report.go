@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 	"github.com/paraxial/paraxial/report"
 )
 
-// Events implements counter.
+// Events implements report.Backend, for reporting.
 func (r *ruling) Events(ctx context.Context, reporter string, list []report.Event) ([]report.Refusal, error) {
 	var refused []report.Refusal
 	for n, e := range list {
@@ -27,7 +28,7 @@ func (r *ruling) Events(ctx context.Context, reporter string, list []report.Even
 	return refused, nil
 }
 
-// Rate implements counter.
+// Rate implements report.Backend, for reporting.
 func (r *ruling) Rate(_ context.Context, reporter string, e report.Event) (report.Verdict, error) {
 	o := r.add(r.eventOf(reporter, e))
 	if o.Result == events.UnknownRule || o.Result == events.Invalid {
@@ -55,7 +56,7 @@ func verdictBy(a events.Action) string {
 	return policy.Shadowed.Verdict()
 }
 
-// Note implements counter.
+// Note implements report.Backend, for reporting.
 func (r *ruling) Note(reporter, rule, code string) {
 	result := events.Result(code)
 	switch result {
@@ -88,9 +89,9 @@ func (r *ruling) eventOf(reporter string, e report.Event) events.Event {
 func refusalText(r events.Result, rule string) string {
 	switch r {
 	case events.UnknownRule:
-		return unknownRule(rule).Message
+		return fmt.Sprintf("the configuration of paraxiald has no rule %.64q; paraxialctl rules shows all", rule)
 	case events.Invalid:
-		return "the address or the points are not valid"
+		return fmt.Sprintf("want an address without a zone, and from 0 to %d points", events.MaxPoints)
 	case events.Bogon:
 		return "the address is not one of the public Internet, so no rule holds it"
 	case events.OwnAddress:

@@ -381,7 +381,9 @@ func BenchmarkRate(b *testing.B) {
 	d := newDaemonOver(b, &fakeKernel{nodes: map[string]policy.Verdict{}}, filepath.Join(b.TempDir(), StoreFile), 1000)
 	r := loginRule(events.Block)
 	r.Limit = 1000
-	d.ruling.configure(config.Config{Rules: []events.Rule{r}}, d.engine.Now(), ladder.New(1000, 0))
+	cfg := config.Config{Rules: []events.Rule{r}}
+	d.ruling.ready(cfg)
+	d.ruling.configure(cfg, d.engine.Now(), ladder.New(1000, 0))
 	e := event("198.51.100.7")
 	e.Rule, e.Text = "login", "failed"
 	for n := 0; b.Loop(); n++ {

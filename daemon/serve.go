@@ -103,6 +103,7 @@ func (d *Daemon) loops() []sdnotify.Loop {
 	return []sdnotify.Loop{
 		{Name: "interfaces", Pulse: &d.attending},
 		{Name: "detectors", Pulse: &d.detecting, Waits: true},
+		{Name: "rules", Pulse: &d.judging, Waits: true},
 		{Name: "expiry", Pulse: &d.sweeping, Waits: true},
 	}
 }

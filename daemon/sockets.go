@@ -3,7 +3,6 @@ package daemon
 import (
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
-	"github.com/paraxial/paraxial/warnings"
 )
 
 // listen creates the control socket and the one for root alone. Without the latter the daemon
@@ -17,11 +16,8 @@ func (d *Daemon) listen(cfg config.Config) ([]*control.Listener, error) {
 	if err == nil {
 		return []*control.Listener{socket, root}, nil
 	}
-	for _, w := range d.warnings.Set("root socket", []string{
-		"root has no socket of its own, so members of the group can delay root's commands: " + warnings.OneLine(err),
-	}) {
-		d.log.Warn(w)
-	}
+	d.tellProblem("root socket", "root has no socket of its own, so members of the group can delay root's commands: ",
+		err)
 	return []*control.Listener{socket}, nil
 }
 
@@ -31,8 +27,8 @@ func (d *Daemon) keepSocket(socket *control.Listener) {
 	switch restored, err := socket.Restore(); {
 	case err != nil && d.socketProblems[path] != err.Error():
 		d.socketProblems[path] = err.Error()
-		d.log.Error("paraxialctl cannot reach the daemon: its socket was removed and cannot be created again",
-			"error", err)
+		d.log.Error("paraxialctl cannot reach the daemon: its socket was removed and cannot be created again; "+
+			"systemctl restart paraxiald makes its directory", "error", err)
 	case restored:
 		delete(d.socketProblems, path)
 		d.log.Warn("the socket was removed and has been created again", "socket", path)

@@ -42,7 +42,7 @@ func openRateStream(b *testing.B, d *Daemon) (net.Conn, *bufio.Reader) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	server := report.NewServer(oneReporter{newReporting(d, d.ruling)}, &report.Board{},
+	server := report.NewServer(oneReporter{newReporting(d)}, &report.Board{},
 		report.Options{Log: slog.New(slog.DiscardHandler)})
 	go func() { served <- server.Serve(ctx, l) }()
 	b.Cleanup(func() {

@@ -16,7 +16,6 @@ import (
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/report"
 	"github.com/paraxial/paraxial/tags"
-	"github.com/paraxial/paraxial/warnings"
 )
 
 // setsFolder is the folder in the state directory with the sets that are not in the kernel.
@@ -67,13 +66,10 @@ func (d *Daemon) expireTags() {
 
 // tellTags warns that sets cannot be saved, or ends the warning if err is nil.
 func (d *Daemon) tellTags(err error) {
-	var texts []string
 	if err != nil {
-		texts = []string{"sets of feeds cannot be saved: " + warnings.OneLine(err)}
+		err = fmt.Errorf("%w; df %s shows whether the disk is full", err, d.settings().StateDir)
 	}
-	for _, w := range d.warnings.Set("sets", texts) {
-		d.log.Warn(w)
-	}
+	d.tellProblem("sets", "sets of feeds cannot be saved: ", err)
 }
 
 // putTags replaces the set of a feed that is not in the kernel, or changes nothing.

@@ -27,13 +27,9 @@ const MaxLevels = track.Levels
 
 // Limits of the values of a detector.
 const (
-	MinWindow  = time.Second
-	MaxWindow  = time.Hour
-	MaxFor     = ladder.MaxFor
-	MaxFactor  = ladder.MaxFactor
-	MaxPorts   = 16
-	MinSources = ladder.MinSources
-	MaxSources = ladder.MaxSources
+	MinWindow = time.Second
+	MaxWindow = time.Hour
+	MaxPorts  = 16
 )
 
 // Action is what is done to a source above the limit.
@@ -128,7 +124,7 @@ func (d Detector) checkAction() error {
 	if d.For < d.Window {
 		return fmt.Errorf("for: %s is shorter than the window, %s", policy.FormatTTL(d.For), policy.FormatTTL(d.Window))
 	}
-	return ladder.Within("for", d.For, time.Second, MaxFor)
+	return ladder.Within("for", d.For, time.Second, ladder.MaxFor)
 }
 
 // CheckAll returns an error if one of the detectors, or all of them together, are not

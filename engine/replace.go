@@ -97,13 +97,7 @@ type importJob struct {
 // mayBeLarge reports whether the import may have more than smallImport changes.
 func (j *importJob) mayBeLarge() bool {
 	n := len(j.set.List.lines)
-	j.Read(func(b *policy.Book) {
-		for g, count := range b.Counts() {
-			if g.Kind == j.set.Entry.Kind && g.Origin == j.set.Entry.Origin {
-				n += count
-			}
-		}
-	})
+	j.Read(func(b *policy.Book) { n += b.CountOf(j.set.Entry.Kind, j.set.Entry.Origin) })
 	return n > smallImport
 }
 

@@ -74,7 +74,7 @@ func (c *Counter) inherit(t, old *table) {
 	if old == nil {
 		return
 	}
-	t.results, t.evicted, t.noRoom = old.results, old.evicted, old.noRoom
+	t.results, t.evicted = old.results, old.evicted
 	if old.rule == t.rule {
 		t.sources, t.oldest, t.newest, t.size = old.sources, old.oldest, old.newest, old.size
 		c.size += t.size

@@ -69,7 +69,6 @@ func (c *Counter) decide(e *entry, at, now policy.Deadline) Result {
 		e.action, e.tripped = Shadow, true
 	}
 	if c.entries.at(e.table, e.prefix) == nil && !c.makeRoom(e) {
-		t.noRoom++
 		return NoRoom
 	}
 	e.evidence.Offence = offence

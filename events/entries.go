@@ -22,7 +22,6 @@ type entry struct {
 	evidence Evidence      // until the decision is made
 	shadow   *list.Element // in entries.shadows, if action is Shadow
 	later    uint64        // events since the ban; see goesOn
-	last     policy.Deadline
 }
 
 type entryKey struct {
@@ -114,7 +113,6 @@ func (s *entries) goesOn(e *entry, at policy.Deadline) {
 		return
 	}
 	e.later++
-	e.last = at
 	s.going[e.key()] = e
 }
 
@@ -122,15 +120,14 @@ func (s *entries) goesOn(e *entry, at policy.Deadline) {
 type Going struct {
 	Rule   string
 	Prefix netip.Prefix
-	Events uint64          // since shortly after the ban
-	Last   policy.Deadline // time of the last one
+	Events uint64 // since shortly after the ban
 }
 
 // GoingOn returns the banned sources that go on.
 func (c *Counter) GoingOn() []Going {
 	all := make([]Going, 0, len(c.entries.going))
 	for _, e := range c.entries.going {
-		all = append(all, Going{e.table.rule.Name, e.prefix, e.later, e.last})
+		all = append(all, Going{e.table.rule.Name, e.prefix, e.later})
 	}
 	return all
 }

@@ -53,7 +53,6 @@ type RuleStats struct {
 	Sources int // that are counted
 	Entries int // live
 	Evicted uint64
-	NoRoom  uint64
 }
 
 // Stats is the state of a Counter.
@@ -72,7 +71,7 @@ func (c *Counter) Stats(now policy.Deadline) Stats {
 		entries[k.table]++
 	}
 	for _, t := range c.tables {
-		s.Rules = append(s.Rules, RuleStats{t.rule.Name, len(t.sources), entries[t], t.evicted, t.noRoom})
+		s.Rules = append(s.Rules, RuleStats{t.rule.Name, len(t.sources), entries[t], t.evicted})
 		s.Tallies = append(s.Tallies, t.tallies()...)
 	}
 	s.Tallies = append(s.Tallies, c.unknown.tallies()...)

@@ -16,7 +16,6 @@ type table struct {
 	size    int // memory of all sources
 	results map[resultKey]uint64
 	evicted uint64
-	noRoom  uint64
 	inside  map[netip.Prefix]int // number of live entries inside a wider prefix
 }
 

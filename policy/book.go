@@ -382,6 +382,16 @@ func (b *Book) Pending(id string) []Entry {
 	return found
 }
 
+// CountOf returns the number of entries of a kind and origin.
+func (b *Book) CountOf(kind Kind, origin string) (n int) {
+	for g, count := range b.Counts() {
+		if g.Kind == kind && g.Origin == origin {
+			n += count
+		}
+	}
+	return n
+}
+
 // Counts yields how many entries each group has.
 func (b *Book) Counts() iter.Seq2[Group, int] {
 	return func(yield func(Group, int) bool) {

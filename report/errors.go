@@ -33,7 +33,7 @@ func (e *Error) Error() string { return e.Message }
 // Is makes an error with CodeUnknown an ErrUnknown.
 func (e *Error) Is(target error) bool { return target == ErrUnknown && e.Code == CodeUnknown }
 
-// ErrUnknown is in the chain of the error of Renew if the set has to be put.
+// ErrUnknown is in the chain of the error of Renew and Change if the set has to be put.
 var ErrUnknown = errors.New("the set is not of that generation")
 
 // Errorf returns an error with one of the codes above, or another one for an event or ban that

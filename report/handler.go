@@ -47,8 +47,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rights, ok := h.backend.Reporter(c.uid)
 	if !ok {
 		c.w.Header().Set("Connection", "close") // the body is not read
-		c.fail(Errorf(CodeForbidden, "uid %d is no reporter: root names reporters in the configuration of paraxiald, "+
-			"reports.reporters", c.uid))
+		c.fail(noReporter(c.uid))
 		return
 	}
 	c.rights = rights
@@ -71,6 +70,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c.send(http.StatusOK, out)
+}
+
+func noReporter(uid uint32) *Error {
+	return Errorf(CodeForbidden, "uid %d is no reporter: root names reporters in the configuration of paraxiald, "+
+		"reports.reporters", uid)
 }
 
 // route carries the request out and returns the answer.

@@ -102,7 +102,7 @@ func (s *stream) next() bool {
 	}
 	defer s.work.Leave(s.uid)
 	if s.rights, ok = s.backend.Reporter(s.uid); !ok {
-		s.answer(nil, Errorf(CodeForbidden, "uid %d is no reporter any more", s.uid))
+		s.answer(nil, noReporter(s.uid))
 		return false
 	}
 	over := false

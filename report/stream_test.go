@@ -110,7 +110,7 @@ func TestStreamRights(t *testing.T) {
 		t.Errorf("without the right: %s", got)
 	}
 	io.WriteString(s, `{"verdict":"192.0.2.2"}`+"\n")
-	if got := s.read(); !strings.Contains(got, "no reporter any more") {
+	if got := s.read(); !strings.Contains(got, "is no reporter: root names") {
 		t.Errorf("no reporter: %s", got)
 	}
 	s.ended("no reporter")

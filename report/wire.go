@@ -1,6 +1,6 @@
-// Package report is the contract between paraxiald and the programs that hand in sets, such
-// as paraxial-agent: wire types, and an HTTP/JSON server and client over a Unix socket of its
-// own. A reporter has a lesser right than a user of the control socket. The server learns
+// Package report is the contract between paraxiald and the programs that hand in sets, report
+// events, ask and ban, such as paraxial-agent: wire types, and an HTTP/JSON server and client
+// over a Unix socket of its own. A reporter has a lesser right than a user of the control socket. The server learns
 // from the kernel who calls, and turns everybody away who is no reporter.
 package report
 

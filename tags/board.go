@@ -1,5 +1,5 @@
 // Package tags keeps the sets of addresses that are not in the kernel: their names are shown
-// with the addresses, and detectors leave the addresses of some alone. It keeps them on disk,
+// with the addresses, and detectors, rules and reporters leave the addresses of some alone. It keeps them on disk,
 // so that they are there when the daemon starts.
 package tags
 
@@ -28,7 +28,7 @@ type Set struct {
 	Changed    time.Time       // when its prefixes changed last
 	Deadline   policy.Deadline // when it ends
 	Entries    int
-	Proxies    bool // detectors leave its addresses alone
+	Proxies    bool // detectors, rules and reporters leave its addresses alone
 }
 
 // held is a set with its prefixes. It does not change.

@@ -2,11 +2,14 @@ package warnings
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 )
 
-// Limiter limits how often an error that occurs at every tick is logged.
+// Limiter limits how often an error that occurs at every tick is logged. It may be used by several
+// goroutines.
 type Limiter struct {
+	mu   sync.Mutex
 	last map[string]time.Time
 }
 
@@ -22,6 +25,8 @@ func (l *Limiter) Log(log *slog.Logger, what string, err error) {
 
 // Due reports whether it is time to log something again, and notes that it is logged.
 func (l *Limiter) Due(what string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if time.Since(l.last[what]) < Every {
 		return false
 	}
