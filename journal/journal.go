@@ -245,6 +245,9 @@ func (f *Follower) one(ctx context.Context, args ...string) (first Entry, err er
 	return first, err
 }
 
+// exitTime is how long journalctl may take to exit after it has closed its output.
+const exitTime = 10 * time.Second
+
 // run runs journalctl and calls each for the entries, until it ends or each returns an error.
 // The kernel ends journalctl with this process.
 func (f *Follower) run(ctx context.Context, args []string, each func(Entry) error) error {
@@ -268,7 +271,12 @@ func (f *Follower) run(ctx context.Context, args []string, each func(Entry) erro
 		return fmt.Errorf("start journalctl: %w", err)
 	}
 	err = readAll(newReader(out), each)
-	cancel()
+	if errors.Is(err, io.EOF) {
+		// It has closed its output, and ends by itself; to kill it now would look like a failure.
+		defer time.AfterFunc(exitTime, cancel).Stop()
+	} else {
+		cancel()
+	}
 	if failed := cmd.Wait(); errors.Is(err, io.EOF) {
 		err = nil
 		if failed != nil && said.String() != "" {

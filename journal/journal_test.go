@@ -308,8 +308,9 @@ func TestNothingToRead(t *testing.T) {
 	come := filepath.Join(t.TempDir(), "come")
 	for _, cursor := range []string{"", "x"} {
 		j := &journald{T: t}
+		// The first journalctl exits a moment after it has closed its output.
 		opts := fake(t, `case "$*" in *follow*) while ! test -e `+come+`; do sleep 0.05; done; `+entry+
-			`; exec sleep 100; esac`)
+			`; exec sleep 100;; *) exec >&-; sleep 0.2; esac`)
 		opts.Cursor = cursor
 		f, stop := j.follow(opts)
 		j.eventually("it is told", func() bool { return strings.Contains(f.Stats().Problem, "systemd-journal") })
