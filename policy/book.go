@@ -19,8 +19,8 @@ type Book struct {
 	sent   sent
 	large  largeAllows
 	tables
-	snapshots int    // number of snapshots in use
-	covering  []node // memory for Compile
+	snapshots int     // number of snapshots in use
+	places    []place // memory for Compile
 }
 
 // node holds the entries of one kind at one prefix.
