@@ -84,7 +84,8 @@ func (e *Engine) await(ctx context.Context, d *edit) (replaced <-chan struct{}, 
 	select {
 	case <-d.done:
 		return nil, d.err
-	case e.turn <- struct{}{}:
+	case e.turn.held <- struct{}{}:
+		e.turn.taken()
 		defer e.turn.Unlock()
 		for !d.finished() && d.aside == nil {
 			e.carryOutGroup(ctx)
