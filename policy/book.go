@@ -310,6 +310,24 @@ func (b *Book) Refs(k Kind) []EntryRef {
 	return refs
 }
 
+// RefsOf is Refs for the entries of one origin. It looks at the records alone, which costs a
+// few nanoseconds for each entry of the book.
+func (b *Book) RefsOf(k Kind, origin string) []EntryRef {
+	if b.CountOf(k, origin) == 0 {
+		return nil
+	}
+	var refs []EntryRef
+	for r := ref(1); r <= b.slab.used; r++ {
+		if b.slab.at(r).kind == k && b.slab.origin(r) == origin {
+			refs = append(refs, r)
+		}
+	}
+	slices.SortFunc(refs, func(x, y EntryRef) int {
+		return comparePrefix(b.slab.at(x).prefix(), b.slab.at(y).prefix())
+	})
+	return refs
+}
+
 // Resolve returns the entry that has the name now. If the original entry was
 // removed, the name may belong to no entry, or to a newer one of either kind.
 func (b *Book) Resolve(r EntryRef) (Entry, bool) {
