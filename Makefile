@@ -139,21 +139,26 @@ bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-qui
 	go build -o $(BIN)/bench ./tests/bench
 	$(SUDO) $(BIN)/bench -bin $(BIN) $(BENCHFLAGS)
 
+# The parts of test-vm. KERNEL names kernels, and systemd. Without it, all of them.
+KERNELS := $(filter-out systemd,$(KERNEL))
+VMPARTS := $(if $(KERNEL),$(if $(KERNELS),test-vm-kernels) $(if $(filter systemd,$(KERNEL)),test-vm-systemd), \
+	test-vm-kernels test-vm-systemd)
+
 .PHONY: test-vm
 test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, or systemd
-	@set -e; kernels="$(filter-out systemd,$(KERNEL))"; \
-	if [ -z "$(KERNEL)" ] || [ -n "$$kernels" ]; then \
-		$(VMSUDO) env "PATH=$$PATH" go run ./tests/vm -kernel "$$kernels" $(VMFLAGS); \
-	fi
-	@if [ -z "$(KERNEL)" ] || [ -n "$(filter systemd,$(KERNEL))" ]; then \
-		$(MAKE) --no-print-directory test-vm-systemd; \
-	fi
+	@# An emulated machine keeps little more than one CPU busy. So two of them run at the same time.
+	@echo "Testing in virtual machines, which takes minutes. Each part prints what it did when it has ended."
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target $(VMPARTS)
+
+.PHONY: test-vm-kernels
+test-vm-kernels:
+	$(VMSUDO) env "PATH=$$PATH" go run ./tests/vm -kernel "$(KERNELS)" $(VMFLAGS)
 
 .PHONY: test-vm-systemd
 test-vm-systemd:
 	rm -rf $(BIN)/vm && mkdir -p $(BIN)/vm
-	ARCHES=amd64 VERSION=1.0.0 packaging/build.sh $(BIN)/vm
-	ARCHES=amd64 VERSION=1.1.0 packaging/build.sh $(BIN)/vm
+	ARCHES=amd64 FORMATS=deb VERSION=1.0.0 packaging/build.sh $(BIN)/vm
+	ARCHES=amd64 FORMATS=deb VERSION=1.1.0 packaging/build.sh $(BIN)/vm
 	$(VMSUDO) env "PATH=$$PATH" go run ./tests/vm/systemd \
 		-old $(BIN)/vm/paraxial_1.0.0_amd64.deb -new $(BIN)/vm/paraxial_1.1.0_amd64.deb
 
