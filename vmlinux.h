@@ -133,7 +133,6 @@ enum {
 	BPF_TCP_ESTABLISHED = 1,
 	BPF_TCP_SYN_RECV = 3,
 	BPF_TCP_LISTEN = 10,
-	BPF_TCP_NEW_SYN_RECV = 12,
 };
 
 struct bpf_sock {

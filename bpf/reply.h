@@ -26,7 +26,6 @@
 struct reply {
 	struct xdp_md *ctx;
 	struct bpf_sock_tuple tuple;
-	__u32 size;	/* of the tuple */
 	__u8 proto;
 };
 
@@ -50,17 +49,17 @@ static __always_inline bool asks_only(struct cursor c)
 /*
  * Returns the state of the socket that a packet with this tuple is for, 0 if there is none.
  * Of UDP, a connected socket has the state BPF_TCP_ESTABLISHED, and is found for its own
- * peer only.
+ * peer only. The size of the tuple is a constant at each call, as the verifier wants it.
  */
-static __always_inline __u32 socket_state(struct reply *r)
+static __always_inline __u32 socket_state(struct reply *r, __u32 size)
 {
 	struct bpf_sock *sk;
 	__u32 state;
 
 	if (r->proto == IPPROTO_TCP)
-		sk = bpf_skc_lookup_tcp(r->ctx, &r->tuple, r->size, BPF_F_CURRENT_NETNS, 0);
+		sk = bpf_sk_lookup_tcp(r->ctx, &r->tuple, size, BPF_F_CURRENT_NETNS, 0);
 	else
-		sk = bpf_sk_lookup_udp(r->ctx, &r->tuple, r->size, BPF_F_CURRENT_NETNS, 0);
+		sk = bpf_sk_lookup_udp(r->ctx, &r->tuple, size, BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
 	state = sk->state;
@@ -68,28 +67,28 @@ static __always_inline __u32 socket_state(struct reply *r)
 	return state;
 }
 
-/* A listening socket, or one of a connection that the other side asked for and that is not accepted. */
+/* For a connection that the other side asks for, the listening socket is found until it is accepted. */
 static __always_inline bool of_server(__u32 state)
 {
-	return state == BPF_TCP_LISTEN || state == BPF_TCP_NEW_SYN_RECV || state == BPF_TCP_SYN_RECV;
+	return state == BPF_TCP_LISTEN || state == BPF_TCP_SYN_RECV;
 }
 
 /*
  * Returns whether a socket of this host waits for the packet, and nobody serves on its
  * port: the connections of a server are sockets like those of a client.
  */
-static __always_inline bool is_answer(struct reply *r)
+static __always_inline bool is_answer(struct reply *r, __u32 size)
 {
-	__u32 state = socket_state(r);
+	__u32 state = socket_state(r, size);
 
 	if (!state || of_server(state) || (r->proto == IPPROTO_UDP && state != BPF_TCP_ESTABLISHED))
 		return false;
 	/* Nobody connects from port 0, so that only a socket without a peer is found. */
-	if (r->size == sizeof(r->tuple.ipv4))
+	if (size == sizeof(r->tuple.ipv4))
 		r->tuple.ipv4.sport = 0;
 	else
 		r->tuple.ipv6.sport = 0;
-	return !socket_state(r);
+	return !socket_state(r, size);
 }
 
 static __always_inline bool answers_ipv4(struct reply *r, struct cursor *c)
@@ -107,14 +106,13 @@ static __always_inline bool answers_ipv4(struct reply *r, struct cursor *c)
 	if (!ports || (ip->protocol == IPPROTO_TCP && asks_only(transport)))
 		return false;
 	r->proto = ip->protocol;
-	r->size = sizeof(r->tuple.ipv4);
 	r->tuple.ipv4.saddr = ip->saddr;
 	r->tuple.ipv4.daddr = ip->daddr;
 	r->tuple.ipv4.sport = ports->source;
 	r->tuple.ipv4.dport = ports->dest;
 	key.addr = ip->saddr;
 	entry = bpf_map_lookup_elem(&block_v4, &key);
-	return entry && !live(&clock, entry->strict_until) && is_answer(r);
+	return entry && !live(&clock, entry->strict_until) && is_answer(r, sizeof(r->tuple.ipv4));
 }
 
 static __always_inline bool answers_ipv6(struct reply *r, struct cursor *c)
@@ -132,14 +130,13 @@ static __always_inline bool answers_ipv6(struct reply *r, struct cursor *c)
 	if (!ports || (ip->nexthdr == IPPROTO_TCP && asks_only(transport)))
 		return false;
 	r->proto = ip->nexthdr;
-	r->size = sizeof(r->tuple.ipv6);
 	__builtin_memcpy(r->tuple.ipv6.saddr, &ip->saddr, sizeof(ip->saddr));
 	__builtin_memcpy(r->tuple.ipv6.daddr, &ip->daddr, sizeof(ip->daddr));
 	r->tuple.ipv6.sport = ports->source;
 	r->tuple.ipv6.dport = ports->dest;
 	__builtin_memcpy(key.addr, &ip->saddr, sizeof(key.addr));
 	entry = bpf_map_lookup_elem(&block_v6, &key);
-	return entry && !live(&clock, entry->strict_until) && is_answer(r);
+	return entry && !live(&clock, entry->strict_until) && is_answer(r, sizeof(r->tuple.ipv6));
 }
 
 /*

@@ -140,6 +140,9 @@ func (d *Daemon) why(src netip.Addr, frozen bool) (control.WhyResult, error) {
 	if d.settings().Essential == config.EssentialOn && (before == policy.Blocked || before == policy.Limited) {
 		result.EssentialRate = loader.EssentialRate
 	}
+	if policy.DecideReply(entries, src, d.engine.Now()) == policy.Answers {
+		result.Replies = control.RepliesPass
+	}
 	for _, e := range result.Matched {
 		if d.ruling.isFutile(e.Prefix, e.Origin) {
 			result.Ineffective = "the ban by " + e.Origin + " has no effect: " + futileText
