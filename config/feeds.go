@@ -103,7 +103,8 @@ const (
 func DefaultFeed() Feed {
 	return Feed{
 		CrowdSec: CrowdSec{Every: 10 * time.Second, Resync: 15 * time.Minute},
-		Replies:  RepliesPass, Every: 6 * time.Hour, TTL: 48 * time.Hour, MaxShrink: 50, MaxGrow: 3, MaxShare: 10, MaxEntries: 1 << 20,
+		Replies:  RepliesPass, Every: 6 * time.Hour, TTL: 48 * time.Hour,
+		MaxShrink: 50, MaxGrow: 3, MaxShare: 10, MaxEntries: 1 << 20,
 	}
 }
 

@@ -125,7 +125,8 @@ func (r *ConfirmRequest) parse(Caller) (ConfirmRequest, error) { return *r, chec
 func parseImport(query url.Values) (Import, error) {
 	r := Import{Origin: query.Get("origin"), Reason: query.Get("reason")}
 	flags := importFlags(&r)
-	known := append([]string{"origin", "kind", "action", "rate", "replies", "for", "reason"}, slices.Sorted(maps.Keys(flags))...)
+	known := slices.Concat([]string{"origin", "kind", "action", "rate", "replies", "for", "reason"},
+		slices.Sorted(maps.Keys(flags)))
 	if err := knownParameters(query, known...); err != nil {
 		return r, err
 	}
