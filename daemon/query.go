@@ -169,6 +169,9 @@ func (d *Daemon) why(src netip.Addr, o opinion) control.WhyResult {
 	if drops && d.settings().Essential == config.EssentialOn {
 		result.EssentialRate = loader.EssentialRate
 	}
+	if policy.DecideReply(entries, src, d.engine.Now()) == policy.Answers {
+		result.Replies = control.RepliesPass
+	}
 	for _, e := range result.Matched {
 		if d.ruling.isFutile(e.Prefix, e.Origin) {
 			result.Ineffective = "the ban by " + e.Origin + " has no effect: " + futileText

@@ -30,6 +30,9 @@ type node struct {
 	id   nodeID // where the verdict is that was sent to the kernel last
 }
 
+// Replies returns the number of entries that let answers to connections of this host pass.
+func (b *Book) Replies() int { return b.slab.replies }
+
 // Group is the key by which entries are counted.
 type Group struct {
 	Kind   Kind

@@ -54,6 +54,9 @@ func checkDecision(
 	if want := policy.Decide(entries, src, now); got != want {
 		t.Fatalf("source %s at %d: kernel %s, model %s\nbook: %v", src, now, got, want, entries)
 	}
+	if got, want := k.decideReply(src, now), policy.DecideReply(entries, src, now); got != want {
+		t.Fatalf("answer from %s at %d: kernel %s, model %s\nbook: %v", src, now, got, want, entries)
+	}
 	switch got {
 	case policy.Limited:
 		if got, want := k.limit(src, now).Rate, policy.DecideLimit(entries, src, now); got != want {
