@@ -27,6 +27,7 @@ type edit struct {
 	done   chan struct{} // closed when err is final
 	err    error
 
+	silent bool            // it is no change, so its duration is not observed
 	claims bool            // it comes from the call that has claimed the set
 	aside  <-chan struct{} // closed when d can be queued again; the holder of the turn uses it
 }
@@ -267,7 +268,7 @@ func (e *Engine) finish(d *edit, start time.Time, err error) {
 	if d.finished() {
 		return
 	}
-	if err == nil {
+	if err == nil && !d.silent {
 		e.observe(time.Since(start))
 	}
 	d.finish(err)

@@ -92,6 +92,42 @@ func TestFirstGoBetweenParts(t *testing.T) {
 	}
 }
 
+// An import of root claims its set between the parts of a member's edit, unless that has the same set.
+func TestClaimBetweenParts(t *testing.T) {
+	for origin, between := range map[string]bool{"other": true, ofMember: false} {
+		b := newBench(t, 10_000)
+		s := set{policy.Block, origin}
+		var claimed <-chan error
+		var release func()
+		var mine *claim
+		b.watched(func(n int) {
+			switch n {
+			case 1: // in the second part
+				mine = b.claimed[set{policy.Block, ofMember}]
+				claimed = started(func() (err error) {
+					release, err = b.claim(For(t.Context(), policy.AuthorRoot), s)
+					return err
+				})
+				b.waiting(1)
+			case 3:
+				if is := b.claimed[s] != nil && b.claimed[s] != mine; is != between {
+					t.Errorf("%s: claimed between the parts is %t, want %t", origin, is, between)
+				}
+			}
+		})
+		err := b.Edit(For(t.Context(), member), plan(ofParts(5*partMost, entry("10.0.0.0"))...))
+		if err := errors.Join(err, b.result(claimed)); err != nil {
+			t.Fatal(err)
+		}
+		if b.claimed[s] == nil || len(b.claimed) != 1 {
+			t.Errorf("%s: claims are %v", origin, b.claimed)
+		}
+		if release(); len(b.claimed) != 0 {
+			t.Errorf("%s: claims at the end: %v", origin, b.claimed)
+		}
+	}
+}
+
 // An edit in parts is made as a whole or not at all. What root did meanwhile stays.
 func TestPartsFailTogether(t *testing.T) {
 	const parts = 4
