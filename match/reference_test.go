@@ -176,7 +176,7 @@ func composed(random *rand.Rand, p pattern, words []string) string {
 func (e element) fill(b *strings.Builder, random *rand.Rand, words []string) {
 	for range e.min + random.IntN(3) {
 		word := words[random.IntN(len(words))]
-		if fits := !strings.ContainsFunc(word, func(r rune) bool { return !e.class[byte(r)] }); fits || random.IntN(20) == 0 {
+		if !strings.ContainsFunc(word, func(r rune) bool { return !e.class[byte(r)] }) || random.IntN(20) == 0 {
 			b.WriteString(word)
 			continue
 		}

@@ -52,7 +52,8 @@ func TestBatch(t *testing.T) {
 // TestBatchText: bytes that JSON does not have as they are may be anywhere.
 func TestBatchText(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 1))
-	parts := []string{"a", "bc", "~", " ", "\x7f", `"`, `\`, "\x00", "\x1f", "\n", "\xff", "ü", "€", "\xc3", "\x80", "!", "#"}
+	parts := []string{"a", "bc", "~", " ", "\x7f", `"`, `\`, "\x00", "\x1f", "\n", "\xff", "ü",
+		"€", "\xc3", "\x80", "!", "#"}
 	for range 5000 {
 		var text string
 		for range random.IntN(30) {
