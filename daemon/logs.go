@@ -92,7 +92,8 @@ func (d *Daemon) logMetrics() (list []metrics.Log) {
 	for _, l := range d.settings().Logs {
 		s := d.logStatus(l, time.Now())
 		list = append(list, metrics.Log{
-			Name: l.Name, Up: s.Condition == control.LogRead || s.Condition == control.LogRefused, Lag: s.Lag, Lines: s.Lines, Matched: s.Matched,
+			Name: l.Name, Up: s.Condition == control.LogRead || s.Condition == control.LogRefused,
+			Lag: s.Lag, Lines: s.Lines, Matched: s.Matched,
 			Ambiguous: s.Ambiguous, NoAddress: s.NoAddress + s.Proxied, Refused: s.Refused, LostBytes: s.LostBytes,
 			Gaps: s.Gaps,
 		})

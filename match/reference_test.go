@@ -59,7 +59,8 @@ func (r reference) read(message []byte) Result {
 				}
 				fits = true
 				if len(addrs) == 0 {
-					found = Result{Kind: p.kind, Address: a, User: p.capture(message, start), Count: count, End: p.end}
+					found = Result{Kind: p.kind, Address: a, Count: count, End: p.end}
+					found.User = p.capture(message, start, end)
 				}
 				addrs[a] = true
 			}
