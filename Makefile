@@ -23,7 +23,7 @@ TESTALL  := PARAXIAL_REQUIRE_ALL=1 go test -count=1 $(TESTEXEC)
 NORACE   := loader|tests|config|detect|doctor|fail2ban|index|lists|manpage|match|realip|replay
 NORACE1  := TestCopiesAgree|TestFailureChangesNothing|TestRecall
 # Tests that other targets run for longer: these targets, then make test LONGER=elsewhere, repeat none of them.
-LONGER_PROOF    := TestIPv[46]UnderChange|TestListedSourcesStayAllowed|TestProgramAgainstModel|TestRecall|TestBlockedSourcesReachNoIP
+LONGER_PROOF    := TestIPv4UnderChange|TestIPv6UnderChange|TestListedSourcesStayAllowed|TestProgramAgainstModel|TestRecall|TestBlockedSourcesReachNoIP|TestMillionEntries
 LONGER_SOAK     := TestSoak
 LONGER_HOSTILE  := TestHostileAllAtOnce
 LONGER_UPGRADES := TestAgentAndDaemonAreKilled|TestKilledAgainAndAgain|TestReporterIsKilled|TestUpgrade|TestOlderVersionIsRefused|TestRestartsAndUpgrades
@@ -106,11 +106,11 @@ proof: ## run random tests for long: CASES (100 million) look-ups while the daem
 	PARAXIAL_CASES=$(or $(CASES),100000000) $(TESTALL) -v -timeout 2h ./tests/churn
 	PARAXIAL_CASES=$$(( $(or $(CASES),100000000) / 20 )) $(TESTALL) -v -timeout 2h ./tests/differential
 	PARAXIAL_CASES=1 $(TESTALL) -v -timeout 1h -run '^($(LONGER_PROOF))$$' ./daemon
-	PARAXIAL_CASES=200000 $(TESTALL) -v -timeout 1h -run '^($(LONGER_PROOF))$$' ./tests/e2e
+	PARAXIAL_CASES=200000 PARAXIAL_ENTRIES=1000000 $(TESTALL) -v -timeout 1h -run '^($(LONGER_PROOF))$$' ./tests/e2e
 
 .PHONY: figures
 figures: ## check the figures in seconds that the documentation states; on a machine with nothing else to do
-	PARAXIAL_FIGURES=1 PARAXIAL_LIMIT_SECONDS=10 $(TESTALL) -v -timeout 1h -parallel 1 \
+	PARAXIAL_FIGURES=1 PARAXIAL_LIMIT_SECONDS=10 PARAXIAL_ENTRIES=1000000 $(TESTALL) -v -timeout 1h -parallel 1 \
 		-run 'Busy|Idle|LimitHolds|TestDetector$$|DetachedLink|Upgrade|BlockTakes|Million|Gaps|Hostile' \
 		./tests/e2e ./store ./replay ./config
 
