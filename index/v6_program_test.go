@@ -111,6 +111,7 @@ func TestV6ProgramInFullTables(t *testing.T) {
 			a := v6Class48.prefix(w.addr()).Addr()
 			k := v6KeyOf(a, []v6Class{v6Class48, v6Class56, v6Class64, v6Class128}[w.IntN(4)])
 			x.short.limit, x.hosts.limit = 1000, 1000
+			x.filter.add(k)
 			x.table(k.class).put(k, untils[w.IntN(len(untils))])
 			x.announce(v6Class48)
 			x.announce(v6Class56)
@@ -132,13 +133,13 @@ func TestV6ProgramInFullTables(t *testing.T) {
 	}
 }
 
-// v6Filter is the shipped program with its maps.
-type v6Filter struct {
+// v6Shipped is the shipped program with its maps.
+type v6Shipped struct {
 	*ebpf.Collection
 	spec *ebpf.CollectionSpec
 }
 
-func loadV6Filter(t *testing.T) *v6Filter {
+func loadV6Shipped(t *testing.T) *v6Shipped {
 	t.Helper()
 	testenv.Root(t)
 	if err := rlimit.RemoveMemlock(); err != nil {
@@ -154,14 +155,14 @@ func loadV6Filter(t *testing.T) *v6Filter {
 		t.Fatalf("%+v", err)
 	}
 	t.Cleanup(c.Close)
-	return &v6Filter{c, spec}
+	return &v6Shipped{c, spec}
 }
 
-func (f *v6Filter) key(p netip.Prefix) []byte {
+func (f *v6Shipped) key(p netip.Prefix) []byte {
 	return append(binary.NativeEndian.AppendUint32(nil, uint32(p.Bits())), p.Addr().AsSlice()...)
 }
 
-func (f *v6Filter) apply(t *testing.T, delta policy.Delta) {
+func (f *v6Shipped) apply(t *testing.T, delta policy.Delta) {
 	t.Helper()
 	for _, n := range delta.Put {
 		m, value := f.Maps["allow_v6"], []uint32{uint32(n.Verdict.Allow)}
@@ -183,7 +184,7 @@ func (f *v6Filter) apply(t *testing.T, delta policy.Delta) {
 	}
 }
 
-func (f *v6Filter) drops(t *testing.T, src netip.Addr) bool {
+func (f *v6Shipped) drops(t *testing.T, src netip.Addr) bool {
 	t.Helper()
 	frame := make([]byte, 14+40)
 	frame[12], frame[13] = 0x86, 0xdd
@@ -198,7 +199,7 @@ func (f *v6Filter) drops(t *testing.T, src netip.Addr) bool {
 
 // The shipped program, with index and tries, agrees with the model after each change.
 func TestV6ProgramAgainstModel(t *testing.T) {
-	f := loadV6Filter(t)
+	f := loadV6Shipped(t)
 	for seed := range uint64(6) {
 		book := policy.NewBook(1 << 16)
 		w := newV6World(seed, v6AllLengths())
