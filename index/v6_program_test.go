@@ -133,6 +133,44 @@ func TestV6ProgramInFullTables(t *testing.T) {
 	}
 }
 
+// The program asks the tries about a generation of another version, whatever it holds. The version before
+// had a format of 16 bits, and the classes in the upper half.
+func TestV6ProgramAsksForOtherFormats(t *testing.T) {
+	spec := v6BenchSpec(t)
+	var loaded struct {
+		Index  *ebpf.Map     `ebpf:"index_v6"`
+		Answer *ebpf.Program `ebpf:"answer"`
+	}
+	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
+		t.Fatalf("%+v", err)
+	}
+	book, prefixes := v6Big(100, 7)
+	alloc, publish := inner.Lines(t, spec, loaded.Index)
+	x, err := BuildV6(book, alloc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish()
+	source := newV6World(8, nil).inside(prefixes[0]).As16()
+	present := x.lines[0]
+	for word, want := range map[uint64]Answer{
+		present:                      Drop,
+		present &^ 0xff:              Ask,
+		present&^0xff | v6Format + 1: Ask,
+		present&^0xffffffff | 2:      Ask,
+		present&^0xffffffff | 2 | uint64(x.classes)<<16: Ask,
+	} {
+		x.lines[0] = word
+		got, err := loaded.Answer.Run(&ebpf.RunOptions{Data: source[:]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if Answer(got) != want {
+			t.Errorf("header %#x: %d; want %d", word, got, want)
+		}
+	}
+}
+
 // v6Shipped is the shipped program with its maps.
 type v6Shipped struct {
 	*ebpf.Collection
