@@ -127,6 +127,18 @@ struct {
 } essential SEC(".maps");
 
 /*
+ * The local ports of connections whose answers pass; see reply.h. The daemon writes both
+ * fields as one word through mapped memory, the program reads.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reply_ports);
+} reply_ports SEC(".maps");
+
+/*
  * Decides for which drops of the index the entry is looked up. Each CPU has its own
  * copy. The daemon reads how many were sampled.
  */

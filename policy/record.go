@@ -28,6 +28,7 @@ const (
 	isForced
 	isPending   // slab.pending has the rest
 	hasEvidence // slab.evidence has it
+	passReplies
 )
 
 func flagIf(set bool, f recordFlags) recordFlags {
@@ -62,6 +63,7 @@ type slab struct {
 	pending  map[ref]*Pending
 	limits   map[ref]*limited
 	evidence map[ref]*Evidence
+	replies  int // records that let answers pass
 }
 
 const chunkRecords = 4096
@@ -110,9 +112,13 @@ func (s *slab) set(r ref, e Entry) {
 		kind:     e.Kind,
 		action:   e.Action,
 		flags: flagIf(e.Prefix.Addr().Is4(), isIPv4) | flagIf(e.Forced, isForced) |
-			flagIf(e.Pending != nil, isPending) | flagIf(e.Evidence != nil, hasEvidence),
+			flagIf(e.Pending != nil, isPending) | flagIf(e.Evidence != nil, hasEvidence) |
+			flagIf(e.Replies, passReplies),
 	}
 	s.forget(r, old)
+	if e.Replies {
+		s.replies++
+	}
 	if e.Pending != nil {
 		s.pending[r] = e.Pending
 	}
@@ -132,6 +138,9 @@ func (s *slab) remove(r ref) {
 func (s *slab) forget(r ref, old record) {
 	if old.source != 0 {
 		s.sources.give(old.source)
+	}
+	if old.flags&passReplies != 0 {
+		s.replies--
 	}
 	if old.isPending() {
 		delete(s.pending, r)
@@ -163,6 +172,7 @@ func (s *slab) entry(r ref) Entry {
 		Created:  time.Unix(rec.created, 0).UTC(),
 		Deadline: rec.deadline,
 		Forced:   rec.flags&isForced != 0,
+		Replies:  rec.flags&passReplies != 0,
 	}
 	if rec.isPending() {
 		e.Pending = s.pending[r]

@@ -22,18 +22,27 @@ type sentChunk [sentPerChunk]atomicVerdict
 
 // atomicVerdict is a Verdict that is read while it is written. A reader may get some
 // fields from before a change and others from after it.
+//
+// Allow and Strict share a field: a verdict with Allow has neither Drop nor Limit, and one with
+// Strict has at least one of them.
 type atomicVerdict [6]atomic.Uint32
 
 func (a *atomicVerdict) load() Verdict {
-	return Verdict{
-		Drop: Tick(a[0].Load()), Limit: Tick(a[1].Load()), Shadow: Tick(a[2].Load()), Allow: Tick(a[3].Load()),
+	v := Verdict{
+		Drop: Tick(a[0].Load()), Limit: Tick(a[1].Load()), Shadow: Tick(a[2].Load()),
 		LimitID: a[4].Load(), HitID: a[5].Load(),
 	}
+	if shared := Tick(a[3].Load()); v.Drop|v.Limit != 0 {
+		v.Strict = shared
+	} else {
+		v.Allow = shared
+	}
+	return v
 }
 
 func (a *atomicVerdict) store(v Verdict) {
 	for i, x := range [...]uint32{
-		uint32(v.Drop), uint32(v.Limit), uint32(v.Shadow), uint32(v.Allow), v.LimitID, v.HitID,
+		uint32(v.Drop), uint32(v.Limit), uint32(v.Shadow), uint32(v.Allow | v.Strict), v.LimitID, v.HitID,
 	} {
 		a[i].Store(x)
 	}

@@ -93,8 +93,8 @@ func (b *Book) Compile(k Kind) iter.Seq[Node] {
 				continue
 			}
 			s := rec.site()
-			n, _ := b.table(k).Get(s.prefix)
-			v := b.combine(b.above(s), n).verdict()
+			n, above := b.above(s)
+			v := b.combine(above, n).verdict()
 			if v == b.sent.at(n.id) {
 				continue
 			}

@@ -2,9 +2,11 @@ package report
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -44,6 +46,34 @@ func TestBatch(t *testing.T) {
 	}
 	if b.Len() >= MaxEvents || len(b.body) > batchSize+2*MaxEventText+200 {
 		t.Errorf("%d events, %d bytes", b.Len(), len(b.body))
+	}
+}
+
+// TestBatchText: bytes that JSON does not have as they are may be anywhere.
+func TestBatchText(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 1))
+	parts := []string{"a", "bc", "~", " ", "\x7f", `"`, `\`, "\x00", "\x1f", "\n", "\xff", "ü", "€", "\xc3", "\x80", "!", "#"}
+	for range 5000 {
+		var text string
+		for range random.IntN(30) {
+			text += parts[random.IntN(len(parts))]
+		}
+		var got string
+		if text != "" {
+			if err := json.Unmarshal(appendField(nil, `"`, []byte(text)), &got); err != nil {
+				t.Fatalf("%q: %v", text, err)
+			}
+		}
+		var want strings.Builder
+		for _, r := range text {
+			if r == utf8.RuneError || r < ' ' {
+				r = '?'
+			}
+			want.WriteRune(r)
+		}
+		if got != want.String() {
+			t.Fatalf("%q is sent as %q", text, got)
+		}
 	}
 }
 

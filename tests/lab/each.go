@@ -18,8 +18,8 @@ import (
 const alone = "PARAXIAL_LAB_ALONE"
 
 // MainEach is Main for tests that wait more than they compute. Each test runs in a sandbox of its
-// own, inside the common one, and -parallel says how many run at once. They share nothing but
-// /run/lab, which has what Once has made.
+// own, inside the common one. Twice as many run at once as there are CPUs, or as many as -parallel
+// says. They share nothing but /run/lab, which has what Once has made.
 //
 // With flags that MainEach does not know, such as those for profiles, it does what Main does.
 func MainEach(m interface{ Run() int }) {
@@ -78,9 +78,20 @@ func testNames() ([]string, error) {
 	return strings.Fields(string(out)), nil
 }
 
+// workers returns the number of tests that run at once.
+func workers() (n int, err error) {
+	n, err = strconv.Atoi(flagValue("test.parallel"))
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		n *= 2 // the usual value is the number of CPUs
+	}
+	return n, err
+}
+
 // runEach runs the tests, and returns the exit code of the test program.
 func runEach(names []string) int {
-	workers, err := strconv.Atoi(flagValue("test.parallel"))
+	workers, err := workers()
 	if err == nil {
 		err = os.MkdirAll(sharedDir, 0o755)
 	}
