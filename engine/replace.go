@@ -139,7 +139,7 @@ func (j *importJob) entry(l line, old policy.Entry, exists bool) (e policy.Entry
 		return e, false
 	}
 	if j.set.near(old.Deadline, e.Deadline) && old.Reason == e.Reason && old.Action == e.Action && old.Rate == e.Rate &&
-		old.Forced == e.Forced {
+		old.Forced == e.Forced && old.Replies == e.Replies {
 		return old, true
 	}
 	e.Created = old.Created

@@ -30,6 +30,9 @@ type node struct {
 	id   nodeID // where the verdict is that was sent to the kernel last
 }
 
+// Replies returns the number of entries that let answers to connections of this host pass.
+func (b *Book) Replies() int { return b.slab.replies }
+
 // Group is the key by which entries are counted.
 type Group struct {
 	Kind   Kind
@@ -307,6 +310,24 @@ func (b *Book) Refs(k Kind) []EntryRef {
 			refs = append(refs, r)
 		}
 	}
+	return refs
+}
+
+// RefsOf is Refs for the entries of one origin. It looks at the records alone, which costs a
+// few nanoseconds for each entry of the book.
+func (b *Book) RefsOf(k Kind, origin string) []EntryRef {
+	if b.CountOf(k, origin) == 0 {
+		return nil
+	}
+	var refs []EntryRef
+	for r := ref(1); r <= b.slab.used; r++ {
+		if b.slab.at(r).kind == k && b.slab.origin(r) == origin {
+			refs = append(refs, r)
+		}
+	}
+	slices.SortFunc(refs, func(x, y EntryRef) int {
+		return comparePrefix(b.slab.prefix(x), b.slab.prefix(y))
+	})
 	return refs
 }
 

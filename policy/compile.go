@@ -128,6 +128,9 @@ func (b *Book) combine(c combined, n node) combined {
 			v.Limit = max(v.Limit, tick)
 			limits = true
 		}
+		if rec.flags&passReplies == 0 && (rec.action == Drop || rec.action == Limit) {
+			v.Strict = max(v.Strict, tick)
+		}
 	}
 	if limits {
 		v.LimitID = cmp.Or(b.firstLimit(n), v.LimitID)

@@ -31,6 +31,7 @@ const (
 	isPending   // slab.pending has the rest
 	hasEvidence // slab.evidence has it
 	isUndated   // Created is zero
+	passReplies
 )
 
 func flagIf(set bool, f recordFlags) recordFlags {
@@ -65,6 +66,7 @@ type slab struct {
 	pending  map[ref]*Pending
 	limits   map[ref]*limited
 	evidence map[ref]*Evidence
+	replies  int // records that let answers pass
 }
 
 const chunkRecords = 4096
@@ -114,9 +116,12 @@ func (s *slab) set(r ref, e Entry) {
 		action:   e.Action,
 		flags: flagIf(e.Prefix.Addr().Is4(), isIPv4) | flagIf(e.Forced, isForced) |
 			flagIf(e.Pending != nil, isPending) | flagIf(e.Evidence != nil, hasEvidence) |
-			flagIf(e.Created.IsZero(), isUndated),
+			flagIf(e.Created.IsZero(), isUndated) | flagIf(e.Replies, passReplies),
 	}
 	s.forget(r, old)
+	if e.Replies {
+		s.replies++
+	}
 	if e.Pending != nil {
 		s.pending[r] = e.Pending
 	}
@@ -152,6 +157,9 @@ func (s *slab) remove(r ref) {
 func (s *slab) forget(r ref, old record) {
 	if old.source != 0 {
 		s.sources.give(old.source)
+	}
+	if old.flags&passReplies != 0 {
+		s.replies--
 	}
 	if old.isPending() {
 		delete(s.pending, r)
@@ -195,6 +203,7 @@ func (s *slab) entry(r ref) Entry {
 		Created:  rec.createdAt(),
 		Deadline: rec.deadline,
 		Forced:   rec.flags&isForced != 0,
+		Replies:  rec.flags&passReplies != 0,
 	}
 	if rec.isPending() {
 		e.Pending = s.pending[r]

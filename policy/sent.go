@@ -29,25 +29,50 @@ type sentChunk struct {
 // get some fields from before a change and others from after it.
 type (
 	atomicDrop  struct{ drop, hit atomic.Uint32 }
-	atomicOther struct{ limit, shadow, allow, limitID atomic.Uint32 }
+	atomicOther struct{ limit, shadow, allow, strict, limitID atomic.Uint32 }
 )
 
+// The upper bits beside a HitID say what Strict is: with neither it is the deadline of the drop.
+const (
+	strictNever = 1 << 31 // it is 0
+	strictApart = 1 << 30 // atomicOther has it
+	strictBits  = strictNever | strictApart
+)
+
+func strictOf(v Verdict) uint32 {
+	switch v.Strict {
+	case v.Drop:
+		return 0
+	case 0:
+		return strictNever
+	}
+	return strictApart
+}
+
 func (c *sentChunk) load(i nodeID) Verdict {
-	v := Verdict{Drop: Tick(c.drops[i].drop.Load()), HitID: c.drops[i].hit.Load()}
+	hit := c.drops[i].hit.Load()
+	v := Verdict{Drop: Tick(c.drops[i].drop.Load()), HitID: hit &^ strictBits}
+	if hit&strictNever == 0 {
+		v.Strict = v.Drop
+	}
 	if others := c.others.Load(); others != nil {
 		o := &others[i]
 		v.Limit, v.Shadow, v.Allow = Tick(o.limit.Load()), Tick(o.shadow.Load()), Tick(o.allow.Load())
 		v.LimitID = o.limitID.Load()
+		if hit&strictApart != 0 {
+			v.Strict = Tick(o.strict.Load())
+		}
 	}
 	return v
 }
 
 func (c *sentChunk) store(i nodeID, v Verdict) {
+	strict := strictOf(v)
 	c.drops[i].drop.Store(uint32(v.Drop))
-	c.drops[i].hit.Store(v.HitID)
+	c.drops[i].hit.Store(v.HitID | strict)
 	others := c.others.Load()
 	if others == nil {
-		if v == (Verdict{Drop: v.Drop, HitID: v.HitID}) {
+		if strict != strictApart && v == (Verdict{Drop: v.Drop, HitID: v.HitID, Strict: v.Strict}) {
 			return
 		}
 		others = new([sentPerChunk]atomicOther)
@@ -57,6 +82,7 @@ func (c *sentChunk) store(i nodeID, v Verdict) {
 	o.limit.Store(uint32(v.Limit))
 	o.shadow.Store(uint32(v.Shadow))
 	o.allow.Store(uint32(v.Allow))
+	o.strict.Store(uint32(v.Strict))
 	o.limitID.Store(v.LimitID)
 }
 
