@@ -125,7 +125,7 @@ func (k *growingKernel) GrowHits(ids uint32) error {
 		return nil
 	}
 	k.ids = ids
-	if k.adds++; len(k.turn) > 0 {
+	if k.adds++; len(k.turn.held) > 0 {
 		k.delayed++
 	}
 	return nil
