@@ -44,9 +44,9 @@ run: build ## filter on a real interface: make run IFACE=eth0
 
 # The programs that tests run, beside those of the project, and Debian's packages of them.
 NEEDED   := zsh fish systemd-analyze nsenter setpriv ip sshd ssh dropbear rpm lintian mandoc promtool mkfs.ext4 nft busybox \
-	fail2ban-server dnsmasq chronyd mix
+	fail2ban-server dnsmasq chronyd mix pppd pppoe-server wg
 PACKAGES := zsh fish systemd util-linux iproute2 openssh-server openssh-client dropbear-bin rpm lintian mandoc prometheus \
-	e2fsprogs nftables busybox fail2ban dnsmasq-base chrony elixir
+	e2fsprogs nftables busybox fail2ban dnsmasq-base chrony elixir ppp pppoe wireguard-tools
 
 .PHONY: test-needs
 test-needs:
@@ -136,7 +136,7 @@ bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-qui
 	$(SUDO) $(BIN)/bench -bin $(BIN) $(BENCHFLAGS)
 
 .PHONY: test-vm
-test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, or systemd
+test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, devices or systemd
 	@set -e; kernels="$(filter-out systemd,$(KERNEL))"; \
 	if [ -z "$(KERNEL)" ] || [ -n "$$kernels" ]; then \
 		$(VMSUDO) env "PATH=$$PATH" go run ./tests/vm -kernel "$$kernels" $(VMFLAGS); \
