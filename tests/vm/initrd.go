@@ -43,11 +43,11 @@ func compileTests(ctx context.Context, dir, name string) error {
 	return compile(ctx, "test", "-c", "-o", filepath.Join(dir, name+".test"), "./tests/"+name)
 }
 
-func compile(ctx context.Context, arguments ...string) error {
-	c := exec.CommandContext(ctx, "go", arguments...)
+func compile(ctx context.Context, verb string, arguments ...string) error {
+	c := exec.CommandContext(ctx, "go", append([]string{verb, "-trimpath"}, arguments...)...)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
 	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("go %s: %w\n%s", strings.Join(arguments, " "), err, out)
+		return fmt.Errorf("go %s %s: %w\n%s", verb, strings.Join(arguments, " "), err, out)
 	}
 	return nil
 }
