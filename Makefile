@@ -54,9 +54,9 @@ run: build ## filter on a real interface: make run IFACE=eth0
 
 # The programs that tests run, beside those of the project, and Debian's packages of them.
 NEEDED   := zsh fish systemd-analyze nsenter setpriv ip sshd ssh dropbear rpm lintian mandoc promtool mkfs.ext4 nft busybox \
-	fail2ban-server dnsmasq chronyd mix
+	fail2ban-server dnsmasq chronyd mix pppd pppoe-server wg
 PACKAGES := zsh fish systemd util-linux iproute2 openssh-server openssh-client dropbear-bin rpm lintian mandoc prometheus \
-	e2fsprogs nftables busybox fail2ban dnsmasq-base chrony elixir
+	e2fsprogs nftables busybox fail2ban dnsmasq-base chrony elixir ppp pppoe wireguard-tools
 
 .PHONY: test-needs
 test-needs:
@@ -151,7 +151,7 @@ VMPARTS := $(if $(KERNEL),$(if $(KERNELS),test-vm-kernels) $(if $(filter systemd
 	test-vm-kernels test-vm-systemd)
 
 .PHONY: test-vm
-test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, or systemd
+test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, devices or systemd
 	@# An emulated machine keeps little more than one CPU busy. So two of them run at the same time.
 	@echo "Testing in virtual machines, which takes minutes. Each part prints what it did when it has ended."
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target $(VMPARTS)
