@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -55,7 +57,7 @@ func latency(rounds int) error {
 		}
 		slices.Sort(waits)
 		at := func(percent int) time.Duration {
-			return waits[min(len(waits)*percent/100, len(waits)-1)].Round(100 * time.Microsecond)
+			return waits[(len(waits)*percent+99)/100-1].Round(100 * time.Microsecond)
 		}
 		fmt.Fprintf(w, "%s\t%d\t%v\t%v\t%v\n", to.name, rounds, at(50), at(99), at(100))
 	}
@@ -79,8 +81,8 @@ func openFile(dir string) (writer, error) {
 	}, func() { f.Close() }}, err
 }
 
-// openJournal starts a journal in the sandbox, and becomes a process of the unit: that is the name
-// of its control group.
+// openJournal starts a journal in the sandbox, and a process of the unit: that is the name of its
+// control group.
 func openJournal(string) (writer, error) {
 	id, err := os.ReadFile("/etc/machine-id")
 	if err != nil {
@@ -108,18 +110,50 @@ func openJournal(string) (writer, error) {
 	if err := cmd.Start(); err != nil {
 		return writer{}, err
 	}
-	if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), fmt.Append(nil, os.Getpid()), 0o600); err != nil {
-		return writer{}, err
-	}
-	var c net.Conn
-	err = eventually("journald listens", func() (err error) {
-		c, err = net.Dial("unixgram", "/run/systemd/journal/socket")
+	err = eventually("journald listens", func() error {
+		c, err := net.Dial("unixgram", journalSocket)
+		if err == nil {
+			c.Close()
+		}
 		return err
 	})
+	if err != nil {
+		return writer{}, err
+	}
+	child := exec.Command("/proc/self/exe", group)
+	child.Env, child.Stderr = append(os.Environ(), asSender+"=1"), os.Stderr
+	in, err := child.StdinPipe()
+	if err == nil {
+		err = child.Start()
+	}
 	return writer{"the journal", "journal: {units: [" + unit + "]}", func(message string) error {
-		_, err := c.Write([]byte("SYSLOG_IDENTIFIER=sshd\nMESSAGE=" + message + "\n"))
+		_, err := io.WriteString(in, message+"\n")
 		return err
-	}, func() { cmd.Process.Kill(); cmd.Wait() }}, err
+	}, func() {
+		in.Close()
+		child.Wait()
+		cmd.Process.Kill()
+		cmd.Wait()
+	}}, err
+}
+
+const (
+	journalSocket = "/run/systemd/journal/socket"
+	// asSender is the variable that makes this program send messages.
+	asSender = "PARAXIAL_BENCH_SENDER"
+)
+
+// send becomes a process of a control group, and sends lines of its input to the journal.
+func send(group string) error {
+	err := os.WriteFile(filepath.Join(group, "cgroup.procs"), fmt.Append(nil, os.Getpid()), 0o600)
+	var c net.Conn
+	if err == nil {
+		c, err = net.Dial("unixgram", journalSocket)
+	}
+	for lines := bufio.NewScanner(os.Stdin); err == nil && lines.Scan(); {
+		_, err = c.Write([]byte("SYSLOG_IDENTIFIER=sshd\nMESSAGE=" + lines.Text() + "\n"))
+	}
+	return err
 }
 
 func eventually(what string, f func() error) error {
@@ -180,6 +214,10 @@ func drops(dir string, wire *lab.Wire, to writer, number byte, rounds int) (wait
 		if n > 0 {
 			waits = append(waits, wait)
 		}
+	}
+	if err != nil {
+		state, _ := d.Run(ctx, "logs", "x")
+		err = fmt.Errorf("%w\n%s", err, state.Stdout)
 	}
 	return waits, err
 }
