@@ -1,10 +1,12 @@
 #!/bin/sh
-# Builds the .deb and .rpm of both architectures (or of $ARCHES) into dist/ (or
-# the folder in the first argument). The same commit gives the same bytes.
+# Builds the .deb and .rpm (or $FORMATS) of both architectures (or of $ARCHES)
+# into dist/ (or the folder in the first argument). The same commit gives the
+# same bytes.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-dist}
 : "${ARCHES:=amd64 arm64}"
+: "${FORMATS:=deb rpm}"
 : "${VERSION:=$(packaging/version.sh)}"
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 export VERSION SOURCE_DATE_EPOCH CGO_ENABLED=0
@@ -40,7 +42,7 @@ target=$(cd "$out" && pwd)
 cd "$build"
 for ARCH in $ARCHES; do
 	export ARCH
-	for format in deb rpm; do
+	for format in $FORMATS; do
 		"$nfpm" package --config packaging/nfpm.yaml --packager "$format" --target "$target/"
 	done
 done

@@ -35,11 +35,12 @@ func BuildPast(ctx context.Context) (Binaries, error) { return buildIn(ctx, "pas
 
 func buildIn(ctx context.Context, name string, flags ...string) (Binaries, error) {
 	dir, err := Once(name, func(dir string) error {
-		// Without debugging information the linker needs half the time.
-		args := append([]string{"build", "-ldflags=-s -w", "-o", dir}, flags...)
-		args = append(args, daemonPackage, ctlPackage, agentPackage)
-		out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput()
-		if err != nil {
+		// Without debugging information the linker needs half the time. The other flags are those of
+		// the Makefile, so that all is compiled once.
+		args := append([]string{"build", "-trimpath", "-ldflags=-s -w", "-o", dir}, flags...)
+		cmd := exec.CommandContext(ctx, "go", append(args, daemonPackage, ctlPackage, agentPackage)...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("%w\n%s", err, out)
 		}
 		return nil

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,8 +20,8 @@ import (
 const alone = "PARAXIAL_LAB_ALONE"
 
 // MainEach is Main for tests that wait more than they compute. Each test runs in a sandbox of its
-// own, inside the common one, and -parallel says how many run at once. They share nothing but
-// /run/lab, which has what Once has made.
+// own, inside the common one. Twice as many run at once as there are CPUs, or as many as -parallel
+// says. They share nothing but /run/lab, which has what Once has made.
 //
 // With flags that MainEach does not know, such as those for profiles, it does what Main does.
 func MainEach(m interface{ Run() int }) {
@@ -55,8 +57,8 @@ func passed() []string {
 // canSplit reports whether the result is the same if each test runs in a process of its own.
 func canSplit() bool {
 	// Without the log of files that a test opens, the go command does not cache the result.
-	known := "test.run test.parallel test.testlogfile " + strings.Join(passed(), " ")
-	can := !strings.Contains(flagValue("test.run"), "/") && flagValue("test.parallel") != "1"
+	known := "test.run test.skip test.parallel test.testlogfile " + strings.Join(passed(), " ")
+	can := !strings.Contains(flagValue("test.run")+flagValue("test.skip"), "/") && flagValue("test.parallel") != "1"
 	flag.Visit(func(f *flag.Flag) {
 		can = can && strings.Contains(known+" ", f.Name+" ")
 	})
@@ -75,12 +77,35 @@ func testNames() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the tests: %w\n%s", err, out)
 	}
-	return strings.Fields(string(out)), nil
+	return without(strings.Fields(string(out)), flagValue("test.skip"))
+}
+
+// without returns the names that -skip leaves, which -test.list does not observe.
+func without(names []string, skip string) ([]string, error) {
+	if skip == "" {
+		return names, nil
+	}
+	skipped, err := regexp.Compile(skip)
+	if err != nil {
+		return nil, fmt.Errorf("read -skip: %w", err)
+	}
+	return slices.DeleteFunc(names, skipped.MatchString), nil
+}
+
+// workers returns the number of tests that run at once.
+func workers() (n int, err error) {
+	n, err = strconv.Atoi(flagValue("test.parallel"))
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		n *= 2 // the usual value is the number of CPUs
+	}
+	return n, err
 }
 
 // runEach runs the tests, and returns the exit code of the test program.
 func runEach(names []string) int {
-	workers, err := strconv.Atoi(flagValue("test.parallel"))
+	workers, err := workers()
 	if err == nil {
 		err = os.MkdirAll(sharedDir, 0o755)
 	}

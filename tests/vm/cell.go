@@ -48,8 +48,8 @@ func newCard(k kernel, dir string) (card, error) {
 	return qemu.NewStream(dir)
 }
 
-// cellTime is the time limit of a machine: several times what a single one takes on two CPUs.
-const cellTime = 15 * time.Minute
+// cellTime is the time limit of a machine: several times what it takes beside another one on two CPUs.
+const cellTime = 45 * time.Minute
 
 // A cell is one kernel in a machine.
 type cell struct {

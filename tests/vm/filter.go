@@ -143,12 +143,12 @@ type status struct {
 	}
 }
 
-// startTime is longer than an emulated machine takes to load the programs.
-const startTime = time.Minute
+// patience is many times what an emulated machine takes to load the programs, or to count frames.
+const patience = 5 * time.Minute
 
 func (c *cell) ready() (s status, err error) {
 	var out string
-	for deadline := time.Now().Add(startTime); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		if out, err = c.run("/bin/paraxialctl", "status", "-o", "json"); err != nil {
 			continue
 		}
@@ -233,14 +233,13 @@ func (c *cell) settle(before counts, each uint64) error {
 	want := counts{before.blocked + each, before.passed + each, before.stack + each}
 	var got counts
 	var err error
-	for range 50 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if got, err = c.counts(); err != nil {
 			return err
 		}
 		if got.blocked >= want.blocked && got.passed >= want.passed && got.stack >= want.stack {
 			break
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	if got != want {
 		return fmt.Errorf("counted %+v, not %+v", got, want)

@@ -38,11 +38,11 @@ func buildTools(ctx context.Context, dir string) (tools, error) {
 	return t, nil
 }
 
-func compile(ctx context.Context, arguments ...string) error {
-	c := exec.CommandContext(ctx, "go", arguments...)
+func compile(ctx context.Context, verb string, arguments ...string) error {
+	c := exec.CommandContext(ctx, "go", append([]string{verb, "-trimpath"}, arguments...)...)
 	c.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
 	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("go %s: %w\n%s", strings.Join(arguments, " "), err, out)
+		return fmt.Errorf("go %s %s: %w\n%s", verb, strings.Join(arguments, " "), err, out)
 	}
 	return nil
 }

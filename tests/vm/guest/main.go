@@ -171,5 +171,5 @@ func kernelLog() (string, error) {
 	}
 }
 
-// carrierTime is longer than the slowest card takes.
-const carrierTime = 20 * time.Second
+// carrierTime is many times what the slowest card takes.
+const carrierTime = 2 * time.Minute

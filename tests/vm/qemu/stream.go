@@ -28,8 +28,8 @@ func Listen(path string) (*Socket, error) {
 	return &Socket{path, l}, nil
 }
 
-// connectTime is how long QEMU may take to start.
-const connectTime = 15 * time.Second
+// connectTime is many times what QEMU takes to start.
+const connectTime = 2 * time.Minute
 
 // Accept waits for the machine to connect, and stops listening.
 func (s *Socket) Accept() (net.Conn, error) {

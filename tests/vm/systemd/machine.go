@@ -91,8 +91,8 @@ func (m *machine) close() {
 	}
 }
 
-// bootTime is much longer than an emulated machine takes.
-const bootTime = 3 * time.Minute
+// bootTime is many times what an emulated machine takes.
+const bootTime = 15 * time.Minute
 
 // ready waits until the agent reports that the system runs.
 func (m *machine) ready(ctx context.Context) error {
@@ -120,8 +120,8 @@ type errStatus int
 
 func (e errStatus) Error() string { return "exit status " + strconv.Itoa(int(e)) }
 
-// commandTime is much longer than a command takes.
-const commandTime = 2 * time.Minute
+// commandTime is many times what a command takes.
+const commandTime = 10 * time.Minute
 
 // run runs a command in the machine's shell, and returns its output.
 func (m *machine) run(ctx context.Context, command string) (string, error) {

@@ -43,7 +43,7 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, storyTime)
 	defer cancel()
 
 	dir, err := os.MkdirTemp("", "paraxial-systemd-")
@@ -60,6 +60,9 @@ func run() error {
 	}
 	return os.RemoveAll(dir)
 }
+
+// storyTime is several times what the story takes beside another machine on two CPUs.
+const storyTime = 45 * time.Minute
 
 // system returns what to boot. The root file system is made once and kept.
 func (o options) system(ctx context.Context, dir string) (system, error) {

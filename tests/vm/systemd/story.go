@@ -209,8 +209,10 @@ func (t *story) unit() error {
 }
 
 // again waits until the daemon is back after its end.
-const again = `for i in $(seq 100); do paraxialctl status >/dev/null 2>&1 && exit; sleep .2; done
-systemctl status paraxiald; exit 1`
+const again = `until paraxialctl status >/dev/null 2>&1; do
+	[ $SECONDS -lt 300 ] || { systemctl status paraxiald; exit 1; }
+	sleep .2
+done`
 
 func (t *story) kill() error {
 	return t.underFlood(func() error {
@@ -226,7 +228,7 @@ func (t *story) reboot() error {
 	err = t.m.reboot(t.ctx)
 	if err == nil {
 		err = t.all(again,
-			"for i in $(seq 100); do systemctl is-active multi-user.target && exit; sleep .2; done; exit 1")
+			"until systemctl is-active multi-user.target; do [ $SECONDS -lt 300 ] || exit 1; sleep .2; done")
 	}
 	sent, floodErr := stop()
 	if err := errors.Join(err, floodErr); err != nil {

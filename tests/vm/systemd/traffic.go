@@ -123,7 +123,7 @@ awk '$1 == "Ip6InReceives" { print $2 }' /proc/net/dev_snmp6/eth0`)
 func (m *machine) arrive(ctx context.Context, before stack, n int) error {
 	want := stack{before.ipv4 + n, before.ipv6 + n}
 	var got stack
-	for range 20 {
+	for deadline := time.Now().Add(commandTime); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		var err error
 		if got, err = m.received(ctx); err != nil {
 			return err
@@ -131,7 +131,6 @@ func (m *machine) arrive(ctx context.Context, before stack, n int) error {
 		if got.ipv4 >= want.ipv4 && got.ipv6 >= want.ipv6 {
 			break
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
 	if got != want {
 		return fmt.Errorf("the stack saw %+v packets, not %+v", got, want)
