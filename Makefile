@@ -137,8 +137,8 @@ upgrade-from: ## upgrade from the version REF, and go back to it, under traffic:
 		PARAXIAL_UPGRADES=$(or $(UPGRADES),10) $(TESTALL) -v -timeout 1h -run 'TestUpgrade|TestRestartsAndUpgrades' ./tests/e2e
 
 .PHONY: bench-logs
-bench-logs: build ## how many lines paraxial-agent reads in a second, beside fail2ban and sshguard
-	go run ./tests/bench/logs -bin $(BIN)
+bench-logs: build ## what paraxial-agent takes for a line, beside fail2ban and sshguard: LINES=10000000
+	go run ./tests/bench/logs -bin $(BIN) -lines $(or $(LINES),1000000)
 
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
