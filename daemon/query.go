@@ -169,7 +169,7 @@ func (d *Daemon) why(src netip.Addr, o opinion) control.WhyResult {
 	if drops && d.settings().Essential == config.EssentialOn {
 		result.EssentialRate = loader.EssentialRate
 	}
-	if policy.DecideReply(entries, src, d.engine.Now()) == policy.Answers {
+	if policy.DecideReply(o.entries, src, d.engine.Now()) == policy.Answers {
 		result.Replies = control.RepliesPass
 	}
 	for _, e := range result.Matched {
