@@ -18,10 +18,16 @@ KEPT     := PATH,HOME,$(subst $(empty) ,$(comma),$(KNOBS:%=PARAXIAL_%))
 VMSUDO   := $(SUDO:sudo=sudo --preserve-env=PARAXIAL_VM_CACHE,PARAXIAL_VM_ACCEL)
 TESTEXEC := $(SUDO:sudo=-exec "sudo --preserve-env=$(KEPT)")
 TESTALL  := PARAXIAL_REQUIRE_ALL=1 go test -count=1 $(TESTEXEC)
-# Folders whose tests need namespaces or root, or whose code has one goroutine, and tests that compare
-# one goroutine with a model: under the race detector they find nothing and take ten times as long.
-NORACE   := loader|tests|config|detect|doctor|fail2ban|lists|manpage|match|realip|replay
-NORACE1  := TestCopiesAgree|TestFailureChangesNothing|TestExpiredEntryInsidePrefix|TestV[46](Answers|AgainstModel|AgreesWithModel|SeldomAsks|ProgramAnswersAsLookup)
+# NORACE are folders whose tests need namespaces or root, or whose code has one goroutine, and NORACE1 tests
+# of one goroutine beside a model. Under the race detector they find nothing and take ten times as long.
+NORACE   := loader|tests|config|detect|doctor|fail2ban|index|lists|manpage|match|realip|replay
+NORACE1  := TestCopiesAgree|TestFailureChangesNothing|TestRecall
+# Tests that other targets run for longer: these targets, then make test LONGER=elsewhere, repeat none of them.
+LONGER_PROOF    := TestIPv4UnderChange|TestIPv6UnderChange|TestListedSourcesStayAllowed|TestProgramAgainstModel|TestRecall|TestBlockedSourcesReachNoIP|TestMillionEntries
+LONGER_SOAK     := TestSoak
+LONGER_HOSTILE  := TestHostileAllAtOnce
+LONGER_UPGRADES := TestAgentAndDaemonAreKilled|TestKilledAgainAndAgain|TestReporterIsKilled|TestUpgrade|TestOlderVersionIsRefused|TestRestartsAndUpgrades
+LONGER_ALL      := ^($(LONGER_PROOF)|$(LONGER_SOAK)|$(LONGER_HOSTILE)|$(LONGER_UPGRADES))$$
 
 .PHONY: help
 help: ## list the targets
@@ -78,7 +84,7 @@ test: test-needs ## run all tests; needs root, or sudo for the parts that do
 	@# The packages that take longest begin first. Their tests wait more than they compute, so twice
 	@# as many packages run at a time as there are cores, and in some of them several tests.
 	PARAXIAL_REQUIRE_ALL=1 go run ./tests/progress go test -json -count=1 -timeout 30m -p $$(($$(nproc) * 2)) \
-		$(TESTEXEC) ./tests/e2e ./tests/packaging ./tests/churn ./...
+		$(if $(LONGER),-skip '$(LONGER_ALL)') $(TESTEXEC) ./tests/e2e ./tests/packaging ./tests/churn ./...
 
 .PHONY: test-race
 test-race: ## run the tests that need no namespaces under the race detector
@@ -99,27 +105,27 @@ test-servers: ## let real servers log hostile names, paths and headers; on Debia
 proof: ## run random tests for long: CASES (100 million) look-ups while the daemon changes, is killed and restarts
 	PARAXIAL_CASES=$(or $(CASES),100000000) $(TESTALL) -v -timeout 2h ./tests/churn
 	PARAXIAL_CASES=$$(( $(or $(CASES),100000000) / 20 )) $(TESTALL) -v -timeout 2h ./tests/differential
-	PARAXIAL_CASES=1 $(TESTALL) -v -timeout 1h -run Recall ./daemon
-	PARAXIAL_CASES=200000 $(TESTALL) -v -timeout 1h -run BlockedSourcesReachNoIP ./tests/e2e
+	PARAXIAL_CASES=1 $(TESTALL) -v -timeout 1h -run '^($(LONGER_PROOF))$$' ./daemon
+	PARAXIAL_CASES=200000 PARAXIAL_ENTRIES=1000000 $(TESTALL) -v -timeout 1h -run '^($(LONGER_PROOF))$$' ./tests/e2e
 
 .PHONY: figures
 figures: ## check the figures in seconds that the documentation states; on a machine with nothing else to do
-	PARAXIAL_FIGURES=1 PARAXIAL_LIMIT_SECONDS=10 $(TESTALL) -v -timeout 1h -parallel 1 \
+	PARAXIAL_FIGURES=1 PARAXIAL_LIMIT_SECONDS=10 PARAXIAL_ENTRIES=1000000 $(TESTALL) -v -timeout 1h -parallel 1 \
 		-run 'Busy|Idle|LimitHolds|TestDetector$$|DetachedLink|Upgrade|BlockTakes|Million|Gaps|Hostile' \
 		./tests/e2e ./store ./replay ./config
 
 .PHONY: soak
 soak: ## let a daemon live through changes, flapping interfaces, reloads and kills for MINUTES (30), under traffic
-	PARAXIAL_SOAK_SECONDS=$$(( $(or $(MINUTES),30) * 60 )) $(TESTALL) -v -timeout 0 ./tests/soak
+	PARAXIAL_SOAK_SECONDS=$$(( $(or $(MINUTES),30) * 60 )) $(TESTALL) -v -timeout 0 -run '^($(LONGER_SOAK))$$' ./tests/soak
 
 .PHONY: hostile
 hostile: ## attack a daemon from all sides at once for MINUTES (10), under traffic and with 512 MiB of memory
-	PARAXIAL_HOSTILE_SECONDS=$$(( $(or $(MINUTES),10) * 60 )) $(TESTALL) -v -timeout 0 -run HostileAllAtOnce ./tests/e2e
+	PARAXIAL_HOSTILE_SECONDS=$$(( $(or $(MINUTES),10) * 60 )) $(TESTALL) -v -timeout 0 -run '^($(LONGER_HOSTILE))$$' ./tests/e2e
 
 .PHONY: upgrades
 upgrades: ## restart and kill the daemon 100 times, and 20 times switch to a version with other maps, under traffic
 	PARAXIAL_RESTARTS=$(or $(RESTARTS),100) PARAXIAL_UPGRADES=$(or $(UPGRADES),20) $(TESTALL) -v -timeout 1h \
-		-run 'Upgrade|Restart|OlderVersion|Killed' ./tests/e2e
+		-run '^($(LONGER_UPGRADES))$$' ./tests/e2e
 
 .PHONY: upgrade-from
 upgrade-from: ## upgrade from the version REF, and go back to it, under traffic: make upgrade-from REF=v1.0.0

@@ -154,7 +154,9 @@ struct {
  * and index_v6.h describe the lines, lines.h how to reach them. If element
  * INDEX_IN_FORCE is empty, there is no index and every packet asks the tries. The
  * daemon writes through mapped memory, the program reads. A change of the layout needs
- * a new name, because the program of an older version may still be reading.
+ * a new name, because the program of an older version may still be reading. For a change
+ * of the lines of a generation a new format is enough, since a program asks the tries if
+ * it does not know the format.
  *
  * Sizes take the place of the types of key and value, because clang keeps no BTF of an
  * inner map's types.

@@ -171,6 +171,7 @@ func (d *Daemon) start(ctx context.Context, status func(string)) error {
 	if err := d.engine.Fill(ctx, d.loader); err != nil {
 		return err
 	}
+	d.replies.follow() // before the new program drops the first answer
 	cfg := d.settings()
 	if err := d.startDetection(cfg); err != nil {
 		return err

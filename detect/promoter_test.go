@@ -75,9 +75,9 @@ func search(sums []float64, at float64) int {
 	return low
 }
 
-// TestRecall has offenders among clients and a flood of forged sources, at rates that
+// TestRecallOfPromotion has offenders among clients and a flood of forged sources, at rates that
 // Interval does not report as exceeded.
-func TestRecall(t *testing.T) {
+func TestRecallOfPromotion(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	for _, tt := range []struct {
 		offenders int

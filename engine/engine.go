@@ -229,7 +229,7 @@ func (e *Engine) applyIfRoom(c *policy.Change, ops []policy.Op) (undo []policy.O
 
 // writeStep is the number of operations that are made in the book at a time, so that
 // readers wait only briefly for a large change.
-const writeStep = 256
+const writeStep = 32
 
 // applyInSteps makes ops in the book, and returns the operations that undo them.
 func (e *Engine) applyInSteps(c *policy.Change, ops []policy.Op) (undo []policy.Op) {

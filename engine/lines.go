@@ -215,7 +215,11 @@ const partSize = 1 << 14
 func (p *packedLines[L]) add(l L) {
 	last := len(p.parts) - 1
 	if last < 0 || len(p.parts[last]) == partSize {
-		p.parts = append(p.parts, nil)
+		var part []L // the only one of a short list grows as needed
+		if last >= 0 {
+			part = make([]L, 0, partSize)
+		}
+		p.parts = append(p.parts, part)
 		last++
 	}
 	p.parts[last] = append(p.parts[last], l)

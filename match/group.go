@@ -162,7 +162,7 @@ func (t *tree) match(text []byte, at *place, r *reading, m *scratch) {
 		t.follow(text, e.end, m)
 		for _, p := range m.fit[n:] {
 			if r.add(e.addr, p) {
-				r.user = p.capture(text, at.start)
+				r.user = p.capture(text, at.start, e.end)
 			}
 		}
 	}
@@ -271,7 +271,7 @@ func (p *pattern) tryAt(text []byte, at *place, r *reading, right []span) {
 		if contains(right, e.end) {
 			fits = true
 			if r.add(e.addr, p) {
-				r.user = p.capture(text, at.start)
+				r.user = p.capture(text, at.start, e.end)
 			}
 		}
 	}

@@ -251,15 +251,17 @@ func (r *reading) add(a netip.Addr, p *pattern) (first bool) {
 	return true
 }
 
-// capture returns the text of the field named user on the left side, if it is the only field
-// there.
-func (p *pattern) capture(text []byte, start int) []byte {
+// capture returns the text of the field named user, if the address is from start to end. It has
+// to be the only field of the left side, or the end of a right side that begins with a literal.
+func (p *pattern) capture(text []byte, start, end int) []byte {
+	if n := len(p.right); n == 2 && p.right[1].name == "user" {
+		return text[end+len(p.right[0].literal):]
+	}
 	at, rest, found := 0, 0, false
-	for _, e := range p.left {
+	for i := range p.left {
+		e := &p.left[i]
 		switch {
-		case e.class != nil && found:
-			return nil
-		case e.class != nil && e.name != "user":
+		case e.class != nil && (found || e.name != "user"):
 			return nil
 		case e.class != nil:
 			found = true

@@ -59,7 +59,8 @@ func (r reference) read(message []byte) Result {
 				}
 				fits = true
 				if len(addrs) == 0 {
-					found = Result{Kind: p.kind, Address: a, User: p.capture(message, start), Count: count, End: p.end}
+					found = Result{Kind: p.kind, Address: a, Count: count, End: p.end}
+					found.User = p.capture(message, start, end)
 				}
 				addrs[a] = true
 			}
@@ -176,7 +177,7 @@ func composed(random *rand.Rand, p pattern, words []string) string {
 func (e element) fill(b *strings.Builder, random *rand.Rand, words []string) {
 	for range e.min + random.IntN(3) {
 		word := words[random.IntN(len(words))]
-		if fits := !strings.ContainsFunc(word, func(r rune) bool { return !e.class[byte(r)] }); fits || random.IntN(20) == 0 {
+		if !strings.ContainsFunc(word, func(r rune) bool { return !e.class[byte(r)] }) || random.IntN(20) == 0 {
 			b.WriteString(word)
 			continue
 		}

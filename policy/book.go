@@ -19,8 +19,8 @@ type Book struct {
 	sent   sent
 	large  largeAllows
 	tables
-	snapshots int    // number of snapshots in use
-	covering  []node // memory for Compile
+	snapshots int     // number of snapshots in use
+	places    []place // memory for Compile
 }
 
 // node holds the entries of one kind at one prefix.
@@ -326,7 +326,7 @@ func (b *Book) RefsOf(k Kind, origin string) []EntryRef {
 		}
 	}
 	slices.SortFunc(refs, func(x, y EntryRef) int {
-		return comparePrefix(b.slab.at(x).prefix(), b.slab.at(y).prefix())
+		return comparePrefix(b.slab.prefix(x), b.slab.prefix(y))
 	})
 	return refs
 }

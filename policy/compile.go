@@ -138,19 +138,24 @@ func (b *Book) combine(c combined, n node) combined {
 	return c
 }
 
+// place is a node and the length of its prefix.
+type place struct {
+	bits int
+	node
+}
+
 // above returns the node at s, or zero, and the combination of the nodes that cover it.
 func (b *Book) above(s site) (at node, c combined) {
-	covering := b.covering[:0]
+	b.places = b.places[:0] // variables of this function would be allocated for each call
 	for p, n := range b.table(s.kind).Supernets(s.prefix) {
-		if p.Bits() < s.prefix.Bits() {
-			covering = append(covering, n)
-		} else {
-			at = n
-		}
+		b.places = append(b.places, place{p.Bits(), n})
 	}
-	b.covering = covering
-	for _, n := range slices.Backward(covering) {
-		c = b.combine(c, n)
+	covering := b.places
+	if len(covering) > 0 && covering[0].bits == s.prefix.Bits() {
+		at, covering = covering[0].node, covering[1:]
+	}
+	for _, p := range slices.Backward(covering) {
+		c = b.combine(c, p.node)
 	}
 	return at, c
 }

@@ -137,17 +137,6 @@ func plainPart(text []byte) (n int) {
 	return n
 }
 
-// Select returns a batch of the events with these numbers, from 1.
-func (b *Batch) Select(numbers []int) *Batch {
-	lines := bytes.SplitAfter(b.body, []byte("\n"))
-	var part Batch
-	for _, n := range numbers {
-		part.body = append(part.body, lines[n-1]...)
-		part.n++
-	}
-	return &part
-}
-
 // Send reports the events of a batch. If source is not empty, the batch may be sent again after
 // an error, or by another run of the program: the same batch is counted once, until another
 // batch of the source is sent. A batch with the same id is the same; without an id, one with the

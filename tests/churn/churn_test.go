@@ -50,7 +50,7 @@ func underChange(t *testing.T, f family) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	d := newDriver(h, w, c, seed)
+	d := newDriver(h, w, c, cases, seed)
 	begin := time.Now()
 	race(t, c, d, mine, others)
 	if err := h.kill(); err != nil { // it reads the log
@@ -122,7 +122,7 @@ func report(t *testing.T, c *checker, d *driver, took time.Duration) {
 	t.Logf("%d more verdicts by the attached program itself", c.attachedAsked)
 	t.Logf("%d sources; %d changes, %d imports of up to %d lines, %d entries ended; "+
 		"%d kills, %d of them in imports, and %d in starts",
-		len(c.sources), d.changes, d.imports, slices.Max(listSizes), d.lapses,
+		len(c.sources), d.changes, d.imports, slices.Max(d.sizes), d.lapses,
 		d.host.kills, d.killsInImport, d.host.killedStarts)
 	t.Logf("%d programs over %d sets of maps; %d indexes built, %d with a new size; %s in total, %s in look-ups",
 		c.programs, c.mapSets.Load(), d.host.built, d.host.resized,

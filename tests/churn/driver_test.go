@@ -31,10 +31,15 @@ const (
 	fewestKills = 2   // during imports
 )
 
-// listSizes are the sizes of the lists that are imported in turn. They grow in small steps, which
-// are patched into the index until it is full, and in large ones, for which it is rebuilt, and
-// shrink again.
-var listSizes = []int{300, 4_000, 14_000, 28_000, 220_000, 1_000}
+// listSizes returns the sizes of the lists that are imported in turn. They grow in small steps,
+// which are patched into the index until it is full, and in large ones, for which it is rebuilt,
+// and shrink again. The large step is larger in long runs.
+func listSizes(cases uint64) []int {
+	if cases > defaultCases {
+		return []int{300, 4_000, 14_000, 28_000, 220_000, 1_000}
+	}
+	return []int{300, 4_000, 14_000, 28_000, 90_000, 1_000}
+}
 
 // driver makes changes one after the other, knows the effect of each on every source, and kills the
 // daemon in between.
@@ -46,17 +51,19 @@ type driver struct {
 	client  *control.Client
 	model   model
 	pool    []netip.Prefix
-	next    int // position in listSizes
+	sizes   []int // of the lists, in turn
+	next    int   // position in sizes
 	since   time.Time
 	recent  []string // the last requests and their results
 
 	changes, imports, lapses, killsInImport int
 }
 
-func newDriver(h *host, w *world, c *checker, seed uint64) *driver {
+func newDriver(h *host, w *world, c *checker, cases, seed uint64) *driver {
+	sizes := listSizes(cases)
 	return &driver{
-		Rand: rand.New(rand.NewPCG(seed, 2)), world: w, checker: c, host: h,
-		client: control.NewClient(h.daemon.Socket), model: model{}, pool: w.bulk(slices.Max(listSizes) + 10_000),
+		Rand: rand.New(rand.NewPCG(seed, 2)), world: w, checker: c, host: h, model: model{},
+		client: control.NewClient(h.daemon.Socket), sizes: sizes, pool: w.bulk(slices.Max(sizes) + 10_000),
 	}
 }
 
@@ -116,7 +123,7 @@ func (d *driver) run(ctx context.Context) error {
 
 // enough reports whether every event that the test needs has happened.
 func (d *driver) enough() bool {
-	return d.imports > len(listSizes) && d.killsInImport >= fewestKills && d.host.killedStarts > 0 &&
+	return d.imports > len(d.sizes) && d.killsInImport >= fewestKills && d.host.killedStarts > 0 &&
 		d.checker.mapSets.Load() > 1 && d.lapses > 0 && d.host.resized > 0
 }
 
@@ -312,7 +319,7 @@ func (d *driver) ttl() string {
 // nextList returns an import of the next size: the part of the pool that is in every list, and a
 // random choice of the rest as long as it is not needed.
 func (d *driver) nextList() request {
-	size := listSizes[d.next%len(listSizes)]
+	size := d.sizes[d.next%len(d.sizes)]
 	d.next++
 	start := d.IntN(len(d.pool) - size)
 	r := request{kind: policy.Block, action: policy.Drop, origin: originFeed, prefixes: slices.Clone(d.world.feed),

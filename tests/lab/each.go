@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,8 +57,8 @@ func passed() []string {
 // canSplit reports whether the result is the same if each test runs in a process of its own.
 func canSplit() bool {
 	// Without the log of files that a test opens, the go command does not cache the result.
-	known := "test.run test.parallel test.testlogfile " + strings.Join(passed(), " ")
-	can := !strings.Contains(flagValue("test.run"), "/") && flagValue("test.parallel") != "1"
+	known := "test.run test.skip test.parallel test.testlogfile " + strings.Join(passed(), " ")
+	can := !strings.Contains(flagValue("test.run")+flagValue("test.skip"), "/") && flagValue("test.parallel") != "1"
 	flag.Visit(func(f *flag.Flag) {
 		can = can && strings.Contains(known+" ", f.Name+" ")
 	})
@@ -75,7 +77,19 @@ func testNames() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the tests: %w\n%s", err, out)
 	}
-	return strings.Fields(string(out)), nil
+	return without(strings.Fields(string(out)), flagValue("test.skip"))
+}
+
+// without returns the names that -skip leaves, which -test.list does not observe.
+func without(names []string, skip string) ([]string, error) {
+	if skip == "" {
+		return names, nil
+	}
+	skipped, err := regexp.Compile(skip)
+	if err != nil {
+		return nil, fmt.Errorf("read -skip: %w", err)
+	}
+	return slices.DeleteFunc(names, skipped.MatchString), nil
 }
 
 // workers returns the number of tests that run at once.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -43,5 +44,20 @@ func TestEachReports(t *testing.T) {
 				t.Errorf("failed: %t, printed\n%s\nwant\n%s", e.failed, out.String(), want)
 			}
 		})
+	}
+}
+
+// TestSkip: a test that -skip names does not run, and no other one is missing.
+func TestSkip(t *testing.T) {
+	for skip, want := range map[string]string{
+		"": "TestA TestB TestAB", "^TestA$": "TestB TestAB", "A|^TestB$": "", "^(TestB|TestAB)$": "TestA",
+	} {
+		got, err := without(strings.Fields("TestA TestB TestAB"), skip)
+		if err != nil || !slices.Equal(got, strings.Fields(want)) {
+			t.Errorf("-skip %q leaves %q, %v; want %q", skip, got, err, want)
+		}
+	}
+	if _, err := without(nil, "("); err == nil {
+		t.Error("a pattern that is not one is accepted")
 	}
 }
