@@ -4,18 +4,31 @@
  * lengths (classes) /16, /32, /48, /56 and /64, the "host" one whole addresses, /128.
  * A prefix of another length is written as keys of these; see index/v6_keys.go.
  *
- * A generation begins with the header. The tag words of the short buckets follow, then
- * those of the host buckets, eight to a line; then the slots of the short buckets, 16
- * bytes each, and those of the host buckets, two lines to a bucket. A bucket has six
- * slots and one tag word:
+ * A generation begins with the header and the filter. The tag words of the short buckets
+ * follow, then those of the host buckets, eight to a line; then the slots of the short
+ * buckets, 16 bytes each, and those of the host buckets, two lines to a bucket. A bucket
+ * has six slots and one tag word:
  *
  *	bits 10i..10i+9	tag of slot i, 0 if the slot is empty
  *	bits 60..63	set if a key whose tag in this bucket ends in 0..3 found no
  *			free slot: the key is in the next of its three buckets, or
  *			nowhere after the third
  *
- * A source is looked up in all classes at once. If no tag matches, which is the usual
- * case, it is not listed. Otherwise the answers of all keys that cover it are combined.
+ * The filter is asked first: it names the classes that may have a key for the source. For
+ * most sources that are not listed it names none, and nothing else is read. It is a Bloom
+ * filter, so it names some classes by mistake, but never leaves one out. The /32 of a source
+ * chooses a line of it. In that line, a key has two bits at places that depend on its first
+ * 48 bits and its class. So most sources end there too whose /32 has keys, but whose /48 has
+ * none. Keys of the class /16 have no /32. They have a bit in a table of all /16s.
+ *
+ * The daemon sets the bits of a key before it writes the key, and never clears them. With 16
+ * bits to a key, one source in twenty is looked up in a class by mistake. The filter is in
+ * the first segment, which has 16 bits for each of a quarter of a million keys. With more
+ * keys there are more mistakes. The places of bits depend on the secrets of the generation,
+ * so nobody can choose prefixes that fill the filter. Many prefixes of one /32 fill its line.
+ *
+ * A source is looked up in all named classes at once. If no tag matches, it is not listed.
+ * Otherwise the answers of all keys that cover it are combined.
  */
 #ifndef PARAXIAL_INDEX_V6_H
 #define PARAXIAL_INDEX_V6_H
@@ -24,7 +37,7 @@
 #include "lines.h"
 #include <bpf/bpf_endian.h>
 
-#define V6_FORMAT 2
+#define V6_FORMAT 3
 
 enum v6_class {
 	V6_16,
@@ -38,11 +51,12 @@ enum v6_class {
 
 /* Line 0. With a format other than V6_FORMAT, such as 0, the tries are asked. */
 struct index_v6_header {
-	__u16 format;
-	__u16 classes;		/* bit 1 << enum v6_class is set if there are keys of the class */
+	__u8 format;
+	__u8 classes;		/* bit 1 << enum v6_class is set if there are keys of the class */
+	__u16 filter_lines;	/* from line V6_FILTER on; the short tags follow */
 	__u32 short_buckets;
 	__u32 host_buckets;
-	__u32 host_tags;	/* line of the first; short tags start in line 1 */
+	__u32 host_tags;	/* line of the first */
 	__u32 short_slots;	/* line of the first */
 	__u32 bank;		/* see enum index_segments */
 	__u32 nh[4];		/* secrets of the hash; see v6_mix() */
@@ -105,6 +119,14 @@ struct v6_place {
 	__u32 bucket;
 	__u64 tag;
 };
+
+/*
+ * The lines from V6_WIDE on have a bit for each /16, for keys of the class V6_16. Those
+ * from V6_FILTER on are the filter for the other classes.
+ */
+#define V6_WIDE 1
+#define V6_LINE_BITS (8 * sizeof(struct index_line))
+#define V6_FILTER (V6_WIDE + (1 << 16) / V6_LINE_BITS)
 
 /*
  * Multiply-shift (Dietzfelbinger et al., 1997): two keys get the same place with a
@@ -170,6 +192,12 @@ static __always_inline volatile __u64 *v6_word(__u32 bank, __u32 first, __u32 bu
 	struct index_line *line = index_line(&index_v6, bank, first + (bucket >> 3));
 
 	return line ? &line->words[bucket & 7] : NULL;
+}
+
+/* Returns the first line of the tags of short buckets. */
+static __always_inline __u32 v6_short_tags(const struct index_v6_header *h)
+{
+	return V6_FILTER + h->filter_lines;
 }
 
 static __always_inline __u64 v6_listed(__u32 until)
@@ -239,7 +267,7 @@ static __always_inline __u64 v6_key(const struct index_v6_header *h, __u64 high,
 {
 	__u64 mixed = class == V6_128 ? v6_mixed_host(h, high, low) : v6_mixed_short(h, high, class);
 	__u32 buckets = class == V6_128 ? h->host_buckets : h->short_buckets;
-	__u32 tags = class == V6_128 ? h->host_tags : 1;
+	__u32 tags = class == V6_128 ? h->host_tags : v6_short_tags(h);
 	__u32 bucket = p->bucket;
 	__u64 found = p->found;
 	struct v6_place place;
@@ -292,7 +320,7 @@ static __always_inline __u64 v6_prefix(__u64 high, __u32 class)
 
 /*
  * Reads the tags of the home bucket. No branch depends on them, so that the reads of
- * all classes overlap. It never returns false; see v6_word().
+ * several classes overlap. It never returns false; see v6_word().
  */
 static __always_inline bool v6_probe_short(const struct index_v6_header *h, __u64 high, __u32 class,
 					   struct v6_probe *p)
@@ -301,7 +329,7 @@ static __always_inline bool v6_probe_short(const struct index_v6_header *h, __u6
 	volatile __u64 *word;
 
 	place = v6_place(v6_mixed_short(h, v6_prefix(high, class), class), h->home, h->short_buckets);
-	word = v6_word(h->bank, 1, place.bucket);
+	word = v6_word(h->bank, v6_short_tags(h), place.bucket);
 	if (!word)
 		return false;
 	p->bucket = place.bucket;
@@ -365,23 +393,70 @@ static __always_inline enum index_answer v6_answer(const struct index_v6_header 
 	return says < V6_ASK && live(clock, says) ? INDEX_DROP : INDEX_ASK;
 }
 
+/* Returns which line of the filter a network has. The network is the first 32 bits. */
+static __always_inline __u32 v6_filter_line(const struct index_v6_header *h, __u32 network)
+{
+	return (v6_mix(network * h->home) * h->salt >> 32) * h->filter_lines >> 32;
+}
+
+/*
+ * Returns the classes that may have a key with these first 48 bits, and other bits that
+ * mean nothing. One of the key's two bits is in the lower half of the word, and the other
+ * in the upper half.
+ */
+static __always_inline __u64 v6_sift(const struct index_v6_header *h, const struct index_line *line, __u64 site)
+{
+	__u64 spot = site * h->second;
+	__u64 word = *(volatile __u64 *)&line->words[spot >> 61];
+
+	return word >> (spot >> 56 & 31) & word >> 27 >> (spot >> 51 & 31);
+}
+
+#define V6_LONG_CLASSES (1 << V6_48 | 1 << V6_56 | 1 << V6_64 | 1 << V6_128)
+
+/* Returns the classes that may have a key for the source: bit 1 << enum v6_class. */
+static __always_inline __u32 v6_filter(void *first, const struct index_v6_header *h, __u64 high)
+{
+	__u32 classes = h->classes;
+	struct index_line *line;
+	__u64 found;
+
+	if (!classes)
+		return 0;
+	line = index_first_line(first, V6_FILTER + v6_filter_line(h, high >> 32));
+	if (!line)
+		return classes;
+	found = (v6_sift(h, line, high >> 32 << 16) & 1 << V6_32) | (v6_sift(h, line, high >> 16) & V6_LONG_CLASSES);
+	if (classes & 1 << V6_16) {
+		line = index_first_line(first, V6_WIDE + (high >> 48) / V6_LINE_BITS);
+		if (!line)
+			return classes;
+		found |= (*(volatile __u64 *)&line->words[high >> 54 & 7] >> (high >> 48 & 63) & 1) << V6_16;
+	}
+	return classes & found;
+}
+
 static __always_inline enum index_answer index_ipv6(const struct in6_addr *saddr, struct clock *clock)
 {
 	const __be32 *addr = saddr->in6_u.u6_addr32;
 	__u64 high = (__u64)bpf_ntohl(addr[0]) << 32 | bpf_ntohl(addr[1]);
 	__u64 low = (__u64)bpf_ntohl(addr[2]) << 32 | bpf_ntohl(addr[3]);
 	struct v6_probe probes[V6_CLASSES];
-	const struct index_v6_header *h = index_header(&index_v6);
+	void *first = index_first(&index_v6);
+	const struct index_v6_header *h = first ? index_first_line(first, 0) : NULL;
 	__u64 something = 0;
-	__u32 class;
+	__u32 class, classes;
 
 	if (!h || h->format != V6_FORMAT)
 		return INDEX_ASK;
+	classes = v6_filter(first, h, high);
+	if (!classes)
+		return INDEX_CLEAN;
 #pragma unroll
 	for (class = V6_16; class < V6_CLASSES; class++) {
 		probes[class].found = 0;
 		probes[class].bucket = 0;
-		if (!(h->classes & 1 << class))
+		if (!(classes & 1 << class))
 			continue;
 		if (class == V6_128 ? !v6_probe_host(h, high, low, &probes[class])
 				    : !v6_probe_short(h, high, class, &probes[class]))

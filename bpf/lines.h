@@ -11,13 +11,26 @@
  * Therefore all segments have the same size.
  */
 
+/* The first segment of the generation in force, NULL if there is none. */
+static __always_inline void *index_first(void *index)
+{
+	__u32 at = INDEX_IN_FORCE;
+
+	return bpf_map_lookup_elem(index, &at);
+}
+
+/* A line of the first segment, without the look-up of the segment that index_line() needs. */
+static __always_inline void *index_first_line(void *first, __u32 line)
+{
+	return bpf_map_lookup_elem(first, &line);
+}
+
 /* Line 0 of the generation in force, NULL if there is none. */
 static __always_inline void *index_header(void *index)
 {
-	__u32 at = INDEX_IN_FORCE, zero = 0;
-	void *segment = bpf_map_lookup_elem(index, &at);
+	void *first = index_first(index);
 
-	return segment ? bpf_map_lookup_elem(segment, &zero) : NULL;
+	return first ? index_first_line(first, 0) : NULL;
 }
 
 /* A line of the generation in that bank. NULL never happens. */

@@ -127,6 +127,18 @@ struct {
 } essential SEC(".maps");
 
 /*
+ * The local ports of connections whose answers pass; see reply.h. The daemon writes both
+ * fields as one word through mapped memory, the program reads.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reply_ports);
+} reply_ports SEC(".maps");
+
+/*
  * Decides for which drops of the index the entry is looked up. Each CPU has its own
  * copy. The daemon reads how many were sampled.
  */
@@ -142,7 +154,9 @@ struct {
  * and index_v6.h describe the lines, lines.h how to reach them. If element
  * INDEX_IN_FORCE is empty, there is no index and every packet asks the tries. The
  * daemon writes through mapped memory, the program reads. A change of the layout needs
- * a new name, because the program of an older version may still be reading.
+ * a new name, because the program of an older version may still be reading. For a change
+ * of the lines of a generation a new format is enough, since a program asks the tries if
+ * it does not know the format.
  *
  * Sizes take the place of the types of key and value, because clang keeps no BTF of an
  * inner map's types.

@@ -43,6 +43,15 @@ struct ports {
 	__be16 dest;
 };
 
+/* A TCP header up to the window. */
+struct tcp_start {
+	struct ports ports;
+	__be32 sequence[2];
+	__u8 offset;
+	__u8 flags;
+	__be16 window;
+};
+
 /* The place up to which a packet is parsed. Every parse_* checks the bounds, then advances. */
 struct cursor {
 	void *pos;

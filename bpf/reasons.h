@@ -19,6 +19,12 @@ static __always_inline bool reason_reported(enum reason reason)
 	       reason == REASON_ESSENTIAL_LIMITED;
 }
 
+/* True for packets that pass although an entry would drop them. They do not count as its drops. */
+static __always_inline bool reason_spared(enum reason reason)
+{
+	return reason == REASON_ESSENTIAL || reason == REASON_REPLY;
+}
+
 /* True for packets that pass because of the verdict on their source, unless it is allowed. Detectors look at these. */
 static __always_inline bool reason_accounted(enum reason reason)
 {

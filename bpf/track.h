@@ -22,15 +22,6 @@ static __always_inline __u32 sample_weight(const struct track_control *c, __u64 
 	return x >> 32 < sampling >> 32 ? sampling : 0;
 }
 
-/* A TCP header up to the window. */
-struct tcp_start {
-	struct ports ports;
-	__be32 sequence[2];
-	__u8 offset;
-	__u8 flags;
-	__be16 window;
-};
-
 /*
  * The fields that detectors look at are packed into one word: the class, whether the
  * destination port is known, the protocol of the transport, and the port in network

@@ -28,6 +28,7 @@ enum reason {
 	REASON_ESSENTIAL = 11,	/* the host needs it: passed, although an entry would drop it (essential.h) */
 	REASON_ESSENTIAL_LIMITED = 12, /* the same, but over the rate for such packets: dropped */
 	REASON_TUNNEL_HIDDEN = 13, /* in a tunnel, and its source cannot be read: dropped (tunnel.h) */
+	REASON_REPLY = 14,	/* an answer that this host waits for: passed, although an entry would drop it (reply.h) */
 	REASON_COUNT,
 };
 
@@ -61,7 +62,7 @@ struct lpm_v6 {
 /*
  * Effective verdict of a block node. Each deadline is the latest of the entry's own
  * and those of all entries that cover it, so that the longest match alone decides.
- * The size is 20 bytes: with up to 24, a trie node stays in the 64-byte slab.
+ * The size is 24 bytes: with more, a trie node would leave the 64-byte slab.
  */
 struct verdict {
 	__u32 drop_until;
@@ -69,6 +70,7 @@ struct verdict {
 	__u32 shadow_until;
 	__u32 limit_id;		/* index into limits[]; 0 = no limit */
 	__u32 hit_id;		/* index into hits[]; 0 = not counted */
+	__u32 strict_until;	/* until then, also answers to connections of this host are dropped or limited */
 };
 _Static_assert(sizeof(struct verdict) <= 24, "64-byte trie nodes");
 
@@ -160,6 +162,12 @@ struct essential_buckets {
 	__u32 share_burst;
 	__u64 pools[ESSENTIAL_KINDS];
 	__u64 shares[ESSENTIAL_SHARES];	/* two rows for each kind */
+};
+
+/* The local ports of connections that this host opens. No port is in it while first is after last. */
+struct reply_ports {
+	__u32 first;
+	__u32 last;
 };
 
 #define INDEX_LINE_WORDS 8

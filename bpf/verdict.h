@@ -11,6 +11,7 @@
 #include "maps.h"
 #include "packet.h"
 #include "reasons.h"
+#include "reply.h"
 
 /*
  * allow and block are the longest matches in their tries, or NULL. An allow beats a
@@ -90,7 +91,9 @@ static __always_inline enum reason source_ipv4(const struct packet *p, const str
 				p->length, &hit);
 	if (reason_drops(reason))
 		reason = spare_ipv4(p, ip, reason);
-	if (reason != REASON_ESSENTIAL)
+	if (reason_drops(reason))
+		reason = reply_ipv4(p, ip, reason);
+	if (!reason_spared(reason))
 		count_hits(hit, weight);
 	return reason;
 }
@@ -119,7 +122,9 @@ static __always_inline enum reason source_ipv6(const struct packet *p, const str
 	}
 	if (reason_drops(reason))
 		reason = spare_ipv6(p, ip, reason);
-	if (reason != REASON_ESSENTIAL)
+	if (reason_drops(reason))
+		reason = reply_ipv6(p, ip, reason);
+	if (!reason_spared(reason))
 		count_hits(hit, weight);
 	return reason;
 }

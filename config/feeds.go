@@ -37,6 +37,9 @@ type Feed struct {
 	Except []string
 	// The rate of `use: limit`, for each entry.
 	Limit policy.Rate
+	// What the entries do with answers to connections that this host opened: `pass` or `drop`. For
+	// `block` and `limit`. See [feeds.md](feeds.md#answers).
+	Replies Replies
 	// How long the entries stay without a good answer. Then the set ends.
 	TTL time.Duration
 	// As `import.max_shrink`, for this set.
@@ -73,6 +76,17 @@ const (
 	UseTag     Use = "tag"     // the name of the feed is shown with the addresses
 )
 
+// Replies is what entries do with answers to connections that this host opened.
+type Replies string
+
+// The values of Replies.
+const (
+	RepliesPass Replies = "pass"
+	RepliesDrop Replies = "drop"
+)
+
+func parseReplies(s string) (Replies, error) { return oneOf(s, RepliesPass, RepliesDrop) }
+
 // Limits of feeds.
 const (
 	MaxFeeds = 64
@@ -89,7 +103,8 @@ const (
 func DefaultFeed() Feed {
 	return Feed{
 		CrowdSec: CrowdSec{Every: 10 * time.Second, Resync: 15 * time.Minute},
-		Every:    6 * time.Hour, TTL: 48 * time.Hour, MaxShrink: 50, MaxGrow: 3, MaxShare: 10, MaxEntries: 1 << 20,
+		Replies:  RepliesPass, Every: 6 * time.Hour, TTL: 48 * time.Hour,
+		MaxShrink: 50, MaxGrow: 3, MaxShare: 10, MaxEntries: 1 << 20,
 	}
 }
 
@@ -109,6 +124,7 @@ func feedKeys(f *Feed) []key {
 		textKey("feeds.use", true, &f.Use, parseUse),
 		listKey("feeds.except", true, &f.Except, text, parseFeedName, func(s string) string { return s }),
 		rateKey("feeds.limit", true, &f.Limit),
+		textKey("feeds.replies", true, &f.Replies, parseReplies),
 		durationKey("feeds.ttl", true, &f.TTL, minTTL, maxTTL),
 		percentKey("feeds.max_shrink", true, &f.MaxShrink),
 		numberKey("feeds.max_grow", true, &f.MaxGrow, 0, MaxMaxGrow),

@@ -41,7 +41,8 @@ feeds:
 	}
 	all := Feed{
 		Name: "all", URL: "http://lists.example/x.csv", Format: "csv", Column: "ip", Select: "country=NL",
-		Every: time.Hour, Use: UseLimit, Limit: policy.Rate{PerSecond: 100, Unit: policy.Packets}, TTL: 48 * time.Hour,
+		Every: time.Hour, Use: UseLimit, Limit: policy.Rate{PerSecond: 100, Unit: policy.Packets},
+		Replies: RepliesPass, TTL: 48 * time.Hour,
 		MaxShrink: 0, MaxGrow: 0, MaxShare: 100, MaxEntries: 10,
 		Minisign: "RWQf6LRCGA9i59SLOFxz6NxvASXDJeRtuZykwQepbDEGt87ig1BNpWaV",
 		SHA256:   "https://lists.example/x.csv.sha256", CA: "/etc/ssl/ours.pem", Private: true,

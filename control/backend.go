@@ -88,6 +88,7 @@ type Block struct {
 	Confirm  time.Duration // revert after this unless confirmed; 0: do not
 	Force    bool          // override the guard
 	Replace  bool          // replace also an entry that is stronger or longer
+	Replies  bool          // answers to connections of this host pass
 }
 
 // Allow is an AllowRequest as it reaches the backend.
@@ -137,6 +138,7 @@ type Import struct {
 	Kind        policy.Kind
 	Action      policy.Action // NoAction for an allow
 	Rate        policy.Rate   // of a limit
+	Replies     bool          // answers to connections of this host pass
 	For         time.Duration
 	Reason      string
 	SkipInvalid bool

@@ -234,7 +234,7 @@ func (c *Client) Import(
 ) (ImportResult, error) {
 	query := url.Values{"origin": {r.Origin}}
 	for name, value := range map[string]string{
-		"kind": r.Kind, "action": r.Action, "rate": r.Rate, "for": r.For, "reason": r.Reason,
+		"kind": r.Kind, "action": r.Action, "rate": r.Rate, "replies": r.Replies, "for": r.For, "reason": r.Reason,
 	} {
 		if value != "" {
 			query.Set(name, value)

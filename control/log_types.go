@@ -31,5 +31,6 @@ const (
 	LogSilent  LogCondition = "silent"  // the reporter tells nothing any more
 	LogFailing LogCondition = "failing" // it cannot be read, or its events wait
 	LogBehind  LogCondition = "behind"  // lines wait for longer than a minute
+	LogRefused LogCondition = "refused" // the daemon refuses its events, all of the last ones
 	LogRead    LogCondition = "read"
 )

@@ -22,14 +22,29 @@ const maxWord = 128
 // there is a rate, and drop otherwise.
 func (r *BlockRequest) parse(c Caller) (Block, error) {
 	b := Block{Reason: r.Reason, Force: r.Force, Replace: r.Replace}
-	var err [6]error
+	var err [7]error
 	b.Action, b.Rate, err[0] = parseAction(r.Action, r.Rate)
 	b.Prefixes, b.Notes, err[1] = parsePrefixes(r.Prefixes)
 	b.For, err[2] = parseDuration("for", r.For, policy.TTLForever)
 	b.Confirm, err[3] = parseDuration("confirm", r.Confirm, 0)
 	err[4] = checkReason(r.Reason)
 	b.Origin, err[5] = ownOrigin(r.Origin, c)
+	b.Replies, err[6] = parseReplies(r.Replies)
 	return b, cmp.Or(err[:]...)
+}
+
+// RepliesPass and RepliesDrop say what an entry does with answers to connections of this host.
+const (
+	RepliesPass = "pass"
+	RepliesDrop = "drop"
+)
+
+func parseReplies(s string) (pass bool, err error) {
+	switch s {
+	case RepliesPass, RepliesDrop, "":
+		return s == RepliesPass, nil
+	}
+	return false, invalid("replies: want %q or %q", RepliesPass, RepliesDrop)
 }
 
 func parseAction(action, rate string) (policy.Action, policy.Rate, error) {
@@ -110,7 +125,8 @@ func (r *ConfirmRequest) parse(Caller) (ConfirmRequest, error) { return *r, chec
 func parseImport(query url.Values) (Import, error) {
 	r := Import{Origin: query.Get("origin"), Reason: query.Get("reason")}
 	flags := importFlags(&r)
-	known := append([]string{"origin", "kind", "action", "rate", "for", "reason"}, slices.Sorted(maps.Keys(flags))...)
+	known := slices.Concat([]string{"origin", "kind", "action", "rate", "replies", "for", "reason"},
+		slices.Sorted(maps.Keys(flags)))
 	if err := knownParameters(query, known...); err != nil {
 		return r, err
 	}
@@ -123,10 +139,14 @@ func parseImport(query url.Values) (Import, error) {
 			return r, invalid("%s: want true or false", name)
 		}
 	}
-	var err [2]error
+	var err [3]error
 	r.For, err[0] = parseDuration("for", query.Get("for"), policy.TTLForever)
 	r.Kind, r.Action, r.Rate, err[1] = parseEffect(query.Get("kind"), query.Get("action"), query.Get("rate"))
-	return r, cmp.Or(CheckImportOrigin(r.Origin), err[0], err[1], checkReason(r.Reason))
+	r.Replies, err[2] = parseReplies(query.Get("replies"))
+	if r.Replies && r.Kind == policy.Allow {
+		err[2] = invalid("replies: not with the kind %q, which lets all packets pass", policy.Allow)
+	}
+	return r, cmp.Or(CheckImportOrigin(r.Origin), err[0], err[1], err[2], checkReason(r.Reason))
 }
 
 func importFlags(r *Import) map[string]*bool {

@@ -39,6 +39,7 @@ type Entry struct {
 	Forced         bool       `json:"forced,omitempty"`
 	Evidence       *Evidence  `json:"evidence,omitempty"` // of a detector or rule
 	Tags           []string   `json:"tags,omitempty"`     // the sets that have all of the prefix
+	Replies        string     `json:"replies,omitempty"`  // pass: answers to connections of this host pass
 }
 
 // Pending belongs to an entry that ends at ConfirmBy unless it is confirmed. If it
@@ -111,6 +112,7 @@ type BlockRequest struct {
 	Confirm  string   `json:"confirm,omitempty"` // revert after this unless confirmed
 	Force    bool     `json:"force,omitempty"`   // override the guard
 	Replace  bool     `json:"replace,omitempty"` // also a stronger or longer block of the origin
+	Replies  string   `json:"replies,omitempty"` // pass: answers to connections of this host pass; drop (default)
 }
 
 // AllowRequest asks to let prefixes pass, even if they are blocked.
@@ -200,6 +202,7 @@ type ImportRequest struct {
 	Kind        string // block or allow; empty: block
 	Action      string // as in BlockRequest
 	Rate        string // as in BlockRequest
+	Replies     string // as in BlockRequest
 	For         string // as policy.ParseTTL; empty: forever
 	Reason      string
 	SkipInvalid bool
@@ -273,6 +276,9 @@ type WhyResult struct {
 	// EssentialRate is the number of essential packets a second, such as DHCP, that pass on each
 	// interface although an entry would drop them. 0: none.
 	EssentialRate int `json:"essential_rate,omitempty"`
+	// Replies is "pass" if the entries drop or limit only packets that are no answer to a connection
+	// that this host opened.
+	Replies string `json:"replies,omitempty"`
 	// UnseenTunnels are the tunnels of this host that the filter does not look into, so that
 	// packets from the source pass there although an entry drops or limits it.
 	UnseenTunnels []Tunnel `json:"unseen_tunnels,omitempty"`

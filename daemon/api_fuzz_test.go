@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -140,31 +139,34 @@ func checkAnswer(r *http.Response) error {
 // no more than limit of each kind and family.
 func checkKernel(t *testing.T, d *Daemon, k *fakeKernel, limit int) {
 	t.Helper()
-	err := d.engine.TryFreeze(time.Minute, func(frozen bool) error {
-		if !frozen {
-			return errors.New("a change is under way for a minute")
+	var err error
+	check := func() { d.engine.Read(func(b *policy.Book) { err = kernelHas(k, b, limit) }) }
+	for end := time.Now().Add(time.Minute); !d.engine.Undisturbed(check); {
+		if time.Now().After(end) {
+			t.Fatal("changes are under way for a minute")
 		}
-		var b *policy.Book
-		d.engine.Read(func(book *policy.Book) { b = book }) // nobody changes it
-		nodes := 0
-		for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
-			for n := range b.Nodes(kind) {
-				if nodes++; k.nodes[nodeKey(n)] != n.Verdict {
-					return fmt.Errorf("%s: kernel has %+v, book has %+v", nodeKey(n), k.nodes[nodeKey(n)], n.Verdict)
-				}
-			}
-			for _, family := range policy.Families() {
-				if size := b.Size(kind, family); size > limit {
-					return fmt.Errorf("%d nodes, want %d at most", size, limit)
-				}
-			}
-		}
-		if nodes != len(k.nodes) {
-			return fmt.Errorf("%d nodes in the kernel, %d in the book", len(k.nodes), nodes)
-		}
-		return nil
-	})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+func kernelHas(k *fakeKernel, b *policy.Book, limit int) error {
+	nodes := 0
+	for _, kind := range []policy.Kind{policy.Block, policy.Allow} {
+		for n := range b.Nodes(kind) {
+			if nodes++; k.nodes[nodeKey(n)] != n.Verdict {
+				return fmt.Errorf("%s: kernel has %+v, book has %+v", nodeKey(n), k.nodes[nodeKey(n)], n.Verdict)
+			}
+		}
+		for _, family := range policy.Families() {
+			if size := b.Size(kind, family); size > limit {
+				return fmt.Errorf("%d nodes, want %d at most", size, limit)
+			}
+		}
+	}
+	if nodes != len(k.nodes) {
+		return fmt.Errorf("%d nodes in the kernel, %d in the book", len(k.nodes), nodes)
+	}
+	return nil
 }

@@ -32,8 +32,11 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (
 		entries[i] = policy.Entry{
 			Prefix: p, Kind: policy.Block, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Reason: r.Reason,
 			Author: c.Author(), Created: time.Now().UTC().Truncate(time.Second), Deadline: until,
-			Forced: guarded.Forced[p], Pending: pending,
+			Forced: guarded.Forced[p], Pending: pending, Replies: r.Replies,
 		}
+	}
+	if r.Replies {
+		d.replies.open()
 	}
 	result, err := d.put(asCaller(ctx, c), entries, guarded, r.Replace)
 	if err != nil {

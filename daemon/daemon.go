@@ -71,6 +71,7 @@ type Daemon struct {
 	enforcer  *enforcer
 	reporting *reporting
 	tags      *tags.Board
+	replies   *replies
 	warnings  warnings.Board
 	disk      warnings.Problem // why the last checkpoint failed
 	saves     warnings.Saves
@@ -138,6 +139,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		Saved:   func(err error) { d.saves.Note(d.log, d.settings().StateDir, err) },
 	})
 	d.tags = tags.New(filepath.Join(cfg.StateDir, setsFolder))
+	d.replies = &replies{log: o.Log, count: d.letReplies, set: l.SetReplyPorts}
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
 	d.ruling = newRuling(d, o.Log)
@@ -169,6 +171,7 @@ func (d *Daemon) start(ctx context.Context, status func(string)) error {
 	if err := d.engine.Fill(ctx, d.loader); err != nil {
 		return err
 	}
+	d.replies.follow() // before the new program drops the first answer
 	cfg := d.settings()
 	if err := d.startDetection(cfg); err != nil {
 		return err

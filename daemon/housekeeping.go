@@ -29,6 +29,7 @@ func (d *Daemon) housekeep(ctx context.Context) {
 			d.grantEvents()
 			d.sweep(ctx)
 			d.expireTags()
+			d.replies.follow()
 		case <-checkpoint.C:
 			d.disk.Set(d.checkpoint(ctx))
 			if d.guard.Problem() != "" {

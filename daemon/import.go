@@ -98,6 +98,9 @@ func (d *Daemon) replaceSet(
 		}
 		return d.spareSessions(ctx, changes)
 	}
+	if r.Replies {
+		d.replies.open()
+	}
 	_, err = d.engine.Replace(engine.For(ctx, r.author), set, func(applied, total int) {
 		progress(control.ImportProgress{Read: total, Applied: applied, Total: total})
 	})
@@ -119,6 +122,7 @@ func (r listChange) setOf(wanted *engine.List, now policy.Deadline) engine.Set {
 	return engine.Set{List: wanted, Now: now, Slack: policy.Deadline(r.slack), Entry: policy.Entry{
 		Kind: r.Kind, Action: r.Action, Rate: r.Rate, Origin: r.Origin, Reason: r.Reason,
 		Author: r.author, Created: time.Now().UTC().Truncate(time.Second), Deadline: policy.After(now, r.For),
+		Replies: r.Replies,
 	}}
 }
 

@@ -16,6 +16,9 @@ const (
 	logSilence = time.Minute
 	// logLag is how long lines may wait.
 	logLag = time.Minute
+	// logRefusals is how many events in a row may be refused. Some of most logs are, such as those
+	// of allowed addresses.
+	logRefusals = 10
 	// patternsFormat is the format of a log with patterns of the user's own.
 	patternsFormat = "patterns"
 )
@@ -57,6 +60,8 @@ func logCondition(s control.LogStatus, told bool, now time.Time) control.LogCond
 		return control.LogFailing
 	case s.Lag > logLag.Seconds():
 		return control.LogBehind
+	case s.RefusedInRow >= logRefusals:
+		return control.LogRefused
 	}
 	return control.LogRead
 }
@@ -75,6 +80,8 @@ func (d *Daemon) logWarnings(now time.Time) (list []string) {
 		case s.Condition == control.LogBehind:
 			warn("the log %s is behind by %s: the agent cannot read so many lines, or the daemon cannot take them",
 				l.Name, time.Duration(s.Lag*float64(time.Second)).Round(time.Second))
+		case s.Condition == control.LogRefused:
+			warn("the log %s: the last events were all refused: %s", l.Name, s.Refusal)
 		}
 	}
 	return list
@@ -85,7 +92,8 @@ func (d *Daemon) logMetrics() (list []metrics.Log) {
 	for _, l := range d.settings().Logs {
 		s := d.logStatus(l, time.Now())
 		list = append(list, metrics.Log{
-			Name: l.Name, Up: s.Condition == control.LogRead, Lag: s.Lag, Lines: s.Lines, Matched: s.Matched,
+			Name: l.Name, Up: s.Condition == control.LogRead || s.Condition == control.LogRefused,
+			Lag: s.Lag, Lines: s.Lines, Matched: s.Matched,
 			Ambiguous: s.Ambiguous, NoAddress: s.NoAddress + s.Proxied, Refused: s.Refused, LostBytes: s.LostBytes,
 			Gaps: s.Gaps,
 		})

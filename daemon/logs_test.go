@@ -21,6 +21,8 @@ func TestLogCondition(t *testing.T) {
 		{control.LogFailing, true, func(s *control.LogStatus) { s.Error = "x" }},
 		{control.LogBehind, true, func(s *control.LogStatus) { s.Lag = 61 }},
 		{control.LogRead, true, func(s *control.LogStatus) { s.Lag = 59 }},
+		{control.LogRead, true, func(s *control.LogStatus) { s.RefusedInRow = logRefusals - 1 }},
+		{control.LogRefused, true, func(s *control.LogStatus) { s.RefusedInRow = logRefusals }},
 	} {
 		s := control.LogStatus{LogState: report.LogState{Name: "x"}, Told: now.Add(-time.Second)}
 		tt.change(&s)

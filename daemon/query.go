@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/paraxial/paraxial/config"
 	"github.com/paraxial/paraxial/control"
@@ -76,9 +75,7 @@ func (d *Daemon) Entries(
 		if kind != 0 && kind != k {
 			continue
 		}
-		var refs []policy.EntryRef
-		d.engine.Read(func(b *policy.Book) { refs = b.Refs(k) })
-		for batch := range slices.Chunk(refs, entriesBatch) {
+		for batch := range slices.Chunk(d.refs(k, origin), entriesBatch) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -90,6 +87,18 @@ func (d *Daemon) Entries(
 		}
 	}
 	return nil
+}
+
+// refs returns the names of the entries of a kind and origin; of all origins if it is empty.
+func (d *Daemon) refs(k policy.Kind, origin string) (refs []policy.EntryRef) {
+	d.engine.Read(func(b *policy.Book) {
+		if origin == "" {
+			refs = b.Refs(k)
+		} else {
+			refs = b.RefsOf(k, origin)
+		}
+	})
+	return refs
 }
 
 // resolve returns the live entries of an origin among refs; of all origins if it is empty.
@@ -107,58 +116,81 @@ func (d *Daemon) resolve(refs []policy.EntryRef, k policy.Kind, origin string) [
 	return entries
 }
 
-// Why implements control.Backend. It asks the program in force and the model, and
-// reports a disagreement.
-func (d *Daemon) Why(ctx context.Context, source netip.Addr) (control.WhyResult, error) {
-	var result control.WhyResult
-	err := d.engine.TryFreeze(whyPatience, func(frozen bool) (err error) {
-		result, err = d.why(source, frozen)
-		return err
-	})
-	return result, err
+// opinion is what the program in force and the model say about a source.
+type opinion struct {
+	entries       []policy.Entry // that match the source
+	before, after policy.Outcome // by the model, before and after the program was asked
+	answer        loader.Answer
+	asked         bool // false if no interface is protected
+	undisturbed   bool // no change was under way, so that both must agree
 }
 
-// whyPatience is how long Why waits for changes that are under way. After that it
-// answers what the kernel does at the moment.
-const whyPatience = 30 * time.Millisecond
+// ask asks both. It waits for no change.
+func (d *Daemon) ask(src netip.Addr) (o opinion, err error) {
+	o.undisturbed = d.engine.Undisturbed(func() {
+		o.entries, o.before = d.model(src)
+		if o.answer, o.asked, err = d.nics.ask(d.loader, src); err == nil {
+			_, o.after = d.model(src)
+		}
+	})
+	return o, err
+}
 
-// why asks both. They must agree if no change is under way (frozen).
-func (d *Daemon) why(src netip.Addr, frozen bool) (control.WhyResult, error) {
-	entries, before := d.model(src)
-	answer, asked, err := d.nics.ask(d.loader, src)
-	if err != nil {
-		return control.WhyResult{}, fmt.Errorf("ask the program in force: %w", err)
+// whyTries is how often Why asks while changes are under way. After that it answers what the
+// kernel does at the moment.
+const whyTries = 3
+
+// Why implements control.Backend. It asks the program in force and the model, and
+// reports a disagreement.
+func (d *Daemon) Why(_ context.Context, src netip.Addr) (control.WhyResult, error) {
+	var o opinion
+	for range whyTries {
+		var err error
+		if o, err = d.ask(src); err != nil {
+			return control.WhyResult{}, fmt.Errorf("ask the program in force: %w", err)
+		}
+		if o.undisturbed {
+			break
+		}
 	}
-	_, after := d.model(src)
+	return d.why(src, o), nil
+}
+
+// why returns an opinion as the API has it.
+func (d *Daemon) why(src netip.Addr, o opinion) control.WhyResult {
 	result := control.WhyResult{
-		Address: src.String(), Verdict: before.Verdict(), Reason: before.String(),
-		Matched: d.wire.Entries(entries), CheckedBy: "model", Tags: d.tagsOf(netip.PrefixFrom(src, src.BitLen())),
+		Address: src.String(), Verdict: o.before.Verdict(), Reason: o.before.String(),
+		Matched: d.wire.Entries(o.entries), CheckedBy: "model", Tags: d.tagsOf(netip.PrefixFrom(src, src.BitLen())),
 	}
-	if before == policy.Blocked || before == policy.Limited {
+	drops := o.before == policy.Blocked || o.before == policy.Limited
+	if drops {
 		result.UnseenTunnels = d.unseenTunnels()
 	}
-	if d.settings().Essential == config.EssentialOn && (before == policy.Blocked || before == policy.Limited) {
+	if drops && d.settings().Essential == config.EssentialOn {
 		result.EssentialRate = loader.EssentialRate
+	}
+	if policy.DecideReply(o.entries, src, d.engine.Now()) == policy.Answers {
+		result.Replies = control.RepliesPass
 	}
 	for _, e := range result.Matched {
 		if d.ruling.isFutile(e.Prefix, e.Origin) {
 			result.Ineffective = "the ban by " + e.Origin + " has no effect: " + futileText
 		}
 	}
-	if !asked {
-		return result, nil
+	if !o.asked {
+		return result
 	}
 	result.CheckedBy = "kernel"
-	result.Reason = answer.Reason.String()
-	result.Verdict = verdictOf(answer)
+	result.Reason = o.answer.Reason.String()
+	result.Verdict = verdictOf(o.answer)
 	// A deadline may pass between the three questions. The kernel must agree with one of
 	// the two answers of the model.
-	if frozen && !before.Gives(result.Reason) && !after.Gives(result.Reason) {
+	if o.undisturbed && !o.before.Gives(result.Reason) && !o.after.Gives(result.Reason) {
 		result.Disagreement = fmt.Sprintf("the program in force says %s, the book says %s: please report this",
-			result.Reason, after)
-		d.log.Error("kernel and book disagree", "source", src, "kernel", result.Reason, "book", after.String())
+			result.Reason, o.after)
+		d.log.Error("kernel and book disagree", "source", src, "kernel", result.Reason, "book", o.after.String())
 	}
-	return result, nil
+	return result
 }
 
 // verdictOf returns the verdict of the program, as the API names it.

@@ -185,6 +185,7 @@ func (r *reporting) changeOf(feed config.Feed, reporter string) listChange {
 	default:
 		change.Action = policy.Drop
 	}
+	change.Replies = feed.Replies == config.RepliesPass && change.Kind == policy.Block
 	return change
 }
 

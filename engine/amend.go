@@ -24,7 +24,7 @@ func (e *Engine) Amend(ctx context.Context, s Set, remove []netip.Prefix) (Repla
 // amend returns the changes, and counts them.
 func (j *importJob) amend(b *policy.Book, remove []netip.Prefix) (ops []policy.Op) {
 	j.Replaced = Replaced{}
-	j.each(b, j.set.List.lines, func(e, _ policy.Entry, exists, same bool) {
+	j.each(b, j.set.List.lines.part(0, j.set.List.Len()), func(e, _ policy.Entry, exists, same bool) {
 		switch {
 		case !exists:
 			j.Added++
@@ -40,7 +40,7 @@ func (j *importJob) amend(b *policy.Book, remove []netip.Prefix) (ops []policy.O
 	key := j.set.Entry.Key()
 	for _, p := range remove {
 		key.Prefix = p
-		if _, ok := b.Get(key); ok && !j.set.List.has(p) {
+		if _, ok := b.Get(key); ok && !j.set.List.lines.has(p) {
 			j.Removed++
 			ops = append(ops, policy.RemoveOp(key))
 		}

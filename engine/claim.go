@@ -59,6 +59,15 @@ func (c claims) check(ops []policy.Op) error {
 	return nil
 }
 
+// add enters a claim of a set. If an edit in parts has claimed the set, that is the error.
+func (c claims) add(s set, own *claim) error {
+	if other := c[s]; other != nil && other != own {
+		return errClaimed{other}
+	}
+	c[s] = own
+	return nil
+}
+
 // claim waits for other replacements of the sets of an origin, and claims one. release
 // ends the claim. The sets of several origins may be claimed at the same time.
 func (e *Engine) claim(ctx context.Context, s set) (release func(), err error) {
@@ -66,16 +75,23 @@ func (e *Engine) claim(ctx context.Context, s set) (release func(), err error) {
 		return nil, err
 	}
 	c := &claim{ended: make(chan struct{})}
-	e.turn.Lock()
-	e.claimed[s] = c
-	e.turn.Unlock()
+	if err := e.atTurn(ctx, func() error { return e.claimed.add(s, c) }); err != nil {
+		e.replacing.give(s.origin)
+		return nil, err
+	}
 	return func() {
-		e.turn.Lock()
-		delete(e.claimed, s)
-		e.turn.Unlock()
+		// It cannot fail: the context does not end, and nothing is changed.
+		_ = e.atTurn(context.WithoutCancel(ctx), func() error { delete(e.claimed, s); return nil })
 		close(c.ended)
 		e.replacing.give(s.origin)
 	}, nil
+}
+
+// atTurn calls f at the turn of the caller. It is an edit that changes nothing, so root need not wait
+// for all that wait for the turn itself. f may be called several times, as the plan of an edit.
+func (e *Engine) atTurn(ctx context.Context, f func() error) error {
+	plan := func(*policy.Book) ([]policy.Op, error) { return nil, f() }
+	return e.edit(ctx, &edit{plan: plan, done: make(chan struct{}), silent: true})
 }
 
 // replacements lets one call replace the set of an origin at a time, and one call make

@@ -27,6 +27,7 @@ type edit struct {
 	done   chan struct{} // closed when err is final
 	err    error
 
+	silent bool            // it is no change, so its duration is not observed
 	claims bool            // it comes from the call that has claimed the set
 	aside  <-chan struct{} // closed when d can be queued again; the holder of the turn uses it
 }
@@ -84,10 +85,11 @@ func (e *Engine) await(ctx context.Context, d *edit) (replaced <-chan struct{}, 
 	select {
 	case <-d.done:
 		return nil, d.err
-	case e.turn <- struct{}{}:
+	case e.turn.held <- struct{}{}:
+		e.turn.taken()
 		defer e.turn.Unlock()
 		for !d.finished() && d.aside == nil {
-			e.carryOutGroup(ctx)
+			e.carryOutGroup(ctx, nil)
 		}
 		replaced, d.aside = d.aside, nil
 		return replaced, d.err
@@ -126,20 +128,23 @@ type group struct {
 	edits     []*edit
 	ops, undo []policy.Op
 	restricts bool
+	long      []policy.Op // of its only edit, which goes in parts: not in the book yet
+	behind    *edit       // see carryOutGroup
 }
 
-// last returns the last edit of the group, or nil.
+// last returns the last edit of the group. If it has none, that is behind.
 func (g *group) last() *edit {
 	if len(g.edits) == 0 {
-		return nil
+		return g.behind
 	}
 	return g.edits[len(g.edits)-1]
 }
 
-// carryOutGroup carries out the waiting edits. The caller has the turn.
-func (e *Engine) carryOutGroup(ctx context.Context) {
+// carryOutGroup carries out the waiting edits; with behind only those that may share the
+// transaction of behind. The caller has the turn.
+func (e *Engine) carryOutGroup(ctx context.Context, behind *edit) {
 	start := time.Now()
-	g := group{restricts: true}
+	g := group{restricts: true, behind: behind}
 	defer func() {
 		for _, d := range g.edits { // after a panic
 			if !d.finished() {
@@ -149,7 +154,7 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 	}()
 	e.gather()
 	c := e.book.Begin()
-	for len(g.ops) < mostOps {
+	for len(g.ops) < mostOps && g.long == nil {
 		d := e.queue.next(g.last())
 		if d == nil {
 			break
@@ -179,7 +184,18 @@ func (e *Engine) carryOutGroup(ctx context.Context) {
 // finished. If it fails behind other edits, join reports false instead: it is tried
 // again after them, because it may succeed if they fail.
 func (e *Engine) join(g *group, c *policy.Change, d *edit) bool {
-	ops, undo, err := e.enter(c, d)
+	ops, err := e.planned(d)
+	if err == nil && e.goesInParts(d, ops) {
+		if len(g.edits) > 0 {
+			return false // it is a group of its own
+		}
+		g.edits, g.long = append(g.edits, d), ops
+		return true
+	}
+	var undo []policy.Op
+	if err == nil {
+		undo, err = e.applyIfRoom(c, ops)
+	}
 	if claimed, ok := errors.AsType[errClaimed](err); ok {
 		d.aside = claimed.ended
 		return true
@@ -198,20 +214,15 @@ func (e *Engine) join(g *group, c *policy.Change, d *edit) bool {
 	return true
 }
 
-// enter makes an edit in the book, if there is room.
-func (e *Engine) enter(c *policy.Change, d *edit) (ops, undo []policy.Op, err error) {
+// planned returns the operations of an edit, unless another call has claimed their set.
+func (e *Engine) planned(d *edit) (ops []policy.Op, err error) {
 	if ops, err = e.plan(d); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if !d.claims {
-		if err := e.claimed.check(ops); err != nil {
-			return nil, nil, err
-		}
+		err = e.claimed.check(ops)
 	}
-	if undo, err = e.applyIfRoom(c, ops); err != nil {
-		return nil, nil, err
-	}
-	return ops, undo, nil
+	return ops, err
 }
 
 // plan runs the plan of an edit. It turns a panic into an error, so that the other
@@ -228,6 +239,9 @@ func (e *Engine) plan(d *edit) (ops []policy.Op, err error) {
 
 // complete saves and enforces the changes that a group made in the book.
 func (e *Engine) complete(ctx context.Context, g *group, c *policy.Change) error {
+	if g.long != nil {
+		return e.carryOutParts(ctx, g.edits[0], g.long)
+	}
 	delta := c.Compile()
 	if len(g.ops) == 0 {
 		return nil
@@ -254,7 +268,7 @@ func (e *Engine) finish(d *edit, start time.Time, err error) {
 	if d.finished() {
 		return
 	}
-	if err == nil {
+	if err == nil && !d.silent {
 		e.observe(time.Since(start))
 	}
 	d.finish(err)

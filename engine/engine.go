@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/paraxial/paraxial/policy"
@@ -87,7 +88,7 @@ func New(o Options) *Engine {
 	e := &Engine{
 		Clock: o.Clock, log: o.Log, store: o.Store, kernel: o.Kernel, observe: o.Observe, saved: o.Saved,
 		room: o.Room,
-		turn: make(turn, 1), claimed: make(claims), replacing: newReplacements(),
+		turn: newTurn(), claimed: make(claims), replacing: newReplacements(),
 		book: policy.NewBook(o.DropCounts),
 	}
 	e.index = newIndexes(o.Log, o.Publisher, e.turn)
@@ -111,11 +112,24 @@ func (e *SaveError) Error() string {
 
 func (e *SaveError) Unwrap() error { return e.err }
 
-// turn is a mutex that can be waited for together with other events.
-type turn chan struct{}
+// turn is a mutex that can be waited for together with other events. It counts how often it
+// was taken.
+type turn struct {
+	held  chan struct{} // holds one element while the turn is taken
+	count *atomic.Uint64
+}
 
-func (t turn) Lock()   { t <- struct{}{} }
-func (t turn) Unlock() { <-t }
+func newTurn() turn { return turn{held: make(chan struct{}, 1), count: new(atomic.Uint64)} }
+
+func (t turn) Lock() {
+	t.held <- struct{}{}
+	t.taken()
+}
+
+func (t turn) Unlock() { <-t.held }
+
+// taken is called by everybody who has taken the turn, before anything else.
+func (t turn) taken() { t.count.Add(1) }
 
 // Read calls f with the book, which f must neither change nor keep. It may run
 // between two steps of a change, so f may see a change that fails later.
@@ -125,19 +139,14 @@ func (e *Engine) Read(f func(*policy.Book)) {
 	f(e.book)
 }
 
-// TryFreeze calls f while no change is under way, so that the book and the kernel
-// agree. If changes are under way for longer than the given time, it calls f all the
-// same, and agree is false.
-func (e *Engine) TryFreeze(wait time.Duration, f func(agree bool) error) error {
-	timeout := time.NewTimer(wait)
-	defer timeout.Stop()
-	select {
-	case e.turn <- struct{}{}:
-		defer e.turn.Unlock()
-		return f(true)
-	case <-timeout.C:
-		return f(false)
-	}
+// Undisturbed calls f, and reports whether no change was under way meanwhile, so that the book
+// and the kernel agreed. It does not delay changes, and does not wait for them.
+func (e *Engine) Undisturbed(f func()) bool {
+	// The order matters: taken comes after held is filled, and before it is emptied.
+	before := e.turn.count.Load()
+	free := len(e.turn.held) == 0
+	f()
+	return free && len(e.turn.held) == 0 && e.turn.count.Load() == before
 }
 
 // change carries out ops in the book alone. The caller has the turn.
@@ -220,7 +229,7 @@ func (e *Engine) applyIfRoom(c *policy.Change, ops []policy.Op) (undo []policy.O
 
 // writeStep is the number of operations that are made in the book at a time, so that
 // readers wait only briefly for a large change.
-const writeStep = 256
+const writeStep = 32
 
 // applyInSteps makes ops in the book, and returns the operations that undo them.
 func (e *Engine) applyInSteps(c *policy.Change, ops []policy.Op) (undo []policy.Op) {

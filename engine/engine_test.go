@@ -339,3 +339,29 @@ func TestSavedImportIsIndexed(t *testing.T) {
 		t.Errorf("the index was built %d times, want once", x.builds)
 	}
 }
+
+// Undisturbed notices every change that overlaps with the call, and waits for none.
+func TestUndisturbed(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		before func(turn)
+		during func(turn)
+		want   bool
+	}{
+		{"no change", func(turn) {}, func(turn) {}, true},
+		{"a change before", func(x turn) { x.Lock(); x.Unlock() }, func(turn) {}, true},
+		{"a change all the time", turn.Lock, func(turn) {}, false},
+		{"a change that ends", turn.Lock, turn.Unlock, false},
+		{"a change that begins", func(turn) {}, turn.Lock, false},
+		{"a change in between", func(turn) {}, func(x turn) { x.Lock(); x.Unlock() }, false},
+	} {
+		b := newBench(t, 10)
+		tc.before(b.turn)
+		if got := b.Undisturbed(func() { tc.during(b.turn) }); got != tc.want {
+			t.Errorf("%s: undisturbed is %t, want %t", tc.name, got, tc.want)
+		}
+		if len(b.turn.held) > 0 {
+			b.turn.Unlock()
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -21,8 +20,8 @@ func TestReadList(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, l := range w.lines {
-		got = append(got, l.prefix().String())
+	for _, l := range w.lines.all() {
+		got = append(got, l.prefix.String())
 	}
 	want := []string{
 		"0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.1.2.3/32", "192.0.2.1/32", "255.255.255.255/32",
@@ -37,8 +36,8 @@ func TestReadList(t *testing.T) {
 	}
 	// Of lines with the same prefix, the first one is reported.
 	ten := netip.MustParsePrefix("10.0.0.0/8")
-	if i := slices.IndexFunc(w.lines, func(l line) bool { return l.prefix() == ten }); w.lines[i].number != 4 {
-		t.Errorf("10.0.0.0/8 is said to be in line %d, want 4", w.lines[i].number)
+	if i, ok := w.lines.find(ten); !ok || w.lines.at(i).number != 4 {
+		t.Errorf("10.0.0.0/8 is said to be in line %d, want 4", w.lines.at(i).number)
 	}
 }
 
@@ -54,9 +53,9 @@ func TestReadListIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(w.lines) != most || w.repeated != 99*most || w.lines[most-1].number != most {
-		t.Errorf("%d lines, %d double, the last is line %d; want %d, %d, %d", len(w.lines), w.repeated,
-			w.lines[most-1].number, most, 99*most, most)
+	if w.Len() != most || w.repeated != 99*most || w.lines.at(most-1).number != most {
+		t.Errorf("%d lines, %d double, the last is line %d; want %d, %d, %d", w.Len(), w.repeated,
+			w.lines.at(most-1).number, most, 99*most, most)
 	}
 	fmt.Fprintln(&list, "10.0.1.1")
 	if _, err := ReadList(strings.NewReader(list.String()), most, func(int) {}); !errors.Is(err, ErrFull) {

@@ -115,6 +115,16 @@ func (q *queue) next(behind *edit) *edit {
 	return d
 }
 
+// firstWaits reports whether an edit of root or of the daemon waits.
+func (q *queue) firstWaits() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.first != nil {
+		return isFirst(q.first.caller)
+	}
+	return q.length > 0 && isFirst((*q.lanes[q.at()])[0].caller)
+}
+
 // at returns the index in lanes of the caller whose turn it is. There is at least one.
 func (q *queue) at() int {
 	return max(0, slices.IndexFunc(q.lanes, func(l *lane) bool { return isFirst((*l)[0].caller) }))

@@ -3,8 +3,8 @@ package engine
 import (
 	"context"
 	"fmt"
+	"iter"
 	"runtime/debug"
-	"slices"
 
 	"github.com/paraxial/paraxial/policy"
 )
@@ -71,10 +71,10 @@ func (e *Engine) Replace(ctx context.Context, s Set, progress func(applied, tota
 		defer e.replacing.give(largeImport)
 	}
 	err = job.run(ctx)
-	if len(s.List.lines) > smallImport {
-		// The list takes a third of the memory of the process. The runtime would
+	if s.List.Len() > smallImport {
+		// The list takes a part of the memory of the process. The runtime would
 		// keep that memory for later allocations.
-		s.List.lines = nil
+		s.List.lines = lines{}
 		go debug.FreeOSMemory()
 	}
 	return job.Replaced, err
@@ -91,12 +91,14 @@ type importJob struct {
 	need policy.Need // the room for the new entries
 	ops  []policy.Op // the changes, unless there are more than smallImport
 
-	added []bool // by the number of the line, those that were applied: whether the entry is new
+	first  bool           // the origin has no entries of the kind yet
+	change *policy.Change // the last step; its memory is used again
+	added  []bool         // by the index of the line, those that were applied: whether the entry is new
 }
 
 // mayBeLarge reports whether the import may have more than smallImport changes.
 func (j *importJob) mayBeLarge() bool {
-	n := len(j.set.List.lines)
+	n := j.set.List.Len()
 	j.Read(func(b *policy.Book) { n += b.CountOf(j.set.Entry.Kind, j.set.Entry.Origin) })
 	return n > smallImport
 }
@@ -135,7 +137,7 @@ func (j *importJob) entry(l line, old policy.Entry, exists bool) (e policy.Entry
 		return e, false
 	}
 	if j.set.near(old.Deadline, e.Deadline) && old.Reason == e.Reason && old.Action == e.Action && old.Rate == e.Rate &&
-		old.Forced == e.Forced {
+		old.Forced == e.Forced && old.Replies == e.Replies {
 		return old, true
 	}
 	e.Created = old.Created
@@ -151,13 +153,27 @@ func (s *Set) near(x, y policy.Deadline) bool {
 }
 
 // each calls f with the wanted entry of every line.
-func (j *importJob) each(b *policy.Book, lines []line, f func(e, old policy.Entry, exists, same bool)) {
+func (j *importJob) each(b *policy.Book, lines iter.Seq[line], f func(e, old policy.Entry, exists, same bool)) {
 	key := j.set.Entry.Key()
-	for _, l := range lines {
-		key.Prefix = l.prefix()
-		old, exists := b.Get(key)
+	for l := range lines {
+		var old policy.Entry
+		exists := false
+		if key.Prefix = l.prefix; !j.first {
+			old, exists = b.Get(key)
+		}
 		e, same := j.entry(l, old, exists)
 		f(e, old, exists, same)
+	}
+}
+
+// parts yields the lines of the list in parts of importChunk, until ctx is done.
+func (j *importJob) parts(ctx context.Context) iter.Seq[iter.Seq[line]] {
+	return func(yield func(iter.Seq[line]) bool) {
+		for from := 0; from < j.set.List.Len() && ctx.Err() == nil; from += importChunk {
+			if !yield(j.set.List.lines.part(from, importChunk)) {
+				return
+			}
+		}
 	}
 }
 
@@ -174,20 +190,24 @@ func (j *importJob) note(op policy.Op) {
 // compare counts what the import changes.
 func (j *importJob) compare(ctx context.Context) error {
 	j.need = policy.Need{Kind: j.set.Entry.Kind, Nodes: make(map[policy.Family]int)}
-	for lines := range slices.Chunk(j.set.List.lines, importChunk) {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("nothing was changed: given up: %w", err)
-		}
+	j.Read(func(b *policy.Book) { j.first = b.CountOf(j.set.Entry.Kind, j.set.Entry.Origin) == 0 })
+	for lines := range j.parts(ctx) {
 		j.Read(func(b *policy.Book) {
 			j.each(b, lines, func(e, old policy.Entry, exists, same bool) { j.count(b, e, old, exists, same) })
 		})
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("nothing was changed: given up: %w", err)
+	}
+	if j.first {
+		return nil
 	}
 	for from := policy.EntryRef(1); from != 0; {
 		j.Read(func(b *policy.Book) {
 			var refs []policy.EntryRef
 			refs, from = b.OriginFrom(j.set.Entry.Kind, j.set.Entry.Origin, from, importChunk)
 			for _, r := range refs {
-				if e, _ := b.Resolve(r); !j.set.List.has(e.Prefix) {
+				if e, _ := b.Resolve(r); !j.set.List.lines.has(e.Prefix) {
 					j.Removed++
 					j.note(policy.RemoveOp(e.Key()))
 				}
@@ -211,8 +231,8 @@ func (j *importJob) count(b *policy.Book, e, old policy.Entry, exists, same bool
 		}
 	default:
 		j.Added++
-		if _, ok := b.Node(e.Kind, e.Prefix); !ok {
-			j.need.Nodes[policy.FamilyOf(e.Prefix.Addr())]++
+		if f := policy.FamilyOf(e.Prefix.Addr()); !b.HasNode(e.Kind, e.Prefix) {
+			j.need.Nodes[f]++
 		}
 	}
 	j.need.Add(e, old, exists)

@@ -43,18 +43,18 @@ func (j *importJob) restore(ctx context.Context) error {
 
 // hasChanged reports whether the import has put another entry in the place of e.
 func (j *importJob) hasChanged(e policy.Entry) bool {
-	at, ok := j.set.List.find(e.Prefix)
+	at, ok := j.set.List.lines.find(e.Prefix)
 	if !ok || at >= len(j.added) {
 		return false
 	}
-	_, same := j.entry(j.set.List.lines[at], e, true)
+	_, same := j.entry(j.set.List.lines.at(at), e, true)
 	return !same
 }
 
 // removeAdded removes the entries that the import has added.
 func (j *importJob) removeAdded(ctx context.Context) error {
 	return j.removeFrom(ctx, func(e policy.Entry) bool {
-		at, ok := j.set.List.find(e.Prefix)
+		at, ok := j.set.List.lines.find(e.Prefix)
 		return ok && at < len(j.added) && j.added[at]
 	})
 }

@@ -77,12 +77,9 @@ func (j *importJob) stage(ctx context.Context, staged staging) error {
 func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entry) error {
 	// One buffer is filled while the other is saved.
 	var buffers [2][]policy.Entry
-	total := len(j.set.List.lines)
+	total := j.set.List.Len()
 	j.added = make([]bool, 0, total)
-	for lines := range slices.Chunk(j.set.List.lines, importChunk) {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("given up: %w", err)
-		}
+	for lines := range j.parts(ctx) {
 		entries := buffers[0][:0]
 		j.Read(func(b *policy.Book) {
 			j.each(b, lines, func(e, _ policy.Entry, exists, _ bool) {
@@ -95,6 +92,9 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 			return err
 		}
 		j.progress(len(j.added), total)
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("given up: %w", err)
 	}
 	return nil
 }
@@ -119,15 +119,21 @@ func (j *importJob) enforcePuts(ctx context.Context, entries []policy.Entry) err
 func (j *importJob) enforceStep(ctx context.Context, change func(*policy.Change)) error {
 	j.turn.Lock()
 	defer j.turn.Unlock()
-	c := j.book.Begin()
-	change(c)
-	return j.enforceTries(ctx, c.Compile())
+	if j.change == nil {
+		j.change = j.book.Begin()
+	}
+	j.change.Again()
+	change(j.change)
+	return j.enforceTries(ctx, j.change.Compile())
 }
 
 // removeStale removes the entries that are not in the list from the book and the
 // tries.
 func (j *importJob) removeStale(ctx context.Context) error {
-	err := j.removeFrom(ctx, func(e policy.Entry) bool { return !j.set.List.has(e.Prefix) })
+	if j.Removed == 0 {
+		return nil
+	}
+	err := j.removeFrom(ctx, func(e policy.Entry) bool { return !j.set.List.lines.has(e.Prefix) })
 	if err != nil {
 		return fmt.Errorf("the list is saved, but old entries are still in the kernel: %w; restart paraxiald", err)
 	}

@@ -19,9 +19,10 @@ type V6 struct {
 	book    Book
 	lines   []uint64
 	rules   *v6Rules // nil if the tries must be asked for every source
+	filter  v6Filter
 	short   v6Table
 	hosts   v6Table
-	classes uint16
+	classes uint8
 	marked  [v6Classes]bool // there may be markers of the class
 }
 
@@ -178,9 +179,14 @@ func v6Buckets(keys int) uint32 {
 	return uint32(n+v6LineWords-1) &^ (v6LineWords - 1)
 }
 
+// v6Room returns how many keys a table of this many buckets takes.
+func v6Room(buckets uint32) int { return int(buckets) * v6Lanes * 6 / 10 }
+
 func (x *V6) layOut(alloc Alloc, secrets *v6Secrets, shorts, hosts int) error {
 	nShort, nHost := v6Buckets(shorts), v6Buckets(hosts)
-	hostTags := 1 + nShort/v6LineWords
+	nFilter := v6FilterLines(v6Room(nShort) + v6Room(nHost))
+	shortTags := v6FilterLine + nFilter
+	hostTags := shortTags + nShort/v6LineWords
 	shortSlots := hostTags + nHost/v6LineWords
 	hostSlots := shortSlots + nShort/2*v6ShortLines
 	lines, err := alloc(hostSlots + nHost*v6HostLines)
@@ -189,19 +195,20 @@ func (x *V6) layOut(alloc Alloc, secrets *v6Secrets, shorts, hosts int) error {
 	}
 	x.lines = lines
 	part := func(from, to uint32) []uint64 { return lines[from*v6LineWords : to*v6LineWords] }
+	x.filter = v6Filter{
+		secrets: secrets, wide: part(v6WideLine, v6FilterLine), lines: part(v6FilterLine, shortTags),
+	}
 	x.short = v6Table{
-		secrets: secrets, buckets: nShort,
-		tags: part(1, hostTags), slots: part(shortSlots, hostSlots),
+		secrets: secrets, buckets: nShort, limit: v6Room(nShort),
+		tags: part(shortTags, hostTags), slots: part(shortSlots, hostSlots),
 	}
 	x.hosts = v6Table{
-		secrets: secrets, buckets: nHost, host: true,
+		secrets: secrets, buckets: nHost, host: true, limit: v6Room(nHost),
 		tags: part(hostTags, shortSlots), slots: lines[hostSlots*v6LineWords:],
 	}
-	x.short.limit = int(nShort) * v6Lanes * 6 / 10
-	x.hosts.limit = int(nHost) * v6Lanes * 6 / 10
 	two := func(low, high uint32) uint64 { return uint64(high)<<32 | uint64(low) }
 	copy(lines, []uint64{
-		two(v6Format, nShort), two(nHost, hostTags), two(shortSlots, 0), // 0: the loader writes the bank
+		two(v6Format|nFilter<<16, nShort), two(nHost, hostTags), two(shortSlots, 0), // 0: the loader writes the bank
 		two(secrets.nh[0], secrets.nh[1]), two(secrets.nh[2], secrets.nh[3]),
 		secrets.salt, secrets.home, secrets.second,
 	})
@@ -219,7 +226,7 @@ func (x *V6) table(c v6Class) *v6Table {
 func (x *V6) announce(c v6Class) {
 	if x.classes&(1<<c) == 0 {
 		x.classes |= 1 << c
-		atomic.StoreUint64(&x.lines[0], x.lines[0]|1<<(16+c))
+		atomic.StoreUint64(&x.lines[0], x.lines[0]|1<<(8+c))
 	}
 }
 
@@ -229,6 +236,7 @@ func (x *V6) merge(n v6Node) bool {
 	x.marked[rule.class] = x.marked[rule.class] || rule.marker
 	first := v6Key{n.high, n.low, v6Class128}.within(rule.class)
 	for k := range rule.keys(first, int(n.bits)) {
+		x.filter.add(k)
 		if !x.table(k.class).merge(k, rule.says(n.until)) {
 			return false
 		}
@@ -278,7 +286,10 @@ func (x *V6) refresh(p netip.Prefix) bool {
 		until, present := x.wanted(k)
 		if !present {
 			x.table(k.class).remove(k)
-		} else if !x.table(k.class).put(k, until) {
+			continue
+		}
+		x.filter.add(k)
+		if !x.table(k.class).put(k, until) {
 			return false
 		}
 	}
@@ -349,7 +360,8 @@ func (x *V6) Lookup(a netip.Addr, now policy.Tick) Answer {
 	}
 	var until v6Until
 	found := false
-	classes := atomic.LoadUint64(&x.lines[0]) >> 16
+	held := uint8(atomic.LoadUint64(&x.lines[0]) >> 8)
+	classes := x.filter.classes(v6KeyOf(a, v6Class64).high, held)
 	for c := range v6Classes {
 		if classes>>c&1 == 0 {
 			continue

@@ -189,9 +189,12 @@ func openV6(lines []uint64) *V6 {
 		nh: [4]uint32{low(3), high(3), low(4), high(4)}, salt: lines[5], home: lines[6], second: lines[7],
 	}
 	hostSlots := low(2) + high(0)/2*v6ShortLines
+	shortTags := v6FilterLine + low(0)>>16
 	return &V6{
 		rules: &v6Rules{}, lines: lines,
-		short: v6Table{secrets: secrets, buckets: high(0), tags: lines[8:], slots: lines[low(2)*8:]},
+		filter: v6Filter{secrets: secrets, wide: lines[v6WideLine*8 : v6FilterLine*8],
+			lines: lines[v6FilterLine*8 : shortTags*8]},
+		short: v6Table{secrets: secrets, buckets: high(0), tags: lines[shortTags*8:], slots: lines[low(2)*8:]},
 		hosts: v6Table{secrets: secrets, buckets: low(1), host: true, tags: lines[high(1)*8:],
 			slots: lines[hostSlots*8:]},
 	}

@@ -111,6 +111,7 @@ func TestV6ProgramInFullTables(t *testing.T) {
 			a := v6Class48.prefix(w.addr()).Addr()
 			k := v6KeyOf(a, []v6Class{v6Class48, v6Class56, v6Class64, v6Class128}[w.IntN(4)])
 			x.short.limit, x.hosts.limit = 1000, 1000
+			x.filter.add(k)
 			x.table(k.class).put(k, untils[w.IntN(len(untils))])
 			x.announce(v6Class48)
 			x.announce(v6Class56)
@@ -132,13 +133,51 @@ func TestV6ProgramInFullTables(t *testing.T) {
 	}
 }
 
-// v6Filter is the shipped program with its maps.
-type v6Filter struct {
+// The program asks the tries about a generation of another version, whatever it holds. The version before
+// had a format of 16 bits, and the classes in the upper half.
+func TestV6ProgramAsksForOtherFormats(t *testing.T) {
+	spec := v6BenchSpec(t)
+	var loaded struct {
+		Index  *ebpf.Map     `ebpf:"index_v6"`
+		Answer *ebpf.Program `ebpf:"answer"`
+	}
+	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
+		t.Fatalf("%+v", err)
+	}
+	book, prefixes := v6Big(100, 7)
+	alloc, publish := inner.Lines(t, spec, loaded.Index)
+	x, err := BuildV6(book, alloc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish()
+	source := newV6World(8, nil).inside(prefixes[0]).As16()
+	present := x.lines[0]
+	for word, want := range map[uint64]Answer{
+		present:                      Drop,
+		present &^ 0xff:              Ask,
+		present&^0xff | v6Format + 1: Ask,
+		present&^0xffffffff | 2:      Ask,
+		present&^0xffffffff | 2 | uint64(x.classes)<<16: Ask,
+	} {
+		x.lines[0] = word
+		got, err := loaded.Answer.Run(&ebpf.RunOptions{Data: source[:]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if Answer(got) != want {
+			t.Errorf("header %#x: %d; want %d", word, got, want)
+		}
+	}
+}
+
+// v6Shipped is the shipped program with its maps.
+type v6Shipped struct {
 	*ebpf.Collection
 	spec *ebpf.CollectionSpec
 }
 
-func loadV6Filter(t *testing.T) *v6Filter {
+func loadV6Shipped(t *testing.T) *v6Shipped {
 	t.Helper()
 	testenv.Root(t)
 	if err := rlimit.RemoveMemlock(); err != nil {
@@ -154,14 +193,14 @@ func loadV6Filter(t *testing.T) *v6Filter {
 		t.Fatalf("%+v", err)
 	}
 	t.Cleanup(c.Close)
-	return &v6Filter{c, spec}
+	return &v6Shipped{c, spec}
 }
 
-func (f *v6Filter) key(p netip.Prefix) []byte {
+func (f *v6Shipped) key(p netip.Prefix) []byte {
 	return append(binary.NativeEndian.AppendUint32(nil, uint32(p.Bits())), p.Addr().AsSlice()...)
 }
 
-func (f *v6Filter) apply(t *testing.T, delta policy.Delta) {
+func (f *v6Shipped) apply(t *testing.T, delta policy.Delta) {
 	t.Helper()
 	for _, n := range delta.Put {
 		m, value := f.Maps["allow_v6"], []uint32{uint32(n.Verdict.Allow)}
@@ -183,7 +222,7 @@ func (f *v6Filter) apply(t *testing.T, delta policy.Delta) {
 	}
 }
 
-func (f *v6Filter) drops(t *testing.T, src netip.Addr) bool {
+func (f *v6Shipped) drops(t *testing.T, src netip.Addr) bool {
 	t.Helper()
 	frame := make([]byte, 14+40)
 	frame[12], frame[13] = 0x86, 0xdd
@@ -198,7 +237,7 @@ func (f *v6Filter) drops(t *testing.T, src netip.Addr) bool {
 
 // The shipped program, with index and tries, agrees with the model after each change.
 func TestV6ProgramAgainstModel(t *testing.T) {
-	f := loadV6Filter(t)
+	f := loadV6Shipped(t)
 	for seed := range uint64(6) {
 		book := policy.NewBook(1 << 16)
 		w := newV6World(seed, v6AllLengths())

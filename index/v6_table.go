@@ -7,7 +7,7 @@ import (
 
 // The layout that bpf/index_v6.h describes.
 const (
-	v6Format      = 2
+	v6Format      = 3
 	v6LineWords   = 8
 	v6Lanes       = 6
 	v6Choices     = 3 // of buckets for a key

@@ -288,7 +288,7 @@ func TestV6SeldomAsks(t *testing.T) {
 }
 
 func TestV6SmallBooksAreSmall(t *testing.T) {
-	for n, limit := range map[int]uint32{0: 64, 20: 64, 100: 64 * 12} {
+	for n, limit := range map[int]uint32{0: 256, 20: 256, 100: 64 * 12} {
 		book, _ := v6Big(n, 3)
 		x, err := BuildV6(book, v6Heap)
 		if err != nil {

@@ -17,21 +17,31 @@ type Answer struct {
 }
 
 // twin is a second instance of an attached program. It reads the same tries, index and
-// limits, and writes to counters of its own.
+// limits, and writes to counters of its own. Interfaces that are attached again keep it,
+// because the verifier takes a good part of a second to load another one.
 type twin struct {
+	build   build
+	tag     string
 	coll    *ebpf.Collection
 	program *ebpf.Program
 }
 
 func (t *twin) close() { t.coll.Close() }
 
+// instanceInForce identifies the program in force on an interface.
+type instanceInForce struct {
+	build build
+	slot  uint32
+	tag   string // a digest of its instructions
+}
+
 // Ask runs the program in force on iface with a packet from a. It uses BPF_PROG_TEST_RUN on
 // a second instance over the same tries and the same index. It changes no live counter,
 // takes nothing from a limit and writes no event. The error is ErrDifferentProgram if the
 // program in force is not the one that this Loader attached.
 func (l *Loader) Ask(iface string, a netip.Addr) (Answer, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.asking.Lock()
+	defer l.asking.Unlock()
 	ans, err := l.ask(iface, a.Unmap())
 	if err != nil {
 		return Answer{}, fmt.Errorf("ask the program on %s about %s: %w", iface, a, err)
@@ -40,12 +50,9 @@ func (l *Loader) Ask(iface string, a netip.Addr) (Answer, error) {
 }
 
 func (l *Loader) ask(iface string, a netip.Addr) (Answer, error) {
-	live, _, err := l.attest(iface)
-	if errors.Is(err, ErrNotAttached) {
-		return Answer{}, err
-	}
+	live, err := l.inForce(iface)
 	if err != nil {
-		return Answer{}, fmt.Errorf("%w: %w", ErrDifferentProgram, err)
+		return Answer{}, err
 	}
 	t, err := l.twinOf(live)
 	if err != nil {
@@ -72,14 +79,43 @@ func (l *Loader) ask(iface string, a netip.Addr) (Answer, error) {
 	return Answer{}, fmt.Errorf("the program returned %d and counted nothing", action)
 }
 
+// inForce returns the program in force on an interface, if this Loader attached it.
+func (l *Loader) inForce(iface string) (instanceInForce, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	live, _, err := l.attest(iface)
+	if errors.Is(err, ErrNotAttached) {
+		return instanceInForce{}, err
+	}
+	if err != nil {
+		return instanceInForce{}, fmt.Errorf("%w: %w", ErrDifferentProgram, err)
+	}
+	tag, err := tagOf(live.program)
+	return instanceInForce{build: live.build, slot: live.slot, tag: tag}, err
+}
+
 // xdpDrop is XDP_DROP of enum xdp_action.
 const xdpDrop = 1
 
-// twinOf returns the twin of an attached program, made on first use.
-func (l *Loader) twinOf(live *attached) (*twin, error) {
-	if live.twin != nil {
-		return live.twin, nil
+// twinOf returns the twin of a program in force, made on first use. There is one for each
+// slot.
+func (l *Loader) twinOf(live instanceInForce) (*twin, error) {
+	t := l.twins[live.slot]
+	if t == nil || t.build != live.build {
+		l.closeTwin(live.slot)
+		var err error
+		if t, err = l.makeTwin(live); err != nil {
+			return nil, err
+		}
+		l.twins[live.slot] = t
 	}
+	if t.tag != live.tag {
+		return nil, fmt.Errorf("%w: its tag is %s, not %s", ErrDifferentProgram, live.tag, t.tag)
+	}
+	return t, nil
+}
+
+func (l *Loader) makeTwin(live instanceInForce) (*twin, error) {
 	spec := l.specs[live.build].Copy()
 	spec.Maps[plainMapHits].MaxEntries = 1
 	spec.Maps[plainMapHits].InnerMap.MaxEntries = 1
@@ -92,33 +128,32 @@ func (l *Loader) twinOf(live *attached) (*twin, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &twin{coll: coll, program: coll.Programs[plainProgParaxial]}
-	if err := l.sameProgram(live.program, t.program); err != nil {
+	t := &twin{build: live.build, coll: coll, program: coll.Programs[plainProgParaxial]}
+	if t.tag, err = tagOf(t.program); err == nil {
+		err = l.usesOurMaps(t.program)
+	}
+	if err != nil {
 		t.close()
 		return nil, err
 	}
-	live.twin = t
 	return t, nil
 }
 
-// sameProgram checks that both programs have the same instructions, by their tag, which is
-// a digest, and that other uses our tries.
-func (l *Loader) sameProgram(live, other *ebpf.Program) error {
-	a, err := live.Info()
+// closeTwin closes the twin of a slot, if there is one. The caller has asking.
+func (l *Loader) closeTwin(slot uint32) {
+	if t := l.twins[slot]; t != nil {
+		t.close()
+		delete(l.twins, slot)
+	}
+}
+
+// tagOf returns the tag of a program, which is a digest of its instructions.
+func tagOf(p *ebpf.Program) (string, error) {
+	info, err := p.Info()
 	if err != nil {
-		return err
+		return "", err
 	}
-	b, err := other.Info()
-	if err != nil {
-		return err
-	}
-	if a.Tag != b.Tag {
-		return fmt.Errorf("%w: its tag is %s, not %s", ErrDifferentProgram, a.Tag, b.Tag)
-	}
-	if err := l.usesOurMaps(other); err != nil {
-		return fmt.Errorf("%w: %w", ErrDifferentProgram, err)
-	}
-	return nil
+	return info.Tag, nil
 }
 
 // frameFrom returns the smallest valid frame from an address: Ethernet and the IP base

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
 	"github.com/google/go-cmp/cmp"
 	"github.com/paraxial/paraxial/policy"
@@ -135,7 +136,35 @@ func TestAskDifferentProgram(t *testing.T) {
 	}
 }
 
-func TestSameProgram(t *testing.T) {
+// An interface that is attached again, after its link was lost, has the same twin.
+func TestAskAfterARepair(t *testing.T) {
+	dir := bpffs(t)
+	l := open(t, dir, 100)
+	veth(t, "asr0")
+	from := netip.MustParseAddr("192.0.2.1")
+	var twins []*twin
+	for range 2 {
+		attach(t, l, "asr0", ModeNative, 7)
+		_, err := l.Ask("asr0", from)
+		check(t, err)
+		twins = append(twins, l.twins[7])
+		lk, err := link.LoadPinnedLink(filepath.Join(dir, linksDir, "asr0"), nil)
+		check(t, err)
+		check(t, errors.Join(lk.Detach(), lk.Close()))
+		if _, err := l.Ask("asr0", from); !errors.Is(err, ErrDifferentProgram) {
+			t.Errorf("without a filter: %v", err)
+		}
+	}
+	if twins[0] == nil || twins[0] != twins[1] {
+		t.Error("another twin was loaded")
+	}
+	check(t, l.Detach("asr0"))
+	if len(l.twins) != 0 {
+		t.Error("the twin is still loaded after the interface was detached")
+	}
+}
+
+func TestTags(t *testing.T) {
 	l := open(t, bpffs(t), 100)
 	a, err := l.loadBuild(plain, 0)
 	check(t, err)
@@ -143,11 +172,16 @@ func TestSameProgram(t *testing.T) {
 	b, err := l.loadBuild(plain, 0)
 	check(t, err)
 	defer b.Close()
-	check(t, l.sameProgram(a, b))
 	c, err := l.loadBuild(frags, 0)
 	check(t, err)
 	defer c.Close()
-	if err := l.sameProgram(a, c); !errors.Is(err, ErrDifferentProgram) {
-		t.Errorf("plain and frags: %v, want a difference", err)
+	tags := map[string]bool{}
+	for _, p := range []*ebpf.Program{a, b, c} {
+		tag, err := tagOf(p)
+		check(t, err)
+		tags[tag] = true
+	}
+	if len(tags) != 2 {
+		t.Errorf("tags %v, want one of both plain builds and one of the other", tags)
 	}
 }

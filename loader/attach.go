@@ -30,19 +30,12 @@ type attached struct {
 	slot    uint32
 	build   build
 	program *ebpf.Program
-	twin    *twin     // nil before the first Ask
 	link    link.Link // kept open, so that it outlives its pin
 }
 
 func (a *attached) close() error { return errors.Join(a.closeProgram(), a.link.Close()) }
 
-func (a *attached) closeProgram() error {
-	if a.twin != nil {
-		a.twin.close()
-		a.twin = nil
-	}
-	return a.program.Close()
-}
+func (a *attached) closeProgram() error { return a.program.Close() }
 
 // candidate is one way to attach.
 type candidate struct {

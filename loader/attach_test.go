@@ -70,7 +70,7 @@ func TestReopen(t *testing.T) {
 		"gen-2/allow_v4", "gen-2/allow_v6", "gen-2/attribution", "gen-2/block_v4", "gen-2/block_v6", "gen-2/counters",
 		"gen-2/essential", "gen-2/event_credit", "gen-2/events", "gen-2/hits", "gen-2/hits_0",
 		"gen-2/index_v4", "gen-2/index_v6",
-		"gen-2/limits", "gen-2/prog_re0", "gen-2/prog_re1_2e5",
+		"gen-2/limits", "gen-2/prog_re0", "gen-2/prog_re1_2e5", "gen-2/reply_ports",
 		"gen-2/samples", "gen-2/tracked", "gen-2/tracking",
 		"links/re0", "links/re1_2e5",
 	}, "\n")

@@ -44,10 +44,7 @@ func BenchmarkAsk(b *testing.B) {
 	attach(b, l, "bak0", ModeNative, 0)
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			if a := l.attached["bak0"]; a.twin != nil {
-				a.twin.close()
-				a.twin = nil
-			}
+			l.closeTwin(0)
 			_, err := l.Ask("bak0", from)
 			check(b, err)
 		}

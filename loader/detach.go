@@ -24,8 +24,13 @@ func (l *Loader) Interfaces() ([]string, error) {
 
 // Detach detaches the program from an interface. It is not an error if there is none.
 func (l *Loader) Detach(iface string) error {
+	l.asking.Lock()
+	defer l.asking.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if a := l.attached[iface]; a != nil {
+		defer l.closeTwin(a.slot)
+	}
 	return l.detach(iface)
 }
 

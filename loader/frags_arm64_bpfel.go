@@ -60,6 +60,12 @@ type fragsLpmV6 struct {
 	Addr      [16]uint8
 }
 
+type fragsReplyPorts struct {
+	_     structs.HostLayout
+	First uint32
+	Last  uint32
+}
+
 type fragsTrackControl struct {
 	_        structs.HostLayout
 	Active   uint32
@@ -94,6 +100,7 @@ type fragsVerdict struct {
 	ShadowUntil uint32
 	LimitId     uint32
 	HitId       uint32
+	StrictUntil uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -114,6 +121,7 @@ const (
 	fragsMapIndexV4          = "index_v4"
 	fragsMapIndexV6          = "index_v6"
 	fragsMapLimits           = "limits"
+	fragsMapReplyPorts       = "reply_ports"
 	fragsMapSamples          = "samples"
 	fragsMapTracked          = "tracked"
 	fragsMapTracking         = "tracking"
@@ -195,6 +203,7 @@ type fragsMapSpecs struct {
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
+	ReplyPorts  *ebpf.MapSpec `ebpf:"reply_ports"`
 	Samples     *ebpf.MapSpec `ebpf:"samples"`
 	Tracked     *ebpf.MapSpec `ebpf:"tracked"`
 	Tracking    *ebpf.MapSpec `ebpf:"tracking"`
@@ -252,6 +261,7 @@ type fragsMaps struct {
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
+	ReplyPorts  *ebpf.Map `ebpf:"reply_ports"`
 	Samples     *ebpf.Map `ebpf:"samples"`
 	Tracked     *ebpf.Map `ebpf:"tracked"`
 	Tracking    *ebpf.Map `ebpf:"tracking"`
@@ -273,6 +283,7 @@ func (m *fragsMaps) Close() error {
 		m.IndexV4,
 		m.IndexV6,
 		m.Limits,
+		m.ReplyPorts,
 		m.Samples,
 		m.Tracked,
 		m.Tracking,

@@ -157,7 +157,7 @@ func TestAskWithIndex(t *testing.T) {
 		ask()
 	}
 	expectUntouched(t, l)
-	twin := l.attached["asi0"].twin.coll.Maps
+	twin := l.twins[0].coll.Maps
 	for name, m := range l.maps {
 		shared := strings.HasPrefix(name, "index_") || strings.HasPrefix(name, "block_") ||
 			strings.HasPrefix(name, "allow_") || name == plainMapLimits || name == plainMapEssential

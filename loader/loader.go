@@ -52,11 +52,12 @@ type Options struct {
 // A Loader holds the filter of one pin directory. Its methods may be called
 // from several goroutines, but none after Close.
 //
-// Lock order: there is none, because no method holds two locks of a Loader at a time.
-// mu guards what is attached. Each publishedIndex and each segmented has a lock of its
-// own. It is held while the kernel waits for the readers of a map, which takes one or
-// more grace periods. Attest, Glance and Ask take mu only, so that they do not wait
-// for these. The Tracker has a lock of its own too, and takes none of the others.
+// Lock order: asking, then mu. No method holds two others of the locks at a time. Attach
+// holds mu while the verifier works, and Ask does not. mu guards what is attached. Each
+// publishedIndex and each segmented has a lock of its own. It is held while the kernel
+// waits for the readers of a map, which takes one or more grace periods. Attest, Glance
+// and Ask take none of these. The Tracker has a lock of its own too, and takes none of the
+// others.
 type Loader struct {
 	log     *slog.Logger
 	pins    pinDir
@@ -72,6 +73,9 @@ type Loader struct {
 	tracker *Tracker
 
 	indexes map[policy.Family]*publishedIndex // the map is never changed after Open
+
+	asking sync.Mutex       // guards twins, and is held by Ask
+	twins  map[uint32]*twin // by slot, of those that Ask was called for
 
 	mu       sync.Mutex      // guards what follows, pins and elder
 	moved    map[uint32]bool // slots that count in maps, and no longer in elder
@@ -113,7 +117,8 @@ func Open(o Options) (*Loader, error) {
 	}
 	l := &Loader{
 		log: o.Log, pins: pins, specs: specs,
-		indexes: map[policy.Family]*publishedIndex{}, moved: map[uint32]bool{}, attached: map[string]*attached{},
+		indexes: map[policy.Family]*publishedIndex{}, moved: map[uint32]bool{}, twins: map[uint32]*twin{},
+		attached: map[string]*attached{},
 	}
 	if err := l.open(o.TrackCapacity); err != nil {
 		_ = errors.Join(l.closeMaps(), l.pins.unlock())
@@ -187,6 +192,11 @@ func (l *Loader) Close() error {
 	var errs []error
 	for _, x := range l.indexes {
 		errs = append(errs, x.close())
+	}
+	l.asking.Lock()
+	defer l.asking.Unlock()
+	for slot := range l.twins {
+		l.closeTwin(slot)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -30,7 +30,7 @@ func shared(spec *ebpf.CollectionSpec) iter.Seq2[string, *ebpf.MapSpec] {
 // The program of the earlier process keeps its own maps until it is replaced.
 func ofOneRun(name string) bool {
 	switch name {
-	case plainMapTracking, plainMapTracked, plainMapSamples, plainMapEssential:
+	case plainMapTracking, plainMapTracked, plainMapSamples, plainMapEssential, plainMapReplyPorts:
 		return true
 	}
 	return false
@@ -110,6 +110,7 @@ func blockOf(v policy.Verdict) plainVerdict {
 		ShadowUntil: uint32(v.Shadow),
 		LimitId:     v.LimitID,
 		HitId:       v.HitID,
+		StrictUntil: uint32(v.Strict),
 	}
 }
 
@@ -120,6 +121,7 @@ func verdictOfBlock(v plainVerdict) policy.Verdict {
 		Shadow:  policy.Tick(v.ShadowUntil),
 		LimitID: v.LimitId,
 		HitID:   v.HitId,
+		Strict:  policy.Tick(v.StrictUntil),
 	}
 }
 

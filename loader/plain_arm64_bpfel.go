@@ -107,8 +107,15 @@ const (
 	plainReasonREASON_ESSENTIAL         plainReason = 11
 	plainReasonREASON_ESSENTIAL_LIMITED plainReason = 12
 	plainReasonREASON_TUNNEL_HIDDEN     plainReason = 13
-	plainReasonREASON_COUNT             plainReason = 14
+	plainReasonREASON_REPLY             plainReason = 14
+	plainReasonREASON_COUNT             plainReason = 15
 )
+
+type plainReplyPorts struct {
+	_     structs.HostLayout
+	First uint32
+	Last  uint32
+}
 
 type plainTrackControl struct {
 	_        structs.HostLayout
@@ -154,6 +161,7 @@ type plainVerdict struct {
 	ShadowUntil uint32
 	LimitId     uint32
 	HitId       uint32
+	StrictUntil uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -173,6 +181,7 @@ const (
 	plainMapIndexV4          = "index_v4"
 	plainMapIndexV6          = "index_v6"
 	plainMapLimits           = "limits"
+	plainMapReplyPorts       = "reply_ports"
 	plainMapSamples          = "samples"
 	plainMapTracked          = "tracked"
 	plainMapTracking         = "tracking"
@@ -253,6 +262,7 @@ type plainMapSpecs struct {
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
+	ReplyPorts  *ebpf.MapSpec `ebpf:"reply_ports"`
 	Samples     *ebpf.MapSpec `ebpf:"samples"`
 	Tracked     *ebpf.MapSpec `ebpf:"tracked"`
 	Tracking    *ebpf.MapSpec `ebpf:"tracking"`
@@ -309,6 +319,7 @@ type plainMaps struct {
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
+	ReplyPorts  *ebpf.Map `ebpf:"reply_ports"`
 	Samples     *ebpf.Map `ebpf:"samples"`
 	Tracked     *ebpf.Map `ebpf:"tracked"`
 	Tracking    *ebpf.Map `ebpf:"tracking"`
@@ -329,6 +340,7 @@ func (m *plainMaps) Close() error {
 		m.IndexV4,
 		m.IndexV6,
 		m.Limits,
+		m.ReplyPorts,
 		m.Samples,
 		m.Tracked,
 		m.Tracking,

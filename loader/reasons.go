@@ -25,6 +25,7 @@ const (
 
 	EssentialLimited = Reason(plainReasonREASON_ESSENTIAL_LIMITED)
 	TunnelHidden     = Reason(plainReasonREASON_TUNNEL_HIDDEN)
+	Reply            = Reason(plainReasonREASON_REPLY)
 
 	reasonCount = Reason(plainReasonREASON_COUNT)
 )
@@ -59,6 +60,8 @@ func (r Reason) String() string {
 		return "essential_limited"
 	case TunnelHidden:
 		return "tunnel_hidden"
+	case Reply:
+		return "reply"
 	}
 	return fmt.Sprintf("reason_%d", uint32(r))
 }

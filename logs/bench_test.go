@@ -25,19 +25,26 @@ func (c *counting) Logs(context.Context, []report.LogState) error { return nil }
 
 // BenchmarkLines reads, matches and encodes lines.
 func BenchmarkLines(b *testing.B) {
-	for format, line := range map[string]string{
-		"sshd": "Nov 28 10:00:00 web1 sshd[%d]: " +
-			"Failed password for invalid user admin from 198.51.100.9 port 4711 ssh2\n",
-		"nginx-access": `198.51.100.9 - - [28/Nov/2026:10:00:00 +0000] ` +
-			`"GET /articles/%d?page=1 HTTP/1.1" 200 4711 ` +
-			`"https://www.example.com/" "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101"` + "\n",
+	const from = "from 198.51.%d.%d port 4711"
+	for format, lines := range map[string][]string{
+		"sshd": {
+			"Failed password for invalid user admin " + from + " ssh2", "Failed password for root " + from + " ssh2",
+			"Invalid user admin " + from, "Failed password for invalid user admin " + from + " ssh2",
+			"Connection closed by authenticating user root 198.51.%d.%d port 4711 [preauth]",
+			"Accepted publickey for deploy " + from + " ssh2: ED25519 SHA256:abcdefghijkl",
+		},
+		"nginx-access": {`198.51.%d.%d - - [28/Nov/2026:10:00:00 +0000] "GET /articles/1?page=1 HTTP/1.1" 200 4711 ` +
+			`"https://www.example.com/" "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101"`},
 	} {
 		b.Run(format, func(b *testing.B) {
 			dir := b.TempDir()
 			path := filepath.Join(dir, "log")
 			var text []byte
 			for n := range b.N {
-				text = fmt.Appendf(text, line, n)
+				if format == "sshd" {
+					text = fmt.Appendf(text, "Nov 28 10:00:%02d web1 sshd[%d]: ", n/20%60, n%30000)
+				}
+				text = append(fmt.Appendf(text, lines[n%len(lines)], n/200%200, n%200), '\n')
 			}
 			if err := os.WriteFile(path, text, 0o600); err != nil {
 				b.Fatal(err)

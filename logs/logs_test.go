@@ -365,6 +365,14 @@ func TestRefusals(t *testing.T) {
 	h.eventually("the event waits", func() bool { return h.engine.States()[0].Error == "events wait: later" })
 	h.daemon.set(func() { h.daemon.fail = nil })
 	h.await(1200)
+	h.write("auth.log", failed(7)+failed(7)+failed(7))
+	if s := h.read("sshd", 1205); s.RefusedInRow != 3 {
+		t.Errorf("refused in a row: %+v", s)
+	}
+	h.write("auth.log", failed(1))
+	if s := h.read("sshd", 1206); s.RefusedInRow != 0 {
+		t.Errorf("refused in a row: %+v", s)
+	}
 }
 
 // TestReload: a log that stays goes on, one that is changed is read on from its position, and one

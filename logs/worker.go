@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -54,7 +55,9 @@ type worker struct {
 	failed   error  // of the last try to hand in
 	unstored error  // of the last save
 	refusal  string // the last one
-	caughtUp time.Time
+	// refusedInRow counts the events that were refused since one was taken.
+	refusedInRow int
+	caughtUp     time.Time
 
 	mu    sync.Mutex
 	state report.LogState
@@ -192,28 +195,27 @@ func (w *worker) save(p position) {
 // handIn hands the batch in, and tries again until that works. It returns false if ctx is done
 // before.
 func (w *worker) handIn(ctx context.Context) bool {
-	batch, name, id, pause := &w.batch, w.log.Name, w.source.id(), firstRetry
+	id, pause := w.source.id(), firstRetry
 	if id != "" && id == w.lastID {
 		id += "+" // equal lines at the same place of a file that was truncated
 	}
 	w.lastID = id
 	for {
-		taken, err := w.sender.Send(ctx, name, id, batch)
+		taken, err := w.sender.Send(ctx, w.log.Name, id, &w.batch)
 		if err == nil {
 			w.recovered()
-			// Events over the budget are handed in again, as another batch, until all are taken.
-			again := w.refused(taken)
-			if len(again) == 0 {
-				return true
+			// The daemon counts those over the budget when the batch comes again, and no other.
+			if slices.ContainsFunc(taken.Refused, func(r report.Refusal) bool { return r.Code == report.CodeBudget }) {
+				continue
 			}
-			batch, name = batch.Select(again), ""
-			continue
+			w.answered(taken)
+			return true
 		}
 		if ctx.Err() != nil {
 			return false
 		}
 		if isUseless(err) {
-			w.counts.Refused += batch.Len()
+			w.counts.Refused += w.batch.Len()
 			w.logger.Error("events are given up, because the daemon does not understand them", "error", err)
 			return true
 		}
@@ -232,18 +234,16 @@ func isUseless(err error) bool {
 	return ok && (e.Code == report.CodeInvalidRequest || e.Code == report.CodeTooLarge)
 }
 
-// refused counts the events that the daemon has not counted. It returns the numbers of those
-// that are to be handed in again.
-func (w *worker) refused(taken report.Taken) (again []int) {
+// answered counts the events that the daemon has not counted.
+func (w *worker) answered(taken report.Taken) {
+	w.counts.Refused += len(taken.Refused)
+	w.refusedInRow += len(taken.Refused)
+	if taken.Accepted > 0 {
+		w.refusedInRow = 0
+	}
 	for _, r := range taken.Refused {
-		if r.Code == report.CodeBudget {
-			again = append(again, r.Line)
-			continue
-		}
-		w.counts.Refused++
 		w.refusal = r.Code + ": " + r.Message
 	}
-	return again
 }
 
 // failing notes that events cannot be handed in.
@@ -285,7 +285,7 @@ func (w *worker) tell() {
 	} else if s.Error == "" && w.unstored != nil {
 		s.Error = w.unstored.Error()
 	}
-	s.Refusal = w.refusal
+	s.Refusal, s.RefusedInRow = w.refusal, w.refusedInRow
 	if t.Behind == 0 && w.failed == nil {
 		w.caughtUp = now
 	}

@@ -57,9 +57,6 @@ type addressTo struct {
 // place returns what can be read at start. The patterns of a format look at the same places, so
 // the last ones are remembered.
 func (m *scratch) place(text []byte, start int, behind byte) *place {
-	if behind != ':' && behind != '/' {
-		behind = 0
-	}
 	for i := range min(m.known, len(m.places)) {
 		if p := &m.places[i]; p.start == start && p.behind == behind {
 			return p
@@ -70,6 +67,9 @@ func (m *scratch) place(text []byte, start int, behind byte) *place {
 	p.start, p.behind, p.ends, p.name = start, behind, p.ends[:0], 0
 	limit := addressEnd(text, start)
 	for end := start + 2; end <= limit; end++ {
+		if end < len(text) && isAlnum(text[end]) {
+			continue // no boundary, and most bytes are such
+		}
 		if isBoundary(text, end, behind) {
 			if a, ok := parseAddr(text[start:end]); ok {
 				p.ends = append(p.ends, addressTo{end, a})

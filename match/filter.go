@@ -84,9 +84,9 @@ func newGlob(s string, separator byte, atSlash bool) (Glob, error) {
 	one[separator] = true
 	one = invert(one)
 	for rest := s; rest != ""; {
-		literal, after, found := strings.Cut(rest, "*")
-		if literal != "" {
-			g.elements = append(g.elements, element{literal: literal, search: []byte(literal)})
+		text, after, found := strings.Cut(rest, "*")
+		if text != "" {
+			g.elements = append(g.elements, literal(text))
 		}
 		if !found {
 			break
@@ -95,9 +95,9 @@ func newGlob(s string, separator byte, atSlash bool) (Glob, error) {
 			return g, errors.New("three * in a row: want * or **")
 		}
 		if rest != after {
-			g.elements = append(g.elements, element{class: all})
+			g.elements = append(g.elements, field(all, 0))
 		} else {
-			g.elements = append(g.elements, element{class: one, min: 1})
+			g.elements = append(g.elements, field(one, 1))
 		}
 	}
 	if atSlash {
@@ -107,7 +107,7 @@ func newGlob(s string, separator byte, atSlash bool) (Glob, error) {
 		if strings.Contains(head, "*") {
 			return g, fmt.Errorf("%q: * and a /** at the end together; leave one of them out", s)
 		}
-		g.elements = []element{{literal: head + "/", search: []byte(head + "/")}, {class: all}}
+		g.elements = []element{literal(head + "/"), field(all, 0)}
 	}
 	return g, nil
 }
@@ -123,7 +123,7 @@ func (g Glob) fits(text []byte) bool {
 	if first := g.elements[0].literal; len(text) < len(first) || string(text[:len(first)]) != first {
 		return false
 	}
-	set, _ := forward(text, g.elements, nil, nil)
+	set, _ := forward(text, 0, g.elements, nil, nil)
 	return slices.ContainsFunc(set, func(s span) bool { return s.lo <= len(text) && len(text) <= s.hi })
 }
 

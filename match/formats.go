@@ -2,7 +2,6 @@ package match
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -94,34 +93,6 @@ func (d definition) build() *Format {
 		}
 	}
 	return f
-}
-
-// add adds p to the patterns that begin with the same text.
-func (f *Format) add(p pattern) {
-	p.order = f.added
-	f.added++
-	if len(p.left) == 0 || p.left[0].literal == "" {
-		f.rest = appendPattern(f.rest, p)
-		return
-	}
-	l := p.left[0].literal
-	b := &f.byFirst[l[0]]
-	if len(l) < beginning {
-		b.short = b.short.add(p)
-		return
-	}
-	if b.long == nil {
-		b.long = map[[beginning]byte]groups{}
-	}
-	key := [beginning]byte([]byte(l[:beginning]))
-	b.long[key] = b.long[key].add(p)
-}
-
-func appendPattern(list []pattern, p pattern) []pattern {
-	if n := len(list); n > 0 {
-		p.sameLeft = reflect.DeepEqual(list[n-1].left, p.left)
-	}
-	return append(list, p)
 }
 
 // expand returns the texts that a text with {a|b} stands for. Alternatives are not nested.

@@ -6,6 +6,7 @@ package match
 // with "invalid user" and "authenticating user".
 func loginFormats() []definition {
 	const pam = "{pam_unix|pam_sss|pam_krb5|pam_ldap|pam_winbind}"
+	// The name is the rest of such a line, whatever is in it. No field before it has a blank.
 	// The suffix [preauth] is that of the process without privileges.
 	const end = "{| \\[preauth]}"
 	return []definition{{
@@ -38,9 +39,9 @@ func loginFormats() []definition {
 			"refusing previously-disconnected connection from <addr>{| port <:[0-9]+>}",
 			pam + "(sshd:auth): {authentication failure|<:[0-9]+> more authentication failure|" +
 				"<:[0-9]+> more authentication failures}; logname=<:[^ ]*> uid=<:[0-9]*> euid=<:[0-9]*> " +
-				"tty=<:[^ ]*> ruser=<:[^ ]*> rhost=<addr>{| <:.*>}",
+				"tty=<:[^ ]*> ruser=<:[^ ]*> rhost=<addr>{|  user=<user:.*>| <:.*>}",
 			"PAM <:[0-9]+> more authentication {failure|failures}; logname=<:[^ ]*> uid=<:[0-9]*> euid=<:[0-9]*> " +
-				"tty=<:[^ ]*> ruser=<:[^ ]*> rhost=<addr>{| <:.*>}",
+				"tty=<:[^ ]*> ruser=<:[^ ]*> rhost=<addr>{|  user=<user:.*>| <:.*>}",
 		},
 		ends: []string{
 			"{Connection closed by|Connection reset by|Disconnected from} {invalid|authenticating} user " +

@@ -80,11 +80,12 @@ type Format struct {
 	head     func(line []byte) (message []byte, ok bool) // nil: the line is the message
 	parse    func(f *Format, line []byte) Result         // nil: by patterns
 	byFirst  [256]bucket                                 // by the first byte of the message
-	rest     []pattern                                   // those that begin with a field
+	rest     group                                       // those that begin with a field
 	added    int                                         // patterns
 	layout   Layout                                      // of the time, if the user has named one
 	http     bool
 	scratch  scratch
+	clock    clock
 	values   []value // of a JSON line
 }
 
@@ -128,9 +129,7 @@ func (f *Format) matchPatterns(line []byte) Result {
 	if len(b.long) > 0 && len(message) >= beginning {
 		b.long[[beginning]byte(message[:beginning])].match(message, &r, &f.scratch)
 	}
-	for i := range f.rest {
-		f.rest[i].match(message, &r, &f.scratch)
-	}
+	f.rest.match(message, &r, &f.scratch)
 	return r.result(count)
 }
 

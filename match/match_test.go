@@ -279,6 +279,8 @@ func hostile(text string) []sample {
 		{"sshd", sys + "sshd[7]: Bad protocol version identification '" + text + "' from 198.51.100.20 port 40000", ""},
 		{"sshd", sys + "sshd[7]: error: PAM: Authentication failure for illegal user " + name + " from 198.51.100.20",
 			""},
+		{"sshd", sys + "sshd[7]: pam_unix(sshd:auth): authentication failure; logname= uid=0 euid=0 tty=ssh ruser= " +
+			"rhost=198.51.100.20  user=" + text, ""},
 		{"nginx-error", ngx + `user "` + name + `": password mismatch` + end, ""},
 		{"nginx-error", ngx + `user "` + name + `" was not found in "/etc/htpasswd"` + end, ""},
 		{"nginx-error", ngx + `open() "/srv` + text + `" failed (2: No such file or directory)` + end, ""},

@@ -14,9 +14,9 @@ func parsePattern(text string, kind Kind) (pattern, error) {
 	var side []element
 	found := false
 	for rest := text; rest != ""; {
-		literal, after := readLiteral(rest)
-		if literal != "" {
-			side = append(side, element{literal: literal, search: []byte(literal)})
+		text, after := readLiteral(rest)
+		if text != "" {
+			side = append(side, literal(text))
 		}
 		if after == "" {
 			break
@@ -96,17 +96,21 @@ func parseField(body string) (element, error) {
 	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_0123456789") != "" {
 		return element{}, fmt.Errorf("name %q: want lower-case letters, digits and underscores", name)
 	}
-	e := element{name: name}
+	least := 0
 	switch {
 	case strings.HasSuffix(expr, "*"):
 	case strings.HasSuffix(expr, "+"):
-		e.min = 1
+		least = 1
 	default:
-		return e, fmt.Errorf("class %q: must end with * or +", expr)
+		return element{}, fmt.Errorf("class %q: must end with * or +", expr)
 	}
-	var err error
-	e.class, err = parseClass(expr[:len(expr)-1])
-	return e, err
+	c, err := parseClass(expr[:len(expr)-1])
+	if err != nil {
+		return element{}, err
+	}
+	e := field(c, least)
+	e.name = name
+	return e, nil
 }
 
 // parseClass reads ".", "\d", "\S" or a set such as "[^: a-z]".

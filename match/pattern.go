@@ -18,49 +18,6 @@ type pattern struct {
 	end         bool // see Result.End
 	index       int  // in the list of a user
 	order       int  // of all patterns of a format
-	sameLeft    bool // left is that of the pattern before it in the list
-}
-
-// beginning is the length of the text by which patterns are found.
-const beginning = 12
-
-// bucket has the patterns that begin with the same byte. Formats have hundreds of patterns, and
-// comparing each with the start of a line would take most of the time.
-type bucket struct {
-	short groups                     // those that begin with a text shorter than beginning
-	long  map[[beginning]byte]groups // the others
-}
-
-// groups are patterns by the whole text that they begin with.
-type groups []group
-
-type group struct {
-	literal  string
-	patterns []pattern
-}
-
-func (g groups) add(p pattern) groups {
-	l := p.left[0].literal
-	for i := range g {
-		if g[i].literal == l {
-			g[i].patterns = appendPattern(g[i].patterns, p)
-			return g
-		}
-	}
-	return append(g, group{l, []pattern{p}})
-}
-
-// match tries the patterns whose beginning is that of the text.
-func (g groups) match(text []byte, r *reading, m *scratch) {
-	for i := range g {
-		l := g[i].literal
-		if len(text) < len(l) || string(text[:len(l)]) != l {
-			continue
-		}
-		for j := range g[i].patterns {
-			g[i].patterns[j].match(text, r, m)
-		}
-	}
 }
 
 // element is a literal, or a field: a run of bytes of one class.
@@ -70,6 +27,31 @@ type element struct {
 	class   *class // nil: a literal
 	min     int
 	name    string
+	without int  // the only byte that is not in class; every: all are in it; several: more are not
+	greedy  bool // what follows begins with no byte of class, so that only the whole run counts
+}
+
+// Values of element.without that are no byte.
+const (
+	every   = -1
+	several = -2
+)
+
+func literal(s string) element { return element{literal: s, search: []byte(s)} }
+
+func field(c *class, min int) element {
+	e := element{class: c, min: min, without: every}
+	for b, in := range c {
+		switch {
+		case in:
+		case e.without == every:
+			e.without = b
+		default:
+			e.without = several
+			return e
+		}
+	}
+	return e
 }
 
 // class is a set of bytes.
@@ -78,33 +60,30 @@ type class [256]bool
 // span is a range of positions in a text, with both ends.
 type span struct{ lo, hi int }
 
-// scratch is memory for the sets of positions, used again for every line.
-type scratch struct {
-	left, right, spare []span
-	few                bool // right is not known
-	places             [4]place
-	known              int // places of this line that were looked at
-}
-
-// forward returns the positions at which elements end if they begin at position 0. The result
+// forward returns the positions at which elements end if they begin at position at. The result
 // uses the memory of set or spare.
-func forward(text []byte, elements []element, set, spare []span) (result, other []span) {
-	set = append(set[:0], span{0, 0})
-	for _, e := range elements {
-		next := spare[:0]
-		for _, s := range set {
-			if e.class != nil {
-				next = e.run(text, s, next)
-			} else {
-				next = e.find(text, s, next)
-			}
-		}
+func forward(text []byte, at int, elements []element, set, spare []span) (result, other []span) {
+	set = append(set[:0], span{at, at})
+	for i := range elements {
+		next := elements[i].step(text, set, spare[:0])
 		if len(next) == 0 {
 			return next, set
 		}
 		set, spare = next, set
 	}
 	return set, spare
+}
+
+// step appends the positions behind e if it begins at one of set.
+func (e *element) step(text []byte, set, to []span) []span {
+	for _, s := range set {
+		if e.class != nil {
+			to = e.run(text, s, to)
+		} else {
+			to = e.find(text, s, to)
+		}
+	}
+	return to
 }
 
 // find appends the positions behind each literal that begins in s.
@@ -135,18 +114,35 @@ func (e *element) find(text []byte, s span, to []span) []span {
 // literal, so s is one position.
 func (e *element) run(text []byte, s span, to []span) []span {
 	p := s.lo
-	end := p
 	if n := len(to); n > 0 && p <= to[n-1].hi {
 		// The run that reaches p goes on to the same end, and is in the set already.
 		return to
 	}
-	for end < len(text) && e.class[text[end]] {
-		end++
-	}
+	end := e.reach(text, p)
 	if p+e.min > end {
 		return to
 	}
+	if e.greedy {
+		return append(to, span{end, end})
+	}
 	return append(to, span{p + e.min, end})
+}
+
+// reach returns the end of the longest run that begins at p.
+func (e *element) reach(text []byte, p int) int {
+	switch {
+	case e.without == every:
+		return len(text)
+	case e.without >= 0:
+		if i := bytes.IndexByte(text[p:], byte(e.without)); i >= 0 {
+			return p + i
+		}
+		return len(text)
+	}
+	for p < len(text) && e.class[text[p]] {
+		p++
+	}
+	return p
 }
 
 // backward returns the positions at which elements begin if they end with the text. They are
@@ -255,107 +251,17 @@ func (r *reading) add(a netip.Addr, p *pattern) (first bool) {
 	return true
 }
 
-// match tries p with every address of the text.
-func (p *pattern) match(text []byte, r *reading, m *scratch) {
-	if !p.sameLeft {
-		m.left = m.left[:0]
-		if p.mayBegin(text) {
-			m.left, m.spare = forward(text, p.left, m.left, m.spare)
-		}
+// capture returns the text of the field named user, if the address is from start to end. It has
+// to be the only field of the left side, or the end of a right side that begins with a literal.
+func (p *pattern) capture(text []byte, start, end int) []byte {
+	if n := len(p.right); n == 2 && p.right[1].name == "user" {
+		return text[end+len(p.right[0].literal):]
 	}
-	if len(m.left) == 0 || !p.mayEnd(text) {
-		return
-	}
-	if m.few = isFew(m.left); !m.few {
-		m.right, m.spare = backward(text, p.right, m.right, m.spare)
-		if len(m.right) == 0 {
-			return
-		}
-	}
-	var behind byte // begins the text that must follow the address
-	if len(p.right) > 0 && p.right[0].literal != "" {
-		behind = p.right[0].literal[0]
-	}
-	for _, s := range m.left {
-		p.tryAt(text, m.place(text, s.lo, behind), r, m)
-	}
-}
-
-// mayBegin compares the literal at the start, which rules out most patterns.
-func (p *pattern) mayBegin(text []byte) bool {
-	if len(p.left) == 0 {
-		return true
-	}
-	l := p.left[0].literal
-	return len(text) >= len(l) && string(text[:len(l)]) == l
-}
-
-// mayEnd compares the literal at the end.
-func (p *pattern) mayEnd(text []byte) bool {
-	n := len(p.right)
-	if n == 0 {
-		return true
-	}
-	l := p.right[n-1].literal
-	return len(text) >= len(l) && string(text[len(text)-len(l):]) == l
-}
-
-// tryAt tries the addresses, or the host name, at a place.
-func (p *pattern) tryAt(text []byte, at *place, r *reading, m *scratch) {
-	fits := false
-	for _, e := range at.ends {
-		if p.follows(text, e.end, m) {
-			fits = true
-			if r.add(e.addr, p) {
-				r.user = p.capture(text, at.start)
-			}
-		}
-	}
-	if !fits && at.name > 0 && p.follows(text, at.name, m) {
-		r.name = true
-	}
-}
-
-// isFew reports whether there are so few positions that it takes less time to match the right
-// side behind each address than to find out once where it may begin. A hostile line has many.
-func isFew(set []span) bool {
-	n := 0
-	for _, s := range set {
-		n += s.hi - s.lo + 1
-	}
-	return n <= 2
-}
-
-// follows reports whether the right side of p matches the whole text from end on.
-func (p *pattern) follows(text []byte, end int, m *scratch) bool {
-	if !m.few {
-		return contains(m.right, end)
-	}
-	rest := text[end:]
-	if len(p.right) == 0 {
-		return len(rest) == 0
-	}
-	if l := p.right[0].literal; len(rest) < len(l) || string(rest[:len(l)]) != l {
-		return false
-	}
-	m.right, m.spare = forward(rest, p.right, m.right, m.spare)
-	for _, s := range m.right {
-		if s.lo <= len(rest) && len(rest) <= s.hi {
-			return true
-		}
-	}
-	return false
-}
-
-// capture returns the text of the field named user on the left side, if it is the only field
-// there.
-func (p *pattern) capture(text []byte, start int) []byte {
 	at, rest, found := 0, 0, false
-	for _, e := range p.left {
+	for i := range p.left {
+		e := &p.left[i]
 		switch {
-		case e.class != nil && found:
-			return nil
-		case e.class != nil && e.name != "user":
+		case e.class != nil && (found || e.name != "user"):
 			return nil
 		case e.class != nil:
 			found = true

@@ -38,21 +38,55 @@ func ParseLayout(s string) (Layout, error) {
 // year, which is the last one that is not in the future by more than a day.
 func (f *Format) Time(line []byte, now time.Time) (time.Time, bool) {
 	if f.layout != "" {
-		t, _, ok := f.layout.read(line, now)
-		return t, ok
+		return f.clock.read(f.layout, line, now)
 	}
 	rest := skipPriority(line)
 	if len(rest) > 0 && rest[0] == '{' {
 		return jsonTime(rest, now)
 	}
-	if t, _, ok := anyTime(bytes.TrimPrefix(rest, []byte("[")), now); ok {
+	if t, ok := f.clock.read("", bytes.TrimPrefix(rest, []byte("[")), now); ok {
 		return t, ok
 	}
-	if at := accessTime(line); f.http && at >= 0 {
-		t, _, ok := anyTime(line[at:], now)
-		return t, ok
+	if !f.http {
+		return time.Time{}, false
+	}
+	if at := accessTime(line); at >= 0 {
+		return f.clock.read("", line[at:], now)
 	}
 	return time.Time{}, false
+}
+
+// lookAhead is more than the number of bytes behind a time that decide where it ends.
+const lookAhead = 8
+
+// clock remembers the last time that was read. Many lines have the same.
+type clock struct {
+	text   [48]byte // the time, and lookAhead bytes
+	n      int
+	layout Layout
+	now, t time.Time
+}
+
+// read reads a time at the start of b. Without a layout it may be any but Epoch.
+func (c *clock) read(l Layout, b []byte, now time.Time) (time.Time, bool) {
+	if c.n > 0 && len(b) >= c.n && string(b[:c.n]) == string(c.text[:c.n]) && l == c.layout && c.isNow(now) {
+		return c.t, true
+	}
+	read := anyTime
+	if l != "" {
+		read = l.read
+	}
+	t, rest, ok := read(b, now)
+	if n := len(b) - len(rest) + lookAhead; ok && n <= min(len(b), len(c.text)) {
+		c.n = copy(c.text[:], b[:n])
+		c.layout, c.now, c.t = l, now, t
+	}
+	return t, ok
+}
+
+// isNow reports whether a time without a year or a zone means the same.
+func (c *clock) isNow(now time.Time) bool {
+	return now.Equal(c.now) && now.Location() == c.now.Location()
 }
 
 // accessTime returns where the time of an access log begins, or -1. It is directly before the
@@ -133,8 +167,8 @@ func date(y, mon, d, h, m, s int, zone *time.Location) (time.Time, bool) {
 	return time.Date(y, time.Month(mon), d, h, m, s, 0, zone), true
 }
 
-// clock reads 10:00:00 at b[at:].
-func clock(b []byte, at int) (h, m, s int) {
+// timeOfDay reads 10:00:00 at b[at:].
+func timeOfDay(b []byte, at int) (h, m, s int) {
 	if at+8 > len(b) || b[at+2] != ':' || b[at+5] != ':' {
 		return -1, -1, -1
 	}
@@ -145,18 +179,40 @@ func month(b []byte, at int) int {
 	if at+3 > len(b) {
 		return -1
 	}
-	i := bytes.Index([]byte("JanFebMarAprMayJunJulAugSepOctNovDec"), b[at:at+3])
-	if i < 0 || i%3 != 0 {
-		return -1
+	switch string(b[at : at+3]) {
+	case "Jan":
+		return 1
+	case "Feb":
+		return 2
+	case "Mar":
+		return 3
+	case "Apr":
+		return 4
+	case "May":
+		return 5
+	case "Jun":
+		return 6
+	case "Jul":
+		return 7
+	case "Aug":
+		return 8
+	case "Sep":
+		return 9
+	case "Oct":
+		return 10
+	case "Nov":
+		return 11
+	case "Dec":
+		return 12
 	}
-	return i/3 + 1
+	return -1
 }
 
 func readRFC3339(b []byte, local *time.Location) (t time.Time, rest []byte, ok bool) {
 	if len(b) < 19 || b[4] != '-' || b[7] != '-' || b[10] != 'T' && b[10] != ' ' {
 		return t, b, false
 	}
-	h, m, s := clock(b, 11)
+	h, m, s := timeOfDay(b, 11)
 	fraction, rest := readFraction(b[19:])
 	offset, rest, zoned := readZone(rest)
 	if zoned {
@@ -211,7 +267,7 @@ func readRFC3164(b []byte, now time.Time) (t time.Time, rest []byte, ok bool) {
 	if b[4] == ' ' {
 		day = digits(b, 5, 1)
 	}
-	h, m, s := clock(b, 7)
+	h, m, s := timeOfDay(b, 7)
 	fraction, rest := readFraction(b[15:])
 	if year := digits(rest, 1, 4); year > 0 && rest[0] == ' ' && (len(rest) == 5 || rest[5] == ']' || rest[5] == ' ') {
 		t, ok = date(year, month(b, 0), day, h, m, s, now.Location())
@@ -232,7 +288,7 @@ func readCLF(b []byte, local *time.Location) (t time.Time, rest []byte, ok bool)
 	if len(b) < 20 || b[2] != '/' || b[6] != '/' || b[11] != ':' {
 		return t, b, false
 	}
-	h, m, s := clock(b, 12)
+	h, m, s := timeOfDay(b, 12)
 	fraction, rest := readFraction(b[20:])
 	offset, rest, zoned := readZone(rest)
 	if zoned {
@@ -246,7 +302,7 @@ func readNginxError(b []byte, local *time.Location) (t time.Time, rest []byte, o
 	if len(b) < 19 || b[4] != '/' || b[7] != '/' || b[10] != ' ' {
 		return t, b, false
 	}
-	h, m, s := clock(b, 11)
+	h, m, s := timeOfDay(b, 11)
 	t, ok = date(digits(b, 0, 4), digits(b, 5, 2), digits(b, 8, 2), h, m, s, local)
 	return t, b[19:], ok
 }

@@ -54,6 +54,9 @@ func checkDecision(
 	if want := policy.Decide(entries, src, now); got != want {
 		t.Fatalf("source %s at %d: kernel %s, model %s\nbook: %v", src, now, got, want, entries)
 	}
+	if got, want := k.decideReply(src, now), policy.DecideReply(entries, src, now); got != want {
+		t.Fatalf("answer from %s at %d: kernel %s, model %s\nbook: %v", src, now, got, want, entries)
+	}
 	switch got {
 	case policy.Limited:
 		if got, want := k.limit(src, now).Rate, policy.DecideLimit(entries, src, now); got != want {
@@ -285,5 +288,42 @@ func TestHitsRunOut(t *testing.T) {
 	d = apply(b, putBlocks("10.0.0.4/32")...)
 	if d.Put[0].Verdict.HitID != 1 || !slices.Equal(d.FreshHits, []uint32{1}) {
 		t.Errorf("the freed counter is not handed out again: %+v", d)
+	}
+}
+
+// RefsOf has the entries of the origin that Refs has, pending ones too, by ascending prefix.
+func TestRefsOf(t *testing.T) {
+	w := newWorld(t)
+	b := policy.NewBook(1000)
+	for range 400 {
+		e := w.entry()
+		ops := []policy.Op{policy.PutOp(e)}
+		if w.IntN(3) == 0 {
+			ops = append(ops, policy.RemoveOp(e.Key())) // leaves free records
+		}
+		b.Apply(ops)
+	}
+	for _, k := range []policy.Kind{policy.Block, policy.Allow} {
+		for _, origin := range []string{"cli", "feed:a", "detector:b", "nobody"} {
+			var want []policy.EntryRef
+			for _, r := range b.Refs(k) {
+				if e, _ := b.Resolve(r); e.Origin == origin {
+					want = append(want, r)
+				}
+			}
+			got := b.RefsOf(k, origin)
+			for i := 1; i < len(got); i++ {
+				x, _ := b.Resolve(got[i-1])
+				y, _ := b.Resolve(got[i])
+				if y.Prefix.Compare(x.Prefix) < 0 {
+					t.Errorf("%s of %s: %s comes after %s", k, origin, y.Prefix, x.Prefix)
+				}
+			}
+			slices.Sort(want)
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s of %s: %d entries, want %d", k, origin, len(got), len(want))
+			}
+		}
 	}
 }

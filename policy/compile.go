@@ -10,12 +10,12 @@ import (
 // Compile updates the verdicts of all touched sites, and of the sites they
 // cover, and returns what that changes in the kernel. It ends the change.
 func (c *Change) Compile() Delta {
-	delta := Delta{FreshHits: c.fresh}
+	delta := Delta{FreshHits: c.fresh, Put: c.puts}
 	slices.SortFunc(c.touched, func(x, y site) int {
 		return cmp.Or(cmp.Compare(x.kind, y.kind), comparePrefix(x.prefix, y.prefix))
 	})
 	// Most changes put one node for each touched site, and few put many more.
-	delta.Put = make([]Node, 0, len(c.touched))
+	delta.Put = slices.Grow(delta.Put, len(c.touched))
 	// done is the last site whose subtree is up to date. The sites are sorted, so
 	// a site precedes those that it covers.
 	var done site
@@ -38,6 +38,7 @@ func (c *Change) Compile() Delta {
 		c.book.hits.give(id)
 	}
 	c.freeLimits(&delta)
+	c.puts = delta.Put
 	return delta
 }
 
@@ -48,10 +49,10 @@ func covers(outer, inner netip.Prefix) bool {
 // recompile adds to delta the nodes at s and below s whose verdict changes, and
 // their limits. It changes no table.
 func (b *Book) recompile(s site, delta *Delta) {
-	above := b.above(s)
+	n, above := b.above(s)
 	if s.prefix.IsSingleIP() {
 		// Most sites are single addresses, which cover no other site.
-		if n, ok := b.table(s.kind).Get(s.prefix); ok {
+		if n.head != 0 {
 			b.send(s, n, b.combine(above, n), delta)
 		}
 		return
@@ -127,6 +128,9 @@ func (b *Book) combine(c combined, n node) combined {
 			v.Limit = max(v.Limit, tick)
 			limits = true
 		}
+		if rec.flags&passReplies == 0 && (rec.action == Drop || rec.action == Limit) {
+			v.Strict = max(v.Strict, tick)
+		}
 	}
 	if limits {
 		v.LimitID = cmp.Or(b.firstLimit(n), v.LimitID)
@@ -134,20 +138,26 @@ func (b *Book) combine(c combined, n node) combined {
 	return c
 }
 
-// above combines the nodes that cover s, without the one at s.
-func (b *Book) above(s site) (c combined) {
-	var covering [129]node // the longest possible chain: /0 to /128
-	n := 0
-	for p, at := range b.table(s.kind).Supernets(s.prefix) {
-		if p.Bits() < s.prefix.Bits() {
-			covering[n] = at
-			n++
-		}
+// place is a node and the length of its prefix.
+type place struct {
+	bits int
+	node
+}
+
+// above returns the node at s, or zero, and the combination of the nodes that cover it.
+func (b *Book) above(s site) (at node, c combined) {
+	b.places = b.places[:0] // variables of this function would be allocated for each call
+	for p, n := range b.table(s.kind).Supernets(s.prefix) {
+		b.places = append(b.places, place{p.Bits(), n})
 	}
-	for i := range n {
-		c = b.combine(c, covering[n-1-i])
+	covering := b.places
+	if len(covering) > 0 && covering[0].bits == s.prefix.Bits() {
+		at, covering = covering[0].node, covering[1:]
 	}
-	return c
+	for _, p := range slices.Backward(covering) {
+		c = b.combine(c, p.node)
+	}
+	return at, c
 }
 
 // Nodes yields the nodes that the kernel's tries of a kind must hold. The book
@@ -160,6 +170,15 @@ func (b *Book) Nodes(k Kind) iter.Seq[Node] {
 			}
 		}
 	}
+}
+
+// HasNode reports whether the kernel's trie must hold a node at p.
+func (b *Book) HasNode(k Kind, p netip.Prefix) bool {
+	if b.Size(k, FamilyOf(p.Addr())) == 0 {
+		return false
+	}
+	_, ok := b.table(k).Get(p)
+	return ok
 }
 
 // Node returns the node that the kernel's trie must hold at p.

@@ -14,15 +14,16 @@ const (
 	Blocked
 	Shadowed
 	Limited // dropped if over the rate; otherwise passed as "under_limit"
+	Answers // of DecideReply: passes, although an entry drops other packets of the source
 )
 
 func (o Outcome) String() string {
-	return [...]string{"not_listed", "allowed", "blocked", "shadow", "limited"}[o]
+	return [...]string{"not_listed", "allowed", "blocked", "shadow", "limited", "reply"}[o]
 }
 
 // Verdict returns the word that users see: pass, drop, limit or shadow.
 func (o Outcome) Verdict() string {
-	return [...]string{"pass", "pass", "drop", "shadow", "limit"}[o]
+	return [...]string{"pass", "pass", "drop", "shadow", "limit", "pass"}[o]
 }
 
 // Gives reports whether the kernel may count a packet with this outcome under reason.
@@ -51,6 +52,22 @@ func Decide(entries []Entry, src netip.Addr, now Deadline) Outcome {
 		}
 	}
 	return outcome
+}
+
+// DecideReply decides a packet from src that answers a connection of this host, as Decide does for
+// other packets. An entry that lets answers pass does not apply to it.
+func DecideReply(entries []Entry, src netip.Addr, now Deadline) Outcome {
+	outcome := Decide(entries, src, now)
+	if outcome != Blocked && outcome != Limited {
+		return outcome
+	}
+	for _, e := range entries {
+		drops := e.Action == Drop || e.Action == Limit
+		if drops && !e.Replies && e.Prefix.Contains(src) && e.Live(now) {
+			return outcome
+		}
+	}
+	return Answers
 }
 
 // DecideLimit returns the rate that a packet from src counts against at boot time

@@ -70,6 +70,7 @@ type Entry struct {
 	Created  time.Time // wall clock, whole seconds, for people to read
 	Deadline Deadline
 	Forced   bool      // the operator overrode the guard
+	Replies  bool      // answers to connections that this host opened pass; blocks only
 	Pending  *Pending  // nil if confirmed, or if no confirmation is needed
 	Evidence *Evidence // of a detector or rule; nil for other origins
 }

@@ -12,6 +12,10 @@ type Verdict struct {
 	Allow   Tick   // allow nodes
 	LimitID uint32 // block nodes: ID of the LimitRecord that has the steps, 0 for none
 	HitID   uint32 // block nodes: index of the drop counter, 0 for none
+
+	// Strict is, in block nodes, the end of the drops and limits that answers to connections of this
+	// host do not pass either.
+	Strict Tick
 }
 
 // Node is one element of a kernel trie.

@@ -87,3 +87,13 @@ func (k kernel) decide(src netip.Addr, now policy.Deadline) (policy.Outcome, uin
 	}
 	return policy.NotListed, 0
 }
+
+// decideReply does what bpf/reply.h does with a packet that answers a connection.
+func (k kernel) decideReply(src netip.Addr, now policy.Deadline) policy.Outcome {
+	outcome, _ := k.decide(src, now)
+	v, _ := k.longest(policy.Block, src)
+	if (outcome == policy.Blocked || outcome == policy.Limited) && policy.TickAt(now) >= v.Strict {
+		return policy.Answers
+	}
+	return outcome
+}

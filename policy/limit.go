@@ -204,7 +204,7 @@ func (b *Book) adoptLimits(held iter.Seq[HeldLimit], delta *Delta) {
 	for r, l := range b.slab.limits {
 		if h, ok := owned[b.slab.limitOwner(r)]; ok && b.limits.adopt(h.ID) {
 			l.id, l.sent.ID = h.ID, h.ID
-			b.adoptHit(b.slab.at(r).prefix(), h.HitID)
+			b.adoptHit(b.slab.prefix(r), h.HitID)
 		}
 	}
 	for _, l := range b.slab.limits {
@@ -223,7 +223,7 @@ func (b *Book) adoptLimits(held iter.Seq[HeldLimit], delta *Delta) {
 // compileAllLimits adds all limits to delta.
 func (b *Book) compileAllLimits(delta *Delta) {
 	for r := range b.slab.limits {
-		delta.Limits = b.compileLimits(b.slab.at(r).prefix(), delta.Limits)
+		delta.Limits = b.compileLimits(b.slab.prefix(r), delta.Limits)
 	}
 }
 
@@ -241,7 +241,8 @@ func (b *Book) adoptHit(p netip.Prefix, hit uint32) {
 func (s *slab) limitOwner(r ref) uint64 {
 	rec := s.at(r)
 	h := fnv.New64a()
-	h.Write(rec.addr[:])
+	addr := s.prefix(r).Addr().As16()
+	h.Write(addr[:])
 	h.Write([]byte{rec.bits, byte(rec.flags & isIPv4)})
 	for _, part := range []string{s.origin(r), s.pendingID(r), s.limits[r].rate.String()} {
 		h.Write([]byte(part))

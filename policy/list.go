@@ -52,12 +52,14 @@ func ReadDetailedList(r io.Reader, yield func(ListLine) bool) error {
 // readList reads a list. more reads a word that follows the prefix of a line.
 func readList(r io.Reader, more func(*ListLine, string) error, yield func(ListLine) bool) error {
 	br := bufio.NewReaderSize(r, 64<<10)
+	var l ListLine // more makes it escape: one for all lines
 	for n := 1; ; n++ {
 		line, tooLong, err := readLine(br)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("read list, line %d: %w", n, err)
 		}
-		l, blank := ListLine{Number: n}, false
+		l = ListLine{Number: n}
+		blank := false
 		if tooLong {
 			l.Err = fmt.Errorf("line longer than %d bytes: not a list of prefixes", maxListLine)
 		} else {

@@ -53,7 +53,7 @@ func (t reader) SortedNodes(k Kind, f Family) iter.Seq[Node] {
 func (t reader) nodesOf(k Kind, places iter.Seq2[netip.Prefix, node]) iter.Seq[Node] {
 	return func(yield func(Node) bool) {
 		for p, n := range places {
-			if !yield(Node{Kind: k, Prefix: p, Verdict: t.sent[n.id/sentPerChunk][n.id%sentPerChunk].load()}) {
+			if !yield(Node{Kind: k, Prefix: p, Verdict: sentAt(t.sent, n.id)}) {
 				return
 			}
 		}

@@ -41,14 +41,10 @@ func (b *Book) compareOwners(x, y ref) int {
 	)
 }
 
-// noteOwner remembers the origin of the owner at s before the entries there change. An entry that
-// is alone and replaced by another of its origin remains the owner.
-func (c *Change) noteOwner(s site, replaced ref) {
-	if s.kind != Block {
-		return
-	}
-	n, ok := c.book.blocks.Get(s.prefix)
-	if !ok || n.head == replaced && c.book.slab.at(replaced).next == 0 {
+// noteOwner remembers the origin of the owner of n, the node at s, before the entries there change. An
+// entry that is alone and replaced by another of its origin remains the owner.
+func (c *Change) noteOwner(s site, n node, replaced ref) {
+	if s.kind != Block || n.head == 0 || n.head == replaced && c.book.slab.at(replaced).next == 0 {
 		return
 	}
 	if _, noted := c.owners[s]; !noted {

@@ -1,17 +1,19 @@
 package policy
 
 import (
+	"encoding/binary"
+	"math"
 	"net/netip"
 	"time"
 )
 
-// record is an Entry as the book stores it. It has only 48 bytes because a million
+// record is an Entry as the book stores it. It has only 32 bytes because a million
 // records are normal. It has no pointer, so that the garbage collector does not
 // scan it. Fields that few entries have are in maps of the slab.
 type record struct {
-	addr     [16]byte
 	deadline Deadline
-	created  int64 // Unix seconds
+	addr     uint32 // an IPv4 address, or the number of an IPv6 address in slab.addrs
+	created  uint32 // Unix seconds
 	source   sourceRef
 	next     ref    // next record at the same prefix
 	heap     uint32 // position in the expiry queue plus one; 0 if not in it
@@ -28,6 +30,8 @@ const (
 	isForced
 	isPending   // slab.pending has the rest
 	hasEvidence // slab.evidence has it
+	isUndated   // Created is zero
+	passReplies
 )
 
 func flagIf(set bool, f recordFlags) recordFlags {
@@ -40,17 +44,16 @@ func flagIf(set bool, f recordFlags) recordFlags {
 // ref is the number of a record in the slab; 0 is none.
 type ref uint32
 
-func (r *record) prefix() netip.Prefix {
-	a := netip.AddrFrom16(r.addr)
-	if r.flags&isIPv4 != 0 {
-		a = a.Unmap()
-	}
-	return netip.PrefixFrom(a, int(r.bits))
-}
-
 func (r *record) isPending() bool { return r.flags&isPending != 0 }
 
-func (r *record) site() site { return site{r.kind, r.prefix()} }
+// createdAt returns when the entry was created. Times before 1970 and after 2106, which are no
+// real ones, have become the first and the last of the others.
+func (r *record) createdAt() time.Time {
+	if r.flags&isUndated != 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(r.created), 0).UTC()
+}
 
 // slab hands out records by number. It grows in chunks, so that it never copies or
 // moves a record.
@@ -58,10 +61,12 @@ type slab struct {
 	chunks   []*[chunkRecords]record
 	free     []ref
 	used     ref // the highest ref handed out so far
+	addrs    addrs
 	sources  sources
 	pending  map[ref]*Pending
 	limits   map[ref]*limited
 	evidence map[ref]*Evidence
+	replies  int // records that let answers pass
 }
 
 const chunkRecords = 4096
@@ -101,18 +106,22 @@ func (s *slab) set(r ref, e Entry) {
 	rec := s.at(r)
 	old := *rec
 	*rec = record{
-		addr:     e.Prefix.Addr().As16(),
+		addr:     s.addrOf(e.Prefix.Addr(), old),
 		deadline: e.Deadline,
-		created:  e.Created.Unix(),
+		created:  uint32(min(max(e.Created.Unix(), 0), math.MaxUint32)),
 		source:   s.sources.take(source{e.Origin, e.Reason, e.Author}),
 		next:     old.next,
 		bits:     uint8(e.Prefix.Bits()),
 		kind:     e.Kind,
 		action:   e.Action,
 		flags: flagIf(e.Prefix.Addr().Is4(), isIPv4) | flagIf(e.Forced, isForced) |
-			flagIf(e.Pending != nil, isPending) | flagIf(e.Evidence != nil, hasEvidence),
+			flagIf(e.Pending != nil, isPending) | flagIf(e.Evidence != nil, hasEvidence) |
+			flagIf(e.Created.IsZero(), isUndated) | flagIf(e.Replies, passReplies),
 	}
 	s.forget(r, old)
+	if e.Replies {
+		s.replies++
+	}
 	if e.Pending != nil {
 		s.pending[r] = e.Pending
 	}
@@ -121,7 +130,23 @@ func (s *slab) set(r ref, e Entry) {
 	}
 }
 
+// addrOf returns what record.addr is for a. old is the record before, which has the same prefix if it
+// is in use.
+func (s *slab) addrOf(a netip.Addr, old record) uint32 {
+	switch {
+	case old.kind != 0:
+		return old.addr
+	case a.Is4():
+		b := a.As4()
+		return binary.BigEndian.Uint32(b[:])
+	}
+	return s.addrs.take(a.As16())
+}
+
 func (s *slab) remove(r ref) {
+	if rec := s.at(r); rec.flags&isIPv4 == 0 {
+		s.addrs.give(rec.addr)
+	}
 	s.forget(r, *s.at(r))
 	*s.at(r) = record{}
 	s.free = append(s.free, r)
@@ -133,6 +158,9 @@ func (s *slab) forget(r ref, old record) {
 	if old.source != 0 {
 		s.sources.give(old.source)
 	}
+	if old.flags&passReplies != 0 {
+		s.replies--
+	}
 	if old.isPending() {
 		delete(s.pending, r)
 	}
@@ -140,6 +168,18 @@ func (s *slab) forget(r ref, old record) {
 		delete(s.evidence, r)
 	}
 }
+
+func (s *slab) prefix(r ref) netip.Prefix {
+	rec := s.at(r)
+	if rec.flags&isIPv4 == 0 {
+		return netip.PrefixFrom(netip.AddrFrom16(s.addrs.at(rec.addr)), int(rec.bits))
+	}
+	var b [4]byte
+	binary.BigEndian.PutUint32(b[:], rec.addr)
+	return netip.PrefixFrom(netip.AddrFrom4(b), int(rec.bits))
+}
+
+func (s *slab) site(r ref) site { return site{s.at(r).kind, s.prefix(r)} }
 
 func (s *slab) origin(r ref) string { return s.sources.at(s.at(r).source).origin }
 
@@ -154,15 +194,16 @@ func (s *slab) entry(r ref) Entry {
 	rec := s.at(r)
 	src := s.sources.at(rec.source)
 	e := Entry{
-		Prefix:   rec.prefix(),
+		Prefix:   s.prefix(r),
 		Kind:     rec.kind,
 		Action:   rec.action,
 		Origin:   src.origin,
 		Reason:   src.reason,
 		Author:   src.author,
-		Created:  time.Unix(rec.created, 0).UTC(),
+		Created:  rec.createdAt(),
 		Deadline: rec.deadline,
 		Forced:   rec.flags&isForced != 0,
+		Replies:  rec.flags&passReplies != 0,
 	}
 	if rec.isPending() {
 		e.Pending = s.pending[r]
@@ -175,3 +216,29 @@ func (s *slab) entry(r ref) Entry {
 	}
 	return e
 }
+
+// addrs holds the IPv6 addresses of records. It grows in chunks, like the slab.
+type addrs struct {
+	chunks []*[chunkRecords][16]byte
+	free   []uint32
+	used   uint32
+}
+
+func (a *addrs) at(i uint32) [16]byte { return a.chunks[i/chunkRecords][i%chunkRecords] }
+
+// take stores an address, and returns its number.
+func (a *addrs) take(addr [16]byte) (i uint32) {
+	if n := len(a.free); n > 0 {
+		i, a.free = a.free[n-1], a.free[:n-1]
+	} else {
+		i = a.used
+		a.used++
+		if int(i/chunkRecords) == len(a.chunks) {
+			a.chunks = append(a.chunks, new([chunkRecords][16]byte))
+		}
+	}
+	a.chunks[i/chunkRecords][i%chunkRecords] = addr
+	return i
+}
+
+func (a *addrs) give(i uint32) { a.free = append(a.free, i) }

@@ -56,7 +56,29 @@ func TestSlabLeavesNothing(t *testing.T) {
 
 // A million records are normal, so a record must stay small.
 func TestRecordIsSmall(t *testing.T) {
-	if size := unsafe.Sizeof(record{}); size != 48 {
-		t.Errorf("a record takes %d bytes, want 48", size)
+	if size := unsafe.Sizeof(record{}); size != 32 {
+		t.Errorf("a record takes %d bytes, want 32", size)
+	}
+}
+
+// The address of an IPv6 entry is stored outside of its record. It goes with the record, and an entry
+// that is put again keeps its place.
+func TestAddressesAreUsedAgain(t *testing.T) {
+	b := NewBook(100)
+	one, two := entry("2001:db8::", "a", nil), entry("2001:db9::", "b", nil)
+	for range 3 {
+		b.Put([]Entry{one, two})
+		b.Put([]Entry{one})
+		for _, want := range []Entry{one, two} {
+			got, ok := b.Get(want.Key())
+			got.Evidence = want.Evidence
+			if !ok || got != want {
+				t.Errorf("got %v, want %v", got, want)
+			}
+		}
+		b.Remove([]EntryRef{1, 2})
+		if used, free := b.slab.addrs.used, len(b.slab.addrs.free); used != 2 || free != 2 {
+			t.Fatalf("%d addresses are stored and %d are free, want 2 and 2", used, free)
+		}
 	}
 }

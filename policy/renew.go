@@ -23,12 +23,24 @@ func Loses(old, fresh Entry) bool {
 	return compareStrength(old, fresh) > 0 || old.Deadline > fresh.Deadline
 }
 
-// compareStrength compares what two entries of the same kind drop.
+// compareStrength compares what two entries of the same kind drop. Of two equal ones, the one that
+// drops answers too is the stronger.
 func compareStrength(x, y Entry) int {
+	limits := 0
 	if x.Action == Limit && y.Action == Limit {
-		return y.Rate.Compare(x.Rate)
+		limits = y.Rate.Compare(x.Rate)
 	}
-	return cmp.Compare(strength(x.Action), strength(y.Action))
+	return cmp.Or(cmp.Compare(strength(x.Action), strength(y.Action)), limits, compareReplies(x, y))
+}
+
+func compareReplies(x, y Entry) int {
+	switch {
+	case x.Replies == y.Replies:
+		return 0
+	case y.Replies:
+		return 1
+	}
+	return -1
 }
 
 func strength(a Action) int {

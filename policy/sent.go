@@ -18,25 +18,72 @@ type sent struct {
 
 const sentPerChunk = 4096
 
-type sentChunk [sentPerChunk]atomicVerdict
-
-// atomicVerdict is a Verdict that is read while it is written. A reader may get some
-// fields from before a change and others from after it.
-type atomicVerdict [6]atomic.Uint32
-
-func (a *atomicVerdict) load() Verdict {
-	return Verdict{
-		Drop: Tick(a[0].Load()), Limit: Tick(a[1].Load()), Shadow: Tick(a[2].Load()), Allow: Tick(a[3].Load()),
-		LimitID: a[4].Load(), HitID: a[5].Load(),
-	}
+// sentChunk has the verdicts of some nodes. Most nodes only drop. Memory for the fields that these do
+// not have is allocated with the first other node.
+type sentChunk struct {
+	drops  [sentPerChunk]atomicDrop
+	others atomic.Pointer[[sentPerChunk]atomicOther]
 }
 
-func (a *atomicVerdict) store(v Verdict) {
-	for i, x := range [...]uint32{
-		uint32(v.Drop), uint32(v.Limit), uint32(v.Shadow), uint32(v.Allow), v.LimitID, v.HitID,
-	} {
-		a[i].Store(x)
+// atomicDrop and atomicOther together are a Verdict that is read while it is written. A reader may
+// get some fields from before a change and others from after it.
+type (
+	atomicDrop  struct{ drop, hit atomic.Uint32 }
+	atomicOther struct{ limit, shadow, allow, strict, limitID atomic.Uint32 }
+)
+
+// The upper bits beside a HitID say what Strict is: with neither it is the deadline of the drop.
+const (
+	strictNever = 1 << 31 // it is 0
+	strictApart = 1 << 30 // atomicOther has it
+	strictBits  = strictNever | strictApart
+)
+
+func strictOf(v Verdict) uint32 {
+	switch v.Strict {
+	case v.Drop:
+		return 0
+	case 0:
+		return strictNever
 	}
+	return strictApart
+}
+
+func (c *sentChunk) load(i nodeID) Verdict {
+	hit := c.drops[i].hit.Load()
+	v := Verdict{Drop: Tick(c.drops[i].drop.Load()), HitID: hit &^ strictBits}
+	if hit&strictNever == 0 {
+		v.Strict = v.Drop
+	}
+	if others := c.others.Load(); others != nil {
+		o := &others[i]
+		v.Limit, v.Shadow, v.Allow = Tick(o.limit.Load()), Tick(o.shadow.Load()), Tick(o.allow.Load())
+		v.LimitID = o.limitID.Load()
+		if hit&strictApart != 0 {
+			v.Strict = Tick(o.strict.Load())
+		}
+	}
+	return v
+}
+
+func (c *sentChunk) store(i nodeID, v Verdict) {
+	strict := strictOf(v)
+	c.drops[i].drop.Store(uint32(v.Drop))
+	c.drops[i].hit.Store(v.HitID | strict)
+	others := c.others.Load()
+	if others == nil {
+		if strict != strictApart && v == (Verdict{Drop: v.Drop, HitID: v.HitID, Strict: v.Strict}) {
+			return
+		}
+		others = new([sentPerChunk]atomicOther)
+		c.others.Store(others)
+	}
+	o := &others[i]
+	o.limit.Store(uint32(v.Limit))
+	o.shadow.Store(uint32(v.Shadow))
+	o.allow.Store(uint32(v.Allow))
+	o.strict.Store(uint32(v.Strict))
+	o.limitID.Store(v.LimitID)
 }
 
 // take returns a number with the zero verdict.
@@ -70,6 +117,10 @@ func (s *sent) released() {
 	s.resting = nil
 }
 
-func (s *sent) at(id nodeID) Verdict { return s.chunks[id/sentPerChunk][id%sentPerChunk].load() }
+func (s *sent) at(id nodeID) Verdict { return sentAt(s.chunks, id) }
 
-func (s *sent) set(id nodeID, v Verdict) { s.chunks[id/sentPerChunk][id%sentPerChunk].store(v) }
+func sentAt(chunks []*sentChunk, id nodeID) Verdict {
+	return chunks[id/sentPerChunk].load(id % sentPerChunk)
+}
+
+func (s *sent) set(id nodeID, v Verdict) { s.chunks[id/sentPerChunk].store(id%sentPerChunk, v) }

@@ -72,7 +72,7 @@ func (b *Book) Adopt(running iter.Seq[Node], held iter.Seq[HeldLimit]) Delta {
 		if rec.kind != Block {
 			continue
 		}
-		p := rec.prefix()
+		p := b.slab.prefix(r)
 		if n, _ := b.blocks.Get(p); n.hit == 0 {
 			n.hit = b.hits.take()
 			delta.FreshHits = append(delta.FreshHits, n.hit)
@@ -92,9 +92,9 @@ func (b *Book) Compile(k Kind) iter.Seq[Node] {
 			if rec.kind != k {
 				continue
 			}
-			s := rec.site()
-			n, _ := b.table(k).Get(s.prefix)
-			v := b.combine(b.above(s), n).verdict()
+			s := b.slab.site(r)
+			n, above := b.above(s)
+			v := b.combine(above, n).verdict()
 			if v == b.sent.at(n.id) {
 				continue
 			}

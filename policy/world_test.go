@@ -66,6 +66,7 @@ func (w world) entry() policy.Entry {
 			{PerSecond: 1e9, Unit: policy.Bytes},
 		}[w.IntN(policy.MaxLimitSteps)]
 	}
+	e.Replies = e.Kind == policy.Block && w.IntN(2) == 0
 	if w.IntN(3) > 0 {
 		e.Deadline = policy.Deadline(w.IntN(100)) * second
 	}

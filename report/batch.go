@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -26,8 +27,14 @@ type Record struct {
 
 // Batch are events in the form in which they are sent. Its zero value is empty.
 type Batch struct {
-	body []byte
-	n    int
+	body     []byte
+	n        int
+	time     time.Time // of the last event that has one
+	timeText []byte    // time as it is sent: many events have the same
+	rule     string    // of the last event
+	ruleText []byte    // the field with it
+	where    string    // of the last event that has an offset
+	whereAt  []byte    // the field with it, up to the offset
 }
 
 // batchSize is the size of a body from which on a Batch is full.
@@ -46,14 +53,20 @@ func (b *Batch) Reset() { b.body, b.n = b.body[:0], 0 }
 func (b *Batch) Add(r Record) {
 	to := append(b.body, `{"address":"`...)
 	to = append(r.Address.Unmap().AppendTo(to), '"')
-	to = appendField(to, `,"rule":"`, []byte(r.Rule))
+	if r.Rule != b.rule {
+		b.rule, b.ruleText = r.Rule, appendField(b.ruleText[:0], `,"rule":"`, []byte(r.Rule))
+	}
+	to = append(to, b.ruleText...)
 	if r.Points > 1 {
 		to = strconv.AppendInt(append(to, `,"points":`...), int64(r.Points), 10)
 	}
 	to = appendField(to, `,"user":"`, r.User)
 	to = appendField(to, `,"path":"`, r.Path)
 	if !r.Time.IsZero() {
-		to = append(r.Time.UTC().AppendFormat(append(to, `,"time":"`...), time.RFC3339Nano), '"')
+		if !r.Time.Equal(b.time) {
+			b.time, b.timeText = r.Time, r.Time.UTC().AppendFormat(b.timeText[:0], time.RFC3339Nano)
+		}
+		to = append(append(append(to, `,"time":"`...), b.timeText...), '"')
 	}
 	if r.Success {
 		to = append(to, `,"success":true`...)
@@ -62,11 +75,16 @@ func (b *Batch) Add(r Record) {
 		to = append(to, `,"end":true`...)
 	}
 	to = appendField(to, `,"text":"`, r.Text)
-	if r.Where != "" {
+	switch {
+	case r.Where == "":
+	case r.At < 0:
 		to = appendField(to, `,"where":"`, []byte(r.Where))
-		if r.At >= 0 {
-			to = append(strconv.AppendInt(append(to[:len(to)-1], ':'), r.At, 10), '"')
+	default:
+		if r.Where != b.where {
+			field := appendField(b.whereAt[:0], `,"where":"`, []byte(r.Where))
+			b.where, b.whereAt = r.Where, append(field[:len(field)-1], ':')
 		}
+		to = append(strconv.AppendInt(append(to, b.whereAt...), r.At, 10), '"')
 	}
 	b.body = append(to, '}', '\n')
 	b.n++
@@ -81,16 +99,12 @@ func appendField(to []byte, field string, text []byte) []byte {
 	to = append(to, field...)
 	text = text[:min(len(text), MaxEventText)]
 	for i := 0; i < len(text); {
-		c := text[i]
-		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
-			n := i + 1
-			for n < len(text) && text[n] >= ' ' && text[n] < utf8.RuneSelf && text[n] != '"' && text[n] != '\\' {
-				n++
-			}
-			to = append(to, text[i:n]...)
-			i = n
-			continue
+		n := plainPart(text[i:])
+		to = append(to, text[i:i+n]...)
+		if i += n; i == len(text) {
+			break
 		}
+		c := text[i]
 		r, size := utf8.DecodeRune(text[i:])
 		switch {
 		case c == '"' || c == '\\':
@@ -105,15 +119,22 @@ func appendField(to []byte, field string, text []byte) []byte {
 	return append(to, '"')
 }
 
-// Select returns a batch of the events with these numbers, from 1.
-func (b *Batch) Select(numbers []int) *Batch {
-	lines := bytes.SplitAfter(b.body, []byte("\n"))
-	var part Batch
-	for _, n := range numbers {
-		part.body = append(part.body, lines[n-1]...)
-		part.n++
+// plainPart returns how many bytes at the start of text a string in JSON has as they are. It looks at
+// eight bytes at once, since that is most of the work of Add.
+func plainPart(text []byte) (n int) {
+	const ones = 0x0101010101010101
+	for ; n+8 <= len(text); n += 8 {
+		x := binary.LittleEndian.Uint64(text[n:])
+		// The highest bit of a byte becomes 1 if the byte is not ASCII, less than a blank, a quote
+		// or a backslash. Without such a byte nothing is carried from one byte to the next.
+		if (x|(x-' '*ones)|((x^'"'*ones)-ones)|((x^'\\'*ones)-ones))&(0x80*ones) != 0 {
+			break
+		}
 	}
-	return &part
+	for n < len(text) && text[n] >= ' ' && text[n] < utf8.RuneSelf && text[n] != '"' && text[n] != '\\' {
+		n++
+	}
+	return n
 }
 
 // Send reports the events of a batch. If source is not empty, the batch may be sent again after

@@ -37,7 +37,10 @@ type LogState struct {
 	At          time.Time `json:"at"`                 // of this state
 	CaughtUp    time.Time `json:"caught_up,omitzero"` // when all was read and handed in last
 	Error       string    `json:"error"`
-	Refusal     string    `json:"refusal"` // why the daemon has refused the last event that it did not count
+
+	// RefusedInRow counts the events that the daemon has refused since it took one, about.
+	RefusedInRow int    `json:"refused_in_row"`
+	Refusal      string `json:"refusal"` // why the daemon has refused the last event that it did not count
 }
 
 // Logs tells the states of all logs of the reporter.

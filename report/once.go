@@ -1,7 +1,9 @@
 package report
 
 import (
+	"cmp"
 	"hash/maphash"
+	"slices"
 	"sync"
 )
 
@@ -9,7 +11,7 @@ import (
 const maxSources = 128
 
 // once remembers the last request of each source, so that a reporter can send a request again
-// when it does not know whether it was counted. Its zero value is ready to use.
+// when it does not know whether it was counted, or when events were over its budget. Its zero value is ready to use.
 type once struct {
 	mu   sync.Mutex
 	seed maphash.Seed
@@ -20,8 +22,9 @@ type once struct {
 type lastRequest struct {
 	sync.Mutex
 	counted bool
-	sum     uint64
+	key     uint64
 	length  int
+	body    uint64
 	taken   Taken
 }
 
@@ -43,22 +46,52 @@ func (o *once) of(reporter, source string) *lastRequest {
 	return sources[source]
 }
 
-// count counts a request by calling f, unless it is the last one of its source again. key is the
-// id of the request, or its body.
-func (o *once) count(reporter, source string, key []byte, f func() (Taken, error)) (Taken, error) {
+// count counts a request by calling f, unless it is the last one of its source again. Then f is
+// called with the lines that were over the budget, in order, and no other counts. key is the id of
+// the request, or its body.
+func (o *once) count(
+	reporter, source string, key, body []byte, f func(lines []int) (Taken, error),
+) (Taken, error) {
 	if source == "" {
-		return f()
+		return f(nil)
 	}
 	r := o.of(reporter, source)
 	r.Lock()
 	defer r.Unlock()
-	sum := maphash.Bytes(o.seed, key)
-	if r.counted && r.sum == sum && r.length == len(key) {
+	sum, content := maphash.Bytes(o.seed, key), maphash.Bytes(o.seed, body)
+	if !r.counted || r.key != sum || r.length != len(key) {
+		taken, err := f(nil)
+		if err == nil {
+			r.counted, r.key, r.length, r.body, r.taken = true, sum, len(key), content, taken
+		}
+		return taken, err
+	}
+	lines, rest := r.taken.overBudget()
+	if len(lines) == 0 {
 		return r.taken, nil
 	}
-	taken, err := f()
-	if err == nil {
-		r.counted, r.sum, r.length, r.taken = true, sum, len(key), taken
+	if r.body != content {
+		// The lines are other ones. They may have counted, and must not count twice.
+		return rest, nil
 	}
-	return taken, err
+	more, err := f(lines)
+	if err != nil {
+		return Taken{}, err
+	}
+	r.taken = Taken{Accepted: rest.Accepted + more.Accepted, Refused: append(rest.Refused, more.Refused...)}
+	slices.SortFunc(r.taken.Refused, func(x, y Refusal) int { return cmp.Compare(x.Line, y.Line) })
+	return r.taken, nil
+}
+
+// overBudget returns the lines that were over the budget, and t without them.
+func (t Taken) overBudget() (lines []int, rest Taken) {
+	rest = Taken{Accepted: t.Accepted, Refused: []Refusal{}}
+	for _, r := range t.Refused {
+		if r.Code == CodeBudget {
+			lines = append(lines, r.Line)
+		} else {
+			rest.Refused = append(rest.Refused, r)
+		}
+	}
+	return lines, rest
 }

@@ -25,14 +25,16 @@ func (c *call) events() (any, error) {
 	if id := c.query.Get("batch"); id != "" {
 		key = []byte(id)
 	}
-	return c.once.count(c.rights.Name, source, key, func() (Taken, error) { return c.countLines(data) })
+	return c.once.count(c.rights.Name, source, key, data, func(lines []int) (Taken, error) {
+		return c.countLines(data, lines)
+	})
 }
 
 // maxSourceName is the length of the longest name of a source.
 const maxSourceName = 64
 
-// countLines counts the events of a body.
-func (c *call) countLines(data []byte) (Taken, error) {
+// countLines counts the events of a body, or of some of its lines.
+func (c *call) countLines(data []byte, some []int) (Taken, error) {
 	lines := bytes.Split(data, []byte("\n"))
 	if n := len(lines); len(lines[n-1]) == 0 {
 		lines = lines[:n-1]
@@ -43,11 +45,13 @@ func (c *call) countLines(data []byte) (Taken, error) {
 	}
 	b := newBatch(len(lines))
 	for n, line := range lines {
-		if len(bytes.TrimSpace(line)) > 0 {
+		_, wanted := slices.BinarySearch(some, n+1)
+		if (wanted || some == nil) && len(bytes.TrimSpace(line)) > 0 {
 			b.parse(n+1, line)
 		}
 	}
-	taken, err := c.count(c.r.Context(), c.rights, b)
+	// A reporter that goes away meanwhile will send all of them again.
+	taken, err := c.count(context.WithoutCancel(c.r.Context()), c.rights, b)
 	if slices.ContainsFunc(taken.Refused, func(r Refusal) bool { return r.Code == CodeBudget }) {
 		c.slowDown(c.r.Context())
 	}

@@ -20,6 +20,7 @@ const entryFormat = 1
 const (
 	flagForced   = 1 << 0
 	flagReplaces = 1 << 1 // Pending.Replace
+	flagReplies  = 1 << 2
 )
 
 // Tags of the optional fields of an entry. A field is tag, length, content.
@@ -140,6 +141,9 @@ func appendEntry(dst, key []byte, e policy.Entry, epoch uint32) []byte {
 	if e.Pending != nil && e.Pending.Replace {
 		flags |= flagReplaces
 	}
+	if e.Replies {
+		flags |= flagReplies
+	}
 	dst = append(dst, entryFormat, byte(e.Action), flags)
 	dst = binary.AppendUvarint(dst, uint64(epoch))
 	dst = binary.AppendVarint(dst, int64(e.Deadline))
@@ -196,6 +200,7 @@ func (d *entryDecoder) entry(key, entryKey, value []byte) (stored, error) {
 	}
 	e := policy.Entry{
 		Prefix: k.Prefix, Kind: k.Kind, Action: policy.Action(body[1]), Forced: body[2]&flagForced != 0,
+		Replies: body[2]&flagReplies != 0,
 	}
 	f := fields{b: body[3:]}
 	epoch := f.uvarint()

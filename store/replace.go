@@ -35,6 +35,7 @@ type Replacement struct {
 
 	mu       sync.Mutex
 	finished bool
+	rows     rows // memory for Add
 }
 
 // Begin stages an empty replacement. If there are two for the same origin, the one
@@ -94,7 +95,8 @@ func (r *Replacement) add(entries []policy.Entry) error {
 				return err
 			}
 		}
-		for _, row := range sortedRows(entries, r.store.clock.current) {
+		r.rows.encode(entries, r.store.clock.current)
+		for _, row := range r.rows.sorted {
 			if err := set.Put(row.key, row.value); err != nil {
 				return err
 			}
@@ -103,21 +105,25 @@ func (r *Replacement) add(entries []policy.Entry) error {
 	})
 }
 
-// sortedRows encodes entries in the order of their keys, so that bbolt need not move
-// elements within a page.
-func sortedRows(entries []policy.Entry, epoch uint32) []row {
-	rows := make([]row, len(entries))
-	var buf []byte
-	for i, e := range entries {
-		start := len(buf)
-		buf = appendKey(buf, e.Key())
-		key := buf[start:len(buf):len(buf)]
-		start = len(buf)
-		buf = appendEntry(buf, key, e, epoch)
-		rows[i] = row{key: key, value: buf[start:len(buf):len(buf)]}
+// rows are encoded entries in the order of their keys, so that bbolt need not move
+// elements within a page. The memory is used again.
+type rows struct {
+	sorted []row
+	text   []byte
+}
+
+func (r *rows) encode(entries []policy.Entry, epoch uint32) {
+	r.sorted, r.text = r.sorted[:0], r.text[:0]
+	for _, e := range entries {
+		start := len(r.text)
+		r.text = appendKey(r.text, e.Key())
+		key := r.text[start:len(r.text):len(r.text)]
+		start = len(r.text)
+		r.text = appendEntry(r.text, key, e, epoch)
+		// Where text grows, the rows before keep the memory that they had.
+		r.sorted = append(r.sorted, row{key: key, value: r.text[start:len(r.text):len(r.text)]})
 	}
-	slices.SortStableFunc(rows, func(a, b row) int { return bytes.Compare(a.key, b.key) })
-	return rows
+	slices.SortStableFunc(r.sorted, func(a, b row) int { return bytes.Compare(a.key, b.key) })
 }
 
 // Commit puts the replacement in force in one small transaction, and then removes

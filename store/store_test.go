@@ -23,7 +23,7 @@ func TestRoundTrip(t *testing.T) {
 	v6 := block("2001:db8::/32", "cli", policy.Forever)
 	shadow := block("192.0.2.0/24", "detector:syn-flood", 5*hour)
 	shadow.Action = policy.Shadow
-	shadow.Evidence = evidence()
+	shadow.Evidence, shadow.Replies = evidence(), true
 	allow := block("192.0.2.7/32", "cli", policy.Forever)
 	allow.Kind, allow.Action, allow.Forced = policy.Allow, policy.NoAction, true
 	bare := policy.Entry{

@@ -29,6 +29,23 @@ func limitFlag() cli.Flag {
 	}
 }
 
+func repliesFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name:  "replies",
+		Usage: "`ACTION` for answers to connections that this host opened: pass, or drop (default)",
+	}
+}
+
+// replies returns the value of --replies; empty if unset.
+func (p *program) replies(c *cli.Context) (string, error) {
+	switch s := c.String("replies"); s {
+	case control.RepliesPass, control.RepliesDrop, "":
+		return s, nil
+	default:
+		return "", misuse(c, "--replies: want %s or %s, got %q", control.RepliesPass, control.RepliesDrop, s)
+	}
+}
+
 func forceFlag() cli.Flag {
 	return boolFlag("force", "block even if it would lock you or this host out")
 }

@@ -18,6 +18,7 @@ func (p *program) blockCommand() command {
 				reasonFlag(),
 				ownOriginFlag(),
 				limitFlag(),
+				repliesFlag(),
 				boolFlag("shadow", "only count the packets that would be dropped"),
 				&cli.StringFlag{Name: "confirm", Usage: "revert after `DUR` unless `paraxialctl confirm` is run"},
 				forceFlag(),
@@ -85,6 +86,9 @@ func (p *program) blockRequest(c *cli.Context) (control.BlockRequest, error) {
 	}
 	if req.Rate != "" {
 		req.Action = policy.Limit.String()
+	}
+	if req.Replies, err = p.replies(c); err != nil {
+		return req, err
 	}
 	if req.For, err = p.duration(c, "for"); err != nil {
 		return req, err

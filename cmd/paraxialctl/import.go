@@ -31,6 +31,7 @@ func (p *program) importCommand() command {
 					offer{Words: []string{policy.Block.String(), policy.Allow.String()}},
 				},
 				limitFlag(),
+				repliesFlag(),
 				boolFlag("shadow", "only count the packets that would be dropped"),
 				forFlag(),
 				reasonFlag(),
@@ -115,14 +116,17 @@ func (p *program) importEffect(c *cli.Context, req *control.ImportRequest) (err 
 	switch req.Kind = c.String("kind"); req.Kind {
 	case "", policy.Block.String():
 	case policy.Allow.String():
-		if c.Bool("shadow") || c.IsSet("limit") {
-			return misuse(c, "--kind allow excludes --shadow and --limit")
+		if c.Bool("shadow") || c.IsSet("limit") || c.IsSet("replies") {
+			return misuse(c, "--kind allow excludes --shadow, --limit and --replies")
 		}
 	default:
 		return misuse(c, "--kind: want block or allow, got %q", req.Kind)
 	}
 	if c.Bool("shadow") {
 		req.Action = policy.Shadow.String()
+	}
+	if req.Replies, err = p.replies(c); err != nil {
+		return err
 	}
 	req.Rate, err = p.rate(c)
 	return err

@@ -214,12 +214,14 @@ func prefixesOf(entries []lists.Entry) []netip.Prefix {
 func (p *program) useDetails(c *cli.Context, list *lists.List) (notes []string) {
 	reasons := make(map[string]bool)
 	expire := 0
+	// IsSet takes microseconds, and a list has up to millions of entries.
+	ownExpiry, ownReason := c.IsSet("for"), c.IsSet("reason")
 	for i := range list.Entries {
 		e := &list.Entries[i]
-		if c.IsSet("for") {
+		if ownExpiry {
 			e.Until = time.Time{}
 		}
-		if c.IsSet("reason") {
+		if ownReason {
 			e.Reason = ""
 		}
 		if !e.Until.IsZero() {

@@ -58,6 +58,9 @@ func (p *program) verdict(r control.WhyResult) {
 		p.printf("DHCP, IPv6 neighbour discovery, MLD and IGMP from it pass all the same, up to %d packets a second\n"+
 			"on each interface (essential).\n", r.EssentialRate)
 	}
+	if r.Replies == control.RepliesPass {
+		p.printf("Answers from it to connections that this host opened pass (reply).\n")
+	}
 	if len(r.UnseenTunnels) > 0 {
 		p.printf("Packets from it that come through a tunnel pass, because the filter does not look into it:\n%s.\n",
 			tunnelNames(r.UnseenTunnels))
@@ -126,6 +129,9 @@ func (p *program) matched(r control.WhyResult) {
 		row(w, "    author", printable(e.Author)+forcedText(e))
 		row(w, "    created", p.clock(e.Created)+", "+p.since(e.Created)+" ago")
 		row(w, "    expires", p.expiresText(e))
+		if e.Replies == control.RepliesPass {
+			row(w, "    answers", "pass, if this host opened the connection")
+		}
 		if e.Kind == policy.Block.String() {
 			row(w, "    drops", dropsText(e))
 		}

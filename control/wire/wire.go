@@ -66,6 +66,9 @@ func (c *Converter) entry(b *policy.Book, e policy.Entry, sampled bool) control.
 	if e.Action == policy.Limit {
 		out.Rate = e.Rate.String()
 	}
+	if e.Replies {
+		out.Replies = control.RepliesPass
+	}
 	if e.Kind == policy.Block {
 		id, countedFor := b.Counter(e.Key())
 		if out.DropsCountedBy = countedFor; countedFor == "" {

@@ -70,8 +70,15 @@ const (
 	floorReasonREASON_ESSENTIAL         floorReason = 11
 	floorReasonREASON_ESSENTIAL_LIMITED floorReason = 12
 	floorReasonREASON_TUNNEL_HIDDEN     floorReason = 13
-	floorReasonREASON_COUNT             floorReason = 14
+	floorReasonREASON_REPLY             floorReason = 14
+	floorReasonREASON_COUNT             floorReason = 15
 )
+
+type floorReplyPorts struct {
+	_     structs.HostLayout
+	First uint32
+	Last  uint32
+}
 
 type floorSourcesV4 struct {
 	_    structs.HostLayout
@@ -123,6 +130,7 @@ type floorVerdict struct {
 	ShadowUntil uint32
 	LimitId     uint32
 	HitId       uint32
+	StrictUntil uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -142,6 +150,7 @@ const (
 	floorMapIndexV4          = "index_v4"
 	floorMapIndexV6          = "index_v6"
 	floorMapLimits           = "limits"
+	floorMapReplyPorts       = "reply_ports"
 	floorMapSamples          = "samples"
 	floorMapSourcesV4        = "sources_v4"
 	floorMapSourcesV6        = "sources_v6"
@@ -228,6 +237,7 @@ type floorMapSpecs struct {
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
+	ReplyPorts  *ebpf.MapSpec `ebpf:"reply_ports"`
 	Samples     *ebpf.MapSpec `ebpf:"samples"`
 	SourcesV4   *ebpf.MapSpec `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.MapSpec `ebpf:"sources_v6"`
@@ -288,6 +298,7 @@ type floorMaps struct {
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
+	ReplyPorts  *ebpf.Map `ebpf:"reply_ports"`
 	Samples     *ebpf.Map `ebpf:"samples"`
 	SourcesV4   *ebpf.Map `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.Map `ebpf:"sources_v6"`
@@ -310,6 +321,7 @@ func (m *floorMaps) Close() error {
 		m.IndexV4,
 		m.IndexV6,
 		m.Limits,
+		m.ReplyPorts,
 		m.Samples,
 		m.SourcesV4,
 		m.SourcesV6,

@@ -58,6 +58,12 @@ type naiveNaiveKey struct {
 	Addr [4]uint32
 }
 
+type naiveReplyPorts struct {
+	_     structs.HostLayout
+	First uint32
+	Last  uint32
+}
+
 type naiveSourcesV4 struct {
 	_    structs.HostLayout
 	Addr [16]uint32
@@ -108,6 +114,7 @@ type naiveVerdict struct {
 	ShadowUntil uint32
 	LimitId     uint32
 	HitId       uint32
+	StrictUntil uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -128,6 +135,7 @@ const (
 	naiveMapIndexV6          = "index_v6"
 	naiveMapLimits           = "limits"
 	naiveMapNaive            = "naive"
+	naiveMapReplyPorts       = "reply_ports"
 	naiveMapSamples          = "samples"
 	naiveMapSourcesV4        = "sources_v4"
 	naiveMapSourcesV6        = "sources_v6"
@@ -214,6 +222,7 @@ type naiveMapSpecs struct {
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
 	Naive       *ebpf.MapSpec `ebpf:"naive"`
+	ReplyPorts  *ebpf.MapSpec `ebpf:"reply_ports"`
 	Samples     *ebpf.MapSpec `ebpf:"samples"`
 	SourcesV4   *ebpf.MapSpec `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.MapSpec `ebpf:"sources_v6"`
@@ -274,6 +283,7 @@ type naiveMaps struct {
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
 	Naive       *ebpf.Map `ebpf:"naive"`
+	ReplyPorts  *ebpf.Map `ebpf:"reply_ports"`
 	Samples     *ebpf.Map `ebpf:"samples"`
 	SourcesV4   *ebpf.Map `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.Map `ebpf:"sources_v6"`
@@ -297,6 +307,7 @@ func (m *naiveMaps) Close() error {
 		m.IndexV6,
 		m.Limits,
 		m.Naive,
+		m.ReplyPorts,
 		m.Samples,
 		m.SourcesV4,
 		m.SourcesV6,

@@ -70,8 +70,15 @@ const (
 	shippedReasonREASON_ESSENTIAL         shippedReason = 11
 	shippedReasonREASON_ESSENTIAL_LIMITED shippedReason = 12
 	shippedReasonREASON_TUNNEL_HIDDEN     shippedReason = 13
-	shippedReasonREASON_COUNT             shippedReason = 14
+	shippedReasonREASON_REPLY             shippedReason = 14
+	shippedReasonREASON_COUNT             shippedReason = 15
 )
+
+type shippedReplyPorts struct {
+	_     structs.HostLayout
+	First uint32
+	Last  uint32
+}
 
 type shippedSourcesV4 struct {
 	_    structs.HostLayout
@@ -123,6 +130,7 @@ type shippedVerdict struct {
 	ShadowUntil uint32
 	LimitId     uint32
 	HitId       uint32
+	StrictUntil uint32
 }
 
 // Names of all BPF objects in the ELF.
@@ -142,6 +150,7 @@ const (
 	shippedMapIndexV4          = "index_v4"
 	shippedMapIndexV6          = "index_v6"
 	shippedMapLimits           = "limits"
+	shippedMapReplyPorts       = "reply_ports"
 	shippedMapSamples          = "samples"
 	shippedMapSourcesV4        = "sources_v4"
 	shippedMapSourcesV6        = "sources_v6"
@@ -234,6 +243,7 @@ type shippedMapSpecs struct {
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
+	ReplyPorts  *ebpf.MapSpec `ebpf:"reply_ports"`
 	Samples     *ebpf.MapSpec `ebpf:"samples"`
 	SourcesV4   *ebpf.MapSpec `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.MapSpec `ebpf:"sources_v6"`
@@ -294,6 +304,7 @@ type shippedMaps struct {
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
+	ReplyPorts  *ebpf.Map `ebpf:"reply_ports"`
 	Samples     *ebpf.Map `ebpf:"samples"`
 	SourcesV4   *ebpf.Map `ebpf:"sources_v4"`
 	SourcesV6   *ebpf.Map `ebpf:"sources_v6"`
@@ -316,6 +327,7 @@ func (m *shippedMaps) Close() error {
 		m.IndexV4,
 		m.IndexV6,
 		m.Limits,
+		m.ReplyPorts,
 		m.Samples,
 		m.SourcesV4,
 		m.SourcesV6,

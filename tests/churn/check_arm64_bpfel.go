@@ -75,6 +75,12 @@ type checkLpmV6 struct {
 	Addr      [16]uint8
 }
 
+type checkReplyPorts struct {
+	_     structs.HostLayout
+	First uint32
+	Last  uint32
+}
+
 type checkSettled uint32
 
 const (
@@ -124,6 +130,7 @@ type checkVerdict struct {
 	ShadowUntil uint32
 	LimitId     uint32
 	HitId       uint32
+	StrictUntil uint32
 }
 
 type checkWrong struct {
@@ -151,6 +158,7 @@ const (
 	checkMapIndexV4          = "index_v4"
 	checkMapIndexV6          = "index_v6"
 	checkMapLimits           = "limits"
+	checkMapReplyPorts       = "reply_ports"
 	checkMapSamples          = "samples"
 	checkMapSources          = "sources"
 	checkMapTallies          = "tallies"
@@ -240,6 +248,7 @@ type checkMapSpecs struct {
 	IndexV4     *ebpf.MapSpec `ebpf:"index_v4"`
 	IndexV6     *ebpf.MapSpec `ebpf:"index_v6"`
 	Limits      *ebpf.MapSpec `ebpf:"limits"`
+	ReplyPorts  *ebpf.MapSpec `ebpf:"reply_ports"`
 	Samples     *ebpf.MapSpec `ebpf:"samples"`
 	Sources     *ebpf.MapSpec `ebpf:"sources"`
 	Tallies     *ebpf.MapSpec `ebpf:"tallies"`
@@ -303,6 +312,7 @@ type checkMaps struct {
 	IndexV4     *ebpf.Map `ebpf:"index_v4"`
 	IndexV6     *ebpf.Map `ebpf:"index_v6"`
 	Limits      *ebpf.Map `ebpf:"limits"`
+	ReplyPorts  *ebpf.Map `ebpf:"reply_ports"`
 	Samples     *ebpf.Map `ebpf:"samples"`
 	Sources     *ebpf.Map `ebpf:"sources"`
 	Tallies     *ebpf.Map `ebpf:"tallies"`
@@ -326,6 +336,7 @@ func (m *checkMaps) Close() error {
 		m.IndexV4,
 		m.IndexV6,
 		m.Limits,
+		m.ReplyPorts,
 		m.Samples,
 		m.Sources,
 		m.Tallies,

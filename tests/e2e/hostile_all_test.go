@@ -51,6 +51,7 @@ detectors:
 type storm struct {
 	*host
 	server *lab.Server
+	shell  *rootShell
 	cgroup *memoryGroup // nil if none can be made
 	pid    int          // of the daemon at the beginning
 	ended  string       // what daemons logged that have ended
@@ -135,6 +136,7 @@ func newStorm(t *testing.T) *storm {
 	}
 	s.start()
 	s.server = s.serve()
+	s.shell = newRootShell(t)
 	return s
 }
 

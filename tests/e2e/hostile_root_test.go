@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/link"
 
 	"github.com/paraxial/paraxial/control"
+	"github.com/paraxial/paraxial/tests/lab"
 )
 
 // alarmName is the interface that loses its filter during the storm. Traffic comes by the other.
@@ -51,9 +52,8 @@ func (s *storm) operate() {
 func (s *storm) measureMachine(n int) {
 	s.Helper()
 	for range n {
-		begin := time.Now()
-		r, err := s.daemon.Run(s.Context(), "--help")
-		if s.alone = append(s.alone, time.Since(begin)); err != nil || r.Code != 0 {
+		r, took, err := s.shell.run(s.Context(), quoted(s.daemon.Ctl, "--help"))
+		if s.alone = append(s.alone, took); err != nil || r.Code != 0 {
 			s.Fatalf("paraxialctl --help: %+v, %v", r, err)
 		}
 	}
@@ -68,9 +68,7 @@ func (s *storm) command(name string, args ...string) (stdout string, ok bool) {
 	}
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
-	begin := time.Now()
-	r, err := s.daemon.RunDefault(ctx, args...)
-	took := time.Since(begin)
+	r, took, err := s.rootRuns(ctx, quoted(append([]string{s.daemon.Ctl}, args...)...))
 	ok = err == nil && r.Code == 0
 	s.took["root's "+name] = append(s.took["root's "+name], took)
 	s.expect("root's "+name+" is answered", ok, "paraxialctl %s: exit code %d after %s: %s %v", strings.Join(args, " "),
@@ -100,11 +98,26 @@ func (s *storm) scrapeAsRoot() {
 	s.alive()
 	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
-	begin := time.Now()
-	status, err := getMetrics(ctx)
-	s.took["root's scrape"] = append(s.took["root's scrape"], time.Since(begin))
-	s.expect("root's scrape is answered", err == nil && status == http.StatusOK, "status %d, %v after %s", status, err,
-		time.Since(begin).Round(time.Millisecond))
+	r, took, err := s.rootRuns(ctx, scrapeLine)
+	s.took["root's scrape"] = append(s.took["root's scrape"], took)
+	status, _, _ := strings.Cut(r.Stdout, "\r\n")
+	s.expect("root's scrape is answered", err == nil && status == "HTTP/1.1 200 OK", "%q, exit code %d after %s: %s %v",
+		status, r.Code, took.Round(time.Millisecond), r.Stderr, err)
+}
+
+// scrapeLine reads the metrics in a shell.
+var scrapeLine = "exec 3<>/dev/tcp/" + strings.ReplaceAll(hostileMetrics, ":", "/") + " && printf '" +
+	`GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n` + "' >&3 && cat <&3; exec 3<&-"
+
+// rootRuns runs a line in root's shell. A shell that was killed because its command took too long is
+// replaced.
+func (s *storm) rootRuns(ctx context.Context, line string) (lab.Result, time.Duration, error) {
+	s.Helper()
+	r, took, err := s.shell.run(ctx, line)
+	if err != nil {
+		s.shell = newRootShell(s.T)
+	}
+	return r, took, err
 }
 
 func getMetrics(ctx context.Context) (status int, err error) {

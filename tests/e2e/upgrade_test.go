@@ -78,8 +78,8 @@ func (h *host) judge(s *lab.Server, stop func() int) (sent int) {
 	return sent
 }
 
-// One version takes over from another while traffic flows: with the same maps, with other maps, and
-// back. Nothing gets through, and the counters are kept.
+// One version takes over from another while traffic of both families flows: with the same maps, with
+// other maps, and back. Nothing gets through, and the counters are kept.
 func TestUpgrade(t *testing.T) {
 	h := newHost(t)
 	s := h.serve()
@@ -87,8 +87,10 @@ func TestUpgrade(t *testing.T) {
 	past, otherShape := h.previous()
 	h.daemon.Binaries = past
 	h.start()
+	const blocked6, free6 = "2001:db8:b::1", "2001:db8:f::1"
 	h.ctl(0, "block", blockedSource, "--for", "1h")
-	stop := h.sendAllAlong(blockedSource, freeSource)
+	h.ctl(0, "block", "2001:db8:b::/64", "2001:db8:a::/48", "2001:db8:b::2")
+	stop := h.sendAllAlong(blockedSource, freeSource, blocked6, free6)
 	for _, step := range []struct {
 		name string
 		to   lab.Binaries
@@ -117,16 +119,24 @@ func TestUpgrade(t *testing.T) {
 		}
 	}
 	sent := uint64(h.judge(s, stop))
+	arrived := s.Sources()
+	if n := arrived[netip.MustParseAddr(blocked6)]; n > 0 {
+		t.Errorf("%d packets of the blocked IPv6 source got through", n)
+	}
+	if n := arrived[netip.MustParseAddr(free6)]; uint64(n) < sent*9/10 {
+		t.Errorf("%d of %d packets of the clean IPv6 source arrived", n, sent)
+	}
 	packets, drops, estimated := h.counted()
 	if drops != sent && !estimated {
 		t.Errorf("%d drops counted for the entry, %d packets were sent", drops, sent)
 	}
 	// Packets between the last copy of the counters and the switch are not counted.
-	if packets > sent || packets < sent/2 {
-		t.Errorf("%d packets counted as blocked, %d were sent", packets, sent)
+	if packets > 2*sent || packets < sent {
+		t.Errorf("%d packets counted as blocked, %d were sent of each family", packets, sent)
 	}
-	testenv.Figure(t, packets >= sent*95/100, "%d packets counted as blocked, %d were sent", packets, sent)
-	t.Logf("%d packets counted for the interface and %d for the entry, of %d", packets, drops, sent)
+	testenv.Figure(t, packets >= sent*2*95/100, "%d packets counted as blocked, %d were sent of each family",
+		packets, sent)
+	t.Logf("%d packets counted for the interface and %d for the entry, of %d of each family", packets, drops, sent)
 }
 
 // A version that does not know the format on disk refuses to start, reports it, and changes

@@ -47,11 +47,12 @@ const (
 	essential
 	essentialLimited
 	tunnelHidden
+	reply
 )
 
 func (r reason) String() string {
 	names := []string{"not_listed", "allowed", "blocked", "shadow", "not_ip", "vlan_depth", "malformed", "limited",
-		"under_limit", "vlan_excess", "mpls_excess", "essential", "essential_limited", "tunnel_hidden"}
+		"under_limit", "vlan_excess", "mpls_excess", "essential", "essential_limited", "tunnel_hidden", "reply"}
 	if int(r) < len(names) {
 		return names[r]
 	}
@@ -90,7 +91,7 @@ const (
 type counter struct{ Packets, Bytes uint64 }
 
 // verdict is the value of a block node, as in struct verdict.
-type verdict struct{ Drop, Limit, Shadow, LimitID, Hit uint32 }
+type verdict struct{ Drop, Limit, Shadow, LimitID, Hit, Strict uint32 }
 
 // outcome holds everything that one packet changes.
 type outcome struct {
