@@ -174,7 +174,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s, or a number of inputs: 3000x)
 
 .PHONY: generate
 generate: ## compile bpf/ and generate its Go side (needs clang-14, llvm-14, libbpf-dev)
-	BPF2GO_CC=$(CLANG) go generate ./loader ./tests/bench ./tests/churn
+	printf '%s\n' ./tests/bench ./loader ./tests/churn | BPF2GO_CC=$(CLANG) xargs -P 2 -n 1 go generate
 
 .PHONY: check-generate
 check-generate: generate ## fail if the committed objects are not what bpf/ compiles to
