@@ -54,9 +54,9 @@ run: build ## filter on a real interface: make run IFACE=eth0
 
 # The programs that tests run, beside those of the project, and Debian's packages of them.
 NEEDED   := zsh fish systemd-analyze nsenter setpriv ip sshd ssh dropbear rpm lintian mandoc promtool mkfs.ext4 nft busybox \
-	fail2ban-server dnsmasq chronyd mix
+	fail2ban-server dnsmasq chronyd mix pppd pppoe-server wg
 PACKAGES := zsh fish systemd util-linux iproute2 openssh-server openssh-client dropbear-bin rpm lintian mandoc prometheus \
-	e2fsprogs nftables busybox fail2ban dnsmasq-base chrony elixir
+	e2fsprogs nftables busybox fail2ban dnsmasq-base chrony elixir ppp pppoe wireguard-tools
 
 .PHONY: test-needs
 test-needs:
@@ -137,8 +137,8 @@ upgrade-from: ## upgrade from the version REF, and go back to it, under traffic:
 		PARAXIAL_UPGRADES=$(or $(UPGRADES),10) $(TESTALL) -v -timeout 1h -run 'TestUpgrade|TestRestartsAndUpgrades' ./tests/e2e
 
 .PHONY: bench-logs
-bench-logs: build ## how many lines paraxial-agent reads in a second, beside fail2ban and sshguard
-	go run ./tests/bench/logs -bin $(BIN)
+bench-logs: build ## what paraxial-agent takes for a line, beside fail2ban and sshguard: LINES=10000000
+	go run ./tests/bench/logs -bin $(BIN) -lines $(or $(LINES),1000000)
 
 .PHONY: bench
 bench: build ## measure against nft and ipset, under 10 minutes: BENCHFLAGS=-quick, or -docs docs
@@ -151,7 +151,7 @@ VMPARTS := $(if $(KERNEL),$(if $(KERNELS),test-vm-kernels) $(if $(filter systemd
 	test-vm-kernels test-vm-systemd)
 
 .PHONY: test-vm
-test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, or systemd
+test-vm: ## boot other kernels, and a Debian with systemd, in QEMU: KERNEL=5.10, devices or systemd
 	@# An emulated machine keeps little more than one CPU busy. So two of them run at the same time.
 	@echo "Testing in virtual machines, which takes minutes. Each part prints what it did when it has ended."
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target $(VMPARTS)

@@ -24,7 +24,7 @@ func (e *Engine) Amend(ctx context.Context, s Set, remove []netip.Prefix) (Repla
 // amend returns the changes, and counts them.
 func (j *importJob) amend(b *policy.Book, remove []netip.Prefix) (ops []policy.Op) {
 	j.Replaced = Replaced{}
-	j.each(b, j.set.List.lines.part(0, j.set.List.Len()), func(e, _ policy.Entry, exists, same bool) {
+	j.eachOf(b, j.set.List.lines.whole(), func(e, _ policy.Entry, exists, same bool) {
 		switch {
 		case !exists:
 			j.Added++

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -110,3 +111,42 @@ func eventually(t *testing.T, what string, is func() bool) {
 }
 
 func second[T any](_ T, err error) error { return err }
+
+// growingKernel notes whether others waited for the turn while it added memory for drop counters.
+type growingKernel struct {
+	*fakeKernel
+	turn          turn
+	ids           uint32
+	adds, delayed int
+}
+
+func (k *growingKernel) GrowHits(ids uint32) error {
+	if ids <= k.ids {
+		return nil
+	}
+	k.ids = ids
+	if k.adds++; len(k.turn.held) > 0 {
+		k.delayed++
+	}
+	return nil
+}
+
+// The memory for the drop counters of a large import is added at once, and no change waits for it.
+func TestDropCountersOfImport(t *testing.T) {
+	b := newBench(t, 3*smallImport)
+	k := &growingKernel{fakeKernel: b.kernel, turn: b.turn}
+	b.Engine.kernel = k
+	var lines []string
+	for i := range smallImport + 1 {
+		lines = append(lines, fmt.Sprintf("11.%d.%d.%d", i>>16, i>>8&255, i&255))
+	}
+	if _, err := b.importLines(lines...); err != nil {
+		t.Fatal(err)
+	}
+	if k.adds != 1 || k.delayed != 0 {
+		t.Errorf("memory was added %d times, and %d times while others waited; want once, and never", k.adds, k.delayed)
+	}
+	if want := uint32(smallImport + 2); k.ids != want {
+		t.Errorf("memory for %d drop counters, want %d", k.ids, want)
+	}
+}

@@ -72,18 +72,34 @@ func (l *lines) at(i int) line {
 	return l.v4.sorted[i].line()
 }
 
-// part yields up to n lines from the index from on.
-func (l *lines) part(from, n int) iter.Seq[line] {
-	return func(yield func(line) bool) {
-		for i := from; i < min(from+n, l.count()) && yield(l.at(i)); i++ {
-		}
-	}
-}
-
 // all yields all lines with their indices.
 func (l *lines) all() iter.Seq2[int, line] {
 	return func(yield func(int, line) bool) {
 		for i := 0; i < l.count() && yield(i, l.at(i)); i++ {
+		}
+	}
+}
+
+// part is some lines that follow each other.
+type part struct {
+	of       *lines
+	from, to int
+}
+
+// whole returns all lines.
+func (l *lines) whole() part { return part{l, 0, l.count()} }
+
+// chunks yields the lines in parts of n.
+func (p part) chunks(n int) iter.Seq[part] {
+	return func(yield func(part) bool) {
+		for from := p.from; from < p.to && yield(part{p.of, from, min(from+n, p.to)}); from += n {
+		}
+	}
+}
+
+func (p part) all() iter.Seq[line] {
+	return func(yield func(line) bool) {
+		for i := p.from; i < p.to && yield(p.of.at(i)); i++ {
 		}
 	}
 }

@@ -10,9 +10,9 @@ import (
 )
 
 // partMost is the number of operations that root and the daemon itself wait for, while a longer
-// edit of another caller is carried out. The index takes a change of this size without a
-// build.
-const partMost = waitMost
+// edit of another caller is carried out. Smaller parts would let more transactions of the daemon go
+// in between, each of which waits for the disk, and keep other users waiting for longer.
+const partMost = 1024
 
 // goesInParts reports whether an edit is carried out in parts. The edits of root and of the daemon
 // are not, so that a part never waits for the parts of another edit. Only an edit that restricts

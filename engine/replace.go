@@ -10,9 +10,11 @@ import (
 )
 
 const (
-	// importChunk is the number of entries of a large import that are compared, or written
-	// to the store, at a time.
+	// importChunk is the number of entries of a large import that are written to the store at a
+	// time.
 	importChunk = 8192
+	// readStep is the number of entries that are looked up while other changes of the book wait.
+	readStep = 1024
 	// turnStep is the number of entries that are written to the book and the kernel while other
 	// changes wait.
 	turnStep = 2048
@@ -152,10 +154,20 @@ func (s *Set) near(x, y policy.Deadline) bool {
 	return max(x, y)-min(x, y) <= s.Slack
 }
 
-// each calls f with the wanted entry of every line.
-func (j *importJob) each(b *policy.Book, lines iter.Seq[line], f func(e, old policy.Entry, exists, same bool)) {
+// each reads the book in steps, so that changes wait only briefly, and calls f with the
+// wanted entry of every line. The entries of the set do not change meanwhile.
+func (j *importJob) each(lines part, f func(b *policy.Book, e, old policy.Entry, exists, same bool)) {
+	for step := range lines.chunks(readStep) {
+		j.Read(func(b *policy.Book) {
+			j.eachOf(b, step, func(e, old policy.Entry, exists, same bool) { f(b, e, old, exists, same) })
+		})
+	}
+}
+
+// eachOf is each for a caller that reads the book already.
+func (j *importJob) eachOf(b *policy.Book, lines part, f func(e, old policy.Entry, exists, same bool)) {
 	key := j.set.Entry.Key()
-	for l := range lines {
+	for l := range lines.all() {
 		var old policy.Entry
 		exists := false
 		if key.Prefix = l.prefix; !j.first {
@@ -166,11 +178,11 @@ func (j *importJob) each(b *policy.Book, lines iter.Seq[line], f func(e, old pol
 	}
 }
 
-// parts yields the lines of the list in parts of importChunk, until ctx is done.
-func (j *importJob) parts(ctx context.Context) iter.Seq[iter.Seq[line]] {
-	return func(yield func(iter.Seq[line]) bool) {
-		for from := 0; from < j.set.List.Len() && ctx.Err() == nil; from += importChunk {
-			if !yield(j.set.List.lines.part(from, importChunk)) {
+// chunks yields the lines of the list in parts of importChunk, until ctx is done.
+func (j *importJob) chunks(ctx context.Context) iter.Seq[part] {
+	return func(yield func(part) bool) {
+		for p := range j.set.List.lines.whole().chunks(importChunk) {
+			if ctx.Err() != nil || !yield(p) {
 				return
 			}
 		}
@@ -191,10 +203,8 @@ func (j *importJob) note(op policy.Op) {
 func (j *importJob) compare(ctx context.Context) error {
 	j.need = policy.Need{Kind: j.set.Entry.Kind, Nodes: make(map[policy.Family]int)}
 	j.Read(func(b *policy.Book) { j.first = b.CountOf(j.set.Entry.Kind, j.set.Entry.Origin) == 0 })
-	for lines := range j.parts(ctx) {
-		j.Read(func(b *policy.Book) {
-			j.each(b, lines, func(e, old policy.Entry, exists, same bool) { j.count(b, e, old, exists, same) })
-		})
+	for lines := range j.chunks(ctx) {
+		j.each(lines, j.count)
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("nothing was changed: given up: %w", err)
@@ -205,7 +215,7 @@ func (j *importJob) compare(ctx context.Context) error {
 	for from := policy.EntryRef(1); from != 0; {
 		j.Read(func(b *policy.Book) {
 			var refs []policy.EntryRef
-			refs, from = b.OriginFrom(j.set.Entry.Kind, j.set.Entry.Origin, from, importChunk)
+			refs, from = b.OriginFrom(j.set.Entry.Kind, j.set.Entry.Origin, from, readStep)
 			for _, r := range refs {
 				if e, _ := b.Resolve(r); !j.set.List.lines.has(e.Prefix) {
 					j.Removed++

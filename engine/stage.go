@@ -20,6 +20,9 @@ import (
 func (j *importJob) large(ctx context.Context) error {
 	start := time.Now()
 	defer func() { j.observe(time.Since(start)) }()
+	if err := j.growHits(); err != nil {
+		return err
+	}
 	// Until renew the index answers as before the import.
 	j.index.hold(j.book)
 	defer j.index.renew(j.book)
@@ -37,6 +40,22 @@ func (j *importJob) large(ctx context.Context) error {
 		return errors.Join(&SaveError{err}, staged.Abort(), j.rollBack(ctx))
 	}
 	return j.removeStale(ctx)
+}
+
+// growHits adds the memory for the drop counters of the new entries. The kernel then waits until no
+// program uses what was there before, which takes up to 40 ms. A step of the import would hold the
+// turn meanwhile, and there is one wait instead of one for every 65,536 entries.
+func (j *importJob) growHits() error {
+	added := 0
+	for _, nodes := range j.need.Nodes {
+		added += nodes
+	}
+	var ids uint32
+	j.Read(func(b *policy.Book) { ids = b.HitsAfter(added) })
+	if err := j.kernel.GrowHits(ids); err != nil {
+		return fmt.Errorf("nothing was changed: %w", err)
+	}
+	return nil
 }
 
 // staging is the part of store.Replacement that stage needs.
@@ -79,12 +98,10 @@ func (j *importJob) enforceChunks(ctx context.Context, save chan<- []policy.Entr
 	var buffers [2][]policy.Entry
 	total := j.set.List.Len()
 	j.added = make([]bool, 0, total)
-	for lines := range j.parts(ctx) {
+	for lines := range j.chunks(ctx) {
 		entries := buffers[0][:0]
-		j.Read(func(b *policy.Book) {
-			j.each(b, lines, func(e, _ policy.Entry, exists, _ bool) {
-				entries, j.added = append(entries, e), append(j.added, !exists)
-			})
+		j.each(lines, func(_ *policy.Book, e, _ policy.Entry, exists, _ bool) {
+			entries, j.added = append(entries, e), append(j.added, !exists)
 		})
 		buffers[0], buffers[1] = buffers[1], entries
 		save <- entries

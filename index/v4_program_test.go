@@ -74,7 +74,8 @@ func (k *v4Kernel) apply(b *policy.Book, ops ...policy.Op) {
 	for _, n := range delta.Put {
 		var value any = uint32(n.Verdict.Allow)
 		if n.Kind == policy.Block {
-			value = [5]uint32{uint32(n.Verdict.Drop), 0, uint32(n.Verdict.Shadow), 0, n.Verdict.HitID}
+			v := n.Verdict
+			value = [6]uint32{uint32(v.Drop), 0, uint32(v.Shadow), 0, v.HitID, uint32(v.Strict)}
 		}
 		if err := k.trie(n).Put(v4Key(n.Prefix), value); err != nil {
 			k.tb.Fatalf("put %s: %v", n.Prefix, err)

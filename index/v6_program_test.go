@@ -205,7 +205,8 @@ func (f *v6Shipped) apply(t *testing.T, delta policy.Delta) {
 	for _, n := range delta.Put {
 		m, value := f.Maps["allow_v6"], []uint32{uint32(n.Verdict.Allow)}
 		if n.Kind == policy.Block {
-			m, value = f.Maps["block_v6"], []uint32{uint32(n.Verdict.Drop), 0, uint32(n.Verdict.Shadow), 0, 0}
+			v := n.Verdict
+			m, value = f.Maps["block_v6"], []uint32{uint32(v.Drop), 0, uint32(v.Shadow), 0, 0, uint32(v.Strict)}
 		}
 		if err := m.Put(f.key(n.Prefix), value); err != nil {
 			t.Fatal(err)

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// gather is how long a batch waits for more lines.
+	// gather is the time between two batches, unless they are full. The first line after a pause
+	// does not wait.
 	gather = 50 * time.Millisecond
 	// idle is how long a source may wait for lines.
 	idle = time.Second
@@ -47,7 +48,7 @@ type worker struct {
 	lastID   string // of the batch before
 	batch    report.Batch
 	clock    time.Time // that is looked at for every batch, and not for every line
-	since    time.Time // when the first event of the batch came
+	handed   time.Time // when the last batch was taken
 	saved    time.Time // when a position was saved last
 	saves    bool      // the source has a position to save
 	unsaved  bool      // it has changed since
@@ -87,7 +88,7 @@ func (w *worker) late() bool {
 	if w.batch.Len() == 0 {
 		return w.now().Sub(w.saved) > saveEvery
 	}
-	return w.now().Sub(w.since) > gather
+	return w.now().Sub(w.handed) > gather
 }
 
 // pause waits for more lines, and hands in what is there.
@@ -143,9 +144,6 @@ func (w *worker) add(l line, addr netip.Addr, m match.Result, success bool) {
 	if when.IsZero() {
 		when, _ = w.reader.Format.Time(l.text, w.clock)
 	}
-	if w.batch.Len() == 0 {
-		w.since = w.clock
-	}
 	w.batch.Add(report.Record{
 		Address: addr, Rule: w.reader.Rule(m), Points: min(m.Count, report.MaxPoints), User: m.User, Path: m.HTTP.Path,
 		Time: when, Success: success, End: m.End, Text: l.text, Where: l.where, At: l.at,
@@ -167,7 +165,7 @@ func (w *worker) flush(ctx context.Context) {
 			return
 		}
 		w.batch.Reset()
-		w.unsaved = true
+		w.unsaved, w.handed = true, w.now()
 	}
 	w.source.commit()
 	if now := w.now(); w.unsaved && now.Sub(w.saved) > saveEvery {

@@ -197,6 +197,9 @@ func (b *Book) HitID(p netip.Prefix) uint32 {
 	return n.hit
 }
 
+// HitsAfter returns the number below which all drop counters are that the next n new prefixes get.
+func (b *Book) HitsAfter(n int) uint32 { return b.hits.after(n) }
+
 // Overlapping yields the entries of a kind that cover p or lie inside it.
 func (b *Book) Overlapping(k Kind, p netip.Prefix) iter.Seq[Entry] {
 	return func(yield func(Entry) bool) {

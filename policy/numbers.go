@@ -30,6 +30,18 @@ func (h *numbers) take() uint32 {
 	return h.reuse()
 }
 
+// after returns the number below which all indices are that the next n calls of take return.
+func (h *numbers) after(n int) uint32 {
+	n -= max(0, len(h.freed)-int(h.rest))
+	id := h.next
+	for ; n > 0 && id < h.capacity; id++ {
+		if !h.isAdopted(id) {
+			n--
+		}
+	}
+	return id
+}
+
 func (h *numbers) reuse() uint32 {
 	if len(h.freed) == 0 {
 		return 0

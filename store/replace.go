@@ -17,6 +17,10 @@ const (
 	// takes 300 MB and seconds, during which nobody else can write.
 	maxBatch = 50_000
 
+	// waitStep is the number of entries that are staged before those who wait for the
+	// transaction are seen.
+	waitStep = 512
+
 	// bulkFill leaves room for a few later changes in pages that are filled in
 	// order.
 	bulkFill = 0.95
@@ -87,7 +91,23 @@ func (r *Replacement) add(entries []policy.Entry) error {
 			return err
 		}
 	}
-	return r.store.update(nil, func(tx *bbolt.Tx) error {
+	r.rows.encode(entries, r.store.epoch())
+	for rest := r.rows.sorted; len(rest) > 0; {
+		n, err := r.addRows(entries, rest)
+		if err != nil {
+			return err
+		}
+		rest, entries = rest[n:], nil
+	}
+	return nil
+}
+
+// addRows stages rows in one transaction, and returns how many. While another writer waits, these
+// are not all. It raises the format for entries.
+func (r *Replacement) addRows(entries []policy.Entry, rows []row) (n int, err error) {
+	r.store.mu.Lock()
+	defer r.store.mu.Unlock()
+	err = r.store.updateLocked(r.store.clock, nil, func(tx *bbolt.Tx) error {
 		set := tx.Bucket([]byte(bucketSets)).Bucket(setKey(r.set))
 		set.FillPercent = bulkFill
 		for _, e := range entries {
@@ -95,14 +115,15 @@ func (r *Replacement) add(entries []policy.Entry) error {
 				return err
 			}
 		}
-		r.rows.encode(entries, r.store.clock.current)
-		for _, row := range r.rows.sorted {
-			if err := set.Put(row.key, row.value); err != nil {
+		for n < len(rows) && (n == 0 || n%waitStep != 0 || r.store.waiting.Load() == 0) {
+			if err := set.Put(rows[n].key, rows[n].value); err != nil {
 				return err
 			}
+			n++
 		}
 		return nil
 	})
+	return n, err
 }
 
 // rows are encoded entries in the order of their keys, so that bbolt need not move

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
@@ -133,5 +134,49 @@ func TestOpenDoesNotWrite(t *testing.T) {
 	}
 	if after, _ := os.ReadFile(path); !bytes.Equal(before, after) {
 		t.Error("Open in a new boot, or a Load that found nothing to delete, changed the file")
+	}
+}
+
+// While another writer waits, a replacement gives up its transaction after some entries. Otherwise it
+// needs one for all.
+func TestReplacementLetsOthersWrite(t *testing.T) {
+	now := reading("A", 1, 1, true)
+	s, err := Open(filepath.Join(t.TempDir(), "state.db"), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	transactions := func() (id int) {
+		if err := s.db.View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	entries := make([]policy.Entry, 4*waitStep)
+	for i := range entries {
+		entries[i] = sampleEntry("list")
+		entries[i].Prefix = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, byte(i >> 8), byte(i)}), 32)
+	}
+	for _, tt := range []struct {
+		waiting int32
+		want    int
+	}{{0, 1}, {1, 4}} {
+		r, err := s.Begin("list")
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := transactions()
+		s.waiting.Store(tt.waiting)
+		err = r.Add(entries)
+		s.waiting.Store(0)
+		if got := transactions() - before; err != nil || got != tt.want {
+			t.Errorf("%d wait: %d transactions, %v; want %d", tt.waiting, got, err, tt.want)
+		}
+		if err := r.Commit(now); err != nil {
+			t.Fatal(err)
+		}
+		if reasons, _ := reopen(t, copyFile(t, s.path), now); len(reasons) != len(entries) {
+			t.Errorf("%d wait: %d entries, want %d", tt.waiting, len(reasons), len(entries))
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/paraxial/paraxial/policy"
@@ -23,6 +24,8 @@ type Store struct {
 	clock  clock
 	staged map[uint64]bool // sets that replacements are filling
 	broken error           // the error that made the store unusable
+
+	waiting atomic.Int32 // writers that wait for mu or have it, but for replacements
 
 	// lastSet is the highest number of a set. A number is not reused, so that
 	// nobody removes the wrong set.
@@ -58,6 +61,8 @@ func (s *Store) abandon() error {
 // update runs fn and writes the rows of the clock in one durable transaction. If it
 // fails, nothing was changed. now is the checkpoint to write, or nil for none.
 func (s *Store) update(now *Reading, fn func(tx *bbolt.Tx) error) error {
+	s.waiting.Add(1)
+	defer s.waiting.Add(-1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.updateLocked(s.clock, now, fn)
@@ -105,6 +110,13 @@ func guard(path string, foreign *bool, fn func() error) (err error) {
 		}
 	}()
 	return fn()
+}
+
+// epoch returns the number of the present boot.
+func (s *Store) epoch() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.clock.current
 }
 
 // now returns the clock and the latest boot time of any Reading. Entries that had

@@ -169,7 +169,7 @@ func trieKey(p netip.Prefix) []byte {
 
 func trieValue(n policy.Node) []byte {
 	v := n.Verdict
-	fields := []uint32{uint32(v.Drop), uint32(v.Limit), uint32(v.Shadow), v.LimitID, v.HitID}
+	fields := []uint32{uint32(v.Drop), uint32(v.Limit), uint32(v.Shadow), v.LimitID, v.HitID, uint32(v.Strict)}
 	if n.Kind == policy.Allow {
 		fields = []uint32{uint32(v.Allow)}
 	}

@@ -27,7 +27,17 @@ type Binaries struct{ Daemon, Ctl, Agent string }
 
 // Build builds the programs, once per sandbox: later calls find them. Call it inside Enter, in one
 // of the module's folders.
-func Build(ctx context.Context) (Binaries, error) { return buildIn(ctx, "bin") }
+//
+// If the environment has BinariesVariable, it returns those of that folder.
+func Build(ctx context.Context) (Binaries, error) {
+	if dir := os.Getenv(BinariesVariable); dir != "" {
+		return InDir(dir), nil
+	}
+	return buildIn(ctx, "bin")
+}
+
+// BinariesVariable is the environment variable with a folder of programs that are built already.
+const BinariesVariable = "PARAXIAL_BINARIES"
 
 // BuildPast builds another version of them: the layout of all its maps differs, and it does not
 // know the newest format of the state file.

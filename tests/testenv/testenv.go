@@ -57,6 +57,20 @@ func Missing(tb testing.TB, what string) {
 	tb.Skip(what)
 }
 
+// AllDevices is the environment variable that says that the kernel has all kinds of devices, so that
+// no test is skipped because of one. tests/vm sets it.
+const AllDevices = "PARAXIAL_ALL_DEVICES"
+
+// NoDevice logs that the kernel has no such device, or fails the test if it should have. Nothing can
+// be installed that would help, so the test goes on without the device, or is skipped.
+func NoDevice(tb testing.TB, kind string) {
+	tb.Helper()
+	if os.Getenv(AllDevices) != "" {
+		tb.Fatalf("the kernel has no %s, and %s is set", kind, AllDevices)
+	}
+	tb.Logf("the kernel has no %s: make test-vm KERNEL=devices has a kernel with it", kind)
+}
+
 // Since skips the test on a Linux older than major.minor, even if RequireAll is set, because
 // nothing can be installed that would help.
 func Since(tb testing.TB, major, minor uint32, what string) {

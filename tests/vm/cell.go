@@ -28,6 +28,9 @@ type row struct {
 }
 
 func (r row) String() string {
+	if r.kernel.tries == triesDevices {
+		return "Linux " + r.version
+	}
 	return fmt.Sprintf("Linux %s: verifier %s and %s, %s mode on %s, frames on %d queues, %d tests skipped",
 		r.version, r.plain, r.frags, r.mode, r.kernel.card, r.queues, r.skipped)
 }
@@ -55,6 +58,7 @@ const cellTime = 45 * time.Minute
 type cell struct {
 	kernel kernel
 	dir    string // for logs
+	bin    string // has the tools
 	card   card
 	brief  bool // see the flag
 
@@ -75,7 +79,7 @@ func (l *laboratory) try(ctx context.Context, k kernel) (row, error) {
 	ctx, cancel := context.WithTimeout(ctx, cellTime)
 	defer cancel()
 	r := row{kernel: k}
-	c := &cell{kernel: k, dir: filepath.Join(l.work, k.name), brief: l.brief}
+	c := &cell{kernel: k, dir: filepath.Join(l.work, k.name), bin: l.work, brief: l.brief}
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return r, err
 	}
@@ -89,8 +93,13 @@ func (l *laboratory) try(ctx context.Context, k kernel) (row, error) {
 	}
 	r.version = strings.TrimSpace(string(version))
 	initrd := filepath.Join(c.dir, "initrd")
-	if err := makeInitrd(initrd, kernelDir, k.card, l.tools); err != nil {
+	if err := makeInitrd(initrd, kernelDir, k, l.tools); err != nil {
 		return r, fmt.Errorf("make an initrd: %w", err)
+	}
+	if k.tries == triesDevices {
+		if err := compileTests(ctx, c.dir, "e2e"); err != nil {
+			return r, err
+		}
 	}
 	if c.card, err = newCard(k, c.dir); err != nil {
 		return r, err
@@ -139,12 +148,17 @@ func (c *cell) boot(ctx context.Context, a qemu.Accelerator, vmlinuz, initrd str
 		device += fmt.Sprintf(",mq=on,vectors=%d", 2*c.kernel.queues+2)
 	}
 	const megabytes = 1024
-	m, err := qemu.Start(ctx, append(qemu.Base(a, megabytes, filepath.Join(c.dir, consoleLog)),
+	arguments := append(qemu.Base(a, megabytes, filepath.Join(c.dir, consoleLog)),
 		"-no-reboot", "-kernel", vmlinuz, "-initrd", initrd,
 		"-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off net.ifnames=0",
 		"-chardev", "socket,id=port,path="+port.Path(), "-serial", "chardev:port",
 		"-netdev", c.card.Netdev("n0"), "-device", device,
-	), c.card.Files())
+	)
+	if c.kernel.tries == triesDevices {
+		arguments = append(arguments, "-virtfs",
+			"local,path=/,mount_tag="+wire.HostTag+",security_model=none,readonly=on,multidevs=remap")
+	}
+	m, err := qemu.Start(ctx, arguments, c.card.Files())
 	if err != nil {
 		return nil, err
 	}
@@ -196,15 +210,24 @@ func (c *cell) run(arguments ...string) (string, error) {
 	return out, err
 }
 
+// A step is one of what is tried on a kernel.
+type step struct {
+	name string
+	do   func(*row) error
+}
+
+func (c *cell) steps() []step {
+	log := step{"kernel log", c.kernelLog}
+	if c.kernel.tries == triesDevices {
+		return []step{{"devices", c.devices}, log}
+	}
+	return []step{{"verifier", c.verify}, {"tests", c.test}, {"filter", c.filter}, log}
+}
+
 // try runs all steps on a kernel, for as long as the machine lives.
 func (c *cell) try(r *row) error {
 	var errs []error
-	for _, step := range []struct {
-		name string
-		do   func(*row) error
-	}{
-		{"verifier", c.verify}, {"tests", c.test}, {"filter", c.filter}, {"kernel log", c.kernelLog},
-	} {
+	for _, step := range c.steps() {
 		start := time.Now()
 		err := step.do(r)
 		fmt.Printf("%13s%-10s %5.1fs\n", "", step.name, time.Since(start).Seconds())

@@ -31,11 +31,16 @@ func buildTools(ctx context.Context, dir string) (tools, error) {
 	for _, name := range []string{"program", "differential"} {
 		path := "bin/" + name + ".test"
 		t[path] = filepath.Join(dir, name+".test")
-		if err := compile(ctx, "test", "-c", "-o", t[path], "./tests/"+name); err != nil {
+		if err := compileTests(ctx, dir, name); err != nil {
 			return nil, err
 		}
 	}
 	return t, nil
+}
+
+// compileTests makes DIR/NAME.test from the tests in a folder of tests.
+func compileTests(ctx context.Context, dir, name string) error {
+	return compile(ctx, "test", "-c", "-o", filepath.Join(dir, name+".test"), "./tests/"+name)
 }
 
 func compile(ctx context.Context, verb string, arguments ...string) error {
@@ -47,11 +52,11 @@ func compile(ctx context.Context, verb string, arguments ...string) error {
 	return nil
 }
 
-// makeInitrd writes a machine's file system: the tools, and the modules for its card.
-func makeInitrd(path, kernelDir, card string, t tools) error {
+// makeInitrd writes a machine's file system: the tools, and the modules for its card and devices.
+func makeInitrd(path, kernelDir string, k kernel, t tools) error {
 	var a archive
 	for _, d := range []string{"bin", "loader", "tests", "tests/program", "tests/differential", "modules", "proc",
-		"sys", "dev", "run", "tmp", "var", "etc"} {
+		"sys", "dev", "run", "tmp", "var", "etc", "host"} {
 		a.add(d, modeDir|0o755, nil)
 	}
 	for name, from := range t {
@@ -61,7 +66,11 @@ func makeInitrd(path, kernelDir, card string, t tools) error {
 		}
 		a.add(name, modeFile|0o755, b)
 	}
-	list, err := a.addModules(filepath.Join(kernelDir, "modules"), append([]string{"virtio_pci"}, drivers[card]))
+	modules := []string{"virtio_pci", drivers[k.card]}
+	if k.tries == triesDevices {
+		modules = append(modules, deviceModules...)
+	}
+	list, err := a.addModules(filepath.Join(kernelDir, "modules"), modules)
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,14 @@ type kernel struct {
 	name, suite, pkg string
 	card             string
 	queues           int
+	tries            string // filter or devices
 }
+
+// What is tried on a kernel.
+const (
+	triesFilter  = "filter"
+	triesDevices = "devices"
+)
 
 func run() error {
 	var names []string
@@ -83,7 +90,9 @@ func run() error {
 				consoleEnd(filepath.Join(work, k.name)))
 			continue
 		}
-		rows = append(rows, r)
+		if k.tries == triesFilter {
+			rows = append(rows, r)
+		}
 		fmt.Printf("ok   %-8s %5.1fs  %s\n", k.name, time.Since(start).Seconds(), r)
 	}
 	if len(failed) > 0 {
@@ -120,7 +129,7 @@ func cacheDir() (string, error) {
 	return filepath.Join(dir, "paraxial-vm"), nil
 }
 
-const columns = 5
+const columns = 6
 
 func readList(path string) ([]kernel, error) {
 	b, err := os.ReadFile(path)
@@ -140,7 +149,10 @@ func readList(path string) ([]kernel, error) {
 		if err != nil || queues < 1 {
 			return nil, fmt.Errorf("%s:%d: %q is not a number of queues", path, i+1, f[4])
 		}
-		all = append(all, kernel{f[0], f[1], f[2], f[3], queues})
+		if f[5] != triesFilter && f[5] != triesDevices {
+			return nil, fmt.Errorf("%s:%d: %q is neither %s nor %s", path, i+1, f[5], triesFilter, triesDevices)
+		}
+		all = append(all, kernel{f[0], f[1], f[2], f[3], queues, f[5]})
 	}
 	return all, nil
 }

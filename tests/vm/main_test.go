@@ -30,9 +30,10 @@ func TestShippedListOfKernels(t *testing.T) {
 
 func TestListOfKernelsIsChecked(t *testing.T) {
 	for name, c := range map[string]struct{ list, want string }{
-		"a column too few": {"# comment\n5.10 suite package card\n", ":2: 4 columns"},
-		"no number":        {"5.10 suite package card many\n", `"many" is not a number`},
-		"no queue":         {"5.10 suite package card 0\n", `"0" is not a number`},
+		"a column too few": {"# comment\n5.10 suite package card 1\n", ":2: 5 columns"},
+		"no number":        {"5.10 suite package card many filter\n", `"many" is not a number`},
+		"no queue":         {"5.10 suite package card 0 filter\n", `"0" is not a number`},
+		"no known tries":   {"5.10 suite package card 1 disks\n", `"disks" is neither filter nor devices`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "list")

@@ -1,11 +1,13 @@
 // Command logs measures how many lines of a log paraxial-agent reads, matches and reports in a
 // second of processor time, and how much memory it takes. It runs Debian's fail2ban-regex and the
-// parser of sshguard beside it, on the same lines, if they are installed.
+// parser of sshguard beside it, on the same lines, if they are installed. Before, it measures how
+// long after a line was written packets are dropped.
 package main
 
 import (
 	"bufio"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -20,12 +22,15 @@ import (
 	"time"
 
 	"github.com/paraxial/paraxial/report"
+	"github.com/paraxial/paraxial/tests/lab"
 )
 
 var (
 	bin   = flag.String("bin", "bin", "the folder of paraxial-agent")
 	lines = flag.Int("lines", 1_000_000, "lines of each log for paraxial-agent and sshguard")
 	slow  = flag.Int("slow", 100_000, "lines of each log for fail2ban")
+	only  = flag.String("only", "", "the one kind of log to measure: sshd, or nginx combined")
+	waits = flag.Int("rounds", 100, "lines after which the first drop is awaited; needs root")
 )
 
 // kind is a kind of log.
@@ -36,11 +41,39 @@ type kind struct {
 }
 
 func main() {
-	flag.Parse()
 	log.SetFlags(0)
+	if os.Getenv(asSender) != "" {
+		if err := send(os.Args[1]); err != nil {
+			log.Fatal(err)
+		}
+		return
+	}
+	flag.Parse()
+	if err := enter(); err != nil {
+		log.Fatal(err)
+	}
 	if err := run(); err != nil {
 		log.Fatal(err)
 	}
+}
+
+// enter measures in a sandbox what needs root.
+func enter() error {
+	if *waits == 0 || os.Geteuid() != 0 {
+		log.Print("without root, the time from a line to a drop is not measured")
+		return nil
+	}
+	status, err := lab.Enter(func() int {
+		if err := latency(*waits); err != nil {
+			log.Print(err)
+			return 1
+		}
+		return 0
+	})
+	if err == nil && status != 0 {
+		err = errors.New("the time from a line to a drop was not measured")
+	}
+	return err
 }
 
 func run() error {
@@ -54,6 +87,9 @@ func run() error {
 	for _, k := range []kind{
 		{"sshd", "sshd", "sshd", true, sshd}, {"nginx combined", "nginx-access", "nginx-botsearch", false, nginx},
 	} {
+		if *only != "" && k.name != *only {
+			continue
+		}
 		rows, err := measure(dir, k)
 		if err != nil {
 			return fmt.Errorf("%s: %w", k.name, err)
@@ -157,9 +193,10 @@ func agent(dir, many string, k kind, events int) (*os.ProcessState, error) {
 	if err := os.Rename(many, path("log")); err != nil {
 		return nil, err
 	}
-	for end := time.Now().Add(5 * time.Minute); d.events.Load() < int64(events); time.Sleep(10 * time.Millisecond) {
+	patience := 5*time.Minute + time.Duration(*lines)*100*time.Microsecond
+	for end := time.Now().Add(patience); d.events.Load() < int64(events); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			return nil, fmt.Errorf("%d of %d events were reported within five minutes", d.events.Load(), events)
+			return nil, fmt.Errorf("%d of %d events were reported within %v", d.events.Load(), events, patience)
 		}
 	}
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {

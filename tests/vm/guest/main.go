@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -66,6 +67,9 @@ func handle(r wire.Request) (string, error) {
 	case wire.Run:
 		c := exec.Command(r.Arguments[0], r.Arguments[1:]...)
 		c.Dir = r.Directory
+		if r.Root != "" {
+			c.SysProcAttr = &syscall.SysProcAttr{Chroot: r.Root}
+		}
 		c.Env = append(os.Environ(), r.Environment...)
 		out, err := c.CombinedOutput()
 		return string(out), err
@@ -78,6 +82,8 @@ func handle(r wire.Request) (string, error) {
 	case wire.Read:
 		b, err := os.ReadFile(r.Arguments[0])
 		return string(b), err
+	case wire.MountHost:
+		return "", mountHost()
 	case wire.KernelLog:
 		return kernelLog()
 	}
