@@ -36,7 +36,7 @@ func TestMatchJSON(t *testing.T) {
 	}
 	got := invoke(t.Context(), "/nonexistent", "", "match", file, "--pattern", "<addr> failed <user>",
 		"--pattern", "<x> failed <addr> failed a", "-o", "json")
-	want := lines(`{"line":1,"address":"203.0.113.9","ambiguous":false,"result":"failure","count":1}`,
+	want := lines(`{"line":1,"address":"203.0.113.9","ambiguous":false,"result":"failure","user":"a","count":1}`,
 		`{"line":2,"address":null,"ambiguous":false,"result":"too_long"}`,
 		`{"line":3,"address":null,"ambiguous":true,"result":"ambiguous"}`)
 	if diff := cmp.Diff(outcome{exitDone, want, ""}, got); diff != "" {
