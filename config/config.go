@@ -65,9 +65,9 @@ type Config struct {
 	Import     Import
 	Events     Events
 
-	// Addresses and prefixes of proxies and CDNs that your visitors use. Detectors and rules
-	// leave them alone. See Proxies below.
-	Proxies []netip.Prefix
+	// Addresses and prefixes of proxies and CDNs that your visitors use, and `set:NAME` for a set
+	// under `sets` or a feed with `use: tag`. Detectors and rules leave them alone. See Proxies below.
+	Proxies []Proxy
 	// A file with more of them, one per line. An absolute path. `""` is no file.
 	ProxiesFile string
 	Detection   Detection
@@ -273,6 +273,9 @@ func Parse(name string, data []byte) (Config, error) {
 	}
 	if n, err := c.checkNames(); err != nil && len(d.errs) == 0 {
 		d.errorf(d.feeds[n], "%v", err)
+	}
+	if err := c.checkProxies(); err != nil && len(d.errs) == 0 {
+		d.errorf(d.proxies, "%v", err)
 	}
 	if len(d.errs) > 0 {
 		return Config{}, d.errs

@@ -13,6 +13,8 @@ type decoder struct {
 	source source
 	errs   Errors
 	feeds  []ast.Node // the items of feeds
+
+	proxies ast.Node // the value of proxies
 }
 
 func (d *decoder) add(e *Error) { d.errs = append(d.errs, e) }

@@ -46,7 +46,7 @@ func (c *Config) keys() []key {
 		numberKey("import.max_grow", true, &c.Import.MaxGrow, 0, MaxMaxGrow),
 		percentKey("import.max_share", true, &c.Import.MaxShare),
 		numberKey("events.drops_per_second", true, &c.Events.DropsPerSecond, 0, MaxDropsPerSecond),
-		listKey("proxies", true, &c.Proxies, text, parsePrefix, netip.Prefix.String),
+		proxiesKey(&c.Proxies),
 		textKey("proxies_file", true, &c.ProxiesFile, parseOptionalPath),
 		numberKey("detection.tracked", false, &c.Detection.Tracked, 1, MaxTracked),
 		numberKey("detection.max_bans", true, &c.Detection.MaxBans, 1, MaxMaxBans),

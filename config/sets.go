@@ -135,7 +135,7 @@ func checkExceptions(f Feed) error {
 // Exempts reports whether the addresses of a set are kept from blocks or detectors.
 func (c Config) Exempts(name string) bool {
 	f, _ := c.Feed(name)
-	return f.Use == UseProxies || slices.ContainsFunc(c.Feeds, func(f Feed) bool {
+	return f.Use == UseProxies || c.IsProxySet(name) || slices.ContainsFunc(c.Feeds, func(f Feed) bool {
 		return slices.Contains(f.Except, name)
 	})
 }

@@ -45,6 +45,45 @@ feeds:
 	}
 }
 
+// A set that proxies names is kept from blocks and detectors, as one with use: proxies.
+func TestProxySets(t *testing.T) {
+	const sets = `
+sets:
+  edge: [198.51.100.0/28, "2001:db8::/48"]
+feeds:
+- {name: aws, url: /a, use: tag}
+- {name: spam, url: /s, use: block}
+`
+	c := parsed(t, sets+`proxies: ["set:edge", 192.0.2.0/24, "set:aws"]`)
+	if got := fmt.Sprint(c.Proxies); got != "[set:edge 192.0.2.0/24 set:aws]" {
+		t.Errorf("proxies: %s", got)
+	}
+	for name, want := range map[string]bool{"edge": true, "aws": true, "spam": false, "none": false} {
+		if c.IsProxySet(name) != want || c.Exempts(name) != want {
+			t.Errorf("%s: proxies %t, exempt %t", name, c.IsProxySet(name), c.Exempts(name))
+		}
+	}
+	if got := fmt.Sprint(c.ProxyPrefixes(), c.WithProxySets().ProxyPrefixes()); got !=
+		"[192.0.2.0/24] [198.51.100.0/28 2001:db8::/48 192.0.2.0/24]" {
+		t.Errorf("prefixes: %s", got)
+	}
+	inside := netip.MustParsePrefix("198.51.100.1/32")
+	if c.BehindProxy(inside) || !c.WithProxySets().BehindProxy(inside) {
+		t.Error("a prefix of the set is behind a proxy only with the sets")
+	}
+	for proxies, want := range map[string]string{
+		`["set:none"]`: "set:none is neither a set nor a feed",
+		`["set:spam"]`: "set:spam is a feed with use: block; want one with use: tag or proxies",
+		`["set:"]`:     "cannot be a name",
+		`["edge"]`:     "edge",
+	} {
+		_, err := Parse("f.yaml", []byte(sets+"proxies: "+proxies+"\n"))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "f.yaml:7:") {
+			t.Errorf("proxies: %s: %v, want %q in line 7", proxies, err, want)
+		}
+	}
+}
+
 // The examples of the page about feeds are valid together.
 func TestFeedsPage(t *testing.T) {
 	page, err := os.ReadFile("../docs/feeds.md")

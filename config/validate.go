@@ -28,6 +28,9 @@ func (c Config) Validate() error {
 	if _, err := c.checkNames(); err != nil {
 		errs = append(errs, err)
 	}
+	if err := c.checkProxies(); err != nil {
+		errs = append(errs, err)
+	}
 	return errors.Join(errs...)
 }
 

@@ -24,7 +24,7 @@ type reporterBench struct {
 func newReporterBench(t *testing.T) *reporterBench {
 	b := newBench(t, 1000)
 	cfg := b.settings()
-	cfg.Proxies = prefixes("198.51.100.0/24")
+	cfg.Proxies = []config.Proxy{{Prefix: netip.MustParsePrefix("198.51.100.0/24")}}
 	cfg.Guard.NeverBlock = prefixes("203.0.113.5")
 	shop := config.DefaultReporter()
 	shop.Name, shop.User, shop.May = "shop", "4242", []config.Right{config.RightBan, config.RightAsk}

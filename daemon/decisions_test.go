@@ -215,7 +215,7 @@ func TestArmedEntryIsNotLifted(t *testing.T) {
 func TestExempt(t *testing.T) {
 	b, v := decided(t)
 	b.cfg.Store(&config.Config{
-		Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
+		Proxies: []config.Proxy{{Prefix: netip.MustParsePrefix("192.0.2.0/24")}},
 		Guard:   config.Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("198.51.100.64/26")}},
 	})
 	tagged(t, b, "cdn", true, "198.51.100.200/29")
@@ -240,6 +240,27 @@ func TestExempt(t *testing.T) {
 	}
 }
 
+// Sets that proxies names are exempt, those of the file and those of feeds.
+func TestProxySets(t *testing.T) {
+	b, v := decided(t)
+	tagged(t, b, "aws", false, "198.51.100.0/24")
+	cfg := config.Config{
+		Sets:  []config.Set{{Name: "edge", Prefixes: prefixes("192.0.2.0/28")}},
+		Feeds: []config.Feed{{Name: "aws", Use: config.UseTag}},
+	}
+	for _, named := range [][]config.Proxy{nil, {{Set: "edge"}, {Set: "aws"}}, nil} {
+		cfg.Proxies = named
+		b.cfg.Store(&cfg)
+		b.configureTags(cfg)
+		for set, source := range map[string]string{"edge": "192.0.2.3/32", "aws": "198.51.100.7/32"} {
+			reason, exempt := v.exempt(netip.MustParsePrefix(source))
+			if exempt != (named != nil) || exempt && !strings.Contains(reason, "the set "+set+" of proxies") {
+				t.Errorf("proxies %v: %s: %t, %q", named, source, exempt, reason)
+			}
+		}
+	}
+}
+
 // tagged gives a daemon a set.
 func tagged(t *testing.T, b *bench, name string, proxies bool, list string) {
 	t.Helper()
@@ -253,7 +274,7 @@ func tagged(t *testing.T, b *bench, name string, proxies bool, list string) {
 func TestPartlyExempt(t *testing.T) {
 	b, v := decided(t)
 	b.cfg.Store(&config.Config{
-		Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/25")},
+		Proxies: []config.Proxy{{Prefix: netip.MustParsePrefix("192.0.2.0/25")}},
 		Guard:   config.Guard{NeverBlock: []netip.Prefix{netip.MustParsePrefix("198.51.100.64/26")}},
 	})
 	tagged(t, b, "cdn", true, "198.51.100.200/29")

@@ -112,7 +112,7 @@ func TestRuleBans(t *testing.T) {
 func TestEventsAreRefused(t *testing.T) {
 	b := ruled(t, events.Block)
 	cfg := b.settings()
-	cfg.Proxies = prefixes("192.0.2.0/24")
+	cfg.Proxies = []config.Proxy{{Prefix: netip.MustParsePrefix("192.0.2.0/24")}}
 	cfg.Guard.NeverBlock = prefixes("203.0.113.5")
 	b.cfg.Store(&cfg)
 	b.enforcer.read = time.Time{} // it is as old as guardAge

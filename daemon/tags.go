@@ -46,13 +46,18 @@ func (d *Daemon) loadTags(cfg config.Config) {
 func (d *Daemon) configureTags(cfg config.Config) {
 	inline := make([]tags.Inline, 0, len(cfg.Sets))
 	for _, s := range cfg.Sets {
-		inline = append(inline, tags.Inline{Name: s.Name, Prefixes: s.Prefixes})
+		inline = append(inline, tags.Inline{Name: s.Name, Prefixes: s.Prefixes, Proxies: cfg.IsProxySet(s.Name)})
 	}
 	kept := func(name string) (proxies, ok bool) {
 		f, ok := cfg.Feed(name)
-		return f.Use == config.UseProxies, ok && !f.InKernel()
+		return isProxies(cfg, f), ok && !f.InKernel()
 	}
 	d.tellTags(d.tags.Configure(inline, kept, d.engine.Clock))
+}
+
+// isProxies reports whether detectors, rules and reporters leave the addresses of a feed alone.
+func isProxies(cfg config.Config, f config.Feed) bool {
+	return f.Use == config.UseProxies || cfg.IsProxySet(f.Name)
 }
 
 // expireTags forgets the sets that have ended.
@@ -120,7 +125,7 @@ func (r *reporting) replaceTags(feed config.Feed, s report.Set, wanted *engine.L
 	now := r.engine.Now()
 	set := tags.Set{
 		Name: s.Name, Generation: s.Generation, Changed: time.Now().UTC().Truncate(time.Second),
-		Deadline: policy.After(now, wanted.Longest(feed.TTL)), Proxies: feed.Use == config.UseProxies,
+		Deadline: policy.After(now, wanted.Longest(feed.TTL)), Proxies: isProxies(r.settings(), feed),
 	}
 	if old, ok := r.tags.Get(s.Name, now); ok && counts.Added+counts.Removed == 0 {
 		set.Changed = old.Changed

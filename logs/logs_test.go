@@ -154,7 +154,7 @@ func (h *host) start(text string) {
 func (h *host) configure(text string) {
 	h.Helper()
 	c := h.parse(text)
-	if err := h.engine.Configure(h.ctx, c.Logs, c.Proxies); err != nil {
+	if err := h.engine.Configure(h.ctx, c.Logs, c.ProxyPrefixes()); err != nil {
 		h.Fatal(err)
 	}
 }

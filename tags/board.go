@@ -157,6 +157,7 @@ func (b *Board) Renew(name string, generation uint64, now, deadline policy.Deadl
 type Inline struct {
 	Name     string
 	Prefixes []netip.Prefix
+	Proxies  bool // as in Set
 }
 
 // Configure replaces the sets of the configuration. Of the others it keeps those that kept
@@ -174,7 +175,8 @@ func (b *Board) Configure(inline []Inline, kept func(name string) (proxies, ok b
 		all = append(all, h)
 	}
 	for _, s := range inline {
-		h := held{Set: Set{Name: s.Name, Deadline: policy.Forever}, prefixes: collect(slices.Values(s.Prefixes))}
+		h := held{prefixes: collect(slices.Values(s.Prefixes))}
+		h.Set = Set{Name: s.Name, Deadline: policy.Forever, Proxies: s.Proxies}
 		h.Entries = h.prefixes.Size()
 		all = with(all, h)
 	}

@@ -63,7 +63,10 @@ func TestLookUp(t *testing.T) {
 	aws, pop := prefixes("198.51.100.0/24", "2001:db8::/32"), prefixes("198.51.100.128/25")
 	must(t, b.Replace(Set{Name: "aws", Generation: 3, Deadline: hour(2)}, aws, c))
 	must(t, b.Replace(Set{Name: "pop", Generation: 1, Deadline: hour(1), Proxies: true}, pop, c))
-	must(t, b.Configure([]Inline{{"office", []netip.Prefix{netip.MustParsePrefix("198.51.100.200/32")}}}, keepAll, c))
+	must(t, b.Configure([]Inline{
+		{Name: "office", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.200/32")}},
+		{Name: "edge", Prefixes: []netip.Prefix{netip.MustParsePrefix("203.0.113.128/25")}, Proxies: true},
+	}, keepAll, c))
 	for _, tt := range []struct {
 		prefix, want string
 		proxy        string
@@ -76,6 +79,7 @@ func TestLookUp(t *testing.T) {
 		{"198.51.100.1/32", "aws", "", false},
 		{"2001:db8:1::/48", "aws", "", false},
 		{"203.0.113.1/32", "", "", false},
+		{"203.0.113.129/32", "edge", "edge", true},
 	} {
 		p := netip.MustParsePrefix(tt.prefix)
 		proxy, _ := b.Proxy(p, 1)

@@ -54,7 +54,7 @@ func (j *logsJob) configure(ctx context.Context, cfg config.Config) {
 	if len(cfg.Logs) == 0 {
 		j.log.Info("there are no logs; waiting for a change of the configuration")
 	}
-	if err := j.engine.Configure(ctx, cfg.Logs, cfg.Proxies); err != nil {
+	if err := j.engine.Configure(ctx, cfg.Logs, cfg.WithProxySets().ProxyPrefixes()); err != nil {
 		j.log.Error("not all logs are read", "error", err)
 	}
 }

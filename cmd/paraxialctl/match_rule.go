@@ -42,6 +42,7 @@ func (p *program) newReplay(c *cli.Context) (r *rulesReplay, file string, err er
 	if err != nil {
 		return nil, "", err
 	}
+	cfg = cfg.WithProxySets()
 	r = &rulesReplay{program: p, rule: c.String("rule")}
 	if r.reader, err = readerOf(cfg, args[0], r.rule); err != nil {
 		return nil, "", misuse(c, "%v", err)

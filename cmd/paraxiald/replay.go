@@ -133,7 +133,7 @@ func replayConfig(c *cli.Context, file string) (config.Config, error) {
 		return cfg, fmt.Errorf("replay: no detectors in %s; "+
 			"uncomment those of the example, or see docs/detectors.md", file)
 	}
-	return cfg, nil
+	return cfg.WithProxySets(), nil
 }
 
 // parseAround reads the flags before and after the file, and the file.
