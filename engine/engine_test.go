@@ -342,6 +342,10 @@ func TestSavedImportIsIndexed(t *testing.T) {
 
 // Undisturbed notices every change that overlaps with the call, and waits for none.
 func TestUndisturbed(t *testing.T) {
+	change := func(x turn) {
+		x.Lock()
+		defer x.Unlock()
+	}
 	for _, tc := range []struct {
 		name   string
 		before func(turn)
@@ -349,11 +353,11 @@ func TestUndisturbed(t *testing.T) {
 		want   bool
 	}{
 		{"no change", func(turn) {}, func(turn) {}, true},
-		{"a change before", func(x turn) { x.Lock(); x.Unlock() }, func(turn) {}, true},
+		{"a change before", change, func(turn) {}, true},
 		{"a change all the time", turn.Lock, func(turn) {}, false},
 		{"a change that ends", turn.Lock, turn.Unlock, false},
 		{"a change that begins", func(turn) {}, turn.Lock, false},
-		{"a change in between", func(turn) {}, func(x turn) { x.Lock(); x.Unlock() }, false},
+		{"a change in between", func(turn) {}, change, false},
 	} {
 		b := newBench(t, 10)
 		tc.before(b.turn)
