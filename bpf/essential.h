@@ -13,19 +13,21 @@
 #include "parse.h"
 #include "verifier.h"
 
+/* struct ports as one word: clang 14 reads a copy of the struct byte by byte. */
+#define PORTS(source, dest) (bpf_htons(source) | (__u32)bpf_htons(dest) << 16)
+
 /* True if one port is a and the other is b. */
-static __always_inline bool ports_are(struct ports ports, __u16 a, __u16 b)
+static __always_inline bool ports_are(__u32 ports, __u16 a, __u16 b)
 {
-	return (ports.source == bpf_htons(a) && ports.dest == bpf_htons(b)) ||
-	       (ports.source == bpf_htons(b) && ports.dest == bpf_htons(a));
+	return ports == PORTS(a, b) || ports == PORTS(b, a);
 }
 
-static __always_inline bool is_dhcpv4(struct ports ports)
+static __always_inline bool is_dhcpv4(__u32 ports)
 {
 	return ports_are(ports, 67, 68);
 }
 
-static __always_inline bool is_dhcpv6(struct ports ports)
+static __always_inline bool is_dhcpv6(__u32 ports)
 {
 	return ports_are(ports, 546, 547);
 }
@@ -56,7 +58,7 @@ struct icmp_start {
 	__u8 code;
 };
 
-DEFINE_LOAD(load_ports, struct ports)
+DEFINE_LOAD(load_ports, __u32)
 DEFINE_LOAD(load_icmp, struct icmp_start)
 
 static __always_inline enum essential_kind essential_ipv4(struct xdp_md *ctx, const struct iphdr *ip,
@@ -64,7 +66,7 @@ static __always_inline enum essential_kind essential_ipv4(struct xdp_md *ctx, co
 {
 	__u32 offset = l3_offset + (ip->ihl * 4 & 0x3f);
 	struct icmp_start igmp;
-	struct ports ports;
+	__u32 ports;
 
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT) || ipv4_malformed(ip, frame_length(ctx) - l3_offset))
 		return ESSENTIAL_NONE;
@@ -88,7 +90,7 @@ static __always_inline enum essential_kind essential_ipv6(struct xdp_md *ctx, co
 	__u8 proto = ip->nexthdr, hops = ip->hop_limit;
 	struct ipv6_extension router_alert;
 	struct icmp_start icmp;
-	struct ports ports;
+	__u32 ports;
 
 	if (ipv6_malformed(ip, frame_length(ctx) - l3_offset))
 		return ESSENTIAL_NONE;
@@ -204,10 +206,10 @@ __attribute__((noinline)) __u32 spare_essential(struct xdp_md *ctx, __u32 l3_off
 static __always_inline enum reason spare_ipv4(const struct packet *p, const struct iphdr *ip, enum reason reason)
 {
 	struct cursor c = p->c;
-	struct ports *ports;
+	__u32 *ports;
 
 	if (ip->protocol == IPPROTO_UDP && ip->ihl == 5) {
-		ports = PARSE(struct ports, &c);
+		ports = PARSE(__u32, &c);
 		if (!ports || !is_dhcpv4(*ports))
 			return reason;
 	} else if (ip->protocol != IPPROTO_UDP && ip->protocol != IPPROTO_IGMP) {
@@ -219,10 +221,10 @@ static __always_inline enum reason spare_ipv4(const struct packet *p, const stru
 static __always_inline enum reason spare_ipv6(const struct packet *p, const struct ipv6hdr *ip, enum reason reason)
 {
 	struct cursor c = p->c;
-	struct ports *ports;
+	__u32 *ports;
 
 	if (ip->nexthdr == IPPROTO_UDP) {
-		ports = PARSE(struct ports, &c);
+		ports = PARSE(__u32, &c);
 		if (!ports || !is_dhcpv6(*ports))
 			return reason;
 	} else if (ip->nexthdr == IPPROTO_ICMPV6) {

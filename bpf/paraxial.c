@@ -26,7 +26,7 @@ static __always_inline enum reason filter_ipv4(struct packet *p, bool inner)
 	reason = source_ipv4(p, ip);
 	if (reason == REASON_NOT_LISTED && ipv4_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
-	if (!inner && in_tunnel(p, reason, ip->protocol, ip->ihl > 5))
+	if (!inner && tunnels && in_tunnel(p, reason, ip->protocol, ip->ihl > 5))
 		return reason;
 	if (reason_accounted(reason))
 		account_ipv4(p, ip);
@@ -43,7 +43,7 @@ static __always_inline enum reason filter_ipv6(struct packet *p, bool inner)
 	reason = source_ipv6(p, ip);
 	if (reason == REASON_NOT_LISTED && ipv6_malformed(ip, p->length - p->l3_offset))
 		reason = REASON_MALFORMED;
-	if (!inner && in_tunnel(p, reason, ip->nexthdr, false))
+	if (!inner && tunnels && in_tunnel(p, reason, ip->nexthdr, false))
 		return reason;
 	if (reason_accounted(reason))
 		account_ipv6(p, ip);

@@ -315,7 +315,7 @@ __attribute__((noinline)) __u32 find_inner(struct xdp_md *ctx, __u32 l3_offset, 
 /* Returns whether the packet is in a tunnel that is looked into, and then notes where its inside is. */
 static __always_inline bool in_tunnel(struct packet *p, enum reason reason, __u8 proto, bool options)
 {
-	if (!tunnels || !(reason_accounted(reason) || reason == REASON_ALLOWED) || !maybe_tunnel(p, proto, options))
+	if (!(reason_accounted(reason) || reason == REASON_ALLOWED) || !maybe_tunnel(p, proto, options))
 		return false;
 	p->inner = find_inner(p->ctx, p->l3_offset, reason);
 	return p->inner;

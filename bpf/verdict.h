@@ -93,7 +93,7 @@ static __always_inline enum reason source_ipv4(const struct packet *p, const str
 		reason = spare_ipv4(p, ip, reason);
 	if (reason_drops(reason))
 		reason = reply_ipv4(p, ip, reason);
-	if (!reason_spared(reason))
+	if (weight && !reason_spared(reason))
 		count_hits(hit, weight);
 	return reason;
 }
@@ -124,7 +124,7 @@ static __always_inline enum reason source_ipv6(const struct packet *p, const str
 		reason = spare_ipv6(p, ip, reason);
 	if (reason_drops(reason))
 		reason = reply_ipv6(p, ip, reason);
-	if (!reason_spared(reason))
+	if (weight && !reason_spared(reason))
 		count_hits(hit, weight);
 	return reason;
 }
