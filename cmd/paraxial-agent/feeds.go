@@ -72,8 +72,10 @@ func (j *feedsJob) configure(ctx context.Context, cfg config.Config) {
 func feedOf(cfg config.Config, f config.Feed) feeds.Feed {
 	use := string(f.Use)
 	switch {
+	case f.Use == config.UseBlock:
+		use += " " + string(f.Replies)
 	case f.Use == config.UseLimit:
-		use += " " + f.Limit.String()
+		use += " " + f.Limit.String() + " " + string(f.Replies)
 	case f.Use == config.UseTag && !cfg.Exempts(f.Name):
 		use = feeds.Shadow // it has no effect, whatever its size
 	}
