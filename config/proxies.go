@@ -137,7 +137,8 @@ func (c Config) checkProxies() error {
 		f, ok := c.Feed(p.Set)
 		switch {
 		case !ok:
-			return fmt.Errorf("proxies: %s is neither a set nor a feed; add it under sets, or under feeds with use: tag", p)
+			return fmt.Errorf("proxies: %s is neither a set nor a feed; "+
+				"add it under sets, or under feeds with use: tag", p)
 		case f.InKernel():
 			return fmt.Errorf("proxies: %s is a feed with use: %s; want one with use: tag or proxies", p, f.Use)
 		}

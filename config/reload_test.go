@@ -32,7 +32,7 @@ func TestDiff(t *testing.T) {
 				MaxEntries: 1,
 				Guard:      Guard{NeverBlock: networks, SSHPorts: []uint16{2222}},
 				Import:     Import{1, 1, 1},
-				Events:     Events{DropsPerSecond: 1}, Proxies: []Proxy{{Prefix: networks[0]}, {Set: "x"}}, ProxiesFile: "/p",
+				Events:     Events{DropsPerSecond: 1}, Proxies: []Proxy{{Set: "x"}}, ProxiesFile: "/p",
 				Detection: Detection{1, 1, Breaker{1}}, Detectors: []detect.Detector{detect.Default()},
 				Rules: []events.Rule{events.Default()}, Feeds: []Feed{DefaultFeed()}, Logs: []LogSource{{}},
 				Reports: Reports{BlocklistSocket: "/l", Reporters: []Reporter{{}}},

@@ -150,9 +150,12 @@ func (j *journald) log(unit string, uid uint32, message string) {
 		j.Fatal(err)
 	}
 	out.Read(make([]byte, 4))
-	if out, err := exec.Command("journalctl", "--sync").CombinedOutput(); err != nil {
-		j.Errorf("sync: %v %s", err, out)
-	}
+	// journald may answer --sync before it has read the message, and looks at the process only then.
+	pid := fmt.Sprint(cmd.Process.Pid)
+	j.eventually("journald has the message", func() bool {
+		out, err := exec.Command("journalctl", "--quiet", "--output=cat", "--lines=1", "_PID="+pid).Output()
+		return err == nil && strings.TrimSpace(string(out)) == message
+	})
 	in.Close()
 	if err := cmd.Wait(); err != nil {
 		j.Fatalf("send a message: %v", err)
