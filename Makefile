@@ -185,6 +185,7 @@ lint: ## gofmt, go vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-clean:"; echo "$$out"; exit 1; }
 	go vet ./...
 	go vet -tags servers ./tests/servers
+	go vet -tags devices ./tests/e2e
 	go tool -modfile=tools/go.mod staticcheck ./...
 
 .PHONY: clean

@@ -151,7 +151,7 @@ struct {
 
 /*
  * The index in front of the tries, one per family, in lines of 64 bytes. index_v4.h
- * and index_v6.h describe the lines, lines.h how to reach them. If element
+ * and index_v6_layout.h describe the lines, lines.h how to reach them. If element
  * INDEX_IN_FORCE is empty, there is no index and every packet asks the tries. The
  * daemon writes through mapped memory, the program reads. A change of the layout needs
  * a new name, because the program of an older version may still be reading. For a change

@@ -37,8 +37,8 @@ type Feed struct {
 	Except []string
 	// The rate of `use: limit`, for each entry.
 	Limit policy.Rate
-	// What the entries do with answers to connections that this host opened: `pass` or `drop`. For
-	// `block` and `limit`. See [feeds.md](feeds.md#answers).
+	// Whether answers to connections that this host opened `pass`, or the entries `drop` them too.
+	// For `block` and `limit`. See [feeds.md](feeds.md#answers).
 	Replies Replies
 	// How long the entries stay without a good answer. Then the set ends.
 	TTL time.Duration

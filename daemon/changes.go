@@ -36,7 +36,7 @@ func (d *Daemon) Block(ctx context.Context, c control.Caller, r control.Block) (
 		}
 	}
 	if r.Replies {
-		d.replies.open()
+		defer d.replies.expect()()
 	}
 	result, err := d.put(asCaller(ctx, c), entries, guarded, r.Replace)
 	if err != nil {

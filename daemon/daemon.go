@@ -139,7 +139,7 @@ func open(cfg config.Config, o Options) (*Daemon, error) {
 		Saved:   func(err error) { d.saves.Note(d.log, d.settings().StateDir, err) },
 	})
 	d.tags = tags.New(filepath.Join(cfg.StateDir, setsFolder))
-	d.replies = &replies{log: o.Log, count: d.letReplies, set: l.SetReplyPorts}
+	d.replies = &replies{Daemon: d, set: l.SetReplyPorts}
 	d.wire = &wire.Converter{Log: o.Log, Ledger: d.engine, Drops: l, Tags: d.tagsOf}
 	d.enforcer = &enforcer{d: d}
 	d.ruling = newRuling(d, o.Log)

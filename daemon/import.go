@@ -99,7 +99,7 @@ func (d *Daemon) replaceSet(
 		return d.spareSessions(ctx, changes)
 	}
 	if r.Replies {
-		d.replies.open()
+		defer d.replies.expect()()
 	}
 	_, err = d.engine.Replace(engine.For(ctx, r.author), set, func(applied, total int) {
 		progress(control.ImportProgress{Read: total, Applied: applied, Total: total})

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"log/slog"
 	"sync"
 
 	"github.com/paraxial/paraxial/loader"
@@ -12,27 +11,33 @@ import (
 // replies tells the filter at which local ports to look for answers to connections of this host.
 // While no entry lets answers pass, there are none, so that a flood at these ports costs no look-up.
 type replies struct {
-	log     *slog.Logger
-	count   func() int // of the entries that let answers pass
-	set     func(loader.Ports) error
-	problem string // logged last
+	*Daemon
+	set func(loader.Ports) error
 
-	mu  sync.Mutex
-	now loader.Ports
+	mu     sync.Mutex
+	coming int // changes under way that put entries which let answers pass
+	now    loader.Ports
 }
 
-// open looks for answers from now on. It is called before an entry lets them pass.
-func (r *replies) open() { r.change(true) }
+// expect looks for answers from now on, until the entries of a change are in the book or the
+// change has failed. It is called before the first of them lets an answer pass.
+func (r *replies) expect() (done func()) {
+	r.change(1)
+	return func() { r.change(-1) }
+}
 
-// follow takes over a change of the ports of the host, and of the number of entries.
-func (r *replies) follow() { r.change(r.count() > 0) }
+// follow takes over a change of the ports of the host, and of the entries.
+func (r *replies) follow() { r.change(0) }
 
-func (r *replies) change(wanted bool) {
+func (r *replies) change(coming int) {
+	entries := 0
+	r.engine.Read(func(b *policy.Book) { entries = b.Replies() })
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.coming += coming
 	var want loader.Ports
 	var err error
-	if wanted {
+	if r.coming > 0 || entries > 0 {
 		want.First, want.Last, err = hostinfo.LocalPorts()
 	}
 	if err == nil && want != r.now {
@@ -40,22 +45,5 @@ func (r *replies) change(wanted bool) {
 			r.now = want
 		}
 	}
-	r.note(err)
-}
-
-// letReplies returns the number of entries that let answers to connections of this host pass.
-func (d *Daemon) letReplies() (n int) {
-	d.engine.Read(func(b *policy.Book) { n = b.Replies() })
-	return n
-}
-
-func (r *replies) note(err error) {
-	problem := ""
-	if err != nil {
-		problem = err.Error()
-	}
-	if problem != r.problem && err != nil {
-		r.log.Error("answers to connections of this host may be dropped", "error", err)
-	}
-	r.problem = problem
+	r.tellProblem("answers", "entries with replies: pass drop answers, too, until this is mended: ", err)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // V6 is a generation of the IPv6 index and its only writer: hash tables of prefixes, in the
-// layout that bpf/index_v6.h describes. It is not safe for concurrent use, but the packet
+// layout that bpf/index_v6_layout.h describes. It is not safe for concurrent use, but the packet
 // program may read at any time.
 type V6 struct {
 	book    Book

@@ -17,8 +17,8 @@ const (
 	v6FilterMost = v6FirstSegment - v6FilterLine
 )
 
-// v6Filter tells of which classes there may be a key for a source, as bpf/index_v6.h
-// describes.
+// v6Filter tells of which classes there may be a key for a source, as
+// bpf/index_v6_layout.h describes.
 type v6Filter struct {
 	secrets *v6Secrets
 	wide    []uint64
@@ -70,7 +70,7 @@ func (f *v6Filter) set(words []uint64, at int, bits uint64) {
 	}
 }
 
-// classes does the same as v6_filter in bpf/index_v6.h, for an address with this upper half.
+// classes does the same as v6_filter in bpf/index_v6_filter.h, for an address with this upper half.
 // held are the classes of the generation. The bit 1<<c stands for class c.
 func (f *v6Filter) classes(high uint64, held uint8) uint8 {
 	sift := func(c v6Class) uint64 {

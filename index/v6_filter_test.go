@@ -6,8 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/cilium/ebpf"
-
 	"github.com/paraxial/paraxial/loader/banks"
 	"github.com/paraxial/paraxial/policy"
 	"github.com/paraxial/paraxial/tests/inner"
@@ -225,29 +223,15 @@ func (p *v6Poisoned) ask(a netip.Addr, line int) Answer {
 // The program reads one line of the filter for most sources that are not listed, and no other. That holds
 // for the largest filter as well, and its answers are those of Lookup.
 func TestV6ProgramReadsOneLine(t *testing.T) {
-	spec := v6BenchSpec(t)
-	var loaded struct {
-		Index  *ebpf.Map     `ebpf:"index_v6"`
-		Answer *ebpf.Program `ebpf:"answer"`
-	}
-	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
-		t.Fatalf("%+v", err)
-	}
-	answer := func(a netip.Addr) Answer {
-		b := a.As16()
-		ret, err := loaded.Answer.Run(&ebpf.RunOptions{Data: b[:]})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return Answer(ret)
-	}
+	loaded := loadV6Answer(t)
+	answer := loaded.ask
 	for _, room := range []int{1000, v6FilterMost * v6FilterKeys} {
 		t.Run(fmt.Sprint(room), func(t *testing.T) {
 			secrets, err := newV6Secrets()
 			if err != nil {
 				t.Fatal(err)
 			}
-			alloc, publish := inner.Lines(t, spec, loaded.Index)
+			alloc, publish := inner.Lines(t, loaded.spec, loaded.Index)
 			x := &V6{rules: &v6Rules{}}
 			if err := x.layOut(alloc, secrets, room, 1000); err != nil {
 				t.Fatal(err)

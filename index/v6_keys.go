@@ -9,7 +9,7 @@ import (
 )
 
 // v6Class is a length of prefixes that the index can look up. It mirrors enum v6_class of
-// bpf/index_v6.h.
+// bpf/index_v6_layout.h.
 type v6Class uint8
 
 const (

@@ -24,24 +24,41 @@ func v6BootTime(tb testing.TB) policy.Deadline {
 	return policy.Deadline(now.Nano())
 }
 
-// The program gives the same answers as Lookup.
-func TestV6ProgramAnswersAsLookup(t *testing.T) {
-	spec := v6BenchSpec(t)
-	var loaded struct {
-		Index  *ebpf.Map     `ebpf:"index_v6"`
-		Answer *ebpf.Program `ebpf:"answer"`
-	}
-	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
+// v6Answer is a program that gives the answer of the index alone.
+type v6Answer struct {
+	v6AnswerObjects
+	t    *testing.T
+	spec *ebpf.CollectionSpec
+}
+
+type v6AnswerObjects struct {
+	Index  *ebpf.Map     `ebpf:"index_v6"`
+	Answer *ebpf.Program `ebpf:"answer"`
+}
+
+func loadV6Answer(t *testing.T) v6Answer {
+	t.Helper()
+	a := v6Answer{t: t, spec: v6BenchSpec(t)}
+	if err := a.spec.LoadAndAssign(&a.v6AnswerObjects, nil); err != nil {
 		t.Fatalf("%+v", err)
 	}
-	ask := func(a netip.Addr) Answer {
-		b := a.As16()
-		ret, err := loaded.Answer.Run(&ebpf.RunOptions{Data: b[:]})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return Answer(ret)
+	return a
+}
+
+func (a v6Answer) ask(source netip.Addr) Answer {
+	a.t.Helper()
+	b := source.As16()
+	ret, err := a.Answer.Run(&ebpf.RunOptions{Data: b[:]})
+	if err != nil {
+		a.t.Fatal(err)
 	}
+	return Answer(ret)
+}
+
+// The program gives the same answers as Lookup.
+func TestV6ProgramAnswersAsLookup(t *testing.T) {
+	loaded := loadV6Answer(t)
+	ask := loaded.ask
 	w := newV6World(1, nil)
 	if got := ask(w.addr()); got != Ask {
 		t.Errorf("without a generation: %d; want ask", got)
@@ -61,7 +78,7 @@ func TestV6ProgramAnswersAsLookup(t *testing.T) {
 			}
 			book.Apply([]policy.Op{policy.PutOp(e)})
 		}
-		alloc, publish := inner.Lines(t, spec, loaded.Index)
+		alloc, publish := inner.Lines(t, loaded.spec, loaded.Index)
 		x, err := BuildV6(book, alloc)
 		if err != nil {
 			t.Fatal(err)
@@ -84,20 +101,13 @@ func TestV6ProgramAnswersAsLookup(t *testing.T) {
 // The program gives the same answers in tables so full that keys are in their second or third
 // bucket, or nowhere, and for keys that only their class tells apart.
 func TestV6ProgramInFullTables(t *testing.T) {
-	spec := v6BenchSpec(t)
-	var loaded struct {
-		Index  *ebpf.Map     `ebpf:"index_v6"`
-		Answer *ebpf.Program `ebpf:"answer"`
-	}
-	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
-		t.Fatalf("%+v", err)
-	}
+	loaded := loadV6Answer(t)
 	secrets, err := newV6Secrets()
 	if err != nil {
 		t.Fatal(err)
 	}
 	secrets.salt = 0
-	alloc, publish := inner.Lines(t, spec, loaded.Index)
+	alloc, publish := inner.Lines(t, loaded.spec, loaded.Index)
 	for seed := range uint64(8) {
 		x := &V6{rules: &v6Rules{}}
 		if err := x.layOut(alloc, secrets, 0, 0); err != nil {
@@ -121,12 +131,8 @@ func TestV6ProgramInFullTables(t *testing.T) {
 		}
 		publish()
 		for _, src := range sources {
-			b := src.As16()
-			got, err := loaded.Answer.Run(&ebpf.RunOptions{Data: b[:]})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := x.Lookup(src, policy.TickAt(v6BootTime(t))); Answer(got) != want {
+			got := loaded.ask(src)
+			if want := x.Lookup(src, policy.TickAt(v6BootTime(t))); got != want {
 				t.Fatalf("seed %d: %v: program says %d, Lookup %d", seed, src, got, want)
 			}
 		}
@@ -136,22 +142,15 @@ func TestV6ProgramInFullTables(t *testing.T) {
 // The program asks the tries about a generation of another version, whatever it holds. The version before
 // had a format of 16 bits, and the classes in the upper half.
 func TestV6ProgramAsksForOtherFormats(t *testing.T) {
-	spec := v6BenchSpec(t)
-	var loaded struct {
-		Index  *ebpf.Map     `ebpf:"index_v6"`
-		Answer *ebpf.Program `ebpf:"answer"`
-	}
-	if err := spec.LoadAndAssign(&loaded, nil); err != nil {
-		t.Fatalf("%+v", err)
-	}
+	loaded := loadV6Answer(t)
 	book, prefixes := v6Big(100, 7)
-	alloc, publish := inner.Lines(t, spec, loaded.Index)
+	alloc, publish := inner.Lines(t, loaded.spec, loaded.Index)
 	x, err := BuildV6(book, alloc)
 	if err != nil {
 		t.Fatal(err)
 	}
 	publish()
-	source := newV6World(8, nil).inside(prefixes[0]).As16()
+	source := newV6World(8, nil).inside(prefixes[0])
 	present := x.lines[0]
 	for word, want := range map[uint64]Answer{
 		present:                      Drop,
@@ -161,11 +160,7 @@ func TestV6ProgramAsksForOtherFormats(t *testing.T) {
 		present&^0xffffffff | 2 | uint64(x.classes)<<16: Ask,
 	} {
 		x.lines[0] = word
-		got, err := loaded.Answer.Run(&ebpf.RunOptions{Data: source[:]})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if Answer(got) != want {
+		if got := loaded.ask(source); got != want {
 			t.Errorf("header %#x: %d; want %d", word, got, want)
 		}
 	}

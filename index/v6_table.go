@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 )
 
-// The layout that bpf/index_v6.h describes.
+// The layout that bpf/index_v6_layout.h describes.
 const (
 	v6Format      = 3
 	v6LineWords   = 8

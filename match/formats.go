@@ -76,6 +76,14 @@ func (d definition) build() *Format {
 	if len(d.programs) > 0 {
 		f.head = head(d.programs, d.strip)
 	}
+	for _, p := range d.patterns() {
+		f.add(p)
+	}
+	return f
+}
+
+// patterns returns the patterns of a format.
+func (d definition) patterns() (list []pattern) {
 	for _, set := range []struct {
 		kind  Kind
 		end   bool
@@ -88,11 +96,11 @@ func (d definition) build() *Format {
 					panic(err) // the tests build every format
 				}
 				p.end = set.end
-				f.add(p)
+				list = append(list, p)
 			}
 		}
 	}
-	return f
+	return list
 }
 
 // expand returns the texts that a text with {a|b} stands for. Alternatives are not nested.

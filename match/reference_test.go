@@ -15,24 +15,10 @@ import (
 // format is tried alone with every part of the text that is an address.
 type reference struct{ patterns []pattern }
 
-func newReference(t *testing.T, d definition) reference {
-	t.Helper()
-	var r reference
-	for _, set := range []struct {
-		kind  Kind
-		end   bool
-		texts []string
-	}{{Failure, false, d.failure}, {Failure, true, d.ends}, {Success, false, d.success}, {Other, false, d.other}} {
-		for _, text := range set.texts {
-			for _, x := range expand(text) {
-				p, err := parsePattern(x, set.kind)
-				if err != nil {
-					t.Fatal(err)
-				}
-				p.end, p.order = set.end, len(r.patterns)
-				r.patterns = append(r.patterns, p)
-			}
-		}
+func newReference(d definition) reference {
+	r := reference{d.patterns()}
+	for i := range r.patterns {
+		r.patterns[i].order = i
 	}
 	return r
 }
@@ -113,7 +99,7 @@ func TestReference(t *testing.T) {
 			continue
 		}
 		random := rand.New(rand.NewPCG(uint64(n), 3))
-		ref, f := newReference(t, d), d.build()
+		ref, f := newReference(d), d.build()
 		words := wordsOf(ref.patterns)
 		for range 200 {
 			line := []byte(composed(random, ref.patterns[random.IntN(len(ref.patterns))], words))

@@ -38,9 +38,9 @@ func buildTools(ctx context.Context, dir string) (tools, error) {
 	return t, nil
 }
 
-// compileTests makes DIR/NAME.test from the tests in a folder of tests.
+// compileTests makes DIR/NAME.test from the tests in a folder of tests, with those that need devices.
 func compileTests(ctx context.Context, dir, name string) error {
-	return compile(ctx, "test", "-c", "-o", filepath.Join(dir, name+".test"), "./tests/"+name)
+	return compile(ctx, "test", "-c", "-tags", "devices", "-o", filepath.Join(dir, name+".test"), "./tests/"+name)
 }
 
 func compile(ctx context.Context, verb string, arguments ...string) error {

@@ -34,7 +34,7 @@ type kernel struct {
 	tries            string // filter or devices
 }
 
-// What is tried on a kernel.
+// The things to try on a kernel.
 const (
 	triesFilter  = "filter"
 	triesDevices = "devices"

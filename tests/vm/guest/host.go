@@ -10,7 +10,7 @@ import (
 )
 
 // mountHost mounts the file system of the host, in which programs find all that is installed there.
-// What they write stays in the memory of this machine.
+// Their writes stay in the memory of this machine.
 func mountHost() error {
 	const lower, memory = "/run/host", "/run/written"
 	for _, m := range []struct {
